@@ -1,0 +1,76 @@
+/**
+ * What becomes of a page, and why: the classes of a dump and the rules that lead to them. The rule
+ * numbers are the rows of docs/CLASSIFICATION.md; a variant of a row is 32 higher.
+ */
+
+/** Classes as they stand in the run table. 0 is ABSENT and never stored. */
+export const PAGE_CLASS = {
+  ABSENT: 0,
+  COPY: 1,
+  ZERO: 2,
+  CLONE: 3,
+  UNSUPPORTED: 4,
+  GUARD: 5, // absent, but recorded: a guard page
+} as const;
+
+export const RULE = {
+  VM_IO: 1,
+  HUGETLB: 2,
+  TABLE_NONE: 3,
+  TABLE_BAD: 35,
+  PTE_NONE: 5,
+  SWAPPED: 6,
+  GUARD: 7,
+  POISONED: 39,
+  NO_NORMAL_PAGE: 8,
+  NO_FRAME: 40,
+  MAPPING_WITHOUT_FILE: 9,
+  OTHER_MAPPING: 10,
+  LIVING_FILE: 11,
+  LOST_FILE_OWNER: 12,
+  LOST_FILE_ELSEWHERE: 44,
+  WRITABLE_ZERO_PAGE: 13,
+  ZERO_PAGE: 14,
+  RESERVED: 15,
+  NO_MAPPING: 16,
+  VDSO: 48,
+  ALL_ZERO: 17,
+  CLONE: 18,
+  COPY: 19,
+} as const;
+
+const NAMES: { readonly [rule: number]: string } = {
+  [RULE.VM_IO]: 'the mapping is VM_IO: reading a device has side effects',
+  [RULE.HUGETLB]: 'the mapping is VM_HUGETLB',
+  [RULE.TABLE_NONE]: 'no page table there',
+  [RULE.TABLE_BAD]: 'bad page table entry above the PTE',
+  [RULE.PTE_NONE]: 'nothing mapped there yet',
+  [RULE.SWAPPED]: 'swapped out',
+  [RULE.GUARD]: 'guard page',
+  [RULE.POISONED]: 'poison marker',
+  [RULE.NO_NORMAL_PAGE]: 'a frame without a normal page (PFN map)',
+  [RULE.NO_FRAME]: 'the entry points beyond physical memory',
+  [RULE.MAPPING_WITHOUT_FILE]: "a file's page in a mapping without a file",
+  [RULE.OTHER_MAPPING]: "a page of another file than the mapping's",
+  [RULE.LIVING_FILE]: 'page of a living file: the backing store has it',
+  [RULE.LOST_FILE_OWNER]: 'page of a file that nothing else can supply, stored here',
+  [RULE.LOST_FILE_ELSEWHERE]: 'page of a file that nothing else can supply, stored at its owner',
+  [RULE.WRITABLE_ZERO_PAGE]: 'writable ZERO_PAGE',
+  [RULE.ZERO_PAGE]: 'ZERO_PAGE',
+  [RULE.RESERVED]: 'reserved page',
+  [RULE.NO_MAPPING]: 'page without a mapping',
+  [RULE.VDSO]: 'page of the vdso',
+  [RULE.ALL_ZERO]: 'all bytes are zero',
+  [RULE.CLONE]: 'an earlier mm of this dump stores the same frame',
+  [RULE.COPY]: 'has content',
+};
+
+/** Row of docs/CLASSIFICATION.md. */
+export function rowOf(rule: number): number {
+  return rule & 31;
+}
+
+/** Why, for people. */
+export function ruleName(rule: number): string {
+  return NAMES[rule] ?? `rule ${rule}`;
+}

@@ -1,0 +1,151 @@
+/**
+ * The messages between coordinator and workers. A task is plain data and shared memory; its result
+ * is an `Outcome`, because errors lose their class on the way.
+ */
+import type { MachineHandle } from '../machine-handle.ts';
+import type { OwnerBuffers } from './owner-table.ts';
+
+/** What every task of every phase carries. */
+export interface PhaseTask {
+  /** PhaseControl. */
+  readonly phase: SharedArrayBuffer;
+  /** Ordinal of the worker, from 0. */
+  readonly worker: number;
+  /** Tests only: how many workers must have claimed a unit before any goes on. 0 = off. */
+  readonly rendezvous: number;
+}
+
+/** What a worker says when its task is done. */
+export interface PhaseReport {
+  readonly worker: number;
+  readonly units: number;
+  readonly pages: number;
+  readonly bytes: number;
+  /** Milliseconds from start to end of the task. */
+  readonly busyMs: number;
+  /** When the task started, in milliseconds since 1970 with fractions. */
+  readonly startedAt: number;
+}
+
+/** What to do about pages that no rule can store. */
+export type UnsupportedPolicy = 'fail' | 'skip' | 'copy';
+
+export interface ClassifyTask extends PhaseTask {
+  readonly machine: MachineHandle;
+  /** Slots of the mms, by ordinal. */
+  readonly mms: readonly number[];
+  readonly units: SharedArrayBuffer;
+  readonly unitCount: number;
+  readonly runs: SharedArrayBuffer;
+  readonly sources: SharedArrayBuffer;
+  readonly owners: OwnerBuffers;
+  readonly detectZero: boolean;
+  readonly unsupported: UnsupportedPolicy;
+  readonly hugetlb: UnsupportedPolicy;
+}
+
+/** Where the bytes of an image go. */
+export type CopyTarget =
+  | { readonly kind: 'file'; readonly fd: number; readonly path: string }
+  | {
+      readonly kind: 'memory';
+      readonly chunks: readonly SharedArrayBuffer[];
+      readonly chunkBytes: number;
+    };
+
+export interface CopyTask extends PhaseTask {
+  readonly machine: MachineHandle;
+  readonly segments: SharedArrayBuffer;
+  readonly segmentCount: number;
+  /** Length of the longest segment: what a staging buffer must hold. */
+  readonly maxSegmentBytes: number;
+  readonly pieces: SharedArrayBuffer;
+  readonly arena: SharedArrayBuffer;
+  readonly sources: SharedArrayBuffer;
+  /** One word a piece: its record_crc, for the image's id. */
+  readonly recordCrcs: SharedArrayBuffer;
+  readonly target: CopyTarget;
+}
+
+/** An image in shared memory: every chunk but the last holds `chunkBytes` of it. */
+export interface SharedBytes {
+  readonly bytes: number;
+  readonly chunks: readonly SharedArrayBuffer[];
+  readonly chunkBytes: number;
+}
+
+/**
+ * Bytes that a worker reads: an open file of this process, the memory of another process
+ * (/proc/PID/mem, by address), or shared memory. `name` is for messages.
+ */
+export type SourceReach =
+  | { readonly kind: 'file'; readonly name: string; readonly fd: number }
+  | { readonly kind: 'process'; readonly name: string; readonly fd: number; readonly pid: number }
+  | { readonly kind: 'memory'; readonly name: string; readonly image: SharedBytes };
+
+export interface VerifyTask extends PhaseTask {
+  readonly source: SourceReach;
+  /** PayloadTable. */
+  readonly payloads: SharedArrayBuffer;
+  /** First payload of each unit, and one word more: where the last unit ends. */
+  readonly unitStarts: SharedArrayBuffer;
+  readonly unitCount: number;
+}
+
+export interface LoadTask extends PhaseTask {
+  readonly machine: MachineHandle;
+  /** Thread id of the worker in that machine, taken by the main thread. */
+  readonly thread: number;
+  /** Slots and generations of the mms, by ordinal. */
+  readonly mms: readonly { readonly slot: number; readonly generation: number }[];
+  readonly source: SourceReach;
+  /** LoadTable. */
+  readonly loads: SharedArrayBuffer;
+  readonly unitStarts: SharedArrayBuffer;
+  readonly unitCount: number;
+}
+
+export interface ScanTask extends PhaseTask {
+  readonly pid: number;
+  /** /proc/PID/pagemap. */
+  readonly pagemap: number;
+  /** /proc/kpageflags, or -1 without the privilege to read it. */
+  readonly kpageflags: number;
+  /** ScanVmas. */
+  readonly vmas: SharedArrayBuffer;
+  /** SCAN_UNIT records. */
+  readonly units: SharedArrayBuffer;
+  readonly unitCount: number;
+}
+
+export interface ScanReport extends PhaseReport {
+  /** SCAN_RUN records. */
+  readonly runs: Int32Array;
+}
+
+/** One side of a comparison. */
+export interface ComparedMm {
+  readonly machine: MachineHandle;
+  readonly slot: number;
+}
+
+export interface CompareTask extends PhaseTask {
+  readonly left: ComparedMm;
+  readonly right: ComparedMm;
+  /** WorkUnits, ascending. */
+  readonly units: SharedArrayBuffer;
+  readonly unitCount: number;
+}
+
+export interface PageDifference {
+  readonly vpn: number;
+  /** First byte that differs, within the page. */
+  readonly offset: number;
+  readonly left: string;
+  readonly right: string;
+}
+
+export interface CompareReport extends PhaseReport {
+  /** The lowest page that this worker found different. */
+  readonly difference: PageDifference | null;
+}

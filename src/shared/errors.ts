@@ -1,0 +1,144 @@
+/**
+ * The one error class of mmdump and the closed list of its codes (documented in docs/ERRORS.md).
+ *
+ * Errors lose their class and fields when they cross a worker's boundary, so workers return a
+ * `Failure` as data and the main thread rebuilds the error from it.
+ */
+
+/** Linux errno names and signals, raised by operations of the simulated machine. */
+export const KERNEL_CODES = [
+  'EACCES',
+  'EAGAIN',
+  'EBADF',
+  'EEXIST',
+  'EFAULT',
+  'EINVAL',
+  'EIO',
+  'EMFILE',
+  'ENODEV',
+  'ENOENT',
+  'ENOMEM',
+  'ENOSPC',
+  'ENOSYS',
+  'EOVERFLOW',
+  'EPERM',
+  'ESRCH',
+  'SIGBUS',
+  'SIGSEGV',
+] as const;
+
+/** Codes of mmdump itself. */
+export const MMDUMP_CODES = [
+  'MACHINE_POISONED', //     a thread died inside a write; the machine is not to be trusted
+  'MACHINE_TOO_LARGE', //    the system refused the address space of the simulated machine
+  'TOO_MANY_THREADS', //     every thread slot of the machine is taken
+  'MM_GONE', //              the address space was destroyed
+  'OPTION_INVALID', //       a value of an option is wrong
+  'DUMPER_CLOSED', //        the dumper was closed
+  'WORKER_LOST', //          a worker thread ended or threw in the middle of its task
+  'PAGE_UNSUPPORTED', //     a page that CLASSIFICATION calls unsupported, and the policy is 'fail'
+  'HUGETLB_REFUSED', //      a VM_HUGETLB mapping, and the policy is 'fail'
+  'OUTPUT_EXISTS', //        the output is there already and force is off
+  'OUTPUT_FAILED', //        the output cannot be created or written
+  'INPUT_FAILED', //         the input cannot be opened or read
+  'IMAGE_NOT_RECOGNISED', // the file is no image
+  'IMAGE_VERSION', //        an image of a version or architecture that this program does not read
+  'IMAGE_TRUNCATED', //      the image ends before its own length says
+  'IMAGE_CORRUPT', //        a record or payload contradicts the format
+  'IMAGE_CHECKSUM', //       a checksum does not match
+  'PAGE_ABSENT', //          the image does not hold this page
+  'PROCESS_NOT_FOUND', //    no process with this pid
+  'PROCESS_DENIED', //       the system does not let us read the process
+  'PROCESS_GONE', //         the process ended while it was read
+  'PROCESS_UNSTOPPABLE', //  the process did not stop when asked
+  'PROCESS_CHANGED', //      the process changed while it was read, although it was stopped
+  'UNSUPPORTED_PLATFORM', // this system has no /proc, or not in the form that is needed
+] as const;
+
+export type ErrorCode = (typeof KERNEL_CODES)[number] | (typeof MMDUMP_CODES)[number];
+
+/** Numbers and names that the message mentions, for programs. Addresses and offsets in bytes. */
+export interface ErrorFields {
+  readonly path?: string;
+  readonly offset?: number;
+  readonly address?: number;
+  readonly pid?: number;
+  /** Ordinal of the mm in its dump or image. */
+  readonly mm?: number;
+  readonly vmaStart?: number;
+  readonly vmaEnd?: number;
+  readonly worker?: number;
+  readonly unit?: number;
+  /** The errno name of the system call below, where there was one. */
+  readonly errno?: string;
+  readonly reason?: string;
+}
+
+/** Every failure that mmdump reports on purpose. */
+export class MmdumpError extends Error {
+  override readonly name = 'MmdumpError';
+  readonly code: ErrorCode;
+  readonly fields: ErrorFields;
+
+  constructor(code: ErrorCode, message: string, fields: ErrorFields = {}, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+    this.fields = fields;
+  }
+}
+
+/** Rejection of an aborted operation, in the form Node's own APIs use. */
+export class AbortError extends Error {
+  override readonly name = 'AbortError';
+  readonly code = 'ABORT_ERR';
+
+  constructor(cause?: unknown) {
+    super('The operation was aborted', cause === undefined ? undefined : { cause });
+  }
+}
+
+/** An error as plain data, able to cross a thread boundary. */
+export type Failure =
+  | { readonly kind: 'mmdump'; code: ErrorCode; message: string; fields: ErrorFields }
+  | { readonly kind: 'abort' }
+  | { readonly kind: 'crash'; name: string; message: string; stack: string };
+
+/** The outcome of a task on a worker. */
+export type Outcome<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly failure: Failure };
+
+export function toFailure(error: unknown): Failure {
+  if (error instanceof MmdumpError) {
+    const { code, message, fields } = error;
+    return { kind: 'mmdump', code, message, fields };
+  }
+  if (error instanceof AbortError) return { kind: 'abort' };
+  const crash = error instanceof Error ? error : new Error(String(error));
+  return { kind: 'crash', name: crash.name, message: crash.message, stack: crash.stack ?? '' };
+}
+
+/** Rebuilds the error of a failed task; `worker` and `task` say where a crash happened. */
+export function fromFailure(failure: Failure, worker: number, task: string): Error {
+  if (failure.kind === 'abort') return new AbortError();
+  if (failure.kind === 'mmdump') {
+    return new MmdumpError(failure.code, failure.message, { worker, ...failure.fields });
+  }
+  const message = `worker ${worker} failed in ${task}: ${failure.name}: ${failure.message}`;
+  const error = new MmdumpError('WORKER_LOST', message, { worker });
+  if (failure.stack !== '') error.stack = failure.stack;
+  return error;
+}
+
+/** The errno name of a Node system error, or undefined. */
+export function errnoOf(error: unknown): string | undefined {
+  if (!(error instanceof Error) || !('code' in error)) return undefined;
+  return typeof error.code === 'string' ? error.code : undefined;
+}
+
+/** A short reason for a message: the system's words without Node's decoration. */
+export function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const system = /^([A-Z0-9]+): ([^,]+)/.exec(error.message);
+  return system ? `${system[2]} (${system[1]})` : error.message;
+}

@@ -1,0 +1,38 @@
+/**
+ * crc32 (IEEE, as zlib) of records: a few dozen bytes, whole 32-bit words, in shared memory. For
+ * these a call into zlib costs more than the sum itself; payloads go through zlib.crc32.
+ */
+
+const POLYNOMIAL = 0xedb88320;
+
+/** Four tables of 256: the crc of a byte followed by 0, 1, 2 and 3 zero bytes. */
+const TABLES: Int32Array = buildTables();
+
+function buildTables(): Int32Array {
+  const tables = new Int32Array(1024);
+  for (let byte = 0; byte < 256; byte++) {
+    let crc = byte;
+    for (let bit = 0; bit < 8; bit++) crc = (crc & 1) !== 0 ? (crc >>> 1) ^ POLYNOMIAL : crc >>> 1;
+    tables[byte] = crc;
+  }
+  for (let at = 256; at < 1024; at++) {
+    const shorter = tables[at - 256]!;
+    tables[at] = (shorter >>> 8) ^ tables[shorter & 0xff]!;
+  }
+  return tables;
+}
+
+/** crc32 of `count` words from word `at` on, taken as little-endian bytes. Unsigned. */
+export function crc32Words(words: Int32Array, at: number, count: number): number {
+  const tables = TABLES;
+  let crc = -1;
+  for (let end = at + count; at < end; at++) {
+    const mixed = crc ^ words[at]!;
+    crc =
+      tables[768 + (mixed & 0xff)]! ^
+      tables[512 + ((mixed >>> 8) & 0xff)]! ^
+      tables[256 + ((mixed >>> 16) & 0xff)]! ^
+      tables[mixed >>> 24]!;
+  }
+  return ~crc >>> 0;
+}

@@ -1,0 +1,89 @@
+/**
+ * A mutex that sleeps: for sections that may last (a snapshot of the LDT, reading a file's page).
+ *
+ *   0 ──compare-exchange──▶ owner ──exchange──▶ 0
+ *                            │  ▲
+ *              a waiter sets │  │ (the owner is the same)
+ *                 CONTENDED  ▼  │
+ *                     owner | CONTENDED ──exchange──▶ 0, everybody is woken
+ *
+ * `owner` is the thread id + 1. All waiters are woken, not one: the one that was chosen might die
+ * before it takes the lock. A dead owner poisons the machine.
+ */
+import { wouldBlock } from './rw-lock.ts';
+import { DIED_WRITING, type ThreadTable } from './thread-table.ts';
+import { waitAsync, waitSync } from './wait.ts';
+
+const CONTENDED = 0x4000_0000;
+
+export class Mutex {
+  readonly #words: Int32Array;
+  readonly #at: number;
+  readonly #rank: number;
+  readonly #threads: ThreadTable;
+  readonly #name: string;
+
+  constructor(words: Int32Array, at: number, rank: number, threads: ThreadTable, name: string) {
+    this.#words = words;
+    this.#at = at;
+    this.#rank = rank;
+    this.#threads = threads;
+    this.#name = name;
+  }
+
+  /** Blocks until the mutex is taken; on a thread that must not wait, throws EAGAIN instead. */
+  lock(id: number, mayBlock: boolean): void {
+    this.#threads.assertOrder(id, this.#rank);
+    let mine = id + 1;
+    while (Atomics.compareExchange(this.#words, this.#at, 0, mine) !== 0) {
+      if (!mayBlock) throw wouldBlock(this.#name);
+      const seen = this.#markContended();
+      if (seen !== 0) waitSync(this.#words, this.#at, seen);
+      this.#threads.assertTrusted();
+      mine = (id + 1) | CONTENDED; // others may still be waiting
+    }
+    this.#threads.hold(id, this.#rank);
+  }
+
+  async lockAsync(id: number, signal?: AbortSignal): Promise<void> {
+    this.#threads.assertOrder(id, this.#rank);
+    let mine = id + 1;
+    while (Atomics.compareExchange(this.#words, this.#at, 0, mine) !== 0) {
+      const seen = this.#markContended();
+      if (seen !== 0) await waitAsync(this.#words, this.#at, seen, signal);
+      this.#threads.assertTrusted();
+      mine = (id + 1) | CONTENDED;
+    }
+    this.#threads.hold(id, this.#rank);
+  }
+
+  unlock(id: number): void {
+    this.#threads.drop(id, this.#rank);
+    const seen = Atomics.exchange(this.#words, this.#at, 0);
+    if ((seen & CONTENDED) !== 0) Atomics.notify(this.#words, this.#at);
+  }
+
+  /** Thread id of the owner, or -1. */
+  get owner(): number {
+    return (Atomics.load(this.#words, this.#at) & ~CONTENDED) - 1;
+  }
+
+  wakeAll(): void {
+    Atomics.notify(this.#words, this.#at);
+  }
+
+  /** Sets CONTENDED on a held mutex; returns the value to wait on, 0 if it is free by now. */
+  #markContended(): number {
+    for (;;) {
+      const seen = Atomics.load(this.#words, this.#at);
+      if (seen === 0) return 0;
+      const owner = (seen & ~CONTENDED) - 1;
+      if (!this.#threads.isLive(owner)) {
+        this.#threads.poison(DIED_WRITING, owner);
+        return 0;
+      }
+      const marked = seen | CONTENDED;
+      if (Atomics.compareExchange(this.#words, this.#at, seen, marked) === seen) return marked;
+    }
+  }
+}

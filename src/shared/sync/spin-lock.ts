@@ -1,0 +1,67 @@
+/**
+ * A spin lock: one word, 0 or the owner's thread id + 1. For a few hundred instructions at most.
+ *
+ *   0 ──compare-exchange──▶ id + 1 ──store──▶ 0
+ *
+ * Release is a plain sequence of writes, then one Atomics.store. A thread that finds the lock held
+ * by a dead owner, or held for longer than any operation takes, poisons the machine: the data
+ * behind the lock may be half-changed, and to wait for it would be to wait forever.
+ */
+import { DIED_WRITING, LOCKED_UP, type ThreadTable } from './thread-table.ts';
+
+const SPINS_PER_LOOK = 2_000;
+/** A holder is descheduled for milliseconds at worst. */
+const LOCKUP_MS = 20_000;
+
+/** Takes the lock at `words[at]`. `mayBlock`: yield the processor to the holder while waiting. */
+export function spinLock(
+  words: Int32Array,
+  at: number,
+  id: number,
+  rank: number,
+  threads: ThreadTable,
+  mayBlock: boolean,
+): void {
+  threads.assertOrder(id, rank);
+  if (Atomics.compareExchange(words, at, 0, id + 1) !== 0) {
+    spinContended(words, at, id, threads, mayBlock);
+  }
+  threads.hold(id, rank);
+}
+
+export function spinUnlock(
+  words: Int32Array,
+  at: number,
+  id: number,
+  rank: number,
+  threads: ThreadTable,
+): void {
+  threads.drop(id, rank);
+  Atomics.store(words, at, 0);
+}
+
+function spinContended(
+  words: Int32Array,
+  at: number,
+  id: number,
+  threads: ThreadTable,
+  mayBlock: boolean,
+): void {
+  const start = performance.now();
+  for (;;) {
+    for (let spin = 0; spin < SPINS_PER_LOOK; spin++) {
+      if (Atomics.load(words, at) !== 0) continue;
+      if (Atomics.compareExchange(words, at, 0, id + 1) === 0) return;
+    }
+    threads.assertTrusted();
+    const owner = Atomics.load(words, at) - 1;
+    if (owner >= 0 && !threads.isLive(owner)) threads.poison(DIED_WRITING, owner);
+    else if (performance.now() - start > LOCKUP_MS) threads.poison(LOCKED_UP, owner);
+    else if (mayBlock && owner >= 0) yieldProcessor(words, at, owner + 1);
+  }
+}
+
+/** Lets the holder run: it may be waiting for this very core. Nobody notifies a spin lock. */
+function yieldProcessor(words: Int32Array, at: number, seen: number): void {
+  Atomics.wait(words, at, seen, 0.05);
+}

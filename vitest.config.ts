@@ -1,0 +1,15 @@
+import { fileURLToPath } from 'node:url';
+import { defineConfig } from 'vitest/config';
+
+const dist = fileURLToPath(new URL('./dist/', import.meta.url));
+
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    // Threads run from dist: the built package is loaded by Node itself, once.
+    server: { deps: { external: [new RegExp(`^(file://)?${dist.replaceAll('/', '\\/')}`)] } },
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    reporters: ['default'],
+  },
+});
