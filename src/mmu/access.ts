@@ -1,0 +1,67 @@
+/**
+ * Loads and stores through translation, as the processor and copy_from_user do them.
+ *
+ * A page is copied while its page-table lock is held: a store and a copy of the same page by
+ * another thread exclude each other. A store that spans several pages is not atomic as a whole.
+ */
+import { MmdumpError } from '../shared/errors.ts';
+import { hex, PAGE_SIZE, TASK_SIZE } from '../shared/page.ts';
+import { lockPage } from './fault.ts';
+import type { Mm } from './mm.ts';
+import { unlockTable } from './page-table.ts';
+
+/** SIGSEGV unless [address, address + length) lies in user space. */
+function assertUserRange(address: number, length: number): void {
+  const isWhole = Number.isSafeInteger(address) && address >= 0;
+  if (isWhole && address + length <= TASK_SIZE + PAGE_SIZE) return;
+  throw new MmdumpError(
+    'SIGSEGV',
+    `${isWhole ? hex(address) : String(address)} is not an address of user space`,
+    { address },
+  );
+}
+
+/** Fills `into` from `address` on. mmap lock held. */
+export function readLocked(mm: Mm, address: number, into: Uint8Array): void {
+  assertUserRange(address, into.length);
+  for (let done = 0; done < into.length; ) {
+    const at = address + done;
+    const offset = at % PAGE_SIZE;
+    const count = Math.min(PAGE_SIZE - offset, into.length - done);
+    const pfn = lockPage(mm, (at - offset) / PAGE_SIZE, false);
+    const from = mm.memory.byteAt(pfn) + offset;
+    into.set(mm.memory.bytesOf(pfn).subarray(from, from + count), done);
+    unlockTable(mm, mm.cursor.table);
+    done += count;
+  }
+}
+
+/** Stores `bytes` from `address` on. mmap lock held. */
+export function writeLocked(mm: Mm, address: number, bytes: Uint8Array): void {
+  assertUserRange(address, bytes.length);
+  for (let done = 0; done < bytes.length; ) {
+    const at = address + done;
+    const offset = at % PAGE_SIZE;
+    const count = Math.min(PAGE_SIZE - offset, bytes.length - done);
+    const pfn = lockPage(mm, (at - offset) / PAGE_SIZE, true);
+    const part = count === bytes.length ? bytes : bytes.subarray(done, done + count);
+    mm.memory.bytesOf(pfn).set(part, mm.memory.byteAt(pfn) + offset);
+    unlockTable(mm, mm.cursor.table);
+    done += count;
+  }
+}
+
+/** Fills `length` bytes with one value (memset). mmap lock held. */
+export function fillLocked(mm: Mm, address: number, length: number, value: number): void {
+  assertUserRange(address, length);
+  for (let done = 0; done < length; ) {
+    const at = address + done;
+    const offset = at % PAGE_SIZE;
+    const count = Math.min(PAGE_SIZE - offset, length - done);
+    const pfn = lockPage(mm, (at - offset) / PAGE_SIZE, true);
+    const from = mm.memory.byteAt(pfn) + offset;
+    mm.memory.bytesOf(pfn).fill(value, from, from + count);
+    unlockTable(mm, mm.cursor.table);
+    done += count;
+  }
+}

@@ -1,0 +1,253 @@
+/**
+ * An address space (mm) as its user sees it: the system calls, loads and stores, and what is
+ * mapped. Every operation has a twin that ends in Async and waits where the plain form, on a thread
+ * that must not block, throws EAGAIN.
+ */
+import type { MachineHandle } from '../shared/machine-handle.ts';
+import { addressOf } from '../shared/page.ts';
+import type { LockMode } from '../shared/sync/rw-lock.ts';
+import { protLetters, vmFlagNames } from '../shared/vm-flags.ts';
+import { fillLocked, readLocked, writeLocked } from './access.ts';
+import { type DeviceRequest, mapDeviceLocked } from './device.ts';
+import { type MmReference, runOn, runOnAsync } from './enter.ts';
+import { loadLdtLocked, readLdtLocked, type UserDesc, writeLdtLocked } from './ldt.ts';
+import type { MachineParts } from './machine-parts.ts';
+import { type Mm, mmOf } from './mm.ts';
+import { MM_FIELD, type MmAddresses } from './mm-struct.ts';
+import { type MmapRequest, mmapLocked, munmapLocked, type Prot } from './mmap.ts';
+import { type Advice, madviseLocked, mprotectLocked } from './mprotect.ts';
+import { VMA_KIND, type VmaFields } from './vma-table.ts';
+
+/** Everything that another thread needs to attach to an mm; can be posted to it. */
+export interface MmHandle {
+  readonly kind: 'mm';
+  readonly machine: MachineHandle;
+  readonly slot: number;
+  readonly generation: number;
+}
+
+/** A VMA, as /proc/PID/maps shows it. */
+export interface VmaInfo {
+  readonly start: number; // address
+  readonly end: number; //   first address after it
+  readonly prot: string; //  'rwxp'
+  readonly flags: number; // VM_*
+  readonly flagNames: readonly string[];
+  readonly pgoff: number; // pages
+  readonly file: string | null; // path, with ' (deleted)' as d_path gives it
+  readonly isVdso: boolean;
+}
+
+export class AddressSpace {
+  /** For the dumper and other rooms of mmdump. */
+  readonly mm: Mm;
+  readonly #reference: MmReference;
+
+  constructor(machine: MachineParts, slot: number, generation: number) {
+    this.mm = mmOf(machine, slot, machine.thread);
+    this.#reference = { machine, slot, generation };
+  }
+
+  get handle(): MmHandle {
+    const { machine, slot, generation } = this.#reference;
+    return { kind: 'mm', machine: machine.handle, slot, generation };
+  }
+
+  /** Which life of which slot this is. */
+  get reference(): MmReference {
+    return this.#reference;
+  }
+
+  #run<T>(mode: LockMode, operation: (mm: Mm) => T): T {
+    return runOn(this.mm, this.#reference, mode, operation);
+  }
+
+  #later<T>(mode: LockMode, operation: (mm: Mm) => T): Promise<T> {
+    return runOnAsync(this.#reference, mode, operation);
+  }
+
+  /** Maps memory and returns its address. Errors as mmap(2). */
+  mmap(request: MmapRequest): number {
+    return this.#run('write', (mm) => mmapLocked(mm, request));
+  }
+
+  mmapAsync(request: MmapRequest): Promise<number> {
+    return this.#later('write', (mm) => mmapLocked(mm, request));
+  }
+
+  /** Maps device memory of the machine, shared. Errors as mmap(2). */
+  mapDevice(request: DeviceRequest): number {
+    return this.#run('write', (mm) => mapDeviceLocked(mm, mm.machine.device, request));
+  }
+
+  mapDeviceAsync(request: DeviceRequest): Promise<number> {
+    return this.#later('write', (mm) => mapDeviceLocked(mm, mm.machine.device, request));
+  }
+
+  /** Unmaps the pages of [address, address + length). Errors as munmap(2). */
+  munmap(address: number, length: number): void {
+    this.#run('write', (mm) => munmapLocked(mm, address, length));
+  }
+
+  munmapAsync(address: number, length: number): Promise<void> {
+    return this.#later('write', (mm) => munmapLocked(mm, address, length));
+  }
+
+  /** Sets the protection of the pages of a range. Errors as mprotect(2). */
+  mprotect(address: number, length: number, prot: Prot): void {
+    this.#run('write', (mm) => mprotectLocked(mm, address, length, prot));
+  }
+
+  mprotectAsync(address: number, length: number, prot: Prot): Promise<void> {
+    return this.#later('write', (mm) => mprotectLocked(mm, address, length, prot));
+  }
+
+  /** Gives advice on a range. Errors as madvise(2). */
+  madvise(address: number, length: number, advice: Advice): void {
+    this.#run('write', (mm) => madviseLocked(mm, address, length, advice));
+  }
+
+  madviseAsync(address: number, length: number, advice: Advice): Promise<void> {
+    return this.#later('write', (mm) => madviseLocked(mm, address, length, advice));
+  }
+
+  /** Loads `into.length` bytes. SIGSEGV or SIGBUS as errors, with address and reason. */
+  read(address: number, into: Uint8Array): void {
+    this.#run('read', (mm) => readLocked(mm, address, into));
+  }
+
+  readAsync(address: number, into: Uint8Array): Promise<void> {
+    return this.#later('read', (mm) => readLocked(mm, address, into));
+  }
+
+  /** Stores bytes. SIGSEGV or SIGBUS as errors, with address and reason. */
+  write(address: number, bytes: Uint8Array): void {
+    this.#run('read', (mm) => writeLocked(mm, address, bytes));
+  }
+
+  writeAsync(address: number, bytes: Uint8Array): Promise<void> {
+    return this.#later('read', (mm) => writeLocked(mm, address, bytes));
+  }
+
+  /** Stores `length` times the byte `value`. */
+  fill(address: number, length: number, value: number): void {
+    this.#run('read', (mm) => fillLocked(mm, address, length, value));
+  }
+
+  fillAsync(address: number, length: number, value: number): Promise<void> {
+    return this.#later('read', (mm) => fillLocked(mm, address, length, value));
+  }
+
+  /** Installs or clears an LDT entry (modify_ldt, func 0x11; func 1 with `oldMode`). */
+  modifyLdt(desc: UserDesc, oldMode = false): void {
+    this.#run('read', (mm) => withLdt(mm, () => writeLdtLocked(mm, desc, oldMode)));
+  }
+
+  modifyLdtAsync(desc: UserDesc, oldMode = false): Promise<void> {
+    return this.#later('read', (mm) => withLdt(mm, () => writeLdtLocked(mm, desc, oldMode)));
+  }
+
+  /** The LDT's entries in use, 8 bytes each (modify_ldt, func 0). */
+  readLdt(): Uint8Array {
+    return this.#run('read', (mm) => withLdt(mm, () => readLdtLocked(mm)));
+  }
+
+  readLdtAsync(): Promise<Uint8Array> {
+    return this.#later('read', (mm) => withLdt(mm, () => readLdtLocked(mm)));
+  }
+
+  /** Replaces the whole LDT by ready-made descriptors, as a restore does. */
+  loadLdt(bytes: Uint8Array): void {
+    this.#run('read', (mm) => withLdt(mm, () => loadLdtLocked(mm, bytes)));
+  }
+
+  /** Adds ready-made mappings, unmerged, as a restore or an import does. Takes the files' references. */
+  insertMappings(vmas: readonly VmaFields[]): void {
+    this.#run('write', (mm) => {
+      for (const vma of vmas) {
+        if (vma.file !== 0) mm.files.get(vma.file);
+        mm.vmas.insert(vma);
+      }
+    });
+  }
+
+  /** What is mapped, ascending. */
+  vmas(): VmaInfo[] {
+    return this.#run('read', vmaInfos);
+  }
+
+  vmasAsync(): Promise<VmaInfo[]> {
+    return this.#later('read', vmaInfos);
+  }
+
+  /** start_code … flags, as the kernel's mm has them. */
+  addresses(): MmAddresses {
+    return this.#run('read', (mm) => mm.struct.addresses());
+  }
+
+  setAddresses(values: Partial<MmAddresses>): void {
+    this.#run('write', (mm) => mm.struct.setAddresses(values));
+  }
+
+  /** The auxiliary vector: pairs of u64, as /proc/PID/auxv has them. Empty when there is none. */
+  auxv(): Uint8Array {
+    return this.#run('read', (mm) => readBlob(mm, MM_FIELD.AUXV_BYTES, MM_FIELD.AUXV_AT));
+  }
+
+  setAuxv(bytes: Uint8Array): void {
+    this.#run('write', (mm) => setBlob(mm, MM_FIELD.AUXV_BYTES, MM_FIELD.AUXV_AT, bytes));
+  }
+
+  /** ELF notes that belong to the mm's process. Empty when there are none. */
+  notes(): Uint8Array {
+    return this.#run('read', (mm) => readBlob(mm, MM_FIELD.NOTES_BYTES, MM_FIELD.NOTES_AT));
+  }
+
+  setNotes(bytes: Uint8Array): void {
+    this.#run('write', (mm) => setBlob(mm, MM_FIELD.NOTES_BYTES, MM_FIELD.NOTES_AT, bytes));
+  }
+}
+
+function withLdt<T>(mm: Mm, operation: () => T): T {
+  mm.ldtLock.lock(mm.thread, mm.mayBlock);
+  try {
+    return operation();
+  } finally {
+    mm.ldtLock.unlock(mm.thread);
+  }
+}
+
+/** Bytes that the mm keeps in the machine's store. mmap lock held. */
+export function readBlob(mm: Mm, lengthField: number, atField: number): Uint8Array {
+  return mm.machine.store.view(mm.struct.get64(atField), mm.struct.get(lengthField)).slice();
+}
+
+function setBlob(mm: Mm, lengthField: number, atField: number, bytes: Uint8Array): void {
+  mm.struct.set64(atField, mm.machine.store.add(bytes));
+  mm.struct.set(lengthField, bytes.length);
+}
+
+/** The name that d_path gives a file. */
+export function dPath(mm: Mm, file: number): string {
+  const deleted = (mm.files.kind(file) & 1) !== 0;
+  return mm.files.pathText(file) + (deleted ? ' (deleted)' : '');
+}
+
+function vmaInfos(mm: Mm): VmaInfo[] {
+  const { vmas } = mm;
+  const infos: VmaInfo[] = [];
+  for (let ordinal = 0; ordinal < vmas.count; ordinal++) {
+    const vma = vmas.fields(vmas.slot(ordinal));
+    infos.push({
+      start: addressOf(vma.start),
+      end: addressOf(vma.end),
+      prot: protLetters(vma.flags),
+      flags: vma.flags,
+      flagNames: vmFlagNames(vma.flags),
+      pgoff: vma.pgoff,
+      file: vma.file === 0 ? null : dPath(mm, vma.file),
+      isVdso: vma.kind === VMA_KIND.VDSO,
+    });
+  }
+  return infos;
+}

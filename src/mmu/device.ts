@@ -1,0 +1,75 @@
+/**
+ * Device memory: frames at the top of physical memory that the allocator never owns, and mappings
+ * of them (remap_pfn_range). Their leaves are SPECIAL: there is no normal page behind them.
+ * The mmap lock is held for writing.
+ */
+import { addressOf, hex, isPageAligned, PAGE_SIZE, pageAlignUp } from '../shared/page.ts';
+import { pagePrivileges, VM } from '../shared/vm-flags.ts';
+import type { Mm } from './mm.ts';
+import { einval, type Prot, placeMapping, protFlags } from './mmap.ts';
+import { ensureTables, lockTable, unlockTable } from './page-table.ts';
+import { highOf, leafFlags, lowOf, PTE, setEntry } from './pte.ts';
+import { assertMapCount, insertVmaLocked } from './vma-edit.ts';
+import { VMA_KIND } from './vma-table.ts';
+
+export interface DeviceRequest {
+  /** Bytes; rounded up to whole pages. */
+  readonly length: number;
+  readonly prot: Prot;
+  /** Bytes from the start of the device memory; whole pages. */
+  readonly offset?: number;
+  /** Reading has side effects (VM_IO): a dump leaves the mapping out. Default true. */
+  readonly io?: boolean;
+  /** Where to map: a hint. */
+  readonly address?: number;
+}
+
+/** Frames of the machine's device memory. */
+export interface DeviceMemory {
+  readonly first: number; // pfn
+  readonly frames: number;
+}
+
+/** Maps device memory, shared, and returns its address. */
+export function mapDeviceLocked(mm: Mm, device: DeviceMemory, request: DeviceRequest): number {
+  const { length, prot, offset = 0, io = true } = request;
+  if (!Number.isSafeInteger(offset) || offset < 0 || !isPageAligned(offset)) {
+    throw einval(`mapDevice: offset ${offset} is not a multiple of the page size`);
+  }
+  if (!Number.isSafeInteger(length) || length <= 0) {
+    throw einval(`mapDevice: length ${length}: expected a positive number of bytes`);
+  }
+  const pages = pageAlignUp(length) / PAGE_SIZE;
+  const firstPage = offset / PAGE_SIZE;
+  if (firstPage + pages > device.frames) {
+    const size = addressOf(device.frames);
+    throw einval(`mapDevice: ${hex(offset)} + ${length} is beyond the ${size} bytes of the device`);
+  }
+  const flags = deviceFlags(prot, io);
+  const pfn = device.first + firstPage;
+  assertMapCount(mm, 1);
+  const start = placeMapping(mm, request.address ?? 0, pages);
+  const kind = VMA_KIND.ORDINARY;
+  insertVmaLocked(mm, { start, end: start + pages, flags, file: 0, pgoff: pfn, anonVma: 0, kind });
+  installLeaves(mm, start, pages, flags, pfn);
+  return addressOf(start);
+}
+
+function deviceFlags(prot: Prot, io: boolean): number {
+  const may = VM.MAYREAD | VM.MAYWRITE | VM.MAYEXEC | VM.MAYSHARE;
+  const special = VM.PFNMAP | VM.DONTEXPAND | VM.DONTDUMP | (io ? VM.IO : 0);
+  return protFlags(prot) | may | VM.SHARED | special;
+}
+
+function installLeaves(mm: Mm, start: number, pages: number, flags: number, first: number): void {
+  const { cursor } = mm;
+  const privileges = pagePrivileges(flags);
+  const bits = leafFlags(privileges.low, (flags & VM.WRITE) !== 0, false) | PTE.SPECIAL;
+  for (let page = 0; page < pages; page++) {
+    ensureTables(mm, mm.pgd, start + page, 1, cursor);
+    lockTable(mm, cursor.table);
+    const pfn = first + page;
+    setEntry(cursor.words, cursor.at, lowOf(pfn, bits), highOf(pfn, privileges.high));
+    unlockTable(mm, cursor.table);
+  }
+}

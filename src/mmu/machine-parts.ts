@@ -1,0 +1,182 @@
+/**
+ * A simulated machine: physical memory, page structs, files and mms, all in shared memory.
+ *
+ *   banks      frames                    WebAssembly.Memory, 2 GiB each
+ *   pages      page structs              32 bytes a frame
+ *   control    threads, gate, allocator  below
+ *   mms        slots of address spaces   `mm-struct.ts`
+ *   files      file records              `file-table.ts`
+ *   store      paths, contents of files  `store.ts`
+ *
+ * The handle carries these buffers; any thread makes views of them (MachineParts). Physical
+ * memory: frame 0 unused, frame 1 the zero page, then frames of the allocator, at the top the
+ * device memory.
+ */
+import { MmdumpError, reasonOf } from '../shared/errors.ts';
+import type { MachineHandle } from '../shared/machine-handle.ts';
+import { GiB, MiB, PAGE_SIZE } from '../shared/page.ts';
+import { FREEZE_GATE, FreezeGate } from '../shared/sync/freeze-gate.ts';
+import { THREAD_TABLE_WORDS, ThreadTable } from '../shared/sync/thread-table.ts';
+import type { DeviceMemory } from './device.ts';
+import { FILE_TABLE_WORDS, FileTable } from './file-table.ts';
+import { ALLOCATOR, FrameAllocator } from './frame-allocator.ts';
+import { MM_WORDS } from './mm-struct.ts';
+import { HostFiles } from './page-cache.ts';
+import { FIRST_FREE_PFN, PAGE_STRUCT, PageStructs, PG, ZERO_PAGE_PFN } from './page-struct.ts';
+import { createBanks, PhysicalMemory } from './physical-memory.ts';
+import { STORE, Store } from './store.ts';
+
+const CONTROL = {
+  ANON_VMAS: 0, //     anon_vma ids handed out; Atomics only
+  DEVICE_FIRST: 1, //  first frame of the device memory; immutable after init
+  DEVICE_FRAMES: 2, // its size; immutable after init
+  THREADS: 16,
+} as const;
+const GATE_AT = CONTROL.THREADS + THREAD_TABLE_WORDS;
+const ALLOCATOR_AT = GATE_AT + FREEZE_GATE.WORDS;
+const STORE_AT = ALLOCATOR_AT + ALLOCATOR.WORDS;
+const CONTROL_WORDS = STORE_AT + STORE.WORDS;
+
+export interface MachineOptions {
+  /** Physical memory in bytes, page tables included. Committed only as it is touched. */
+  readonly memory: number;
+  /** Frames, in bytes, that only device mappings show; part of `memory`. Default 0. */
+  readonly deviceMemory?: number;
+  /** Room, in bytes, for paths and the contents of simulated files. Default 64 MiB. */
+  readonly store?: number;
+  /** Address spaces that can live at the same time. Default 64. */
+  readonly maxAddressSpaces?: number;
+  /** Assert the lock order at every acquisition. Default false. */
+  readonly checks?: boolean;
+}
+
+export interface AttachOptions {
+  /** A thread id that the host took with `registerThread`. Default: a new one. */
+  readonly thread?: number;
+  /** Whether this thread may sleep while it waits. Default true; false on a main thread. */
+  readonly mayBlock?: boolean;
+}
+
+const MEMORY_UNIT = 0x10000; // bytes of a wasm page
+const MAX_MEMORY = 256 * GiB;
+
+/** Allocates and initialises the shared memory of a machine. */
+export function createMachineHandle(options: MachineOptions): MachineHandle {
+  const { memory, deviceMemory = 0, store = 64 * MiB, maxAddressSpaces = 64 } = options;
+  assertSize('memory', memory, MiB, MAX_MEMORY);
+  assertSize('deviceMemory', deviceMemory, 0, memory / 2);
+  assertSize('store', store, PAGE_SIZE, 4 * GiB);
+  assertSize('maxAddressSpaces', maxAddressSpaces, 1, 1024);
+  const frames = (Math.ceil(memory / MEMORY_UNIT) * MEMORY_UNIT) / PAGE_SIZE;
+  const handle: MachineHandle = {
+    kind: 'machine',
+    banks: createBanks(frames),
+    pages: shared('page structs', frames * PAGE_STRUCT.WORDS * 4),
+    control: shared('control block', CONTROL_WORDS * 4),
+    mms: shared('address spaces', maxAddressSpaces * MM_WORDS * 4),
+    files: shared('file table', FILE_TABLE_WORDS * 4),
+    store: shared('store', store),
+    checks: options.checks ?? false,
+  };
+  initialise(handle, frames, Math.ceil(deviceMemory / PAGE_SIZE));
+  return handle;
+}
+
+function assertSize(name: string, value: number, minimum: number, maximum: number): void {
+  if (Number.isSafeInteger(value) && value >= minimum && value <= maximum) return;
+  throw new MmdumpError(
+    'OPTION_INVALID',
+    `${name}: ${value}: expected a whole number from ${minimum} to ${maximum}`,
+  );
+}
+
+function shared(what: string, bytes: number): SharedArrayBuffer {
+  try {
+    return new SharedArrayBuffer(bytes);
+  } catch (error) {
+    throw new MmdumpError(
+      'MACHINE_TOO_LARGE',
+      `the system refused ${Math.ceil(bytes / MiB)} MiB for the machine's ${what}: ${reasonOf(error)}`,
+      {},
+      error,
+    );
+  }
+}
+
+function initialise(handle: MachineHandle, frames: number, deviceFrames: number): void {
+  const control = new Int32Array(handle.control);
+  control[CONTROL.DEVICE_FIRST] = frames - deviceFrames;
+  control[CONTROL.DEVICE_FRAMES] = deviceFrames;
+  const machine = new MachineParts(handle, { mayBlock: false });
+  for (const pfn of [0, ZERO_PAGE_PFN]) machine.pages.setFlags(pfn, PG.RESERVED);
+  for (let pfn = frames - deviceFrames; pfn < frames; pfn++) {
+    machine.pages.setFlags(pfn, PG.RESERVED);
+  }
+  machine.allocator.initialise(FIRST_FREE_PFN, frames - deviceFrames);
+  machine.detach();
+}
+
+/** The parts of a machine as one thread sees them. No state of its own but the thread id. */
+export class MachineParts {
+  readonly handle: MachineHandle;
+  /** This thread's id. Its host reports it with `threadGone` should the thread die. */
+  readonly thread: number;
+  readonly mayBlock: boolean;
+  readonly memory: PhysicalMemory;
+  readonly pages: PageStructs;
+  readonly threads: ThreadTable;
+  readonly gate: FreezeGate;
+  readonly allocator: FrameAllocator;
+  readonly store: Store;
+  readonly files: FileTable;
+  readonly hostFiles: HostFiles = new HostFiles();
+  /** Words of all mm slots. */
+  readonly mmWords: Int32Array;
+  readonly maxAddressSpaces: number;
+  readonly #control: Int32Array;
+
+  constructor(handle: MachineHandle, options: AttachOptions = {}) {
+    this.handle = handle;
+    this.mayBlock = options.mayBlock ?? true;
+    const control = new Int32Array(handle.control);
+    this.#control = control;
+    this.memory = new PhysicalMemory(handle.banks);
+    this.pages = new PageStructs(handle.pages);
+    this.threads = new ThreadTable(control, CONTROL.THREADS, handle.checks);
+    this.gate = new FreezeGate(control, GATE_AT, this.threads);
+    const { memory, pages, threads, mayBlock } = this;
+    this.allocator = new FrameAllocator(control, ALLOCATOR_AT, memory, pages, threads, mayBlock);
+    this.store = new Store(control, STORE_AT, handle.store);
+    this.files = new FileTable(handle.files, this.store, this.threads);
+    this.mmWords = new Int32Array(handle.mms);
+    this.maxAddressSpaces = this.mmWords.length / MM_WORDS;
+    this.thread = options.thread ?? this.threads.register();
+  }
+
+  get device(): DeviceMemory {
+    return {
+      first: this.#control[CONTROL.DEVICE_FIRST]!,
+      frames: this.#control[CONTROL.DEVICE_FRAMES]!,
+    };
+  }
+
+  nextAnonVma(): number {
+    return Atomics.add(this.#control, CONTROL.ANON_VMAS, 1) + 1;
+  }
+
+  /** True when the (dead) thread left a page-table lock behind. */
+  holdsTableLock(thread: number): boolean {
+    const words = this.pages.words;
+    const { FLAGS, NEXT, WORDS } = PAGE_STRUCT;
+    for (let at = 0; at < words.length; at += WORDS) {
+      if ((words[at + FLAGS]! & PG.TABLE) !== 0 && words[at + NEXT] === thread + 1) return true;
+    }
+    return false;
+  }
+
+  /** Ends this thread's part: its thread id and its host files are given back. */
+  detach(): void {
+    this.hostFiles.close();
+    this.threads.release(this.thread);
+  }
+}

@@ -1,0 +1,146 @@
+/**
+ * Page structs: 32 bytes a frame, in a SharedArrayBuffer of their own (struct page).
+ *
+ * REFCOUNT counts everybody who keeps the frame: a mapping PTE, a page cache, a pin, a page table
+ * its parent entry. MAPCOUNT counts the PTEs of user space that map it; a 2 MiB leaf counts once in
+ * each of its 512 frames, so that splitting one changes no count. At 0 references it is freed.
+ */
+import { highWord, join, lowWord } from '../shared/u64.ts';
+
+export const PAGE_STRUCT = {
+  FLAGS: 0, //    PG bits; written by whoever allocates the frame, before it is mapped
+  REFCOUNT: 1, // Atomics only
+  MAPCOUNT: 2, // Atomics only
+  MAPPING: 3, //  file id, or anon_vma id if PG.ANON; 0 = none; immutable while referenced
+  INDEX_LO: 4, // page of the file, or virtual page number of the first mapping if PG.ANON
+  INDEX_HI: 5, // … high word
+  NEXT: 6, //     free: next block of the same order (allocator lock) · table: its page-table lock
+  PREV: 7, //     free: previous block (allocator lock) · table: level, 1 (PTEs) to 4
+  WORDS: 8, //    stride
+} as const;
+
+export const PG = {
+  RESERVED: 0x1, //    never allocated nor freed: firmware, ZERO_PAGE, device memory
+  ANON: 0x2, //        PageAnon
+  SWAPBACKED: 0x4, //  anonymous or shmem
+  KSM: 0x8, //         merged by content
+  TABLE: 0x10, //      a page table
+  BUDDY: 0x20, //      first frame of a free block; its order is in ORDER
+  HUGE: 0x40, //       one of the 512 frames of a 2 MiB leaf
+  CACHE_NODE: 0x80, // a node of a page-cache tree
+  STALE: 0x100, //     was used before: its bytes are not zero
+  DIRTY: 0x200, //     a file's page that was written
+} as const;
+
+/** Order of a free block, in the flags of its first frame. */
+export const ORDER_SHIFT = 24;
+export const ORDER_MASK = 0xf;
+
+/** Frame 0 is never used, so that 0 can mean "none"; frame 1 is the zero page. */
+export const ZERO_PAGE_PFN = 1;
+export const FIRST_FREE_PFN = 2;
+
+const { FLAGS, REFCOUNT, MAPCOUNT, MAPPING, INDEX_LO, INDEX_HI, NEXT, PREV, WORDS } = PAGE_STRUCT;
+
+export class PageStructs {
+  /** For hot loops, which index it with PAGE_STRUCT; everybody else uses the accessors. */
+  readonly words: Int32Array;
+
+  constructor(buffer: SharedArrayBuffer) {
+    this.words = new Int32Array(buffer);
+  }
+
+  flags(pfn: number): number {
+    return this.words[pfn * WORDS + FLAGS]!;
+  }
+
+  setFlags(pfn: number, flags: number): void {
+    this.words[pfn * WORDS + FLAGS] = flags;
+  }
+
+  addFlags(pfn: number, flags: number): void {
+    Atomics.or(this.words, pfn * WORDS + FLAGS, flags);
+  }
+
+  references(pfn: number): number {
+    return Atomics.load(this.words, pfn * WORDS + REFCOUNT);
+  }
+
+  setReferences(pfn: number, count: number): void {
+    Atomics.store(this.words, pfn * WORDS + REFCOUNT, count);
+  }
+
+  /** get_page */
+  get(pfn: number): void {
+    Atomics.add(this.words, pfn * WORDS + REFCOUNT, 1);
+  }
+
+  /** Drops a reference; true when it was the last. Use FrameAllocator.put, which then frees. */
+  dropReference(pfn: number): boolean {
+    return Atomics.sub(this.words, pfn * WORDS + REFCOUNT, 1) === 1;
+  }
+
+  mapCount(pfn: number): number {
+    return Atomics.load(this.words, pfn * WORDS + MAPCOUNT);
+  }
+
+  addMapping(pfn: number): void {
+    Atomics.add(this.words, pfn * WORDS + MAPCOUNT, 1);
+  }
+
+  dropMapping(pfn: number): void {
+    Atomics.sub(this.words, pfn * WORDS + MAPCOUNT, 1);
+  }
+
+  mapping(pfn: number): number {
+    return this.words[pfn * WORDS + MAPPING]!;
+  }
+
+  index(pfn: number): number {
+    const at = pfn * WORDS;
+    return join(this.words[at + INDEX_LO]!, this.words[at + INDEX_HI]!);
+  }
+
+  /** Says what the frame holds: page `index` of mapping `mapping`. */
+  describe(pfn: number, flags: number, mapping: number, index: number): void {
+    const at = pfn * WORDS;
+    this.words[at + MAPPING] = mapping;
+    this.words[at + INDEX_LO] = lowWord(index);
+    this.words[at + INDEX_HI] = highWord(index);
+    this.words[at + FLAGS] = flags;
+  }
+
+  /** A fresh frame: nobody maps it, one reference. */
+  reset(pfn: number): void {
+    const at = pfn * WORDS;
+    this.words[at + FLAGS] = 0;
+    this.words[at + MAPCOUNT] = 0;
+    this.words[at + MAPPING] = 0;
+    this.words[at + INDEX_LO] = 0;
+    this.words[at + INDEX_HI] = 0;
+    this.words[at + NEXT] = 0;
+    this.words[at + PREV] = 0;
+    Atomics.store(this.words, at + REFCOUNT, 1);
+  }
+
+  next(pfn: number): number {
+    return this.words[pfn * WORDS + NEXT]!;
+  }
+
+  setNext(pfn: number, next: number): void {
+    this.words[pfn * WORDS + NEXT] = next;
+  }
+
+  previous(pfn: number): number {
+    return this.words[pfn * WORDS + PREV]!;
+  }
+
+  setPrevious(pfn: number, previous: number): void {
+    this.words[pfn * WORDS + PREV] = previous;
+  }
+
+  /** Word of the page-table lock of a page-table page. */
+  lockWord(pfn: number): number {
+    return pfn * WORDS + NEXT;
+  }
+}

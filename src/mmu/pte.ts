@@ -1,0 +1,98 @@
+/**
+ * Page-table entries of x86-64 as two 32-bit words, low word first.
+ *
+ *   63  62..52  51 …… 32 | 31 …… 12  11..9  8   7   6  5  4   3   2  1  0
+ *   NX  ignored  pfn high |  pfn low   soft   G PSE  D  A PCD PWT US RW  P
+ *
+ * Not present, and not zero: bit 8 alone marks a present page under PROT_NONE (_PAGE_PROTNONE);
+ * otherwise the entry is a swap entry or a marker: type in bits 63..59, value in bits 31..12.
+ *
+ * The low word holds PRESENT, so an entry is published by writing the high word first, and
+ * withdrawn in the other order: `setEntry` and `clearEntry` are the only ones that write entries.
+ */
+
+export const PTE = {
+  PRESENT: 0x1,
+  WRITE: 0x2,
+  USER: 0x4,
+  PWT: 0x8,
+  PCD: 0x10,
+  ACCESSED: 0x20,
+  DIRTY: 0x40,
+  HUGE: 0x80, //      PSE: a 2 MiB leaf, in a pmd
+  PROTNONE: 0x100, // present for the kernel, not for the processor
+  SPECIAL: 0x200, //  software bit 1: no normal page behind the entry (vm_normal_page)
+  NX_HIGH: -0x8000_0000, // bit 63, in the high word, as a signed word
+} as const;
+
+/** An entry that points to a lower table: _PAGE_TABLE. */
+export const TABLE_ENTRY = 0x67;
+
+/** Types in bits 63..59 of an entry that is not present (bits 31..27 of its high word). */
+export const SWAP_TYPE = {
+  MARKER: 31, // SWP_PTE_MARKER; the value says which
+} as const;
+
+/** Values of a marker: PTE_MARKER_POISONED, PTE_MARKER_GUARD. */
+export const MARKER = { POISONED: 2, GUARD: 4 } as const;
+
+const { PRESENT, WRITE, USER, ACCESSED, DIRTY, PROTNONE, NX_HIGH } = PTE;
+const PFN_HIGH_MASK = 0xfffff;
+const PFN_HIGH_SHIFT = 20;
+const TYPE_SHIFT = 27;
+
+export function isPresent(low: number): boolean {
+  return (low & (PRESENT | PROTNONE)) !== 0;
+}
+
+export function pfnOf(low: number, high: number): number {
+  return (low >>> 12) | ((high & PFN_HIGH_MASK) << PFN_HIGH_SHIFT);
+}
+
+/** Low word of an entry: pfn and flags. */
+export function lowOf(pfn: number, flags: number): number {
+  return (pfn << 12) | flags;
+}
+
+/** High word of an entry: pfn and, if asked, NX. */
+export function highOf(pfn: number, nxHigh: number): number {
+  return (pfn >>> PFN_HIGH_SHIFT) | nxHigh;
+}
+
+export function markerLow(value: number): number {
+  return value << 12;
+}
+
+export const MARKER_HIGH: number = (SWAP_TYPE.MARKER << TYPE_SHIFT) | 0;
+
+/** Type of an entry that is neither zero nor present. */
+export function swapTypeOf(high: number): number {
+  return high >>> TYPE_SHIFT;
+}
+
+export function swapValueOf(low: number): number {
+  return low >>> 12;
+}
+
+/** Publishes an entry: high word, then the low word that makes it present. */
+export function setEntry(words: Int32Array, at: number, low: number, high: number): void {
+  words[at + 1] = high;
+  Atomics.store(words, at, low);
+}
+
+/** Withdraws an entry: low word first. */
+export function clearEntry(words: Int32Array, at: number): void {
+  Atomics.store(words, at, 0);
+  words[at + 1] = 0;
+}
+
+/** Flags of a leaf for a VMA's privileges (see `pagePrivileges`), made writable or not. */
+export function leafFlags(privilegesLow: number, writable: boolean, dirty: boolean): number {
+  if ((privilegesLow & PRESENT) === 0) return PROTNONE | ACCESSED | (dirty ? DIRTY : 0);
+  return PRESENT | USER | ACCESSED | (writable ? WRITE : 0) | (dirty ? DIRTY : 0);
+}
+
+/** NX bit of the high word, for a VMA's privileges. */
+export function leafNx(privilegesHigh: number): number {
+  return privilegesHigh & NX_HIGH;
+}

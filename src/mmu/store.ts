@@ -1,0 +1,46 @@
+/**
+ * The machine's store: bytes that never change once written, reachable from every thread. Paths,
+ * contents of simulated files on "disk", auxiliary vectors and notes live here. It only grows.
+ */
+import { MmdumpError } from '../shared/errors.ts';
+import { MiB } from '../shared/page.ts';
+
+export const STORE = {
+  END: 0, //   bytes in use, in units of 8; Atomics only
+  WORDS: 16,
+} as const;
+
+const UNIT = 8; // bytes
+
+export class Store {
+  readonly #words: Int32Array; // the control block
+  readonly #base: number;
+  readonly #bytes: Uint8Array;
+
+  constructor(words: Int32Array, base: number, buffer: SharedArrayBuffer) {
+    this.#words = words;
+    this.#base = base;
+    this.#bytes = new Uint8Array(buffer);
+  }
+
+  /** Keeps a copy of `bytes`; returns its place. ENOSPC when the store is full. */
+  add(bytes: Uint8Array): number {
+    const units = Math.ceil(bytes.length / UNIT);
+    const at = Atomics.add(this.#words, this.#base + STORE.END, units) * UNIT;
+    if (at < 0 || at + bytes.length > this.#bytes.length) {
+      Atomics.sub(this.#words, this.#base + STORE.END, units);
+      const size = Math.floor(this.#bytes.length / MiB);
+      throw new MmdumpError(
+        'ENOSPC',
+        `the machine's store of ${size} MiB is full: create it with a larger 'store'`,
+      );
+    }
+    this.#bytes.set(bytes, at);
+    return at;
+  }
+
+  /** A view of what was added. */
+  view(at: number, length: number): Uint8Array {
+    return this.#bytes.subarray(at, at + length);
+  }
+}

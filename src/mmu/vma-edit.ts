@@ -1,0 +1,92 @@
+/**
+ * Splitting, merging and removing VMAs (mm/vma.c). The mmap lock is held for writing.
+ */
+import { MmdumpError } from '../shared/errors.ts';
+import { VM } from '../shared/vm-flags.ts';
+import type { Mm } from './mm.ts';
+import { putFile } from './page-cache.ts';
+import { freeTablesLocked } from './page-table.ts';
+import { MAX_MAP_COUNT, type VmaFields } from './vma-table.ts';
+import { splitHugeAtLocked, zapRangeLocked } from './zap.ts';
+
+/** VM_SPECIAL: mappings of devices are never joined. */
+const NEVER_MERGED = VM.IO | VM.PFNMAP | VM.MIXEDMAP | VM.DONTEXPAND;
+/** Pages that the lower half of a level-4 table spans. */
+const TABLE_SPAN = 0x8_0000_0000;
+
+/** ENOMEM unless `more` VMAs can be added. Asked before anything is changed. */
+export function assertMapCount(mm: Mm, more: number): void {
+  if (mm.vmas.count + more <= MAX_MAP_COUNT) return;
+  throw new MmdumpError('ENOMEM', `an mm has at most ${MAX_MAP_COUNT} mappings`);
+}
+
+/** Adds a VMA, which takes a reference to its file, and joins it with its neighbours. */
+export function insertVmaLocked(mm: Mm, vma: VmaFields): void {
+  if (vma.file !== 0) mm.files.get(vma.file);
+  mm.vmas.insert(vma);
+  mergeRangeLocked(mm, vma.start, vma.end);
+}
+
+/** Splits the VMA that holds `vpn` so that one starts there (split_vma). No-op at a boundary. */
+export function splitVmaLocked(mm: Mm, vpn: number): void {
+  const { vmas } = mm;
+  const slot = vmas.lookup(vpn);
+  if (slot < 0 || vmas.start(slot) === vpn) return;
+  assertMapCount(mm, 1);
+  splitHugeAtLocked(mm, vpn);
+  const whole = vmas.fields(slot);
+  vmas.setEnd(slot, vpn);
+  if (whole.file !== 0) mm.files.get(whole.file);
+  vmas.insert({ ...whole, start: vpn, pgoff: whole.pgoff + (vpn - whole.start) });
+}
+
+/** Joins every two neighbours that touch at a page of [from, to] and may be one (vma_merge). */
+export function mergeRangeLocked(mm: Mm, from: number, to: number): void {
+  const { vmas } = mm;
+  let ordinal = Math.max(1, vmas.find(from));
+  while (ordinal < vmas.count && vmas.start(vmas.slot(ordinal)) <= to) {
+    if (!mergePair(mm, ordinal)) ordinal++;
+  }
+}
+
+/** Joins the VMA at `ordinal` to the one before it, if they allow it. */
+function mergePair(mm: Mm, ordinal: number): boolean {
+  const { vmas } = mm;
+  const left = vmas.slot(ordinal - 1);
+  const right = vmas.slot(ordinal);
+  const end = vmas.end(left);
+  if (end !== vmas.start(right) || vmas.flags(left) !== vmas.flags(right)) return false;
+  if ((vmas.flags(left) & NEVER_MERGED) !== 0) return false;
+  const file = vmas.file(left);
+  if (file !== vmas.file(right) || vmas.kind(left) !== 0 || vmas.kind(right) !== 0) return false;
+  if (vmas.fileIndex(left, end) !== vmas.pgoff(right)) return false;
+  const leftAnon = vmas.anonVma(left);
+  const rightAnon = vmas.anonVma(right);
+  if (leftAnon !== 0 && rightAnon !== 0 && leftAnon !== rightAnon) return false;
+  vmas.setEnd(left, vmas.end(right));
+  if (leftAnon === 0) vmas.setAnonVma(left, rightAnon);
+  vmas.remove(ordinal);
+  if (file !== 0) putFile(mm, file);
+  return true;
+}
+
+/** Removes every mapping in [from, to): VMAs, leaves, tables (do_vmi_align_munmap). */
+export function unmapRangeLocked(mm: Mm, from: number, to: number): void {
+  const { vmas } = mm;
+  const first = vmas.find(from);
+  if (first === vmas.count || vmas.start(vmas.slot(first)) >= to) return;
+  const inMiddle = vmas.start(vmas.slot(first)) < from && vmas.end(vmas.slot(first)) > to;
+  if (inMiddle) assertMapCount(mm, 1);
+  splitVmaLocked(mm, from);
+  splitVmaLocked(mm, to);
+  zapRangeLocked(mm, from, to);
+  const ordinal = vmas.find(from);
+  while (ordinal < vmas.count && vmas.start(vmas.slot(ordinal)) < to) {
+    const file = vmas.file(vmas.slot(ordinal));
+    vmas.remove(ordinal);
+    if (file !== 0) putFile(mm, file);
+  }
+  const floor = ordinal === 0 ? 0 : vmas.end(vmas.slot(ordinal - 1));
+  const ceiling = ordinal === vmas.count ? TABLE_SPAN : vmas.start(vmas.slot(ordinal));
+  freeTablesLocked(mm, mm.pgd, { from, to, floor, ceiling });
+}

@@ -1,0 +1,230 @@
+/**
+ * The VMAs of an mm: records in slots, and a sorted index of the slots.
+ *
+ *   ORDER   | 7 | 2 | 9 | …     slots by ascending address: inserting moves 4 bytes a VMA
+ *   RECORDS | slot 0 | slot 1 | …   a VMA keeps its slot for life
+ *
+ * Protected by the mmap lock: written under write, read under read.
+ * VMAs are disjoint, ascending, not empty. `ordinal` is a position in ORDER.
+ */
+import { assert } from '../shared/assert.ts';
+import { MmdumpError } from '../shared/errors.ts';
+import type { Vpn } from '../shared/page.ts';
+import { readU64, writeU64 } from '../shared/u64.ts';
+
+/** sysctl vm.max_map_count */
+export const MAX_MAP_COUNT = 65_530;
+const SLOTS = 65_536;
+
+export const VMA_RECORD = {
+  START: 0, //    first page, u64 in two words
+  END: 2, //      first page after it, u64
+  FLAGS: 4, //    VM_*
+  FILE: 5, //     file id, 0 = none
+  PGOFF: 6, //    page of the file at START; for private anonymous memory START itself, u64
+  ANON_VMA: 8, // id, 0 until the first anonymous page; Atomics only: faults set it
+  KIND: 9, //     VMA_KIND
+  NEXT_FREE: 10, // free slot list, + 1; 0 = end
+  WORDS: 16, //   64 bytes
+} as const;
+
+export const VMA_KIND = { ORDINARY: 0, VDSO: 1 } as const;
+
+export const VMA_TABLE = {
+  COUNT: 0, //     VMAs in the index
+  USED: 1, //      slots ever used
+  FREE: 2, //      first free slot + 1, 0 = none
+  ORDER: 16, //    SLOTS words
+  RECORDS: 65_552, // SLOTS records
+} as const;
+
+const { START, END, FLAGS, FILE, PGOFF, ANON_VMA, KIND, NEXT_FREE, WORDS } = VMA_RECORD;
+const { COUNT, USED, FREE, ORDER, RECORDS } = VMA_TABLE;
+
+export const VMA_TABLE_WORDS: number = RECORDS + SLOTS * WORDS;
+
+/** What a new VMA is made of. */
+export interface VmaFields {
+  readonly start: number; // page
+  readonly end: number; //   page
+  readonly flags: number;
+  readonly file: number;
+  readonly pgoff: number;
+  readonly anonVma: number;
+  readonly kind: number;
+}
+
+export class VmaTable {
+  readonly #words: Int32Array;
+  readonly #base: number;
+
+  constructor(words: Int32Array, base: number) {
+    this.#words = words;
+    this.#base = base;
+  }
+
+  get count(): number {
+    return this.#words[this.#base + COUNT]!;
+  }
+
+  /** Empties the table. */
+  clear(): void {
+    this.#words[this.#base + COUNT] = 0;
+    this.#words[this.#base + USED] = 0;
+    this.#words[this.#base + FREE] = 0;
+  }
+
+  /** Slot of the VMA at a position of the index. */
+  slot(ordinal: number): number {
+    return this.#words[this.#base + ORDER + ordinal]!;
+  }
+
+  /** Position of the first VMA that ends after `vpn` (find_vma); `count` when there is none. */
+  find(vpn: number): number {
+    let low = 0;
+    let high = this.count;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.end(this.slot(middle)) > vpn) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+
+  /** Slot of the VMA that holds `vpn`, or -1. */
+  lookup(vpn: number): number {
+    const ordinal = this.find(vpn);
+    if (ordinal === this.count) return -1;
+    const slot = this.slot(ordinal);
+    return this.start(slot) <= vpn ? slot : -1;
+  }
+
+  start(slot: number): Vpn {
+    return readU64(this.#words, this.#record(slot) + START) as Vpn;
+  }
+
+  end(slot: number): Vpn {
+    return readU64(this.#words, this.#record(slot) + END) as Vpn;
+  }
+
+  flags(slot: number): number {
+    return this.#words[this.#record(slot) + FLAGS]! >>> 0;
+  }
+
+  file(slot: number): number {
+    return this.#words[this.#record(slot) + FILE]!;
+  }
+
+  pgoff(slot: number): number {
+    return readU64(this.#words, this.#record(slot) + PGOFF);
+  }
+
+  anonVma(slot: number): number {
+    return Atomics.load(this.#words, this.#record(slot) + ANON_VMA);
+  }
+
+  kind(slot: number): number {
+    return this.#words[this.#record(slot) + KIND]!;
+  }
+
+  fields(slot: number): VmaFields {
+    return {
+      start: this.start(slot),
+      end: this.end(slot),
+      flags: this.flags(slot),
+      file: this.file(slot),
+      pgoff: this.pgoff(slot),
+      anonVma: this.anonVma(slot),
+      kind: this.kind(slot),
+    };
+  }
+
+  /** Page of the file (or of the anonymous space) that stands at `vpn`. */
+  fileIndex(slot: number, vpn: number): number {
+    return this.pgoff(slot) + (vpn - this.start(slot));
+  }
+
+  setStart(slot: number, vpn: number): void {
+    writeU64(this.#words, this.#record(slot) + START, vpn);
+  }
+
+  setEnd(slot: number, vpn: number): void {
+    writeU64(this.#words, this.#record(slot) + END, vpn);
+  }
+
+  setPgoff(slot: number, pgoff: number): void {
+    writeU64(this.#words, this.#record(slot) + PGOFF, pgoff);
+  }
+
+  setFlags(slot: number, flags: number): void {
+    this.#words[this.#record(slot) + FLAGS] = flags | 0;
+  }
+
+  /** Sets the anon_vma unless another fault was quicker; returns the one that holds. */
+  adoptAnonVma(slot: number, id: number): number {
+    const at = this.#record(slot) + ANON_VMA;
+    const before = Atomics.compareExchange(this.#words, at, 0, id);
+    return before === 0 ? id : before;
+  }
+
+  setAnonVma(slot: number, id: number): void {
+    Atomics.store(this.#words, this.#record(slot) + ANON_VMA, id);
+  }
+
+  /** Adds a VMA at its place. ENOMEM beyond the map limit; the caller made sure it is free. */
+  insert(vma: VmaFields): number {
+    const words = this.#words;
+    const count = this.count;
+    if (count >= MAX_MAP_COUNT) {
+      throw new MmdumpError('ENOMEM', `an mm has at most ${MAX_MAP_COUNT} mappings`);
+    }
+    const ordinal = this.find(vma.start);
+    assert(
+      ordinal === count || this.start(this.slot(ordinal)) >= vma.end,
+      'a new VMA overlaps one that is there',
+    );
+    const slot = this.#allocateSlot();
+    const record = this.#record(slot);
+    writeU64(words, record + START, vma.start);
+    writeU64(words, record + END, vma.end);
+    writeU64(words, record + PGOFF, vma.pgoff);
+    words[record + FLAGS] = vma.flags | 0;
+    words[record + FILE] = vma.file;
+    words[record + KIND] = vma.kind;
+    Atomics.store(words, record + ANON_VMA, vma.anonVma);
+    const at = this.#base + ORDER + ordinal;
+    words.copyWithin(at + 1, at, this.#base + ORDER + count);
+    words[at] = slot;
+    words[this.#base + COUNT] = count + 1;
+    return slot;
+  }
+
+  /** Removes the VMA at a position of the index. */
+  remove(ordinal: number): void {
+    const words = this.#words;
+    const count = this.count;
+    const slot = this.slot(ordinal);
+    const at = this.#base + ORDER + ordinal;
+    words.copyWithin(at, at + 1, this.#base + ORDER + count);
+    words[this.#base + COUNT] = count - 1;
+    words[this.#record(slot) + NEXT_FREE] = words[this.#base + FREE]!;
+    words[this.#base + FREE] = slot + 1;
+  }
+
+  #record(slot: number): number {
+    return this.#base + RECORDS + slot * WORDS;
+  }
+
+  #allocateSlot(): number {
+    const words = this.#words;
+    const free = words[this.#base + FREE]!;
+    if (free !== 0) {
+      words[this.#base + FREE] = words[this.#record(free - 1) + NEXT_FREE]!;
+      return free - 1;
+    }
+    const used = words[this.#base + USED]!;
+    assert(used < SLOTS, 'the slots outnumber the map limit');
+    words[this.#base + USED] = used + 1;
+    return used;
+  }
+}

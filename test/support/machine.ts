@@ -1,0 +1,51 @@
+import type { AddressSpace } from '../../src/mmu/address-space.ts';
+import { createMachine, type Machine } from '../../src/mmu/machine.ts';
+import type { MachineOptions } from '../../src/mmu/machine-parts.ts';
+import { MiB, PAGE_SIZE } from '../../src/shared/page.ts';
+
+/** A small machine that asserts the lock order. */
+export function testMachine(options: Partial<MachineOptions> = {}): Machine {
+  return createMachine({
+    memory: 16 * MiB,
+    store: MiB,
+    maxAddressSpaces: 4,
+    checks: true,
+    ...options,
+  });
+}
+
+/** A page of one byte value. */
+export function pageOf(value: number): Uint8Array {
+  return new Uint8Array(PAGE_SIZE).fill(value);
+}
+
+export function readBytes(space: AddressSpace, address: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  space.read(address, bytes);
+  return bytes;
+}
+
+/** What is mapped, one line a VMA, as a maps file has it. */
+export function maps(space: AddressSpace): string[] {
+  return space
+    .vmas()
+    .map(
+      ({ start, end, prot, file }) =>
+        `${start.toString(16)}-${end.toString(16)} ${prot}${file === null ? '' : ` ${file}`}`,
+    );
+}
+
+/** The code of the error that `action` throws, or 'nothing'. */
+export function codeOf(action: () => unknown): string {
+  try {
+    action();
+  } catch (error) {
+    return (error as { code?: string }).code ?? String(error);
+  }
+  return 'nothing';
+}
+
+/** Invariant: every managed frame is free exactly once, or used. */
+export function freeFrames(machine: Machine): number {
+  return machine.parts.allocator.countFree(machine.thread);
+}
