@@ -1,0 +1,241 @@
+/**
+ * The life of a dump: freeze, lock, plan, classify, lay out, copy, unlock, commit. The coordinator
+ * holds the gate and the mmap lock; the workers only read.
+ */
+import { createHash } from 'node:crypto';
+import { readBlob } from '../../mmu/address-space.ts';
+import type { MmReference } from '../../mmu/enter.ts';
+import type { Mm } from '../../mmu/mm.ts';
+import { MM_FIELD } from '../../mmu/mm-struct.ts';
+import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
+import { runTableBytes } from '../../shared/dump/run-table.ts';
+import type { ClassifyTask, CopyTask, PhaseTask } from '../../shared/dump/tasks.ts';
+import { WorkUnits, workUnitBytes } from '../../shared/dump/work-unit.ts';
+import { throwIfAborted } from '../../shared/sync/wait.ts';
+import { layoutCpt } from '../formats/cpt/encode.ts';
+import type { Layout, LayoutMm } from '../formats/layout.ts';
+import type { WorkerPool } from '../pool.ts';
+import {
+  type DumpPhase,
+  type DumpReport,
+  Stopwatch,
+  type WorkerReport,
+  workerReports,
+} from '../report.ts';
+import { mmReport } from './mm-report.ts';
+import type { ResolvedOptions } from './options.ts';
+import { type Plan, planDump } from './plan.ts';
+import type { SharedBuffers } from './shared-buffers.ts';
+import { snapshotLdt, withStoppedMm } from './stopped-mm.ts';
+import { leftOutPages, type SkippedPages, tallyMm, unsupportedError } from './tally.ts';
+
+/** What a dumper lends to a dump. */
+export interface Engine {
+  readonly pool: WorkerPool;
+  readonly buffers: SharedBuffers;
+  readonly workersReason: string;
+  /** Tests only: every worker waits after its first claim until all have claimed. */
+  readonly rendezvous: boolean;
+}
+
+/** One dump under way. */
+interface Dump {
+  readonly engine: Engine;
+  readonly options: ResolvedOptions;
+  readonly startedAt: number; // ms since 1970
+  readonly watch: Stopwatch;
+  readonly workers: WorkerReport[];
+}
+
+/** What was captured while the mm stood still. */
+interface Capture {
+  readonly mms: readonly LayoutMm[];
+  readonly skipped: readonly SkippedPages[];
+  readonly layout: Layout;
+  readonly ms: { readonly [step in 'plan' | 'classify' | 'layout' | 'copy']: number };
+  readonly mmReports: DumpReport['mms'];
+}
+
+/** Dumps one mm. Whatever fails, the mm is let go and the output is left as it was. */
+export async function runDump(
+  engine: Engine,
+  reference: MmReference,
+  options: ResolvedOptions,
+): Promise<DumpReport> {
+  const startedAt = performance.timeOrigin + performance.now();
+  const dump: Dump = { engine, options, startedAt, watch: new Stopwatch(), workers: [] };
+  const { to, signal } = options;
+  throwIfAborted(signal);
+  try {
+    await to.open();
+    dump.watch.lap();
+    let lockWait = 0;
+    let pause = new Stopwatch();
+    const capture = await withStoppedMm(reference, signal, (mm) => {
+      lockWait = dump.watch.lap();
+      pause = new Stopwatch();
+      return captureLocked(dump, mm);
+    });
+    const ms = { lockWait, pause: pause.total(), ...capture.ms };
+    const id = imageId(capture.layout);
+    throwIfAborted(signal);
+    dump.watch.lap();
+    await to.commit();
+    return report(dump, capture, { ...ms, commit: dump.watch.lap() }, id);
+  } catch (error) {
+    await to.abort();
+    throw error;
+  }
+}
+
+/** Everything for which the mm has to stand still. */
+async function captureLocked(dump: Dump, mm: Mm): Promise<Capture> {
+  const { engine, options, watch } = dump;
+  const { unitPages, hugetlb, signal } = options;
+  const plan = planDump([mm], { unitPages, hugetlb });
+  const units = shareUnits(plan, engine.buffers);
+  const ldt = await snapshotLdt(mm, signal);
+  const planMs = watch.lap();
+  const { runs, sources } = await classify(dump, mm, plan, units);
+  const classifyMs = watch.lap();
+  const skipped: SkippedPages[] = leftOutPages(plan.leftOut);
+  const range = { first: 0, last: plan.units.length };
+  const tally = tallyMm(mm, 0, new WorkUnits(units), range, new Int32Array(runs), skipped);
+  skipped.sort((a, b) => a.mm - b.mm || a.start - b.start);
+  if (options.unsupported === 'fail' && skipped[0] !== undefined) {
+    throw unsupportedError([mm], skipped[0]);
+  }
+  const mms: LayoutMm[] = [
+    {
+      mm,
+      addresses: mm.struct.addresses(),
+      ldt,
+      auxv: readBlob(mm, MM_FIELD.AUXV_BYTES, MM_FIELD.AUXV_AT),
+      notes: readBlob(mm, MM_FIELD.NOTES_BYTES, MM_FIELD.NOTES_AT),
+      tally,
+      units: range,
+    },
+  ];
+  const layout = layoutCpt({
+    mms,
+    units: new WorkUnits(units),
+    runs: new Int32Array(runs),
+    buffers: engine.buffers,
+    frozen: true,
+    payloadCrc: options.payloadCrc,
+    blockPerPage: options.blockPerPage,
+  });
+  const mmReports = mms.map((one) => mmReport(one, options.source));
+  const layoutMs = watch.lap();
+  await copy(dump, mm, layout, sources);
+  const ms = { plan: planMs, classify: classifyMs, layout: layoutMs, copy: watch.lap() };
+  return { mms, skipped, layout, ms, mmReports };
+}
+
+function shareUnits(plan: Plan, buffers: SharedBuffers): SharedArrayBuffer {
+  const buffer = buffers.take('units', workUnitBytes(plan.units.length));
+  const units = new WorkUnits(buffer);
+  plan.units.forEach(({ mm, start, pages }, unit) => {
+    units.set(unit, mm, start, pages);
+  });
+  return buffer;
+}
+
+async function classify(
+  dump: Dump,
+  mm: Mm,
+  plan: Plan,
+  units: SharedArrayBuffer,
+): Promise<{ readonly runs: SharedArrayBuffer; readonly sources: SharedArrayBuffer }> {
+  const { buffers } = dump.engine;
+  const { detectZero, unsupported, hugetlb } = dump.options;
+  const runs = buffers.take('runs', runTableBytes(plan.pages));
+  const sources = buffers.take('sources', plan.pages * 4);
+  await runPhase<ClassifyTask>(dump, 'classify', plan.units.length, 0, {
+    machine: mm.machine.handle,
+    mms: [mm.slot],
+    units,
+    unitCount: plan.units.length,
+    runs,
+    sources,
+    owners: plan.owners,
+    detectZero,
+    unsupported,
+    hugetlb,
+  });
+  return { runs, sources };
+}
+
+async function copy(dump: Dump, mm: Mm, layout: Layout, sources: SharedArrayBuffer): Promise<void> {
+  const target = await dump.options.to.reserve(layout.bytes);
+  const { segments, segmentCount, maxSegmentBytes, pieces, arena, recordCrcs } = layout;
+  await runPhase<CopyTask>(dump, 'copy', segmentCount, layout.bytes, {
+    machine: mm.machine.handle,
+    segments,
+    segmentCount,
+    maxSegmentBytes,
+    pieces,
+    arena,
+    sources,
+    recordCrcs,
+    target,
+  });
+}
+
+/** Runs a phase on as many workers as there are units for, and keeps their reports. */
+async function runPhase<T extends PhaseTask>(
+  dump: Dump,
+  phase: DumpPhase,
+  units: number,
+  totalBytes: number,
+  message: Omit<T, keyof PhaseTask>,
+): Promise<void> {
+  const { engine, options, startedAt } = dump;
+  const workers = Math.min(engine.pool.workers, Math.max(1, units));
+  const buffer = createPhase(workers);
+  const rendezvous = engine.rendezvous ? workers : 0;
+  const tasks: (Omit<T, keyof PhaseTask> & PhaseTask)[] = [];
+  for (let worker = 0; worker < workers; worker++) {
+    tasks.push({ ...message, phase: buffer, worker, rendezvous });
+  }
+  const { onProgress, signal } = options;
+  const reports = await engine.pool.runPhase(
+    { file: phase, name: phase },
+    tasks,
+    new PhaseControl(buffer),
+    {
+      signal,
+      onProgress:
+        onProgress && (({ pages, bytes }) => onProgress({ phase, pages, bytes, totalBytes })),
+    },
+  );
+  dump.workers.push(...workerReports(phase, reports, startedAt));
+}
+
+/** Names the image: the first 16 bytes of sha256 over all record crcs, in the order of the stream. */
+function imageId(layout: Layout): string {
+  const crcs = new Uint8Array(layout.recordCrcs, 0, layout.pieceCount * 4);
+  return createHash('sha256').update(crcs).digest('hex').slice(0, 32);
+}
+
+function report(
+  dump: Dump,
+  capture: Capture,
+  ms: Omit<DumpReport['ms'], 'total'>,
+  id: string,
+): DumpReport {
+  const { engine, options, watch, workers } = dump;
+  const { bytes } = capture.layout;
+  const total = watch.total();
+  return {
+    image: { path: options.to.path, format: 'cpt', bytes, id },
+    workers: engine.pool.workers,
+    workersReason: engine.workersReason,
+    frozen: true,
+    mms: capture.mmReports,
+    skipped: capture.skipped,
+    ms: { ...ms, total },
+    bytesPerSecond: Math.round(bytes / (total / 1000)),
+    perWorker: workers,
+  };
+}

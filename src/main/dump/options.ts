@@ -1,0 +1,76 @@
+/** The options of a dump: defaults and validation. */
+import type { UnsupportedPolicy } from '../../shared/dump/tasks.ts';
+import { MmdumpError } from '../../shared/errors.ts';
+import { GRANULE_PAGES, GRANULE_SIZE, MiB } from '../../shared/page.ts';
+import type { DumpProgress } from '../report.ts';
+import type { Sink } from '../sinks/sink.ts';
+
+export interface DumpOptions {
+  /** Where the image goes. */
+  readonly to: Sink;
+  /** 'detect' (default): pages of zeros are recorded, not stored. 'copy': stored as they are. */
+  readonly zeroPages?: 'detect' | 'copy';
+  /** 'crc32' (default): every block of pages carries a checksum. */
+  readonly checksum?: 'crc32' | 'none';
+  /** 'run' (default): one block per run of pages of one class. 'page': one block per page. */
+  readonly blocks?: 'run' | 'page';
+  /** What to do about pages that no rule can store. Default 'fail'. */
+  readonly unsupported?: UnsupportedPolicy;
+  /** What to do about VM_HUGETLB mappings. Default 'fail'. */
+  readonly hugetlb?: UnsupportedPolicy;
+  /** Address space of a work unit, whole granules of 2 MiB. Default 4 MiB. Changes no byte. */
+  readonly unitBytes?: number;
+  /** Names the mm in the report. Default 'mm'. */
+  readonly source?: string;
+  readonly signal?: AbortSignal;
+  /** Called at most ten times a second per phase. */
+  readonly onProgress?: (progress: DumpProgress) => void;
+}
+
+export interface ResolvedOptions {
+  readonly to: Sink;
+  readonly detectZero: boolean;
+  readonly payloadCrc: boolean;
+  readonly blockPerPage: boolean;
+  readonly unsupported: UnsupportedPolicy;
+  readonly hugetlb: UnsupportedPolicy;
+  readonly unitPages: number;
+  readonly source: string;
+  readonly signal: AbortSignal | undefined;
+  readonly onProgress: ((progress: DumpProgress) => void) | undefined;
+}
+
+const POLICIES = ['fail', 'skip', 'copy'] as const;
+const MAX_UNIT = 64 * MiB;
+
+/** Checks every option and fills in the defaults. OPTION_INVALID names the first that is wrong. */
+export function resolveOptions(options: DumpOptions): ResolvedOptions {
+  const { unitBytes = 2 * GRANULE_SIZE } = options;
+  if (!Number.isSafeInteger(unitBytes) || unitBytes <= 0 || unitBytes > MAX_UNIT) {
+    throw invalid('unitBytes', unitBytes, `2 MiB to ${MAX_UNIT / MiB} MiB`);
+  }
+  if (unitBytes % GRANULE_SIZE !== 0) throw invalid('unitBytes', unitBytes, 'a multiple of 2 MiB');
+  return {
+    to: options.to,
+    detectZero: oneOf('zeroPages', options.zeroPages, ['detect', 'copy']) === 'detect',
+    payloadCrc: oneOf('checksum', options.checksum, ['crc32', 'none']) === 'crc32',
+    blockPerPage: oneOf('blocks', options.blocks, ['run', 'page']) === 'page',
+    unsupported: oneOf('unsupported', options.unsupported, POLICIES),
+    hugetlb: oneOf('hugetlb', options.hugetlb, POLICIES),
+    unitPages: (unitBytes / GRANULE_SIZE) * GRANULE_PAGES,
+    source: options.source ?? 'mm',
+    signal: options.signal,
+    onProgress: options.onProgress,
+  };
+}
+
+/** The value, or the first of the allowed ones as default. */
+function oneOf<T extends string>(name: string, value: T | undefined, allowed: readonly T[]): T {
+  if (value === undefined) return allowed[0]!;
+  if (allowed.includes(value)) return value;
+  throw invalid(name, value, allowed.join(' or '));
+}
+
+function invalid(name: string, value: unknown, expected: string): MmdumpError {
+  return new MmdumpError('OPTION_INVALID', `${name}: ${String(value)}: expected ${expected}`);
+}

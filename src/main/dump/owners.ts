@@ -1,0 +1,106 @@
+/**
+ * Who stores the pages of memory-backed and deleted files (row 12 of docs/CLASSIFICATION.md):
+ * decided by interval arithmetic over mappings, before any page is looked at.
+ *
+ * The mappings of a file are taken in order of mm and address. A shared mapping stores every page of
+ * its range that no shared mapping before it covers. A private mapping may hide the file's page
+ * behind an anonymous page of its own, so what it covers is not settled: a later mapping stores the
+ * page if all private mappings before it hide it (its rivals, asked page by page).
+ */
+import type { FileMapping, OwnedInterval } from '../../shared/dump/owner-table.ts';
+
+/** A mapping of one file, in the order of the dump. */
+export interface OrderedMapping extends FileMapping {
+  readonly shared: boolean;
+}
+
+/** A sorted list of disjoint ranges [from, to). */
+type Ranges = { from: number; to: number }[];
+
+export interface Owners {
+  readonly intervals: OwnedInterval[];
+  readonly rivals: FileMapping[];
+}
+
+/** Decides for every file. The intervals come out ascending by mm and page. */
+export function decideOwners(files: ReadonlyMap<number, readonly OrderedMapping[]>): Owners {
+  const intervals: OwnedInterval[] = [];
+  const rivals: FileMapping[] = [];
+  for (const mappings of files.values()) decideFile(mappings, intervals, rivals);
+  intervals.sort((a, b) => a.mm - b.mm || a.start - b.start);
+  return { intervals, rivals };
+}
+
+function decideFile(
+  mappings: readonly OrderedMapping[],
+  intervals: OwnedInterval[],
+  rivals: FileMapping[],
+): void {
+  const settled: Ranges = []; //  what shared mappings store
+  const contested: Ranges = []; // what private mappings cover
+  const firstRival = rivals.length;
+  for (const mapping of mappings) {
+    const from = mapping.pgoff;
+    const to = from + mapping.pages;
+    for (const part of subtract(from, to, settled)) {
+      const isContested = intersects(contested, part.from, part.to);
+      intervals.push({
+        mm: mapping.mm,
+        start: mapping.start + (part.from - from),
+        pages: part.to - part.from,
+        rival: firstRival,
+        rivals: isContested ? rivals.length - firstRival : 0,
+      });
+    }
+    if (mapping.shared) add(settled, from, to);
+    else {
+      add(contested, from, to);
+      rivals.push(mapping);
+    }
+  }
+}
+
+/** Index of the first range that ends after `position`. */
+function firstAfter(ranges: Ranges, position: number): number {
+  let low = 0;
+  let high = ranges.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (ranges[middle]!.to > position) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}
+
+function intersects(ranges: Ranges, from: number, to: number): boolean {
+  const range = ranges[firstAfter(ranges, from)];
+  return range !== undefined && range.from < to;
+}
+
+/** The parts of [from, to) that lie in none of the ranges. */
+function subtract(from: number, to: number, ranges: Ranges): Ranges {
+  const parts: Ranges = [];
+  let next = from;
+  for (let index = firstAfter(ranges, from); index < ranges.length; index++) {
+    const range = ranges[index]!;
+    if (range.from >= to) break;
+    if (range.from > next) parts.push({ from: next, to: range.from });
+    next = Math.max(next, range.to);
+  }
+  if (next < to) parts.push({ from: next, to });
+  return parts;
+}
+
+/** Adds [from, to), joining what touches. */
+function add(ranges: Ranges, from: number, to: number): void {
+  let index = firstAfter(ranges, from);
+  const before = ranges[index - 1];
+  if (before !== undefined && before.to === from) index--;
+  let last = index;
+  let joined = { from, to };
+  for (; last < ranges.length && ranges[last]!.from <= to; last++) {
+    const range = ranges[last]!;
+    joined = { from: Math.min(joined.from, range.from), to: Math.max(joined.to, range.to) };
+  }
+  ranges.splice(index, last - index, joined);
+}

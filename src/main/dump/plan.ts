@@ -1,0 +1,192 @@
+/**
+ * The plan of a dump: which granules have to be looked at, by walking VMAs and upper page tables
+ * only, cut into work units. The mmap locks are held; no PTE is read.
+ */
+
+import { FILE_KIND } from '../../mmu/file-table.ts';
+import type { Mm } from '../../mmu/mm.ts';
+import { CACHE_NODE_PAGES, forEachCacheNode } from '../../mmu/page-cache.ts';
+import { scanTables } from '../../mmu/table-scan.ts';
+import { encodeOwners, type OwnerBuffers } from '../../shared/dump/owner-table.ts';
+import { RULE } from '../../shared/dump/page-class.ts';
+import type { UnsupportedPolicy } from '../../shared/dump/tasks.ts';
+import { MmdumpError } from '../../shared/errors.ts';
+import { addressOf, GRANULE_PAGES, granuleEnd, granuleStart, hex } from '../../shared/page.ts';
+import { VM } from '../../shared/vm-flags.ts';
+import { decideOwners, type OrderedMapping } from './owners.ts';
+
+/** A run of whole granules of one mm. */
+export interface PlannedUnit {
+  readonly mm: number; //    ordinal
+  readonly start: number; // page
+  pages: number;
+}
+
+/** Pages that are left out before any PTE is looked at. */
+export interface LeftOut {
+  readonly mm: number;
+  readonly start: number; // page
+  readonly end: number;
+  readonly rule: number;
+}
+
+export interface Plan {
+  readonly units: readonly PlannedUnit[];
+  /** Pages of address in all units: no run table or source list can get longer. */
+  readonly pages: number;
+  readonly owners: OwnerBuffers;
+  /** Bad upper tables, VM_IO and skipped hugetlb mappings, ascending. */
+  readonly leftOut: readonly LeftOut[];
+}
+
+export interface PlanOptions {
+  readonly unitPages: number;
+  readonly hugetlb: UnsupportedPolicy;
+}
+
+export function planDump(mms: readonly Mm[], options: PlanOptions): Plan {
+  const units: PlannedUnit[] = [];
+  const leftOut: LeftOut[] = [];
+  mms.forEach((mm, ordinal) => {
+    new MmPlanner(mm, ordinal, options, units, leftOut).run();
+  });
+  const owners = decideOwners(lostFileMappings(mms));
+  return {
+    units,
+    pages: units.reduce((sum, unit) => sum + unit.pages, 0),
+    owners: encodeOwners(owners.intervals, owners.rivals),
+    leftOut,
+  };
+}
+
+class MmPlanner {
+  readonly #mm: Mm;
+  readonly #ordinal: number;
+  readonly #options: PlanOptions;
+  readonly #units: PlannedUnit[];
+  readonly #leftOut: LeftOut[];
+  /** All granules below this page are planned. */
+  #planned = 0;
+
+  constructor(
+    mm: Mm,
+    ordinal: number,
+    options: PlanOptions,
+    units: PlannedUnit[],
+    leftOut: LeftOut[],
+  ) {
+    this.#mm = mm;
+    this.#ordinal = ordinal;
+    this.#options = options;
+    this.#units = units;
+    this.#leftOut = leftOut;
+  }
+
+  run(): void {
+    const { vmas } = this.#mm;
+    for (let ordinal = 0; ordinal < vmas.count; ordinal++) this.#planVma(vmas.slot(ordinal));
+  }
+
+  #planVma(slot: number): void {
+    const { vmas } = this.#mm;
+    const start = vmas.start(slot);
+    const end = vmas.end(slot);
+    const flags = vmas.flags(slot);
+    if ((flags & VM.IO) !== 0) {
+      this.#leave(start, end, RULE.VM_IO);
+      return;
+    }
+    if ((flags & VM.HUGETLB) !== 0 && this.#options.hugetlb !== 'copy') {
+      if (this.#options.hugetlb === 'fail') throw refuseHugetlb(this.#ordinal, start, end);
+      this.#leave(start, end, RULE.HUGETLB);
+      return;
+    }
+    const file = vmas.file(slot);
+    if (file !== 0 && isLost(this.#mm, file)) {
+      this.#planLostFile(slot, file, start, end);
+    } else if (end > this.#planned) {
+      this.#scan(Math.max(start, this.#planned), end, (granule) => this.#addGranule(granule));
+    }
+  }
+
+  #leave(start: number, end: number, rule: number): void {
+    this.#leftOut.push({ mm: this.#ordinal, start, end, rule });
+  }
+
+  #scan(from: number, to: number, granule: (start: number) => void): void {
+    scanTables(this.#mm, this.#mm.pgd, from, to, {
+      granule,
+      bad: (start, end) => {
+        this.#leave(Math.max(start, from), Math.min(end, to), RULE.TABLE_BAD);
+      },
+    });
+  }
+
+  /** A lost file's pages count whether a PTE maps them or not. */
+  #planLostFile(slot: number, file: number, start: number, end: number): void {
+    const granules = new Set<number>();
+    this.#scan(start, end, (granule) => granules.add(granule));
+    const pgoff = this.#mm.vmas.pgoff(slot);
+    forEachCacheNode(this.#mm, file, pgoff, pgoff + (end - start), (index) => {
+      const from = Math.max(pgoff, index) - pgoff + start;
+      const to = Math.min(end, index + CACHE_NODE_PAGES - pgoff + start);
+      for (let granule = granuleStart(from); granule < to; granule = granuleEnd(granule)) {
+        granules.add(granule);
+      }
+    });
+    for (const granule of [...granules].sort((a, b) => a - b)) this.#addGranule(granule);
+  }
+
+  #addGranule(start: number): void {
+    if (start < this.#planned) return;
+    this.#planned = start + GRANULE_PAGES;
+    const last = this.#units.at(-1);
+    const joins =
+      last !== undefined &&
+      last.mm === this.#ordinal &&
+      last.start + last.pages === start &&
+      last.pages < this.#options.unitPages;
+    if (joins) last.pages += GRANULE_PAGES;
+    else this.#units.push({ mm: this.#ordinal, start, pages: GRANULE_PAGES });
+  }
+}
+
+/** Whether nothing but a dump can supply the pages of this file. */
+function isLost(mm: Mm, file: number): boolean {
+  return (mm.files.kind(file) & (FILE_KIND.MEMORY | FILE_KIND.DELETED)) !== 0;
+}
+
+function lostFileMappings(mms: readonly Mm[]): Map<number, OrderedMapping[]> {
+  const files = new Map<number, OrderedMapping[]>();
+  mms.forEach((mm, ordinal) => {
+    const { vmas } = mm;
+    for (let index = 0; index < vmas.count; index++) {
+      const slot = vmas.slot(index);
+      const file = vmas.file(slot);
+      const flags = vmas.flags(slot);
+      if (file === 0 || (flags & VM.IO) !== 0 || !isLost(mm, file)) continue;
+      const start = vmas.start(slot);
+      const mapping: OrderedMapping = {
+        mm: ordinal,
+        start,
+        pages: vmas.end(slot) - start,
+        pgoff: vmas.pgoff(slot),
+        shared: (flags & VM.SHARED) !== 0,
+      };
+      const mappings = files.get(file);
+      if (mappings === undefined) files.set(file, [mapping]);
+      else mappings.push(mapping);
+    }
+  });
+  return files;
+}
+
+function refuseHugetlb(mm: number, start: number, end: number): MmdumpError {
+  const range = `${hex(addressOf(start))}-${hex(addressOf(end))}`;
+  return new MmdumpError(
+    'HUGETLB_REFUSED',
+    `mm ${mm}, VMA ${range}: a VM_HUGETLB mapping is not dumped unless the option hugetlb is ` +
+      "'copy' or 'skip'",
+    { mm, vmaStart: addressOf(start), vmaEnd: addressOf(end) },
+  );
+}

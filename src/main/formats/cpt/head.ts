@@ -1,0 +1,70 @@
+/** The file head of a native image. */
+import {
+  CPT_ARCH_X86_64,
+  CPT_MAGIC,
+  CPT_VERSION,
+  FILE_HEAD,
+  HEAD_FLAG,
+} from '../../../shared/image/cpt-records.ts';
+import { PAGE_SHIFT } from '../../../shared/page.ts';
+import { ImageProblem } from '../../image/problem.ts';
+import { Fields } from './fields.ts';
+
+export interface ImageHead {
+  readonly bytes: number; // of the head itself
+  readonly frozen: boolean;
+  /** Blocks carry a checksum over their pages. */
+  readonly hasPayloadCrc: boolean;
+  readonly time: bigint; // ns since 1970, 0 = not recorded
+  readonly totalLen: number;
+  readonly mmCount: number;
+  readonly recordCrc: number;
+}
+
+/** Whether these are the first bytes of a native image. */
+export function isCpt(start: Uint8Array): boolean {
+  return start.length >= 4 && Buffer.from(start).readUInt32LE(0) === CPT_MAGIC;
+}
+
+/** Decodes the head from the first bytes of an image of `imageBytes`. */
+export function decodeHead(start: Uint8Array, imageBytes: number): ImageHead {
+  if (!isCpt(start)) {
+    throw new ImageProblem(
+      'IMAGE_NOT_RECOGNISED',
+      0,
+      'no mmdump image: it does not begin with MMCP',
+    );
+  }
+  if (start.length < FILE_HEAD.SIZE) {
+    const message = `the file head needs ${FILE_HEAD.SIZE} bytes, the image has ${imageBytes}`;
+    throw new ImageProblem('IMAGE_TRUNCATED', 0, message);
+  }
+  const fields = new Fields();
+  fields.load(start.subarray(0, FILE_HEAD.SIZE), 0, 'file head');
+  const version = fields.u16(FILE_HEAD.VERSION);
+  // A later version may have another head: say so before its checksum is looked for.
+  if (fields.u16(FILE_HEAD.HDRLEN) !== FILE_HEAD.SIZE && version !== CPT_VERSION) {
+    throw wrongVersion('version', version, CPT_VERSION);
+  }
+  fields.assertChecksum(FILE_HEAD.RECORD_CRC);
+  if (version !== CPT_VERSION) throw wrongVersion('version', version, CPT_VERSION);
+  const arch = fields.u16(FILE_HEAD.ARCH);
+  if (arch !== CPT_ARCH_X86_64) throw wrongVersion('architecture', arch, CPT_ARCH_X86_64);
+  const pageShift = fields.u16(FILE_HEAD.PAGE_SHIFT);
+  if (pageShift !== PAGE_SHIFT) throw wrongVersion('page shift', pageShift, PAGE_SHIFT);
+  if (fields.u16(FILE_HEAD.HDRLEN) !== FILE_HEAD.SIZE) throw fields.problem('wrong header length');
+  const flags = fields.u32(FILE_HEAD.FLAGS);
+  return {
+    bytes: FILE_HEAD.SIZE,
+    frozen: (flags & HEAD_FLAG.NOT_FROZEN) === 0,
+    hasPayloadCrc: (flags & HEAD_FLAG.NO_PAYLOAD_CRC) === 0,
+    time: fields.u64(FILE_HEAD.TIME),
+    totalLen: fields.number(FILE_HEAD.TOTAL_LEN, 'total_len'),
+    mmCount: fields.u32(FILE_HEAD.MM_COUNT),
+    recordCrc: fields.u32(FILE_HEAD.RECORD_CRC),
+  };
+}
+
+function wrongVersion(what: string, found: number, expected: number): ImageProblem {
+  return new ImageProblem('IMAGE_VERSION', 0, `file head: ${what} ${found}, expected ${expected}`);
+}

@@ -1,0 +1,118 @@
+/**
+ * The compare phase: what two address spaces show at the same addresses. Both are frozen, and have
+ * the same mappings; units ascend, so the lowest difference of all workers is the first one.
+ */
+
+import { isZeroPage } from '../mmu/classify.ts';
+import { CONTENT_OF, contentName, contentOf } from '../mmu/content.ts';
+import { MachineParts } from '../mmu/machine-parts.ts';
+import { type Mm, mmOf } from '../mmu/mm.ts';
+import { readBacking } from '../mmu/page-cache.ts';
+import type {
+  ComparedMm,
+  CompareReport,
+  CompareTask,
+  PageDifference,
+} from '../shared/dump/tasks.ts';
+import { WorkUnits } from '../shared/dump/work-unit.ts';
+import { MmdumpError, type Outcome } from '../shared/errors.ts';
+import { addressOf, PAGE_SIZE } from '../shared/page.ts';
+import { NO_THREAD } from '../shared/sync/thread-table.ts';
+import { runUnits } from './phase.ts';
+
+const ZEROS = new Uint8Array(PAGE_SIZE);
+
+export function compare(task: CompareTask): Outcome<CompareReport> {
+  const left = new Side(task.left);
+  const right = new Side(task.right);
+  const units = new WorkUnits(task.units);
+  let difference: PageDifference | null = null;
+  const outcome = runUnits(task, task.unitCount, (unit, phase) => {
+    const start = units.start(unit);
+    const pages = units.pages(unit);
+    const found = compareRange(left, right, start, start + pages);
+    if (found !== null && (difference === null || found.vpn < difference.vpn)) {
+      difference = found;
+      phase.stop(); // whoever has claimed a lower unit still finishes it
+    }
+    return { pages, bytes: 0 };
+  });
+  left.close();
+  right.close();
+  if (!outcome.ok) return outcome;
+  return { ok: true, value: { ...outcome.value, difference } };
+}
+
+function compareRange(left: Side, right: Side, from: number, to: number): PageDifference | null {
+  const { vmas } = left.mm;
+  for (let ordinal = vmas.find(from); ordinal < vmas.count; ordinal++) {
+    const slot = vmas.slot(ordinal);
+    const start = vmas.start(slot);
+    if (start >= to) break;
+    const rightSlot = right.mm.vmas.slot(ordinal);
+    const end = Math.min(to, vmas.end(slot));
+    for (let vpn = Math.max(from, start); vpn < end; vpn++) {
+      const found = comparePage(left, slot, right, rightSlot, vpn);
+      if (found !== null) return found;
+    }
+  }
+  return null;
+}
+
+function comparePage(
+  left: Side,
+  leftSlot: number,
+  right: Side,
+  rightSlot: number,
+  vpn: number,
+): PageDifference | null {
+  const a = contentOf(left.mm, leftSlot, vpn);
+  const b = contentOf(right.mm, rightSlot, vpn);
+  if (a <= 0 && a === b) return null;
+  if (a === CONTENT_OF.ZEROS && b > 0 && right.isZero(b)) return null;
+  if (b === CONTENT_OF.ZEROS && a > 0 && left.isZero(a)) return null;
+  const leftBytes = left.bytes(leftSlot, vpn, a);
+  const rightBytes = right.bytes(rightSlot, vpn, b);
+  const names = { vpn, left: contentName(a), right: contentName(b) };
+  if (leftBytes === null || rightBytes === null) return { ...names, offset: 0 };
+  if (Buffer.compare(leftBytes, rightBytes) === 0) return null;
+  const offset = leftBytes.findIndex((byte, index) => byte !== rightBytes[index]);
+  return { ...names, offset };
+}
+
+class Side {
+  readonly mm: Mm;
+  readonly #machine: MachineParts;
+  readonly #scratch = new Uint8Array(PAGE_SIZE);
+
+  constructor({ machine, slot }: ComparedMm) {
+    this.#machine = new MachineParts(machine, { thread: NO_THREAD });
+    this.mm = mmOf(this.#machine, slot, NO_THREAD);
+  }
+
+  isZero(pfn: number): boolean {
+    return isZeroPage(this.mm.memory.wordsOf(pfn), this.mm.memory.wordAt(pfn));
+  }
+
+  /** The bytes of a page, or null where it has none that can be read. */
+  bytes(slot: number, vpn: number, content: number): Uint8Array | null {
+    if (content > 0) return this.mm.memory.page(content);
+    if (content === CONTENT_OF.ZEROS) return ZEROS;
+    if (content !== CONTENT_OF.FILE) return null;
+    const file = this.mm.vmas.file(slot);
+    const index = this.mm.vmas.fileIndex(slot, vpn);
+    this.#scratch.fill(0);
+    if (addressOf(index) >= this.mm.files.size(file)) return null;
+    try {
+      readBacking(this.mm, file, index, this.#scratch, addressOf(vpn));
+    } catch (error) {
+      if (error instanceof MmdumpError && error.code === 'SIGBUS') return null;
+      throw error;
+    }
+    return this.#scratch;
+  }
+
+  close(): void {
+    this.#machine.hostFiles.close();
+  }
+}

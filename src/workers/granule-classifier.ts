@@ -1,0 +1,260 @@
+/**
+ * Classifies the pages of one unit into runs. The loops over pages work on bare words: two-word
+ * entries, plain loads, local constants, nothing allocated per page.
+ */
+
+import {
+  CONTENT,
+  classOfRule,
+  FILE_VIEW,
+  isPresentLeaf,
+  isZeroPage,
+  ruleOfNotPresent,
+  ruleOfPresent,
+} from '../mmu/classify.ts';
+import { FILE_KIND } from '../mmu/file-table.ts';
+import type { Mm } from '../mmu/mm.ts';
+import { cacheLookup } from '../mmu/page-cache.ts';
+import { PAGE_STRUCT, PG, ZERO_PAGE_PFN } from '../mmu/page-struct.ts';
+import { PageCursor, type WalkEnd, walk } from '../mmu/page-table.ts';
+import { BANK_MASK, BANK_SHIFT, WORD_SHIFT } from '../mmu/physical-memory.ts';
+import { pfnOf } from '../mmu/pte.ts';
+import { VMA_KIND } from '../mmu/vma-table.ts';
+import type { OwnedInterval, OwnerTable } from '../shared/dump/owner-table.ts';
+import { PAGE_CLASS, RULE } from '../shared/dump/page-class.ts';
+import { FILE_PAGES_BIT, unsupportedWord } from '../shared/dump/run-table.ts';
+import type { UnsupportedPolicy } from '../shared/dump/tasks.ts';
+import { GRANULE_PAGES } from '../shared/page.ts';
+import { VM } from '../shared/vm-flags.ts';
+import { NOTHING, type RunWriter } from './run-writer.ts';
+
+export interface ClassifyPolicy {
+  /** Row 17: pages of zeros become ZERO. Otherwise row 14 becomes COPY as well. */
+  readonly detectZero: boolean;
+  readonly copyUnsupported: boolean;
+  readonly hugetlb: UnsupportedPolicy;
+}
+
+// Local copies of what the loops use: see docs/ARCHITECTURE.md.
+const { FLAGS, MAPPING, WORDS: PAGE_WORDS } = PAGE_STRUCT;
+const { COPY, ZERO, GUARD, UNSUPPORTED, ABSENT } = PAGE_CLASS;
+const RULE_CONTENT = CONTENT;
+const RULE_LOST_FILE = RULE.LOST_FILE_OWNER;
+const LOW_BITS = GRANULE_PAGES - 1;
+/** Not a class yet: the page belongs to a lost file, and its owner has to be found. */
+const LOST_PAGE = -1;
+
+/** The VMA around the pages that are being classified. */
+interface VmaView {
+  readonly slot: number;
+  readonly file: number;
+  readonly fileView: number;
+  readonly isVdso: boolean;
+  readonly isShared: boolean;
+}
+
+export class GranuleClassifier {
+  readonly #mms: readonly Mm[];
+  readonly #mm: Mm;
+  readonly #ordinal: number;
+  readonly #owners: OwnerTable;
+  readonly #policy: ClassifyPolicy;
+  readonly #out: RunWriter;
+  readonly #pageWords: Int32Array;
+  readonly #banks: readonly Int32Array[];
+  readonly #frames: number;
+
+  constructor(
+    mms: readonly Mm[],
+    ordinal: number,
+    owners: OwnerTable,
+    policy: ClassifyPolicy,
+    out: RunWriter,
+  ) {
+    this.#mms = mms;
+    this.#mm = mms[ordinal]!;
+    this.#ordinal = ordinal;
+    this.#owners = owners;
+    this.#policy = policy;
+    this.#out = out;
+    this.#pageWords = this.#mm.pages.words;
+    this.#banks = this.#mm.memory.words;
+    this.#frames = this.#mm.memory.frames;
+  }
+
+  /** Classifies `pages` pages from `start` on, whole granules. */
+  classify(start: number, pages: number): void {
+    const { vmas } = this.#mm;
+    let ordinal = vmas.find(start);
+    for (let granule = start; granule < start + pages; granule += GRANULE_PAGES) {
+      const end = granule + GRANULE_PAGES;
+      const found = walk(this.#mm, this.#mm.pgd, granule, this.#mm.cursor);
+      while (ordinal < vmas.count) {
+        const slot = vmas.slot(ordinal);
+        const vmaStart = vmas.start(slot);
+        if (vmaStart >= end) break;
+        const vmaEnd = vmas.end(slot);
+        this.#classifyPart(slot, Math.max(granule, vmaStart), Math.min(end, vmaEnd), found);
+        if (vmaEnd > end) break; // the rest of it lies in the next granule
+        ordinal++;
+      }
+    }
+  }
+
+  /** The part [from, to) of one VMA that lies in the granule at which the cursor stands. */
+  #classifyPart(slot: number, from: number, to: number, found: WalkEnd): void {
+    const { vmas } = this.#mm;
+    const flags = vmas.flags(slot);
+    if ((flags & VM.IO) !== 0) return; //                                               row 1
+    if ((flags & VM.HUGETLB) !== 0 && this.#policy.hugetlb !== 'copy') return; //       row 2
+    const file = vmas.file(slot);
+    const vma: VmaView = {
+      slot,
+      file,
+      fileView: this.#viewOf(file),
+      isVdso: vmas.kind(slot) === VMA_KIND.VDSO,
+      isShared: (flags & VM.SHARED) !== 0,
+    };
+    if (vma.fileView === FILE_VIEW.LOST) this.#classifyLostFile(vma, from, to, found);
+    else if (found === 'table') this.#classifyTable(vma, from, to);
+    else if (found === 'huge') this.#classifyHuge(vma, from, to);
+    this.#out.end(to);
+  }
+
+  #viewOf(file: number): number {
+    if (file === 0) return FILE_VIEW.NONE;
+    const lost = this.#mm.files.kind(file) & (FILE_KIND.MEMORY | FILE_KIND.DELETED);
+    return lost !== 0 ? FILE_VIEW.LOST : FILE_VIEW.LIVING;
+  }
+
+  /** The loop that most pages go through: 4 KiB leaves of an anonymous or living-file mapping. */
+  #classifyTable(vma: VmaView, from: number, to: number): void {
+    const { words } = this.#mm.cursor;
+    const out = this.#out;
+    const pageWords = this.#pageWords;
+    const frames = this.#frames;
+    const { file, fileView, isVdso } = vma;
+    let at = this.#mm.cursor.at + (from & LOW_BITS) * 2;
+    for (let vpn = from; vpn < to; vpn++, at += 2) {
+      const low = words[at]!;
+      let word = NOTHING;
+      let pfn = 0;
+      if (low !== 0) {
+        const high = words[at + 1]!;
+        pfn = pfnOf(low, high);
+        let rule = NOTHING;
+        if (isPresentLeaf(low) && pfn < frames) {
+          const page = pfn * PAGE_WORDS;
+          const flags = pageWords[page + FLAGS]!;
+          rule = ruleOfPresent(low, pfn, flags, pageWords[page + MAPPING]!, file, fileView, isVdso);
+        }
+        word = rule === RULE_CONTENT ? this.#contentWord(pfn) : this.#otherWord(rule, low, high);
+      }
+      out.page(vpn, word, pfn);
+    }
+  }
+
+  /** A 2 MiB leaf: 512 frames, each page decided by itself (row 4). */
+  #classifyHuge(vma: VmaView, from: number, to: number): void {
+    const { words, at } = this.#mm.cursor;
+    const low = words[at]!;
+    const high = words[at + 1]!;
+    const first = pfnOf(low, high) + (from & LOW_BITS);
+    for (let vpn = from; vpn < to; vpn++) {
+      const pfn = first + (vpn - from);
+      this.#out.page(vpn, this.#leafWord(vma, low, high, pfn), pfn);
+    }
+  }
+
+  /** Row 12: pages of a memory-backed or deleted file, mapped or only cached, stored by owners. */
+  #classifyLostFile(vma: VmaView, from: number, to: number, found: WalkEnd): void {
+    const { words, at } = this.#mm.cursor;
+    const stride = found === 'table' ? 2 : 0;
+    const isMapped = found === 'table' || found === 'huge';
+    for (let vpn = from; vpn < to; vpn++) {
+      const page = vpn & LOW_BITS;
+      const low = isMapped ? words[at + page * stride]! : 0;
+      const high = isMapped ? words[at + page * stride + 1]! : 0;
+      let pfn = pfnOf(low, high) + (found === 'huge' ? page : 0);
+      let word = low === 0 ? LOST_PAGE : this.#leafWord(vma, low, high, pfn);
+      if (word === LOST_PAGE) {
+        pfn = this.#ownedFrame(vma, vpn);
+        const bits = vma.isShared ? 0 : FILE_PAGES_BIT;
+        word = pfn === 0 ? NOTHING : this.#contentWord(pfn) | bits;
+      }
+      this.#out.page(vpn, word, pfn);
+    }
+  }
+
+  /** Class word for a leaf that is not zero, or LOST_PAGE. */
+  #leafWord(vma: VmaView, low: number, high: number, pfn: number): number {
+    let rule = NOTHING;
+    if (isPresentLeaf(low) && pfn < this.#frames) {
+      const page = pfn * PAGE_WORDS;
+      const flags = this.#pageWords[page + FLAGS]!;
+      const mapping = this.#pageWords[page + MAPPING]!;
+      rule = ruleOfPresent(low, pfn, flags, mapping, vma.file, vma.fileView, vma.isVdso);
+    }
+    if (rule === RULE_LOST_FILE) return LOST_PAGE;
+    return rule === RULE_CONTENT ? this.#contentWord(pfn) : this.#otherWord(rule, low, high);
+  }
+
+  /** Rows 17 and 19. */
+  #contentWord(pfn: number): number {
+    if (!this.#policy.detectZero) return COPY;
+    const words = this.#banks[pfn >>> BANK_SHIFT]!;
+    return isZeroPage(words, (pfn & BANK_MASK) << WORD_SHIFT) ? ZERO : COPY;
+  }
+
+  /** Class word for a leaf without ordinary content; rule NOTHING: it has no page struct. */
+  #otherWord(rule: number, low: number, high: number): number {
+    if (rule === NOTHING) {
+      // Beyond physical memory there is nothing that a policy could copy.
+      if (isPresentLeaf(low)) return unsupportedWord(RULE.NO_FRAME);
+      rule = ruleOfNotPresent(low, high);
+    }
+    switch (classOfRule(rule)) {
+      case COPY:
+        return COPY;
+      case ZERO:
+        return this.#policy.detectZero ? ZERO : COPY;
+      case GUARD:
+        return GUARD;
+      case UNSUPPORTED:
+        return this.#policy.copyUnsupported && rule !== RULE.SWAPPED ? COPY : unsupportedWord(rule);
+      default:
+        return ABSENT;
+    }
+  }
+
+  /** Frame of a lost file's page if this mapping is to store it, else 0. */
+  #ownedFrame(vma: VmaView, vpn: number): number {
+    const owned = this.#owners.find(this.#ordinal, vpn);
+    if (owned === undefined) return 0;
+    const index = this.#mm.vmas.fileIndex(vma.slot, vpn);
+    const pfn = cacheLookup(this.#mm, vma.file, index);
+    return pfn !== 0 && this.#isHiddenByRivals(owned, index) ? pfn : 0;
+  }
+
+  /** Whether every rival that covers the file's page hides it behind a page of its own. */
+  #isHiddenByRivals(owned: OwnedInterval, index: number): boolean {
+    for (let number = 0; number < owned.rivals; number++) {
+      const rival = this.#owners.rival(owned.rival + number);
+      if (index < rival.pgoff || index >= rival.pgoff + rival.pages) continue;
+      if (!hidesFilePage(this.#mms[rival.mm]!, rival.start + (index - rival.pgoff))) return false;
+    }
+    return true;
+  }
+}
+
+/** Whether a private mapping shows something else than the file's page at `vpn`. */
+function hidesFilePage(mm: Mm, vpn: number): boolean {
+  const cursor = new PageCursor();
+  const found = walk(mm, mm.pgd, vpn, cursor);
+  if (found !== 'table' && found !== 'huge') return false;
+  const low = cursor.words[cursor.at]!;
+  if (low === 0) return false;
+  const pfn = pfnOf(low, cursor.words[cursor.at + 1]!) + (found === 'huge' ? vpn & LOW_BITS : 0);
+  if (!isPresentLeaf(low) || pfn >= mm.memory.frames) return true;
+  return pfn === ZERO_PAGE_PFN || (mm.pages.flags(pfn) & PG.ANON) !== 0;
+}

@@ -1,0 +1,36 @@
+/** Flags of physical pages from /proc/kpageflags: one u64 a page, of which the low word matters. */
+import { readSync } from 'node:fs';
+
+/** Neighbours are asked for together; the kernel takes its time for every entry. */
+const BATCH = 64;
+
+export class PageFlags {
+  readonly #fd: number;
+  readonly #words = new Int32Array(BATCH * 2);
+  readonly #bytes = new Uint8Array(this.#words.buffer);
+  #first = 0;
+  #count = 0;
+
+  constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  /** KPF_* bits 0 to 31 of a frame of the real machine. */
+  of(pfn: number): number {
+    if (pfn < this.#first || pfn >= this.#first + this.#count) this.#load(pfn);
+    return this.#words[(pfn - this.#first) * 2]!;
+  }
+
+  #load(pfn: number): void {
+    // Read ahead only when frames come in order: random ones would pay for what nobody asks.
+    const isNext = pfn === this.#first + this.#count;
+    const wanted = isNext ? BATCH : 1;
+    const bytes = readSync(this.#fd, this.#bytes, 0, wanted * 8, pfn * 8);
+    this.#first = pfn;
+    this.#count = Math.floor(bytes / 8);
+    if (this.#count === 0) {
+      this.#words.fill(0, 0, 2); // beyond the memory that the kernel describes
+      this.#count = 1;
+    }
+  }
+}

@@ -1,0 +1,62 @@
+/** Reading from a source at an offset: exactly the bytes asked for, or an error. */
+import { readSync } from 'node:fs';
+import type { SourceReach } from '../shared/dump/tasks.ts';
+import { errnoOf, MmdumpError, reasonOf } from '../shared/errors.ts';
+import { hex } from '../shared/page.ts';
+
+/** A source as one worker sees it. */
+export class Reader {
+  readonly #source: SourceReach;
+  readonly #chunks: readonly Uint8Array[];
+
+  constructor(source: SourceReach) {
+    this.#source = source;
+    this.#chunks =
+      source.kind === 'memory' ? source.image.chunks.map((chunk) => new Uint8Array(chunk)) : [];
+  }
+
+  get name(): string {
+    return this.#source.name;
+  }
+
+  /** Fills into[at, at + length) from byte `offset` of the source on. */
+  read(into: Uint8Array, at: number, length: number, offset: number): void {
+    const source = this.#source;
+    if (source.kind !== 'memory') {
+      this.#readFile(source.fd, into, at, length, offset);
+      return;
+    }
+    const { chunkBytes } = source.image;
+    for (let done = 0; done < length; ) {
+      const from = (offset + done) % chunkBytes;
+      const count = Math.min(length - done, chunkBytes - from);
+      const chunk = this.#chunks[Math.floor((offset + done) / chunkBytes)];
+      if (chunk === undefined) throw this.#failure(offset + done, 'it ends there', 'EIO');
+      into.set(chunk.subarray(from, from + count), at + done);
+      done += count;
+    }
+  }
+
+  #readFile(fd: number, into: Uint8Array, at: number, length: number, offset: number): void {
+    for (let done = 0; done < length; ) {
+      let count: number;
+      try {
+        count = readSync(fd, into, at + done, length - done, offset + done);
+      } catch (error) {
+        throw this.#failure(offset + done, reasonOf(error), errnoOf(error) ?? 'EIO');
+      }
+      if (count === 0) throw this.#failure(offset + done, 'it ends there', 'EIO');
+      done += count;
+    }
+  }
+
+  #failure(offset: number, reason: string, errno: string): MmdumpError {
+    if (this.#source.kind === 'process') {
+      const { pid } = this.#source;
+      const text = `${this.name}: its memory at ${hex(offset)} cannot be read any more: ${reason}`;
+      return new MmdumpError('PROCESS_GONE', text, { pid, address: offset, reason, errno });
+    }
+    const message = `${this.name}: read at byte ${offset} failed: ${reason}`;
+    return new MmdumpError('INPUT_FAILED', message, { offset, reason, errno });
+  }
+}

@@ -1,0 +1,183 @@
+/**
+ * The scan phase of an import: which pages of a stopped process have content, from its page map.
+ * Nothing here touches the memory of the process: reading it would fault pages in.
+ *
+ * An entry of /proc/PID/pagemap is a u64: bits 0 to 54 PFN · 56 exclusively mapped · 58 guard ·
+ * 61 page of a file · 62 swapped out · 63 present. Without privilege the PFN reads as 0.
+ */
+import { readSync } from 'node:fs';
+import {
+  SCAN_KIND,
+  SCAN_RUN_KIND,
+  SCAN_UNIT,
+  SCAN_VMA,
+  ScanVmas,
+} from '../shared/dump/scan-table.ts';
+import type { ScanReport, ScanTask } from '../shared/dump/tasks.ts';
+import { errnoOf, MmdumpError, type Outcome, reasonOf } from '../shared/errors.ts';
+import { readU64 } from '../shared/u64.ts';
+import { VM } from '../shared/vm-flags.ts';
+import { PageFlags } from './page-flags.ts';
+import { runUnits } from './phase.ts';
+import { ScanRuns } from './scan-runs.ts';
+
+const ENTRY_BYTES = 8;
+const WINDOW_ENTRIES = 0x2_0000; // 1 MiB of page map, 512 MiB of address
+/** Read at least so many: small mappings lie close together. */
+const AHEAD_ENTRIES = 0x1000;
+
+// High word of an entry.
+const PRESENT = 0x8000_0000 | 0;
+const SWAPPED = 0x4000_0000;
+const FILE_PAGE = 0x2000_0000;
+const GUARD = 0x0400_0000;
+const EXCLUSIVE = 0x0100_0000;
+const PFN_HIGH = 0x007f_ffff;
+
+// KPF_* of /proc/kpageflags: low word, and bits 0 to 2 of the high word (KPF 32 to 34).
+const KPF_KSM = 1 << 21;
+const KPF_THP = 1 << 22;
+const KPF_ZERO_PAGE = 1 << 24;
+
+const { CONTENT, ZERO_PAGE, FILE_PAGES, GUARD: GUARD_RUN, MERGED } = SCAN_RUN_KIND;
+const NONE = -1;
+
+export function scan(task: ScanTask): Outcome<ScanReport> {
+  const scanner = new Scanner(task);
+  const units = new Int32Array(task.units);
+  const outcome = runUnits(task, task.unitCount, (unit) => {
+    const at = unit * SCAN_UNIT.WORDS;
+    const from = readU64(units, at + SCAN_UNIT.FROM);
+    const to = readU64(units, at + SCAN_UNIT.TO);
+    const first = units[at + SCAN_UNIT.FIRST]!;
+    const last = units[at + SCAN_UNIT.LAST]!;
+    for (let vma = first; vma < last; vma++) scanner.scanVma(vma, from, to);
+    return { pages: to - from, bytes: 0 };
+  });
+  if (!outcome.ok) return outcome;
+  return { ok: true, value: { ...outcome.value, runs: scanner.runs.take() } };
+}
+
+class Scanner {
+  readonly runs = new ScanRuns();
+  readonly #task: ScanTask;
+  readonly #vmas: ScanVmas;
+  readonly #flags: PageFlags | undefined;
+  readonly #words = new Int32Array(WINDOW_ENTRIES * 2);
+  readonly #bytes = new Uint8Array(this.#words.buffer);
+  readonly #zeros = new Uint8Array(this.#bytes.length);
+  /** The entries of pages [start, end) are in the window. */
+  #windowStart = 0;
+  #windowEnd = 0;
+  #windowEmpty = true;
+
+  constructor(task: ScanTask) {
+    this.#task = task;
+    this.#vmas = new ScanVmas(task.vmas);
+    this.#flags = task.kpageflags < 0 ? undefined : new PageFlags(task.kpageflags);
+  }
+
+  /** Scans the part of a mapping that lies in pages [from, to). */
+  scanVma(index: number, from: number, to: number): void {
+    const { start, end, kind, flags } = this.#vmas.get(index);
+    const last = Math.min(end, to);
+    for (let vpn = Math.max(start, from); vpn < last; ) {
+      if (vpn < this.#windowStart || vpn >= this.#windowEnd) this.#load(vpn, last, to);
+      const stop = Math.min(last, this.#windowEnd);
+      if (!this.#windowEmpty) this.#scanEntries(index, kind, flags, vpn, stop);
+      vpn = stop;
+    }
+    this.runs.end();
+  }
+
+  #load(vpn: number, vmaEnd: number, unitEnd: number): void {
+    const ahead = Math.min(unitEnd, vpn + AHEAD_ENTRIES);
+    const count = Math.min(Math.max(vmaEnd, ahead) - vpn, WINDOW_ENTRIES);
+    const { pid, pagemap } = this.#task;
+    const length = count * ENTRY_BYTES;
+    for (let done = 0; done < length; ) {
+      done += readEntries(pid, pagemap, this.#bytes, done, length, vpn * ENTRY_BYTES);
+    }
+    this.#windowStart = vpn;
+    this.#windowEnd = vpn + count;
+    this.#windowEmpty =
+      Buffer.compare(this.#bytes.subarray(0, length), this.#zeros.subarray(0, length)) === 0;
+  }
+
+  #scanEntries(vma: number, kind: number, vmaFlags: number, from: number, to: number): void {
+    const words = this.#words;
+    const isShared = (vmaFlags & VM.SHARED) !== 0;
+    const mayWrite = (vmaFlags & VM.WRITE) !== 0;
+    const totals = { rss: 0, anonymous: 0, swap: 0, ksm: 0 };
+    let at = (from - this.#windowStart) * 2;
+    for (let vpn = from; vpn < to; vpn++, at += 2) {
+      const high = words[at + 1]!;
+      if (high === 0) {
+        this.runs.end();
+        continue;
+      }
+      const low = words[at]!;
+      const pfn = (high & PFN_HIGH) * 0x1_0000_0000 + (low >>> 0);
+      const isAnonymous = (high & (PRESENT | FILE_PAGE)) === PRESENT;
+      const pageFlags = isAnonymous && pfn !== 0 ? (this.#flags?.of(pfn) ?? 0) : 0;
+      const runKind = kindOf(kind, high, pageFlags, totals);
+      if (runKind === NONE) {
+        this.runs.end();
+        continue;
+      }
+      const writable = mayWrite && (isShared || (high & EXCLUSIVE) !== 0);
+      const isHuge = runKind === CONTENT && (pageFlags & KPF_THP) !== 0;
+      this.runs.page(vma, vpn, runKind, writable, pfn, isHuge);
+    }
+    this.#vmas.addTotal(vma, SCAN_VMA.RSS, totals.rss);
+    this.#vmas.addTotal(vma, SCAN_VMA.ANONYMOUS, totals.anonymous);
+    this.#vmas.addTotal(vma, SCAN_VMA.SWAP, totals.swap);
+    this.#vmas.addTotal(vma, SCAN_VMA.KSM, totals.ksm);
+  }
+}
+
+/** What an entry stands for, and its share of the totals. */
+function kindOf(
+  vmaKind: number,
+  high: number,
+  pageFlags: number,
+  totals: { rss: number; anonymous: number; swap: number; ksm: number },
+): number {
+  if ((high & PRESENT) === 0) {
+    if ((high & GUARD) !== 0) return GUARD_RUN;
+    if ((high & (SWAPPED | FILE_PAGE)) !== SWAPPED) return NONE;
+    totals.swap++;
+    return CONTENT;
+  }
+  if ((pageFlags & KPF_ZERO_PAGE) !== 0) return ZERO_PAGE;
+  totals.rss++;
+  if (vmaKind === SCAN_KIND.VDSO) return CONTENT;
+  if ((high & FILE_PAGE) !== 0) {
+    return vmaKind === SCAN_KIND.LOST_FILE || vmaKind === SCAN_KIND.ANONYMOUS ? FILE_PAGES : NONE;
+  }
+  totals.anonymous++;
+  if ((pageFlags & KPF_KSM) === 0) return CONTENT;
+  totals.ksm++;
+  return MERGED;
+}
+
+function readEntries(
+  pid: number,
+  fd: number,
+  into: Uint8Array,
+  at: number,
+  length: number,
+  position: number,
+): number {
+  let count: number;
+  try {
+    count = readSync(fd, into, at, length - at, position + at);
+  } catch (error) {
+    const message = `process ${pid}: its page map cannot be read: ${reasonOf(error)}`;
+    throw new MmdumpError('PROCESS_GONE', message, { pid, errno: errnoOf(error) ?? 'EIO' });
+  }
+  if (count > 0) return count;
+  throw new MmdumpError('PROCESS_GONE', `process ${pid} ended while its page map was read`, {
+    pid,
+  });
+}

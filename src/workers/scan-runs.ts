@@ -1,0 +1,111 @@
+/** Gathers scanned pages into SCAN_RUN records, and recognises 2 MiB leaves among them. */
+import { SCAN_RUN, SCAN_RUN_KIND } from '../shared/dump/scan-table.ts';
+import { GRANULE_PAGES } from '../shared/page.ts';
+import { writeU64 } from '../shared/u64.ts';
+
+const { VMA, START, PAGES, KIND, WRITABLE, PFN, WORDS } = SCAN_RUN;
+const { HUGE, MERGED } = SCAN_RUN_KIND;
+
+export class ScanRuns {
+  #words = new Int32Array(1024 * WORDS);
+  #count = 0;
+  // The run at hand; pages 0 = none.
+  #vma = 0;
+  #start = 0;
+  #pages = 0;
+  #kind = 0;
+  #writable = false;
+  #pfn = 0;
+  /** Pages at the end of the run that may turn out to be one huge page. */
+  #hugePages = 0;
+  #hugePfn = 0;
+
+  /** The next page that is to be loaded. `isHuge`: its frame belongs to a huge page. */
+  page(
+    vma: number,
+    vpn: number,
+    kind: number,
+    writable: boolean,
+    pfn: number,
+    isHuge: boolean,
+  ): void {
+    const continues =
+      this.#pages > 0 &&
+      kind === this.#kind &&
+      writable === this.#writable &&
+      kind !== MERGED &&
+      vpn === this.#start + this.#pages;
+    if (!continues) {
+      this.end();
+      this.#vma = vma;
+      this.#start = vpn;
+      this.#kind = kind;
+      this.#writable = writable;
+      this.#pfn = pfn;
+    }
+    this.#pages++;
+    this.#trackHuge(vpn, pfn, isHuge);
+  }
+
+  /** A 2 MiB leaf shows as 512 aligned pages in 512 aligned, neighbouring frames of a huge page. */
+  #trackHuge(vpn: number, pfn: number, isHuge: boolean): void {
+    if (!isHuge) {
+      this.#hugePages = 0;
+      return;
+    }
+    const isStart = vpn % GRANULE_PAGES === 0 && pfn % GRANULE_PAGES === 0;
+    if (isStart) {
+      this.#hugePages = 1;
+      this.#hugePfn = pfn;
+    } else if (this.#hugePages > 0 && pfn === this.#hugePfn + this.#hugePages) {
+      this.#hugePages++;
+    } else {
+      this.#hugePages = 0;
+    }
+    if (this.#hugePages === GRANULE_PAGES) this.#splitHuge();
+  }
+
+  /** The last 512 pages of the run at hand become a run of their own. */
+  #splitHuge(): void {
+    const start = this.#start + this.#pages - GRANULE_PAGES;
+    this.#pages -= GRANULE_PAGES;
+    const kind = this.#kind;
+    this.#flush();
+    this.#start = start;
+    this.#pages = GRANULE_PAGES;
+    this.#kind = HUGE;
+    this.#flush();
+    this.#kind = kind;
+  }
+
+  /** Ends the run at hand. */
+  end(): void {
+    this.#flush();
+  }
+
+  #flush(): void {
+    this.#hugePages = 0;
+    if (this.#pages === 0) return;
+    const at = this.#count * WORDS;
+    if (at === this.#words.length) this.#grow();
+    const words = this.#words;
+    words[at + VMA] = this.#vma;
+    writeU64(words, at + START, this.#start);
+    words[at + PAGES] = this.#pages;
+    words[at + KIND] = this.#kind;
+    words[at + WRITABLE] = this.#writable ? 1 : 0;
+    writeU64(words, at + PFN, this.#pfn);
+    this.#count++;
+    this.#pages = 0;
+  }
+
+  #grow(): void {
+    const larger = new Int32Array(this.#words.length * 2);
+    larger.set(this.#words);
+    this.#words = larger;
+  }
+
+  take(): Int32Array {
+    return this.#words.slice(0, this.#count * WORDS);
+  }
+}
