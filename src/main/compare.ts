@@ -1,0 +1,125 @@
+/** Comparing two address spaces, of one machine or of two, by all workers. */
+import type { AddressSpace } from '../mmu/address-space.ts';
+import { dPath } from '../mmu/address-space.ts';
+import { readLdtLocked } from '../mmu/ldt.ts';
+import type { Mm } from '../mmu/mm.ts';
+import { createPhase, PhaseControl } from '../shared/dump/phase-control.ts';
+import type { CompareReport, CompareTask } from '../shared/dump/tasks.ts';
+import { WorkUnits, workUnitBytes } from '../shared/dump/work-unit.ts';
+import { addressOf, GRANULE_PAGES, hex } from '../shared/page.ts';
+import { planDump } from './dump/plan.ts';
+import { withStoppedMm } from './dump/stopped-mm.ts';
+import type { WorkerPool } from './pool.ts';
+
+export interface CompareOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface Comparison {
+  readonly equal: boolean;
+  /** Pages that were looked at on both sides. */
+  readonly pages: number;
+  /** The first difference by address; null when there is none. */
+  readonly difference: {
+    /** Of the first byte that differs, or of the mapping; null for the LDT. */
+    readonly address: number | null;
+    readonly message: string;
+  } | null;
+}
+
+/** Pages of a unit: 4 MiB. */
+const UNIT_PAGES = 2 * GRANULE_PAGES;
+
+export function compareWith(
+  pool: WorkerPool,
+  left: AddressSpace,
+  right: AddressSpace,
+  options: CompareOptions,
+): Promise<Comparison> {
+  const { signal } = options;
+  return withStoppedMm(left.reference, signal, (a) =>
+    withStoppedMm(right.reference, signal, async (b) => {
+      const mapping = compareMappings(a, b) ?? compareLdts(a, b);
+      if (mapping !== null) return { equal: false, pages: 0, difference: mapping };
+      return await comparePages(pool, a, b, signal);
+    }),
+  );
+}
+
+function compareMappings(a: Mm, b: Mm): Comparison['difference'] {
+  const count = Math.max(a.vmas.count, b.vmas.count);
+  for (let ordinal = 0; ordinal < count; ordinal++) {
+    const left = describe(a, ordinal);
+    const right = describe(b, ordinal);
+    if (left.text === right.text) continue;
+    const address = Math.min(left.start, right.start);
+    return { address, message: `mapping ${ordinal}: ${left.text} against ${right.text}` };
+  }
+  return null;
+}
+
+function describe(mm: Mm, ordinal: number): { readonly text: string; readonly start: number } {
+  const { vmas } = mm;
+  if (ordinal >= vmas.count) return { text: 'none', start: Number.POSITIVE_INFINITY };
+  const { start, end, flags, file, pgoff, kind } = vmas.fields(vmas.slot(ordinal));
+  const range = `${hex(addressOf(start))}-${hex(addressOf(end))}`;
+  const name = file === 0 ? (kind === 0 ? 'anonymous' : 'vdso') : dPath(mm, file);
+  return { text: `${range} flags ${hex(flags)} pgoff ${pgoff} ${name}`, start: addressOf(start) };
+}
+
+function compareLdts(a: Mm, b: Mm): Comparison['difference'] {
+  if (Buffer.compare(readLdtLocked(a), readLdtLocked(b)) === 0) return null;
+  return { address: null, message: 'the LDTs differ' };
+}
+
+async function comparePages(
+  pool: WorkerPool,
+  a: Mm,
+  b: Mm,
+  signal: AbortSignal | undefined,
+): Promise<Comparison> {
+  const granules = new Set<number>();
+  for (const mm of [a, b]) {
+    for (const unit of planDump([mm], { unitPages: UNIT_PAGES, hugetlb: 'copy' }).units) {
+      for (let page = 0; page < unit.pages; page += GRANULE_PAGES) granules.add(unit.start + page);
+    }
+  }
+  const sorted = [...granules].sort((x, y) => x - y);
+  const units = new SharedArrayBuffer(workUnitBytes(sorted.length));
+  const table = new WorkUnits(units);
+  sorted.forEach((start, unit) => {
+    table.set(unit, 0, start, GRANULE_PAGES);
+  });
+  const workers = Math.min(pool.workers, Math.max(1, sorted.length));
+  const phase = createPhase(workers);
+  const message = {
+    left: { machine: a.machine.handle, slot: a.slot },
+    right: { machine: b.machine.handle, slot: b.slot },
+    units,
+    unitCount: sorted.length,
+    phase,
+    rendezvous: 0,
+  };
+  const tasks: CompareTask[] = Array.from({ length: workers }, (_, worker) => {
+    return { ...message, worker };
+  });
+  const reports = await pool.runPhase<CompareTask, CompareReport>(
+    { file: 'compare', name: 'compare' },
+    tasks,
+    new PhaseControl(phase),
+    { signal },
+  );
+  return conclude(reports);
+}
+
+function conclude(reports: readonly CompareReport[]): Comparison {
+  const pages = reports.reduce((sum, report) => sum + report.pages, 0);
+  let first: CompareReport['difference'] = null;
+  for (const { difference } of reports) {
+    if (difference !== null && (first === null || difference.vpn < first.vpn)) first = difference;
+  }
+  if (first === null) return { equal: true, pages, difference: null };
+  const address = addressOf(first.vpn) + first.offset;
+  const message = `page ${hex(addressOf(first.vpn))}, byte ${first.offset}: ${first.left} against ${first.right}`;
+  return { equal: false, pages, difference: { address, message } };
+}

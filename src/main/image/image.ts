@@ -1,0 +1,277 @@
+/**
+ * Reading an image at random: its mms, mappings and pages. Only the records are kept in memory,
+ * never the pages; their cost follows the number of records in the file.
+ */
+import { createHash } from 'node:crypto';
+import { crc32 } from 'node:zlib';
+import { MmdumpError } from '../../shared/errors.ts';
+import { addressOf, hex, PAGE_SIZE, TASK_SIZE, vpnOf } from '../../shared/page.ts';
+import { VM } from '../../shared/vm-flags.ts';
+import { StreamChecker } from '../formats/cpt/checker.ts';
+import type { ImageHead } from '../formats/cpt/head.ts';
+import { readHead, walkObjects } from '../formats/cpt/walk.ts';
+import type { MemoryImage } from '../sinks/memory-sink.ts';
+import { BLOCK, type Block } from './block-index.ts';
+import { type ByteSource, openSource } from './byte-source.ts';
+import { FilePages } from './file-pages.ts';
+import type { ImageMm, ImageVma, Payload } from './image-mm.ts';
+import { ImageProblem, problemError } from './problem.ts';
+
+/** What an image says of one page. */
+export interface PageInfo {
+  /**
+   * 'copy': its bytes are in the image · 'zero': zeros · 'clone': an earlier mm has its bytes ·
+   * 'guard': a guard page · 'absent': mapped, not stored · 'unmapped': no mapping there.
+   */
+  readonly kind: 'copy' | 'zero' | 'clone' | 'guard' | 'absent' | 'unmapped';
+  readonly vma: ImageVma | null;
+  /** Byte of the image at which its bytes lie, null where it has none of its own. */
+  readonly offset: number | null;
+}
+
+export interface MmChoice {
+  /** Ordinal of the mm. Default 0. */
+  readonly mm?: number;
+}
+
+const KINDS = {
+  [BLOCK.DATA]: 'copy',
+  [BLOCK.ZERO]: 'zero',
+  [BLOCK.CLONE]: 'clone',
+  [BLOCK.GUARD]: 'guard',
+} as const;
+
+export class Image {
+  readonly format = 'cpt';
+  /** Names the image: first 16 bytes of sha256 over its record crcs, in hex. */
+  readonly id: string;
+  readonly head: ImageHead;
+  /** For the restore and the verification. */
+  readonly source: ByteSource;
+  readonly #mms: readonly ImageMm[];
+  readonly #filePages: FilePages;
+
+  constructor(source: ByteSource, head: ImageHead, mms: readonly ImageMm[], id: string) {
+    this.source = source;
+    this.head = head;
+    this.#mms = mms;
+    this.#filePages = new FilePages(mms);
+    this.id = id;
+  }
+
+  get path(): string | null {
+    return this.source.path;
+  }
+
+  get bytes(): number {
+    return this.source.bytes;
+  }
+
+  mms(): readonly ImageMm[] {
+    return this.#mms;
+  }
+
+  /** The mm with this ordinal. OPTION_INVALID when there is none. */
+  mm(ordinal = 0): ImageMm {
+    const found = this.#mms[ordinal];
+    if (found !== undefined) return found;
+    const message = `mm ${ordinal}: ${this.source.name} holds ${this.#mms.length}, counted from 0`;
+    throw new MmdumpError('OPTION_INVALID', message, { mm: ordinal });
+  }
+
+  /** The mappings of an mm, ascending. */
+  vmas(choice: MmChoice = {}): readonly ImageVma[] {
+    return this.mm(choice.mm).vmas;
+  }
+
+  /** What the image says of the page that holds `address`. */
+  page(address: number, choice: MmChoice = {}): PageInfo {
+    const mm = this.mm(choice.mm);
+    const vma = findVma(mm.vmas, address);
+    if (vma === undefined) return { kind: 'unmapped', vma: null, offset: null };
+    const vpn = vpnOf(address);
+    const block = mm.blocks.find(vpn);
+    if (block === undefined) return { kind: 'absent', vma, offset: null };
+    const offset = block.kind === BLOCK.DATA ? pageOffset(block, vpn) : null;
+    return { kind: KINDS[block.kind], vma, offset };
+  }
+
+  /**
+   * Fills `into` with what the mm held from `address` on; pages that were never touched are zeros.
+   * PAGE_ABSENT where the image does not know: a living file's page, a device, a guard page, no
+   * mapping.
+   */
+  async read(address: number, into: Uint8Array, choice: MmChoice = {}): Promise<void> {
+    if (!Number.isSafeInteger(address) || address < 0 || address + into.length > TASK_SIZE) {
+      throw new MmdumpError('OPTION_INVALID', `${address}: no address of user space`, { address });
+    }
+    const mm = this.mm(choice.mm);
+    for (let done = 0; done < into.length; ) {
+      const at = address + done;
+      const count = Math.min(PAGE_SIZE - (at % PAGE_SIZE), into.length - done);
+      await this.#readPart(mm, at, into.subarray(done, done + count));
+      done += count;
+    }
+  }
+
+  /** The LDT's entries, 8 bytes each; empty when there are none. */
+  ldt(choice: MmChoice = {}): Promise<Uint8Array> {
+    return this.#payload(this.mm(choice.mm).ldt);
+  }
+
+  /** The auxiliary vector; empty when the image has none. */
+  auxv(choice: MmChoice = {}): Promise<Uint8Array> {
+    return this.#payload(this.mm(choice.mm).auxv);
+  }
+
+  /** The ELF notes, zero-padded to 8 bytes; empty when the image has none. */
+  notes(choice: MmChoice = {}): Promise<Uint8Array> {
+    return this.#payload(this.mm(choice.mm).notes);
+  }
+
+  close(): Promise<void> {
+    return this.source.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** Reads within one page. */
+  async #readPart(mm: ImageMm, address: number, into: Uint8Array): Promise<void> {
+    const vpn = vpnOf(address);
+    const block = mm.blocks.find(vpn);
+    if (block === undefined) await this.#readAbsent(mm, address, into);
+    else await this.#readBlock(mm, block, vpn, address, into);
+  }
+
+  async #readBlock(
+    mm: ImageMm,
+    block: Block,
+    vpn: number,
+    address: number,
+    into: Uint8Array,
+  ): Promise<void> {
+    if (block.kind === BLOCK.DATA) {
+      await this.source.read(into, pageOffset(block, vpn) + (address % PAGE_SIZE));
+    } else if (block.kind === BLOCK.CLONE) {
+      const donor = this.#mms.find(({ offset }) => offset === block.source);
+      if (donor !== undefined) await this.#readPart(donor, address, into);
+    } else if (block.kind === BLOCK.ZERO) {
+      into.fill(0);
+    } else {
+      throw this.#absent(mm, address, 'a guard page is there');
+    }
+  }
+
+  /** A page that is not stored at this address: of a file, of a device, or never touched. */
+  async #readAbsent(mm: ImageMm, address: number, into: Uint8Array): Promise<void> {
+    const vma = findVma(mm.vmas, address);
+    if (vma === undefined) throw this.#absent(mm, address, 'no mapping is there');
+    if ((vma.flags & (VM.IO | VM.PFNMAP)) !== 0) {
+      throw this.#absent(mm, address, 'it is the memory of a device');
+    }
+    const { file } = vma;
+    if (file === null) {
+      into.fill(0);
+      return;
+    }
+    const index = vma.pgoff + (vpnOf(address) - vpnOf(vma.start));
+    const stored = this.#filePages.find(file.id, index);
+    if (stored !== undefined) {
+      await this.#readBlock(mm, stored.block, stored.vpn, address, into);
+    } else if (file.isMemoryBacked) {
+      into.fill(0);
+    } else {
+      throw this.#absent(mm, address, `it is page ${index} of ${file.path}`);
+    }
+  }
+
+  #absent(mm: ImageMm, address: number, reason: string): MmdumpError {
+    const { name } = this.source;
+    const message = `${name}: mm ${mm.ordinal} does not hold the page at ${hex(address)}: ${reason}`;
+    return new MmdumpError('PAGE_ABSENT', message, { mm: mm.ordinal, address, reason });
+  }
+
+  async #payload(payload: Payload | null): Promise<Uint8Array> {
+    if (payload === null) return new Uint8Array();
+    const bytes = new Uint8Array(payload.bytes);
+    await this.source.read(bytes, payload.offset);
+    if (crc32(bytes) === payload.crc) return bytes;
+    const problem = { code: 'IMAGE_CHECKSUM', offset: payload.offset, address: null } as const;
+    const message = `payload at byte ${payload.offset}: its checksum does not match`;
+    throw problemError(this.source.name, { ...problem, message });
+  }
+}
+
+/** Opens a file, or the image of a memory sink. Checks every record, not the pages. */
+export async function openImage(from: string | MemoryImage): Promise<Image> {
+  const source = await openSource(from);
+  try {
+    return await indexImage(source);
+  } catch (error) {
+    await source.close();
+    throw error instanceof ImageProblem ? problemError(source.name, error.problem) : error;
+  }
+}
+
+async function indexImage(source: ByteSource): Promise<Image> {
+  const head = await readHead(source);
+  const fatal = (problem: ImageProblem): never => {
+    throw problem;
+  };
+  const checker = new StreamChecker(head, fatal);
+  const id = new IdHash(head.recordCrc);
+  await walkObjects(source, head, {
+    object: (object, payload) => {
+      id.add(object.recordCrc);
+      checker.add(object, payload);
+    },
+    problem: fatal,
+  });
+  checker.finish(head.totalLen);
+  return new Image(source, head, checker.mms, id.digest());
+}
+
+/** sha256 over record crcs, gathered so that the hash is not called for every one. */
+export class IdHash {
+  readonly #hash = createHash('sha256');
+  readonly #crcs = new Uint32Array(1024);
+  #count = 0;
+
+  constructor(headCrc: number) {
+    this.add(headCrc);
+  }
+
+  add(recordCrc: number): void {
+    this.#crcs[this.#count++] = recordCrc;
+    if (this.#count === this.#crcs.length) this.#flush();
+  }
+
+  digest(): string {
+    this.#flush();
+    return this.#hash.digest('hex').slice(0, 32);
+  }
+
+  #flush(): void {
+    this.#hash.update(new Uint8Array(this.#crcs.buffer, 0, this.#count * 4));
+    this.#count = 0;
+  }
+}
+
+/** The mapping that holds `address`, by bisection. */
+export function findVma(vmas: readonly ImageVma[], address: number): ImageVma | undefined {
+  let low = 0;
+  let high = vmas.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (vmas[middle]!.end > address) high = middle;
+    else low = middle + 1;
+  }
+  const vma = vmas[low];
+  return vma !== undefined && vma.start <= address ? vma : undefined;
+}
+
+function pageOffset(block: Block, vpn: number): number {
+  return block.source + addressOf(vpn - block.start);
+}

@@ -1,0 +1,35 @@
+/** What is wrong with an image: thrown by whoever reads it, or collected by a verification. */
+import { MmdumpError } from '../../shared/errors.ts';
+
+export type ProblemCode =
+  | 'IMAGE_NOT_RECOGNISED'
+  | 'IMAGE_VERSION'
+  | 'IMAGE_TRUNCATED'
+  | 'IMAGE_CORRUPT'
+  | 'IMAGE_CHECKSUM';
+
+export interface Problem {
+  readonly code: ProblemCode;
+  /** Byte of the image where the damaged record or payload begins. */
+  readonly offset: number;
+  /** Address of the page or mapping concerned, null where none is. */
+  readonly address: number | null;
+  readonly message: string;
+}
+
+/** A problem on its way to whoever decides what becomes of it. */
+export class ImageProblem extends Error {
+  readonly problem: Problem;
+
+  constructor(code: ProblemCode, offset: number, message: string, address: number | null = null) {
+    super(message);
+    this.problem = { code, offset, address, message };
+  }
+}
+
+/** The error of a reader that needs the image to be right. */
+export function problemError(imageName: string, problem: Problem): MmdumpError {
+  const { code, offset, address, message } = problem;
+  const fields = address === null ? { offset } : { offset, address };
+  return new MmdumpError(code, `${imageName}: ${message}`, fields);
+}

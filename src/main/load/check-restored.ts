@@ -1,0 +1,126 @@
+/**
+ * Checking a restored address space against its image, page by page, through the image's own
+ * random access: another way to the bytes than the one by which they were loaded.
+ */
+import type { AddressSpace } from '../../mmu/address-space.ts';
+import { isZeroPage } from '../../mmu/classify.ts';
+import { CONTENT_OF, contentName, contentOf } from '../../mmu/content.ts';
+import type { Mm } from '../../mmu/mm.ts';
+import { addressOf, hex, PAGE_SIZE } from '../../shared/page.ts';
+import { throwIfAborted } from '../../shared/sync/wait.ts';
+import { withStoppedMm } from '../dump/stopped-mm.ts';
+import { BLOCK, type Block } from '../image/block-index.ts';
+import type { Image } from '../image/image.ts';
+import type { ImageMm, ImageVma } from '../image/image-mm.ts';
+
+export interface CheckResult {
+  readonly equal: boolean;
+  /** Pages that were compared. */
+  readonly pages: number;
+  /** The first difference, or null. */
+  readonly difference: { readonly address: number | null; readonly message: string } | null;
+}
+
+class Difference extends Error {
+  readonly address: number | null;
+
+  constructor(address: number | null, message: string) {
+    super(message);
+    this.address = address;
+  }
+}
+
+/** Compares every mm of an image with the address space that was made of it. */
+export async function checkRestored(
+  image: Image,
+  spaces: readonly AddressSpace[],
+  signal?: AbortSignal,
+): Promise<CheckResult> {
+  let pages = 0;
+  try {
+    for (const mm of image.mms()) {
+      const space = spaces[mm.ordinal];
+      if (space === undefined) throw new Difference(null, `mm ${mm.ordinal} was not restored`);
+      pages += await withStoppedMm(space.reference, signal, (restored) =>
+        checkMm(image, mm, restored, signal),
+      );
+    }
+    return { equal: true, pages, difference: null };
+  } catch (error) {
+    if (!(error instanceof Difference)) throw error;
+    return { equal: false, pages, difference: { address: error.address, message: error.message } };
+  }
+}
+
+async function checkMm(
+  image: Image,
+  mm: ImageMm,
+  restored: Mm,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  if (restored.vmas.count !== mm.vmas.length) {
+    throw new Difference(null, `${restored.vmas.count} mappings, expected ${mm.vmas.length}`);
+  }
+  let pages = 0;
+  for (const [ordinal, vma] of mm.vmas.entries()) {
+    throwIfAborted(signal);
+    checkMapping(restored, ordinal, vma);
+    for (let index = vma.firstBlock; index < vma.lastBlock; index++) {
+      const block = mm.blocks.at(index);
+      await checkBlock(image, mm, restored, ordinal, block);
+      pages += block.pages;
+    }
+  }
+  return pages;
+}
+
+function checkMapping(restored: Mm, ordinal: number, vma: ImageVma): void {
+  const { start, end, flags, pgoff } = restored.vmas.fields(restored.vmas.slot(ordinal));
+  const found = `${hex(addressOf(start))}-${hex(addressOf(end))} ${hex(flags)} ${pgoff}`;
+  const expected = `${hex(vma.start)}-${hex(vma.end)} ${hex(vma.flags)} ${vma.pgoff}`;
+  if (found !== expected) {
+    throw new Difference(vma.start, `mapping ${ordinal} is ${found}, expected ${expected}`);
+  }
+}
+
+async function checkBlock(
+  image: Image,
+  mm: ImageMm,
+  restored: Mm,
+  ordinal: number,
+  block: Block,
+): Promise<void> {
+  const address = addressOf(block.start);
+  const slot = restored.vmas.slot(ordinal);
+  const hasBytes = block.kind === BLOCK.DATA || block.kind === BLOCK.CLONE;
+  const bytes = new Uint8Array(hasBytes ? block.pages * PAGE_SIZE : 0);
+  if (hasBytes) await image.read(address, bytes, { mm: mm.ordinal });
+  for (let page = 0; page < block.pages; page++) {
+    const content = contentOf(restored, slot, block.start + page);
+    const expected = bytes.subarray(page * PAGE_SIZE, (page + 1) * PAGE_SIZE);
+    const isEqual = hasBytes
+      ? content > 0 && Buffer.compare(restored.memory.page(content), expected) === 0
+      : block.kind === BLOCK.GUARD
+        ? content === CONTENT_OF.GUARD
+        : isZero(restored, content);
+    if (isEqual) continue;
+    const at = address + page * PAGE_SIZE;
+    const message = `page ${hex(at)} of mm ${mm.ordinal} differs: ${contentName(content)}`;
+    throw new Difference(at, message);
+  }
+}
+
+function isZero(mm: Mm, content: number): boolean {
+  if (content <= 0) return content === CONTENT_OF.ZEROS;
+  return isZeroPage(mm.memory.wordsOf(content), mm.memory.wordAt(content));
+}
+
+/** Bytes of physical memory that restoring an image takes at most. */
+export function memoryForImage(image: Image): number {
+  let frames = 4096; // a margin, and the machine's own
+  for (const { vmas, blocks } of image.mms()) {
+    for (const { pages } of vmas) frames += pages.copy + pages.zero + pages.clone;
+    frames += blocks.count * 3; // no block reaches into a second granule: at most a table a level
+  }
+  return frames * PAGE_SIZE;
+}

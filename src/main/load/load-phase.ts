@@ -1,0 +1,48 @@
+/** Running the load phase: listed pages into a machine, by all workers of a pool. */
+import type { MmReference } from '../../mmu/enter.ts';
+import { threadGone } from '../../mmu/thread-gone.ts';
+import type { LoadList } from '../../shared/dump/load-table.ts';
+import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
+import type { LoadTask, PhaseReport, SourceReach } from '../../shared/dump/tasks.ts';
+import type { PhaseOptions, WorkerPool } from '../pool.ts';
+import { cutIntoUnits } from '../units.ts';
+
+/** Pages of a unit: 2 MiB, a claim every millisecond or so. */
+const UNIT_PAGES = 512;
+
+/** Loads everything on the list. All mms belong to one machine. */
+export async function runLoadPhase(
+  pool: WorkerPool,
+  mms: readonly MmReference[],
+  source: SourceReach,
+  list: LoadList,
+  options: PhaseOptions,
+): Promise<PhaseReport[]> {
+  const machine = mms[0]?.machine;
+  if (machine === undefined || list.count === 0) return [];
+  const units = cutIntoUnits(list.count, (run) => list.pages(run), UNIT_PAGES);
+  const workers = Math.min(pool.workers, units.unitCount);
+  const phase = createPhase(workers);
+  const threads: number[] = [];
+  try {
+    for (let worker = 0; worker < workers; worker++) threads.push(machine.threads.register());
+    const message = {
+      ...units,
+      machine: machine.handle,
+      mms: mms.map(({ slot, generation }) => ({ slot, generation })),
+      source,
+      loads: list.share(),
+      phase,
+      rendezvous: 0,
+    };
+    const tasks: LoadTask[] = threads.map((thread, worker) => ({ ...message, thread, worker }));
+    const task = { file: 'load', name: 'load' };
+    const reports = await pool.runPhase(task, tasks, new PhaseControl(phase), options);
+    for (const thread of threads) machine.threads.release(thread);
+    return reports;
+  } catch (error) {
+    // A worker that was lost in the middle of its task may have left locks behind.
+    for (const thread of threads) threadGone(machine, thread);
+    throw error;
+  }
+}

@@ -1,0 +1,217 @@
+/**
+ * Restoring an image into a machine: address spaces with the same mappings, the same pages and the
+ * same LDT. What does not come back is written in docs/IMAGE_FORMAT.md.
+ */
+import type { AddressSpace } from '../../mmu/address-space.ts';
+import { createHostFile } from '../../mmu/file.ts';
+import { FILE_BACKING, FILE_KIND } from '../../mmu/file-table.ts';
+import type { Machine } from '../../mmu/machine.ts';
+import { putFile } from '../../mmu/page-cache.ts';
+import { VMA_KIND } from '../../mmu/vma-table.ts';
+import { LOAD, LOAD_FLAG, LoadList, type LoadRun } from '../../shared/dump/load-table.ts';
+import { addressOf, vpnOf } from '../../shared/page.ts';
+import { VM } from '../../shared/vm-flags.ts';
+import { BLOCK, type Block } from '../image/block-index.ts';
+import { isOfFile } from '../image/file-pages.ts';
+import type { Image } from '../image/image.ts';
+import type { ImageFile, ImageMm, ImageVma } from '../image/image-mm.ts';
+import type { PhaseProgress, WorkerPool } from '../pool.ts';
+import { runLoadPhase } from './load-phase.ts';
+
+export interface RestoreOptions {
+  readonly signal?: AbortSignal | undefined;
+  /** Called at most ten times a second. */
+  readonly onProgress?: ((progress: RestoreProgress) => void) | undefined;
+}
+
+export interface RestoreProgress {
+  readonly pages: number;
+  readonly totalPages: number;
+}
+
+export interface RestoreResult {
+  /** In the order of the image. */
+  readonly mms: readonly AddressSpace[];
+  /** Pages that were loaded, zero and guard pages included. */
+  readonly pages: number;
+  readonly ms: number;
+}
+
+/** Files of the image in the machine, by the image's file id. */
+type FileIds = Map<number, number>;
+
+/** Restores every mm of an image. If anything fails, what was created is destroyed again. */
+export async function restoreImage(
+  pool: WorkerPool,
+  image: Image,
+  machine: Machine,
+  options: RestoreOptions,
+): Promise<RestoreResult> {
+  const start = performance.now();
+  const spaces: AddressSpace[] = [];
+  const files: FileIds = new Map();
+  const created: number[] = [];
+  try {
+    const list = new LoadList();
+    for (const mm of image.mms()) {
+      const space = machine.createAddressSpace();
+      spaces.push(space);
+      createMappings(machine, space, mm, files, created);
+      listPages(list, image, mm, files);
+      space.setAddresses(mm.fields);
+      await restoreExtras(image, mm, space);
+    }
+    const totalPages = countPages(list);
+    const { signal, onProgress } = options;
+    await runLoadPhase(
+      pool,
+      spaces.map(({ reference }) => reference),
+      image.source.reach,
+      list,
+      {
+        signal,
+        onProgress: onProgress && (({ pages }: PhaseProgress) => onProgress({ pages, totalPages })),
+      },
+    );
+    return { mms: spaces, pages: totalPages, ms: performance.now() - start };
+  } catch (error) {
+    if (!machine.parts.threads.isPoisoned) {
+      for (const space of spaces) machine.destroyAddressSpace(space);
+    }
+    throw error;
+  } finally {
+    // Their mappings hold the files from now on.
+    for (const file of created) putFile(spaces[0]!.mm, file);
+  }
+}
+
+function createMappings(
+  machine: Machine,
+  space: AddressSpace,
+  mm: ImageMm,
+  files: FileIds,
+  created: number[],
+): void {
+  for (const { file } of mm.vmas) {
+    if (file === null || files.has(file.id)) continue;
+    const id = resolveFile(machine, file);
+    if (id.isNew) created.push(id.file);
+    files.set(file.id, id.file);
+  }
+  space.insertMappings(
+    mm.vmas.map((vma) => ({
+      start: vpnOf(vma.start),
+      end: vpnOf(vma.end),
+      flags: vma.flags,
+      file: vma.file === null ? 0 : files.get(vma.file.id)!,
+      pgoff: vma.pgoff,
+      anonVma: hasContent(vma) ? machine.parts.nextAnonVma() : 0,
+      kind: vma.isVdso ? VMA_KIND.VDSO : VMA_KIND.ORDINARY,
+    })),
+  );
+}
+
+function hasContent({ pages }: ImageVma): boolean {
+  return pages.copy + pages.zero + pages.clone > 0;
+}
+
+/** A living file by its path: one that the machine has, else one of the host. */
+function resolveFile(
+  machine: Machine,
+  file: ImageFile,
+): { readonly file: number; readonly isNew: boolean } {
+  const { parts } = machine;
+  if (!file.isDeleted && !file.isMemoryBacked) {
+    const known = parts.files.lookup(file.rawPath);
+    if (known !== 0) return { file: known, isNew: false };
+    return { file: createHostFile(parts, file.rawPath, file.size), isNew: true };
+  }
+  const id = parts.files.create({
+    path: file.isDeleted ? withoutDeletedSuffix(file.rawPath) : file.rawPath,
+    kind: (file.isDeleted ? FILE_KIND.DELETED : 0) | (file.isMemoryBacked ? FILE_KIND.MEMORY : 0),
+    backing: file.isMemoryBacked ? FILE_BACKING.NONE : FILE_BACKING.LOST,
+    size: file.size,
+    contentAt: 0,
+  });
+  return { file: id, isNew: true };
+}
+
+const DELETED = ' (deleted)';
+
+/** d_path appends the suffix to the name of a deleted file; the name itself has none. */
+export function withoutDeletedSuffix(path: Uint8Array): Uint8Array {
+  const end = path.length - DELETED.length;
+  const hasSuffix = end > 0 && Buffer.from(path.subarray(end)).toString('latin1') === DELETED;
+  return hasSuffix ? path.subarray(0, end) : path;
+}
+
+async function restoreExtras(image: Image, mm: ImageMm, space: AddressSpace): Promise<void> {
+  const choice = { mm: mm.ordinal };
+  if (mm.auxv !== null) space.setAuxv(await image.auxv(choice));
+  if (mm.notes !== null) space.setNotes(await image.notes(choice));
+  if (mm.ldt !== null) space.loadLdt(await image.ldt(choice));
+}
+
+function listPages(list: LoadList, image: Image, mm: ImageMm, files: FileIds): void {
+  for (const vma of mm.vmas) {
+    for (let index = vma.firstBlock; index < vma.lastBlock; index++) {
+      const block = mm.blocks.at(index);
+      if (block.kind === BLOCK.CLONE) listClone(list, image, mm, vma, block);
+      else list.add(loadRun(mm, vma, block, files));
+    }
+  }
+}
+
+function loadRun(mm: ImageMm, vma: ImageVma, block: Block, files: FileIds): LoadRun {
+  const isDevice = (vma.flags & VM.PFNMAP) !== 0;
+  const writable = (vma.flags & VM.WRITE) !== 0 && (isDevice || (vma.flags & VM.SHARED) === 0);
+  const checked = block.kind === BLOCK.DATA && block.hasCrc;
+  return {
+    mm: mm.ordinal,
+    kind: loadKind(vma, block),
+    flags:
+      (writable ? LOAD_FLAG.WRITABLE : 0) |
+      (checked ? LOAD_FLAG.CHECKED : 0) |
+      (isDevice ? LOAD_FLAG.SPECIAL : 0),
+    pages: block.pages,
+    start: block.start,
+    source: block.source,
+    file: vma.file === null ? 0 : files.get(vma.file.id)!,
+    index: vma.pgoff + (block.start - vpnOf(vma.start)),
+    crc: block.crc,
+  };
+}
+
+function loadKind(vma: ImageVma, block: Block): number {
+  const { file } = vma;
+  const isLost = file !== null && (file.isDeleted || file.isMemoryBacked);
+  const isFilePage = isLost && isOfFile(vma, block);
+  if (block.kind === BLOCK.GUARD) return LOAD.GUARD;
+  if (block.kind === BLOCK.ZERO) {
+    if (isFilePage) return LOAD.CACHE_ZERO;
+    return file === null ? LOAD.ZERO_PAGE : LOAD.ANON_ZERO;
+  }
+  if (isFilePage) return LOAD.CACHE;
+  return vma.isVdso || (vma.flags & VM.PFNMAP) !== 0 ? LOAD.UNMAPPED : LOAD.ANON;
+}
+
+/** A clone gets frames of its own, filled from where the donor's pages lie in the image. */
+function listClone(list: LoadList, image: Image, mm: ImageMm, vma: ImageVma, clone: Block): void {
+  const donor = image.mms().find(({ offset }) => offset === clone.source);
+  const end = clone.start + clone.pages;
+  for (let vpn = clone.start; vpn < end; ) {
+    const block = donor?.blocks.find(vpn);
+    if (block === undefined) break; // not in an image that openImage has accepted
+    const pages = Math.min(end, block.start + block.pages) - vpn;
+    const source = block.source + addressOf(vpn - block.start);
+    const piece: Block = { ...block, start: vpn, pages, source, hasCrc: false };
+    list.add(loadRun(mm, vma, piece, new Map()));
+    vpn += pages;
+  }
+}
+
+function countPages(list: LoadList): number {
+  let pages = 0;
+  for (let run = 0; run < list.count; run++) pages += list.pages(run);
+  return pages;
+}
