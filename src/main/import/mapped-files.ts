@@ -1,0 +1,95 @@
+/**
+ * What kind of file a mapping shows: living (its pages can be read again by its path), deleted, or
+ * memory-backed (tmpfs, memfd, shared anonymous memory: only memory holds its pages).
+ */
+import { readFile, stat } from 'node:fs/promises';
+import type { SmapsVma } from './smaps.ts';
+
+export interface MappedFile {
+  /** Raw bytes, without the suffix ' (deleted)'. */
+  readonly path: Buffer;
+  readonly isDeleted: boolean;
+  readonly isMemoryBacked: boolean;
+  /** Bytes; for a file that cannot be asked, what its mappings reach. */
+  size: number;
+}
+
+const DELETED = ' (deleted)';
+/** Kinds of file systems whose files live in memory alone. */
+const MEMORY_FILE_SYSTEMS = new Set(['tmpfs', 'ramfs', 'hugetlbfs', 'devtmpfs']);
+
+/** Tells files apart by device and inode, and asks the file system about each once. */
+export class MappedFiles {
+  readonly #known = new Map<string, MappedFile>();
+  readonly #fileSystems: ReadonlyMap<string, string>;
+
+  constructor(fileSystems: ReadonlyMap<string, string>) {
+    this.#fileSystems = fileSystems;
+  }
+
+  /** The file of a mapping, or null: anonymous memory, or a special mapping of the kernel. */
+  async find(vma: SmapsVma): Promise<MappedFile | null> {
+    if (vma.inode === 0 && !vma.name.startsWith('/')) return null;
+    const key = `${vma.device} ${vma.inode} ${vma.name}`;
+    const reach = vma.offset + (vma.end - vma.start);
+    let file = this.#known.get(key);
+    if (file === undefined) {
+      file = await this.#ask(vma, reach);
+      this.#known.set(key, file);
+    }
+    if (file.isDeleted) file.size = Math.max(file.size, reach);
+    return file;
+  }
+
+  async #ask(vma: SmapsVma, reach: number): Promise<MappedFile> {
+    const hasSuffix = vma.name.endsWith(DELETED);
+    const name = hasSuffix ? vma.name.slice(0, -DELETED.length) : vma.name;
+    const path = Buffer.from(name, 'latin1');
+    // The suffix alone proves nothing: a file may be called so. A living file answers to its name.
+    const wholeName = Buffer.from(vma.name, 'latin1');
+    const size = await sizeOf(wholeName, vma.inode, reach);
+    const isDeleted = size === undefined;
+    return {
+      path: isDeleted ? path : wholeName,
+      isDeleted,
+      isMemoryBacked: this.#isMemory(vma.device),
+      size: size ?? reach,
+    };
+  }
+
+  /** A device without a mount is one of the kernel's own: memfd, shared anonymous, SysV memory. */
+  #isMemory(device: string): boolean {
+    const type = this.#fileSystems.get(normaliseDevice(device));
+    if (type !== undefined) return MEMORY_FILE_SYSTEMS.has(type);
+    return device.startsWith('00:');
+  }
+}
+
+/** Bytes of the file if the path leads to that inode, else undefined. A device reaches anywhere. */
+async function sizeOf(path: Buffer, inode: number, reach: number): Promise<number | undefined> {
+  try {
+    const info = await stat(path);
+    if (info.ino !== inode) return undefined;
+    return info.isFile() ? info.size : reach;
+  } catch {
+    return undefined; // no such path for us: the file cannot be read by it
+  }
+}
+
+function normaliseDevice(device: string): string {
+  const [major, minor] = device.split(':');
+  return `${Number.parseInt(major ?? '', 16)}:${Number.parseInt(minor ?? '', 16)}`;
+}
+
+/** Type of the file system by device, `254:0` → `ext4`, from the process's own mounts. */
+export async function readFileSystems(pid: number): Promise<Map<string, string>> {
+  const types = new Map<string, string>();
+  const text = await readFile(`/proc/${pid}/mountinfo`, 'latin1').catch(() => '');
+  for (const line of text.split('\n')) {
+    const [left, right] = line.split(' - ');
+    const device = left?.split(' ')[2];
+    const type = right?.split(' ')[0];
+    if (device !== undefined && type !== undefined) types.set(device, type);
+  }
+  return types;
+}

@@ -1,0 +1,73 @@
+/** Reading /proc/PID: plain files, with errors that say what the matter is. */
+import { type FileHandle, open, readFile, readlink } from 'node:fs/promises';
+import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
+
+/** The error of a failed access to /proc/PID. */
+export function procError(pid: number, file: string, error: unknown): MmdumpError {
+  const errno = errnoOf(error) ?? 'EIO';
+  const path = `/proc/${pid}/${file}`;
+  const fields = { pid, path, errno };
+  if (errno === 'ENOENT' || errno === 'ESRCH') {
+    return new MmdumpError('PROCESS_NOT_FOUND', `process ${pid} does not exist`, fields, error);
+  }
+  if (errno === 'EACCES' || errno === 'EPERM') {
+    const message =
+      `process ${pid}: not permitted to read ${path}: it must be a process of yours that may be ` +
+      'traced, or you must be root';
+    return new MmdumpError('PROCESS_DENIED', message, fields, error);
+  }
+  return new MmdumpError('INPUT_FAILED', `${path}: ${reasonOf(error)}`, fields, error);
+}
+
+export async function readProc(pid: number, file: string): Promise<Buffer> {
+  try {
+    return await readFile(`/proc/${pid}/${file}`);
+  } catch (error) {
+    throw procError(pid, file, error);
+  }
+}
+
+export async function openProc(pid: number, file: string): Promise<FileHandle> {
+  try {
+    return await open(`/proc/${pid}/${file}`, 'r');
+  } catch (error) {
+    throw procError(pid, file, error);
+  }
+}
+
+/** The link /proc/PID/exe, or '' where it cannot be read. */
+export async function readExe(pid: number): Promise<string> {
+  try {
+    return await readlink(`/proc/${pid}/exe`, 'latin1');
+  } catch {
+    return ''; // a kernel thread, or another user's process: nothing depends on it
+  }
+}
+
+/** /proc/PID/stat, fields by their number in proc(5). */
+export interface ProcStat {
+  readonly state: string; //   3
+  /** Field by its number; 0 where the kernel hides it. */
+  field(number: number): number;
+  readonly startTime: string; // 22, exact
+  readonly name: string; //      2, without the parentheses
+}
+
+/** The name may hold anything, spaces and parentheses too: fields count from the last ')'. */
+export function parseStat(text: string): ProcStat {
+  const close = text.lastIndexOf(')');
+  const fields = text
+    .slice(close + 2)
+    .trim()
+    .split(' ');
+  return {
+    state: fields[0] ?? '?',
+    field: (number) => Number(fields[number - 3] ?? 0),
+    startTime: fields[22 - 3] ?? '',
+    name: text.slice(text.indexOf('(') + 1, close),
+  };
+}
+
+export async function readStat(pid: number): Promise<ProcStat> {
+  return parseStat((await readProc(pid, 'stat')).toString('latin1'));
+}

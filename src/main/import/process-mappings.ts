@@ -1,0 +1,87 @@
+/** The mappings of a process, as the machine gets them. */
+import type { AddressSpace } from '../../mmu/address-space.ts';
+import { createHostFile } from '../../mmu/file.ts';
+import { FILE_BACKING, FILE_KIND } from '../../mmu/file-table.ts';
+import type { Machine } from '../../mmu/machine.ts';
+import { putFile } from '../../mmu/page-cache.ts';
+import { VMA_KIND, type VmaFields } from '../../mmu/vma-table.ts';
+import { SCAN_KIND, type ScannedVma } from '../../shared/dump/scan-table.ts';
+import { PAGE_SIZE, vpnOf } from '../../shared/page.ts';
+import { VM } from '../../shared/vm-flags.ts';
+import { type MappedFile, MappedFiles, readFileSystems } from './mapped-files.ts';
+import type { SmapsVma } from './smaps.ts';
+
+/** A mapping and the file that it shows, if any. */
+export interface ProcessVma {
+  readonly smaps: SmapsVma;
+  readonly file: MappedFile | null;
+  readonly isVdso: boolean;
+}
+
+export async function describeVmas(pid: number, smaps: readonly SmapsVma[]): Promise<ProcessVma[]> {
+  const files = new MappedFiles(await readFileSystems(pid));
+  const vmas: ProcessVma[] = [];
+  for (const vma of smaps) {
+    vmas.push({ smaps: vma, file: await files.find(vma), isVdso: vma.name === '[vdso]' });
+  }
+  return vmas;
+}
+
+/** What the scan has to know of a mapping. */
+export function toScanned({ smaps, file, isVdso }: ProcessVma): ScannedVma {
+  const { start, end, flags } = smaps;
+  return { start: vpnOf(start), end: vpnOf(end), flags, kind: scanKind(file, isVdso) };
+}
+
+function scanKind(file: MappedFile | null, isVdso: boolean): number {
+  if (isVdso) return SCAN_KIND.VDSO;
+  if (file === null) return SCAN_KIND.ANONYMOUS;
+  return file.isDeleted || file.isMemoryBacked ? SCAN_KIND.LOST_FILE : SCAN_KIND.FILE;
+}
+
+/** Creates the mappings and their files; returns the file id of every mapping, 0 = none. */
+export function createMappings(
+  machine: Machine,
+  space: AddressSpace,
+  vmas: readonly ProcessVma[],
+  exe: string,
+): number[] {
+  const ids = new Map<MappedFile, number>();
+  try {
+    const files = vmas.map(({ file }) => {
+      if (file === null) return 0;
+      const id = ids.get(file) ?? createFile(machine, file);
+      ids.set(file, id);
+      return id;
+    });
+    space.insertMappings(vmas.map((vma, index) => toFields(machine, vma, files[index]!, exe)));
+    return files;
+  } finally {
+    for (const id of ids.values()) putFile(space.mm, id); // their mappings hold them now
+  }
+}
+
+function createFile(machine: Machine, file: MappedFile): number {
+  const { path, isDeleted, isMemoryBacked, size } = file;
+  const { parts } = machine;
+  if (!isDeleted && !isMemoryBacked) return createHostFile(parts, path, size);
+  const kind = (isDeleted ? FILE_KIND.DELETED : 0) | (isMemoryBacked ? FILE_KIND.MEMORY : 0);
+  const backing = isMemoryBacked ? FILE_BACKING.NONE : FILE_BACKING.LOST;
+  return parts.files.create({ path, kind, backing, size, contentAt: 0 });
+}
+
+function toFields(machine: Machine, vma: ProcessVma, file: number, exe: string): VmaFields {
+  const { smaps, isVdso } = vma;
+  const start = vpnOf(smaps.start);
+  // Kernels of today do not show VM_EXECUTABLE; the executable's mappings have it all the same.
+  const isExe = exe !== '' && vma.file !== null && smaps.name === exe;
+  return {
+    start,
+    end: vpnOf(smaps.end),
+    flags: (smaps.flags | (isExe ? VM.EXECUTABLE : 0)) >>> 0,
+    file,
+    pgoff: file === 0 ? start : smaps.offset / PAGE_SIZE,
+    anonVma: smaps.totals.anonymous + smaps.totals.swap > 0 ? machine.parts.nextAnonVma() : 0,
+    kind: isVdso ? VMA_KIND.VDSO : VMA_KIND.ORDINARY,
+  };
+}

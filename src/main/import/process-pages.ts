@@ -1,0 +1,93 @@
+/** The pages of a process, as the load phase gets them. */
+import type { AddressSpace } from '../../mmu/address-space.ts';
+import { runOn } from '../../mmu/enter.ts';
+import { mapMergedLocked } from '../../mmu/ksm.ts';
+import { LOAD, LOAD_FLAG, LoadList } from '../../shared/dump/load-table.ts';
+import { SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
+import { addressOf, GRANULE_PAGES, PAGE_SIZE } from '../../shared/page.ts';
+import { VM } from '../../shared/vm-flags.ts';
+import type { ProcessVma } from './process-mappings.ts';
+import type { ScannedRun } from './scan-phase.ts';
+
+const { CONTENT, ZERO_PAGE, FILE_PAGES, GUARD, MERGED, HUGE } = SCAN_RUN_KIND;
+
+/** Pages that one KSM frame of the real machine stands behind: the first is loaded. */
+export type MergedPages = ReadonlyMap<number, readonly number[]>;
+
+export interface PageList {
+  readonly list: LoadList;
+  /** First page → the others. */
+  readonly merged: MergedPages;
+  /** Frames that the pages and their tables take. */
+  readonly frames: number;
+}
+
+export function listPages(
+  runs: readonly ScannedRun[],
+  vmas: readonly ProcessVma[],
+  files: readonly number[],
+): PageList {
+  const list = new LoadList();
+  const byFrame = new Map<number, number[]>();
+  let frames = 0;
+  let tables = 0;
+  let lastGranule = -1;
+  for (const run of runs) {
+    const known = run.kind === MERGED ? byFrame.get(run.pfn) : undefined;
+    if (known !== undefined) {
+      known.push(run.start);
+      continue;
+    }
+    if (run.kind === MERGED) byFrame.set(run.pfn, [run.start]);
+    addRun(list, run, vmas[run.vma]!, files[run.vma]!);
+    if (run.kind !== ZERO_PAGE && run.kind !== GUARD) frames += run.pages;
+    const first = Math.floor(run.start / GRANULE_PAGES);
+    const last = Math.floor((run.start + run.pages - 1) / GRANULE_PAGES);
+    tables += last - Math.max(first, lastGranule + 1) + 1;
+    lastGranule = last;
+  }
+  const merged = new Map<number, readonly number[]>();
+  for (const [first, ...others] of byFrame.values()) merged.set(first!, others);
+  return { list, merged, frames: frames + upperTables(tables) };
+}
+
+/** Tables of all levels for so many granules, and nodes of page caches, in the worst case. */
+function upperTables(granules: number): number {
+  return granules * 3 + 64;
+}
+
+function addRun(list: LoadList, run: ScannedRun, vma: ProcessVma, file: number): void {
+  const { smaps } = vma;
+  const startPage = smaps.start / PAGE_SIZE;
+  const isCached = run.kind === FILE_PAGES && file !== 0;
+  const writable = run.writable && (smaps.flags & VM.WRITE) !== 0;
+  list.add({
+    mm: 0,
+    kind: loadKind(run.kind, vma.isVdso, file),
+    flags:
+      (writable ? LOAD_FLAG.WRITABLE : 0) |
+      (isCached ? LOAD_FLAG.MAPPED : 0) |
+      (run.kind === HUGE ? LOAD_FLAG.HUGE : 0),
+    pages: run.pages,
+    start: run.start,
+    source: addressOf(run.start),
+    file,
+    index: isCached ? smaps.offset / PAGE_SIZE + (run.start - startPage) : 0,
+    crc: 0,
+  });
+}
+
+function loadKind(kind: number, isVdso: boolean, file: number): number {
+  if (kind === ZERO_PAGE) return LOAD.ZERO_PAGE;
+  if (kind === GUARD) return LOAD.GUARD;
+  if (kind === FILE_PAGES) return file === 0 ? LOAD.UNMAPPED : LOAD.CACHE;
+  return isVdso && kind === CONTENT ? LOAD.UNMAPPED : LOAD.ANON;
+}
+
+/** Lets the other pages of a merged frame show it, too. */
+export function mapMergedPages(space: AddressSpace, merged: MergedPages): void {
+  if (merged.size === 0) return;
+  runOn(space.mm, space.reference, 'write', (mm) => {
+    for (const [first, others] of merged) mapMergedLocked(mm, first, others);
+  });
+}

@@ -1,0 +1,102 @@
+/** Running the scan phase: the page map of a stopped process, read by all workers of a pool. */
+import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
+import { SCAN_RUN, SCAN_UNIT, type ScannedVma, ScanVmas } from '../../shared/dump/scan-table.ts';
+import type { ScanReport, ScanTask } from '../../shared/dump/tasks.ts';
+import { readU64, writeU64 } from '../../shared/u64.ts';
+import { VM } from '../../shared/vm-flags.ts';
+import type { WorkerPool } from '../pool.ts';
+
+/** Address space of a unit in pages: 1 MiB of page map. */
+const UNIT_PAGES = 0x2_0000;
+
+export interface ScanInput {
+  readonly pid: number;
+  readonly pagemap: number; //    file descriptor
+  readonly kpageflags: number; // file descriptor, or -1
+}
+
+/** A run of pages that have content, or are guard pages. */
+export interface ScannedRun {
+  readonly vma: number; //   ordinal
+  readonly start: number; // page
+  readonly pages: number;
+  readonly kind: number; //  SCAN_RUN_KIND
+  readonly writable: boolean;
+  readonly pfn: number; //   of a merged page
+}
+
+export interface ScanResult {
+  /** Ascending. */
+  readonly runs: readonly ScannedRun[];
+  /** Totals per mapping. */
+  readonly vmas: ScanVmas;
+  readonly reports: readonly ScanReport[];
+}
+
+export async function runScanPhase(
+  pool: WorkerPool,
+  input: ScanInput,
+  vmas: readonly ScannedVma[],
+  signal: AbortSignal | undefined,
+): Promise<ScanResult> {
+  const buffer = ScanVmas.create(vmas);
+  const { units, unitCount } = planUnits(vmas);
+  const workers = Math.min(pool.workers, Math.max(1, unitCount));
+  const phase = createPhase(workers);
+  const tasks: ScanTask[] = Array.from({ length: workers }, (_, worker) => {
+    return { ...input, phase, worker, rendezvous: 0, vmas: buffer, units, unitCount };
+  });
+  const task = { file: 'scan-pagemap', name: 'scan' };
+  const control = new PhaseControl(phase);
+  const reports = await pool.runPhase<ScanTask, ScanReport>(task, tasks, control, { signal });
+  return { runs: collectRuns(reports), vmas: new ScanVmas(buffer), reports };
+}
+
+/** Stretches of the address space that hold mappings worth scanning, none larger than a unit. */
+function planUnits(vmas: readonly ScannedVma[]): {
+  readonly units: SharedArrayBuffer;
+  readonly unitCount: number;
+} {
+  const units: { from: number; to: number; first: number; last: number }[] = [];
+  vmas.forEach(({ start, end, flags }, index) => {
+    if ((flags & (VM.IO | VM.PFNMAP)) !== 0) return; // the memory of a device
+    for (let from = start; from < end; from += UNIT_PAGES) {
+      const to = Math.min(end, from + UNIT_PAGES);
+      const unit = units.at(-1);
+      if (unit !== undefined && to - unit.from <= UNIT_PAGES && unit.last === index) {
+        unit.to = to;
+        unit.last = index + 1;
+      } else {
+        units.push({ from, to, first: index, last: index + 1 });
+      }
+    }
+  });
+  const buffer = new SharedArrayBuffer(units.length * SCAN_UNIT.WORDS * 4);
+  const words = new Int32Array(buffer);
+  units.forEach(({ from, to, first, last }, unit) => {
+    const at = unit * SCAN_UNIT.WORDS;
+    writeU64(words, at + SCAN_UNIT.FROM, from);
+    writeU64(words, at + SCAN_UNIT.TO, to);
+    words[at + SCAN_UNIT.FIRST] = first;
+    words[at + SCAN_UNIT.LAST] = last;
+  });
+  return { units: buffer, unitCount: units.length };
+}
+
+/** The runs of all workers in order of address: by unit, and as they are within one. */
+function collectRuns(reports: readonly ScanReport[]): ScannedRun[] {
+  const runs: ScannedRun[] = [];
+  for (const { runs: words } of reports) {
+    for (let at = 0; at < words.length; at += SCAN_RUN.WORDS) {
+      runs.push({
+        vma: words[at + SCAN_RUN.VMA]!,
+        start: readU64(words, at + SCAN_RUN.START),
+        pages: words[at + SCAN_RUN.PAGES]!,
+        kind: words[at + SCAN_RUN.KIND]!,
+        writable: words[at + SCAN_RUN.WRITABLE] === 1,
+        pfn: readU64(words, at + SCAN_RUN.PFN),
+      });
+    }
+  }
+  return runs.sort((a, b) => a.start - b.start);
+}

@@ -1,0 +1,39 @@
+/**
+ * The independent check of a scan: the totals that the kernel gives for every mapping in smaps must
+ * be what the page map adds up to, to the kB. Only with privilege: without it a zero page cannot be
+ * told from a page of memory.
+ */
+import { SCAN_RUN_KIND, SCAN_VMA } from '../../shared/dump/scan-table.ts';
+import { hex, PAGE_SIZE } from '../../shared/page.ts';
+import { VM } from '../../shared/vm-flags.ts';
+import type { ScanResult } from './scan-phase.ts';
+import type { SmapsTotals, SmapsVma } from './smaps.ts';
+
+const KB_PER_PAGE = PAGE_SIZE / 1024;
+/** Mappings whose pages smaps counts elsewhere, or not at all. */
+const UNCOUNTED = VM.IO | VM.PFNMAP | VM.HUGETLB;
+
+/** One line per total that differs; empty when all are equal. */
+export function compareWithSmaps(smaps: readonly SmapsVma[], scan: ScanResult): string[] {
+  const hugePages = new Map<number, number>();
+  for (const { vma, kind, pages } of scan.runs) {
+    if (kind === SCAN_RUN_KIND.HUGE) hugePages.set(vma, (hugePages.get(vma) ?? 0) + pages);
+  }
+  const differences: string[] = [];
+  smaps.forEach((vma, index) => {
+    if ((vma.flags & UNCOUNTED) !== 0) return;
+    const found: SmapsTotals = {
+      rss: scan.vmas.total(index, SCAN_VMA.RSS) * KB_PER_PAGE,
+      anonymous: scan.vmas.total(index, SCAN_VMA.ANONYMOUS) * KB_PER_PAGE,
+      swap: scan.vmas.total(index, SCAN_VMA.SWAP) * KB_PER_PAGE,
+      ksm: scan.vmas.total(index, SCAN_VMA.KSM) * KB_PER_PAGE,
+      anonHugePages: (hugePages.get(index) ?? 0) * KB_PER_PAGE,
+    };
+    for (const name of ['rss', 'anonymous', 'swap', 'ksm', 'anonHugePages'] as const) {
+      if (found[name] === vma.totals[name]) continue;
+      const where = `${hex(vma.start)}-${hex(vma.end)}`;
+      differences.push(`${where} ${name}: ${found[name]} kB found, smaps says ${vma.totals[name]}`);
+    }
+  });
+  return differences;
+}
