@@ -1,0 +1,83 @@
+/** `mmdump inspect`: what an image holds, without its pages. */
+
+import { hex } from '../../shared/page.ts';
+import { protLetters, vmFlagNames } from '../../shared/vm-flags.ts';
+import { type Image, openImage } from '../image/image.ts';
+import type { ImageMm, ImageVma } from '../image/image-mm.ts';
+import { EXIT } from './run-command.ts';
+import { formatBytes } from './sizes.ts';
+import { type OutputOptions, print, printJson, table } from './terminal.ts';
+
+const LDT_ENTRY_BYTES = 8;
+
+export async function inspectCommand(path: string, flags: OutputOptions): Promise<number> {
+  const image = await openImage(path);
+  try {
+    if (flags.json === true) printJson(inspectJson(image));
+    else if (flags.quiet !== true) print(inspectText(image));
+  } finally {
+    await image.close();
+  }
+  return EXIT.DONE;
+}
+
+function ldtEntries({ ldt }: ImageMm): number {
+  return (ldt?.bytes ?? 0) / LDT_ENTRY_BYTES;
+}
+
+function storedPages({ pages }: ImageVma): number {
+  return pages.copy + pages.zero + pages.clone;
+}
+
+/** The object that `inspect --json` prints; its keys are a contract. */
+function inspectJson(image: Image): unknown {
+  return {
+    format: image.format,
+    id: image.id,
+    bytes: image.bytes,
+    frozen: image.head.frozen,
+    mms: image.mms().map((mm) => ({
+      fields: { ...fieldsJson(mm), map_count: mm.vmas.length },
+      ldtEntries: ldtEntries(mm),
+      vmas: mm.vmas.map((vma) => ({
+        start: hex(vma.start),
+        end: hex(vma.end),
+        prot: protLetters(vma.flags),
+        flags: hex(vma.flags),
+        flagNames: vmFlagNames(vma.flags),
+        pgoff: vma.pgoff,
+        file: vma.file?.path ?? null,
+        vdso: vma.isVdso,
+        pages: { copy: vma.pages.copy, zero: vma.pages.zero, clone: vma.pages.clone },
+        guardPages: vma.pages.guard,
+        storedPages: storedPages(vma),
+      })),
+    })),
+  };
+}
+
+function fieldsJson(mm: ImageMm): { [name: string]: string } {
+  return Object.fromEntries(Object.entries(mm.fields).map(([name, value]) => [name, hex(value)]));
+}
+
+function inspectText(image: Image): string {
+  const lines = [
+    `${image.path}: ${image.format}, ${formatBytes(image.bytes)}, id ${image.id}, ` +
+      `${image.mms().length} mm${image.head.hasPayloadCrc ? '' : ', pages without checksums'}`,
+  ];
+  for (const mm of image.mms()) {
+    const entries = ldtEntries(mm);
+    const ldt = entries === 0 ? 'no LDT' : `LDT of ${entries} entries`;
+    lines.push(`mm ${mm.ordinal}: ${mm.vmas.length} mappings, ${ldt}`);
+    const rows = mm.vmas.map((vma) => [
+      `${vma.start.toString(16)}-${vma.end.toString(16)}`,
+      protLetters(vma.flags),
+      `${vma.pages.copy}`,
+      `${vma.pages.zero}`,
+      `${vma.pages.clone}`,
+      vma.isVdso ? '[vdso]' : (vma.file?.path ?? ''),
+    ]);
+    lines.push(table(['addresses', 'prot', 'copy', 'zero', 'clone', 'file'], rows));
+  }
+  return lines.join('\n');
+}

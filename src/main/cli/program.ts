@@ -1,0 +1,129 @@
+/** The command line: commands, options, help. */
+import { readFileSync } from 'node:fs';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { WORKLOADS, type WorkloadName } from '../workloads/workload.ts';
+import { type DumpFlags, dumpCommand } from './dump-command.ts';
+import { inspectCommand } from './inspect-command.ts';
+import { type RestoreFlags, restoreCommand } from './restore-command.ts';
+import { runCommand } from './run-command.ts';
+import { parseSize, wholeNumber } from './sizes.ts';
+import type { OutputOptions } from './terminal.ts';
+import { type VerifyFlags, verifyCommand } from './verify-command.ts';
+
+const MAX_PID = 2 ** 22;
+const MAX_WORKERS = 128;
+
+export function createProgram(): Command {
+  const program = new Command('mmdump')
+    .description('Checkpoints simulated Linux address spaces with all cores at once.')
+    .version(packageVersion())
+    .showHelpAfterError('(mmdump --help lists the commands and options)')
+    .exitOverride();
+  addDump(program);
+  addInspect(program);
+  addVerify(program);
+  addRestore(program);
+  return program;
+}
+
+function packageVersion(): string {
+  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
+/** Options that every command has. */
+function addCommon(command: Command): Command {
+  return command
+    .option('--json', 'print one JSON object on stdout, nothing else')
+    .option('--quiet', 'print nothing but errors');
+}
+
+function workersOption(): Option {
+  return new Option('--workers <n>', 'worker threads (default: one per core)').argParser(
+    wholeNumber(1, MAX_WORKERS),
+  );
+}
+
+function choice(flags: string, description: string, choices: readonly string[]): Option {
+  return new Option(flags, description).choices(choices).default(choices[0]);
+}
+
+function addDump(program: Command): void {
+  const command = program
+    .command('dump')
+    .description('dump a live process or a built-in workload into an image')
+    .addOption(
+      new Option('--pid <pid>', 'a live process; it is stopped while its memory is read')
+        .argParser(wholeNumber(1, MAX_PID))
+        .conflicts('workload'),
+    )
+    .addOption(
+      new Option('--workload <name[:size]>', `one of ${WORKLOADS.join(', ')}`).argParser(
+        parseWorkload,
+      ),
+    )
+    .option('-o, --output <file>', 'the image (default: NAME.cpt or PID.cpt)')
+    .addOption(workersOption())
+    .addOption(choice('--zero-pages <how>', 'pages of zeros', ['detect', 'copy']))
+    .addOption(choice('--checksum <kind>', 'checksum of every block', ['crc32', 'none']))
+    .addOption(choice('--blocks <unit>', 'one block per run or per page', ['run', 'page']))
+    .addOption(choice('--unsupported <policy>', 'unsupported pages', ['fail', 'skip', 'copy']))
+    .addOption(choice('--hugetlb <policy>', 'VM_HUGETLB mappings', ['fail', 'skip', 'copy']))
+    .option('--seed <n>', 'of a workload', wholeNumber(0, Number.MAX_SAFE_INTEGER))
+    .option('--memory <size>', 'simulated memory (default: chosen by itself)', parseSize)
+    .option('--force', 'replace an existing image');
+  addCommon(command).action(async (flags: DumpFlags) => {
+    if (flags.pid === undefined && flags.workload === undefined) {
+      command.error("error: one of '--pid <pid>' and '--workload <name[:size]>' is needed");
+    }
+    await runCommand((signal) => dumpCommand(flags, signal));
+  });
+}
+
+function addInspect(program: Command): void {
+  const command = program
+    .command('inspect')
+    .description('list the mappings of an image and the pages it holds')
+    .argument('<image>');
+  addCommon(command).action(async (path: string, flags: OutputOptions) => {
+    await runCommand(() => inspectCommand(path, flags));
+  });
+}
+
+function addVerify(program: Command): void {
+  const command = program
+    .command('verify')
+    .description('check structure and checksums of an image')
+    .argument('<image>')
+    .addOption(workersOption());
+  addCommon(command).action(async (path: string, flags: VerifyFlags) => {
+    await runCommand((signal) => verifyCommand(path, flags, signal));
+  });
+}
+
+function addRestore(program: Command): void {
+  const command = program
+    .command('restore')
+    .description('restore an image into a simulated machine')
+    .argument('<image>')
+    .option('--check', 'compare every restored page with the image')
+    .addOption(workersOption())
+    .option('--memory <size>', 'simulated memory (default: chosen by itself)', parseSize);
+  addCommon(command).action(async (path: string, flags: RestoreFlags) => {
+    await runCommand((signal) => restoreCommand(path, flags, signal));
+  });
+}
+
+function parseWorkload(text: string): NonNullable<DumpFlags['workload']> {
+  const [name, size, ...rest] = text.split(':');
+  if (!isWorkload(name) || rest.length > 0) {
+    throw new InvalidArgumentError(
+      `expected one of ${WORKLOADS.join(', ')}, and :SIZE if you like.`,
+    );
+  }
+  return size === undefined ? { name } : { name, size: parseSize(size) };
+}
+
+function isWorkload(name: string | undefined): name is WorkloadName {
+  return (WORKLOADS as readonly (string | undefined)[]).includes(name);
+}

@@ -1,0 +1,61 @@
+/** `mmdump restore`: an image into a simulated machine, and whether it came back right. */
+import { createMachine } from '../../mmu/machine.ts';
+import { PAGE_SIZE } from '../../shared/page.ts';
+import { createDumper } from '../dumper.ts';
+import { openImage } from '../image/image.ts';
+import { type CheckResult, checkRestored, memoryForImage } from '../load/check-restored.ts';
+import { EXIT, printError } from './run-command.ts';
+import { formatMs } from './sizes.ts';
+import { type OutputOptions, Progress, print, printJson } from './terminal.ts';
+
+export interface RestoreFlags extends OutputOptions {
+  readonly check?: boolean;
+  readonly workers?: number;
+  readonly memory?: number;
+}
+
+export async function restoreCommand(
+  path: string,
+  flags: RestoreFlags,
+  signal: AbortSignal,
+): Promise<number> {
+  const image = await openImage(path);
+  const dumper = await createDumper(flags.workers === undefined ? {} : { workers: flags.workers });
+  const progress = new Progress(flags);
+  try {
+    const memory = flags.memory ?? memoryForImage(image);
+    const machine = createMachine({ memory, maxAddressSpaces: Math.max(1, image.mms().length) });
+    const restored = await dumper.restore(image, machine, {
+      signal,
+      onProgress: ({ pages, totalPages }) => {
+        progress.show('restore', pages * PAGE_SIZE, totalPages * PAGE_SIZE);
+      },
+    });
+    progress.stop();
+    const check = flags.check === true ? await checkRestored(image, restored.mms, signal) : null;
+    const vmas = image.mms().reduce((sum, mm) => sum + mm.vmas.length, 0);
+    const summary = { mms: restored.mms.length, vmas, pages: restored.pages, ms: restored.ms };
+    if (flags.json === true) printJson({ image: { path, id: image.id }, ...summary, check });
+    else show(path, summary, check, flags);
+    return check === null || check.equal ? EXIT.DONE : EXIT.FAILED;
+  } finally {
+    progress.stop();
+    await dumper.close();
+    await image.close();
+  }
+}
+
+function show(
+  path: string,
+  summary: { readonly mms: number; vmas: number; pages: number; ms: number },
+  check: CheckResult | null,
+  flags: OutputOptions,
+): void {
+  const { mms, vmas, pages, ms } = summary;
+  if (check !== null && !check.equal) {
+    printError(`${path}: restored, but ${check.difference?.message}`);
+  } else if (flags.quiet !== true) {
+    const checked = check === null ? '' : `; all ${check.pages} pages checked, equal`;
+    print(`${path}: ${mms} mm, ${vmas} mappings, ${pages} pages in ${formatMs(ms)}${checked}`);
+  }
+}

@@ -1,0 +1,47 @@
+/**
+ * Running a command: Ctrl-C aborts it and everything is undone; an error becomes one line and an
+ * exit code. 0 done · 1 the work failed · 2 wrong usage · 130 interrupted.
+ */
+import { MmdumpError, reasonOf } from '../../shared/errors.ts';
+
+export const EXIT = { DONE: 0, FAILED: 1, USAGE: 2, INTERRUPTED: 130 } as const;
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** Runs `command` and sets the exit code of the process. A second signal ends it at once. */
+export async function runCommand(command: (signal: AbortSignal) => Promise<number>): Promise<void> {
+  const controller = new AbortController();
+  const interrupt = (): void => {
+    if (controller.signal.aborted) process.exit(EXIT.INTERRUPTED);
+    controller.abort();
+  };
+  for (const name of SIGNALS) process.on(name, interrupt);
+  try {
+    process.exitCode = await command(controller.signal);
+  } catch (error) {
+    process.exitCode = report(error, controller.signal.aborted);
+  } finally {
+    for (const name of SIGNALS) process.off(name, interrupt);
+  }
+}
+
+/** Prints one line about a failure; returns the exit code. */
+function report(error: unknown, interrupted: boolean): number {
+  if (interrupted) {
+    printError('interrupted: nothing was left behind');
+    return EXIT.INTERRUPTED;
+  }
+  if (error instanceof MmdumpError) {
+    printError(`${error.message} [${error.code}]`);
+    return error.code === 'OPTION_INVALID' ? EXIT.USAGE : EXIT.FAILED;
+  }
+  printError(`internal error: ${reasonOf(error)}`);
+  if (process.env.MMDUMP_DEBUG !== undefined && error instanceof Error) {
+    process.stderr.write(`${error.stack}\n`);
+  }
+  return EXIT.FAILED;
+}
+
+export function printError(message: string): void {
+  process.stderr.write(`mmdump: ${message.replaceAll('\n', ' ')}\n`);
+}

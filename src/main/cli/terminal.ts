@@ -1,0 +1,61 @@
+/** What a command prints: results on stdout, progress and errors on stderr. */
+import { Presets, SingleBar } from 'cli-progress';
+import Table from 'cli-table3';
+import { formatBytes } from './sizes.ts';
+
+export interface OutputOptions {
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+}
+
+export function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+/** One object on stdout and nothing else. */
+export function printJson(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+}
+
+/** A table without colours: what scripts and screen readers can take. */
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const noLines = { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' };
+  const plain = new Table({ head: [...head], style: { head: [], border: [] }, chars: noLines });
+  for (const row of rows) plain.push([...row]);
+  return plain.toString();
+}
+
+/** A progress bar with the remaining time: only on a terminal, and only if anybody wants it. */
+export class Progress {
+  #bar: SingleBar | undefined;
+  #label = '';
+  readonly #isShown: boolean;
+
+  constructor({ json, quiet }: OutputOptions) {
+    this.#isShown = process.stderr.isTTY && json !== true && quiet !== true;
+  }
+
+  /** Shows `done` of `total` bytes of the step called `label`. */
+  show(label: string, done: number, total: number): void {
+    if (!this.#isShown || total === 0) return;
+    if (this.#label !== label) {
+      this.stop();
+      this.#label = label;
+      this.#bar = newBar();
+      this.#bar.start(total, 0, { label, done: '', total: formatBytes(total) });
+    }
+    this.#bar?.update(Math.min(done, total), { label, done: formatBytes(done) });
+  }
+
+  stop(): void {
+    this.#bar?.stop();
+    this.#bar = undefined;
+    this.#label = '';
+  }
+}
+
+function newBar(): SingleBar {
+  const format = '{label} {bar} {percentage}% | {done} of {total} | {eta_formatted} left';
+  const options = { format, stream: process.stderr, clearOnComplete: true, hideCursor: null };
+  return new SingleBar({ ...options, etaBuffer: 20, fps: 10 }, Presets.shades_classic);
+}

@@ -1,0 +1,63 @@
+/** `mmdump verify`: whether an image is whole and undamaged. */
+import { hex } from '../../shared/page.ts';
+import { createDumper } from '../dumper.ts';
+import type { Verification } from '../image/verify.ts';
+import { EXIT, printError } from './run-command.ts';
+import { formatBytes } from './sizes.ts';
+import { type OutputOptions, Progress, print, printJson } from './terminal.ts';
+
+export interface VerifyFlags extends OutputOptions {
+  readonly workers?: number;
+}
+
+/** Problems that are printed in full; the rest is counted. */
+const LINES_MAX = 20;
+
+export async function verifyCommand(
+  path: string,
+  flags: VerifyFlags,
+  signal: AbortSignal,
+): Promise<number> {
+  const dumper = await createDumper(flags.workers === undefined ? {} : { workers: flags.workers });
+  const progress = new Progress(flags);
+  let result: Verification;
+  try {
+    const onProgress = ({ bytes, totalBytes }: { bytes: number; totalBytes: number }): void => {
+      progress.show('verify', bytes, totalBytes);
+    };
+    result = await dumper.verify(path, { signal, onProgress });
+  } finally {
+    progress.stop();
+    await dumper.close();
+  }
+  if (flags.json === true) printJson(verifyJson(result));
+  else show(path, result, flags);
+  return result.ok ? EXIT.DONE : EXIT.FAILED;
+}
+
+/** The object that `verify --json` prints; its keys are a contract. */
+function verifyJson({ ok, objects, pages, bytes, id, problems }: Verification): unknown {
+  return {
+    ok,
+    objects,
+    pages,
+    bytes,
+    id,
+    problems: problems.map(({ code, offset, address, message }) => {
+      return { code, offset, address: address === null ? null : hex(address), message };
+    }),
+  };
+}
+
+function show(path: string, result: Verification, flags: OutputOptions): void {
+  const { ok, objects, pages, bytes, problems } = result;
+  if (ok) {
+    const size = formatBytes(bytes);
+    if (flags.quiet !== true) print(`${path}: ok, ${objects} objects, ${pages} pages, ${size}`);
+    return;
+  }
+  for (const { code, message } of problems.slice(0, LINES_MAX)) {
+    printError(`${path}: ${message} [${code}]`);
+  }
+  if (problems.length > LINES_MAX) printError(`${problems.length - LINES_MAX} more problems`);
+}

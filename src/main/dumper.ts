@@ -1,0 +1,163 @@
+/** The dumper: a pool of workers, and the dumps and restores that run on it. */
+import { availableParallelism } from 'node:os';
+import type { AddressSpace } from '../mmu/address-space.ts';
+import type { Machine } from '../mmu/machine.ts';
+import { MmdumpError } from '../shared/errors.ts';
+import { type CompareOptions, type Comparison, compareWith } from './compare.ts';
+import { type Engine, runDump } from './dump/dump.ts';
+import { type DumpOptions, resolveOptions } from './dump/options.ts';
+import { SharedBuffers } from './dump/shared-buffers.ts';
+import type { Image } from './image/image.ts';
+import { type Verification, type VerifyOptions, verifyWith } from './image/verify.ts';
+import { type ImportOptions, type ImportResult, importWith } from './import/import-process.ts';
+import { type RestoreOptions, type RestoreResult, restoreImage } from './load/restore.ts';
+import { assertWorkers, WorkerPool } from './pool.ts';
+import type { DumpReport } from './report.ts';
+import type { MemoryImage } from './sinks/memory-sink.ts';
+
+export interface DumperOptions {
+  /** Worker threads. Default: one per core that this process may use. */
+  readonly workers?: number;
+  /**
+   * For tests of parallelism: every worker waits after its first claim until all have claimed one,
+   * so that a finished dump proves that all ran at the same time. Default false.
+   */
+  readonly rendezvous?: boolean;
+}
+
+/** Runs one job at a time; the next waits for it. Keep it: starting threads takes its time. */
+export class Dumper {
+  readonly workers: number;
+  readonly #engine: Engine;
+  #last: Promise<unknown> = Promise.resolve();
+  #closed = false;
+
+  constructor(options: DumperOptions) {
+    const { workers = availableParallelism(), rendezvous = false } = options;
+    assertWorkers(workers);
+    this.workers = workers;
+    this.#engine = {
+      pool: new WorkerPool(workers),
+      buffers: new SharedBuffers(),
+      workersReason: options.workers === undefined ? 'one per available core' : 'as asked',
+      rendezvous,
+    };
+  }
+
+  /**
+   * Dumps an address space into one image. The machine is frozen meanwhile. Rejects with one
+   * MmdumpError (or AbortError) and leaves nothing behind if anything fails.
+   */
+  dump(space: AddressSpace, options: DumpOptions): Promise<DumpReport> {
+    return this.#enqueue(() => runDump(this.#engine, space.reference, resolveOptions(options)));
+  }
+
+  /** Restores every mm of an image into a machine, which need not be the one it came from. */
+  restore(image: Image, machine: Machine, options: RestoreOptions = {}): Promise<RestoreResult> {
+    return this.#enqueue(() => restoreImage(this.#engine.pool, image, machine, options));
+  }
+
+  /** Verifies an image: structure, order, bounds, checksums. Problems are listed, not thrown. */
+  async verify(from: string | MemoryImage, options: VerifyOptions = {}): Promise<Verification> {
+    return this.#enqueue(() => verifyWith(this.#engine.pool, from, options));
+  }
+
+  /**
+   * Imports a live process into a machine. It is stopped meanwhile, and goes on afterwards unless it
+   * was stopped before.
+   */
+  importProcess(machine: Machine, pid: number, options: ImportOptions = {}): Promise<ImportResult> {
+    return this.#enqueue(() => importWith(this.#engine.pool, machine, pid, options));
+  }
+
+  /**
+   * Compares what two address spaces map and show. Both are frozen meanwhile; nothing faults in. Names
+   * the first page that differs.
+   */
+  compare(
+    left: AddressSpace,
+    right: AddressSpace,
+    options: CompareOptions = {},
+  ): Promise<Comparison> {
+    return this.#enqueue(() => compareWith(this.#engine.pool, left, right, options));
+  }
+
+  /** Runs a job of mmdump itself on the pool, in its turn. */
+  run<T>(job: (pool: WorkerPool) => Promise<T>): Promise<T> {
+    return this.#enqueue(() => job(this.#engine.pool));
+  }
+
+  /** Ends the worker threads, after the jobs that are queued. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#last.catch(() => {}); // whoever started that job has its error
+    this.#engine.buffers.clear();
+    await this.#engine.pool.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #enqueue<T>(job: () => Promise<T>): Promise<T> {
+    if (this.#closed) throw new MmdumpError('DUMPER_CLOSED', 'the dumper was closed');
+    const before = this.#last;
+    const mine = before.catch(() => {}).then(job); // whoever started that job has its error
+    this.#last = mine;
+    return mine;
+  }
+}
+
+/** Starts a dumper with its worker threads. Close it, or Node stays alive. */
+export async function createDumper(options: DumperOptions = {}): Promise<Dumper> {
+  return new Dumper(options);
+}
+
+/** Which workers a single job runs on: those of a dumper, or some of its own. */
+export interface WorkerChoice {
+  readonly dumper?: Dumper;
+  /** Without a dumper: how many threads to start. Default: one per core. */
+  readonly workers?: number;
+}
+
+async function withDumper<T>(
+  { dumper, workers }: WorkerChoice,
+  job: (dumper: Dumper) => Promise<T>,
+): Promise<T> {
+  if (dumper !== undefined) return job(dumper);
+  const own = await createDumper(workers === undefined ? {} : { workers });
+  try {
+    return await job(own);
+  } finally {
+    await own.close();
+  }
+}
+
+/**
+ * Imports a live process into a machine (see docs/ARCHITECTURE.md, "From a live process"). It is
+ * stopped while it is read, and goes on afterwards unless it was stopped before.
+ */
+export function importProcess(
+  machine: Machine,
+  pid: number,
+  options: ImportOptions & WorkerChoice = {},
+): Promise<ImportResult> {
+  return withDumper(options, (dumper) => dumper.importProcess(machine, pid, options));
+}
+
+/** Verifies an image: structure, order, bounds, checksums. Problems are listed, not thrown. */
+export function verifyImage(
+  from: string | MemoryImage,
+  options: VerifyOptions & WorkerChoice = {},
+): Promise<Verification> {
+  return withDumper(options, (dumper) => dumper.verify(from, options));
+}
+
+/** Compares what two address spaces map and show, and names the first page that differs. */
+export function compareAddressSpaces(
+  left: AddressSpace,
+  right: AddressSpace,
+  options: CompareOptions & WorkerChoice = {},
+): Promise<Comparison> {
+  return withDumper(options, (dumper) => dumper.compare(left, right, options));
+}

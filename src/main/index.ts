@@ -1,0 +1,40 @@
+/** mmdump: checkpoints simulated Linux address spaces with all cores at once. The public API. */
+export { AddressSpace, type MmHandle, type VmaInfo } from '../mmu/address-space.ts';
+export { attach, createMachine, type Freeze, Machine } from '../mmu/machine.ts';
+export type { AttachOptions, MachineOptions } from '../mmu/machine-parts.ts';
+export { AbortError, type ErrorCode, type ErrorFields, MmdumpError } from '../shared/errors.ts';
+export type { MachineHandle } from '../shared/machine-handle.ts';
+export { GiB, KiB, MiB, PAGE_SIZE } from '../shared/page.ts';
+export type { CompareOptions, Comparison } from './compare.ts';
+export type { DumpOptions } from './dump/options.ts';
+export {
+  compareAddressSpaces,
+  createDumper,
+  Dumper,
+  type DumperOptions,
+  importProcess,
+  verifyImage,
+  type WorkerChoice,
+} from './dumper.ts';
+export { Image, type MmChoice, openImage, type PageInfo } from './image/image.ts';
+export type { ImageFile, ImageMm, ImageVma } from './image/image-mm.ts';
+export type { Problem, ProblemCode } from './image/problem.ts';
+export type { Verification, VerifyOptions } from './image/verify.ts';
+export type { ImportOptions, ImportResult, ProcessReport } from './import/import-process.ts';
+export type { RestoreOptions, RestoreResult } from './load/restore.ts';
+export type { DumpProgress, DumpReport } from './report.ts';
+export { type FileSinkOptions, fileSink } from './sinks/file-sink.ts';
+export {
+  type MemoryImage,
+  MemorySink,
+  type MemorySinkOptions,
+  memorySink,
+} from './sinks/memory-sink.ts';
+export type { Sink } from './sinks/sink.ts';
+export {
+  createWorkload,
+  WORKLOADS,
+  type Workload,
+  type WorkloadName,
+  type WorkloadOptions,
+} from './workloads/workload.ts';

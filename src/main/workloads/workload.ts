@@ -1,0 +1,100 @@
+/** Built-in workloads: machines with an address space that is worth dumping, the same every time. */
+import type { AddressSpace } from '../../mmu/address-space.ts';
+import { createMachine, type Machine } from '../../mmu/machine.ts';
+import { MmdumpError } from '../../shared/errors.ts';
+import { GiB, MiB, PAGE_SIZE } from '../../shared/page.ts';
+import { fillDense } from './dense.ts';
+import { fillManyMaps } from './manymaps.ts';
+import { fillMixed } from './mixed.ts';
+import { Random } from './random.ts';
+import { fillSparse } from './sparse.ts';
+
+export const WORKLOADS = ['dense', 'sparse', 'manymaps', 'mixed'] as const;
+export type WorkloadName = (typeof WORKLOADS)[number];
+
+export interface WorkloadOptions {
+  /** Bytes. What they count depends on the workload; each has a default. */
+  readonly size?: number;
+  /** Default 1. */
+  readonly seed?: number;
+  /** Physical memory of the machine in bytes. Default: enough for the workload. */
+  readonly memory?: number;
+}
+
+export interface Workload {
+  readonly machine: Machine;
+  readonly space: AddressSpace;
+  /** `dense:67108864`, for reports. */
+  readonly source: string;
+}
+
+interface Recipe {
+  readonly defaultSize: number;
+  readonly maxSize: number;
+  /** Physical memory for a size. */
+  memory(size: number): number;
+  readonly deviceMemory: number;
+  fill(machine: Machine, space: AddressSpace, size: number, random: Random): void;
+}
+
+const TiB = 1024 * GiB;
+/** Page tables, page caches and a margin. */
+const OVERHEAD = 16 * MiB;
+
+const RECIPES: { readonly [name in WorkloadName]: Recipe } = {
+  // `size` bytes of private anonymous memory, every page written.
+  dense: {
+    defaultSize: 64 * MiB,
+    maxSize: 128 * GiB,
+    memory: (size) => Math.ceil(size * 1.01) + OVERHEAD,
+    deviceMemory: 0,
+    fill: fillDense,
+  },
+  // `size` bytes reserved, 1000 pages present.
+  sparse: {
+    defaultSize: TiB,
+    maxSize: 100 * TiB,
+    memory: () => OVERHEAD + 1000 * 4 * PAGE_SIZE,
+    deviceMemory: 0,
+    fill: fillSparse,
+  },
+  // One mapping per page, `size` bytes in all.
+  manymaps: {
+    defaultSize: 30_000 * PAGE_SIZE,
+    maxSize: 65_530 * PAGE_SIZE,
+    memory: (size) => Math.ceil(size * 1.01) + OVERHEAD,
+    deviceMemory: 0,
+    fill: fillManyMaps,
+  },
+  // About `size` bytes of everything: files, zero pages, COW, 2 MiB pages, devices, an LDT.
+  mixed: {
+    defaultSize: 64 * MiB,
+    maxSize: 128 * GiB,
+    memory: (size) => Math.ceil(size * 1.3) + 2 * OVERHEAD,
+    deviceMemory: 16 * PAGE_SIZE,
+    fill: fillMixed,
+  },
+};
+
+/** Creates a workload. OPTION_INVALID for a name or size that does not exist. */
+export function createWorkload(name: WorkloadName, options: WorkloadOptions = {}): Workload {
+  const recipe = Object.hasOwn(RECIPES, name) ? RECIPES[name] : undefined;
+  if (recipe === undefined) {
+    throw invalid(`workload: ${name}: expected ${WORKLOADS.join(', ')}`);
+  }
+  const { size = recipe.defaultSize, seed = 1 } = options;
+  if (!Number.isSafeInteger(size) || size < MiB || size > recipe.maxSize) {
+    throw invalid(`size of ${name}: ${size}: expected ${MiB} to ${recipe.maxSize} bytes`);
+  }
+  if (!Number.isSafeInteger(seed)) throw invalid(`seed: ${seed}: expected a whole number`);
+  const memory = options.memory ?? recipe.memory(size);
+  const { deviceMemory } = recipe;
+  const machine = createMachine({ memory, deviceMemory, store: 32 * MiB, maxAddressSpaces: 4 });
+  const space = machine.createAddressSpace();
+  recipe.fill(machine, space, size, new Random(seed));
+  return { machine, space, source: `${name}:${size}` };
+}
+
+function invalid(message: string): MmdumpError {
+  return new MmdumpError('OPTION_INVALID', message);
+}
