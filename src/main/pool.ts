@@ -52,25 +52,22 @@ export class WorkerPool {
     control: PhaseControl,
     options: PhaseOptions = {},
   ): Promise<R[]> {
-    const { signal, onProgress } = options;
+    const { signal } = options;
     const stop = (): void => control.stop();
     throwIfAborted(signal);
     signal?.addEventListener('abort', stop, { once: true });
-    const timer =
-      onProgress === undefined
-        ? undefined
-        : setInterval(() => onProgress(totalOf(control)), PROGRESS_MS);
+    const watch = new ProgressWatch(control, options.onProgress);
     const filename = new URL(`../workers/${task.file}.js`, import.meta.url).href;
     try {
       const settled = await Promise.all(
         tasks.map((message) => this.#runTask<R>(message, filename, task.name, control)),
       );
       throwIfAborted(signal);
+      watch.finish();
       return collect(settled, task.name);
     } finally {
-      clearInterval(timer);
+      watch.stop();
       signal?.removeEventListener('abort', stop);
-      onProgress?.(totalOf(control));
     }
   }
 
@@ -97,6 +94,43 @@ export class WorkerPool {
   async close(): Promise<void> {
     await this.#pool.close({ force: true });
     await this.#pool.destroy();
+  }
+}
+
+/**
+ * Tells somebody how far a phase is. What they throw stops the phase and becomes its error: thrown
+ * from a timer it would end the process.
+ */
+class ProgressWatch {
+  readonly #control: PhaseControl;
+  readonly #onProgress: PhaseOptions['onProgress'];
+  readonly #timer: NodeJS.Timeout | undefined;
+  #failure: { readonly error: unknown } | undefined;
+
+  constructor(control: PhaseControl, onProgress: PhaseOptions['onProgress']) {
+    this.#control = control;
+    this.#onProgress = onProgress;
+    if (onProgress !== undefined) this.#timer = setInterval(() => this.#tell(), PROGRESS_MS);
+  }
+
+  #tell(): void {
+    if (this.#failure !== undefined) return;
+    try {
+      this.#onProgress?.(totalOf(this.#control));
+    } catch (error) {
+      this.#failure = { error };
+      this.#control.stop();
+    }
+  }
+
+  /** Tells the final state; throws what the listener has thrown, now or before. */
+  finish(): void {
+    this.#tell();
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
   }
 }
 

@@ -24,6 +24,7 @@ export const MM_FIELD = {
   NOTES_BYTES: 8, //  length of the ELF notes; mmap lock
   NOTES_AT: 10, //    their place in the store, u64; mmap lock
   MMAP_BASE: 38, //   below this address new mappings are placed, downwards, u64; mmap lock
+  MARKERS: 40, //     1 once a guard marker was set somewhere; Atomics only, never reset
   WORDS: 64,
 } as const;
 
@@ -96,6 +97,15 @@ export class MmStruct {
   clearFields(): void {
     this.words.fill(0, this.base + MM_FIELD.LDT_ENTRIES, this.base + MM_FIELD.WORDS);
     this.words.fill(0, this.base + LDT_AT, this.base + VMA_TABLE_AT);
+  }
+
+  /** Whether any page may be hidden behind a guard marker. */
+  get mayHaveMarkers(): boolean {
+    return Atomics.load(this.words, this.base + MM_FIELD.MARKERS) !== 0;
+  }
+
+  noteMarker(): void {
+    Atomics.store(this.words, this.base + MM_FIELD.MARKERS, 1);
   }
 
   publish(): void {

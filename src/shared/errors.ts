@@ -13,16 +13,12 @@ export const KERNEL_CODES = [
   'EEXIST',
   'EFAULT',
   'EINVAL',
-  'EIO',
   'EMFILE',
-  'ENODEV',
   'ENOENT',
   'ENOMEM',
   'ENOSPC',
-  'ENOSYS',
   'EOVERFLOW',
   'EPERM',
-  'ESRCH',
   'SIGBUS',
   'SIGSEGV',
 ] as const;
@@ -51,7 +47,6 @@ export const MMDUMP_CODES = [
   'PROCESS_DENIED', //       the system does not let us read the process
   'PROCESS_GONE', //         the process ended while it was read
   'PROCESS_UNSTOPPABLE', //  the process did not stop when asked
-  'PROCESS_CHANGED', //      the process changed while it was read, although it was stopped
   'UNSUPPORTED_PLATFORM', // this system has no /proc, or not in the form that is needed
 ] as const;
 

@@ -247,7 +247,7 @@ export class GranuleClassifier {
   }
 }
 
-/** Whether a private mapping shows something else than the file's page at `vpn`. */
+/** Whether a mapping shows something else than the file's page at `vpn`. */
 function hidesFilePage(mm: Mm, vpn: number): boolean {
   const cursor = new PageCursor();
   const found = walk(mm, mm.pgd, vpn, cursor);

@@ -82,6 +82,7 @@ class RunLoader {
   #loadPart(kind: number, vpn: number, wanted: number): number {
     switch (kind) {
       case LOAD.GUARD:
+        this.#mm.struct.noteMarker();
         this.#setLeaves(vpn, wanted, markerLow(MARKER.GUARD), MARKER_HIGH, 0);
         return wanted;
       case LOAD.ZERO_PAGE:

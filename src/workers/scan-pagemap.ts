@@ -40,6 +40,7 @@ const KPF_THP = 1 << 22;
 const KPF_ZERO_PAGE = 1 << 24;
 
 const { CONTENT, ZERO_PAGE, FILE_PAGES, GUARD: GUARD_RUN, MERGED } = SCAN_RUN_KIND;
+const { ANONYMOUS } = SCAN_KIND;
 const NONE = -1;
 
 export function scan(task: ScanTask): Outcome<ScanReport> {
@@ -55,11 +56,14 @@ export function scan(task: ScanTask): Outcome<ScanReport> {
     return { pages: to - from, bytes: 0 };
   });
   if (!outcome.ok) return outcome;
-  return { ok: true, value: { ...outcome.value, runs: scanner.runs.take() } };
+  const { framesShown } = scanner;
+  return { ok: true, value: { ...outcome.value, runs: scanner.runs.take(), framesShown } };
 }
 
 class Scanner {
   readonly runs = new ScanRuns();
+  /** Whether any entry named its frame: without the privilege all read as 0. */
+  framesShown = false;
   readonly #task: ScanTask;
   readonly #vmas: ScanVmas;
   readonly #flags: PageFlags | undefined;
@@ -118,8 +122,10 @@ class Scanner {
       }
       const low = words[at]!;
       const pfn = (high & PFN_HIGH) * 0x1_0000_0000 + (low >>> 0);
-      const isAnonymous = (high & (PRESENT | FILE_PAGE)) === PRESENT;
-      const pageFlags = isAnonymous && pfn !== 0 ? (this.#flags?.of(pfn) ?? 0) : 0;
+      if (pfn !== 0 && (high & PRESENT) !== 0) this.framesShown = true;
+      // The huge zero page shows as a page of a file, where there is none.
+      const isAsked = (high & PRESENT) !== 0 && ((high & FILE_PAGE) === 0 || kind === ANONYMOUS);
+      const pageFlags = isAsked && pfn !== 0 ? (this.#flags?.of(pfn) ?? 0) : 0;
       const runKind = kindOf(kind, high, pageFlags, totals);
       if (runKind === NONE) {
         this.runs.end();
@@ -153,7 +159,8 @@ function kindOf(
   totals.rss++;
   if (vmaKind === SCAN_KIND.VDSO) return CONTENT;
   if ((high & FILE_PAGE) !== 0) {
-    return vmaKind === SCAN_KIND.LOST_FILE || vmaKind === SCAN_KIND.ANONYMOUS ? FILE_PAGES : NONE;
+    if (vmaKind === ANONYMOUS) return CONTENT; // the huge zero page, which only root recognises
+    return vmaKind === SCAN_KIND.LOST_FILE ? FILE_PAGES : NONE;
   }
   totals.anonymous++;
   if ((pageFlags & KPF_KSM) === 0) return CONTENT;

@@ -92,7 +92,8 @@ async function openSource(
   const start = performance.now();
   const { workload, pid, memory, seed } = flags;
   if (workload !== undefined) {
-    const created = createWorkload(workload.name, {
+    const created = await createWorkload(workload.name, {
+      signal,
       ...(workload.size === undefined ? {} : { size: workload.size }),
       ...(memory === undefined ? {} : { memory }),
       ...(seed === undefined ? {} : { seed }),

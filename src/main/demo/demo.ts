@@ -93,7 +93,7 @@ async function load(dumper: Dumper): Promise<Subject> {
     if (!(error instanceof MmdumpError) || !UNREADABLE.has(error.code)) throw error;
     print(`The memory of a process cannot be read here: ${error.message}`);
     print("The workload 'mixed' takes its place.");
-    const { space } = createWorkload('mixed');
+    const { space } = await createWorkload('mixed');
     return { space, what: "workload 'mixed'", ms: performance.now() - started };
   } finally {
     child.stdin?.end();

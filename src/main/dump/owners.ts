@@ -2,16 +2,18 @@
  * Who stores the pages of memory-backed and deleted files (row 12 of docs/CLASSIFICATION.md):
  * decided by interval arithmetic over mappings, before any page is looked at.
  *
- * The mappings of a file are taken in order of mm and address. A shared mapping stores every page of
- * its range that no shared mapping before it covers. A private mapping may hide the file's page
- * behind an anonymous page of its own, so what it covers is not settled: a later mapping stores the
- * page if all private mappings before it hide it (its rivals, asked page by page).
+ * The mappings of a file are taken in order of mm and address. A mapping that shows every page it
+ * covers, as shared ones do, settles them: no later one stores them. A private mapping may hide the
+ * file's page behind an anonymous page of its own, any mapping behind a guard marker. What such a
+ * mapping covers is not settled: a later one stores the page if all those before it hide it (its
+ * rivals, asked page by page).
  */
 import type { FileMapping, OwnedInterval } from '../../shared/dump/owner-table.ts';
 
 /** A mapping of one file, in the order of the dump. */
 export interface OrderedMapping extends FileMapping {
-  readonly shared: boolean;
+  /** It shows every page that it covers. */
+  readonly settles: boolean;
 }
 
 /** A sorted list of disjoint ranges [from, to). */
@@ -36,8 +38,8 @@ function decideFile(
   intervals: OwnedInterval[],
   rivals: FileMapping[],
 ): void {
-  const settled: Ranges = []; //  what shared mappings store
-  const contested: Ranges = []; // what private mappings cover
+  const settled: Ranges = [];
+  const contested: Ranges = [];
   const firstRival = rivals.length;
   for (const mapping of mappings) {
     const from = mapping.pgoff;
@@ -52,7 +54,7 @@ function decideFile(
         rivals: isContested ? rivals.length - firstRival : 0,
       });
     }
-    if (mapping.shared) add(settled, from, to);
+    if (mapping.settles) add(settled, from, to);
     else {
       add(contested, from, to);
       rivals.push(mapping);

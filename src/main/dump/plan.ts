@@ -171,7 +171,7 @@ function lostFileMappings(mms: readonly Mm[]): Map<number, OrderedMapping[]> {
         start,
         pages: vmas.end(slot) - start,
         pgoff: vmas.pgoff(slot),
-        shared: (flags & VM.SHARED) !== 0,
+        settles: (flags & VM.SHARED) !== 0 && !mm.struct.mayHaveMarkers,
       };
       const mappings = files.get(file);
       if (mappings === undefined) files.set(file, [mapping]);

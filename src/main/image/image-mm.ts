@@ -28,7 +28,9 @@ export interface ImageVma {
   readonly start: number; // address
   readonly end: number;
   readonly flags: number; // VM_*
-  readonly pgprot: bigint;
+  /** vm_page_prot, low and high word. */
+  readonly pgprotLow: number;
+  readonly pgprotHigh: number;
   readonly pgoff: number; // pages
   readonly isVdso: boolean;
   readonly anonvmaid: number;

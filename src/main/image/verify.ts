@@ -119,6 +119,7 @@ async function readStructure(
         checker.lost();
       },
     });
+    if (source.bytes < head.totalLen) checker.lost(); // counts cannot add up in half an image
     checker.finish(head.totalLen);
     return { mms: checker.mms, objects, id: id.digest() };
   } catch (error) {

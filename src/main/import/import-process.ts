@@ -13,7 +13,7 @@ import { MmdumpError } from '../../shared/errors.ts';
 import { MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { runLoadPhase } from '../load/load-phase.ts';
 import type { PhaseProgress, WorkerPool } from '../pool.ts';
-import { openProc, readExe, readProc } from './proc.ts';
+import { openProc, processGone, readExe, readProc, readStat } from './proc.ts';
 import { mmAddresses, mmNotes } from './process-fields.ts';
 import { createMappings, describeVmas, toScanned } from './process-mappings.ts';
 import { listPages, mapMergedPages, type PageList } from './process-pages.ts';
@@ -62,6 +62,8 @@ export interface ImportResult {
   readonly processes: readonly ProcessReport[];
 }
 
+const KB_PER_HUGE_PAGE = 2048;
+
 /** The open files that an import reads. */
 interface ProcessFiles {
   readonly pagemap: FileHandle;
@@ -80,6 +82,7 @@ export async function importWith(
   const start = performance.now();
   const opened: FileHandle[] = [];
   try {
+    await assertAlive(pid);
     const files = await openFiles(pid, opened);
     let stoppedAt = 0;
     let space: AddressSpace | undefined;
@@ -116,6 +119,12 @@ function assertPid(pid: number): void {
   }
 }
 
+/** The files of a zombie cannot be opened either, but for other reasons. */
+async function assertAlive(pid: number): Promise<void> {
+  const { state } = await readStat(pid);
+  if (state === 'Z' || state === 'X') throw processGone(pid);
+}
+
 /** Whatever is not permitted fails here, before the process is touched. */
 async function openFiles(pid: number, opened: FileHandle[]): Promise<ProcessFiles> {
   const pagemap = await openProc(pid, 'pagemap');
@@ -141,14 +150,13 @@ async function capture(
   const start = performance.now();
   const { signal } = options;
   const smaps = parseSmaps((await readProc(pid, 'smaps')).toString('latin1'));
-  if (smaps.length === 0) {
-    const message = `process ${pid} has no memory: it has ended, or is a thread of the kernel`;
-    throw new MmdumpError('PROCESS_GONE', message, { pid });
-  }
+  if (smaps.length === 0) throw processGone(pid);
   const vmas = await describeVmas(pid, smaps);
   const input = { pid, pagemap: files.pagemap.fd, kpageflags: files.kpageflags?.fd ?? -1 };
-  const scan = await runScanPhase(pool, input, vmas.map(toScanned), signal);
-  const scanned = performance.now();
+  const scanned = vmas.map(toScanned);
+  const hugeLeaves = smaps.map(({ totals }) => totals.anonHugePages / KB_PER_HUGE_PAGE);
+  const scan = await runScanPhase(pool, input, { vmas: scanned, hugeLeaves }, signal);
+  const scanEnd = performance.now();
   const fileIds = createMappings(machine, space, vmas, await readExe(pid));
   space.setAddresses(await mmAddresses(pid, smaps));
   space.setAuxv(await readProc(pid, 'auxv'));
@@ -169,14 +177,14 @@ async function capture(
     },
   );
   mapMergedPages(space, pages.merged);
-  const privileged = files.kpageflags !== undefined;
+  const privileged = files.kpageflags !== undefined && scan.framesShown;
   return {
     pid,
     vmas: smaps.length,
     ...countKinds(scan),
     sharingKnown: privileged,
     smapsDifferences: privileged ? compareWithSmaps(smaps, scan) : null,
-    ms: { scan: scanned - start, load: performance.now() - scanned },
+    ms: { scan: scanEnd - start, load: performance.now() - scanEnd },
   };
 }
 

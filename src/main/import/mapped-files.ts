@@ -7,9 +7,9 @@ import type { SmapsVma } from './smaps.ts';
 
 export interface MappedFile {
   /** Raw bytes, without the suffix ' (deleted)'. */
-  readonly path: Buffer;
-  readonly isDeleted: boolean;
-  readonly isMemoryBacked: boolean;
+  path: Buffer;
+  isDeleted: boolean;
+  isMemoryBacked: boolean;
   /** Bytes; for a file that cannot be asked, what its mappings reach. */
   size: number;
 }
@@ -30,11 +30,14 @@ export class MappedFiles {
   /** The file of a mapping, or null: anonymous memory, or a special mapping of the kernel. */
   async find(vma: SmapsVma): Promise<MappedFile | null> {
     if (vma.inode === 0 && !vma.name.startsWith('/')) return null;
-    const key = `${vma.device} ${vma.inode} ${vma.name}`;
+    const key = keyOf(vma);
     const reach = vma.offset + (vma.end - vma.start);
     let file = this.#known.get(key);
-    if (file === undefined) {
-      file = await this.#ask(vma, reach);
+    if (file === undefined || file.isDeleted) {
+      const again = await this.#ask(vma, reach);
+      // One of several names may be gone: the file lives as long as one leads to it.
+      if (file === undefined) file = again;
+      else if (!again.isDeleted) Object.assign(file, again);
       this.#known.set(key, file);
     }
     if (file.isDeleted) file.size = Math.max(file.size, reach);
@@ -42,18 +45,20 @@ export class MappedFiles {
   }
 
   async #ask(vma: SmapsVma, reach: number): Promise<MappedFile> {
-    const hasSuffix = vma.name.endsWith(DELETED);
-    const name = hasSuffix ? vma.name.slice(0, -DELETED.length) : vma.name;
-    const path = Buffer.from(name, 'latin1');
-    // The suffix alone proves nothing: a file may be called so. A living file answers to its name.
-    const wholeName = Buffer.from(vma.name, 'latin1');
-    const size = await sizeOf(wholeName, vma.inode, reach);
-    const isDeleted = size === undefined;
+    // The suffix alone proves nothing, nor does an escape: a file may be called so. A living file
+    // answers to one of its names.
+    for (const name of new Set([vma.name, unescapeNewlines(vma.name)])) {
+      const path = Buffer.from(name, 'latin1');
+      const size = await sizeOf(path, vma.inode, reach);
+      if (size === undefined) continue;
+      return { path, isDeleted: false, isMemoryBacked: this.#isMemory(vma.device), size };
+    }
+    const name = vma.name.endsWith(DELETED) ? vma.name.slice(0, -DELETED.length) : vma.name;
     return {
-      path: isDeleted ? path : wholeName,
-      isDeleted,
+      path: Buffer.from(unescapeNewlines(name), 'latin1'),
+      isDeleted: true,
       isMemoryBacked: this.#isMemory(vma.device),
-      size: size ?? reach,
+      size: reach,
     };
   }
 
@@ -74,6 +79,16 @@ async function sizeOf(path: Buffer, inode: number, reach: number): Promise<numbe
   } catch {
     return undefined; // no such path for us: the file cannot be read by it
   }
+}
+
+/** A file is what its device and inode are, whatever it is called. */
+function keyOf({ device, inode, name }: SmapsVma): string {
+  // Inodes of SysV segments are numbered on their own, on the device of memfds.
+  return `${name.startsWith('/SYSV') ? 'sysv' : device} ${inode}`;
+}
+
+function unescapeNewlines(name: string): string {
+  return name.replaceAll('\\012', '\n');
 }
 
 function normaliseDevice(device: string): string {

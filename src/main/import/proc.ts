@@ -1,13 +1,20 @@
 /** Reading /proc/PID: plain files, with errors that say what the matter is. */
 import { type FileHandle, open, readFile, readlink } from 'node:fs/promises';
-import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
+import { type ErrorFields, errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
+
+/** The error for a process that has ended, or never had a memory. */
+export function processGone(pid: number, fields: ErrorFields = {}): MmdumpError {
+  const message = `process ${pid} has no memory to be read: it has ended, or is a kernel thread`;
+  return new MmdumpError('PROCESS_GONE', message, { pid, ...fields });
+}
 
 /** The error of a failed access to /proc/PID. */
 export function procError(pid: number, file: string, error: unknown): MmdumpError {
   const errno = errnoOf(error) ?? 'EIO';
   const path = `/proc/${pid}/${file}`;
   const fields = { pid, path, errno };
-  if (errno === 'ENOENT' || errno === 'ESRCH') {
+  if (errno === 'ESRCH') return processGone(pid, fields);
+  if (errno === 'ENOENT') {
     return new MmdumpError('PROCESS_NOT_FOUND', `process ${pid} does not exist`, fields, error);
   }
   if (errno === 'EACCES' || errno === 'EPERM') {
@@ -35,12 +42,12 @@ export async function openProc(pid: number, file: string): Promise<FileHandle> {
   }
 }
 
-/** The link /proc/PID/exe, or '' where it cannot be read. */
-export async function readExe(pid: number): Promise<string> {
+/** The link /proc/PID/exe, raw bytes; empty where it cannot be read. */
+export async function readExe(pid: number): Promise<Buffer> {
   try {
-    return await readlink(`/proc/${pid}/exe`, 'latin1');
+    return await readlink(`/proc/${pid}/exe`, 'buffer');
   } catch {
-    return ''; // a kernel thread, or another user's process: nothing depends on it
+    return Buffer.alloc(0); // a kernel thread, or another user's process: nothing depends on it
   }
 }
 

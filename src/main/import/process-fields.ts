@@ -8,7 +8,7 @@ import type { SmapsVma } from './smaps.ts';
 export async function mmAddresses(pid: number, smaps: readonly SmapsVma[]): Promise<MmAddresses> {
   const stat = await readStat(pid);
   const startBrk = stat.field(47);
-  const heap = smaps.find(({ name }) => name === '[heap]');
+  const heap = smaps.findLast(({ name }) => name === '[heap]');
   return {
     start_code: stat.field(26),
     end_code: stat.field(27),

@@ -44,7 +44,7 @@ export function createMappings(
   machine: Machine,
   space: AddressSpace,
   vmas: readonly ProcessVma[],
-  exe: string,
+  exe: Buffer,
 ): number[] {
   const ids = new Map<MappedFile, number>();
   try {
@@ -70,18 +70,19 @@ function createFile(machine: Machine, file: MappedFile): number {
   return parts.files.create({ path, kind, backing, size, contentAt: 0 });
 }
 
-function toFields(machine: Machine, vma: ProcessVma, file: number, exe: string): VmaFields {
+function toFields(machine: Machine, vma: ProcessVma, file: number, exe: Buffer): VmaFields {
   const { smaps, isVdso } = vma;
   const start = vpnOf(smaps.start);
   // Kernels of today do not show VM_EXECUTABLE; the executable's mappings have it all the same.
-  const isExe = exe !== '' && vma.file !== null && smaps.name === exe;
+  const isExe = exe.length > 0 && vma.file !== null && vma.file.path.equals(exe);
   return {
     start,
     end: vpnOf(smaps.end),
     flags: (smaps.flags | (isExe ? VM.EXECUTABLE : 0)) >>> 0,
     file,
     pgoff: file === 0 ? start : smaps.offset / PAGE_SIZE,
-    anonVma: smaps.totals.anonymous + smaps.totals.swap > 0 ? machine.parts.nextAnonVma() : 0,
+    // Whether there is anonymous memory is known only once all of it is seen.
+    anonVma: (smaps.flags & VM.SHARED) === 0 ? machine.parts.nextAnonVma() : 0,
     kind: isVdso ? VMA_KIND.VDSO : VMA_KIND.ORDINARY,
   };
 }

@@ -1,6 +1,12 @@
 /** Running the scan phase: the page map of a stopped process, read by all workers of a pool. */
 import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
-import { SCAN_RUN, SCAN_UNIT, type ScannedVma, ScanVmas } from '../../shared/dump/scan-table.ts';
+import {
+  SCAN_RUN,
+  SCAN_RUN_KIND,
+  SCAN_UNIT,
+  type ScannedVma,
+  ScanVmas,
+} from '../../shared/dump/scan-table.ts';
 import type { ScanReport, ScanTask } from '../../shared/dump/tasks.ts';
 import { readU64, writeU64 } from '../../shared/u64.ts';
 import { VM } from '../../shared/vm-flags.ts';
@@ -30,13 +36,20 @@ export interface ScanResult {
   readonly runs: readonly ScannedRun[];
   /** Totals per mapping. */
   readonly vmas: ScanVmas;
-  readonly reports: readonly ScanReport[];
+  /** Whether frames of the real machine can be told apart. */
+  readonly framesShown: boolean;
+}
+
+/** Mappings to scan, and how many 2 MiB leaves smaps counts in each. */
+export interface ScanSubject {
+  readonly vmas: readonly ScannedVma[];
+  readonly hugeLeaves: readonly number[];
 }
 
 export async function runScanPhase(
   pool: WorkerPool,
   input: ScanInput,
-  vmas: readonly ScannedVma[],
+  { vmas, hugeLeaves }: ScanSubject,
   signal: AbortSignal | undefined,
 ): Promise<ScanResult> {
   const buffer = ScanVmas.create(vmas);
@@ -49,7 +62,11 @@ export async function runScanPhase(
   const task = { file: 'scan-pagemap', name: 'scan' };
   const control = new PhaseControl(phase);
   const reports = await pool.runPhase<ScanTask, ScanReport>(task, tasks, control, { signal });
-  return { runs: collectRuns(reports), vmas: new ScanVmas(buffer), reports };
+  return {
+    runs: settleHuge(collectRuns(reports), hugeLeaves),
+    vmas: new ScanVmas(buffer),
+    framesShown: reports.some(({ framesShown }) => framesShown),
+  };
 }
 
 /** Stretches of the address space that hold mappings worth scanning, none larger than a unit. */
@@ -99,4 +116,17 @@ function collectRuns(reports: readonly ScanReport[]): ScannedRun[] {
     }
   }
   return runs.sort((a, b) => a.start - b.start);
+}
+
+/**
+ * A huge page behind 512 single leaves (its 2 MiB leaf was split) looks like one behind one leaf.
+ * Smaps knows how many of the latter there are; which ones cannot be seen.
+ */
+function settleHuge(runs: readonly ScannedRun[], hugeLeaves: readonly number[]): ScannedRun[] {
+  const left = [...hugeLeaves];
+  return runs.map((run) => {
+    if (run.kind !== SCAN_RUN_KIND.HUGE) return run;
+    left[run.vma]! -= 1;
+    return left[run.vma]! >= 0 ? run : { ...run, kind: SCAN_RUN_KIND.CONTENT };
+  });
 }

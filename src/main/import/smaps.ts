@@ -26,7 +26,10 @@ export interface SmapsVma {
   /** `fe:00`, as the line has it. */
   readonly device: string;
   readonly inode: number;
-  /** Raw bytes as latin1, newlines unescaped; '' without a name. May be a [name] of the kernel. */
+  /**
+   * Raw bytes as latin1, newlines as the kernel escapes them (`\\012`, as which a name may be
+   * written, too); '' without a name. May be a [name] of the kernel's own.
+   */
   readonly name: string;
   readonly totals: SmapsTotals;
 }
@@ -61,7 +64,7 @@ const FLAG_BITS: { readonly [letters: string]: number } = {
 };
 
 const HEADER =
-  /^([0-9a-f]+)-([0-9a-f]+) [rwxps-]{4} ([0-9a-f]+) ([0-9a-f]+:[0-9a-f]+) (\d+)\s*(.*)$/;
+  /^([0-9a-f]+)-([0-9a-f]+) [rwxps-]{4} ([0-9a-f]+) ([0-9a-f]+:[0-9a-f]+) (\d+)\s*(.*)$/s;
 
 /** Parses the whole file. `[vsyscall]` is left out: it is no part of the mm. */
 export function parseSmaps(text: string): SmapsVma[] {
@@ -101,7 +104,7 @@ function toVma(
     offset: Number.parseInt(offset!, 16),
     device: device!,
     inode: Number(inode),
-    name: name!.replaceAll('\\012', '\n'),
+    name: name!,
     totals: {
       rss: kilobytes.Rss ?? 0,
       anonymous: kilobytes.Anonymous ?? 0,

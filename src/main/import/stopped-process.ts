@@ -8,7 +8,7 @@ import { readdir } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoOf, MmdumpError } from '../../shared/errors.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
-import { parseStat, procError, readProc, readStat } from './proc.ts';
+import { parseStat, procError, processGone, readProc, readStat } from './proc.ts';
 
 /** A thread may be in the middle of a system call that does not let itself be interrupted. */
 const STOP_BOUND_MS = 10_000;
@@ -34,6 +34,10 @@ export async function withStoppedProcess<T>(
     const result = await action();
     await assertSame(pid, before.startTime);
     return result;
+  } catch (error) {
+    // It was there a moment ago.
+    const isMissing = error instanceof MmdumpError && error.code === 'PROCESS_NOT_FOUND';
+    throw isMissing ? processGone(pid) : error;
   } finally {
     resume();
     process.off('exit', resume);
@@ -92,9 +96,4 @@ async function assertSame(pid: number, startTime: string): Promise<void> {
   const now = await readStat(pid).catch(() => undefined);
   if (now?.startTime === startTime && now.state !== 'Z' && now.state !== 'X') return;
   throw processGone(pid);
-}
-
-export function processGone(pid: number): MmdumpError {
-  const message = `process ${pid} ended while its memory was read`;
-  return new MmdumpError('PROCESS_GONE', message, { pid });
 }

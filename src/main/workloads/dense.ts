@@ -1,17 +1,30 @@
 import type { AddressSpace } from '../../mmu/address-space.ts';
-import type { Machine } from '../../mmu/machine.ts';
 import { PAGE_SIZE, WORDS_PER_PAGE } from '../../shared/page.ts';
+import type { Pace } from './pace.ts';
 import type { Random } from './random.ts';
+import type { Site } from './site.ts';
+
+const PAGES_PER_STEP = 512;
 
 /** Private anonymous memory, every page written with random words. */
-export function fillDense(
-  _machine: Machine,
-  space: AddressSpace,
-  size: number,
-  random: Random,
-): void {
+export async function fillDense({ space, size, random, pace }: Site): Promise<void> {
   const start = space.mmap({ length: size, prot: 'rw', flags: ['private', 'anonymous'] });
-  writeRandomPages(space, start, Math.floor(size / PAGE_SIZE), random);
+  await writePaced(space, start, Math.floor(size / PAGE_SIZE), random, pace);
+}
+
+/** Writes `pages` pages from `start` on, and lets others have their turn now and then. */
+export async function writePaced(
+  space: AddressSpace,
+  start: number,
+  pages: number,
+  random: Random,
+  pace: Pace,
+): Promise<void> {
+  for (let page = 0; page < pages; page += PAGES_PER_STEP) {
+    const count = Math.min(PAGES_PER_STEP, pages - page);
+    writeRandomPages(space, start + page * PAGE_SIZE, count, random);
+    await pace.step(count);
+  }
 }
 
 /** Writes `pages` pages from `start` on, each with random words. */

@@ -5,23 +5,20 @@
 import type { AddressSpace } from '../../mmu/address-space.ts';
 import type { Machine } from '../../mmu/machine.ts';
 import { GRANULE_SIZE, MiB, PAGE_SIZE, WORDS_PER_PAGE } from '../../shared/page.ts';
-import { writeRandomPages } from './dense.ts';
+import { writePaced, writeRandomPages } from './dense.ts';
 import type { Random } from './random.ts';
+import type { Site } from './site.ts';
 
 const ANON = ['private', 'anonymous'] as const;
 const ZERO_PAGE_BYTES = new Uint8Array(PAGE_SIZE);
 
-export function fillMixed(
-  machine: Machine,
-  space: AddressSpace,
-  size: number,
-  random: Random,
-): void {
+export async function fillMixed(site: Site): Promise<void> {
+  const { machine, space, size, random } = site;
   const unit = Math.max(16, Math.floor(size / PAGE_SIZE / 16)); // pages
   mapExecutable(machine, space, random);
-  fillHeap(space, unit * 8, random);
-  fillHuge(space, Math.max(1, Math.floor((unit * 4 * PAGE_SIZE) / GRANULE_SIZE)), random);
-  fillShared(machine, space, unit, random);
+  await fillHeap(site, unit * 8);
+  await fillHuge(site, Math.max(1, Math.floor((unit * 4 * PAGE_SIZE) / GRANULE_SIZE)));
+  await fillShared(site, unit);
   mapDeletedFile(machine, space, random);
   fillProtected(space, random);
   mapDevices(machine, space, random);
@@ -55,7 +52,7 @@ function mapExecutable(machine: Machine, space: AddressSpace, random: Random): v
 }
 
 /** Anonymous memory: written, written with zeros, only read, never touched. */
-function fillHeap(space: AddressSpace, pages: number, random: Random): void {
+async function fillHeap({ space, random, pace }: Site, pages: number): Promise<void> {
   const start = 0x1000_0000;
   const flags = [...ANON, 'fixed'] as const;
   space.mmap({ address: start, length: pages * PAGE_SIZE, prot: 'rw', flags });
@@ -70,12 +67,13 @@ function fillHeap(space: AddressSpace, pages: number, random: Random): void {
       for (let read = 0; read < run; read++) space.read(address + read * PAGE_SIZE, one);
     }
     page += run;
+    await pace.step(run);
   }
   space.setAddresses({ start_brk: start, brk: start + pages * PAGE_SIZE });
 }
 
 /** 2 MiB pages; one of them split, because half of it was unmapped. */
-function fillHuge(space: AddressSpace, count: number, random: Random): void {
+async function fillHuge({ space, random, pace }: Site, count: number): Promise<void> {
   const length = (count + 2) * GRANULE_SIZE;
   const mapped = space.mmap({ length, prot: 'rw', flags: ANON });
   const start = Math.ceil(mapped / GRANULE_SIZE) * GRANULE_SIZE;
@@ -83,21 +81,22 @@ function fillHuge(space: AddressSpace, count: number, random: Random): void {
   for (let huge = 0; huge <= count; huge++) {
     const pages = 1 + random.below(512);
     writeRandomPages(space, start + huge * GRANULE_SIZE, pages, random);
+    await pace.step(512);
   }
   space.munmap(start + count * GRANULE_SIZE + MiB, MiB);
 }
 
 /** Shared anonymous memory, and a memfd that is mapped twice, shared and private. */
-function fillShared(machine: Machine, space: AddressSpace, pages: number, random: Random): void {
+async function fillShared({ machine, space, random, pace }: Site, pages: number): Promise<void> {
   const length = pages * PAGE_SIZE;
   const anonymous = space.mmap({ length, prot: 'rw', flags: ['shared', 'anonymous'] });
-  writeRandomPages(space, anonymous, Math.floor(pages / 2), random);
+  await writePaced(space, anonymous, Math.floor(pages / 2), random, pace);
   const path = '/memfd:mixed';
   const file = machine.createFile({ path, memoryBacked: { size: length }, deleted: true });
   const first = space.mmap({ length, prot: 'rw', flags: ['shared'], file: file.id });
-  writeRandomPages(space, first, Math.floor(pages / 3), random);
+  await writePaced(space, first, Math.floor(pages / 3), random, pace);
   const second = space.mmap({ length, prot: 'rw', flags: ['private'], file: file.id });
-  writeRandomPages(space, second, Math.floor(pages / 8), random); // copies of its own
+  await writePaced(space, second, Math.floor(pages / 8), random, pace); // copies of its own
   file.close();
 }
 

@@ -6,7 +6,9 @@ import { GiB, MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { fillDense } from './dense.ts';
 import { fillManyMaps } from './manymaps.ts';
 import { fillMixed } from './mixed.ts';
+import { Pace } from './pace.ts';
 import { Random } from './random.ts';
+import type { Site } from './site.ts';
 import { fillSparse } from './sparse.ts';
 
 export const WORKLOADS = ['dense', 'sparse', 'manymaps', 'mixed'] as const;
@@ -19,6 +21,7 @@ export interface WorkloadOptions {
   readonly seed?: number;
   /** Physical memory of the machine in bytes. Default: enough for the workload. */
   readonly memory?: number;
+  readonly signal?: AbortSignal;
 }
 
 export interface Workload {
@@ -34,7 +37,7 @@ interface Recipe {
   /** Physical memory for a size. */
   memory(size: number): number;
   readonly deviceMemory: number;
-  fill(machine: Machine, space: AddressSpace, size: number, random: Random): void;
+  fill(site: Site): Promise<void>;
 }
 
 const TiB = 1024 * GiB;
@@ -77,7 +80,10 @@ const RECIPES: { readonly [name in WorkloadName]: Recipe } = {
 };
 
 /** Creates a workload. OPTION_INVALID for a name or size that does not exist. */
-export function createWorkload(name: WorkloadName, options: WorkloadOptions = {}): Workload {
+export async function createWorkload(
+  name: WorkloadName,
+  options: WorkloadOptions = {},
+): Promise<Workload> {
   const recipe = Object.hasOwn(RECIPES, name) ? RECIPES[name] : undefined;
   if (recipe === undefined) {
     throw invalid(`workload: ${name}: expected ${WORKLOADS.join(', ')}`);
@@ -91,7 +97,8 @@ export function createWorkload(name: WorkloadName, options: WorkloadOptions = {}
   const { deviceMemory } = recipe;
   const machine = createMachine({ memory, deviceMemory, store: 32 * MiB, maxAddressSpaces: 4 });
   const space = machine.createAddressSpace();
-  recipe.fill(machine, space, size, new Random(seed));
+  const pace = new Pace(options.signal);
+  await recipe.fill({ machine, space, size, random: new Random(seed), pace });
   return { machine, space, source: `${name}:${size}` };
 }
 

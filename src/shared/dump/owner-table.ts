@@ -3,8 +3,8 @@
  * the workers.
  *
  * An interval says: this mapping stores the pages of its file that stand at these addresses, unless
- * one of the RIVALS, earlier private mappings of the same pages, does not hide the file's page
- * behind an anonymous page of its own. What lies in no interval is stored elsewhere.
+ * one of the RIVALS, earlier mappings of the same pages, does not hide the file's page behind
+ * something else. What lies in no interval is stored elsewhere.
  */
 import { readU64, writeU64 } from '../u64.ts';
 

@@ -121,6 +121,8 @@ export interface ScanTask extends PhaseTask {
 export interface ScanReport extends PhaseReport {
   /** SCAN_RUN records. */
   readonly runs: Int32Array;
+  /** Whether the page map names frames. */
+  readonly framesShown: boolean;
 }
 
 /** One side of a comparison. */

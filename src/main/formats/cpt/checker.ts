@@ -39,10 +39,14 @@ const KNOWN_FLAGS = PAGES_FLAG.PAYLOAD_CRC | PAGES_FLAG.GUARD | PAGES_FLAG.FILE_
 /** Addresses end here: user space and its guard page. */
 const ADDRESS_END = TASK_SIZE + PAGE_SIZE;
 
-interface OpenVma extends Omit<ImageVma, 'file' | 'pages' | 'lastBlock'> {
-  file: ImageFile | null;
-  readonly pages: StoredPages;
+/** The VMA at hand. */
+interface OpenVma {
   readonly record: VmaObject;
+  readonly start: number;
+  readonly end: number;
+  readonly firstBlock: number;
+  readonly pages: StoredPages;
+  file: ImageFile | null;
   /** End of its last block, address. */
   filledTo: number;
 }
@@ -147,8 +151,22 @@ export class StreamChecker {
     const vma = this.#vma;
     if (vma === undefined) return;
     this.#vma = undefined;
-    const { record, filledTo: _, ...rest } = vma;
-    mm.vmas.push({ ...rest, lastBlock: mm.blocks.count });
+    const { record, file, pages, firstBlock } = vma;
+    mm.vmas.push({
+      offset: record.offset,
+      start: record.start,
+      end: record.end,
+      flags: record.flags,
+      pgprotLow: record.pgprotLow,
+      pgprotHigh: record.pgprotHigh,
+      pgoff: record.pgoff,
+      isVdso: record.vmaType === VMA_TYPE.VDSO,
+      anonvmaid: record.anonvmaid,
+      file,
+      pages,
+      firstBlock,
+      lastBlock: mm.blocks.count,
+    });
     const stored = vma.pages.copy + vma.pages.zero + vma.pages.clone;
     if (stored !== record.pageNum && !this.#vmaDoubtful) {
       const message = `page_num ${record.pageNum}, but ${stored} pages follow`;
@@ -172,7 +190,7 @@ export class StreamChecker {
     const before = this.#vma;
     this.#closeVma(mm);
     this.#vmaDoubtful = false;
-    const { start, end, flags, offset, pgprot, pgoff, vmaType, anonvmaid } = object;
+    const { start, end, vmaType } = object;
     this.#needsName = object.hasName;
     if (!isRange(start, end)) throw wrong(object, `${rangeText(start, end)} is no range of pages`);
     if (before !== undefined && start < before.end) {
@@ -187,17 +205,11 @@ export class StreamChecker {
     }
     this.#vma = {
       record: object,
-      offset,
       start,
       end,
-      flags,
-      pgprot,
-      pgoff,
-      isVdso: vmaType === VMA_TYPE.VDSO,
-      anonvmaid,
-      file: null,
-      pages: { copy: 0, zero: 0, clone: 0, guard: 0 },
       firstBlock: mm.blocks.count,
+      pages: { copy: 0, zero: 0, clone: 0, guard: 0 },
+      file: null,
       filledTo: start,
     };
   }

@@ -45,9 +45,9 @@ export class Fields {
 
   /** A u64 that is an address or counts bytes or pages: below 2^53, or it is nonsense. */
   number(at: number, name: string): number {
-    const value = this.u64(at);
-    if (value <= BigInt(Number.MAX_SAFE_INTEGER)) return Number(value);
-    throw this.problem(`${name} 0x${value.toString(16)} is out of range`);
+    const high = this.#view.getUint32(at + 4, true);
+    if (high < 0x20_0000) return high * 0x1_0000_0000 + this.#view.getUint32(at, true);
+    throw this.problem(`${name} 0x${this.u64(at).toString(16)} is out of range`);
   }
 
   /** Checks record_crc, which stands at `at`, over the whole header with that field zero. */

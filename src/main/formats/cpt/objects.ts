@@ -43,7 +43,8 @@ export interface VmaObject extends ObjectBase {
   readonly start: number;
   readonly end: number;
   readonly flags: number;
-  readonly pgprot: bigint;
+  readonly pgprotLow: number;
+  readonly pgprotHigh: number;
   readonly pgoff: number;
   readonly pageNum: number;
 }
@@ -153,8 +154,12 @@ export function decodeObject(
   if (length > left) throw cut(offset, `${fields.where}, ${length} bytes`, left);
   const content = fields.u16(OBJECT.CONTENT);
   if (!type.contents.includes(content)) throw fields.problem(`content ${content} is not its own`);
-  const recordCrc = fields.u32(type.recordCrc);
-  return fill(type.name, fields, content, { offset, length, headerLength, recordCrc });
+  return fill(type.name, fields, content, {
+    offset,
+    length,
+    headerLength,
+    recordCrc: fields.u32(type.recordCrc),
+  });
 }
 
 function u32At(bytes: Uint8Array, at: number): number {
@@ -192,15 +197,7 @@ function fill(
     case 'CORE_NOTES':
       return { ...base, type, payloadCrc: fields.u32(DATA_RECORD.PAYLOAD_CRC) };
     case 'PAGES':
-      return {
-        ...base,
-        type,
-        start: fields.number(PAGES_RECORD.START, 'start'),
-        end: fields.number(PAGES_RECORD.END, 'end'),
-        hasData: content === CONTENT.DATA,
-        payloadCrc: fields.u32(PAGES_RECORD.PAYLOAD_CRC),
-        flags: fields.u32(PAGES_RECORD.FLAGS),
-      };
+      return fillPages(fields, content, base);
     case 'COPYPAGES':
       return {
         ...base,
@@ -212,6 +209,23 @@ function fill(
     case 'BITS':
       return fillBits(fields, base);
   }
+}
+
+/** Images have many: the fields of `base` are copied one by one, which is quicker. */
+function fillPages(fields: Fields, content: number, base: ObjectBase): PagesObject {
+  const { offset, length, headerLength, recordCrc } = base;
+  return {
+    offset,
+    length,
+    headerLength,
+    recordCrc,
+    type: 'PAGES',
+    start: fields.number(PAGES_RECORD.START, 'start'),
+    end: fields.number(PAGES_RECORD.END, 'end'),
+    hasData: content === CONTENT.DATA,
+    payloadCrc: fields.u32(PAGES_RECORD.PAYLOAD_CRC),
+    flags: fields.u32(PAGES_RECORD.FLAGS),
+  };
 }
 
 function fillMm(fields: Fields, base: ObjectBase): MmObject {
@@ -238,23 +252,29 @@ function fillMm(fields: Fields, base: ObjectBase): MmObject {
 }
 
 function fillVma(fields: Fields, base: ObjectBase): VmaObject {
-  const file = fields.u64(VMA_IMAGE.FILE);
-  if (file !== 0n && file !== CPT_NULL) {
-    throw fields.problem(`file 0x${file.toString(16)} is neither 0 nor CPT_NULL`);
+  const file = fields.u32(VMA_IMAGE.FILE);
+  if (file !== fields.u32(VMA_IMAGE.FILE + 4) || (file !== 0 && file !== NULL_WORD)) {
+    const value = fields.u64(VMA_IMAGE.FILE).toString(16);
+    throw fields.problem(`file 0x${value} is neither 0 nor CPT_NULL`);
   }
   const flags = fields.number(VMA_IMAGE.FLAGS, 'flags');
   if (flags > 0xffff_ffff) throw fields.problem(`flags 0x${flags.toString(16)} are not known`);
+  const { offset, length, headerLength, recordCrc } = base;
   return {
-    ...base,
+    offset,
+    length,
+    headerLength,
+    recordCrc,
     type: 'VMA',
-    hasName: file === 0n,
+    hasName: file === 0,
     vmaType: fields.u32(VMA_IMAGE.VMA_TYPE),
     anonvma: fields.u32(VMA_IMAGE.ANONVMA),
     anonvmaid: fields.number(VMA_IMAGE.ANONVMAID, 'anonvmaid'),
     start: fields.number(VMA_IMAGE.START, 'start'),
     end: fields.number(VMA_IMAGE.END, 'end'),
     flags,
-    pgprot: fields.u64(VMA_IMAGE.PGPROT),
+    pgprotLow: fields.u32(VMA_IMAGE.PGPROT),
+    pgprotHigh: fields.u32(VMA_IMAGE.PGPROT + 4),
     pgoff: fields.number(VMA_IMAGE.PGOFF, 'pgoff'),
     pageNum: fields.number(VMA_IMAGE.PAGE_NUM, 'page_num'),
   };
@@ -267,4 +287,5 @@ function fillBits(fields: Fields, base: ObjectBase): BitsObject {
   return { ...base, type: 'BITS', payloadCrc: fields.u32(BITS_RECORD.PAYLOAD_CRC) };
 }
 
-const CPT_NULL = 0xffff_ffff_ffff_ffffn;
+/** Either half of CPT_NULL. */
+const NULL_WORD = 0xffff_ffff;

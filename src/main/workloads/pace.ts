@@ -1,0 +1,24 @@
+/** Filling gigabytes takes seconds: every now and then others get their turn, and may say stop. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { throwIfAborted } from '../../shared/sync/wait.ts';
+
+/** Pages between two pauses: a few milliseconds. */
+const PAGES_PER_TURN = 2048;
+
+export class Pace {
+  readonly #signal: AbortSignal | undefined;
+  #pages = 0;
+
+  constructor(signal: AbortSignal | undefined) {
+    this.#signal = signal;
+  }
+
+  /** Call after `pages` more pages. Rejects with AbortError once the signal has fired. */
+  async step(pages: number): Promise<void> {
+    this.#pages += pages;
+    if (this.#pages < PAGES_PER_TURN) return;
+    this.#pages = 0;
+    await nextTurn();
+    throwIfAborted(this.#signal);
+  }
+}

@@ -1,0 +1,13 @@
+/** What a workload is built on. */
+import type { AddressSpace } from '../../mmu/address-space.ts';
+import type { Machine } from '../../mmu/machine.ts';
+import type { Pace } from './pace.ts';
+import type { Random } from './random.ts';
+
+export interface Site {
+  readonly machine: Machine;
+  readonly space: AddressSpace;
+  readonly size: number; // bytes
+  readonly random: Random;
+  readonly pace: Pace;
+}

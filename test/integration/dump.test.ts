@@ -1,0 +1,275 @@
+/**
+ * Dumps by real threads, through the built package: the same bytes for any number of workers, proof
+ * that they run at the same time, and nothing left behind when something fails.
+ */
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  type AddressSpace,
+  createDumper,
+  createMachine,
+  createWorkload,
+  type Dumper,
+  type DumpOptions,
+  fileSink,
+  GiB,
+  type MemorySink,
+  MiB,
+  memorySink,
+  openImage,
+  PAGE_SIZE,
+} from 'mmdump';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+
+const ANON = { prot: 'rw', flags: ['private', 'anonymous'] } as const;
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'mmdump-dump-'));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const dumpers: Dumper[] = [];
+async function dumperOf(workers: number, rendezvous = false): Promise<Dumper> {
+  const dumper = await createDumper({ workers, rendezvous });
+  dumpers.push(dumper);
+  return dumper;
+}
+afterEach(async () => {
+  for (const dumper of dumpers.splice(0)) await dumper.close();
+});
+
+/** The image in a memory sink, in one piece. */
+function bytesOf(sink: MemorySink): Buffer {
+  const { bytes, chunks, chunkBytes } = sink.image;
+  const whole = Buffer.concat(chunks.map((chunk) => Buffer.from(chunk).subarray(0, chunkBytes)));
+  return whole.subarray(0, bytes);
+}
+
+async function dumpBytes(
+  dumper: Dumper,
+  space: AddressSpace,
+  options: Partial<DumpOptions> = {},
+): Promise<Buffer> {
+  const sink = memorySink();
+  await dumper.dump(space, { to: sink, ...options });
+  return Buffer.from(bytesOf(sink));
+}
+
+describe('the bytes of an image', () => {
+  it.each([
+    ['mixed', 32 * MiB],
+    ['dense', 24 * MiB],
+    ['manymaps', 3000 * PAGE_SIZE],
+    ['sparse', 2 ** 40],
+  ] as const)(
+    'of %s depend on no number of workers, unit size, sink or chunk',
+    async (name, size) => {
+      const { space } = await createWorkload(name, { size });
+      const expected = await dumpBytes(await dumperOf(1), space);
+      for (const workers of [2, 3, 8]) {
+        const dumper = await dumperOf(workers);
+        for (const unitBytes of [2 * MiB, 4 * MiB, 8 * MiB, 64 * MiB]) {
+          const bytes = await dumpBytes(dumper, space, { unitBytes });
+          expect(bytes.equals(expected), `${workers} workers, units of ${unitBytes}`).toBe(true);
+        }
+        const path = join(folder, `${name}-${workers}.cpt`);
+        await dumper.dump(space, { to: fileSink(path) });
+        expect(readFileSync(path).equals(expected), `file, ${workers} workers`).toBe(true);
+        for (const chunkBytes of [4096, 1 * MiB + 4096]) {
+          const small = memorySink({ chunkBytes });
+          await dumper.dump(space, { to: small });
+          expect(bytesOf(small).equals(expected), `chunks of ${chunkBytes}`).toBe(true);
+        }
+      }
+    },
+  );
+
+  it('come out again from a sink that is used again, for a smaller and a larger image', async () => {
+    const dumper = await dumperOf(2);
+    const large = (await createWorkload('dense', { size: 8 * MiB })).space;
+    const small = (await createWorkload('mixed', { size: 2 * MiB })).space;
+    const sink = memorySink();
+    for (const space of [small, large, small]) {
+      const fresh = await dumpBytes(dumper, space);
+      await dumper.dump(space, { to: sink });
+      expect(bytesOf(sink).equals(fresh)).toBe(true);
+    }
+  });
+
+  it('end with the LDT', async () => {
+    const { space } = await createWorkload('mixed', { size: 4 * MiB });
+    const bytes = await dumpBytes(await dumperOf(2), space);
+    const ldt = space.readLdt();
+    expect(ldt.length).toBeGreaterThan(0);
+    expect(bytes.subarray(bytes.length - ldt.length).equals(ldt)).toBe(true);
+  });
+
+  it('of an empty address space are an image, too', async () => {
+    const machine = createMachine({ memory: 2 * MiB });
+    const sink = memorySink();
+    const report = await (await dumperOf(2)).dump(machine.createAddressSpace(), { to: sink });
+    expect(report.image.bytes).toBe(72 + 136);
+    const image = await openImage(sink.image);
+    expect(image.vmas()).toEqual([]);
+  });
+});
+
+describe('parallelism', () => {
+  it.each([2, 3, 4])('%i workers hold a unit at the same time, in both phases', async (workers) => {
+    const dumper = await dumperOf(workers, true);
+    const { space } = await createWorkload('dense', { size: 32 * MiB });
+    const report = await dumper.dump(space, { to: memorySink() });
+    for (const phase of ['classify', 'copy'] as const) {
+      const units = report.perWorker.filter((one) => one.phase === phase).map((one) => one.units);
+      expect(units).toHaveLength(workers);
+      expect(Math.min(...units)).toBeGreaterThan(0);
+    }
+  });
+
+  it('queues two dumps on one dumper', async () => {
+    const dumper = await dumperOf(2);
+    const { space } = await createWorkload('mixed', { size: 8 * MiB });
+    const [one, two] = await Promise.all([dumpBytes(dumper, space), dumpBytes(dumper, space)]);
+    expect(one.equals(two)).toBe(true);
+  });
+
+  it('lets two dumpers dump the same mm at the same time', async () => {
+    const { space, machine } = await createWorkload('mixed', { size: 16 * MiB });
+    const [a, b] = [await dumperOf(2), await dumperOf(2)];
+    const [one, two] = await Promise.all([dumpBytes(a, space), dumpBytes(b, space)]);
+    expect(one.equals(two)).toBe(true);
+    expect(machine.parts.gate.isClosed).toBe(false);
+    expect(space.mm.lock.holders()).toEqual({ readers: 0, writers: 0 });
+  });
+});
+
+describe('large machines', () => {
+  it('dumps 1000 pages of a reserved terabyte, by what is present', async () => {
+    const { space } = await createWorkload('sparse');
+    const report = await (await dumperOf(2)).dump(space, { to: memorySink() });
+    expect(report.mms[0]?.pages).toMatchObject({ copy: 1000, zero: 0, unsupported: 0 });
+    expect(report.image.bytes).toBeLessThan(1000 * (PAGE_SIZE + 48) + 1000);
+    expect(report.perWorker.reduce((sum, { units }) => sum + units, 0)).toBeLessThan(3000);
+  });
+
+  it('creates 16 GiB of simulated memory without filling it, and uses both ends', async () => {
+    const before = process.memoryUsage().rss;
+    const machine = createMachine({ memory: 16 * GiB, maxAddressSpaces: 1 });
+    expect(machine.memory.total).toBe(16 * GiB);
+    const space = machine.createAddressSpace();
+    const start = space.mmap({ ...ANON, length: 16 * MiB });
+    space.fill(start, 16 * MiB, 7);
+    expect(process.memoryUsage().rss - before).toBeLessThan(GiB);
+    const report = await (await dumperOf(2)).dump(space, { to: memorySink() });
+    expect(report.mms[0]?.pages.copy).toBe(4096);
+  });
+
+  it('copies frames of every bank', async () => {
+    const machine = createMachine({ memory: 5 * GiB, maxAddressSpaces: 1 });
+    const { allocator, thread, pages } = machine.parts;
+    const space = machine.createAddressSpace();
+    const start = space.mmap({ ...ANON, length: 4 * PAGE_SIZE });
+    const skip = (pfn: number): void => {
+      while (allocator.tryAllocateHuge(thread, false) !== 0) {
+        if (allocator.managedFrames - allocator.freeFrames >= pfn) return;
+      }
+    };
+    for (let page = 0; page < 3; page++) {
+      skip(page * 0x80000);
+      space.fill(start + page * PAGE_SIZE, PAGE_SIZE, page + 1);
+    }
+    expect(pages.words.length).toBe(((5 * GiB) / PAGE_SIZE) * 8);
+    const sink = memorySink();
+    await (await dumperOf(2)).dump(space, { to: sink });
+    const image = await openImage(sink.image);
+    const bytes = new Uint8Array(4 * PAGE_SIZE);
+    await image.read(start, bytes);
+    expect([0, 1, 2, 3].map((page) => bytes[page * PAGE_SIZE])).toEqual([1, 2, 3, 0]);
+  });
+});
+
+describe('what a dump refuses', () => {
+  function smallSpace(): AddressSpace {
+    const space = createMachine({ memory: 4 * MiB, maxAddressSpaces: 1 }).createAddressSpace();
+    space.fill(space.mmap({ ...ANON, length: MiB }), MiB, 1);
+    return space;
+  }
+
+  it.each<[string, object]>([
+    ['zeroPages', { zeroPages: 'maybe' }],
+    ['checksum', { checksum: 'md5' }],
+    ['blocks', { blocks: 'granule' }],
+    ['unsupported', { unsupported: 'ignore' }],
+    ['hugetlb', { hugetlb: '' }],
+    ['unitBytes', { unitBytes: 3 * MiB }],
+    ['unitBytes', { unitBytes: 0 }],
+  ])('a wrong %s', async (name, wrong) => {
+    const dumper = await dumperOf(1);
+    const attempt = dumper.dump(smallSpace(), { to: memorySink(), ...wrong });
+    await expect(attempt).rejects.toMatchObject({ code: 'OPTION_INVALID' });
+    await expect(attempt).rejects.toThrow(name);
+  });
+
+  it('an output that exists, unless told to replace it', async () => {
+    const dumper = await dumperOf(2);
+    const path = join(folder, 'taken.cpt');
+    writeFileSync(path, 'mine');
+    const space = smallSpace();
+    await expect(dumper.dump(space, { to: fileSink(path) })).rejects.toMatchObject({
+      code: 'OUTPUT_EXISTS',
+    });
+    expect(readFileSync(path, 'utf8')).toBe('mine');
+    await dumper.dump(space, { to: fileSink(path, { force: true }) });
+    expect(readFileSync(path).subarray(0, 4).toString()).toBe('MMCP');
+  });
+
+  it('an output that cannot be created, and works again afterwards', async () => {
+    const dumper = await dumperOf(2);
+    const space = smallSpace();
+    for (const path of [join(folder, 'no/such/folder.cpt'), `${folder}/taken.cpt/below.cpt`]) {
+      const attempt = dumper.dump(space, { to: fileSink(path) });
+      await expect(attempt).rejects.toMatchObject({ code: 'OUTPUT_FAILED' });
+    }
+    await expect(dumpBytes(dumper, space)).resolves.toBeInstanceOf(Buffer);
+    expect(readdirSync(folder).filter((name) => name.endsWith('.tmp'))).toEqual([]);
+  });
+
+  it('to go on once its signal has fired, in any phase, and lets everything go', async () => {
+    const dumper = await dumperOf(2);
+    const { space, machine } = await createWorkload('dense', { size: 64 * MiB });
+    const path = join(folder, 'aborted.cpt');
+    for (const phase of ['before', 'classify', 'copy'] as const) {
+      const controller = new AbortController();
+      if (phase === 'before') controller.abort();
+      const attempt = dumper.dump(space, {
+        to: fileSink(path),
+        signal: controller.signal,
+        onProgress: (progress) => {
+          if (progress.phase === phase) controller.abort();
+        },
+      });
+      await expect(attempt, phase).rejects.toMatchObject({ name: 'AbortError', code: 'ABORT_ERR' });
+      expect(existsSync(path)).toBe(false);
+      expect(machine.parts.gate.isClosed).toBe(false);
+      expect(space.mm.lock.holders()).toEqual({ readers: 0, writers: 0 });
+    }
+    expect(readdirSync(folder).filter((name) => name.includes('aborted'))).toEqual([]);
+    await dumper.dump(space, { to: fileSink(path) });
+  });
+
+  it('an mm that was destroyed, and a dumper that was closed', async () => {
+    const machine = createMachine({ memory: 4 * MiB });
+    const space = machine.createAddressSpace();
+    machine.destroyAddressSpace(space);
+    const dumper = await createDumper({ workers: 1 });
+    await expect(dumper.dump(space, { to: memorySink() })).rejects.toMatchObject({
+      code: 'MM_GONE',
+    });
+    await dumper.close();
+    await expect(dumper.dump(smallSpace(), { to: memorySink() })).rejects.toMatchObject({
+      code: 'DUMPER_CLOSED',
+    });
+  });
+});

@@ -1,0 +1,71 @@
+import { describe, expect, it } from 'vitest';
+import { mmOf } from '../../../src/mmu/mm.ts';
+import { lockTable } from '../../../src/mmu/page-table.ts';
+import { PAGE_SIZE } from '../../../src/shared/page.ts';
+import { codeOf, pageOf, testMachine } from '../../support/machine.ts';
+
+const ANON = { prot: 'rw', flags: ['private', 'anonymous'], length: 4 * PAGE_SIZE } as const;
+
+describe('a thread that died', () => {
+  it('gives its read lock, its place in the gate and its freeze back', async () => {
+    const machine = testMachine();
+    const space = machine.createAddressSpace();
+    const at = space.mmap(ANON);
+    const dead = machine.registerThread();
+    machine.parts.gate.tryEnter(dead);
+    space.mm.lock.lock(dead, 'read');
+    expect(codeOf(() => space.munmap(at, PAGE_SIZE))).toBe('EAGAIN');
+    machine.threadGone(dead);
+    expect(codeOf(() => space.munmap(at, PAGE_SIZE))).toBe('nothing');
+    const freezer = machine.registerThread();
+    await machine.parts.gate.freeze(freezer);
+    expect(codeOf(() => space.write(at + PAGE_SIZE, pageOf(1)))).toBe('EAGAIN');
+    machine.threadGone(freezer);
+    machine.threadGone(freezer); // said twice: once is enough
+    expect(codeOf(() => space.write(at + PAGE_SIZE, pageOf(1)))).toBe('nothing');
+  });
+
+  it('inside a write poisons the machine, and everybody is told', async () => {
+    const machine = testMachine();
+    const space = machine.createAddressSpace();
+    const at = space.mmap(ANON);
+    const dead = machine.registerThread();
+    machine.parts.gate.tryEnter(dead);
+    space.mm.lock.lock(dead, 'write');
+    const waiting = space.writeAsync(at, pageOf(1));
+    machine.threadGone(dead);
+    await expect(waiting).rejects.toMatchObject({ code: 'MACHINE_POISONED' });
+    expect(codeOf(() => space.mmap(ANON))).toBe('MACHINE_POISONED');
+    expect(codeOf(() => space.vmas())).toBe('MACHINE_POISONED');
+  });
+
+  it('with a page-table lock poisons the machine', () => {
+    const machine = testMachine();
+    const space = machine.createAddressSpace();
+    const at = space.mmap(ANON);
+    const dead = machine.registerThread();
+    lockTable(mmOf(machine.parts, 0, dead), space.mm.pgd);
+    machine.threadGone(dead);
+    expect(codeOf(() => space.write(at, pageOf(1)))).toBe('MACHINE_POISONED');
+  });
+});
+
+describe('the asynchronous twins', () => {
+  it('wait where the plain forms throw EAGAIN', async () => {
+    const machine = testMachine();
+    const space = machine.createAddressSpace();
+    const at = space.mmap(ANON);
+    const freeze = await machine.freeze();
+    expect(codeOf(() => space.write(at, pageOf(3)))).toBe('EAGAIN');
+    const writing = space.writeAsync(at, pageOf(3));
+    freeze.thaw();
+    await writing;
+    const bytes = new Uint8Array(1);
+    await space.readAsync(at, bytes);
+    expect(bytes[0]).toBe(3);
+    const more = await space.mmapAsync(ANON);
+    await space.mprotectAsync(more, PAGE_SIZE, 'r');
+    await space.munmapAsync(more, ANON.length);
+    expect(await space.vmasAsync()).toHaveLength(1);
+  });
+});

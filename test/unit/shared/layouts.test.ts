@@ -1,0 +1,100 @@
+/** Layout tables: no overlap, inside the record, and the same as in docs/IMAGE_FORMAT.md. */
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { FILE_RECORD } from '../../../src/mmu/file-table.ts';
+import { ALLOCATOR } from '../../../src/mmu/frame-allocator.ts';
+import { MM_ADDRESS, MM_FIELD } from '../../../src/mmu/mm-struct.ts';
+import { PAGE_STRUCT } from '../../../src/mmu/page-struct.ts';
+import { VMA_RECORD } from '../../../src/mmu/vma-table.ts';
+import { PAYLOAD } from '../../../src/shared/dump/payload-table.ts';
+import { PIECE, SEGMENT } from '../../../src/shared/dump/piece-table.ts';
+import { RUN } from '../../../src/shared/dump/run-table.ts';
+import { SCAN_RUN, SCAN_VMA } from '../../../src/shared/dump/scan-table.ts';
+import { WORK_UNIT } from '../../../src/shared/dump/work-unit.ts';
+import * as records from '../../../src/shared/image/cpt-records.ts';
+import { THREAD_SLOT } from '../../../src/shared/sync/thread-table.ts';
+
+/** Fields of shared tables that take two words. */
+const U64_WORDS = new Set([
+  'START',
+  'END',
+  'PGOFF',
+  'SIZE',
+  'PATH_AT',
+  'CONTENT_AT',
+  'AUXV_AT',
+  'NOTES_AT',
+  'MMAP_BASE',
+  'OFFSET',
+  'PFN',
+]);
+
+const SHARED_TABLES = {
+  ALLOCATOR: { table: ALLOCATOR, wide: new Map([['HEADS', 10]]) },
+  FILE_RECORD: { table: FILE_RECORD },
+  PAGE_STRUCT: { table: PAGE_STRUCT },
+  VMA_RECORD: { table: VMA_RECORD },
+  PAYLOAD: { table: PAYLOAD },
+  PIECE: { table: PIECE },
+  SEGMENT: { table: SEGMENT },
+  RUN: { table: RUN, narrow: true },
+  SCAN_RUN: { table: SCAN_RUN },
+  SCAN_VMA: { table: SCAN_VMA },
+  WORK_UNIT: { table: WORK_UNIT },
+  THREAD_SLOT: { table: THREAD_SLOT },
+  MM: { table: { ...MM_FIELD, ...MM_ADDRESS }, u64: new Set(Object.keys(MM_ADDRESS)) },
+} as const;
+
+describe('tables in shared memory', () => {
+  it.each(Object.entries(SHARED_TABLES))('%s: fields do not overlap', (_name, entry) => {
+    const { WORDS, ...fields } = entry.table as Record<string, number>;
+    const taken = new Set<number>();
+    for (const [name, at] of Object.entries(fields)) {
+      const isU64 = 'u64' in entry && entry.u64.has(name);
+      const isWide = isU64 || (!('narrow' in entry) && U64_WORDS.has(name));
+      const words = ('wide' in entry ? entry.wide.get(name) : undefined) ?? (isWide ? 2 : 1);
+      for (let word = at; word < at + words; word++) {
+        expect(taken.has(word), `${name} at word ${word}`).toBe(false);
+        expect(word).toBeLessThan(WORDS!);
+        taken.add(word);
+      }
+    }
+  });
+});
+
+/** Headings of the document and the tables of the code. */
+const DOCUMENTED = {
+  'File head': records.FILE_HEAD,
+  'Object header': records.OBJECT,
+  MM: records.MM_RECORD,
+  VMA: records.VMA_IMAGE,
+  NAME: records.NAME_RECORD,
+  'MM_AUXV, CORE_NOTES': records.DATA_RECORD,
+  PAGES: records.PAGES_RECORD,
+  COPYPAGES: records.COPYPAGES_RECORD,
+  BITS: records.BITS_RECORD,
+} as const;
+
+const document = readFileSync(new URL('../../../docs/IMAGE_FORMAT.md', import.meta.url), 'utf8');
+
+function documentedFields(heading: string): [string, number, number][] {
+  const section = document.split(`\n### ${heading}\n`)[1]!.split('\n##')[0]!;
+  const rows = [...section.matchAll(/^\| (\d+) \| (\d+) \| (\w+) \|/gm)];
+  return rows.map(([, offset, width, name]) => [name!, Number(offset), Number(width)]);
+}
+
+describe('records of the native image', () => {
+  it.each(Object.entries(DOCUMENTED))('%s is as docs/IMAGE_FORMAT.md says', (heading, table) => {
+    const { SIZE, ...fields } = table as Record<string, number>;
+    const documented = documentedFields(heading);
+    expect(Object.fromEntries(documented.map(([name, offset]) => [name, offset]))).toEqual(fields);
+    let end = heading === 'File head' || heading === 'Object header' ? 0 : records.OBJECT.SIZE;
+    for (const [name, offset, width] of documented) {
+      expect(offset, name).toBeGreaterThanOrEqual(end);
+      expect(offset % width, name).toBe(0);
+      end = offset + width;
+    }
+    expect(end).toBeLessThanOrEqual(SIZE!);
+    expect(SIZE! % 8).toBe(0);
+  });
+});

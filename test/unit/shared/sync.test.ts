@@ -1,0 +1,119 @@
+import { describe, expect, it } from 'vitest';
+import { Mutex } from '../../../src/shared/sync/mutex.ts';
+import { spinLock, spinUnlock } from '../../../src/shared/sync/spin-lock.ts';
+import { RANK, THREADS_MAX } from '../../../src/shared/sync/thread-table.ts';
+import { isSettled, testLocks } from '../../support/locks.ts';
+import { codeOf } from '../../support/machine.ts';
+
+describe('the freeze gate', () => {
+  it('closes once everybody inside has left, and lets nobody in meanwhile', async () => {
+    const { gate, ids } = testLocks(3);
+    const [inside, outside, freezer] = ids as [number, number, number];
+    expect(gate.tryEnter(inside)).toBe(true);
+    const frozen = gate.freeze(freezer);
+    expect(await isSettled(frozen)).toBe(false);
+    expect(gate.tryEnter(outside)).toBe(false);
+    gate.leave(inside);
+    await frozen;
+    const entering = gate.enterAsync(outside);
+    expect(await isSettled(entering)).toBe(false);
+    gate.thaw(freezer);
+    await entering;
+    gate.leave(outside);
+  });
+
+  it('nests: it opens with the last thaw', async () => {
+    const { gate, ids } = testLocks(3);
+    const [a, b, thread] = ids as [number, number, number];
+    await gate.freeze(a);
+    await gate.freeze(b);
+    gate.thaw(a);
+    expect(gate.tryEnter(thread)).toBe(false);
+    gate.thaw(b);
+    expect(gate.tryEnter(thread)).toBe(true);
+  });
+
+  it('is open again when a freeze is aborted or its thread dies', async () => {
+    const { gate, ids } = testLocks(3);
+    const [inside, freezer, other] = ids as [number, number, number];
+    gate.tryEnter(inside);
+    const controller = new AbortController();
+    const frozen = gate.freeze(freezer, controller.signal);
+    controller.abort();
+    await expect(frozen).rejects.toMatchObject({ code: 'ABORT_ERR' });
+    expect(gate.isClosed).toBe(false);
+    const second = gate.freeze(other);
+    gate.abandon(inside); // died inside: nobody waits for it
+    await second;
+    gate.abandon(other);
+    expect(gate.isClosed).toBe(false);
+  });
+});
+
+describe('the spin lock', () => {
+  it('excludes, and poisons the machine when its owner is dead', () => {
+    const { memory, table, spare, ids } = testLocks(2);
+    const [a, b] = ids as [number, number];
+    spinLock(memory, spare, a, RANK.PAGE_TABLE, table, false);
+    expect(memory[spare]).toBe(a + 1);
+    spinUnlock(memory, spare, a, RANK.PAGE_TABLE, table);
+    spinLock(memory, spare, b, RANK.PAGE_TABLE, table, false);
+    table.declareDead(b);
+    const take = (): void => spinLock(memory, spare, a, RANK.PAGE_TABLE, table, false);
+    expect(codeOf(take)).toBe('MACHINE_POISONED');
+  });
+
+  it('asserts the lock order', () => {
+    const { memory, table, spare, ids } = testLocks(1);
+    const id = ids[0]!;
+    spinLock(memory, spare, id, RANK.ALLOCATOR, table, false);
+    expect(() => spinLock(memory, spare + 1, id, RANK.PAGE_TABLE, table, false)).toThrow(
+      /lock order/,
+    );
+  });
+});
+
+describe('the mutex', () => {
+  it('excludes; a thread that must not wait gets EAGAIN', async () => {
+    const { memory, table, spare, ids } = testLocks(2);
+    const [a, b] = ids as [number, number];
+    const mutex = new Mutex(memory, spare, RANK.LDT, table, 'the LDT');
+    mutex.lock(a, false);
+    expect(codeOf(() => mutex.lock(b, false))).toBe('EAGAIN');
+    const waiting = mutex.lockAsync(b);
+    expect(await isSettled(waiting)).toBe(false);
+    mutex.unlock(a);
+    await waiting;
+    expect(mutex.owner).toBe(b);
+    mutex.unlock(b);
+    expect(mutex.owner).toBe(-1);
+  });
+
+  it('poisons the machine when its owner is dead', () => {
+    const { memory, table, spare, ids } = testLocks(2);
+    const [a, b] = ids as [number, number];
+    const mutex = new Mutex(memory, spare, RANK.LDT, table, 'the LDT');
+    mutex.lock(a, true);
+    table.declareDead(a);
+    expect(codeOf(() => mutex.lock(b, true))).toBe('MACHINE_POISONED');
+  });
+});
+
+describe('the thread table', () => {
+  it('hands out ids, lowest first, and says when there are no more', () => {
+    const { table, ids } = testLocks(3);
+    expect(ids).toEqual([0, 1, 2]);
+    table.release(1);
+    expect(table.register()).toBe(1);
+    for (let id = 3; id < THREADS_MAX; id++) table.register();
+    expect(codeOf(() => table.register())).toBe('TOO_MANY_THREADS');
+  });
+
+  it('lets one caller bury a dead thread', () => {
+    const { table, ids } = testLocks(1);
+    expect(table.declareDead(ids[0]!)).toBe(true);
+    expect(table.declareDead(ids[0]!)).toBe(false);
+    table.bury(ids[0]!);
+    expect(table.register()).toBe(ids[0]);
+  });
+});
