@@ -7,16 +7,16 @@ import type { MachineHandle } from '../shared/machine-handle.ts';
 import { addressOf } from '../shared/page.ts';
 import type { LockMode } from '../shared/sync/rw-lock.ts';
 import { protLetters, vmFlagNames } from '../shared/vm-flags.ts';
-import { fillLocked, readLocked, writeLocked } from './access.ts';
-import { type DeviceRequest, mapDeviceLocked } from './device.ts';
 import { type MmReference, runOn, runOnAsync } from './enter.ts';
+import { fillLocked, readLocked, writeLocked } from './fault/access.ts';
 import { loadLdtLocked, readLdtLocked, type UserDesc, writeLdtLocked } from './ldt.ts';
 import type { MachineParts } from './machine-parts.ts';
 import { type Mm, mmOf } from './mm.ts';
 import { MM_FIELD, type MmAddresses } from './mm-struct.ts';
-import { type MmapRequest, mmapLocked, munmapLocked, type Prot } from './mmap.ts';
-import { type Advice, madviseLocked, mprotectLocked } from './mprotect.ts';
-import { VMA_KIND, type VmaFields } from './vma-table.ts';
+import { type DeviceRequest, mapDeviceLocked } from './vma/device.ts';
+import { type MmapRequest, mmapLocked, munmapLocked, type Prot } from './vma/mmap.ts';
+import { type Advice, madviseLocked, mprotectLocked } from './vma/mprotect.ts';
+import { VMA_KIND, type VmaFields } from './vma/vma-table.ts';
 
 /** Everything that another thread needs to attach to an mm; can be posted to it. */
 export interface MmHandle {

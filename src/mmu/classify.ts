@@ -8,8 +8,8 @@
  */
 import { PAGE_CLASS, RULE } from '../shared/dump/page-class.ts';
 import { WORDS_PER_PAGE } from '../shared/page.ts';
-import { PG, ZERO_PAGE_PFN } from './page-struct.ts';
-import { MARKER, PTE, SWAP_TYPE, swapTypeOf, swapValueOf } from './pte.ts';
+import { PG, ZERO_PAGE_PFN } from './physical/page-struct.ts';
+import { MARKER, PTE, SWAP_TYPE, swapTypeOf, swapValueOf } from './tables/pte.ts';
 
 /** What the mapping around a page says about its file. */
 export const FILE_VIEW = {

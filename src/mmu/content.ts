@@ -2,19 +2,19 @@
  * What a program would find at a page, without touching anything: no fault, no protection check.
  */
 import { VM } from '../shared/vm-flags.ts';
-import { FILE_BACKING } from './file-table.ts';
+import { FILE_BACKING } from './files/file-table.ts';
+import { cacheLookup } from './files/page-cache.ts';
 import type { Mm } from './mm.ts';
-import { cacheLookup } from './page-cache.ts';
-import { ZERO_PAGE_PFN } from './page-struct.ts';
-import { walk } from './page-table.ts';
-import { isPresent, pfnOf } from './pte.ts';
+import { ZERO_PAGE_PFN } from './physical/page-struct.ts';
+import { walk } from './tables/page-table.ts';
+import { isPresent, pfnOf } from './tables/pte.ts';
 
 /** Content that lies in no frame; a frame is given by its pfn, which is positive. */
 export const CONTENT_OF = {
   ZEROS: 0,
   FILE: -1, //   the file's backing store has it
   GUARD: -2, //  nothing: a guard or poison marker
-  DEVICE: -3, // nobody may look: VM_IO, or a device's page that is not mapped
+  DEVICE: -3, // nobody may look: VM_IO, a device's page that is not mapped, or no frame at all
   LOST: -4, //   a page of a deleted file that nobody has any more
 } as const;
 
@@ -30,6 +30,7 @@ export function contentOf(mm: Mm, slot: number, vpn: number): number {
       if (!isPresent(low)) return CONTENT_OF.GUARD;
       const pfn = pfnOf(low, cursor.words[cursor.at + 1]!);
       if (pfn === ZERO_PAGE_PFN) return CONTENT_OF.ZEROS;
+      if (pfn >= mm.memory.frames) return CONTENT_OF.DEVICE;
       return found === 'huge' ? pfn + (vpn & 0x1ff) : pfn;
     }
   }

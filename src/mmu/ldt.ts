@@ -4,7 +4,7 @@
  */
 import type { Mm } from './mm.ts';
 import { LDT_AT, LDT_MAX_ENTRIES, MM_FIELD } from './mm-struct.ts';
-import { einval } from './mmap.ts';
+import { einval } from './vma/mmap.ts';
 
 /** struct user_desc: what a program asks for. Omitted bits are 0. */
 export interface UserDesc {

@@ -17,14 +17,19 @@ import type { MachineHandle } from '../shared/machine-handle.ts';
 import { GiB, MiB, PAGE_SIZE } from '../shared/page.ts';
 import { FREEZE_GATE, FreezeGate } from '../shared/sync/freeze-gate.ts';
 import { THREAD_TABLE_WORDS, ThreadTable } from '../shared/sync/thread-table.ts';
-import type { DeviceMemory } from './device.ts';
-import { FILE_TABLE_WORDS, FileTable } from './file-table.ts';
-import { ALLOCATOR, FrameAllocator } from './frame-allocator.ts';
+import { FILE_TABLE_WORDS, FileTable } from './files/file-table.ts';
+import { HostFiles } from './files/page-cache.ts';
+import { STORE, Store } from './files/store.ts';
 import { MM_WORDS } from './mm-struct.ts';
-import { HostFiles } from './page-cache.ts';
-import { FIRST_FREE_PFN, PAGE_STRUCT, PageStructs, PG, ZERO_PAGE_PFN } from './page-struct.ts';
-import { createBanks, PhysicalMemory } from './physical-memory.ts';
-import { STORE, Store } from './store.ts';
+import { ALLOCATOR, FrameAllocator } from './physical/frame-allocator.ts';
+import {
+  FIRST_FREE_PFN,
+  PAGE_STRUCT,
+  PageStructs,
+  PG,
+  ZERO_PAGE_PFN,
+} from './physical/page-struct.ts';
+import { createBanks, PhysicalMemory } from './physical/physical-memory.ts';
 
 const CONTROL = {
   ANON_VMAS: 0, //     anon_vma ids handed out; Atomics only
@@ -48,6 +53,12 @@ export interface MachineOptions {
   readonly maxAddressSpaces?: number;
   /** Assert the lock order at every acquisition. Default false. */
   readonly checks?: boolean;
+}
+
+/** Frames at the top of physical memory that only device mappings show. */
+export interface DeviceMemory {
+  readonly first: number; // pfn
+  readonly frames: number;
 }
 
 export interface AttachOptions {

@@ -11,7 +11,7 @@ import {
   createHostFile,
   type FileOptions,
   SimulatedFile,
-} from './file.ts';
+} from './files/file.ts';
 import {
   type AttachOptions,
   createMachineHandle,
@@ -20,9 +20,9 @@ import {
 } from './machine-parts.ts';
 import { mmParts } from './mm.ts';
 import { MM_FIELD, MmStruct } from './mm-struct.ts';
-import { allocateTable } from './page-table.ts';
+import { allocateTable } from './tables/page-table.ts';
 import { threadGone } from './thread-gone.ts';
-import { unmapRangeLocked } from './vma-edit.ts';
+import { unmapRangeLocked } from './vma/vma-edit.ts';
 
 /** mmap_base without randomisation: below a gap of 128 MiB for the stack. */
 const MMAP_BASE = 0x7fff_f7ff_f000;

@@ -11,7 +11,7 @@
  */
 import { RW_LOCK_WORDS } from '../shared/sync/rw-lock.ts';
 import { readU64, writeU64 } from '../shared/u64.ts';
-import { VMA_TABLE_WORDS } from './vma-table.ts';
+import { VMA_TABLE_WORDS } from './vma/vma-table.ts';
 
 export const MM_FIELD = {
   STATE: 0, //        0, NEW, LIVE; Atomics only

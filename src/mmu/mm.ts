@@ -7,11 +7,11 @@ import type { Pfn } from '../shared/page.ts';
 import { Mutex } from '../shared/sync/mutex.ts';
 import { RwLock } from '../shared/sync/rw-lock.ts';
 import { RANK } from '../shared/sync/thread-table.ts';
+import type { CacheContext } from './files/page-cache.ts';
 import type { MachineParts } from './machine-parts.ts';
 import { MM_FIELD, MM_LOCK_AT, MmStruct, VMA_TABLE_AT } from './mm-struct.ts';
-import type { CacheContext } from './page-cache.ts';
-import { PageCursor } from './page-table.ts';
-import { VmaTable } from './vma-table.ts';
+import { PageCursor } from './tables/page-table.ts';
+import { VmaTable } from './vma/vma-table.ts';
 
 /** The parts of one mm, in shared memory. */
 export interface MmParts {

@@ -15,9 +15,9 @@ import type { ClassifyTask, PhaseReport } from '../shared/dump/tasks.ts';
 import { WorkUnits } from '../shared/dump/work-unit.ts';
 import type { Outcome } from '../shared/errors.ts';
 import { NO_THREAD } from '../shared/sync/thread-table.ts';
-import { GranuleClassifier } from './granule-classifier.ts';
+import { GranuleClassifier } from './parts/granule-classifier.ts';
+import { RunWriter } from './parts/run-writer.ts';
 import { runUnits } from './phase.ts';
-import { RunWriter } from './run-writer.ts';
 
 export function classify(task: ClassifyTask): Outcome<PhaseReport> {
   const machine = new MachineParts(task.machine, { thread: NO_THREAD });

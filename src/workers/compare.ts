@@ -5,9 +5,9 @@
 
 import { isZeroPage } from '../mmu/classify.ts';
 import { CONTENT_OF, contentName, contentOf } from '../mmu/content.ts';
+import { readBacking } from '../mmu/files/page-cache.ts';
 import { MachineParts } from '../mmu/machine-parts.ts';
 import { type Mm, mmOf } from '../mmu/mm.ts';
-import { readBacking } from '../mmu/page-cache.ts';
 import type {
   ComparedMm,
   CompareReport,

@@ -8,16 +8,16 @@
  */
 import { crc32 } from 'node:zlib';
 import { MachineParts } from '../mmu/machine-parts.ts';
-import type { PhysicalMemory } from '../mmu/physical-memory.ts';
-import { BANK_MASK, BANK_SHIFT } from '../mmu/physical-memory.ts';
+import type { PhysicalMemory } from '../mmu/physical/physical-memory.ts';
+import { BANK_MASK, BANK_SHIFT } from '../mmu/physical/physical-memory.ts';
 import { PIECE, Segments } from '../shared/dump/piece-table.ts';
 import type { CopyTarget, CopyTask, PhaseReport } from '../shared/dump/tasks.ts';
 import type { Outcome } from '../shared/errors.ts';
 import { crc32Words } from '../shared/image/crc32.ts';
 import { PAGE_SIZE } from '../shared/page.ts';
 import { NO_THREAD } from '../shared/sync/thread-table.ts';
+import { writeAt } from './parts/write-at.ts';
 import { runUnits } from './phase.ts';
-import { writeAt } from './write-at.ts';
 
 const { ARENA_AT, HEAD_BYTES, SOURCE, PAGES, RECORD_BYTES, RECORD_CRC, PAYLOAD_CRC, WORDS } = PIECE;
 

@@ -5,11 +5,11 @@
  */
 import { crc32 } from 'node:zlib';
 import { runOn } from '../mmu/enter.ts';
+import { cacheInsertLocked, cacheLookup } from '../mmu/files/page-cache.ts';
 import { MachineParts } from '../mmu/machine-parts.ts';
 import { type Mm, mmOf } from '../mmu/mm.ts';
-import { cacheInsertLocked, cacheLookup } from '../mmu/page-cache.ts';
-import { PG, ZERO_PAGE_PFN } from '../mmu/page-struct.ts';
-import { ensureTables, lockTable, unlockTable } from '../mmu/page-table.ts';
+import { PG, ZERO_PAGE_PFN } from '../mmu/physical/page-struct.ts';
+import { ensureTables, lockTable, unlockTable } from '../mmu/tables/page-table.ts';
 import {
   highOf,
   leafFlags,
@@ -19,15 +19,15 @@ import {
   markerLow,
   PTE,
   setEntry,
-} from '../mmu/pte.ts';
+} from '../mmu/tables/pte.ts';
 import { assert } from '../shared/assert.ts';
 import { LOAD, LOAD_FLAG, type LoadRun, readLoadRun } from '../shared/dump/load-table.ts';
 import type { LoadTask, PhaseReport } from '../shared/dump/tasks.ts';
 import { MmdumpError, type Outcome } from '../shared/errors.ts';
 import { addressOf, GRANULE_PAGES, granuleEnd, hex, PAGE_SIZE, type Pfn } from '../shared/page.ts';
 import { pagePrivileges } from '../shared/vm-flags.ts';
+import { Reader } from './parts/read-at.ts';
 import { runUnits } from './phase.ts';
-import { Reader } from './read-at.ts';
 
 const DATA_KINDS: ReadonlySet<number> = new Set([LOAD.ANON, LOAD.CACHE, LOAD.UNMAPPED]);
 

@@ -17,9 +17,9 @@ import type { ScanReport, ScanTask } from '../shared/dump/tasks.ts';
 import { errnoOf, MmdumpError, type Outcome, reasonOf } from '../shared/errors.ts';
 import { readU64 } from '../shared/u64.ts';
 import { VM } from '../shared/vm-flags.ts';
-import { PageFlags } from './page-flags.ts';
+import { PageFlags } from './parts/page-flags.ts';
+import { ScanRuns } from './parts/scan-runs.ts';
 import { runUnits } from './phase.ts';
-import { ScanRuns } from './scan-runs.ts';
 
 const ENTRY_BYTES = 8;
 const WINDOW_ENTRIES = 0x2_0000; // 1 MiB of page map, 512 MiB of address

@@ -4,8 +4,8 @@ import { PayloadTable } from '../shared/dump/payload-table.ts';
 import type { PhaseReport, VerifyTask } from '../shared/dump/tasks.ts';
 import type { Outcome } from '../shared/errors.ts';
 import { MiB } from '../shared/page.ts';
+import { Reader } from './parts/read-at.ts';
 import { runUnits } from './phase.ts';
-import { Reader } from './read-at.ts';
 
 /** Read and summed up in one go, so that the sum finds the bytes in the cache. */
 const BUFFER_BYTES = MiB / 2;

@@ -4,7 +4,7 @@
  */
 import type { AddressSpace } from '../../src/mmu/address-space.ts';
 import type { Machine } from '../../src/mmu/machine.ts';
-import { PAGE_STRUCT, PG } from '../../src/mmu/page-struct.ts';
+import { PAGE_STRUCT, PG } from '../../src/mmu/physical/page-struct.ts';
 
 /** A present leaf: page, frame, and the two words. */
 export interface Leaf {

@@ -100,7 +100,9 @@ async function captureLocked(dump: Dump, mm: Mm): Promise<Capture> {
   const classifyMs = watch.lap();
   const skipped: SkippedPages[] = leftOutPages(plan.leftOut);
   const range = { first: 0, last: plan.units.length };
-  const tally = tallyMm(mm, 0, new WorkUnits(units), range, new Int32Array(runs), skipped);
+  const { leftOut } = plan;
+  const runWords = new Int32Array(runs);
+  const tally = tallyMm(mm, 0, new WorkUnits(units), range, runWords, leftOut, skipped);
   skipped.sort((a, b) => a.mm - b.mm || a.start - b.start);
   if (options.unsupported === 'fail' && skipped[0] !== undefined) {
     throw unsupportedError([mm], skipped[0]);

@@ -3,10 +3,10 @@
  * only, cut into work units. The mmap locks are held; no PTE is read.
  */
 
-import { FILE_KIND } from '../../mmu/file-table.ts';
+import { FILE_KIND } from '../../mmu/files/file-table.ts';
+import { CACHE_NODE_PAGES, forEachCacheNode } from '../../mmu/files/page-cache.ts';
 import type { Mm } from '../../mmu/mm.ts';
-import { CACHE_NODE_PAGES, forEachCacheNode } from '../../mmu/page-cache.ts';
-import { scanTables } from '../../mmu/table-scan.ts';
+import { scanTables } from '../../mmu/tables/table-scan.ts';
 import { encodeOwners, type OwnerBuffers } from '../../shared/dump/owner-table.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
 import type { UnsupportedPolicy } from '../../shared/dump/tasks.ts';
@@ -50,7 +50,7 @@ export function planDump(mms: readonly Mm[], options: PlanOptions): Plan {
   mms.forEach((mm, ordinal) => {
     new MmPlanner(mm, ordinal, options, units, leftOut).run();
   });
-  const owners = decideOwners(lostFileMappings(mms));
+  const owners = decideOwners(lostFileMappings(mms, options));
   return {
     units,
     pages: units.reduce((sum, unit) => sum + unit.pages, 0),
@@ -156,7 +156,12 @@ function isLost(mm: Mm, file: number): boolean {
   return (mm.files.kind(file) & (FILE_KIND.MEMORY | FILE_KIND.DELETED)) !== 0;
 }
 
-function lostFileMappings(mms: readonly Mm[]): Map<number, OrderedMapping[]> {
+/** Mappings that may store such pages, by file. */
+function lostFileMappings(
+  mms: readonly Mm[],
+  { hugetlb }: PlanOptions,
+): Map<number, OrderedMapping[]> {
+  const storesNothing = VM.IO | (hugetlb === 'copy' ? 0 : VM.HUGETLB);
   const files = new Map<number, OrderedMapping[]>();
   mms.forEach((mm, ordinal) => {
     const { vmas } = mm;
@@ -164,14 +169,14 @@ function lostFileMappings(mms: readonly Mm[]): Map<number, OrderedMapping[]> {
       const slot = vmas.slot(index);
       const file = vmas.file(slot);
       const flags = vmas.flags(slot);
-      if (file === 0 || (flags & VM.IO) !== 0 || !isLost(mm, file)) continue;
+      if (file === 0 || (flags & storesNothing) !== 0 || !isLost(mm, file)) continue;
       const start = vmas.start(slot);
       const mapping: OrderedMapping = {
         mm: ordinal,
         start,
         pages: vmas.end(slot) - start,
         pgoff: vmas.pgoff(slot),
-        settles: (flags & VM.SHARED) !== 0 && !mm.struct.mayHaveMarkers,
+        settles: (flags & VM.MAYSHARE) !== 0 && !mm.struct.mayHaveMarkers,
       };
       const mappings = files.get(file);
       if (mappings === undefined) files.set(file, [mapping]);

@@ -40,6 +40,7 @@ export function tallyMm(
   units: WorkUnits,
   range: UnitRange,
   runs: Int32Array,
+  leftOut: readonly LeftOut[],
   skipped: SkippedPages[],
 ): MmTally {
   const { vmas } = mm;
@@ -67,6 +68,10 @@ export function tallyMm(
       const reason = ruleName(cursor.rule);
       skipped.push({ mm: ordinal, start, end: start + addressOf(cursor.count), reason });
     }
+  }
+  for (const { mm: of, start, end, rule } of leftOut) {
+    if (of !== ordinal || rule !== RULE.TABLE_BAD) continue;
+    tally.unsupported[vmas.find(start)]! += end - start; // a bad table's range lies in one VMA
   }
   return tally;
 }

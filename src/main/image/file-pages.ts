@@ -41,5 +41,5 @@ export class FilePages {
 
 /** Whether a block of a mapping of a lost file holds the file's pages, not the mm's own. */
 export function isOfFile(vma: ImageVma, block: Block): boolean {
-  return (vma.flags & VM.SHARED) !== 0 || block.isFilePages;
+  return (vma.flags & VM.MAYSHARE) !== 0 || block.isFilePages;
 }

@@ -1,10 +1,10 @@
 /** The mappings of a process, as the machine gets them. */
 import type { AddressSpace } from '../../mmu/address-space.ts';
-import { createHostFile } from '../../mmu/file.ts';
-import { FILE_BACKING, FILE_KIND } from '../../mmu/file-table.ts';
+import { createHostFile } from '../../mmu/files/file.ts';
+import { FILE_BACKING, FILE_KIND } from '../../mmu/files/file-table.ts';
+import { putFile } from '../../mmu/files/page-cache.ts';
 import type { Machine } from '../../mmu/machine.ts';
-import { putFile } from '../../mmu/page-cache.ts';
-import { VMA_KIND, type VmaFields } from '../../mmu/vma-table.ts';
+import { VMA_KIND, type VmaFields } from '../../mmu/vma/vma-table.ts';
 import { SCAN_KIND, type ScannedVma } from '../../shared/dump/scan-table.ts';
 import { PAGE_SIZE, vpnOf } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';

@@ -1,7 +1,7 @@
 /** The pages of a process, as the load phase gets them. */
 import type { AddressSpace } from '../../mmu/address-space.ts';
 import { runOn } from '../../mmu/enter.ts';
-import { mapMergedLocked } from '../../mmu/ksm.ts';
+import { mapMergedLocked } from '../../mmu/fault/ksm.ts';
 import { LOAD, LOAD_FLAG, LoadList } from '../../shared/dump/load-table.ts';
 import { SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
 import { addressOf, GRANULE_PAGES, PAGE_SIZE } from '../../shared/page.ts';

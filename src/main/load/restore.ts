@@ -3,11 +3,11 @@
  * same LDT. What does not come back is written in docs/IMAGE_FORMAT.md.
  */
 import type { AddressSpace } from '../../mmu/address-space.ts';
-import { createHostFile } from '../../mmu/file.ts';
-import { FILE_BACKING, FILE_KIND } from '../../mmu/file-table.ts';
+import { createHostFile } from '../../mmu/files/file.ts';
+import { FILE_BACKING, FILE_KIND } from '../../mmu/files/file-table.ts';
+import { putFile } from '../../mmu/files/page-cache.ts';
 import type { Machine } from '../../mmu/machine.ts';
-import { putFile } from '../../mmu/page-cache.ts';
-import { VMA_KIND } from '../../mmu/vma-table.ts';
+import { VMA_KIND } from '../../mmu/vma/vma-table.ts';
 import { LOAD, LOAD_FLAG, LoadList, type LoadRun } from '../../shared/dump/load-table.ts';
 import { addressOf, vpnOf } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';

@@ -7,8 +7,8 @@ import {
   ruleOfNotPresent,
   ruleOfPresent,
 } from '../../../src/mmu/classify.ts';
-import { PG } from '../../../src/mmu/page-struct.ts';
-import { MARKER, MARKER_HIGH, markerLow, PTE } from '../../../src/mmu/pte.ts';
+import { PG } from '../../../src/mmu/physical/page-struct.ts';
+import { MARKER, MARKER_HIGH, markerLow, PTE } from '../../../src/mmu/tables/pte.ts';
 import { PAGE_CLASS, RULE, rowOf, ruleName } from '../../../src/shared/dump/page-class.ts';
 
 const PRESENT = PTE.PRESENT | PTE.USER;

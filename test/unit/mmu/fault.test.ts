@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { AddressSpace } from '../../../src/mmu/address-space.ts';
-import { ZERO_PAGE_PFN } from '../../../src/mmu/page-struct.ts';
-import { walk } from '../../../src/mmu/page-table.ts';
-import { pfnOf } from '../../../src/mmu/pte.ts';
+import { ZERO_PAGE_PFN } from '../../../src/mmu/physical/page-struct.ts';
+import { walk } from '../../../src/mmu/tables/page-table.ts';
+import { pfnOf } from '../../../src/mmu/tables/pte.ts';
 import { GRANULE_SIZE, MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
 import { codeOf, freeFrames, pageOf, readBytes, testMachine } from '../../support/machine.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { mmOf } from '../../../src/mmu/mm.ts';
-import { lockTable } from '../../../src/mmu/page-table.ts';
+import { lockTable } from '../../../src/mmu/tables/page-table.ts';
 import { PAGE_SIZE } from '../../../src/shared/page.ts';
 import { codeOf, pageOf, testMachine } from '../../support/machine.ts';
 

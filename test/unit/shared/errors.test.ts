@@ -20,7 +20,10 @@ describe('error codes', () => {
 
 describe('a failure that crosses a thread', () => {
   it('keeps code, message and fields', () => {
-    const error = new MmdumpError('OUTPUT_FAILED', 'a.cpt: disk full', { path: 'a.cpt', offset: 5 });
+    const error = new MmdumpError('OUTPUT_FAILED', 'a.cpt: disk full', {
+      path: 'a.cpt',
+      offset: 5,
+    });
     const copy = fromFailure(structuredClone(toFailure(error)), 3, 'copy');
     expect(copy).toBeInstanceOf(MmdumpError);
     expect(copy).toMatchObject({
@@ -41,7 +44,9 @@ describe('a failure that crosses a thread', () => {
   });
 
   it('stays an abort', () => {
-    expect(fromFailure(toFailure(new AbortError()), 0, 'copy')).toMatchObject({ code: 'ABORT_ERR' });
+    expect(fromFailure(toFailure(new AbortError()), 0, 'copy')).toMatchObject({
+      code: 'ABORT_ERR',
+    });
   });
 });
 

@@ -1,11 +1,11 @@
 /** Layout tables: no overlap, inside the record, and the same as in docs/IMAGE_FORMAT.md. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { FILE_RECORD } from '../../../src/mmu/file-table.ts';
-import { ALLOCATOR } from '../../../src/mmu/frame-allocator.ts';
+import { FILE_RECORD } from '../../../src/mmu/files/file-table.ts';
 import { MM_ADDRESS, MM_FIELD } from '../../../src/mmu/mm-struct.ts';
-import { PAGE_STRUCT } from '../../../src/mmu/page-struct.ts';
-import { VMA_RECORD } from '../../../src/mmu/vma-table.ts';
+import { ALLOCATOR } from '../../../src/mmu/physical/frame-allocator.ts';
+import { PAGE_STRUCT } from '../../../src/mmu/physical/page-struct.ts';
+import { VMA_RECORD } from '../../../src/mmu/vma/vma-table.ts';
 import { PAYLOAD } from '../../../src/shared/dump/payload-table.ts';
 import { PIECE, SEGMENT } from '../../../src/shared/dump/piece-table.ts';
 import { RUN } from '../../../src/shared/dump/run-table.ts';

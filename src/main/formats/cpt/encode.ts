@@ -7,9 +7,9 @@
  * come in the order of address.
  */
 import { crc32 } from 'node:zlib';
-import { FILE_KIND } from '../../../mmu/file-table.ts';
+import { FILE_KIND } from '../../../mmu/files/file-table.ts';
 import type { Mm } from '../../../mmu/mm.ts';
-import { VMA_KIND } from '../../../mmu/vma-table.ts';
+import { VMA_KIND } from '../../../mmu/vma/vma-table.ts';
 import { PAGE_CLASS } from '../../../shared/dump/page-class.ts';
 import { FILE_PAGES_BIT } from '../../../shared/dump/run-table.ts';
 import {

@@ -1,6 +1,6 @@
 /** Writing to a file at an offset, whole or not at all as far as the caller is concerned. */
 import { writeSync } from 'node:fs';
-import { errnoOf, MmdumpError, reasonOf } from '../shared/errors.ts';
+import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 
 /** Writes all bytes at `offset`; short writes are continued. OUTPUT_FAILED with path and offset. */
 export function writeAt(fd: number, path: string, bytes: Uint8Array, offset: number): void {

@@ -4,11 +4,11 @@
  * A page is copied while its page-table lock is held: a store and a copy of the same page by
  * another thread exclude each other. A store that spans several pages is not atomic as a whole.
  */
-import { MmdumpError } from '../shared/errors.ts';
-import { hex, PAGE_SIZE, TASK_SIZE } from '../shared/page.ts';
+import { MmdumpError } from '../../shared/errors.ts';
+import { hex, PAGE_SIZE, TASK_SIZE } from '../../shared/page.ts';
+import type { Mm } from '../mm.ts';
+import { unlockTable } from '../tables/page-table.ts';
 import { lockPage } from './fault.ts';
-import type { Mm } from './mm.ts';
-import { unlockTable } from './page-table.ts';
 
 /** SIGSEGV unless [address, address + length) lies in user space. */
 function assertUserRange(address: number, length: number): void {

@@ -2,8 +2,8 @@
  * Gathers pages into runs: neighbours with the same class word, inside one part (a VMA's share of
  * one granule). The frames of COPY pages go into a list of their own, in order.
  */
-import { PAGE_CLASS } from '../shared/dump/page-class.ts';
-import { RUN } from '../shared/dump/run-table.ts';
+import { PAGE_CLASS } from '../../shared/dump/page-class.ts';
+import { RUN } from '../../shared/dump/run-table.ts';
 
 const { OFFSET, COUNT, CLASS, SOURCE, WORDS } = RUN;
 const { COPY } = PAGE_CLASS;

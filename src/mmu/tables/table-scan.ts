@@ -2,8 +2,8 @@
  * Finding what is present without visiting what is not: the upper page tables of a range. The cost
  * follows the tables that exist, never the size of the range.
  */
-import type { Pfn } from '../shared/page.ts';
-import { entrySpan, isBadTableEntry, type TableContext } from './page-table.ts';
+import type { Pfn } from '../../shared/page.ts';
+import { entrySpan, isBadHugeLeaf, isBadTableEntry, type TableContext } from './page-table.ts';
 import { PTE, pfnOf } from './pte.ts';
 
 const { HUGE } = PTE;
@@ -45,8 +45,9 @@ function scanTable(
     if (low === 0) continue;
     const high = words[first + index * 2 + 1]!;
     const page = base + index * span;
-    if (level === 2 && (low & HUGE) !== 0) visitor.granule(page);
-    else if (isBadTableEntry(context, low, high)) visitor.bad(page, page + span);
+    const isHuge = level === 2 && (low & HUGE) !== 0;
+    const isBad = isHuge ? isBadHugeLeaf(low, high) : isBadTableEntry(context, low, high);
+    if (isBad) visitor.bad(page, page + span);
     else if (level === 2) visitor.granule(page);
     else scanTable(context, pfnOf(low, high) as Pfn, level - 1, page, from, to, visitor);
   }

@@ -5,11 +5,11 @@
  * A frame that was never used is zero already; STALE in a free frame's flags says that it was.
  * So a fresh machine hands out zeroed memory without touching it.
  */
-import { assert } from '../shared/assert.ts';
-import { MmdumpError } from '../shared/errors.ts';
-import type { Pfn } from '../shared/page.ts';
-import { spinLock, spinUnlock } from '../shared/sync/spin-lock.ts';
-import { RANK, type ThreadTable } from '../shared/sync/thread-table.ts';
+import { assert } from '../../shared/assert.ts';
+import { MmdumpError } from '../../shared/errors.ts';
+import type { Pfn } from '../../shared/page.ts';
+import { spinLock, spinUnlock } from '../../shared/sync/spin-lock.ts';
+import { RANK, type ThreadTable } from '../../shared/sync/thread-table.ts';
 import { ORDER_MASK, ORDER_SHIFT, type PageStructs, PG } from './page-struct.ts';
 import type { PhysicalMemory } from './physical-memory.ts';
 

@@ -6,11 +6,11 @@
  * walk it. A cached page holds one reference of the cache and one for every PTE that maps it.
  */
 import { closeSync, openSync, readSync } from 'node:fs';
-import { errnoOf, MmdumpError, reasonOf } from '../shared/errors.ts';
-import { hex, PAGE_SIZE, type Pfn } from '../shared/page.ts';
+import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
+import { hex, PAGE_SIZE, type Pfn } from '../../shared/page.ts';
+import { PG } from '../physical/page-struct.ts';
+import type { TableContext } from '../tables/page-table.ts';
 import { FILE_BACKING, FILE_KIND, type FileTable } from './file-table.ts';
-import { PG } from './page-struct.ts';
-import type { TableContext } from './page-table.ts';
 
 const FANOUT = 1024;
 /** Levels that cover any file below 2^53 bytes. */

@@ -2,7 +2,7 @@
  * mprotect and madvise (mm/mprotect.c, mm/madvise.c): changing what a range of VMAs allows.
  * The mmap lock is held for writing.
  */
-import { MmdumpError } from '../shared/errors.ts';
+import { MmdumpError } from '../../shared/errors.ts';
 import {
   GRANULE_PAGES,
   granuleEnd,
@@ -12,14 +12,14 @@ import {
   pageAlignUp,
   TASK_SIZE,
   vpnOf,
-} from '../shared/page.ts';
-import { pagePrivileges, VM } from '../shared/vm-flags.ts';
-import type { Mm } from './mm.ts';
+} from '../../shared/page.ts';
+import { pagePrivileges, VM } from '../../shared/vm-flags.ts';
+import { skipHole, splitHugeLocked } from '../fault/zap.ts';
+import type { Mm } from '../mm.ts';
+import { lockTable, type PageCursor, unlockTable, walk } from '../tables/page-table.ts';
+import { highOf, isPresent, leafFlags, lowOf, PTE, pfnOf, setEntry } from '../tables/pte.ts';
 import { einval, type Prot, protFlags } from './mmap.ts';
-import { lockTable, type PageCursor, unlockTable, walk } from './page-table.ts';
-import { highOf, isPresent, leafFlags, lowOf, PTE, pfnOf, setEntry } from './pte.ts';
 import { mergeRangeLocked, splitVmaLocked } from './vma-edit.ts';
-import { skipHole, splitHugeLocked } from './zap.ts';
 
 const { HUGE, SPECIAL, DIRTY } = PTE;
 const ACCESS = VM.READ | VM.WRITE | VM.EXEC;

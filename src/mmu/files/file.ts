@@ -1,7 +1,7 @@
 /** A file of a simulated machine, as its user holds it: a name, its bytes, its kind. */
-import { MmdumpError } from '../shared/errors.ts';
+import { MmdumpError } from '../../shared/errors.ts';
+import type { MachineParts } from '../machine-parts.ts';
 import { FILE_BACKING, FILE_KIND } from './file-table.ts';
-import type { MachineParts } from './machine-parts.ts';
 import { type CacheContext, putFile } from './page-cache.ts';
 
 export interface FileOptions {

@@ -9,17 +9,19 @@
  * whoever holds that lock in either mode may walk down without locks and must look at a leaf again
  * once it has its lock.
  */
-import { MmdumpError } from '../shared/errors.ts';
-import { hex, type Pfn } from '../shared/page.ts';
-import { spinLock, spinUnlock } from '../shared/sync/spin-lock.ts';
-import { RANK, type ThreadTable } from '../shared/sync/thread-table.ts';
-import type { FrameAllocator } from './frame-allocator.ts';
-import { type PageStructs, PG } from './page-struct.ts';
-import type { PhysicalMemory } from './physical-memory.ts';
-import { clearEntry, highOf, lowOf, PTE, pfnOf, setEntry, TABLE_ENTRY } from './pte.ts';
+import { MmdumpError } from '../../shared/errors.ts';
+import { hex, type Pfn } from '../../shared/page.ts';
+import { spinLock, spinUnlock } from '../../shared/sync/spin-lock.ts';
+import { RANK, type ThreadTable } from '../../shared/sync/thread-table.ts';
+import type { FrameAllocator } from '../physical/frame-allocator.ts';
+import { type PageStructs, PG } from '../physical/page-struct.ts';
+import type { PhysicalMemory } from '../physical/physical-memory.ts';
+import { clearEntry, highOf, isPresent, lowOf, PTE, pfnOf, setEntry, TABLE_ENTRY } from './pte.ts';
 
-const { PRESENT, HUGE, ACCESSED, DIRTY, USER, WRITE } = PTE;
+const { PRESENT, HUGE, ACCESSED, DIRTY, USER, WRITE, NX_HIGH } = PTE;
 /** Everything that a table entry may have set in its low 12 bits. */
+/** Address bits 12 to 20 of a 2 MiB leaf. */
+const HUGE_RESERVED = 0x1ff000;
 const TABLE_BITS = PRESENT | WRITE | USER | ACCESSED | DIRTY;
 
 /** What a walk ended at. */
@@ -78,6 +80,11 @@ export function isBadTableEntry(context: TableContext, low: number, high: number
   return pfn <= 0 || pfn >= context.memory.frames || (context.pages.flags(pfn) & PG.TABLE) === 0;
 }
 
+/** A 2 MiB leaf must be present and aligned; the address bits below 2 MiB are reserved. */
+export function isBadHugeLeaf(low: number, high: number): boolean {
+  return !isPresent(low) || (low & HUGE_RESERVED) !== 0 || (high & ~(0xfffff | NX_HIGH)) !== 0;
+}
+
 /** Goes down to the leaf level for `vpn`. The cursor stands at the last entry that was looked at. */
 export function walk(context: TableContext, pgd: Pfn, vpn: number, cursor: PageCursor): WalkEnd {
   let table = pgd;
@@ -90,7 +97,7 @@ export function walk(context: TableContext, pgd: Pfn, vpn: number, cursor: PageC
     const low = cursor.words[cursor.at]!;
     const high = cursor.words[cursor.at + 1]!;
     if (low === 0) return 'none';
-    if (level === 2 && (low & HUGE) !== 0) return 'huge';
+    if (level === 2 && (low & HUGE) !== 0) return isBadHugeLeaf(low, high) ? 'bad' : 'huge';
     if (isBadTableEntry(context, low, high)) return 'bad';
     table = pfnOf(low, high) as Pfn;
   }

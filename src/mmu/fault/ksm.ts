@@ -1,9 +1,9 @@
 /** Pages merged by content (mm/ksm.c): one frame, mapped read-only wherever it appears. */
-import { pagePrivileges } from '../shared/vm-flags.ts';
-import type { Mm } from './mm.ts';
-import { PG } from './page-struct.ts';
-import { ensureTables, lockTable, unlockTable, walk } from './page-table.ts';
-import { highOf, leafFlags, lowOf, PTE, pfnOf, setEntry } from './pte.ts';
+import { pagePrivileges } from '../../shared/vm-flags.ts';
+import type { Mm } from '../mm.ts';
+import { PG } from '../physical/page-struct.ts';
+import { ensureTables, lockTable, unlockTable, walk } from '../tables/page-table.ts';
+import { highOf, leafFlags, lowOf, PTE, pfnOf, setEntry } from '../tables/pte.ts';
 
 /** Maps the frame of the present page `first` at the absent pages `others`. mmap lock held. */
 export function mapMergedLocked(mm: Mm, first: number, others: readonly number[]): void {

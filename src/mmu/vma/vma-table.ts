@@ -7,10 +7,10 @@
  * Protected by the mmap lock: written under write, read under read.
  * VMAs are disjoint, ascending, not empty. `ordinal` is a position in ORDER.
  */
-import { assert } from '../shared/assert.ts';
-import { MmdumpError } from '../shared/errors.ts';
-import type { Vpn } from '../shared/page.ts';
-import { readU64, writeU64 } from '../shared/u64.ts';
+import { assert } from '../../shared/assert.ts';
+import { MmdumpError } from '../../shared/errors.ts';
+import type { Vpn } from '../../shared/page.ts';
+import { readU64, writeU64 } from '../../shared/u64.ts';
 
 /** sysctl vm.max_map_count */
 export const MAX_MAP_COUNT = 65_530;

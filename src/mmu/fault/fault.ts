@@ -13,7 +13,7 @@
  * The mmap lock is held for reading or writing. A frame is prepared outside the page-table lock
  * where that may take long (a file's page); the entry is looked at again under it.
  */
-import { MmdumpError } from '../shared/errors.ts';
+import { MmdumpError } from '../../shared/errors.ts';
 import {
   addressOf,
   GRANULE_PAGES,
@@ -21,12 +21,18 @@ import {
   granuleStart,
   hex,
   type Pfn,
-} from '../shared/page.ts';
-import { pagePrivileges, VM } from '../shared/vm-flags.ts';
-import type { Mm } from './mm.ts';
-import { cacheGetPage } from './page-cache.ts';
-import { PG, ZERO_PAGE_PFN } from './page-struct.ts';
-import { ensureTables, lockTable, type PageCursor, unlockTable, walk } from './page-table.ts';
+} from '../../shared/page.ts';
+import { pagePrivileges, VM } from '../../shared/vm-flags.ts';
+import { cacheGetPage } from '../files/page-cache.ts';
+import type { Mm } from '../mm.ts';
+import { PG, ZERO_PAGE_PFN } from '../physical/page-struct.ts';
+import {
+  ensureTables,
+  lockTable,
+  type PageCursor,
+  unlockTable,
+  walk,
+} from '../tables/page-table.ts';
 import {
   highOf,
   isPresent,
@@ -37,7 +43,7 @@ import {
   pfnOf,
   setEntry,
   swapValueOf,
-} from './pte.ts';
+} from '../tables/pte.ts';
 import { dropLeaf } from './zap.ts';
 
 const { HUGE, WRITE, DIRTY, SPECIAL, NX_HIGH } = PTE;
@@ -255,10 +261,15 @@ export function lockPage(mm: Mm, vpn: number, write: boolean): Pfn {
       lockTable(mm, cursor.table);
       const low = cursor.words[cursor.at]!;
       const high = cursor.words[cursor.at + 1]!;
+      const offset = found === 'huge' ? vpn % GRANULE_PAGES : 0;
+      const pfn = pfnOf(low, high) + offset;
+      if (pfn >= mm.memory.frames && isPresent(low)) {
+        unlockTable(mm, cursor.table);
+        throw sigbus(vpn, 'its page-table entry points beyond physical memory');
+      }
       if (leafAllows(low, write)) {
         if (write && (low & DIRTY) === 0) setEntry(cursor.words, cursor.at, low | DIRTY, high);
-        const offset = found === 'huge' ? vpn % GRANULE_PAGES : 0;
-        return (pfnOf(low, high) + offset) as Pfn;
+        return pfn as Pfn;
       }
       unlockTable(mm, cursor.table);
     }

@@ -39,14 +39,16 @@ export const MARKER = { POISONED: 2, GUARD: 4 } as const;
 const { PRESENT, WRITE, USER, ACCESSED, DIRTY, PROTNONE, NX_HIGH } = PTE;
 const PFN_HIGH_MASK = 0xfffff;
 const PFN_HIGH_SHIFT = 20;
+const PFN_HIGH_UNIT = 0x10_0000;
 const TYPE_SHIFT = 27;
 
 export function isPresent(low: number): boolean {
   return (low & (PRESENT | PROTNONE)) !== 0;
 }
 
+/** 40 bits: more than any machine has, so it is compared with the machine's size before use. */
 export function pfnOf(low: number, high: number): number {
-  return (low >>> 12) | ((high & PFN_HIGH_MASK) << PFN_HIGH_SHIFT);
+  return (low >>> 12) + (high & PFN_HIGH_MASK) * PFN_HIGH_UNIT;
 }
 
 /** Low word of an entry: pfn and flags. */

@@ -2,11 +2,26 @@
  * Taking mappings out of the page tables (zap_page_range) and splitting huge leaves.
  * The mmap lock is held for writing.
  */
-import { GRANULE_PAGES, granuleEnd, type Pfn } from '../shared/page.ts';
-import type { Mm } from './mm.ts';
-import { PG } from './page-struct.ts';
-import { allocateTable, lockTable, type PageCursor, unlockTable, walk } from './page-table.ts';
-import { clearEntry, highOf, isPresent, lowOf, PTE, pfnOf, setEntry, TABLE_ENTRY } from './pte.ts';
+import { GRANULE_PAGES, granuleEnd, type Pfn } from '../../shared/page.ts';
+import type { Mm } from '../mm.ts';
+import { PG } from '../physical/page-struct.ts';
+import {
+  allocateTable,
+  lockTable,
+  type PageCursor,
+  unlockTable,
+  walk,
+} from '../tables/page-table.ts';
+import {
+  clearEntry,
+  highOf,
+  isPresent,
+  lowOf,
+  PTE,
+  pfnOf,
+  setEntry,
+  TABLE_ENTRY,
+} from '../tables/pte.ts';
 
 const { HUGE, NX_HIGH } = PTE;
 

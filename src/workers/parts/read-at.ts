@@ -1,8 +1,8 @@
 /** Reading from a source at an offset: exactly the bytes asked for, or an error. */
 import { readSync } from 'node:fs';
-import type { SourceReach } from '../shared/dump/tasks.ts';
-import { errnoOf, MmdumpError, reasonOf } from '../shared/errors.ts';
-import { hex } from '../shared/page.ts';
+import type { SourceReach } from '../../shared/dump/tasks.ts';
+import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
+import { hex } from '../../shared/page.ts';
 
 /** A source as one worker sees it. */
 export class Reader {

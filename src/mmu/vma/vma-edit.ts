@@ -1,13 +1,13 @@
 /**
  * Splitting, merging and removing VMAs (mm/vma.c). The mmap lock is held for writing.
  */
-import { MmdumpError } from '../shared/errors.ts';
-import { VM } from '../shared/vm-flags.ts';
-import type { Mm } from './mm.ts';
-import { putFile } from './page-cache.ts';
-import { freeTablesLocked } from './page-table.ts';
+import { MmdumpError } from '../../shared/errors.ts';
+import { VM } from '../../shared/vm-flags.ts';
+import { splitHugeAtLocked, zapRangeLocked } from '../fault/zap.ts';
+import { putFile } from '../files/page-cache.ts';
+import type { Mm } from '../mm.ts';
+import { freeTablesLocked } from '../tables/page-table.ts';
 import { MAX_MAP_COUNT, type VmaFields } from './vma-table.ts';
-import { splitHugeAtLocked, zapRangeLocked } from './zap.ts';
 
 /** VM_SPECIAL: mappings of devices are never joined. */
 const NEVER_MERGED = VM.IO | VM.PFNMAP | VM.MIXEDMAP | VM.DONTEXPAND;

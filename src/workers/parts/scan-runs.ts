@@ -1,7 +1,7 @@
 /** Gathers scanned pages into SCAN_RUN records, and recognises 2 MiB leaves among them. */
-import { SCAN_RUN, SCAN_RUN_KIND } from '../shared/dump/scan-table.ts';
-import { GRANULE_PAGES } from '../shared/page.ts';
-import { writeU64 } from '../shared/u64.ts';
+import { SCAN_RUN, SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
+import { GRANULE_PAGES } from '../../shared/page.ts';
+import { writeU64 } from '../../shared/u64.ts';
 
 const { VMA, START, PAGES, KIND, WRITABLE, PFN, WORDS } = SCAN_RUN;
 const { HUGE, MERGED } = SCAN_RUN_KIND;

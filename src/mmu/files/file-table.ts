@@ -7,11 +7,11 @@
  *
  * One reference stands for whoever created it (its name or open handle), one for every VMA.
  */
-import { assert } from '../shared/assert.ts';
-import { MmdumpError } from '../shared/errors.ts';
-import { Mutex } from '../shared/sync/mutex.ts';
-import { RANK, type ThreadTable } from '../shared/sync/thread-table.ts';
-import { readU64, writeU64 } from '../shared/u64.ts';
+import { assert } from '../../shared/assert.ts';
+import { MmdumpError } from '../../shared/errors.ts';
+import { Mutex } from '../../shared/sync/mutex.ts';
+import { RANK, type ThreadTable } from '../../shared/sync/thread-table.ts';
+import { readU64, writeU64 } from '../../shared/u64.ts';
 import type { Store } from './store.ts';
 
 export const FILES_MAX = 65_536;

@@ -5,7 +5,7 @@
  * its parent entry. MAPCOUNT counts the PTEs of user space that map it; a 2 MiB leaf counts once in
  * each of its 512 frames, so that splitting one changes no count. At 0 references it is freed.
  */
-import { highWord, join, lowWord } from '../shared/u64.ts';
+import { highWord, join, lowWord } from '../../shared/u64.ts';
 
 export const PAGE_STRUCT = {
   FLAGS: 0, //    PG bits; written by whoever allocates the frame, before it is mapped

@@ -1,7 +1,7 @@
 /**
  * mmap, munmap (mm/mmap.c): arguments, placement, the new VMA. The mmap lock is held for writing.
  */
-import { MmdumpError } from '../shared/errors.ts';
+import { MmdumpError } from '../../shared/errors.ts';
 import {
   addressOf,
   hex,
@@ -11,12 +11,12 @@ import {
   TASK_PAGES,
   TASK_SIZE,
   vpnOf,
-} from '../shared/page.ts';
-import { VM } from '../shared/vm-flags.ts';
-import { FILE_BACKING, FILE_KIND } from './file-table.ts';
-import type { Mm } from './mm.ts';
-import { MM_FIELD } from './mm-struct.ts';
-import { putFile } from './page-cache.ts';
+} from '../../shared/page.ts';
+import { VM } from '../../shared/vm-flags.ts';
+import { FILE_BACKING, FILE_KIND } from '../files/file-table.ts';
+import { putFile } from '../files/page-cache.ts';
+import type { Mm } from '../mm.ts';
+import { MM_FIELD } from '../mm-struct.ts';
 import { assertMapCount, insertVmaLocked, unmapRangeLocked } from './vma-edit.ts';
 import { VMA_KIND } from './vma-table.ts';
 

@@ -2,8 +2,8 @@
  * The machine's store: bytes that never change once written, reachable from every thread. Paths,
  * contents of simulated files on "disk", auxiliary vectors and notes live here. It only grows.
  */
-import { MmdumpError } from '../shared/errors.ts';
-import { MiB } from '../shared/page.ts';
+import { MmdumpError } from '../../shared/errors.ts';
+import { MiB } from '../../shared/page.ts';
 
 export const STORE = {
   END: 0, //   bytes in use, in units of 8; Atomics only

@@ -3,12 +3,13 @@
  * of them (remap_pfn_range). Their leaves are SPECIAL: there is no normal page behind them.
  * The mmap lock is held for writing.
  */
-import { addressOf, hex, isPageAligned, PAGE_SIZE, pageAlignUp } from '../shared/page.ts';
-import { pagePrivileges, VM } from '../shared/vm-flags.ts';
-import type { Mm } from './mm.ts';
+import { addressOf, hex, isPageAligned, PAGE_SIZE, pageAlignUp } from '../../shared/page.ts';
+import { pagePrivileges, VM } from '../../shared/vm-flags.ts';
+import type { DeviceMemory } from '../machine-parts.ts';
+import type { Mm } from '../mm.ts';
+import { ensureTables, lockTable, unlockTable } from '../tables/page-table.ts';
+import { highOf, leafFlags, lowOf, PTE, setEntry } from '../tables/pte.ts';
 import { einval, type Prot, placeMapping, protFlags } from './mmap.ts';
-import { ensureTables, lockTable, unlockTable } from './page-table.ts';
-import { highOf, leafFlags, lowOf, PTE, setEntry } from './pte.ts';
 import { assertMapCount, insertVmaLocked } from './vma-edit.ts';
 import { VMA_KIND } from './vma-table.ts';
 
@@ -22,12 +23,6 @@ export interface DeviceRequest {
   readonly io?: boolean;
   /** Where to map: a hint. */
   readonly address?: number;
-}
-
-/** Frames of the machine's device memory. */
-export interface DeviceMemory {
-  readonly first: number; // pfn
-  readonly frames: number;
 }
 
 /** Maps device memory, shared, and returns its address. */
@@ -50,7 +45,8 @@ export function mapDeviceLocked(mm: Mm, device: DeviceMemory, request: DeviceReq
   assertMapCount(mm, 1);
   const start = placeMapping(mm, request.address ?? 0, pages);
   const kind = VMA_KIND.ORDINARY;
-  insertVmaLocked(mm, { start, end: start + pages, flags, file: 0, pgoff: pfn, anonVma: 0, kind });
+  const end = start + pages;
+  insertVmaLocked(mm, { start, end, flags, file: 0, pgoff: firstPage, anonVma: 0, kind });
   installLeaves(mm, start, pages, flags, pfn);
   return addressOf(start);
 }

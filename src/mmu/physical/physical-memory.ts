@@ -5,9 +5,9 @@
  * page as it is touched, so a large machine costs nothing until it is used; and a wasm kernel can
  * work on it in place. A bank holds at most 2 GiB of frames: views longer than that are slow.
  */
-import { errnoOf, MmdumpError, reasonOf } from '../shared/errors.ts';
-import type { Bank } from '../shared/machine-handle.ts';
-import { MiB, PAGE_SIZE, WORDS_PER_PAGE } from '../shared/page.ts';
+import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
+import type { Bank } from '../../shared/machine-handle.ts';
+import { MiB, PAGE_SIZE, WORDS_PER_PAGE } from '../../shared/page.ts';
 
 interface WasmMemoryConstructor {
   new (descriptor: { initial: number; maximum: number; shared: true }): Bank;

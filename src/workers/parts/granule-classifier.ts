@@ -11,21 +11,21 @@ import {
   isZeroPage,
   ruleOfNotPresent,
   ruleOfPresent,
-} from '../mmu/classify.ts';
-import { FILE_KIND } from '../mmu/file-table.ts';
-import type { Mm } from '../mmu/mm.ts';
-import { cacheLookup } from '../mmu/page-cache.ts';
-import { PAGE_STRUCT, PG, ZERO_PAGE_PFN } from '../mmu/page-struct.ts';
-import { PageCursor, type WalkEnd, walk } from '../mmu/page-table.ts';
-import { BANK_MASK, BANK_SHIFT, WORD_SHIFT } from '../mmu/physical-memory.ts';
-import { pfnOf } from '../mmu/pte.ts';
-import { VMA_KIND } from '../mmu/vma-table.ts';
-import type { OwnedInterval, OwnerTable } from '../shared/dump/owner-table.ts';
-import { PAGE_CLASS, RULE } from '../shared/dump/page-class.ts';
-import { FILE_PAGES_BIT, unsupportedWord } from '../shared/dump/run-table.ts';
-import type { UnsupportedPolicy } from '../shared/dump/tasks.ts';
-import { GRANULE_PAGES } from '../shared/page.ts';
-import { VM } from '../shared/vm-flags.ts';
+} from '../../mmu/classify.ts';
+import { FILE_KIND } from '../../mmu/files/file-table.ts';
+import { cacheLookup } from '../../mmu/files/page-cache.ts';
+import type { Mm } from '../../mmu/mm.ts';
+import { PAGE_STRUCT } from '../../mmu/physical/page-struct.ts';
+import { BANK_MASK, BANK_SHIFT, WORD_SHIFT } from '../../mmu/physical/physical-memory.ts';
+import { PageCursor, type WalkEnd, walk } from '../../mmu/tables/page-table.ts';
+import { pfnOf } from '../../mmu/tables/pte.ts';
+import { VMA_KIND } from '../../mmu/vma/vma-table.ts';
+import type { OwnedInterval, OwnerTable } from '../../shared/dump/owner-table.ts';
+import { PAGE_CLASS, RULE } from '../../shared/dump/page-class.ts';
+import { FILE_PAGES_BIT, unsupportedWord } from '../../shared/dump/run-table.ts';
+import type { UnsupportedPolicy } from '../../shared/dump/tasks.ts';
+import { GRANULE_PAGES } from '../../shared/page.ts';
+import { VM } from '../../shared/vm-flags.ts';
 import { NOTHING, type RunWriter } from './run-writer.ts';
 
 export interface ClassifyPolicy {
@@ -113,8 +113,9 @@ export class GranuleClassifier {
       file,
       fileView: this.#viewOf(file),
       isVdso: vmas.kind(slot) === VMA_KIND.VDSO,
-      isShared: (flags & VM.SHARED) !== 0,
+      isShared: (flags & VM.MAYSHARE) !== 0,
     };
+    if (found === 'bad') return; // row 3: the plan has listed it
     if (vma.fileView === FILE_VIEW.LOST) this.#classifyLostFile(vma, from, to, found);
     else if (found === 'table') this.#classifyTable(vma, from, to);
     else if (found === 'huge') this.#classifyHuge(vma, from, to);
@@ -247,14 +248,32 @@ export class GranuleClassifier {
   }
 }
 
-/** Whether a mapping shows something else than the file's page at `vpn`. */
+/**
+ * Whether a mapping of a lost file shows something else than the file's page at `vpn`. A shared
+ * mapping does so only behind a marker; a private one wherever its leaf is not the file's.
+ */
 function hidesFilePage(mm: Mm, vpn: number): boolean {
+  const slot = mm.vmas.lookup(vpn);
+  const isShared = (mm.vmas.flags(slot) & VM.MAYSHARE) !== 0;
   const cursor = new PageCursor();
   const found = walk(mm, mm.pgd, vpn, cursor);
-  if (found !== 'table' && found !== 'huge') return false;
+  if (found === 'bad') return !isShared;
+  if (found === 'none') return false;
   const low = cursor.words[cursor.at]!;
+  const high = cursor.words[cursor.at + 1]!;
   if (low === 0) return false;
-  const pfn = pfnOf(low, cursor.words[cursor.at + 1]!) + (found === 'huge' ? vpn & LOW_BITS : 0);
-  if (!isPresentLeaf(low) || pfn >= mm.memory.frames) return true;
-  return pfn === ZERO_PAGE_PFN || (mm.pages.flags(pfn) & PG.ANON) !== 0;
+  if (!isPresentLeaf(low)) return !isShared || ruleOfNotPresent(low, high) !== RULE.SWAPPED;
+  if (isShared) return false;
+  const pfn = pfnOf(low, high) + (found === 'huge' ? vpn & LOW_BITS : 0);
+  if (pfn >= mm.memory.frames) return true;
+  const rule = ruleOfPresent(
+    low,
+    pfn,
+    mm.pages.flags(pfn),
+    mm.pages.mapping(pfn),
+    mm.vmas.file(slot),
+    FILE_VIEW.LOST,
+    false,
+  );
+  return rule !== RULE_LOST_FILE;
 }

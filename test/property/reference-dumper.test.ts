@@ -1,0 +1,262 @@
+/**
+ * Invariants checked:
+ *  - the image of any address space equals, byte for byte, the image of a slow reference dumper that
+ *    shares no code with the fast one: for every option, number of workers, unit size and sink
+ *  - so it does where page tables and page structs are damaged; and where such a page makes the
+ *    dump fail, the error names the first one
+ *  - the random address spaces reach every row of CLASSIFICATION.md that one mm can reach
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import {
+  type AddressSpace,
+  createDumper,
+  createMachine,
+  createWorkload,
+  type Dumper,
+  fileSink,
+  importProcess,
+  type Machine,
+  MiB,
+  MmdumpError,
+  memorySink,
+  WORKLOADS,
+} from 'mmdump';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { FILE_HEAD, PAGES_FLAG, PAGES_RECORD } from '../../src/shared/image/cpt-records.ts';
+import { ReferenceRefusal } from '../support/reference-classifier.ts';
+import { CORRUPTIONS, corrupt } from '../support/reference-corruptions.ts';
+import {
+  type ReferenceImage,
+  type ReferenceOptions,
+  referenceDump,
+} from '../support/reference-dumper.ts';
+import { createHistory, historyArbitrary } from '../support/reference-histories.ts';
+
+let dumpers: readonly Dumper[] = [];
+let folder = '';
+
+beforeAll(async () => {
+  dumpers = await Promise.all([1, 2, 3].map((workers) => createDumper({ workers })));
+  folder = mkdtempSync(join(tmpdir(), 'mmdump-reference-'));
+});
+
+afterAll(async () => {
+  await Promise.all(dumpers.map((dumper) => dumper.close()));
+  rmSync(folder, { recursive: true });
+});
+
+const DEFAULTS: ReferenceOptions = {
+  zeroPages: 'detect',
+  checksum: 'crc32',
+  blocks: 'run',
+  unsupported: 'fail',
+  hugetlb: 'fail',
+};
+
+/** Nothing is detected, summed up or merged. */
+const PLAINEST: ReferenceOptions = {
+  ...DEFAULTS,
+  zeroPages: 'copy',
+  checksum: 'none',
+  blocks: 'page',
+};
+
+const optionsArbitrary: fc.Arbitrary<ReferenceOptions> = fc.record({
+  zeroPages: fc.constantFrom('detect', 'detect', 'copy'),
+  checksum: fc.constantFrom('crc32', 'none'),
+  blocks: fc.constantFrom('run', 'run', 'page'),
+  unsupported: fc.constantFrom('fail', 'skip', 'copy'),
+  hugetlb: fc.constantFrom('fail', 'skip', 'skip', 'copy', 'copy'),
+});
+
+type Outcome = ReferenceImage | ReferenceRefusal;
+
+function reference(machine: Machine, space: AddressSpace, options: ReferenceOptions): Outcome {
+  try {
+    return referenceDump(machine, space, options);
+  } catch (error) {
+    if (error instanceof ReferenceRefusal) return error;
+    throw error;
+  }
+}
+
+/** The dumper's image, or the error that it rejected with. */
+async function dump(
+  dumper: Dumper,
+  space: AddressSpace,
+  options: ReferenceOptions & { readonly unitBytes: number },
+): Promise<Buffer | MmdumpError> {
+  const sink = memorySink();
+  try {
+    await dumper.dump(space, { to: sink, ...options });
+  } catch (error) {
+    if (error instanceof MmdumpError) return error;
+    throw error;
+  }
+  const { bytes, chunks } = sink.image;
+  return Buffer.concat(chunks.map((chunk) => new Uint8Array(chunk))).subarray(0, bytes);
+}
+
+/** The first byte that differs, and its object. The head, which knows the length, is looked at last. */
+function describeDifference(found: Buffer, expected: ReferenceImage): string {
+  const { bytes, objects } = expected;
+  const differs = (_: number, at: number): boolean => found[at] !== bytes[at];
+  let at = bytes.findIndex((byte, index) => index >= FILE_HEAD.SIZE && differs(byte, index));
+  if (at < 0) at = bytes.findIndex(differs);
+  if (at < 0) at = bytes.length; // there is more than expected
+  const object = objects.findLast(({ offset }) => offset <= at)!;
+  const next = objects[objects.indexOf(object) + 1]?.offset ?? bytes.length;
+  const part = (from: Buffer): string =>
+    from.subarray(object.offset, Math.min(next, object.offset + 96)).toString('hex');
+  return (
+    `byte ${at} of ${found.length} (expected ${bytes.length}), ` +
+    `${at - object.offset} bytes into ${object.name} at ${object.offset}:\n` +
+    `expected ${part(bytes)}\nfound    ${part(found)}`
+  );
+}
+
+function assertAgrees(found: Buffer | MmdumpError, expected: Outcome): void {
+  if (expected instanceof ReferenceRefusal) {
+    if (!(found instanceof MmdumpError)) throw new Error(`dumped, expected ${expected.message}`);
+    expect({ code: found.code, ...found.fields }).toMatchObject(
+      expected.code === 'PAGE_UNSUPPORTED'
+        ? { code: expected.code, address: expected.address }
+        : { code: expected.code, vmaStart: expected.address },
+    );
+    return;
+  }
+  if (found instanceof MmdumpError) throw found;
+  if (!found.equals(expected.bytes)) throw new Error(describeDifference(found, expected));
+}
+
+/** Every dumper against the reference; `turn` says which one has which unit size. */
+async function assertAllAgree(
+  machine: Machine,
+  space: AddressSpace,
+  options: ReferenceOptions,
+  turn: number,
+): Promise<Outcome> {
+  const expected = reference(machine, space, options);
+  for (const [index, dumper] of dumpers.entries()) {
+    const unitBytes = [2, 4, 8][(index + turn) % 3]! * MiB;
+    assertAgrees(await dump(dumper, space, { ...options, unitBytes }), expected);
+  }
+  return expected;
+}
+
+/** What the random runs came across, so that it is known that they are not empty. */
+class Coverage {
+  readonly seen = new Set<string>();
+
+  add(outcome: Outcome): void {
+    if (outcome instanceof ReferenceRefusal) {
+      this.seen.add(outcome.code);
+      return;
+    }
+    for (const row of outcome.rows) this.seen.add(`row ${row}`);
+    for (const { offset, name } of outcome.objects) {
+      const kind = name.split(' 0x')[0]!;
+      const flags = kind.startsWith('PAGES')
+        ? outcome.bytes.readUInt32LE(offset + PAGES_RECORD.FLAGS) & PAGES_FLAG.FILE_PAGES
+        : 0;
+      this.seen.add(flags === 0 ? kind : `${kind} FILE_PAGES`);
+    }
+  }
+}
+
+/** Milliseconds. A run that agrees takes seconds; a counterexample is made small before it is shown. */
+const TIME_TO_SHRINK = 240_000;
+
+describe('the dumper and the reference dumper', () => {
+  it(
+    'write the same bytes for random address spaces',
+    async () => {
+      const coverage = new Coverage();
+      await fc.assert(
+        fc.asyncProperty(
+          historyArbitrary,
+          optionsArbitrary,
+          fc.nat(2),
+          async (recipe, options, turn) => {
+            const { machine, space } = createHistory(recipe);
+            coverage.add(await assertAllAgree(machine, space, options, turn));
+          },
+        ),
+        { numRuns: 500 },
+      );
+      const rows = [1, 2, 5, 8, 11, 12, 14, 16, 17, 19].map((row) => `row ${row}`);
+      const objects = ['MM', 'MM_AUXV', 'CORE_NOTES', 'VMA', 'BITS', 'PAGES DATA', 'PAGES ZERO'];
+      const flagged = ['PAGES DATA FILE_PAGES', 'PAGES ZERO FILE_PAGES', 'HUGETLB_REFUSED'];
+      const missed = [...rows, ...objects, ...flagged].filter((each) => !coverage.seen.has(each));
+      expect(missed).toEqual([]);
+    },
+    TIME_TO_SHRINK,
+  );
+
+  it(
+    'agree about page tables and page structs that are damaged',
+    async () => {
+      const coverage = new Coverage();
+      const damage = fc.record({
+        kind: fc.constantFrom(...CORRUPTIONS),
+        vma: fc.nat({ max: 40 }),
+        page: fc.integer({ min: -12, max: 30 }),
+        choice: fc.nat({ max: 100 }),
+      });
+      await fc.assert(
+        fc.asyncProperty(
+          historyArbitrary,
+          fc.array(damage, { minLength: 1, maxLength: 8, size: 'max' }),
+          optionsArbitrary,
+          fc.nat(2),
+          async (recipe, damages, options, turn) => {
+            const history = createHistory(recipe);
+            for (const each of damages) corrupt(history, each);
+            const { machine, space } = history;
+            for (const unsupported of ['skip', 'copy', 'fail'] as const) {
+              const policy = { ...options, hugetlb: 'copy', unsupported } as const;
+              coverage.add(await assertAllAgree(machine, space, policy, turn));
+            }
+          },
+        ),
+        { numRuns: 400 },
+      );
+      const rows = [0, 3, 6, 7, 9, 10, 13, 15, 16].map((row) => `row ${row}`);
+      const others = ['PAGES GUARD', 'PAGE_UNSUPPORTED'];
+      expect([...rows, ...others].filter((each) => !coverage.seen.has(each))).toEqual([]);
+    },
+    TIME_TO_SHRINK,
+  );
+
+  it.each(WORKLOADS)('write the same bytes for the workload %s', async (name) => {
+    const size = { dense: 6 * MiB, sparse: undefined, manymaps: 8 * MiB, mixed: 16 * MiB }[name];
+    const { machine, space } = await createWorkload(name, size === undefined ? {} : { size });
+    await assertAllAgree(machine, space, PLAINEST, 1);
+    const expected = await assertAllAgree(machine, space, DEFAULTS, 0);
+    const path = join(folder, `${name}.cpt`);
+    await dumpers[2]!.dump(space, { to: fileSink(path) });
+    assertAgrees(readFileSync(path), expected);
+  });
+
+  it('write the same bytes for a process that was imported', async (ctx) => {
+    const script = 'const kept = Buffer.alloc(3e6, 1); setInterval(() => kept, 1e6); console.log()';
+    const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+    try {
+      await once(child.stdout, 'data'); // it is up
+      const machine = createMachine({ memory: 512 * MiB, maxAddressSpaces: 1 });
+      const { mms } = await importProcess(machine, child.pid!, { dumper: dumpers[1]! });
+      await assertAllAgree(machine, mms[0]!, DEFAULTS, 0);
+    } catch (error) {
+      const isDenied = error instanceof MmdumpError && error.code === 'PROCESS_DENIED';
+      ctx.skip(isDenied, `the system does not let us read a process: ${String(error)}`);
+      throw error;
+    } finally {
+      child.kill('SIGKILL');
+    }
+  });
+});

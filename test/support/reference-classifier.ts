@@ -1,0 +1,223 @@
+/**
+ * What becomes of each page, row by row as docs/CLASSIFICATION.md has it, one page after the
+ * other: for the reference dumper.
+ *
+ * Row 12 as this project refines it: a page of a memory-backed or deleted file belongs to the first
+ * mapping that covers it and shows it. A private mapping does not where it shows something else (an
+ * anonymous page of its own, the zero page), no mapping does behind a guard marker. Mappings are
+ * looked at in order of address, so the first that shows a page takes it.
+ */
+import type { AddressSpace, Machine } from 'mmdump';
+import { PG, ZERO_PAGE_PFN } from '../../src/mmu/physical/page-struct.ts';
+import {
+  cachedPage,
+  frameBytes,
+  isInMemory,
+  isNone,
+  isPresent,
+  isSpecial,
+  isWritable,
+  markerOf,
+  pageStruct,
+  pgdOf,
+  type ReferenceFile,
+  type ReferenceVma,
+  readVmas,
+  type Translation,
+  translate,
+} from './reference-memory.ts';
+
+/**
+ * What one page of a mapping is, and the row that says so; row 0: its frame is beyond the memory.
+ * `frame` null: there is nothing that could be copied. `ofCache`: the file's page, by row 12.
+ */
+export type Fate = { readonly row: number } & (
+  | { readonly is: 'ABSENT' | 'GUARD' }
+  | { readonly is: 'ZERO'; readonly ofCache: boolean }
+  | { readonly is: 'COPY'; readonly frame: number; readonly ofCache: boolean }
+  | { readonly is: 'UNSUPPORTED'; readonly frame: number | null }
+);
+
+/** A page that is not absent. */
+export interface PageFate {
+  readonly vpn: number;
+  readonly fate: Fate;
+}
+
+export interface ClassifiedVma {
+  readonly vma: ReferenceVma;
+  /** Ascending. */
+  readonly pages: readonly PageFate[];
+  /** Rows that decided about pages here. */
+  readonly rows: ReadonlySet<number>;
+}
+
+export interface ClassifyOptions {
+  readonly zeroPages: 'detect' | 'copy';
+  readonly hugetlb: 'fail' | 'skip' | 'copy';
+}
+
+/** The dump is refused, with the code that the dumper must give. */
+export class ReferenceRefusal extends Error {
+  readonly code: 'PAGE_UNSUPPORTED' | 'HUGETLB_REFUSED';
+  readonly address: number;
+
+  constructor(code: ReferenceRefusal['code'], address: number) {
+    super(`${code} at 0x${address.toString(16)}`);
+    this.code = code;
+    this.address = address;
+  }
+}
+
+const VM_MAYSHARE = 0x80;
+const VM_IO = 0x4000;
+const VM_HUGETLB = 0x400000;
+
+interface Walk {
+  readonly machine: Machine;
+  readonly pgd: number;
+  readonly options: ClassifyOptions;
+  /** 'file:index' of every page of a kept file that a mapping owns already. */
+  readonly owned: Set<string>;
+}
+
+/** Classifies every page of an address space. */
+export function classifyAll(
+  machine: Machine,
+  space: AddressSpace,
+  options: ClassifyOptions,
+): ClassifiedVma[] {
+  const vmas = readVmas(machine, space);
+  for (const { start, flags } of vmas) {
+    const isRefused = (flags & VM_IO) === 0 && (flags & VM_HUGETLB) !== 0; // row 1 comes first
+    if (isRefused && options.hugetlb === 'fail') {
+      throw new ReferenceRefusal('HUGETLB_REFUSED', start * 4096); // row 2
+    }
+  }
+  const walk = { machine, pgd: pgdOf(machine, space), options, owned: new Set<string>() };
+  return vmas.map((vma) => classifyVma(walk, vma));
+}
+
+function classifyVma(walk: Walk, vma: ReferenceVma): ClassifiedVma {
+  if ((vma.flags & VM_IO) !== 0) return { vma, pages: [], rows: new Set([1]) };
+  if ((vma.flags & VM_HUGETLB) !== 0 && walk.options.hugetlb === 'skip') {
+    return { vma, pages: [], rows: new Set([2]) };
+  }
+  const pages: PageFate[] = [];
+  const rows = new Set<number>();
+  for (let vpn = vma.start; vpn < vma.end; ) {
+    const translation = translate(walk.machine, walk.pgd, vpn);
+    if (translation.found === 'no table' && !isKept(vma.file)) {
+      vpn = translation.next; // row 3, none: a terabyte of it is skipped at once
+      continue;
+    }
+    const fate = classifyPage(walk, vma, vpn, translation);
+    rows.add(fate.row);
+    if (fate.is !== 'ABSENT') pages.push({ vpn, fate });
+    vpn++;
+  }
+  return { vma, pages, rows };
+}
+
+/** Row 12's "memory-backed or deleted": nothing but the dump can supply the file's pages. */
+function isKept(file: ReferenceFile | null): file is ReferenceFile {
+  return file !== null && (file.isMemoryBacked || file.isDeleted);
+}
+
+export function isPrivate(vma: ReferenceVma): boolean {
+  return (vma.flags & VM_MAYSHARE) === 0;
+}
+
+function classifyPage(walk: Walk, vma: ReferenceVma, vpn: number, translation: Translation): Fate {
+  const { machine } = walk;
+  const isOwner = takeOwnership(walk, vma, vpn, translation);
+  // Row 3: a table above is bad, or none (which is as if the page's own entry were none).
+  if (translation.found === 'bad table') return { row: 3, is: 'UNSUPPORTED', frame: null };
+  if (translation.found === 'no table' || isNone(translation.entry)) {
+    return isKept(vma.file) ? filePage(walk, vma, vpn, isOwner) : { row: 5, is: 'ABSENT' };
+  }
+  // Row 4 is in `translate`: a 2 MiB leaf arrives here page by page.
+  const { entry, pfn: frame } = translation;
+  if (!isPresent(entry)) {
+    // Row 6: the machine has no swap, so such an entry leads nowhere.
+    if (markerOf(entry) === null) return { row: 6, is: 'UNSUPPORTED', frame: null };
+    return { row: 7, is: 'GUARD' }; // poison likewise
+  }
+  if (!isInMemory(machine, frame)) return { row: 0, is: 'UNSUPPORTED', frame: null };
+  if (isSpecial(entry)) return { row: 8, is: 'COPY', frame, ofCache: false }; // no zero test
+  const { flags, mapping } = pageStruct(machine, frame);
+  if (mapping !== 0 && (flags & PG.ANON) === 0) {
+    if (vma.file === null) return { row: 9, is: 'UNSUPPORTED', frame };
+    if (vma.file.id !== mapping) return { row: 10, is: 'UNSUPPORTED', frame };
+    if (!isKept(vma.file)) return { row: 11, is: 'ABSENT' };
+    return filePage(walk, vma, vpn, isOwner);
+  }
+  if ((flags & PG.RESERVED) !== 0) {
+    if (frame !== ZERO_PAGE_PFN) return { row: 15, is: 'UNSUPPORTED', frame };
+    if (isWritable(entry)) return { row: 13, is: 'UNSUPPORTED', frame };
+    if (walk.options.zeroPages === 'detect') return { row: 14, is: 'ZERO', ofCache: false };
+    return { row: 14, is: 'COPY', frame, ofCache: false };
+  }
+  if (mapping === 0) {
+    if (vma.isVdso) return { row: 16, is: 'COPY', frame, ofCache: false }; // no zero test
+    return { row: 16, is: 'UNSUPPORTED', frame };
+  }
+  return zeroOrCopy(walk, frame, false); // row 18 needs a second mm
+}
+
+/**
+ * Row 12: whether this mapping owns its page of a kept file: it covers the page and shows it, and
+ * no mapping before it does. A shared mapping shows all but what lies behind a marker.
+ */
+function takeOwnership(
+  walk: Walk,
+  vma: ReferenceVma,
+  vpn: number,
+  translation: Translation,
+): boolean {
+  if (!isKept(vma.file)) return false;
+  const shows = isPrivate(vma)
+    ? showsFilePage(walk.machine, vma.file, translation)
+    : !isMarked(translation);
+  const page = `${vma.file.id}:${fileIndex(vma, vpn)}`;
+  if (!shows || walk.owned.has(page)) return false;
+  walk.owned.add(page);
+  return true;
+}
+
+function isMarked(translation: Translation): boolean {
+  if (translation.found !== 'entry') return false;
+  const { entry } = translation;
+  return !isNone(entry) && !isPresent(entry) && markerOf(entry) !== null;
+}
+
+/** Whether a page of the file is mapped, or nothing, so that a fault would map it. */
+function showsFilePage(machine: Machine, file: ReferenceFile, translation: Translation): boolean {
+  if (translation.found === 'no table') return true;
+  if (translation.found === 'bad table') return false;
+  const { entry, pfn } = translation;
+  if (isNone(entry)) return true;
+  if (!isPresent(entry) || !isInMemory(machine, pfn) || isSpecial(entry)) return false;
+  const { flags, mapping } = pageStruct(machine, pfn);
+  return mapping === file.id && (flags & PG.ANON) === 0;
+}
+
+function fileIndex(vma: ReferenceVma, vpn: number): number {
+  return vma.pgoff + (vpn - vma.start);
+}
+
+/** Row 12: the page cache's page, if this mapping is its owner and there is one. */
+function filePage(walk: Walk, vma: ReferenceVma, vpn: number, isOwner: boolean): Fate {
+  const cached = cachedPage(walk.machine, vma.file!, fileIndex(vma, vpn));
+  if (!isOwner || cached === 0) return { row: 12, is: 'ABSENT' };
+  return zeroOrCopy(walk, cached, true);
+}
+
+const ZEROS = Buffer.alloc(4096);
+
+/** Rows 17 and 19. */
+function zeroOrCopy(walk: Walk, frame: number, ofCache: boolean): Fate {
+  const isZero = frameBytes(walk.machine, frame).equals(ZEROS);
+  if (isZero && walk.options.zeroPages === 'detect') return { row: 17, is: 'ZERO', ofCache };
+  return { row: 19, is: 'COPY', frame, ofCache };
+}
