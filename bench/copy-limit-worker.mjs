@@ -8,11 +8,13 @@ const words = new Int32Array(memory.buffer);
 
 /** The same with Uint8Array.set, which is as good for long runs. */
 function copyBySet(list, count) {
+  const first = list / 4; // beyond 2 GiB a shift would wrap
+  const last = first + count;
   let at = to;
-  for (let index = list >> 2; index < (list >> 2) + count; ) {
+  for (let index = first; index < last; ) {
     const frame = words[index];
     let run = 1;
-    while (index + run < (list >> 2) + count && words[index + run] === frame + run) run++;
+    while (index + run < last && words[index + run] === frame + run) run++;
     bytes.set(bytes.subarray(frame * 4096, (frame + run) * 4096), at);
     at += run * 4096;
     index += run;

@@ -28,11 +28,12 @@ export function classify(task: ClassifyTask): Outcome<PhaseReport> {
   const sourceList = new Int32Array(task.sources);
   const { detectZero, unsupported, hugetlb } = task;
   const policy = { detectZero, copyUnsupported: unsupported === 'copy', hugetlb };
+  const out = new RunWriter(task.maxUnitPages);
+  const classifiers = mms.map((_, mm) => new GranuleClassifier(mms, mm, owners, policy, out));
   return runUnits(task, task.unitCount, (unit, phase) => {
-    const pages = units.pages(unit);
     const start = units.start(unit);
-    const out = new RunWriter(start, pages);
-    new GranuleClassifier(mms, units.mm(unit), owners, policy, out).classify(start, pages);
+    out.begin(start);
+    classifiers[units.mm(unit)]!.classify(start, units.pages(unit));
     const { runs, runCount, sources, sourceCount } = out;
     const sourceAt = phase.reserve(PHASE.SOURCES, sourceCount);
     for (let at = RUN.SOURCE; at < runCount * RUN.WORDS; at += RUN.WORDS) runs[at]! += sourceAt;

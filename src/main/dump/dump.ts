@@ -150,7 +150,7 @@ async function classify(
   units: SharedArrayBuffer,
 ): Promise<{ readonly runs: SharedArrayBuffer; readonly sources: SharedArrayBuffer }> {
   const { buffers } = dump.engine;
-  const { detectZero, unsupported, hugetlb } = dump.options;
+  const { detectZero, unsupported, hugetlb, unitPages } = dump.options;
   const runs = buffers.take('runs', runTableBytes(plan.pages));
   const sources = buffers.take('sources', plan.pages * 4);
   await runPhase<ClassifyTask>(dump, 'classify', plan.units.length, 0, {
@@ -158,6 +158,7 @@ async function classify(
     mms: [mm.slot],
     units,
     unitCount: plan.units.length,
+    maxUnitPages: unitPages,
     runs,
     sources,
     owners: plan.owners,

@@ -16,16 +16,22 @@ export class RunWriter {
   runCount = 0;
   readonly sources: Int32Array;
   sourceCount = 0;
-  readonly #unitStart: number;
+  #unitStart = 0;
   #word = NOTHING;
   #from = 0;
   #source = 0;
 
-  /** For a unit of `pages` pages from page `unitStart` on. */
-  constructor(unitStart: number, pages: number) {
-    this.#unitStart = unitStart;
+  /** For units of at most `pages` pages. Used for one after the other: fresh arrays cost more. */
+  constructor(pages: number) {
     this.runs = new Int32Array(pages * WORDS);
     this.sources = new Int32Array(pages);
+  }
+
+  /** Begins a unit. What the last one left is gone. */
+  begin(unitStart: number): void {
+    this.#unitStart = unitStart;
+    this.runCount = 0;
+    this.sourceCount = 0;
   }
 
   /** The next page of the part. `pfn` matters only for COPY. */
