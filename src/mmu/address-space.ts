@@ -4,18 +4,40 @@
  * that must not block, throws EAGAIN.
  */
 import type { MachineHandle } from '../shared/machine-handle.ts';
-import { addressOf } from '../shared/page.ts';
+import { addressOf, TASK_PAGES } from '../shared/page.ts';
 import type { LockMode } from '../shared/sync/rw-lock.ts';
 import { protLetters, vmFlagNames } from '../shared/vm-flags.ts';
+import { brkLocked } from './calls/brk.ts';
+import { forkLocked } from './calls/fork.ts';
+import { type Advice, adviceMode, madviseLocked } from './calls/madvise.ts';
+import { mincoreLocked } from './calls/mincore.ts';
+import {
+  type MlockAllFlag,
+  type MlockFlag,
+  mlockallLocked,
+  mlockLocked,
+  munlockallLocked,
+  munlockLocked,
+} from './calls/mlock.ts';
+import { type MmapRequest, mmapLocked, munmapLocked } from './calls/mmap.ts';
+import { mprotectLocked } from './calls/mprotect.ts';
+import { type MremapFlag, mremapLocked } from './calls/mremap.ts';
+import { type MsyncFlag, msyncLocked } from './calls/msync.ts';
+import type { Prot } from './calls/prot.ts';
 import { type MmReference, runOn, runOnAsync } from './enter.ts';
-import { fillLocked, readLocked, writeLocked } from './fault/access.ts';
-import { loadLdtLocked, readLdtLocked, type UserDesc, writeLdtLocked } from './ldt.ts';
+import { fillLocked, type Progress, readLocked, writeLocked } from './fault/access.ts';
+import {
+  copyLdtLocked,
+  loadLdtLocked,
+  readLdtLocked,
+  type UserDesc,
+  writeLdtLocked,
+} from './ldt.ts';
 import type { MachineParts } from './machine-parts.ts';
-import { type Mm, mmOf } from './mm.ts';
+import { claimMm, freeMm, type Mm, mmOf } from './mm.ts';
 import { MM_FIELD, type MmAddresses } from './mm-struct.ts';
 import { type DeviceRequest, mapDeviceLocked } from './vma/device.ts';
-import { type MmapRequest, mmapLocked, munmapLocked, type Prot } from './vma/mmap.ts';
-import { type Advice, madviseLocked, mprotectLocked } from './vma/mprotect.ts';
+import { unmapRangeLocked } from './vma/vma-edit.ts';
 import { VMA_KIND, type VmaFields } from './vma/vma-table.ts';
 
 /** Everything that another thread needs to attach to an mm; can be posted to it. */
@@ -102,40 +124,158 @@ export class AddressSpace {
     return this.#later('write', (mm) => mprotectLocked(mm, address, length, prot));
   }
 
+  /**
+   * Resizes or moves a mapping and returns its address. `newAddress` is the place with 'fixed'.
+   * Errors as mremap(2).
+   */
+  mremap(
+    address: number,
+    oldLength: number,
+    newLength: number,
+    flags: readonly MremapFlag[] = [],
+    newAddress = 0,
+  ): number {
+    return this.#run('write', (mm) =>
+      mremapLocked(mm, address, oldLength, newLength, flags, newAddress),
+    );
+  }
+
+  mremapAsync(
+    address: number,
+    oldLength: number,
+    newLength: number,
+    flags: readonly MremapFlag[] = [],
+    newAddress = 0,
+  ): Promise<number> {
+    return this.#later('write', (mm) =>
+      mremapLocked(mm, address, oldLength, newLength, flags, newAddress),
+    );
+  }
+
+  /** Moves the end of the heap and returns where it is then: the old end when it cannot be moved. */
+  brk(address: number): number {
+    return this.#run('write', (mm) => brkLocked(mm, address));
+  }
+
+  brkAsync(address: number): Promise<number> {
+    return this.#later('write', (mm) => brkLocked(mm, address));
+  }
+
   /** Gives advice on a range. Errors as madvise(2). */
   madvise(address: number, length: number, advice: Advice): void {
-    this.#run('write', (mm) => madviseLocked(mm, address, length, advice));
+    this.#run(adviceMode(advice), (mm) => madviseLocked(mm, address, length, advice));
   }
 
   madviseAsync(address: number, length: number, advice: Advice): Promise<void> {
-    return this.#later('write', (mm) => madviseLocked(mm, address, length, advice));
+    return this.#later(adviceMode(advice), (mm) => madviseLocked(mm, address, length, advice));
+  }
+
+  /** Keeps the pages of a range in memory, and faults them in. Errors as mlock2(2). */
+  mlock(address: number, length: number, flags: readonly MlockFlag[] = []): void {
+    this.#run('write', (mm) => mlockLocked(mm, address, length, flags));
+  }
+
+  mlockAsync(address: number, length: number, flags: readonly MlockFlag[] = []): Promise<void> {
+    return this.#later('write', (mm) => mlockLocked(mm, address, length, flags));
+  }
+
+  /** Errors as munlock(2). */
+  munlock(address: number, length: number): void {
+    this.#run('write', (mm) => munlockLocked(mm, address, length));
+  }
+
+  munlockAsync(address: number, length: number): Promise<void> {
+    return this.#later('write', (mm) => munlockLocked(mm, address, length));
+  }
+
+  /** Keeps all pages in memory: those mapped now, those mapped later, or both. */
+  mlockall(flags: readonly MlockAllFlag[]): void {
+    this.#run('write', (mm) => mlockallLocked(mm, flags));
+  }
+
+  mlockallAsync(flags: readonly MlockAllFlag[]): Promise<void> {
+    return this.#later('write', (mm) => mlockallLocked(mm, flags));
+  }
+
+  munlockall(): void {
+    this.#run('write', munlockallLocked);
+  }
+
+  munlockallAsync(): Promise<void> {
+    return this.#later('write', munlockallLocked);
+  }
+
+  /** One byte a page: 1 when an access would find it in memory. Errors as mincore(2). */
+  mincore(address: number, length: number): Uint8Array {
+    return this.#run('read', (mm) => mincoreLocked(mm, address, length));
+  }
+
+  mincoreAsync(address: number, length: number): Promise<Uint8Array> {
+    return this.#later('read', (mm) => mincoreLocked(mm, address, length));
+  }
+
+  /** Writes what shared mappings changed back to simulated files. Errors as msync(2). */
+  msync(address: number, length: number, flags: readonly MsyncFlag[] = ['sync']): void {
+    this.#run('read', (mm) => msyncLocked(mm, address, length, flags));
+  }
+
+  msyncAsync(
+    address: number,
+    length: number,
+    flags: readonly MsyncFlag[] = ['sync'],
+  ): Promise<void> {
+    return this.#later('read', (mm) => msyncLocked(mm, address, length, flags));
+  }
+
+  /** A new address space that shows the same, copied on write. Errors as fork(2). */
+  fork(): AddressSpace {
+    return this.#run('write', forked);
+  }
+
+  forkAsync(): Promise<AddressSpace> {
+    return this.#later('write', forked);
+  }
+
+  /** Unmaps everything and frees the mm (exit_mmap). Objects that refer to it fail from then on. */
+  exit(): void {
+    this.#run('write', exitLocked);
+  }
+
+  exitAsync(): Promise<void> {
+    return this.#later('write', exitLocked);
   }
 
   /** Loads `into.length` bytes. SIGSEGV or SIGBUS as errors, with address and reason. */
   read(address: number, into: Uint8Array): void {
-    this.#run('read', (mm) => readLocked(mm, address, into));
+    const progress: Progress = { done: 0 };
+    this.#run('read', (mm) => readLocked(mm, address, into, progress));
   }
 
   readAsync(address: number, into: Uint8Array): Promise<void> {
-    return this.#later('read', (mm) => readLocked(mm, address, into));
+    const progress: Progress = { done: 0 };
+    return this.#later('read', (mm) => readLocked(mm, address, into, progress));
   }
 
   /** Stores bytes. SIGSEGV or SIGBUS as errors, with address and reason. */
   write(address: number, bytes: Uint8Array): void {
-    this.#run('read', (mm) => writeLocked(mm, address, bytes));
+    const progress: Progress = { done: 0 };
+    this.#run('read', (mm) => writeLocked(mm, address, bytes, progress));
   }
 
   writeAsync(address: number, bytes: Uint8Array): Promise<void> {
-    return this.#later('read', (mm) => writeLocked(mm, address, bytes));
+    const progress: Progress = { done: 0 };
+    return this.#later('read', (mm) => writeLocked(mm, address, bytes, progress));
   }
 
   /** Stores `length` times the byte `value`. */
   fill(address: number, length: number, value: number): void {
-    this.#run('read', (mm) => fillLocked(mm, address, length, value));
+    const progress: Progress = { done: 0 };
+    this.#run('read', (mm) => fillLocked(mm, address, length, value, progress));
   }
 
   fillAsync(address: number, length: number, value: number): Promise<void> {
-    return this.#later('read', (mm) => fillLocked(mm, address, length, value));
+    const progress: Progress = { done: 0 };
+    return this.#later('read', (mm) => fillLocked(mm, address, length, value, progress));
   }
 
   /** Installs or clears an LDT entry (modify_ldt, func 0x11; func 1 with `oldMode`). */
@@ -206,6 +346,26 @@ export class AddressSpace {
   setNotes(bytes: Uint8Array): void {
     this.#run('write', (mm) => setBlob(mm, MM_FIELD.NOTES_BYTES, MM_FIELD.NOTES_AT, bytes));
   }
+}
+
+function forked(parent: Mm): AddressSpace {
+  const { machine } = parent;
+  const slot = claimMm(machine, parent.thread);
+  const child = mmOf(machine, slot, parent.thread);
+  try {
+    withLdt(parent, () => copyLdtLocked(parent.struct, child.struct));
+    forkLocked(parent, child);
+  } catch (error) {
+    freeMm(child);
+    throw error;
+  }
+  child.struct.publish();
+  return new AddressSpace(machine, slot, child.struct.generation);
+}
+
+function exitLocked(mm: Mm): void {
+  unmapRangeLocked(mm, 0, TASK_PAGES);
+  freeMm(mm);
 }
 
 function withLdt<T>(mm: Mm, operation: () => T): T {

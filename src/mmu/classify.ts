@@ -8,7 +8,7 @@
  */
 import { PAGE_CLASS, RULE } from '../shared/dump/page-class.ts';
 import { WORDS_PER_PAGE } from '../shared/page.ts';
-import { PG, ZERO_PAGE_PFN } from './physical/page-struct.ts';
+import { PG } from './physical/page-struct.ts';
 import { MARKER, PTE, SWAP_TYPE, swapTypeOf, swapValueOf } from './tables/pte.ts';
 
 /** What the mapping around a page says about its file. */
@@ -22,7 +22,7 @@ export const FILE_VIEW = {
 export const CONTENT: number = RULE.COPY;
 
 const { PRESENT, PROTNONE, WRITE, SPECIAL } = PTE;
-const { ANON, RESERVED } = PG;
+const { ANON, RESERVED, ZERO } = PG;
 const { LOST } = FILE_VIEW;
 const NO_FILE = FILE_VIEW.NONE;
 
@@ -43,8 +43,7 @@ const RULE_CONTENT = RULE.COPY;
  * Rows 8 to 16: the rule for a present leaf.
  *
  * @param low low word of the leaf
- * @param pfn its frame; for a huge leaf the frame of the page in question
- * @param flags PG bits of the frame
+ * @param flags PG bits of its frame; for a huge leaf of the frame of the page in question
  * @param mapping MAPPING of the frame
  * @param file id of the VMA's file, 0 = none
  * @param fileView FILE_VIEW of that file
@@ -52,7 +51,6 @@ const RULE_CONTENT = RULE.COPY;
  */
 export function ruleOfPresent(
   low: number,
-  pfn: number,
   flags: number,
   mapping: number,
   file: number,
@@ -66,16 +64,20 @@ export function ruleOfPresent(
     return fileView === LOST ? RULE_LOST_FILE : RULE_LIVING_FILE;
   }
   if ((flags & RESERVED) !== 0) {
-    if (pfn !== ZERO_PAGE_PFN) return RULE_RESERVED;
+    if ((flags & ZERO) === 0) return RULE_RESERVED;
     return (low & WRITE) !== 0 ? RULE_WRITABLE_ZERO : RULE_ZERO_PAGE;
   }
   if (mapping === 0) return isVdso ? RULE_VDSO : RULE_NO_MAPPING;
   return RULE_CONTENT;
 }
 
-/** Rows 6 and 7: the rule for an entry that is neither zero nor present. */
-export function ruleOfNotPresent(low: number, high: number): number {
-  if (swapTypeOf(high) !== SWAP_TYPE.MARKER) return RULE.SWAPPED;
+/**
+ * Rows 6 and 7: the rule for an entry that is neither zero nor present. A swap entry is CONTENT when
+ * its slot is in use (`slot`, from SwapArea.slotOf, is not negative).
+ */
+export function ruleOfNotPresent(low: number, high: number, slot: number): number {
+  if (slot >= 0) return CONTENT;
+  if (swapTypeOf(high) !== SWAP_TYPE.MARKER) return RULE.BAD_SWAP;
   return swapValueOf(low) === MARKER.GUARD ? RULE.GUARD : RULE.POISONED;
 }
 
@@ -107,7 +109,7 @@ export function classOfRule(rule: number): number {
     case RULE.WRITABLE_ZERO_PAGE:
     case RULE.RESERVED:
     case RULE.NO_MAPPING:
-    case RULE.SWAPPED:
+    case RULE.BAD_SWAP:
       return PAGE_CLASS.UNSUPPORTED;
     default:
       return PAGE_CLASS.ABSENT;

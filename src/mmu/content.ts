@@ -5,11 +5,11 @@ import { VM } from '../shared/vm-flags.ts';
 import { FILE_BACKING } from './files/file-table.ts';
 import { cacheLookup } from './files/page-cache.ts';
 import type { Mm } from './mm.ts';
-import { ZERO_PAGE_PFN } from './physical/page-struct.ts';
+import { PG } from './physical/page-struct.ts';
 import { walk } from './tables/page-table.ts';
 import { isPresent, pfnOf } from './tables/pte.ts';
 
-/** Content that lies in no frame; a frame is given by its pfn, which is positive. */
+/** Content that lies in no frame; a frame or swap slot is given by its pfn, which is positive. */
 export const CONTENT_OF = {
   ZEROS: 0,
   FILE: -1, //   the file's backing store has it
@@ -18,7 +18,7 @@ export const CONTENT_OF = {
   LOST: -4, //   a page of a deleted file that nobody has any more
 } as const;
 
-/** Frame of the page's content, or one of CONTENT_OF. The machine is frozen or the mm locked. */
+/** Frame or swap slot of the page's content, or one of CONTENT_OF. The machine is frozen or the mm locked. */
 export function contentOf(mm: Mm, slot: number, vpn: number): number {
   const flags = mm.vmas.flags(slot);
   if ((flags & VM.IO) !== 0) return CONTENT_OF.DEVICE;
@@ -27,10 +27,14 @@ export function contentOf(mm: Mm, slot: number, vpn: number): number {
   if (found === 'table' || found === 'huge') {
     const low = cursor.words[cursor.at]!;
     if (low !== 0) {
-      if (!isPresent(low)) return CONTENT_OF.GUARD;
-      const pfn = pfnOf(low, cursor.words[cursor.at + 1]!);
-      if (pfn === ZERO_PAGE_PFN) return CONTENT_OF.ZEROS;
+      const high = cursor.words[cursor.at + 1]!;
+      if (!isPresent(low)) {
+        const swapped = mm.machine.swap.slotOf(low, high);
+        return swapped < 0 ? CONTENT_OF.GUARD : mm.machine.swap.frameOf(swapped);
+      }
+      const pfn = pfnOf(low, high);
       if (pfn >= mm.memory.frames) return CONTENT_OF.DEVICE;
+      if ((mm.pages.flags(pfn) & PG.ZERO) !== 0) return CONTENT_OF.ZEROS;
       return found === 'huge' ? pfn + (vpn & 0x1ff) : pfn;
     }
   }

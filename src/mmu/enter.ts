@@ -1,48 +1,35 @@
 /**
- * The way into an mm and out again, for every operation: freeze gate, then mmap lock.
- *
- * A thread that may sleep waits for both. A thread that must not (a main thread) gets EAGAIN, or
- * uses the asynchronous form, which waits under a thread id of its own.
+ * How every operation on an mm runs: it holds the mm (`hold.ts`), and runs again where that mends
+ * what stopped it: no frame was free (memory is reclaimed in between, while no lock is held), or
+ * the stack has to grow (with the mmap lock for writing). An operation that may be run again either
+ * changes nothing before it fails, or does again what it did, or keeps its progress.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { MmdumpError } from '../shared/errors.ts';
-import { type LockMode, wouldBlock } from '../shared/sync/rw-lock.ts';
+import type { LockMode } from '../shared/sync/rw-lock.ts';
+import { StackGrowth } from './fault/signal.ts';
+import { holdMm, holdMmAsync, type MmReference } from './hold.ts';
 import type { MachineParts } from './machine-parts.ts';
 import { type Mm, mmOf } from './mm.ts';
+import { NO_FRAMES } from './physical/frame-allocator.ts';
+import { reclaimFrames } from './swap/memory-pressure.ts';
 
-/** An mm that a handle or object refers to, in this life of its slot. */
-export interface MmReference {
-  readonly machine: MachineParts;
-  readonly slot: number;
-  readonly generation: number;
-}
+export type { MmReference } from './hold.ts';
 
-function assertLive(mm: Mm, reference: MmReference): void {
-  if (mm.struct.isLive && mm.struct.generation === reference.generation) return;
-  throw new MmdumpError('MM_GONE', `address space ${reference.slot} was destroyed`);
-}
-
-/** Runs `operation` under the gate and the mmap lock. EAGAIN where this thread would have to wait. */
+/** Runs `operation` on the mm. EAGAIN where this thread would have to wait and must not. */
 export function runOn<T>(
   mm: Mm,
   reference: MmReference,
   mode: LockMode,
   operation: (mm: Mm) => T,
 ): T {
-  const { gate } = mm.machine;
-  if (mm.mayBlock) gate.enter(mm.thread);
-  else if (!gate.tryEnter(mm.thread)) throw wouldBlock('the machine is frozen: its gate');
-  try {
-    if (mm.mayBlock) mm.lock.lock(mm.thread, mode);
-    else if (!mm.lock.tryLock(mm.thread, mode)) throw wouldBlock('the mmap lock');
+  for (let wanted = mode; ; ) {
     try {
-      assertLive(mm, reference);
-      return operation(mm);
-    } finally {
-      mm.lock.unlock(mm.thread);
+      return holdMm(mm, reference, wanted, operation);
+    } catch (error) {
+      if (error instanceof StackGrowth) wanted = 'write';
+      else mendOrThrow(mm.machine, mm.thread, error);
     }
-  } finally {
-    gate.leave(mm.thread);
   }
 }
 
@@ -57,25 +44,38 @@ export async function runOnAsync<T>(
   const thread = machine.threads.register();
   const mm = mmOf(machine, slot, thread);
   try {
-    for (;;) {
-      await machine.gate.enterAsync(thread, signal);
+    for (let wanted = mode; ; ) {
       try {
-        await mm.lock.lockAsync(thread, mode, signal);
-        try {
-          assertLive(mm, reference);
-          return operation(mm);
-        } finally {
-          mm.lock.unlock(thread);
-        }
+        return await holdMmAsync(mm, reference, wanted, operation, signal);
       } catch (error) {
-        // A file's lock was taken: nothing is half-done that doing it again would not mend.
-        if (!(error instanceof MmdumpError) || error.code !== 'EAGAIN') throw error;
-      } finally {
-        machine.gate.leave(thread);
+        if (error instanceof StackGrowth) wanted = 'write';
+        else if (isBusy(error)) await nextTurn();
+        else mendOrThrow(machine, thread, error);
       }
-      await nextTurn();
     }
   } finally {
     machine.threads.release(thread);
   }
+}
+
+/** A file's lock was taken by another thread: nothing is half-done that doing it again won't mend. */
+function isBusy(error: unknown): boolean {
+  return error instanceof MmdumpError && error.code === 'EAGAIN';
+}
+
+/** Runs an action that holds no lock when it fails; again when memory could be reclaimed for it. */
+export function retryAfterReclaim<T>(machine: MachineParts, action: () => T): T {
+  for (;;) {
+    try {
+      return action();
+    } catch (error) {
+      mendOrThrow(machine, machine.thread, error);
+    }
+  }
+}
+
+/** Reclaims memory if that is what was missing and any can be had; else throws the error. */
+function mendOrThrow(machine: MachineParts, thread: number, error: unknown): void {
+  const isFrames = error instanceof MmdumpError && error.fields.reason === NO_FRAMES;
+  if (!isFrames || reclaimFrames(machine, thread) === 0) throw error;
 }

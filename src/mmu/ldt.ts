@@ -2,9 +2,10 @@
  * The local descriptor table of an mm (arch/x86/kernel/ldt.c): up to 8192 descriptors of 8 bytes.
  * Protected by the mm's LDT lock.
  */
+
+import { einval } from './calls/range.ts';
 import type { Mm } from './mm.ts';
-import { LDT_AT, LDT_MAX_ENTRIES, MM_FIELD } from './mm-struct.ts';
-import { einval } from './vma/mmap.ts';
+import { LDT_AT, LDT_MAX_ENTRIES, MM_FIELD, type MmStruct } from './mm-struct.ts';
 
 /** struct user_desc: what a program asks for. Omitted bits are 0. */
 export interface UserDesc {
@@ -101,6 +102,13 @@ export function readLdtLocked(mm: Mm): Uint8Array {
   const bytes = mm.struct.get(MM_FIELD.LDT_ENTRIES) * LDT_ENTRY_SIZE;
   const at = (mm.struct.base + LDT_AT) * 4;
   return new Uint8Array(mm.struct.words.buffer, at, bytes).slice();
+}
+
+/** The whole table of `from` for a new mm that nobody sees yet (ldt_dup_context). LDT lock held. */
+export function copyLdtLocked(from: MmStruct, to: MmStruct): void {
+  const at = from.base + LDT_AT;
+  to.words.set(from.words.subarray(at, at + LDT_MAX_ENTRIES * 2), to.base + LDT_AT);
+  to.set(MM_FIELD.LDT_ENTRIES, from.get(MM_FIELD.LDT_ENTRIES));
 }
 
 /** Sets the whole table, as a restore does. LDT lock held. */

@@ -2,6 +2,7 @@
  * A simulated machine: physical memory, page structs, files and mms, all in shared memory.
  *
  *   banks      frames                    WebAssembly.Memory, 2 GiB each
+ *   swapBanks  swapped pages             the same; `swapMap` counts who refers to a slot
  *   pages      page structs              32 bytes a frame
  *   control    threads, gate, allocator  below
  *   mms        slots of address spaces   `mm-struct.ts`
@@ -14,7 +15,7 @@
  */
 import { MmdumpError, reasonOf } from '../shared/errors.ts';
 import type { MachineHandle } from '../shared/machine-handle.ts';
-import { GiB, MiB, PAGE_SIZE } from '../shared/page.ts';
+import { GiB, MiB, PAGE_SIZE, type Pfn } from '../shared/page.ts';
 import { FREEZE_GATE, FreezeGate } from '../shared/sync/freeze-gate.ts';
 import { THREAD_TABLE_WORDS, ThreadTable } from '../shared/sync/thread-table.ts';
 import { FILE_TABLE_WORDS, FileTable } from './files/file-table.ts';
@@ -22,6 +23,7 @@ import { HostFiles } from './files/page-cache.ts';
 import { STORE, Store } from './files/store.ts';
 import { MM_WORDS } from './mm-struct.ts';
 import { ALLOCATOR, FrameAllocator } from './physical/frame-allocator.ts';
+import { hugeZeroPage } from './physical/huge-zero.ts';
 import {
   FIRST_FREE_PFN,
   PAGE_STRUCT,
@@ -30,11 +32,14 @@ import {
   ZERO_PAGE_PFN,
 } from './physical/page-struct.ts';
 import { createBanks, PhysicalMemory } from './physical/physical-memory.ts';
+import { SWAP_SLOTS_MAX, SwapArea, swapMapBytes } from './swap/swap-area.ts';
 
 const CONTROL = {
   ANON_VMAS: 0, //     anon_vma ids handed out; Atomics only
   DEVICE_FIRST: 1, //  first frame of the device memory; immutable after init
   DEVICE_FRAMES: 2, // its size; immutable after init
+  HUGE_ZERO: 3, //     first frame of the huge zero page, 0 = not made yet; Atomics only
+  RECLAIM_SLOT: 4, //  mm that the next reclaim begins with; a hint, Atomics only
   THREADS: 16,
 } as const;
 const GATE_AT = CONTROL.THREADS + THREAD_TABLE_WORDS;
@@ -47,6 +52,8 @@ export interface MachineOptions {
   readonly memory: number;
   /** Frames, in bytes, that only device mappings show; part of `memory`. Default 0. */
   readonly deviceMemory?: number;
+  /** Swap, in bytes: anonymous pages go there when memory runs out. Default 0: there is none. */
+  readonly swap?: number;
   /** Room, in bytes, for paths and the contents of simulated files. Default 64 MiB. */
   readonly store?: number;
   /** Address spaces that can live at the same time. Default 64. */
@@ -73,15 +80,20 @@ const MAX_MEMORY = 256 * GiB;
 
 /** Allocates and initialises the shared memory of a machine. */
 export function createMachineHandle(options: MachineOptions): MachineHandle {
-  const { memory, deviceMemory = 0, store = 64 * MiB, maxAddressSpaces = 64 } = options;
+  const { memory, deviceMemory = 0, swap = 0 } = options;
+  const { store = 64 * MiB, maxAddressSpaces = 64 } = options;
   assertSize('memory', memory, MiB, MAX_MEMORY);
   assertSize('deviceMemory', deviceMemory, 0, memory / 2);
+  assertSize('swap', swap, 0, SWAP_SLOTS_MAX * PAGE_SIZE);
   assertSize('store', store, PAGE_SIZE, 4 * GiB);
   assertSize('maxAddressSpaces', maxAddressSpaces, 1, 1024);
   const frames = (Math.ceil(memory / MEMORY_UNIT) * MEMORY_UNIT) / PAGE_SIZE;
+  const slots = (Math.ceil(swap / MEMORY_UNIT) * MEMORY_UNIT) / PAGE_SIZE;
   const handle: MachineHandle = {
     kind: 'machine',
     banks: createBanks(frames),
+    swapBanks: createBanks(slots),
+    swapMap: shared('swap map', swapMapBytes(slots)),
     pages: shared('page structs', frames * PAGE_STRUCT.WORDS * 4),
     control: shared('control block', CONTROL_WORDS * 4),
     mms: shared('address spaces', maxAddressSpaces * MM_WORDS * 4),
@@ -119,11 +131,13 @@ function initialise(handle: MachineHandle, frames: number, deviceFrames: number)
   control[CONTROL.DEVICE_FIRST] = frames - deviceFrames;
   control[CONTROL.DEVICE_FRAMES] = deviceFrames;
   const machine = new MachineParts(handle, { mayBlock: false });
-  for (const pfn of [0, ZERO_PAGE_PFN]) machine.pages.setFlags(pfn, PG.RESERVED);
+  machine.pages.setFlags(0, PG.RESERVED);
+  machine.pages.setFlags(ZERO_PAGE_PFN, PG.RESERVED | PG.ZERO);
   for (let pfn = frames - deviceFrames; pfn < frames; pfn++) {
     machine.pages.setFlags(pfn, PG.RESERVED);
   }
   machine.allocator.initialise(FIRST_FREE_PFN, frames - deviceFrames);
+  machine.swap.initialise();
   machine.detach();
 }
 
@@ -135,6 +149,7 @@ export class MachineParts {
   readonly mayBlock: boolean;
   readonly memory: PhysicalMemory;
   readonly pages: PageStructs;
+  readonly swap: SwapArea;
   readonly threads: ThreadTable;
   readonly gate: FreezeGate;
   readonly allocator: FrameAllocator;
@@ -151,7 +166,8 @@ export class MachineParts {
     this.mayBlock = options.mayBlock ?? true;
     const control = new Int32Array(handle.control);
     this.#control = control;
-    this.memory = new PhysicalMemory(handle.banks);
+    this.memory = new PhysicalMemory(handle.banks, handle.swapBanks);
+    this.swap = new SwapArea(handle.swapMap, this.memory.swapBase);
     this.pages = new PageStructs(handle.pages);
     this.threads = new ThreadTable(control, CONTROL.THREADS, handle.checks);
     this.gate = new FreezeGate(control, GATE_AT, this.threads);
@@ -169,6 +185,16 @@ export class MachineParts {
       first: this.#control[CONTROL.DEVICE_FIRST]!,
       frames: this.#control[CONTROL.DEVICE_FRAMES]!,
     };
+  }
+
+  /** First frame of the huge zero page, made now if need be; 0 where there is no room for it. */
+  hugeZeroPage(thread: number): Pfn {
+    return hugeZeroPage(this.#control, CONTROL.HUGE_ZERO, this.allocator, this.pages, thread);
+  }
+
+  /** Slot of the mm that the next reclaim begins with; every call moves it on by one. */
+  nextReclaimSlot(): number {
+    return (Atomics.add(this.#control, CONTROL.RECLAIM_SLOT, 1) >>> 0) % this.maxAddressSpaces;
   }
 
   nextAnonVma(): number {

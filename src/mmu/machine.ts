@@ -2,30 +2,21 @@
 import { statSync } from 'node:fs';
 import { errnoOf, MmdumpError, reasonOf } from '../shared/errors.ts';
 import type { MachineHandle } from '../shared/machine-handle.ts';
-import { PAGE_SIZE, TASK_SIZE } from '../shared/page.ts';
+import { PAGE_SIZE } from '../shared/page.ts';
 import { AddressSpace, type MmHandle } from './address-space.ts';
-import { runOn } from './enter.ts';
-import {
-  cacheContext,
-  createFile,
-  createHostFile,
-  type FileOptions,
-  SimulatedFile,
-} from './files/file.ts';
+import { retryAfterReclaim, runOn } from './enter.ts';
+import { MergeScan } from './fault/ksm.ts';
+import { createFile, createHostFile, type FileOptions, SimulatedFile } from './files/file.ts';
 import {
   type AttachOptions,
   createMachineHandle,
   type MachineOptions,
   MachineParts,
 } from './machine-parts.ts';
-import { mmParts } from './mm.ts';
-import { MM_FIELD, MmStruct } from './mm-struct.ts';
-import { allocateTable } from './tables/page-table.ts';
+import { claimMm, type Mm } from './mm.ts';
+import { MmStruct } from './mm-struct.ts';
+import { reclaimFrames } from './swap/memory-pressure.ts';
 import { threadGone } from './thread-gone.ts';
-import { unmapRangeLocked } from './vma/vma-edit.ts';
-
-/** mmap_base without randomisation: below a gap of 128 MiB for the stack. */
-const MMAP_BASE = 0x7fff_f7ff_f000;
 
 /** A freeze in force. No operation on the machine runs until it is thawed. */
 export interface Freeze {
@@ -58,28 +49,19 @@ export class Machine {
     };
   }
 
+  /** Bytes of swap, and how many of them are free. */
+  get swap(): { readonly total: number; readonly free: number } {
+    const { slots, free } = this.parts.swap;
+    return { total: slots * PAGE_SIZE, free: free * PAGE_SIZE };
+  }
+
   /** A new, empty address space (mm_alloc). ENOMEM when every slot or frame is taken. */
   createAddressSpace(): AddressSpace {
     const { parts } = this;
-    for (let slot = 0; slot < parts.maxAddressSpaces; slot++) {
-      const struct = new MmStruct(parts.mmWords, slot);
-      if (!struct.claim()) continue;
-      try {
-        struct.clearFields();
-        struct.set(MM_FIELD.PGD, allocateTable(cacheContext(parts), 4));
-      } catch (error) {
-        struct.vacate();
-        throw error;
-      }
-      struct.set64(MM_FIELD.MMAP_BASE, MMAP_BASE);
-      mmParts(parts, slot).vmas.clear();
-      struct.publish();
-      return new AddressSpace(parts, slot, struct.generation);
-    }
-    throw new MmdumpError(
-      'ENOMEM',
-      `all ${parts.maxAddressSpaces} address spaces of the machine are taken (maxAddressSpaces)`,
-    );
+    const slot = retryAfterReclaim(parts, () => claimMm(parts, parts.thread));
+    const struct = new MmStruct(parts.mmWords, slot);
+    struct.publish();
+    return new AddressSpace(parts, slot, struct.generation);
   }
 
   /** Every living address space, as this thread sees it. */
@@ -93,14 +75,45 @@ export class Machine {
     return found;
   }
 
-  /** Unmaps everything and frees the mm (exit_mmap). Objects that refer to it fail from then on. */
+  /** The same as the address space's `exit()`. */
   destroyAddressSpace(space: AddressSpace): void {
-    const { mm, reference } = space;
-    runOn(mm, reference, 'write', () => {
-      unmapRangeLocked(mm, 0, TASK_SIZE / PAGE_SIZE);
-      mm.struct.vacate();
-      mm.allocator.put(mm.pgd, mm.thread);
-    });
+    space.exit();
+  }
+
+  /**
+   * Looks once for anonymous pages with equal bytes in mappings with advice 'mergeable', in all
+   * address spaces, and merges them (one full scan of ksmd). Returns how many pages gave up their
+   * frame. Address spaces that are busy are passed over on a thread that must not block.
+   */
+  mergePages(): number {
+    const { parts } = this;
+    const scan = new MergeScan();
+    try {
+      this.#forEachMm((mm) => scan.countLocked(mm));
+      this.#forEachMm((mm) => scan.mergeLocked(mm));
+    } finally {
+      scan.finish(parts);
+    }
+    return scan.merged;
+  }
+
+  #forEachMm(visit: (mm: Mm) => void): void {
+    for (const { mm, reference } of this.addressSpaces()) {
+      try {
+        runOn(mm, reference, 'read', visit);
+      } catch (error) {
+        const code = errnoOf(error);
+        if (code !== 'EAGAIN' && code !== 'MM_GONE') throw error;
+      }
+    }
+  }
+
+  /**
+   * Frees up to `bytes` of memory as a machine that runs out of it does: unmapped pages of files
+   * first, then pages that were not accessed lately go to swap, then others. Returns the bytes.
+   */
+  reclaim(bytes: number): number {
+    return reclaimFrames(this.parts, this.parts.thread, Math.ceil(bytes / PAGE_SIZE)) * PAGE_SIZE;
   }
 
   /** Creates a file of the simulated machine. */

@@ -3,14 +3,15 @@
  * thread sees them. Made once per attached thread and mm; a pending asynchronous operation has one
  * of its own, with its own thread id.
  */
+import { MmdumpError } from '../shared/errors.ts';
 import type { Pfn } from '../shared/page.ts';
 import { Mutex } from '../shared/sync/mutex.ts';
 import { RwLock } from '../shared/sync/rw-lock.ts';
 import { RANK } from '../shared/sync/thread-table.ts';
 import type { CacheContext } from './files/page-cache.ts';
 import type { MachineParts } from './machine-parts.ts';
-import { MM_FIELD, MM_LOCK_AT, MmStruct, VMA_TABLE_AT } from './mm-struct.ts';
-import { PageCursor } from './tables/page-table.ts';
+import { MM_ADDRESS, MM_FIELD, MM_LOCK_AT, MmStruct, VMA_TABLE_AT } from './mm-struct.ts';
+import { allocateTable, PageCursor } from './tables/page-table.ts';
 import { VmaTable } from './vma/vma-table.ts';
 
 /** The parts of one mm, in shared memory. */
@@ -39,6 +40,46 @@ export function mmParts(machine: MachineParts, slot: number): MmParts {
     lock: new RwLock(words, struct.base + MM_LOCK_AT, threads),
     ldtLock: new Mutex(words, struct.base + MM_FIELD.LDT_LOCK, RANK.LDT, threads, 'the LDT'),
   };
+}
+
+/** mmap_base without randomisation: below a gap of 128 MiB for the stack. */
+const MMAP_BASE = 0x7fff_f7ff_f000;
+/** Where the heap begins, as for a position-independent program that is not randomised. */
+const START_BRK = 0x5555_5556_0000;
+
+/**
+ * Takes a slot for a new mm, empty but for its level-4 table; returns the slot. The caller fills it
+ * and publishes it, or vacates it with `freeMm`. ENOMEM when every slot or frame is taken.
+ */
+export function claimMm(machine: MachineParts, thread: number): number {
+  for (let slot = 0; slot < machine.maxAddressSpaces; slot++) {
+    const { struct, vmas } = mmParts(machine, slot);
+    if (!struct.claim()) continue;
+    try {
+      struct.clearFields();
+      const { memory, pages, allocator, threads, mayBlock } = machine;
+      const context = { memory, pages, allocator, threads, thread, mayBlock };
+      struct.set(MM_FIELD.PGD, allocateTable(context, 4));
+    } catch (error) {
+      struct.vacate();
+      throw error;
+    }
+    struct.set64(MM_FIELD.MMAP_BASE, MMAP_BASE);
+    struct.set64(MM_ADDRESS.start_brk, START_BRK);
+    struct.set64(MM_ADDRESS.brk, START_BRK);
+    vmas.clear();
+    return slot;
+  }
+  throw new MmdumpError(
+    'ENOMEM',
+    `all ${machine.maxAddressSpaces} address spaces of the machine are taken (maxAddressSpaces)`,
+  );
+}
+
+/** Gives an mm without mappings back: its slot and its last table. */
+export function freeMm(mm: Mm): void {
+  mm.struct.vacate();
+  mm.allocator.put(mm.pgd, mm.thread);
 }
 
 /** The mm in a live slot, for operations of `thread`. */

@@ -9,6 +9,9 @@ export interface Bank {
 export interface MachineHandle {
   readonly kind: 'machine';
   readonly banks: readonly Bank[];
+  /** Swap slots, in banks like those of physical memory. Empty when the machine has no swap. */
+  readonly swapBanks: readonly Bank[];
+  readonly swapMap: SharedArrayBuffer;
   readonly pages: SharedArrayBuffer;
   readonly control: SharedArrayBuffer;
   readonly mms: SharedArrayBuffer;

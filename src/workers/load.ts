@@ -4,8 +4,8 @@
  * reading, leaves are set under their table's lock.
  */
 import { crc32 } from 'node:zlib';
-import { runOn } from '../mmu/enter.ts';
 import { cacheInsertLocked, cacheLookup } from '../mmu/files/page-cache.ts';
+import { holdMm } from '../mmu/hold.ts';
 import { MachineParts } from '../mmu/machine-parts.ts';
 import { type Mm, mmOf } from '../mmu/mm.ts';
 import { PG, ZERO_PAGE_PFN } from '../mmu/physical/page-struct.ts';
@@ -46,7 +46,7 @@ export function load(task: LoadTask): Outcome<PhaseReport> {
     for (let index = unitStarts[unit]!; index < last; index++) {
       const run = readLoadRun(runs, index);
       const { mm, reference } = mms[run.mm]!;
-      runOn(mm, reference, 'read', () => new RunLoader(mm, reader, run).load());
+      holdMm(mm, reference, 'read', () => new RunLoader(mm, reader, run).load());
       pages += run.pages;
       if (DATA_KINDS.has(run.kind)) bytes += run.pages * PAGE_SIZE;
     }

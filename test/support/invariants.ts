@@ -5,14 +5,17 @@
 import type { AddressSpace } from '../../src/mmu/address-space.ts';
 import type { Machine } from '../../src/mmu/machine.ts';
 import { PAGE_STRUCT, PG } from '../../src/mmu/physical/page-struct.ts';
+import { VM } from '../../src/shared/vm-flags.ts';
 
-/** A present leaf: page, frame, and the two words. */
+/** A leaf that is not zero: page, frame (a huge leaf as 512), and the two words. */
 export interface Leaf {
   readonly vpn: number;
   readonly pfn: number;
   readonly low: number;
   readonly high: number;
 }
+
+const SPECIAL_VMA = VM.IO | VM.PFNMAP | VM.MIXEDMAP | VM.DONTEXPAND;
 
 function entry(machine: Machine, table: number, index: number): readonly [number, number] {
   const words = machine.parts.memory.words[table >>> 19]!;
@@ -22,6 +25,10 @@ function entry(machine: Machine, table: number, index: number): readonly [number
 
 function frameOf(low: number, high: number): number {
   return (low >>> 12) + (high & 0xfffff) * 0x100000;
+}
+
+function isPresent(low: number): boolean {
+  return (low & 0x101) !== 0;
 }
 
 /** Every non-zero leaf of an mm, in order of address; a huge one as 512. Tables go to `visit`. */
@@ -49,58 +56,142 @@ export function leaves(
   return found;
 }
 
-/** Throws unless counts, VMAs and the allocator agree with what the tables of all mms say. */
+/** What all tables of a machine say together. */
+interface Census {
+  /** Leaves that show a frame. */
+  readonly mapped: Map<number, number>;
+  /** Entries that refer to a swap slot. */
+  readonly swapped: Map<number, number>;
+  tables: number;
+}
+
+function fail(message: string): never {
+  throw new Error(message);
+}
+
+/** Throws unless counts, VMAs, swap and the allocator agree with what the tables of all mms say. */
 export function assertTablesTrue(machine: Machine): void {
-  const { words } = machine.parts.pages;
-  const mapped = new Map<number, number>();
-  let used = 0;
+  const census: Census = { mapped: new Map(), swapped: new Map(), tables: 0 };
   for (const space of machine.addressSpaces()) {
-    const vmas = space.vmas();
-    for (const { vpn, pfn, low } of leaves(machine, space, () => used++)) {
-      const address = vpn * 4096;
-      if (!vmas.some(({ start, end }) => start <= address && address < end)) {
-        throw new Error(`page 0x${address.toString(16)} is present outside of every VMA`);
-      }
-      const isPresent = (low & 0x101) !== 0;
-      const isSpecial = (low & 0x200) !== 0;
-      if (isPresent && !isSpecial) mapped.set(pfn, (mapped.get(pfn) ?? 0) + 1);
-    }
+    assertVmasTrue(space);
+    countLeaves(machine, space, census);
   }
-  for (let pfn = 0; pfn < machine.parts.memory.frames; pfn++) {
-    const at = pfn * PAGE_STRUCT.WORDS;
-    const flags = words[at + PAGE_STRUCT.FLAGS]!;
-    if ((flags & PG.RESERVED) !== 0) continue;
-    const count = mapped.get(pfn) ?? 0;
-    const references = words[at + PAGE_STRUCT.REFCOUNT]!;
-    if (count > 0 && (flags & PG.ANON) !== 0) used++;
-    if (count > 0 && words[at + PAGE_STRUCT.MAPCOUNT] !== count) {
-      throw new Error(
-        `frame ${pfn}: ${count} leaves, map count ${words[at + PAGE_STRUCT.MAPCOUNT]}`,
-      );
-    }
-    const isAnonymous = count > 0 && (flags & PG.ANON) !== 0;
-    if (isAnonymous && references !== count) {
-      throw new Error(`anonymous frame ${pfn}: ${count} leaves, ${references} references`);
-    }
-  }
+  assertSwapTrue(machine, census);
+  const used = assertFramesTrue(machine, census);
   const { allocator } = machine.parts;
-  const accounted = allocator.countFree(machine.thread) + used + cacheFrames(machine);
+  const accounted = allocator.countFree(machine.thread) + census.tables + used;
   if (accounted !== allocator.managedFrames) {
-    throw new Error(`${accounted} frames are free or used, ${allocator.managedFrames} are managed`);
+    fail(`${accounted} frames are free or used, ${allocator.managedFrames} are managed`);
   }
 }
 
-/** Frames in page caches: pages and tree nodes, recognised by their page structs. */
-function cacheFrames(machine: Machine): number {
+/** Sorted, disjoint, not empty, and no two neighbours that the kernel would have merged. */
+function assertVmasTrue(space: AddressSpace): void {
+  const { vmas } = space.mm;
+  for (let ordinal = 0; ordinal < vmas.count; ordinal++) {
+    const slot = vmas.slot(ordinal);
+    if (vmas.start(slot) >= vmas.end(slot)) fail(`VMA ${ordinal} is empty`);
+    if (ordinal === 0) continue;
+    const left = vmas.slot(ordinal - 1);
+    if (vmas.end(left) > vmas.start(slot)) fail(`VMAs ${ordinal - 1} and ${ordinal} overlap`);
+  }
+}
+
+/** Counts leaves and slots; every one lies in a VMA, and an anonymous page knows its place. */
+function countLeaves(machine: Machine, space: AddressSpace, census: Census): void {
+  const { vmas } = space.mm;
   const { words } = machine.parts.pages;
-  let count = 0;
-  for (let pfn = 0; pfn < machine.parts.memory.frames; pfn++) {
+  for (const { vpn, pfn, low, high } of leaves(machine, space, () => census.tables++)) {
+    const place = `page 0x${(vpn * 4096).toString(16)}`;
+    const slot = vmas.lookup(vpn);
+    if (slot < 0) fail(`${place} has an entry outside of every VMA`);
+    if (!isPresent(low)) {
+      if (high >>> 27 === 31) continue; // a marker
+      const swapSlot = (high >>> 27) * 0x80000 + (low >>> 12) - 1;
+      census.swapped.set(swapSlot, (census.swapped.get(swapSlot) ?? 0) + 1);
+      continue;
+    }
+    if ((low & 0x200) !== 0) continue; // special: no page struct that counts
+    census.mapped.set(pfn, (census.mapped.get(pfn) ?? 0) + 1);
     const at = pfn * PAGE_STRUCT.WORDS;
     const flags = words[at + PAGE_STRUCT.FLAGS]!;
-    if (words[at + PAGE_STRUCT.REFCOUNT] === 0 || (flags & PG.RESERVED) !== 0) continue;
-    const isNode = (flags & PG.CACHE_NODE) !== 0;
-    const isCached = (flags & PG.ANON) === 0 && words[at + PAGE_STRUCT.MAPPING] !== 0;
-    if (isNode || isCached) count++;
+    if ((flags & PG.RESERVED) !== 0) continue;
+    const index = words[at + PAGE_STRUCT.INDEX_LO]! >>> 0;
+    const expected = vmas.fileIndex(slot, vpn) % 2 ** 32;
+    if ((flags & PG.KSM) === 0 && index !== expected) fail(`${place}: index ${index}: ${expected}`);
+    const mapping = words[at + PAGE_STRUCT.MAPPING]!;
+    if ((flags & PG.ANON) === 0 && mapping !== vmas.file(slot)) fail(`${place}: file ${mapping}`);
+    if ((flags & PG.ANON) !== 0 && vmas.anonVma(slot) === 0) fail(`${place}: no anon_vma`);
+    const isWritable = (low & 0x2) !== 0;
+    const isPrivate = (vmas.flags(slot) & VM.MAYSHARE) === 0;
+    const references = words[at + PAGE_STRUCT.REFCOUNT]!;
+    if (isWritable && isPrivate && references !== 1) fail(`${place}: writable, and shared`);
+    if (isWritable && (vmas.flags(slot) & VM.WRITE) === 0) fail(`${place}: writable leaf`);
   }
-  return count;
+}
+
+/** Counts in the page structs, frame by frame. Returns how many frames hold pages or cache nodes. */
+function assertFramesTrue(machine: Machine, { mapped }: Census): number {
+  const { words } = machine.parts.pages;
+  const { device } = machine.parts;
+  let used = 0;
+  for (let pfn = 2; pfn < device.first; pfn++) {
+    const at = pfn * PAGE_STRUCT.WORDS;
+    const flags = words[at + PAGE_STRUCT.FLAGS]!;
+    const references = words[at + PAGE_STRUCT.REFCOUNT]!;
+    const count = mapped.get(pfn) ?? 0;
+    if ((flags & PG.RESERVED) !== 0) {
+      used++; // the huge zero page: its leaves are not counted
+      continue;
+    }
+    if (count > 0 && references === 0) fail(`frame ${pfn} is free and mapped`);
+    if (references === 0 || (flags & PG.TABLE) !== 0) continue;
+    used++;
+    if (words[at + PAGE_STRUCT.MAPCOUNT] !== count) {
+      fail(`frame ${pfn}: ${count} leaves, map count ${words[at + PAGE_STRUCT.MAPCOUNT]}`);
+    }
+    const ofCache = (flags & (PG.ANON | PG.CACHE_NODE)) === 0 ? 1 : 0;
+    const isNode = (flags & PG.CACHE_NODE) !== 0;
+    const expected = isNode ? 1 : count + ofCache;
+    if (references !== expected) {
+      fail(`frame ${pfn}: ${count} leaves, ${references} references instead of ${expected}`);
+    }
+  }
+  return used;
+}
+
+function assertSwapTrue(machine: Machine, { swapped }: Census): void {
+  const { swap } = machine.parts;
+  let taken = 0;
+  for (let slot = 0; slot < swap.slots; slot++) {
+    const count = swapped.get(slot) ?? 0;
+    if (swap.references(slot) !== count) {
+      fail(`swap slot ${slot}: ${count} entries, count ${swap.references(slot)}`);
+    }
+    if (count > 0) taken++;
+    swapped.delete(slot);
+  }
+  if (swapped.size > 0) fail(`entries of slots that do not exist: ${[...swapped.keys()]}`);
+  if (swap.free !== swap.slots - taken)
+    fail(`${swap.free} slots free of ${swap.slots}, ${taken} taken`);
+}
+
+/**
+ * Throws when two neighbours could be one VMA. Not an invariant of Linux: a merge is only tried
+ * where an operation changes a VMA, so MREMAP_DONTUNMAP and fork leave such pairs behind.
+ */
+export function assertMerged(space: AddressSpace): void {
+  const { vmas } = space.mm;
+  for (let ordinal = 1; ordinal < vmas.count; ordinal++) {
+    const [a, b] = [vmas.fields(vmas.slot(ordinal - 1)), vmas.fields(vmas.slot(ordinal))];
+    const fits = a.end === b.start && a.flags === b.flags && a.file === b.file;
+    const isLinear = a.pgoff + (a.end - a.start) === b.pgoff;
+    const mayMerge = (a.flags & SPECIAL_VMA) === 0 && a.kind === 0 && b.kind === 0;
+    const one = a.anonVma === 0 ? b : a;
+    const anonFits =
+      a.anonVma === b.anonVma || ((a.anonVma === 0 || b.anonVma === 0) && one.isForked !== true);
+    if (fits && isLinear && mayMerge && anonFits) {
+      fail(`VMAs ${ordinal - 1} and ${ordinal} should be one`);
+    }
+  }
 }

@@ -3,12 +3,21 @@
  *
  * A page is copied while its page-table lock is held: a store and a copy of the same page by
  * another thread exclude each other. A store that spans several pages is not atomic as a whole.
+ *
+ * An access may be interrupted between two pages (memory had to be reclaimed, the stack had to
+ * grow) and goes on where it stopped: what was stored is not stored again, since another thread may
+ * have written there meanwhile. `Progress` is what it remembers.
  */
 import { MmdumpError } from '../../shared/errors.ts';
 import { hex, PAGE_SIZE, TASK_SIZE } from '../../shared/page.ts';
 import type { Mm } from '../mm.ts';
 import { unlockTable } from '../tables/page-table.ts';
 import { lockPage } from './fault.ts';
+
+export interface Progress {
+  /** Bytes that are done. */
+  done: number;
+}
 
 /** SIGSEGV unless [address, address + length) lies in user space. */
 function assertUserRange(address: number, length: number): void {
@@ -22,46 +31,56 @@ function assertUserRange(address: number, length: number): void {
 }
 
 /** Fills `into` from `address` on. mmap lock held. */
-export function readLocked(mm: Mm, address: number, into: Uint8Array): void {
-  assertUserRange(address, into.length);
-  for (let done = 0; done < into.length; ) {
+export function readLocked(mm: Mm, address: number, into: Uint8Array, progress: Progress): void {
+  const { length } = into;
+  assertUserRange(address, length);
+  while (progress.done < length) {
+    const { done } = progress;
     const at = address + done;
     const offset = at % PAGE_SIZE;
-    const count = Math.min(PAGE_SIZE - offset, into.length - done);
+    const count = Math.min(PAGE_SIZE - offset, length - done);
     const pfn = lockPage(mm, (at - offset) / PAGE_SIZE, false);
     const from = mm.memory.byteAt(pfn) + offset;
     into.set(mm.memory.bytesOf(pfn).subarray(from, from + count), done);
     unlockTable(mm, mm.cursor.table);
-    done += count;
+    progress.done = done + count;
   }
 }
 
 /** Stores `bytes` from `address` on. mmap lock held. */
-export function writeLocked(mm: Mm, address: number, bytes: Uint8Array): void {
-  assertUserRange(address, bytes.length);
-  for (let done = 0; done < bytes.length; ) {
-    const at = address + done;
-    const offset = at % PAGE_SIZE;
-    const count = Math.min(PAGE_SIZE - offset, bytes.length - done);
-    const pfn = lockPage(mm, (at - offset) / PAGE_SIZE, true);
-    const part = count === bytes.length ? bytes : bytes.subarray(done, done + count);
-    mm.memory.bytesOf(pfn).set(part, mm.memory.byteAt(pfn) + offset);
-    unlockTable(mm, mm.cursor.table);
-    done += count;
-  }
-}
-
-/** Fills `length` bytes with one value (memset). mmap lock held. */
-export function fillLocked(mm: Mm, address: number, length: number, value: number): void {
+export function writeLocked(mm: Mm, address: number, bytes: Uint8Array, progress: Progress): void {
+  const { length } = bytes;
   assertUserRange(address, length);
-  for (let done = 0; done < length; ) {
+  while (progress.done < length) {
+    const { done } = progress;
     const at = address + done;
     const offset = at % PAGE_SIZE;
     const count = Math.min(PAGE_SIZE - offset, length - done);
     const pfn = lockPage(mm, (at - offset) / PAGE_SIZE, true);
+    const part = count === length ? bytes : bytes.subarray(done, done + count);
+    mm.memory.bytesOf(pfn).set(part, mm.memory.byteAt(pfn) + offset);
+    unlockTable(mm, mm.cursor.table);
+    progress.done = done + count;
+  }
+}
+
+/** Fills `length` bytes with one value (memset). mmap lock held. */
+export function fillLocked(
+  mm: Mm,
+  address: number,
+  length: number,
+  value: number,
+  progress: Progress,
+): void {
+  assertUserRange(address, length);
+  while (progress.done < length) {
+    const at = address + progress.done;
+    const offset = at % PAGE_SIZE;
+    const count = Math.min(PAGE_SIZE - offset, length - progress.done);
+    const pfn = lockPage(mm, (at - offset) / PAGE_SIZE, true);
     const from = mm.memory.byteAt(pfn) + offset;
     mm.memory.bytesOf(pfn).fill(value, from, from + count);
     unlockTable(mm, mm.cursor.table);
-    done += count;
+    progress.done += count;
   }
 }

@@ -1,31 +1,25 @@
 /**
- * Page faults (mm/memory.c): what a load or store finds when the tables do not allow it yet.
+ * Page faults (mm/memory.c): what an access does where the page tables do not allow it yet.
  *
- *   handleMmFault ─┬─ no entry ──┬─ anonymous ─┬─ read:  the zero page, read-only
- *                  │             │             └─ write: a fresh frame, or 2 MiB at once
- *                  │             └─ file ──────┬─ read:  the page cache's frame
- *                  │                           ├─ write, private: a copy of it
- *                  │                           └─ write, shared:  the frame itself
- *                  ├─ marker ──── SIGSEGV or SIGBUS
- *                  └─ write to a read-only entry (do_wp_page) ─┬─ the only owner: reuse
- *                                                              └─ otherwise: copy
+ *   handleMmFault ─┬─ no VMA, or not allowed ──── SIGSEGV, unless the stack above may grow
+ *                  ├─ huge leaf, write ────────── reuse, replace or split   (huge.ts)
+ *                  ├─ no entry, anonymous ─────── read: zero page · write: fresh frame, or 2 MiB
+ *                  ├─ no entry, file ──────────── page cache; private and write: a copy of it
+ *                  │                              shared:  the frame itself
+ *                  ├─ swap entry ──────────────── a frame with the slot's bytes   (swap-in.ts)
+ *                  ├─ marker ──────────────────── SIGSEGV or SIGBUS
+ *                  └─ write to a read-only entry ─┬─ the only owner: reuse   (cow.ts)
+ *                                                 └─ otherwise: copy
  *
  * The mmap lock is held for reading or writing. A frame is prepared outside the page-table lock
  * where that may take long (a file's page); the entry is looked at again under it.
  */
-import { MmdumpError } from '../../shared/errors.ts';
-import {
-  addressOf,
-  GRANULE_PAGES,
-  granuleEnd,
-  granuleStart,
-  hex,
-  type Pfn,
-} from '../../shared/page.ts';
-import { pagePrivileges, VM } from '../../shared/vm-flags.ts';
+import { addressOf, GRANULE_PAGES, type Pfn } from '../../shared/page.ts';
+import { VM } from '../../shared/vm-flags.ts';
 import { cacheGetPage } from '../files/page-cache.ts';
 import type { Mm } from '../mm.ts';
-import { PG, ZERO_PAGE_PFN } from '../physical/page-struct.ts';
+import { ZERO_PAGE_PFN } from '../physical/page-struct.ts';
+import { swapIn } from '../swap/swap-in.ts';
 import {
   ensureTables,
   lockTable,
@@ -33,34 +27,29 @@ import {
   unlockTable,
   walk,
 } from '../tables/page-table.ts';
-import {
-  highOf,
-  isPresent,
-  leafFlags,
-  lowOf,
-  MARKER,
-  PTE,
-  pfnOf,
-  setEntry,
-  swapValueOf,
-} from '../tables/pte.ts';
-import { dropLeaf } from './zap.ts';
+import { isGuard, isPresent, PTE, pfnOf, setEntry } from '../tables/pte.ts';
+import { growStack } from '../vma/stack.ts';
+import { breakCow } from './cow.ts';
+import { faultHuge, writeHuge } from './huge.ts';
+import { describeAnonymous, setLeafLocked } from './leaf.ts';
+import { POISONED, segv, sigbus } from './signal.ts';
+import { dropLeaf, noteDirty } from './zap.ts';
 
-const { HUGE, WRITE, DIRTY, SPECIAL, NX_HIGH } = PTE;
-const { ANON, SWAPBACKED, RESERVED } = PG;
+const { WRITE, DIRTY, ACCESSED } = PTE;
 
 /** Makes the page accessible, or throws SIGSEGV / SIGBUS with the address and the reason. */
 export function handleMmFault(mm: Mm, vpn: number, write: boolean): void {
-  const slot = mm.vmas.lookup(vpn);
+  let slot = mm.vmas.lookup(vpn);
+  if (slot < 0 && growStack(mm, vpn)) slot = mm.vmas.lookup(vpn);
   if (slot < 0) throw segv(vpn, write, 'no mapping there (SEGV_MAPERR)');
   const flags = mm.vmas.flags(slot);
   if (write ? (flags & VM.WRITE) === 0 : (flags & (VM.READ | VM.WRITE | VM.EXEC)) === 0) {
     throw segv(vpn, write, 'the mapping does not allow it (SEGV_ACCERR)');
   }
-  if (write && faultHuge(mm, slot, flags, vpn)) return;
+  if (faultHuge(mm, slot, flags, vpn, write)) return;
   const cursor = mm.cursor;
   if (ensureTables(mm, mm.pgd, vpn, 1, cursor) === 'huge') {
-    makeHugeWritable(mm, cursor, flags);
+    if (write) writeHuge(mm, slot, flags, vpn);
     return;
   }
   const low = cursor.words[cursor.at]!;
@@ -69,45 +58,26 @@ export function handleMmFault(mm: Mm, vpn: number, write: boolean): void {
     if (mm.vmas.file(slot) === 0) faultAnonymous(mm, slot, flags, vpn, write, cursor);
     else faultFile(mm, slot, flags, vpn, write, cursor);
   } else if (!isPresent(low)) {
-    if (swapValueOf(low) === MARKER.GUARD) throw segv(vpn, write, 'a guard page is there');
-    throw sigbus(vpn, 'the page was poisoned (BUS_MCEERR_AR)');
+    faultNotPresent(mm, slot, flags, vpn, write, cursor);
   } else if (write && (low & WRITE) === 0) {
     breakCow(mm, slot, flags, vpn, cursor);
   }
 }
 
-function segv(vpn: number, write: boolean, reason: string): MmdumpError {
-  const address = addressOf(vpn);
-  return new MmdumpError(
-    'SIGSEGV',
-    `${write ? 'write to' : 'read from'} page ${hex(address)}: ${reason}`,
-    { address, reason },
-  );
-}
-
-function sigbus(vpn: number, reason: string): MmdumpError {
-  const address = addressOf(vpn);
-  return new MmdumpError('SIGBUS', `page ${hex(address)}: ${reason}`, { address, reason });
-}
-
-/** Writes the entry at the cursor for a VMA with these flags. Page-table lock held. */
-export function setLeafLocked(
-  cursor: PageCursor,
-  pfn: number,
+function faultNotPresent(
+  mm: Mm,
+  slot: number,
   flags: number,
-  writable: boolean,
-  dirty: boolean,
+  vpn: number,
+  write: boolean,
+  cursor: PageCursor,
 ): void {
-  const privileges = pagePrivileges(flags);
-  const low = lowOf(pfn, leafFlags(privileges.low, writable, dirty));
-  setEntry(cursor.words, cursor.at, low, highOf(pfn, privileges.high));
-}
-
-/** A frame that becomes an anonymous page of this mm at `vpn`. */
-function describeAnonymous(mm: Mm, slot: number, vpn: number, pfn: Pfn): void {
-  const anonVma = mm.vmas.anonVma(slot) || mm.vmas.adoptAnonVma(slot, mm.machine.nextAnonVma());
-  mm.pages.describe(pfn, ANON | SWAPBACKED, anonVma, mm.vmas.fileIndex(slot, vpn));
-  mm.pages.addMapping(pfn);
+  const low = cursor.words[cursor.at]!;
+  const high = cursor.words[cursor.at + 1]!;
+  if (isGuard(low, high)) throw segv(vpn, write, 'a guard page is there');
+  if (swapIn(mm, slot, flags, vpn, write, cursor)) return;
+  if (cursor.words[cursor.at] !== low) return; // another thread was here: look again
+  throw sigbus(vpn, POISONED);
 }
 
 /** do_anonymous_page */
@@ -152,7 +122,7 @@ function faultFile(
     describeAnonymous(mm, slot, vpn, pfn);
     mm.allocator.put(cached, mm.thread);
   } else {
-    if (write) mm.pages.addFlags(pfn, PG.DIRTY);
+    if (write) noteDirty(mm, pfn);
     mm.pages.addMapping(pfn);
   }
   // A shared page is writable as soon as it is mapped, where the VMA allows writing.
@@ -164,88 +134,19 @@ function faultFile(
   if (!free) dropLeaf(mm, pfn);
 }
 
-/** do_wp_page: a write to a page that is mapped read-only although the VMA allows writing. */
-function breakCow(mm: Mm, slot: number, flags: number, vpn: number, cursor: PageCursor): void {
-  const { words, at, table } = cursor;
-  lockTable(mm, table);
-  try {
-    const low = words[at]!;
-    const high = words[at + 1]!;
-    if (!isPresent(low) || (low & WRITE) !== 0) return; // another thread was here
-    const old = pfnOf(low, high);
-    if ((flags & VM.SHARED) !== 0 || mayReuse(mm, low, old)) {
-      setEntry(words, at, low | WRITE | DIRTY, high);
-      return;
-    }
-    const fresh =
-      old === ZERO_PAGE_PFN
-        ? mm.allocator.allocateZeroed(mm.thread)
-        : mm.allocator.allocate(mm.thread);
-    if (old !== ZERO_PAGE_PFN) mm.memory.copy(fresh, old);
-    describeAnonymous(mm, slot, vpn, fresh);
-    setLeafLocked(cursor, fresh, flags, true, true);
-    dropLeaf(mm, old);
-  } finally {
-    unlockTable(mm, table);
-  }
-}
-
-/** wp_can_reuse_anon_folio: nobody else refers to this anonymous page. */
-function mayReuse(mm: Mm, low: number, pfn: number): boolean {
-  if ((low & SPECIAL) !== 0) return false;
-  const flags = mm.pages.flags(pfn);
-  return (
-    (flags & ANON) !== 0 && (flags & (RESERVED | PG.KSM)) === 0 && mm.pages.references(pfn) === 1
-  );
-}
-
-/**
- * do_huge_pmd_anonymous_page: the first write to a granule that lies inside an anonymous VMA with
- * VM_HUGEPAGE gets 2 MiB at once. False when the ordinary way is to be taken.
- */
-function faultHuge(mm: Mm, slot: number, flags: number, vpn: number): boolean {
-  if ((flags & VM.HUGEPAGE) === 0 || (flags & VM.SHARED) !== 0) return false;
-  if (mm.vmas.file(slot) !== 0) return false;
-  const start = granuleStart(vpn);
-  if (start < mm.vmas.start(slot) || granuleEnd(vpn) > mm.vmas.end(slot)) return false;
-  const cursor = mm.cursor;
-  ensureTables(mm, mm.pgd, vpn, 2, cursor);
-  if (cursor.words[cursor.at] !== 0) return false;
-  const first = mm.allocator.tryAllocateHuge(mm.thread, true);
-  if (first === 0) return false;
-  for (let page = 0; page < GRANULE_PAGES; page++) {
-    describeAnonymous(mm, slot, start + page, (first + page) as Pfn);
-    mm.pages.addFlags(first + page, PG.HUGE);
-  }
-  lockTable(mm, cursor.table);
-  const free = cursor.words[cursor.at] === 0;
-  if (free) setHugeLeafLocked(cursor, first, flags);
-  unlockTable(mm, cursor.table);
-  if (!free) for (let page = 0; page < GRANULE_PAGES; page++) dropLeaf(mm, first + page);
-  return true;
-}
-
-export function setHugeLeafLocked(cursor: PageCursor, first: number, flags: number): void {
-  const privileges = pagePrivileges(flags);
-  const writable = (flags & VM.WRITE) !== 0;
-  const low = lowOf(first, leafFlags(privileges.low, writable, true) | HUGE);
-  setEntry(cursor.words, cursor.at, low, highOf(first, privileges.high & NX_HIGH));
-}
-
-/** A write to a huge leaf that mprotect had made read-only. Nobody else maps its frames. */
-function makeHugeWritable(mm: Mm, cursor: PageCursor, flags: number): void {
-  lockTable(mm, cursor.table);
-  const low = cursor.words[cursor.at]!;
-  const high = cursor.words[cursor.at + 1]!;
-  if ((low & HUGE) !== 0 && isPresent(low) && (flags & VM.WRITE) !== 0) {
-    setEntry(cursor.words, cursor.at, low | WRITE | DIRTY, high);
-  }
-  unlockTable(mm, cursor.table);
-}
-
 /** Whether the leaf at the cursor lets the access through (as the processor sees it). */
 function leafAllows(low: number, write: boolean): boolean {
   return (low & PTE.PRESENT) !== 0 && (!write || (low & WRITE) !== 0);
+}
+
+/** Sets the ACCESSED and DIRTY bits, as the processor does. Page-table lock held. */
+function touchLeafLocked(mm: Mm, cursor: PageCursor, pfn: number, write: boolean): void {
+  const { words, at } = cursor;
+  const low = words[at]!;
+  const touched = low | ACCESSED | (write ? DIRTY : 0);
+  if (touched === low) return;
+  setEntry(words, at, touched, words[at + 1]!);
+  if (write && (low & (DIRTY | PTE.SPECIAL)) === 0) noteDirty(mm, pfn);
 }
 
 /**
@@ -261,17 +162,20 @@ export function lockPage(mm: Mm, vpn: number, write: boolean): Pfn {
       lockTable(mm, cursor.table);
       const low = cursor.words[cursor.at]!;
       const high = cursor.words[cursor.at + 1]!;
-      const offset = found === 'huge' ? vpn % GRANULE_PAGES : 0;
-      const pfn = pfnOf(low, high) + offset;
-      if (pfn >= mm.memory.frames && isPresent(low)) {
+      const isHuge = found === 'huge';
+      // A huge leaf may have been split, a table may have come in its place.
+      const isSame = !isHuge || (low & PTE.HUGE) !== 0;
+      const pfn = pfnOf(low, high) + (isHuge ? vpn % GRANULE_PAGES : 0);
+      if (isSame && isPresent(low) && pfn >= mm.memory.frames) {
         unlockTable(mm, cursor.table);
         throw sigbus(vpn, 'its page-table entry points beyond physical memory');
       }
-      if (leafAllows(low, write)) {
-        if (write && (low & DIRTY) === 0) setEntry(cursor.words, cursor.at, low | DIRTY, high);
+      if (isSame && leafAllows(low, write)) {
+        touchLeafLocked(mm, cursor, pfn, write);
         return pfn as Pfn;
       }
       unlockTable(mm, cursor.table);
+      if (!isSame) continue;
     }
     handleMmFault(mm, vpn, write);
   }

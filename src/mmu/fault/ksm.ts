@@ -1,9 +1,25 @@
-/** Pages merged by content (mm/ksm.c): one frame, mapped read-only wherever it appears. */
-import { pagePrivileges } from '../../shared/vm-flags.ts';
+/**
+ * Pages merged by content (mm/ksm.c): one frame, mapped read-only wherever it appears, in any mm.
+ *
+ * There is no daemon: whoever wants pages merged calls `machine.mergePages()`, which looks at every
+ * VM_MERGEABLE mapping twice, as ksmd does: once to find out which contents occur more than once,
+ * then to merge them. A frame with PG.KSM is never written: a store gets a copy (`cow.ts`).
+ */
+import { crc32 } from 'node:zlib';
+import { GRANULE_PAGES, granuleEnd, type Pfn } from '../../shared/page.ts';
+import { pagePrivileges, VM } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm.ts';
 import { PG } from '../physical/page-struct.ts';
-import { ensureTables, lockTable, unlockTable, walk } from '../tables/page-table.ts';
-import { highOf, leafFlags, lowOf, PTE, pfnOf, setEntry } from '../tables/pte.ts';
+import {
+  ensureTables,
+  lockTable,
+  type PageCursor,
+  unlockTable,
+  walk,
+} from '../tables/page-table.ts';
+import { highOf, isPresent, leafFlags, lowOf, PTE, pfnOf, setEntry } from '../tables/pte.ts';
+import { describeAnonymous, setLeafLocked } from './leaf.ts';
+import { dropLeaf, skipHole } from './zap.ts';
 
 /** Maps the frame of the present page `first` at the absent pages `others`. mmap lock held. */
 export function mapMergedLocked(mm: Mm, first: number, others: readonly number[]): void {
@@ -25,5 +41,125 @@ export function mapMergedLocked(mm: Mm, first: number, others: readonly number[]
     lockTable(mm, cursor.table);
     setEntry(cursor.words, cursor.at, lowOf(pfn, bits), highOf(pfn, privileges.high));
     unlockTable(mm, cursor.table);
+  }
+}
+
+/** One scan over all mms: how often each content occurs, and the frames that stand for it. */
+export class MergeScan {
+  readonly #counts = new Map<number, number>();
+  readonly #stable = new Map<number, Pfn[]>();
+  /** Leaves that show a merged frame now and did not before. */
+  merged = 0;
+
+  /** First pass. mmap lock held in either mode. */
+  countLocked(mm: Mm): void {
+    forEachLeaf(mm, VM.MERGEABLE, 0, Number.MAX_SAFE_INTEGER, (_slot, _vpn, pfn) => {
+      const hash = hashOf(mm, pfn);
+      this.#counts.set(hash, (this.#counts.get(hash) ?? 0) + 1);
+    });
+  }
+
+  /** Second pass. */
+  mergeLocked(mm: Mm): void {
+    forEachLeaf(mm, VM.MERGEABLE, 0, Number.MAX_SAFE_INTEGER, (_slot, _vpn, pfn, cursor, at) => {
+      const hash = hashOf(mm, pfn);
+      if ((this.#counts.get(hash) ?? 0) > 1) this.#mergeLeaf(mm, hash, pfn, cursor, at);
+    });
+  }
+
+  /** Gives the references back that kept the stable frames. */
+  finish(mm: Pick<Mm, 'allocator' | 'thread'>): void {
+    for (const frames of this.#stable.values()) {
+      for (const pfn of frames) mm.allocator.put(pfn, mm.thread);
+    }
+    this.#stable.clear();
+  }
+
+  #mergeLeaf(mm: Mm, hash: number, pfn: Pfn, cursor: PageCursor, at: number): void {
+    const frames = this.#stable.get(hash) ?? [];
+    if (frames.includes(pfn)) return;
+    const { words } = cursor;
+    const low = words[at]!;
+    const high = words[at + 1]!;
+    const same = frames.find((frame) => isEqual(mm, frame, pfn));
+    if (same !== undefined) {
+      mm.pages.get(same);
+      mm.pages.addMapping(same);
+      setEntry(words, at, lowOf(same, low & 0xfff & ~PTE.WRITE), highOf(same, high & PTE.NX_HIGH));
+      dropLeaf(mm, pfn);
+      this.merged++;
+      return;
+    }
+    // The leaf stops being writable before the frame is compared with others.
+    setEntry(words, at, low & ~PTE.WRITE, high);
+    mm.pages.addFlags(pfn, PG.KSM);
+    mm.pages.get(pfn);
+    frames.push(pfn);
+    this.#stable.set(hash, frames);
+  }
+}
+
+/** Gives every merged page of the range a frame of its own (MADV_UNMERGEABLE). mmap lock held. */
+export function unmergeRange(mm: Mm, from: number, to: number): void {
+  forEachLeaf(mm, 0, from, to, (slot, vpn, pfn, cursor, at) => {
+    if ((mm.pages.flags(pfn) & PG.KSM) === 0) return;
+    const fresh = mm.allocator.allocate(mm.thread);
+    mm.memory.copy(fresh, pfn);
+    describeAnonymous(mm, slot, vpn, fresh);
+    cursor.at = at;
+    const flags = mm.vmas.flags(slot);
+    setLeafLocked(cursor, fresh, flags, (flags & VM.WRITE) !== 0, true);
+    dropLeaf(mm, pfn);
+  });
+}
+
+function hashOf(mm: Mm, pfn: number): number {
+  return crc32(mm.memory.page(pfn));
+}
+
+function isEqual(mm: Mm, a: number, b: number): boolean {
+  return Buffer.compare(mm.memory.page(a), mm.memory.page(b)) === 0;
+}
+
+type LeafVisit = (slot: number, vpn: number, pfn: Pfn, cursor: PageCursor, at: number) => void;
+
+/**
+ * Visits the 4 KiB leaves of anonymous pages in [from, to), in VMAs with all bits of `wanted`, with
+ * their table's lock held. Huge leaves are passed over.
+ */
+function forEachLeaf(mm: Mm, wanted: number, from: number, to: number, visit: LeafVisit): void {
+  const { vmas, cursor } = mm;
+  for (let ordinal = vmas.find(from); ordinal < vmas.count; ordinal++) {
+    const slot = vmas.slot(ordinal);
+    if (vmas.start(slot) >= to) return;
+    if ((vmas.flags(slot) & wanted) >>> 0 !== wanted) continue;
+    const end = Math.min(to, vmas.end(slot));
+    for (let vpn = Math.max(from, vmas.start(slot)); vpn < end; ) {
+      const found = walk(mm, mm.pgd, vpn, cursor);
+      const next = Math.min(end, granuleEnd(vpn));
+      if (found === 'table') visitTable(mm, slot, vpn, next - vpn, visit);
+      vpn = found === 'none' || found === 'bad' ? skipHole(vpn, cursor.level) : next;
+    }
+  }
+}
+
+function visitTable(mm: Mm, slot: number, vpn: number, count: number, visit: LeafVisit): void {
+  const { cursor } = mm;
+  const { words, table } = cursor;
+  const first = cursor.at;
+  lockTable(mm, table);
+  try {
+    for (let page = 0; page < Math.min(count, GRANULE_PAGES); page++) {
+      const at = first + page * 2;
+      const low = words[at]!;
+      if (!isPresent(low) || (low & PTE.SPECIAL) !== 0) continue;
+      const pfn = pfnOf(low, words[at + 1]!);
+      if (pfn >= mm.memory.frames) continue; // corrupted on purpose
+      const flags = mm.pages.flags(pfn);
+      if ((flags & PG.ANON) === 0 || (flags & PG.RESERVED) !== 0) continue;
+      visit(slot, vpn + page, pfn as Pfn, cursor, at);
+    }
+  } finally {
+    unlockTable(mm, table);
   }
 }

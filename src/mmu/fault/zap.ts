@@ -1,10 +1,10 @@
 /**
  * Taking mappings out of the page tables (zap_page_range) and splitting huge leaves.
- * The mmap lock is held for writing.
+ * The mmap lock is held: for writing, or for reading where pages go but VMAs stay (MADV_DONTNEED).
  */
 import { GRANULE_PAGES, granuleEnd, type Pfn } from '../../shared/page.ts';
 import type { Mm } from '../mm.ts';
-import { PG } from '../physical/page-struct.ts';
+import { PG, ZERO_PAGE_PFN } from '../physical/page-struct.ts';
 import {
   allocateTable,
   lockTable,
@@ -15,6 +15,7 @@ import {
 import {
   clearEntry,
   highOf,
+  isGuard,
   isPresent,
   lowOf,
   PTE,
@@ -23,10 +24,10 @@ import {
   TABLE_ENTRY,
 } from '../tables/pte.ts';
 
-const { HUGE, NX_HIGH } = PTE;
+const { HUGE, NX_HIGH, DIRTY, SPECIAL } = PTE;
 
 /** Removes every leaf in [from, to) and drops what it referred to. */
-export function zapRangeLocked(mm: Mm, from: number, to: number): void {
+export function zapRangeLocked(mm: Mm, from: number, to: number, keepGuards = false): void {
   const cursor = mm.cursor;
   for (let vpn = from; vpn < to; ) {
     const end = Math.min(to, granuleEnd(vpn));
@@ -35,7 +36,7 @@ export function zapRangeLocked(mm: Mm, from: number, to: number): void {
       splitHugeLocked(mm, cursor);
       found = walk(mm, mm.pgd, vpn, cursor);
     }
-    if (found === 'table') zapTable(mm, cursor, end - vpn);
+    if (found === 'table') zapTable(mm, cursor, end - vpn, keepGuards);
     else if (found === 'huge') zapHuge(mm, cursor);
     vpn = found === 'none' || found === 'bad' ? skipHole(vpn, cursor.level) : end;
   }
@@ -48,15 +49,16 @@ export function skipHole(vpn: number, level: number): number {
 }
 
 /** Removes `count` entries of a leaf table, from the cursor on. */
-function zapTable(mm: Mm, cursor: PageCursor, count: number): void {
+function zapTable(mm: Mm, cursor: PageCursor, count: number, keepGuards: boolean): void {
   const { words, table } = cursor;
   lockTable(mm, table);
   for (let at = cursor.at; at < cursor.at + count * 2; at += 2) {
     const low = words[at]!;
     if (low === 0) continue;
     const high = words[at + 1]!;
+    if (keepGuards && isGuard(low, high)) continue;
     clearEntry(words, at);
-    if (isPresent(low)) dropLeaf(mm, pfnOf(low, high));
+    dropEntry(mm, low, high);
   }
   unlockTable(mm, table);
 }
@@ -64,10 +66,33 @@ function zapTable(mm: Mm, cursor: PageCursor, count: number): void {
 function zapHuge(mm: Mm, cursor: PageCursor): void {
   const { words, at, table } = cursor;
   lockTable(mm, table);
-  const first = pfnOf(words[at]!, words[at + 1]!);
-  clearEntry(words, at);
+  const low = words[at]!;
+  const first = pfnOf(low, words[at + 1]!);
+  const isStillHuge = (low & HUGE) !== 0;
+  if (isStillHuge) clearEntry(words, at);
   unlockTable(mm, table);
+  if (!isStillHuge) return; // another thread was here, and nothing is mapped
   for (let pfn = first; pfn < first + GRANULE_PAGES; pfn++) dropLeaf(mm, pfn);
+}
+
+/** What a withdrawn 4 KiB entry referred to has one leaf less: a frame or a swap slot. */
+function dropEntry(mm: Mm, low: number, high: number): void {
+  if (!isPresent(low)) {
+    const slot = mm.machine.swap.slotOf(low, high);
+    if (slot >= 0) mm.machine.swap.put(slot);
+    return;
+  }
+  if ((low & SPECIAL) !== 0) return;
+  const pfn = pfnOf(low, high);
+  if ((low & DIRTY) !== 0) noteDirty(mm, pfn);
+  dropLeaf(mm, pfn);
+}
+
+/** A file's page was written through a leaf that now goes. */
+export function noteDirty(mm: Mm, pfn: number): void {
+  if (pfn <= 0 || pfn >= mm.memory.frames) return; // corrupted on purpose
+  const flags = mm.pages.flags(pfn);
+  if ((flags & (PG.ANON | PG.RESERVED | PG.DIRTY)) === 0) mm.pages.addFlags(pfn, PG.DIRTY);
 }
 
 /** One leaf less maps this frame. The zero page, device memory and the like are not counted. */
@@ -78,22 +103,36 @@ export function dropLeaf(mm: Mm, pfn: number): void {
   mm.allocator.put(pfn, mm.thread);
 }
 
-/** Replaces the huge leaf at the cursor by a table of 512 equal leaves (split_huge_pmd). */
+/**
+ * Replaces the huge leaf at the cursor by a table of 512 leaves that show the same (split_huge_pmd);
+ * the huge zero page becomes 512 times the zero page. No count changes: see page-struct.ts. ENOMEM
+ * when there is no frame for the table.
+ */
 export function splitHugeLocked(mm: Mm, cursor: PageCursor): void {
   const { words, at, table } = cursor;
   const fresh = allocateTable(mm, 1);
+  lockTable(mm, table);
   const low = words[at]!;
   const high = words[at + 1]!;
-  const first = pfnOf(low, high);
-  const leaves = mm.memory.wordsOf(fresh);
-  let leaf = mm.memory.wordAt(fresh);
-  for (let pfn = first; pfn < first + GRANULE_PAGES; pfn++, leaf += 2) {
-    setEntry(leaves, leaf, lowOf(pfn, low & 0xfff & ~HUGE), highOf(pfn, high & NX_HIGH));
-    mm.pages.setFlags(pfn, mm.pages.flags(pfn) & ~PG.HUGE);
+  const isStillHuge = (low & HUGE) !== 0 && isPresent(low);
+  if (isStillHuge) {
+    fillSplitTable(mm, fresh, low, high);
+    setEntry(words, at, lowOf(fresh, TABLE_ENTRY), highOf(fresh, 0));
   }
-  lockTable(mm, table);
-  setEntry(words, at, lowOf(fresh, TABLE_ENTRY), highOf(fresh, 0));
   unlockTable(mm, table);
+  if (!isStillHuge) mm.allocator.put(fresh, mm.thread); // another thread was quicker
+}
+
+function fillSplitTable(mm: Mm, table: Pfn, low: number, high: number): void {
+  const first = pfnOf(low, high);
+  const isZero = first < mm.memory.frames && (mm.pages.flags(first) & PG.ZERO) !== 0;
+  const leaves = mm.memory.wordsOf(table);
+  const bits = low & 0xfff & ~HUGE;
+  const at = mm.memory.wordAt(table);
+  for (let page = 0; page < GRANULE_PAGES; page++) {
+    const pfn = isZero ? ZERO_PAGE_PFN : first + page;
+    setEntry(leaves, at + page * 2, lowOf(pfn, bits), highOf(pfn, high & NX_HIGH));
+  }
 }
 
 /** Splits the huge leaf that holds `vpn`, if there is one and `vpn` is not its first page. */

@@ -103,11 +103,16 @@ export class FileTable {
 
   /** Takes a reference. EBADF when the file is gone. */
   get(id: number): void {
+    if (!this.tryGet(id)) throw new MmdumpError('EBADF', `the machine has no file ${id}`);
+  }
+
+  /** Takes a reference unless the file is gone. */
+  tryGet(id: number): boolean {
     const at = this.#record(id) + REFERENCES;
     for (;;) {
       const seen = id > 0 && id <= FILES_MAX ? Atomics.load(this.words, at) : 0;
-      if (seen <= 0) throw new MmdumpError('EBADF', `the machine has no file ${id}`);
-      if (Atomics.compareExchange(this.words, at, seen, seen + 1) === seen) return;
+      if (seen <= 0) return false;
+      if (Atomics.compareExchange(this.words, at, seen, seen + 1) === seen) return true;
     }
   }
 
@@ -201,6 +206,11 @@ export class FileTable {
   lock(id: number): Mutex {
     const at = this.#record(id) + LOCK;
     return new Mutex(this.words, at, RANK.FILE, this.#threads, 'the file');
+  }
+
+  /** Every id ever used is at most this. */
+  get highWater(): number {
+    return Atomics.load(this.words, FILE_TABLE.HIGH_WATER);
   }
 
   /** True when the (dead) thread still owns a file's lock. */

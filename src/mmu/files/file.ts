@@ -56,8 +56,8 @@ export class SimulatedFile {
 }
 
 /** The page cache's view of a machine outside of any mm. */
-export function cacheContext(machine: MachineParts): CacheContext {
-  const { memory, pages, allocator, threads, thread, mayBlock, files, hostFiles } = machine;
+export function cacheContext(machine: MachineParts, thread: number = machine.thread): CacheContext {
+  const { memory, pages, allocator, threads, mayBlock, files, hostFiles } = machine;
   return { memory, pages, allocator, threads, thread, mayBlock, files, hostFiles };
 }
 

@@ -90,6 +90,18 @@ export function cacheInsertLocked(
   files.addCachePages(file, 1);
 }
 
+/** Takes a page out of the tree; its reference is the caller's now. File lock held. */
+export function removeFromCacheLocked(context: CacheContext, file: number, index: number): void {
+  const { files, memory } = context;
+  let node = files.cacheRoot(file);
+  for (let level = files.cacheHeight(file); level > 1; level--) {
+    const slot = Math.floor(index / span(level - 1)) % FANOUT;
+    node = memory.wordsOf(node)[memory.wordAt(node) + slot]!;
+  }
+  memory.wordsOf(node)[memory.wordAt(node) + (index % FANOUT)] = 0;
+  files.addCachePages(file, -1);
+}
+
 function growLocked(context: CacheContext, file: number, index: number): void {
   const { files, memory } = context;
   if (files.cacheRoot(file) === 0) files.setCacheRoot(file, allocateNode(context), 1);

@@ -1,6 +1,7 @@
 /**
- * The machine's store: bytes that never change once written, reachable from every thread. Paths,
- * contents of simulated files on "disk", auxiliary vectors and notes live here. It only grows.
+ * The machine's store, reachable from every thread: paths, contents of simulated files on "disk",
+ * auxiliary vectors and notes. It only grows, and its bytes never change, but for the contents of
+ * files: write-back changes them, under the file's lock (`write-back.ts`).
  */
 import { MmdumpError } from '../../shared/errors.ts';
 import { MiB } from '../../shared/page.ts';

@@ -223,9 +223,13 @@ function largestOrder(end: number, room: number): number {
   return order;
 }
 
+/** `reason` of an ENOMEM that means frames: the one kind that reclaiming pages may mend. */
+export const NO_FRAMES = 'no free frames';
+
 function outOfMemory(): MmdumpError {
   return new MmdumpError(
     'ENOMEM',
-    'the simulated machine has no free frame left: create it with more memory',
+    'the simulated machine has no free frame left: create it with more memory or swap',
+    { reason: NO_FRAMES },
   );
 }

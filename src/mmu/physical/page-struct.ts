@@ -8,7 +8,7 @@
 import { highWord, join, lowWord } from '../../shared/u64.ts';
 
 export const PAGE_STRUCT = {
-  FLAGS: 0, //    PG bits; written by whoever allocates the frame, before it is mapped
+  FLAGS: 0, //    PG bits; whoever allocates the frame, before it is mapped; then Atomics only
   REFCOUNT: 1, // Atomics only
   MAPCOUNT: 2, // Atomics only
   MAPPING: 3, //  file id, or anon_vma id if PG.ANON; 0 = none; immutable while referenced
@@ -26,17 +26,19 @@ export const PG = {
   KSM: 0x8, //         merged by content
   TABLE: 0x10, //      a page table
   BUDDY: 0x20, //      first frame of a free block; its order is in ORDER
-  HUGE: 0x40, //       one of the 512 frames of a 2 MiB leaf
+  HUGE: 0x40, //       allocated as one of the 512 frames of a 2 MiB page
   CACHE_NODE: 0x80, // a node of a page-cache tree
   STALE: 0x100, //     was used before: its bytes are not zero
-  DIRTY: 0x200, //     a file's page that was written
+  DIRTY: 0x200, //     a file's page that was written and is not in its backing store yet
+  ZERO: 0x400, //      the zero page, or one of the huge zero page's frames; RESERVED as well
+  LAZYFREE: 0x800, //  MADV_FREE: may be dropped under pressure while its leaf is clean
 } as const;
 
 /** Order of a free block, in the flags of its first frame. */
 export const ORDER_SHIFT = 24;
 export const ORDER_MASK = 0xf;
 
-/** Frame 0 is never used, so that 0 can mean "none"; frame 1 is the zero page. */
+/** Frame 0 is never used, so that 0 can mean "none"; frame 1 is the zero page, PG.ZERO. */
 export const ZERO_PAGE_PFN = 1;
 export const FIRST_FREE_PFN = 2;
 
@@ -62,6 +64,10 @@ export class PageStructs {
     Atomics.or(this.words, pfn * WORDS + FLAGS, flags);
   }
 
+  clearFlags(pfn: number, flags: number): void {
+    Atomics.and(this.words, pfn * WORDS + FLAGS, ~flags);
+  }
+
   references(pfn: number): number {
     return Atomics.load(this.words, pfn * WORDS + REFCOUNT);
   }
@@ -82,6 +88,11 @@ export class PageStructs {
 
   mapCount(pfn: number): number {
     return Atomics.load(this.words, pfn * WORDS + MAPCOUNT);
+  }
+
+  /** Nobody else refers to the frame: one reference, which is that of its only leaf. */
+  isExclusive(pfn: number): boolean {
+    return this.references(pfn) === 1 && this.mapCount(pfn) === 1;
   }
 
   addMapping(pfn: number): void {

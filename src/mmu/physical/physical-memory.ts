@@ -21,7 +21,7 @@ export const BANK_FRAMES = 0x80000;
 /** Word index of a frame in its bank is (pfn & BANK_MASK) << WORD_SHIFT. */
 export const WORD_SHIFT = 10;
 
-/** Reserves banks for `frames` frames. MACHINE_TOO_LARGE when the system refuses. */
+/** Reserves banks for `frames` frames or slots. MACHINE_TOO_LARGE when the system refuses. */
 export function createBanks(frames: number): Bank[] {
   const { Memory } = (globalThis as unknown as { WebAssembly: { Memory: WasmMemoryConstructor } })
     .WebAssembly;
@@ -44,16 +44,27 @@ export function createBanks(frames: number): Bank[] {
   return banks;
 }
 
-/** Views of the banks, one pair a bank. Whoever indexes them shifts the pfn by hand. */
+/**
+ * Views of the banks, one pair a bank. Whoever indexes them shifts the pfn by hand.
+ *
+ * The slots of the swap area follow as banks of their own: slot n is "frame" swapBase + n. So
+ * whoever reads pages by pfn (a dump, a comparison) reads swapped pages in the same way. Such a
+ * number never stands in a page-table entry, and has no page struct.
+ */
 export class PhysicalMemory {
+  /** Frames of physical memory. A pfn in an entry is valid below this. */
   readonly frames: number;
+  /** "pfn" of swap slot 0: the first of its bank. */
+  readonly swapBase: number;
   readonly words: readonly Int32Array[];
   readonly bytes: readonly Uint8Array[];
 
-  constructor(banks: readonly Bank[]) {
-    this.words = banks.map((bank) => new Int32Array(bank.buffer));
-    this.bytes = banks.map((bank) => new Uint8Array(bank.buffer));
-    this.frames = this.bytes.reduce((sum, bytes) => sum + bytes.length / PAGE_SIZE, 0);
+  constructor(banks: readonly Bank[], swapBanks: readonly Bank[]) {
+    const all = [...banks, ...swapBanks];
+    this.words = all.map((bank) => new Int32Array(bank.buffer));
+    this.bytes = all.map((bank) => new Uint8Array(bank.buffer));
+    this.frames = banks.reduce((sum, { buffer }) => sum + buffer.byteLength / PAGE_SIZE, 0);
+    this.swapBase = banks.length * BANK_FRAMES;
   }
 
   /** The bank's words, to be indexed from `wordAt(pfn)`. */

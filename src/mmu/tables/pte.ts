@@ -6,6 +6,7 @@
  *
  * Not present, and not zero: bit 8 alone marks a present page under PROT_NONE (_PAGE_PROTNONE);
  * otherwise the entry is a swap entry or a marker: type in bits 63..59, value in bits 31..12.
+ * A swap entry's type is its swap bank, its value the slot in that bank, plus one.
  *
  * The low word holds PRESENT, so an entry is published by writing the high word first, and
  * withdrawn in the other order: `setEntry` and `clearEntry` are the only ones that write entries.
@@ -30,7 +31,8 @@ export const TABLE_ENTRY = 0x67;
 
 /** Types in bits 63..59 of an entry that is not present (bits 31..27 of its high word). */
 export const SWAP_TYPE = {
-  MARKER: 31, // SWP_PTE_MARKER; the value says which
+  LAST_BANK: 30, // 0 to 30 are banks of swap
+  MARKER: 31, //    SWP_PTE_MARKER; the value says which
 } as const;
 
 /** Values of a marker: PTE_MARKER_POISONED, PTE_MARKER_GUARD. */
@@ -74,6 +76,31 @@ export function swapTypeOf(high: number): number {
 
 export function swapValueOf(low: number): number {
   return low >>> 12;
+}
+
+/** Whether the entry is a guard marker. */
+export function isGuard(low: number, high: number): boolean {
+  return low === markerLow(MARKER.GUARD) && high === MARKER_HIGH;
+}
+
+/** Low word of the swap entry for a slot of a bank. */
+export function swapLow(slotInBank: number): number {
+  return (slotInBank + 1) << 12;
+}
+
+/** High word of a swap entry. */
+export function swapHigh(bank: number): number {
+  return bank << TYPE_SHIFT;
+}
+
+/**
+ * Replaces a leaf by an entry of another frame, or by none at all: no walker without the lock sees
+ * the low word of the one with the high word of the other as present.
+ */
+export function replaceEntry(words: Int32Array, at: number, low: number, high: number): void {
+  Atomics.store(words, at, 0);
+  words[at + 1] = high;
+  Atomics.store(words, at, low);
 }
 
 /** Publishes an entry: high word, then the low word that makes it present. */

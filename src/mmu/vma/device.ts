@@ -5,11 +5,13 @@
  */
 import { addressOf, hex, isPageAligned, PAGE_SIZE, pageAlignUp } from '../../shared/page.ts';
 import { pagePrivileges, VM } from '../../shared/vm-flags.ts';
+import { type Prot, protFlags } from '../calls/prot.ts';
+import { einval } from '../calls/range.ts';
 import type { DeviceMemory } from '../machine-parts.ts';
 import type { Mm } from '../mm.ts';
 import { ensureTables, lockTable, unlockTable } from '../tables/page-table.ts';
 import { highOf, leafFlags, lowOf, PTE, setEntry } from '../tables/pte.ts';
-import { einval, type Prot, placeMapping, protFlags } from './mmap.ts';
+import { placeMapping } from './place.ts';
 import { assertMapCount, insertVmaLocked } from './vma-edit.ts';
 import { VMA_KIND } from './vma-table.ts';
 

@@ -2,17 +2,17 @@
  * Splitting, merging and removing VMAs (mm/vma.c). The mmap lock is held for writing.
  */
 import { MmdumpError } from '../../shared/errors.ts';
+import { TASK_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { splitHugeAtLocked, zapRangeLocked } from '../fault/zap.ts';
 import { putFile } from '../files/page-cache.ts';
 import type { Mm } from '../mm.ts';
 import { freeTablesLocked } from '../tables/page-table.ts';
+import { mayShareAnonVma } from './anon-vma.ts';
 import { MAX_MAP_COUNT, type VmaFields } from './vma-table.ts';
 
-/** VM_SPECIAL: mappings of devices are never joined. */
-const NEVER_MERGED = VM.IO | VM.PFNMAP | VM.MIXEDMAP | VM.DONTEXPAND;
-/** Pages that the lower half of a level-4 table spans. */
-const TABLE_SPAN = 0x8_0000_0000;
+/** VM_SPECIAL: mappings of devices and the like are never joined. */
+export const VM_SPECIAL: number = VM.IO | VM.PFNMAP | VM.MIXEDMAP | VM.DONTEXPAND;
 
 /** ENOMEM unless `more` VMAs can be added. Asked before anything is changed. */
 export function assertMapCount(mm: Mm, more: number): void {
@@ -56,15 +56,15 @@ function mergePair(mm: Mm, ordinal: number): boolean {
   const right = vmas.slot(ordinal);
   const end = vmas.end(left);
   if (end !== vmas.start(right) || vmas.flags(left) !== vmas.flags(right)) return false;
-  if ((vmas.flags(left) & NEVER_MERGED) !== 0) return false;
+  if ((vmas.flags(left) & VM_SPECIAL) !== 0) return false;
   const file = vmas.file(left);
   if (file !== vmas.file(right) || vmas.kind(left) !== 0 || vmas.kind(right) !== 0) return false;
   if (vmas.fileIndex(left, end) !== vmas.pgoff(right)) return false;
-  const leftAnon = vmas.anonVma(left);
-  const rightAnon = vmas.anonVma(right);
-  if (leftAnon !== 0 && rightAnon !== 0 && leftAnon !== rightAnon) return false;
+  if (!mayShareAnonVma(mm, left, right)) return false;
   vmas.setEnd(left, vmas.end(right));
-  if (leftAnon === 0) vmas.setAnonVma(left, rightAnon);
+  if (vmas.anonVma(left) === 0) {
+    vmas.setAnonVma(left, vmas.anonVma(right), vmas.isForked(right));
+  }
   vmas.remove(ordinal);
   if (file !== 0) putFile(mm, file);
   return true;
@@ -77,16 +77,29 @@ export function unmapRangeLocked(mm: Mm, from: number, to: number): void {
   if (first === vmas.count || vmas.start(vmas.slot(first)) >= to) return;
   const inMiddle = vmas.start(vmas.slot(first)) < from && vmas.end(vmas.slot(first)) > to;
   if (inMiddle) assertMapCount(mm, 1);
-  splitVmaLocked(mm, from);
-  splitVmaLocked(mm, to);
+  try {
+    splitVmaLocked(mm, from);
+    splitVmaLocked(mm, to);
+  } catch (error) {
+    mergeRangeLocked(mm, from, from); // no frame for a table: as if nothing had been asked
+    throw error;
+  }
   zapRangeLocked(mm, from, to);
   const ordinal = vmas.find(from);
-  while (ordinal < vmas.count && vmas.start(vmas.slot(ordinal)) < to) {
-    const file = vmas.file(vmas.slot(ordinal));
-    vmas.remove(ordinal);
+  let end = ordinal;
+  while (end < vmas.count && vmas.start(vmas.slot(end)) < to) {
+    const file = vmas.file(vmas.slot(end++));
     if (file !== 0) putFile(mm, file);
   }
+  vmas.remove(ordinal, end - ordinal);
+  freeTablesAroundLocked(mm, from, to);
+}
+
+/** Frees the tables that only pages [from, to) needed; no VMA lies there. */
+export function freeTablesAroundLocked(mm: Mm, from: number, to: number): void {
+  const { vmas } = mm;
+  const ordinal = vmas.find(from);
   const floor = ordinal === 0 ? 0 : vmas.end(vmas.slot(ordinal - 1));
-  const ceiling = ordinal === vmas.count ? TABLE_SPAN : vmas.start(vmas.slot(ordinal));
+  const ceiling = ordinal === vmas.count ? TASK_PAGES + 1 : vmas.start(vmas.slot(ordinal));
   freeTablesLocked(mm, mm.pgd, { from, to, floor, ceiling });
 }

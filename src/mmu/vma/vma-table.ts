@@ -25,6 +25,7 @@ export const VMA_RECORD = {
   ANON_VMA: 8, // id, 0 until the first anonymous page; Atomics only: faults set it
   KIND: 9, //     VMA_KIND
   NEXT_FREE: 10, // free slot list, + 1; 0 = end
+  FORKED: 11, //   1: the anon_vma was inherited by fork, its chain is not singular (`anon-vma.ts`)
   WORDS: 16, //   64 bytes
 } as const;
 
@@ -38,7 +39,7 @@ export const VMA_TABLE = {
   RECORDS: 65_552, // SLOTS records
 } as const;
 
-const { START, END, FLAGS, FILE, PGOFF, ANON_VMA, KIND, NEXT_FREE, WORDS } = VMA_RECORD;
+const { START, END, FLAGS, FILE, PGOFF, ANON_VMA, KIND, NEXT_FREE, FORKED, WORDS } = VMA_RECORD;
 const { COUNT, USED, FREE, ORDER, RECORDS } = VMA_TABLE;
 
 export const VMA_TABLE_WORDS: number = RECORDS + SLOTS * WORDS;
@@ -52,6 +53,8 @@ export interface VmaFields {
   readonly pgoff: number;
   readonly anonVma: number;
   readonly kind: number;
+  /** The anon_vma came from a parent. Default false. */
+  readonly isForked?: boolean;
 }
 
 export class VmaTable {
@@ -127,6 +130,11 @@ export class VmaTable {
     return this.#words[this.#record(slot) + KIND]!;
   }
 
+  /** Whether the anon_vma descends from a parent's: such a VMA shares it with nobody new. */
+  isForked(slot: number): boolean {
+    return this.#words[this.#record(slot) + FORKED] !== 0;
+  }
+
   fields(slot: number): VmaFields {
     return {
       start: this.start(slot),
@@ -136,6 +144,7 @@ export class VmaTable {
       pgoff: this.pgoff(slot),
       anonVma: this.anonVma(slot),
       kind: this.kind(slot),
+      isForked: this.isForked(slot),
     };
   }
 
@@ -167,7 +176,8 @@ export class VmaTable {
     return before === 0 ? id : before;
   }
 
-  setAnonVma(slot: number, id: number): void {
+  setAnonVma(slot: number, id: number, isForked: boolean): void {
+    this.#words[this.#record(slot) + FORKED] = isForked ? 1 : 0;
     Atomics.store(this.#words, this.#record(slot) + ANON_VMA, id);
   }
 
@@ -191,6 +201,7 @@ export class VmaTable {
     words[record + FLAGS] = vma.flags | 0;
     words[record + FILE] = vma.file;
     words[record + KIND] = vma.kind;
+    words[record + FORKED] = vma.isForked === true ? 1 : 0;
     Atomics.store(words, record + ANON_VMA, vma.anonVma);
     const at = this.#base + ORDER + ordinal;
     words.copyWithin(at + 1, at, this.#base + ORDER + count);
@@ -199,16 +210,18 @@ export class VmaTable {
     return slot;
   }
 
-  /** Removes the VMA at a position of the index. */
-  remove(ordinal: number): void {
+  /** Removes `removed` VMAs, from a position of the index on. */
+  remove(ordinal: number, removed = 1): void {
     const words = this.#words;
     const count = this.count;
-    const slot = this.slot(ordinal);
+    for (let at = ordinal; at < ordinal + removed; at++) {
+      const slot = this.slot(at);
+      words[this.#record(slot) + NEXT_FREE] = words[this.#base + FREE]!;
+      words[this.#base + FREE] = slot + 1;
+    }
     const at = this.#base + ORDER + ordinal;
-    words.copyWithin(at, at + 1, this.#base + ORDER + count);
-    words[this.#base + COUNT] = count - 1;
-    words[this.#record(slot) + NEXT_FREE] = words[this.#base + FREE]!;
-    words[this.#base + FREE] = slot + 1;
+    words.copyWithin(at, at + removed, this.#base + ORDER + count);
+    words[this.#base + COUNT] = count - removed;
   }
 
   #record(slot: number): number {

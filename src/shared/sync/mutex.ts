@@ -45,6 +45,15 @@ export class Mutex {
     this.#threads.hold(id, this.#rank);
   }
 
+  /** Takes the mutex if it is free. */
+  tryLock(id: number): boolean {
+    this.#threads.assertTrusted();
+    this.#threads.assertOrder(id, this.#rank);
+    if (Atomics.compareExchange(this.#words, this.#at, 0, id + 1) !== 0) return false;
+    this.#threads.hold(id, this.#rank);
+    return true;
+  }
+
   async lockAsync(id: number, signal?: AbortSignal): Promise<void> {
     this.#threads.assertOrder(id, this.#rank);
     let mine = id + 1;

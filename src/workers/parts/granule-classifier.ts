@@ -17,6 +17,7 @@ import { cacheLookup } from '../../mmu/files/page-cache.ts';
 import type { Mm } from '../../mmu/mm.ts';
 import { PAGE_STRUCT } from '../../mmu/physical/page-struct.ts';
 import { BANK_MASK, BANK_SHIFT, WORD_SHIFT } from '../../mmu/physical/physical-memory.ts';
+import type { SwapArea } from '../../mmu/swap/swap-area.ts';
 import { PageCursor, type WalkEnd, walk } from '../../mmu/tables/page-table.ts';
 import { pfnOf } from '../../mmu/tables/pte.ts';
 import { VMA_KIND } from '../../mmu/vma/vma-table.ts';
@@ -63,6 +64,7 @@ export class GranuleClassifier {
   readonly #pageWords: Int32Array;
   readonly #banks: readonly Int32Array[];
   readonly #frames: number;
+  readonly #swap: SwapArea;
 
   constructor(
     mms: readonly Mm[],
@@ -80,6 +82,7 @@ export class GranuleClassifier {
     this.#pageWords = this.#mm.pages.words;
     this.#banks = this.#mm.memory.words;
     this.#frames = this.#mm.memory.frames;
+    this.#swap = this.#mm.machine.swap;
   }
 
   /** Classifies `pages` pages from `start` on, whole granules. */
@@ -147,9 +150,13 @@ export class GranuleClassifier {
         if (isPresentLeaf(low) && pfn < frames) {
           const page = pfn * PAGE_WORDS;
           const flags = pageWords[page + FLAGS]!;
-          rule = ruleOfPresent(low, pfn, flags, pageWords[page + MAPPING]!, file, fileView, isVdso);
+          rule = ruleOfPresent(low, flags, pageWords[page + MAPPING]!, file, fileView, isVdso);
+        } else if (!isPresentLeaf(low)) {
+          const slot = this.#swap.slotOf(low, high);
+          rule = ruleOfNotPresent(low, high, slot);
+          if (slot >= 0) pfn = this.#swap.frameOf(slot); // row 6: the slot's content
         }
-        word = rule === RULE_CONTENT ? this.#contentWord(pfn) : this.#otherWord(rule, low, high);
+        word = rule === RULE_CONTENT ? this.#contentWord(pfn) : this.#otherWord(rule);
       }
       out.page(vpn, word, pfn);
     }
@@ -163,7 +170,7 @@ export class GranuleClassifier {
     const first = pfnOf(low, high) + (from & LOW_BITS);
     for (let vpn = from; vpn < to; vpn++) {
       const pfn = first + (vpn - from);
-      this.#out.page(vpn, this.#leafWord(vma, low, high, pfn), pfn);
+      this.#out.page(vpn, this.#leafWord(vma, low, high, pfn, -1), pfn);
     }
   }
 
@@ -177,7 +184,9 @@ export class GranuleClassifier {
       const low = isMapped ? words[at + page * stride]! : 0;
       const high = isMapped ? words[at + page * stride + 1]! : 0;
       let pfn = pfnOf(low, high) + (found === 'huge' ? page : 0);
-      let word = low === 0 ? LOST_PAGE : this.#leafWord(vma, low, high, pfn);
+      const slot = low === 0 || isPresentLeaf(low) ? -1 : this.#swap.slotOf(low, high);
+      if (slot >= 0) pfn = this.#swap.frameOf(slot);
+      let word = low === 0 ? LOST_PAGE : this.#leafWord(vma, low, high, pfn, slot);
       if (word === LOST_PAGE) {
         pfn = this.#ownedFrame(vma, vpn);
         const bits = vma.isShared ? 0 : FILE_PAGES_BIT;
@@ -187,17 +196,19 @@ export class GranuleClassifier {
     }
   }
 
-  /** Class word for a leaf that is not zero, or LOST_PAGE. */
-  #leafWord(vma: VmaView, low: number, high: number, pfn: number): number {
+  /** Class word for a leaf that is not zero, or LOST_PAGE; `slot` is that of a swap entry, or -1. */
+  #leafWord(vma: VmaView, low: number, high: number, pfn: number, slot: number): number {
     let rule = NOTHING;
-    if (isPresentLeaf(low) && pfn < this.#frames) {
+    if (!isPresentLeaf(low)) {
+      rule = ruleOfNotPresent(low, high, slot);
+    } else if (pfn < this.#frames) {
       const page = pfn * PAGE_WORDS;
       const flags = this.#pageWords[page + FLAGS]!;
       const mapping = this.#pageWords[page + MAPPING]!;
-      rule = ruleOfPresent(low, pfn, flags, mapping, vma.file, vma.fileView, vma.isVdso);
+      rule = ruleOfPresent(low, flags, mapping, vma.file, vma.fileView, vma.isVdso);
     }
     if (rule === RULE_LOST_FILE) return LOST_PAGE;
-    return rule === RULE_CONTENT ? this.#contentWord(pfn) : this.#otherWord(rule, low, high);
+    return rule === RULE_CONTENT ? this.#contentWord(pfn) : this.#otherWord(rule);
   }
 
   /** Rows 17 and 19. */
@@ -207,13 +218,10 @@ export class GranuleClassifier {
     return isZeroPage(words, (pfn & BANK_MASK) << WORD_SHIFT) ? ZERO : COPY;
   }
 
-  /** Class word for a leaf without ordinary content; rule NOTHING: it has no page struct. */
-  #otherWord(rule: number, low: number, high: number): number {
-    if (rule === NOTHING) {
-      // Beyond physical memory there is nothing that a policy could copy.
-      if (isPresentLeaf(low)) return unsupportedWord(RULE.NO_FRAME);
-      rule = ruleOfNotPresent(low, high);
-    }
+  /** Class word for a leaf without ordinary content; rule NOTHING: it is beyond physical memory. */
+  #otherWord(rule: number): number {
+    // There is nothing that a policy could copy.
+    if (rule === NOTHING) return unsupportedWord(RULE.NO_FRAME);
     switch (classOfRule(rule)) {
       case COPY:
         return COPY;
@@ -222,7 +230,9 @@ export class GranuleClassifier {
       case GUARD:
         return GUARD;
       case UNSUPPORTED:
-        return this.#policy.copyUnsupported && rule !== RULE.SWAPPED ? COPY : unsupportedWord(rule);
+        return this.#policy.copyUnsupported && rule !== RULE.BAD_SWAP
+          ? COPY
+          : unsupportedWord(rule);
       default:
         return ABSENT;
     }
@@ -262,13 +272,14 @@ function hidesFilePage(mm: Mm, vpn: number): boolean {
   const low = cursor.words[cursor.at]!;
   const high = cursor.words[cursor.at + 1]!;
   if (low === 0) return false;
-  if (!isPresentLeaf(low)) return !isShared || ruleOfNotPresent(low, high) !== RULE.SWAPPED;
+  if (!isPresentLeaf(low)) {
+    return !isShared || ruleOfNotPresent(low, high, -1) !== RULE.BAD_SWAP;
+  }
   if (isShared) return false;
   const pfn = pfnOf(low, high) + (found === 'huge' ? vpn & LOW_BITS : 0);
   if (pfn >= mm.memory.frames) return true;
   const rule = ruleOfPresent(
     low,
-    pfn,
     mm.pages.flags(pfn),
     mm.pages.mapping(pfn),
     mm.vmas.file(slot),

@@ -12,12 +12,9 @@ import { MARKER, MARKER_HIGH, markerLow, PTE } from '../../../src/mmu/tables/pte
 import { PAGE_CLASS, RULE, rowOf, ruleName } from '../../../src/shared/dump/page-class.ts';
 
 const PRESENT = PTE.PRESENT | PTE.USER;
-const ORDINARY_PFN = 77;
-const ZERO_PFN = 1;
 
 interface Leaf {
   readonly low?: number;
-  readonly pfn?: number;
   readonly flags?: number;
   readonly mapping?: number;
   readonly file?: number;
@@ -26,12 +23,12 @@ interface Leaf {
 }
 
 function rule(leaf: Leaf): number {
-  const { low = PRESENT, pfn = ORDINARY_PFN, flags = 0, mapping = 0 } = leaf;
+  const { low = PRESENT, flags = 0, mapping = 0 } = leaf;
   const { file = 0, view = FILE_VIEW.NONE, vdso = false } = leaf;
-  return ruleOfPresent(low, pfn, flags, mapping, file, view, vdso);
+  return ruleOfPresent(low, flags, mapping, file, view, vdso);
 }
 
-const { ANON, RESERVED } = PG;
+const { ANON, RESERVED, ZERO } = PG;
 const WRITABLE = PRESENT | PTE.WRITE;
 const LIVING = { file: 5, view: FILE_VIEW.LIVING } as const;
 const LOST = { file: 5, view: FILE_VIEW.LOST } as const;
@@ -46,12 +43,12 @@ describe('a present leaf', () => {
     ['12: lost file', { ...LOST, mapping: 5 }, RULE.LOST_FILE_OWNER, 'COPY'],
     [
       '13: writable zero page',
-      { low: WRITABLE, pfn: ZERO_PFN, flags: RESERVED },
+      { low: WRITABLE, flags: RESERVED | ZERO },
       RULE.WRITABLE_ZERO_PAGE,
       'UNSUPPORTED',
     ],
-    ['14: zero page', { pfn: ZERO_PFN, flags: RESERVED }, RULE.ZERO_PAGE, 'ZERO'],
-    ['14: in a file mapping', { ...LOST, pfn: ZERO_PFN, flags: RESERVED }, RULE.ZERO_PAGE, 'ZERO'],
+    ['14: zero page', { flags: RESERVED | ZERO }, RULE.ZERO_PAGE, 'ZERO'],
+    ['14: in a file mapping', { ...LOST, flags: RESERVED | ZERO }, RULE.ZERO_PAGE, 'ZERO'],
     ['15: reserved', { flags: RESERVED }, RULE.RESERVED, 'UNSUPPORTED'],
     [
       '15: reserved and anonymous',
@@ -79,15 +76,17 @@ describe('a present leaf', () => {
 
 describe('an entry that is not present', () => {
   it('is a guard page behind either marker, and never content', () => {
-    const guard = ruleOfNotPresent(markerLow(MARKER.GUARD), MARKER_HIGH);
-    const poison = ruleOfNotPresent(markerLow(MARKER.POISONED), MARKER_HIGH);
+    const guard = ruleOfNotPresent(markerLow(MARKER.GUARD), MARKER_HIGH, -1);
+    const poison = ruleOfNotPresent(markerLow(MARKER.POISONED), MARKER_HIGH, -1);
     expect([guard, poison]).toEqual([RULE.GUARD, RULE.POISONED]);
     expect([guard, poison].map(classOfRule)).toEqual([PAGE_CLASS.GUARD, PAGE_CLASS.GUARD]);
     expect([guard, poison].map(rowOf)).toEqual([7, 7]);
   });
 
-  it('is a swap entry otherwise', () => {
-    expect(ruleOfNotPresent(0x1000, 0)).toBe(RULE.SWAPPED);
+  it('is a swap entry otherwise: content where its slot is in use', () => {
+    expect(ruleOfNotPresent(0x1000, 0, 0)).toBe(RULE.COPY);
+    expect(ruleOfNotPresent(0x1000, 0, -1)).toBe(RULE.BAD_SWAP);
+    expect(classOfRule(RULE.BAD_SWAP)).toBe(PAGE_CLASS.UNSUPPORTED);
   });
 });
 

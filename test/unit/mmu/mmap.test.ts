@@ -54,7 +54,11 @@ describe('mmap', () => {
     ['zero length', { ...ANON, length: 0 }, 'EINVAL'],
     ['fraction of a byte', { ...ANON, length: 0.5 }, 'EINVAL'],
     ['neither private nor shared', { ...ANON, length: 1, flags: ['anonymous'] }, 'EINVAL'],
-    ['private and shared', { ...ANON, length: 1, flags: ['private', 'shared'] }, 'EINVAL'],
+    [
+      'private and shared',
+      { ...ANON, length: 1, flags: ['private', 'shared', 'anonymous'] },
+      'EINVAL',
+    ],
     ['no file', { ...ANON, length: 1, flags: ['private'] }, 'EBADF'],
     ['unknown file', { ...ANON, length: 1, flags: ['private'], file: 99 }, 'EBADF'],
     ['offset inside a page', { ...ANON, length: 1, offset: 5 }, 'EINVAL'],

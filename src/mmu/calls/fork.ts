@@ -1,0 +1,63 @@
+/**
+ * fork: a new mm that shows what its parent shows (dup_mmap, kernel/fork.c). The parent's mmap lock
+ * is held for writing; nobody else can see the child before it is published.
+ */
+import { TASK_PAGES } from '../../shared/page.ts';
+import { VM } from '../../shared/vm-flags.ts';
+import type { Mm } from '../mm.ts';
+import { MM_ADDRESS, MM_FIELD, type MmStruct } from '../mm-struct.ts';
+import { copyRange } from '../tables/copy.ts';
+import { unmapRangeLocked } from '../vma/vma-edit.ts';
+import type { VmaFields } from '../vma/vma-table.ts';
+
+const LOCKED = VM.LOCKED | VM.LOCKONFAULT;
+
+/**
+ * Makes `child`, a new mm that nobody sees yet, show what `parent` shows. When memory runs out its
+ * mappings are taken back, and ENOMEM is thrown.
+ */
+export function forkLocked(parent: Mm, child: Mm): void {
+  copyFields(parent.struct, child.struct);
+  try {
+    copyMappings(parent, child);
+  } catch (error) {
+    unmapRangeLocked(child, 0, TASK_PAGES);
+    throw error;
+  }
+}
+
+function copyMappings(parent: Mm, child: Mm): void {
+  const { vmas } = parent;
+  for (let ordinal = 0; ordinal < vmas.count; ordinal++) {
+    const vma = vmas.fields(vmas.slot(ordinal));
+    if ((vma.flags & VM.DONTCOPY) !== 0) continue;
+    if (vma.file !== 0) child.files.get(vma.file);
+    child.vmas.insert(childOf(parent, vma));
+    if (needsCopy(vma)) copyRange(parent, child, vma);
+  }
+}
+
+/** The child's VMA: nothing is locked in it, and its anonymous pages get an anon_vma of its own. */
+function childOf(parent: Mm, vma: VmaFields): VmaFields {
+  const flags = (vma.flags & ~LOCKED) >>> 0;
+  const inherits = vma.anonVma !== 0 && (vma.flags & VM.WIPEONFORK) === 0;
+  const anonVma = inherits ? parent.machine.nextAnonVma() : 0;
+  return { ...vma, flags, anonVma, isForked: inherits };
+}
+
+/** vma_needs_copy: where nothing anonymous is, page faults fill the tables again. */
+function needsCopy(vma: VmaFields): boolean {
+  if ((vma.flags & VM.WIPEONFORK) !== 0) return false;
+  return (vma.flags & (VM.PFNMAP | VM.MIXEDMAP)) !== 0 || vma.anonVma !== 0;
+}
+
+/** Addresses, auxiliary vector, notes; the last two lie in the store and never change there. */
+function copyFields(from: MmStruct, to: MmStruct): void {
+  for (const at of Object.values(MM_ADDRESS)) to.set64(at, from.get64(at));
+  const { AUXV_BYTES, NOTES_BYTES, MARKERS } = MM_FIELD;
+  for (const at of [AUXV_BYTES, NOTES_BYTES, MARKERS]) to.set(at, from.get(at));
+  const { AUXV_AT, NOTES_AT, MMAP_BASE } = MM_FIELD;
+  for (const at of [AUXV_AT, NOTES_AT, MMAP_BASE]) to.set64(at, from.get64(at));
+  const defFlags = from.get64(MM_ADDRESS.def_flags);
+  to.set64(MM_ADDRESS.def_flags, (defFlags & ~LOCKED) >>> 0); // mlockall is not inherited
+}

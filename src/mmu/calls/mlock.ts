@@ -1,0 +1,101 @@
+/** mlock, munlock, mlockall (mm/mlock.c). The mmap lock is held for writing. */
+import { MmdumpError } from '../../shared/errors.ts';
+import { addressOf, hex, PAGE_SIZE, TASK_PAGES, TASK_SIZE } from '../../shared/page.ts';
+import { VM } from '../../shared/vm-flags.ts';
+import { populateLocked } from '../fault/populate.ts';
+import type { Mm } from '../mm.ts';
+import { MM_ADDRESS } from '../mm-struct.ts';
+import { VM_SPECIAL } from '../vma/vma-edit.ts';
+import { changeVmaFlags } from './mprotect.ts';
+import { assertLength, einval, nothingMapped, type PageRange } from './range.ts';
+
+/** MLOCK_ONFAULT: pages are locked as they are touched, none is faulted in. */
+export type MlockFlag = 'onfault';
+/** MCL_* flags. */
+export type MlockAllFlag = 'current' | 'future' | 'onfault';
+
+const LOCKED = VM.LOCKED | VM.LOCKONFAULT;
+
+/** Keeps the pages of a range in memory. ENOMEM at a hole (what precedes it is locked). */
+export function mlockLocked(
+  mm: Mm,
+  address: number,
+  length: number,
+  flags: readonly MlockFlag[],
+): void {
+  const range = lockRange('mlock', address, length);
+  if (range === undefined) return;
+  setLocked(mm, 'mlock', range, flags.includes('onfault') ? LOCKED : VM.LOCKED);
+  if (!populateLocked(mm, range.from, range.to, false)) {
+    throw new MmdumpError('ENOMEM', `mlock: a page at ${hex(address)} + ${length} cannot be had`);
+  }
+}
+
+export function munlockLocked(mm: Mm, address: number, length: number): void {
+  const range = lockRange('munlock', address, length);
+  if (range !== undefined) setLocked(mm, 'munlock', range, 0);
+}
+
+/** Locks all that is mapped, all that will be, or both. */
+export function mlockallLocked(mm: Mm, flags: readonly MlockAllFlag[]): void {
+  const chosen = new Set(flags);
+  const onFault = chosen.has('onfault');
+  if (!chosen.has('current') && !chosen.has('future')) {
+    throw einval("mlockall: flags need 'current' or 'future'");
+  }
+  const bits = onFault ? LOCKED : VM.LOCKED;
+  setDefault(mm, chosen.has('future') ? bits : 0);
+  if (!chosen.has('current')) return;
+  setLockedWhereMapped(mm, bits);
+  populateLocked(mm, 0, TASK_PAGES, true);
+}
+
+export function munlockallLocked(mm: Mm): void {
+  setDefault(mm, 0);
+  setLockedWhereMapped(mm, 0);
+}
+
+/** mlock rounds the address down and the end up. */
+function lockRange(name: string, address: number, length: number): PageRange | undefined {
+  if (!Number.isSafeInteger(address) || address < 0) throw einval(`${name}: ${address}`);
+  assertLength(name, length);
+  const from = Math.floor(address / PAGE_SIZE);
+  const to = Math.ceil((address + length) / PAGE_SIZE);
+  if (addressOf(to) > Number.MAX_SAFE_INTEGER) throw einval(`${name}: the range wraps`);
+  return length === 0 ? undefined : { from, to };
+}
+
+function setLocked(mm: Mm, name: string, { from, to }: PageRange, bits: number): void {
+  for (let next = from; next < to; ) {
+    const slot = mm.vmas.lookup(next);
+    if (slot < 0 || addressOf(next) >= TASK_SIZE) throw nothingMapped(name, next);
+    const end = Math.min(to, mm.vmas.end(slot));
+    setLockedPart(mm, next, end, mm.vmas.flags(slot), bits);
+    next = end;
+  }
+}
+
+function setLockedWhereMapped(mm: Mm, bits: number): void {
+  const { vmas } = mm;
+  for (let next = 0; ; ) {
+    const ordinal = vmas.find(next);
+    if (ordinal === vmas.count) return;
+    const slot = vmas.slot(ordinal);
+    const end = vmas.end(slot);
+    setLockedPart(mm, vmas.start(slot), end, vmas.flags(slot), bits);
+    next = end;
+  }
+}
+
+/** mlock_fixup: mappings of devices are in memory anyway, and are left as they are. */
+function setLockedPart(mm: Mm, from: number, to: number, flags: number, bits: number): void {
+  if ((flags & (VM_SPECIAL | VM.HUGETLB)) !== 0) return;
+  const after = ((flags & ~LOCKED) | bits) >>> 0;
+  if (after !== flags) changeVmaFlags(mm, from, to, after);
+}
+
+function setDefault(mm: Mm, bits: number): void {
+  const { struct } = mm;
+  const before = struct.get64(MM_ADDRESS.def_flags);
+  struct.set64(MM_ADDRESS.def_flags, ((before & ~LOCKED) | bits) >>> 0);
+}

@@ -1,0 +1,161 @@
+/**
+ * mmap, munmap (mm/mmap.c): arguments, flags of the new VMA. The mmap lock is held for writing.
+ */
+import { MmdumpError } from '../../shared/errors.ts';
+import {
+  addressOf,
+  hex,
+  isPageAligned,
+  PAGE_SIZE,
+  pageAlignUp,
+  TASK_SIZE,
+  vpnOf,
+} from '../../shared/page.ts';
+import { VM } from '../../shared/vm-flags.ts';
+import { populateLocked } from '../fault/populate.ts';
+import { FILE_BACKING, FILE_KIND } from '../files/file-table.ts';
+import { putFile } from '../files/page-cache.ts';
+import type { Mm } from '../mm.ts';
+import { MM_ADDRESS } from '../mm-struct.ts';
+import { fixedPlace, placeMapping } from '../vma/place.ts';
+import { assertMapCount, insertVmaLocked, unmapRangeLocked } from '../vma/vma-edit.ts';
+import { VMA_KIND } from '../vma/vma-table.ts';
+import { type Prot, protFlags } from './prot.ts';
+import { assertPageAddress, einval } from './range.ts';
+
+/** MAP_* flags. Exactly one of 'private' and 'shared'; 'anonymous' or a file. */
+export type MapFlag =
+  | 'private'
+  | 'shared'
+  | 'anonymous'
+  | 'fixed'
+  | 'fixed_noreplace'
+  | 'noreserve'
+  | 'growsdown'
+  | 'denywrite'
+  | 'locked'
+  | 'populate';
+
+export interface MmapRequest {
+  /** Bytes; rounded up to whole pages. */
+  readonly length: number;
+  readonly prot: Prot;
+  readonly flags: readonly MapFlag[];
+  /** Where to map: a hint, or the place itself with 'fixed' and 'fixed_noreplace'. */
+  readonly address?: number;
+  /** A file of this machine, by id. Ignored with 'anonymous'. */
+  readonly file?: number;
+  /** Bytes from the start of the file; whole pages. */
+  readonly offset?: number;
+  /** The file was opened for reading only: a shared mapping can never be written. */
+  readonly readOnly?: boolean;
+}
+
+const MAY_ALL = VM.MAYREAD | VM.MAYWRITE | VM.MAYEXEC;
+const LOCKED = VM.LOCKED | VM.LOCKONFAULT;
+
+/** Maps memory and returns its address (do_mmap). */
+export function mmapLocked(mm: Mm, request: MmapRequest): number {
+  const { length, offset = 0, address = 0 } = request;
+  const flags = new Set(request.flags);
+  const file = flags.has('anonymous') ? 0 : (request.file ?? 0);
+  assertRequest(mm, request, file, flags);
+  const pages = pageAlignUp(length) / PAGE_SIZE;
+  assertMapCount(mm, 1);
+  const noReplace = flags.has('fixed_noreplace');
+  const isFixed = noReplace || flags.has('fixed');
+  const start = isFixed
+    ? fixedPlace(mm, address, pages, noReplace)
+    : placeMapping(mm, address, pages);
+  const vmFlags = vmFlagsOf(request, flags) | (mm.struct.get64(MM_ADDRESS.def_flags) & LOCKED);
+  if (isFixed && !noReplace) unmapRangeLocked(mm, start, start + pages);
+  const end = start + pages;
+  const vma = { start, end, flags: vmFlags, anonVma: 0, kind: VMA_KIND.ORDINARY };
+  if (file !== 0) {
+    insertVmaLocked(mm, { ...vma, file, pgoff: offset / PAGE_SIZE });
+  } else if (flags.has('shared')) {
+    const shmem = createSharedAnonymous(mm, pages);
+    insertVmaLocked(mm, { ...vma, file: shmem, pgoff: 0 });
+    putFile(mm, shmem); // the VMA has a reference of its own
+  } else {
+    insertVmaLocked(mm, { ...vma, file: 0, pgoff: start });
+  }
+  if ((vmFlags & VM.LOCKED) !== 0 || flags.has('populate')) populateLocked(mm, start, end, true);
+  return addressOf(start);
+}
+
+/** Arguments in the order in which Linux looks at them. */
+function assertRequest(
+  mm: Mm,
+  request: MmapRequest,
+  file: number,
+  flags: ReadonlySet<MapFlag>,
+): void {
+  const { length, offset = 0, address = 0 } = request;
+  if (!Number.isSafeInteger(offset) || offset < 0 || !isPageAligned(offset)) {
+    throw einval(`mmap: offset ${offset} is not a multiple of the page size`);
+  }
+  if (!flags.has('anonymous') && !mm.files.exists(file)) {
+    const what = file === 0 ? "neither a file nor 'anonymous' was given" : `no file ${file}`;
+    throw new MmdumpError('EBADF', `mmap: ${what}`);
+  }
+  if (length > TASK_SIZE) {
+    throw new MmdumpError('ENOMEM', `mmap: ${hex(length)} bytes are more than user space has`);
+  }
+  if (!Number.isSafeInteger(length) || length <= 0) {
+    throw einval(`mmap: length ${length}: expected a positive number of bytes`);
+  }
+  if (!Number.isSafeInteger(address) || address < 0) {
+    throw einval(`mmap: ${address} is not an address`);
+  }
+  if (flags.has('private') === flags.has('shared')) {
+    throw einval("mmap: flags need exactly one of 'private' and 'shared'");
+  }
+  if (flags.has('growsdown') && (flags.has('shared') || file !== 0)) {
+    throw einval("mmap: only private anonymous memory can be 'growsdown'");
+  }
+  if (request.readOnly === true && flags.has('shared') && request.prot.includes('w')) {
+    throw new MmdumpError('EACCES', 'mmap: the file was opened for reading only');
+  }
+}
+
+function vmFlagsOf(request: MmapRequest, flags: ReadonlySet<MapFlag>): number {
+  const shared = flags.has('shared');
+  const access = protFlags(request.prot);
+  const accounted = !shared && (access & VM.WRITE) !== 0 && !flags.has('noreserve');
+  const mayWrite = !shared || request.readOnly !== true;
+  return (
+    access |
+    (mayWrite ? MAY_ALL : MAY_ALL & ~VM.MAYWRITE) |
+    (shared ? VM.MAYSHARE | (mayWrite ? VM.SHARED : 0) : 0) |
+    (accounted ? VM.ACCOUNT : 0) |
+    (flags.has('noreserve') ? VM.NORESERVE : 0) |
+    (flags.has('growsdown') ? VM.GROWSDOWN : 0) |
+    (flags.has('denywrite') ? VM.DENYWRITE : 0) |
+    (flags.has('locked') ? VM.LOCKED : 0)
+  );
+}
+
+/** The file behind a shared anonymous mapping (shmem_zero_setup). */
+function createSharedAnonymous(mm: Mm, pages: number): number {
+  return mm.files.create({
+    path: Buffer.from('/dev/zero'),
+    kind: FILE_KIND.MEMORY | FILE_KIND.DELETED,
+    backing: FILE_BACKING.NONE,
+    size: addressOf(pages),
+    contentAt: 0,
+  });
+}
+
+/** Unmaps whole pages (do_munmap). */
+export function munmapLocked(mm: Mm, address: number, length: number): void {
+  assertPageAddress('munmap', address);
+  if (!Number.isSafeInteger(length) || length <= 0) {
+    throw einval(`munmap: length ${length}: expected a positive number of bytes`);
+  }
+  if (address > TASK_SIZE || pageAlignUp(length) > TASK_SIZE - address) {
+    throw einval(`munmap: ${hex(length)} bytes at ${hex(address)} go beyond user space`);
+  }
+  const start = vpnOf(address);
+  unmapRangeLocked(mm, start, start + pageAlignUp(length) / PAGE_SIZE);
+}

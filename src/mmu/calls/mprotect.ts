@@ -1,0 +1,63 @@
+/** mprotect (mm/mprotect.c). The mmap lock is held for writing. */
+import { MmdumpError } from '../../shared/errors.ts';
+import { VM } from '../../shared/vm-flags.ts';
+import { populateLocked } from '../fault/populate.ts';
+import type { Mm } from '../mm.ts';
+import { protectRange } from '../tables/protect.ts';
+import { mergeRangeLocked, splitVmaLocked } from '../vma/vma-edit.ts';
+import { type Prot, protFlags } from './prot.ts';
+import { nothingMapped, parseUserRange } from './range.ts';
+
+const ACCESS = VM.READ | VM.WRITE | VM.EXEC;
+const NOT_CHARGED = VM.ACCOUNT | VM.WRITE | VM.HUGETLB | VM.SHARED | VM.NORESERVE;
+
+/** Sets the protection of whole pages. What precedes the first hole is changed, as Linux does. */
+export function mprotectLocked(mm: Mm, address: number, length: number, prot: Prot): void {
+  const access = protFlags(prot);
+  const range = parseUserRange('mprotect', address, length);
+  if (range === undefined) return;
+  const { vmas } = mm;
+  for (let next = range.from; next < range.to; ) {
+    const slot = vmas.lookup(next);
+    if (slot < 0) throw nothingMapped('mprotect', next);
+    const end = Math.min(range.to, vmas.end(slot));
+    const before = vmas.flags(slot);
+    const after = (before & ~ACCESS) | access;
+    // VM_MAY* lie four bits above the access that they allow.
+    if ((after & ~(after >>> 4) & ACCESS) !== 0) {
+      throw new MmdumpError('EACCES', `mprotect: the mapping never allows '${prot}'`, { address });
+    }
+    const charged = withCharge(mm, slot, before, after);
+    if (charged !== before) changeVmaFlags(mm, next, end, charged);
+    // A locked private mapping that becomes writable gets pages of its own now, not later.
+    const wasLocked = (before & (VM.WRITE | VM.SHARED | VM.LOCKED)) === VM.LOCKED;
+    if (wasLocked && (after & VM.WRITE) !== 0) populateLocked(mm, next, end, true);
+    next = end;
+  }
+}
+
+/** A private mapping is charged once it is writable, and let off only while nothing is in it. */
+function withCharge(mm: Mm, slot: number, before: number, after: number): number {
+  if ((after & VM.WRITE) !== 0) {
+    return ((before & NOT_CHARGED) === 0 ? after | VM.ACCOUNT : after) >>> 0;
+  }
+  const isEmpty = mm.vmas.file(slot) === 0 && mm.vmas.anonVma(slot) === 0;
+  return ((before & VM.ACCOUNT) !== 0 && isEmpty ? after & ~VM.ACCOUNT : after) >>> 0;
+}
+
+/**
+ * Gives the part [from, to) of one VMA new flags and its leaves the protection they imply, and joins
+ * it with its neighbours (vma_modify_flags).
+ */
+export function changeVmaFlags(mm: Mm, from: number, to: number, flags: number): void {
+  try {
+    splitVmaLocked(mm, from);
+    splitVmaLocked(mm, to);
+    const slot = mm.vmas.lookup(from);
+    const changed = mm.vmas.flags(slot) ^ flags;
+    mm.vmas.setFlags(slot, flags);
+    if ((changed & ACCESS) !== 0) protectRange(mm, from, to, flags);
+  } finally {
+    mergeRangeLocked(mm, from, to);
+  }
+}

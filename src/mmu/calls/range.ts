@@ -1,0 +1,56 @@
+/** Arguments of system calls: ranges of addresses. */
+import { MmdumpError } from '../../shared/errors.ts';
+import { hex, isPageAligned, PAGE_SIZE, pageAlignUp, TASK_SIZE, vpnOf } from '../../shared/page.ts';
+
+/** Pages [from, to). */
+export interface PageRange {
+  readonly from: number;
+  readonly to: number;
+}
+
+export function einval(message: string): MmdumpError {
+  return new MmdumpError('EINVAL', message);
+}
+
+/** ENOMEM of a call that met a hole. */
+export function nothingMapped(name: string, vpn: number): MmdumpError {
+  const address = vpn * PAGE_SIZE;
+  return new MmdumpError('ENOMEM', `${name}: nothing is mapped at ${hex(address)}`, { address });
+}
+
+/** EINVAL unless `address` is that of a page. */
+export function assertPageAddress(name: string, address: number): void {
+  if (Number.isSafeInteger(address) && address >= 0 && isPageAligned(address)) return;
+  throw einval(`${name}: ${address} is not the address of a page`);
+}
+
+/** EINVAL unless `length` is a number of bytes that does not wrap a 64-bit address. */
+export function assertLength(name: string, length: number): void {
+  if (Number.isSafeInteger(length) && length >= 0) return;
+  throw einval(`${name}: length ${length} is not a number of bytes`);
+}
+
+/**
+ * Pages of a range argument, rounded up to whole pages; undefined when it is empty. EINVAL for an
+ * address that is not a page's. What lies beyond user space is a hole like any other.
+ */
+export function parseRange(name: string, address: number, length: number): PageRange | undefined {
+  assertPageAddress(name, address);
+  assertLength(name, length);
+  if (length === 0) return undefined;
+  const from = vpnOf(address);
+  return { from, to: from + pageAlignUp(length) / PAGE_SIZE };
+}
+
+/** The same, with ENOMEM for a range that goes beyond user space. */
+export function parseUserRange(
+  name: string,
+  address: number,
+  length: number,
+): PageRange | undefined {
+  assertPageAddress(name, address);
+  if (length > 0 && address + length > TASK_SIZE) {
+    throw new MmdumpError('ENOMEM', `${name}: ${hex(address)} + ${length} is beyond user space`);
+  }
+  return parseRange(name, address, length);
+}

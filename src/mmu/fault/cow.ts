@@ -1,0 +1,60 @@
+/** Copy-on-write (do_wp_page): a write to a page that is mapped read-only in a writable VMA. */
+import { VM } from '../../shared/vm-flags.ts';
+import type { Mm } from '../mm.ts';
+import { PG } from '../physical/page-struct.ts';
+import { lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
+import { isPresent, PTE, pfnOf, setEntry } from '../tables/pte.ts';
+import { describeAnonymous, setLeafLocked } from './leaf.ts';
+import { dropLeaf, noteDirty } from './zap.ts';
+
+const { WRITE, DIRTY, SPECIAL } = PTE;
+const { ANON, RESERVED, ZERO, KSM } = PG;
+
+export function breakCow(
+  mm: Mm,
+  slot: number,
+  flags: number,
+  vpn: number,
+  cursor: PageCursor,
+): void {
+  const { words, at, table } = cursor;
+  lockTable(mm, table);
+  try {
+    const low = words[at]!;
+    const high = words[at + 1]!;
+    if (!isPresent(low) || (low & WRITE) !== 0) return; // another thread was here
+    const old = pfnOf(low, high);
+    if ((flags & VM.SHARED) !== 0 || mayReuse(mm, low, old)) {
+      setEntry(words, at, low | WRITE | DIRTY, high);
+      if ((low & SPECIAL) === 0) noteDirty(mm, old);
+      return;
+    }
+    copyPage(mm, slot, flags, vpn, cursor, old);
+    if ((low & SPECIAL) === 0) dropLeaf(mm, old);
+  } finally {
+    unlockTable(mm, table);
+  }
+}
+
+/** Gives the mm a page of its own in place of the frame `old`. Page-table lock held. */
+function copyPage(
+  mm: Mm,
+  slot: number,
+  flags: number,
+  vpn: number,
+  cursor: PageCursor,
+  old: number,
+): void {
+  const isZero = (mm.pages.flags(old) & ZERO) !== 0;
+  const fresh = isZero ? mm.allocator.allocateZeroed(mm.thread) : mm.allocator.allocate(mm.thread);
+  if (!isZero) mm.memory.copy(fresh, old);
+  describeAnonymous(mm, slot, vpn, fresh);
+  setLeafLocked(cursor, fresh, flags, true, true);
+}
+
+/** wp_can_reuse_anon_folio: nobody else refers to this anonymous page. */
+function mayReuse(mm: Mm, low: number, pfn: number): boolean {
+  if ((low & SPECIAL) !== 0) return false;
+  const flags = mm.pages.flags(pfn);
+  return (flags & ANON) !== 0 && (flags & (RESERVED | KSM)) === 0 && mm.pages.references(pfn) === 1;
+}

@@ -1,0 +1,140 @@
+/**
+ * Transparent huge pages (mm/huge_memory.c): 2 MiB at once for a granule that lies inside an
+ * anonymous private VMA with VM_HUGEPAGE. The mmap lock is held in either mode.
+ */
+import { GRANULE_PAGES, granuleEnd, granuleStart, type Pfn } from '../../shared/page.ts';
+import { pagePrivileges, VM } from '../../shared/vm-flags.ts';
+import type { Mm } from '../mm.ts';
+import { PG } from '../physical/page-struct.ts';
+import { ensureTables, lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
+import {
+  highOf,
+  isPresent,
+  leafFlags,
+  lowOf,
+  PTE,
+  pfnOf,
+  replaceEntry,
+  setEntry,
+} from '../tables/pte.ts';
+import { prepareAnonVma } from '../vma/anon-vma.ts';
+import { describeAnonymous } from './leaf.ts';
+import { dropLeaf, splitHugeLocked } from './zap.ts';
+
+const { HUGE, WRITE, DIRTY } = PTE;
+
+/**
+ * do_huge_pmd_anonymous_page: the first access to the granule. Reading shows the huge zero page.
+ * False when the ordinary way is to be taken.
+ */
+export function faultHuge(
+  mm: Mm,
+  slot: number,
+  flags: number,
+  vpn: number,
+  write: boolean,
+): boolean {
+  if ((flags & VM.HUGEPAGE) === 0 || (flags & VM.SHARED) !== 0) return false;
+  if (mm.vmas.file(slot) !== 0) return false;
+  const start = granuleStart(vpn);
+  if (start < mm.vmas.start(slot) || granuleEnd(vpn) > mm.vmas.end(slot)) return false;
+  const cursor = mm.cursor;
+  ensureTables(mm, mm.pgd, vpn, 2, cursor);
+  if (cursor.words[cursor.at] !== 0) return false;
+  const first = write ? allocateHuge(mm, slot, start) : mm.machine.hugeZeroPage(mm.thread);
+  if (first === 0) return false;
+  prepareAnonVma(mm, slot);
+  lockTable(mm, cursor.table);
+  const free = cursor.words[cursor.at] === 0;
+  if (free) setHugeLeafLocked(cursor, first, flags, write);
+  unlockTable(mm, cursor.table);
+  if (!free) dropHuge(mm, first);
+  return true;
+}
+
+/** 512 frames of zeros, described as the pages of the granule, or 0. */
+function allocateHuge(mm: Mm, slot: number, start: number): Pfn {
+  const first = mm.allocator.tryAllocateHuge(mm.thread, true);
+  if (first === 0) return first;
+  for (let page = 0; page < GRANULE_PAGES; page++) {
+    describeAnonymous(mm, slot, start + page, (first + page) as Pfn, PG.HUGE);
+  }
+  return first;
+}
+
+function dropHuge(mm: Mm, first: number): void {
+  for (let page = 0; page < GRANULE_PAGES; page++) dropLeaf(mm, first + page);
+}
+
+function setHugeLeafLocked(
+  cursor: PageCursor,
+  first: number,
+  flags: number,
+  writable: boolean,
+): void {
+  const privileges = pagePrivileges(flags);
+  const low = lowOf(first, leafFlags(privileges.low, writable, writable) | HUGE);
+  replaceEntry(cursor.words, cursor.at, low, highOf(first, privileges.high));
+}
+
+/**
+ * A write to a huge leaf that does not allow it (do_huge_pmd_wp_page): the huge zero page is
+ * replaced, a page that nobody else has is made writable; any other leaf is split, and the fault
+ * comes again for the one page.
+ */
+export function writeHuge(mm: Mm, slot: number, flags: number, vpn: number): void {
+  const cursor = mm.cursor;
+  const first = hugeFrame(mm, cursor);
+  if (first === 0) return; // split by another thread
+  if ((mm.pages.flags(first) & PG.ZERO) !== 0) {
+    const fresh = allocateHuge(mm, slot, granuleStart(vpn));
+    if (fresh === 0) splitHugeLocked(mm, cursor);
+    else replaceHugeZero(mm, cursor, first, fresh, flags);
+    return;
+  }
+  if (!reuseHuge(mm, cursor, first)) splitHugeLocked(mm, cursor);
+}
+
+/** Makes the leaf writable if it still shows these frames and nobody else has them. */
+function reuseHuge(mm: Mm, cursor: PageCursor, first: number): boolean {
+  const { words, at, table } = cursor;
+  lockTable(mm, table);
+  const low = words[at]!;
+  const high = words[at + 1]!;
+  const isSame = (low & HUGE) !== 0 && isPresent(low) && pfnOf(low, high) === first;
+  const reuse = isSame && isAllExclusive(mm, first);
+  if (reuse) setEntry(words, at, low | WRITE | DIRTY, high);
+  unlockTable(mm, table);
+  return reuse;
+}
+
+function hugeFrame(mm: Mm, cursor: PageCursor): number {
+  lockTable(mm, cursor.table);
+  const low = cursor.words[cursor.at]!;
+  const first = (low & HUGE) === 0 ? 0 : pfnOf(low, cursor.words[cursor.at + 1]!);
+  unlockTable(mm, cursor.table);
+  return first;
+}
+
+function replaceHugeZero(
+  mm: Mm,
+  cursor: PageCursor,
+  zero: number,
+  fresh: number,
+  flags: number,
+): void {
+  lockTable(mm, cursor.table);
+  const low = cursor.words[cursor.at]!;
+  const unchanged = (low & HUGE) !== 0 && pfnOf(low, cursor.words[cursor.at + 1]!) === zero;
+  if (unchanged) setHugeLeafLocked(cursor, fresh, flags, true);
+  unlockTable(mm, cursor.table);
+  if (!unchanged) dropHuge(mm, fresh);
+}
+
+/** Whether this leaf is all that refers to the 512 frames. */
+export function isAllExclusive(mm: Mm, first: number): boolean {
+  for (let pfn = first; pfn < first + GRANULE_PAGES; pfn++) {
+    if ((mm.pages.flags(pfn) & PG.KSM) !== 0 || !mm.pages.isExclusive(pfn)) return false;
+  }
+  return true;
+}

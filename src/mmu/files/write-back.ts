@@ -1,0 +1,84 @@
+/**
+ * Dirty pages of files, back to where they came from. Contents of simulated files lie in the
+ * machine's store and are written under the file's lock; files of the host are never written:
+ * their dirty pages stay in the page cache for good.
+ */
+import { addressOf, PAGE_SIZE } from '../../shared/page.ts';
+import type { Mm } from '../mm.ts';
+import { PG } from '../physical/page-struct.ts';
+import { lockTable, unlockTable, walk } from '../tables/page-table.ts';
+import { isPresent, PTE, pfnOf, setEntry } from '../tables/pte.ts';
+import { FILE_BACKING } from './file-table.ts';
+import {
+  type CacheContext,
+  cacheLookup,
+  forEachCachedPage,
+  removeFromCacheLocked,
+} from './page-cache.ts';
+
+/** Writes the dirty cached pages behind [from, to) of a shared mapping. mmap lock held. */
+export function writeBackRange(mm: Mm, slot: number, from: number, to: number): void {
+  const file = mm.vmas.file(slot);
+  if (file === 0 || mm.files.backing(file) !== FILE_BACKING.STORE) return;
+  const first = mm.vmas.fileIndex(slot, from);
+  const lock = mm.files.lock(file);
+  lock.lock(mm.thread, mm.mayBlock);
+  try {
+    forEachCachedPage(mm, file, first, first + (to - from), (index, pfn) => {
+      if ((mm.pages.flags(pfn) & PG.DIRTY) === 0) return;
+      cleanLeaf(mm, from + (index - first), pfn);
+      writePageLocked(mm, file, index, pfn);
+    });
+  } finally {
+    lock.unlock(mm.thread);
+  }
+}
+
+/**
+ * Clears DIRTY in this mm's leaf, so that the next store marks the page again. Where other leaves
+ * show the page too it stays dirty: their bits would not be seen.
+ */
+function cleanLeaf(mm: Mm, vpn: number, pfn: number): void {
+  const { cursor } = mm;
+  if (walk(mm, mm.pgd, vpn, cursor) !== 'table') return;
+  const { words, at, table } = cursor;
+  lockTable(mm, table);
+  const low = words[at]!;
+  const high = words[at + 1]!;
+  const isOurs = isPresent(low) && pfnOf(low, high) === pfn;
+  if (isOurs) setEntry(words, at, low & ~PTE.DIRTY, high);
+  if (isOurs && mm.pages.mapCount(pfn) === 1) mm.pages.clearFlags(pfn, PG.DIRTY);
+  unlockTable(mm, table);
+}
+
+/** Writes one page to the store, as far as the file goes. File lock held. */
+function writePageLocked(context: CacheContext, file: number, index: number, pfn: number): void {
+  const offset = addressOf(index);
+  const length = Math.min(PAGE_SIZE, context.files.size(file) - offset);
+  if (length <= 0) return;
+  const bytes = context.memory.page(pfn).subarray(0, length);
+  context.files.content(file, offset, length).set(bytes);
+}
+
+/**
+ * Drops up to `wanted` pages of a living file's page cache that nobody maps, dirty ones once they
+ * are written (shrink_folio_list). Returns how many frames that freed.
+ */
+export function shrinkCacheLocked(context: CacheContext, file: number, wanted: number): number {
+  const { files, pages, allocator, thread } = context;
+  const backing = files.backing(file);
+  const victims: number[] = [];
+  forEachCachedPage(context, file, 0, Number.MAX_SAFE_INTEGER, (index, pfn) => {
+    if (victims.length >= wanted || pages.references(pfn) !== 1) return;
+    const isDirty = (pages.flags(pfn) & PG.DIRTY) !== 0;
+    if (isDirty && backing !== FILE_BACKING.STORE) return;
+    if (isDirty) writePageLocked(context, file, index, pfn);
+    victims.push(index);
+  });
+  for (const index of victims) {
+    const pfn = cacheLookup(context, file, index);
+    removeFromCacheLocked(context, file, index);
+    allocator.put(pfn, thread);
+  }
+  return victims.length;
+}

@@ -1,0 +1,37 @@
+/** Bringing a swapped page back (do_swap_page). The mmap lock is held in either mode. */
+
+import { describeAnonymous, setLeafLocked } from '../fault/leaf.ts';
+import { dropLeaf } from '../fault/zap.ts';
+import type { Mm } from '../mm.ts';
+import { lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
+
+/**
+ * Gives the page at the cursor a frame of its own with the bytes of its swap slot. There is no swap
+ * cache: where a fork shares the slot, the other mm gets a frame of its own when it comes. False
+ * when the entry names no slot that is in use.
+ */
+export function swapIn(
+  mm: Mm,
+  slot: number,
+  flags: number,
+  vpn: number,
+  write: boolean,
+  cursor: PageCursor,
+): boolean {
+  const { swap } = mm.machine;
+  const { words, at, table } = cursor;
+  if (swap.slotOf(words[at]!, words[at + 1]!) < 0) return false;
+  const pfn = mm.allocator.allocate(mm.thread);
+  describeAnonymous(mm, slot, vpn, pfn);
+  lockTable(mm, table);
+  // The entry may be another one by now: what it says under the lock is what counts.
+  const swapped = swap.slotOf(words[at]!, words[at + 1]!);
+  if (swapped >= 0) {
+    mm.memory.copy(pfn, swap.frameOf(swapped));
+    setLeafLocked(cursor, pfn, flags, write, true);
+  }
+  unlockTable(mm, table);
+  if (swapped >= 0) swap.put(swapped);
+  else dropLeaf(mm, pfn);
+  return true;
+}

@@ -1,0 +1,209 @@
+/**
+ * Taking frames away from the pages of one mm (mm/vmscan.c, seen from the page tables): anonymous
+ * pages go to swap, clean pages of files back to the page cache alone. The mmap lock is held in
+ * either mode; every entry is changed under its table's lock.
+ *
+ * Only pages that nobody else refers to go: a frame that a fork shares, or that KSM merged, stays,
+ * since there is no reverse map that would lead to its other leaves.
+ */
+import { GRANULE_PAGES, granuleEnd } from '../../shared/page.ts';
+import { VM } from '../../shared/vm-flags.ts';
+import { isAllExclusive } from '../fault/huge.ts';
+import { dropLeaf, noteDirty, skipHole } from '../fault/zap.ts';
+import { FILE_KIND } from '../files/file-table.ts';
+import type { Mm } from '../mm.ts';
+import { PG } from '../physical/page-struct.ts';
+import { lockTable, type PageCursor, unlockTable, walk } from '../tables/page-table.ts';
+import {
+  clearEntry,
+  highOf,
+  isPresent,
+  lowOf,
+  PTE,
+  pfnOf,
+  replaceEntry,
+  setEntry,
+  TABLE_ENTRY,
+} from '../tables/pte.ts';
+
+const { ACCESSED, DIRTY, SPECIAL, HUGE } = PTE;
+const { ANON, RESERVED, KSM, LAZYFREE } = PG;
+/** Mappings whose pages stay where they are. */
+const KEPT = VM.LOCKED | VM.IO | VM.PFNMAP | VM.HUGETLB;
+
+/** How hard reclaim tries. */
+export interface Pressure {
+  /** Frames still wanted; reclaim stops at 0. */
+  wanted: number;
+  /** Second chance: pages that were accessed since the last look only lose that mark. */
+  readonly sparesAccessed: boolean;
+}
+
+/** MADV_PAGEOUT: what can go of [from, to) goes now. */
+export function swapOutRange(mm: Mm, slot: number, from: number, to: number): void {
+  const pressure = { wanted: Number.MAX_SAFE_INTEGER, sparesAccessed: false };
+  if ((mm.vmas.flags(slot) & KEPT) === 0) reclaimRange(mm, from, to, pressure);
+}
+
+/** Takes frames from every VMA of the mm until there are enough. */
+export function reclaimMm(mm: Mm, pressure: Pressure): void {
+  const { vmas } = mm;
+  for (let ordinal = 0; ordinal < vmas.count && pressure.wanted > 0; ordinal++) {
+    const slot = vmas.slot(ordinal);
+    if ((vmas.flags(slot) & KEPT) !== 0) continue;
+    reclaimRange(mm, vmas.start(slot), vmas.end(slot), pressure);
+  }
+}
+
+function reclaimRange(mm: Mm, from: number, to: number, pressure: Pressure): void {
+  const cursor = mm.cursor;
+  for (let vpn = from; vpn < to && pressure.wanted > 0; ) {
+    const end = Math.min(to, granuleEnd(vpn));
+    const found = walk(mm, mm.pgd, vpn, cursor);
+    if (found === 'table') reclaimTable(mm, cursor, end - vpn, pressure);
+    else if (found === 'huge' && end - vpn === GRANULE_PAGES) reclaimHuge(mm, cursor, pressure);
+    vpn = found === 'none' || found === 'bad' ? skipHole(vpn, cursor.level) : end;
+  }
+}
+
+function reclaimTable(mm: Mm, cursor: PageCursor, count: number, pressure: Pressure): void {
+  const { words, table } = cursor;
+  lockTable(mm, table);
+  for (let at = cursor.at; at < cursor.at + count * 2 && pressure.wanted > 0; at += 2) {
+    const low = words[at]!;
+    if (!isPresent(low) || (low & SPECIAL) !== 0) continue;
+    if (pressure.sparesAccessed && (low & ACCESSED) !== 0) {
+      setEntry(words, at, low & ~ACCESSED, words[at + 1]!);
+      continue;
+    }
+    reclaimLeaf(mm, words, at, pressure);
+  }
+  unlockTable(mm, table);
+}
+
+function reclaimLeaf(mm: Mm, words: Int32Array, at: number, pressure: Pressure): void {
+  const low = words[at]!;
+  const pfn = pfnOf(low, words[at + 1]!);
+  if (pfn >= mm.memory.frames) return; // corrupted on purpose
+  const flags = mm.pages.flags(pfn);
+  if ((flags & RESERVED) !== 0) return;
+  if ((flags & ANON) === 0) {
+    if (isLivingFilePage(mm, pfn)) dropFileLeaf(mm, words, at, pfn);
+    return;
+  }
+  if ((flags & KSM) !== 0 || !mm.pages.isExclusive(pfn)) return;
+  if ((flags & LAZYFREE) !== 0 && (low & DIRTY) === 0) {
+    clearEntry(words, at);
+  } else {
+    const slot = mm.machine.swap.allocate();
+    if (slot < 0) return;
+    mm.memory.copy(mm.machine.swap.frameOf(slot), pfn);
+    replaceEntry(words, at, mm.machine.swap.lowOf(slot), mm.machine.swap.highOf(slot));
+  }
+  dropLeaf(mm, pfn);
+  pressure.wanted--;
+}
+
+/** A page that its file can supply again. */
+function isLivingFilePage(mm: Mm, pfn: number): boolean {
+  const file = mm.pages.mapping(pfn);
+  if (file === 0 || !mm.files.exists(file)) return false;
+  return (mm.files.kind(file) & (FILE_KIND.MEMORY | FILE_KIND.DELETED)) === 0;
+}
+
+/** The page stays in the page cache, which shrinks later (`memory-pressure.ts`). */
+function dropFileLeaf(mm: Mm, words: Int32Array, at: number, pfn: number): void {
+  if ((words[at]! & DIRTY) !== 0) noteDirty(mm, pfn);
+  clearEntry(words, at);
+  dropLeaf(mm, pfn);
+}
+
+/**
+ * A whole 2 MiB page at once. There may be no frame left for the table that takes the leaf's place,
+ * so the page's own first frame becomes that table, once its bytes are in swap.
+ */
+function reclaimHuge(mm: Mm, cursor: PageCursor, pressure: Pressure): void {
+  const { words, at, table } = cursor;
+  lockTable(mm, table);
+  const low = words[at]!;
+  const first = pfnOf(low, words[at + 1]!);
+  const isOurs = (low & HUGE) !== 0 && isPresent(low) && first + GRANULE_PAGES <= mm.memory.frames;
+  if (isOurs && isAllExclusive(mm, first)) {
+    const spared = pressure.sparesAccessed && (low & ACCESSED) !== 0;
+    if (spared) setEntry(words, at, low & ~ACCESSED, words[at + 1]!);
+    else if (swapOutHugeLocked(mm, words, at, first)) pressure.wanted -= GRANULE_PAGES - 1;
+  }
+  unlockTable(mm, table);
+}
+
+function swapOutHugeLocked(mm: Mm, words: Int32Array, at: number, first: number): boolean {
+  const { swap } = mm.machine;
+  const slots: number[] = [];
+  for (let page = 0; page < GRANULE_PAGES; page++) {
+    const slot = swap.allocate();
+    if (slot < 0) {
+      for (const taken of slots) swap.put(taken);
+      return false;
+    }
+    mm.memory.copy(swap.frameOf(slot), first + page);
+    slots.push(slot);
+  }
+  mm.pages.dropMapping(first);
+  mm.pages.describe(first, PG.TABLE, 0, 0);
+  mm.pages.setNext(first, 0); // its page-table lock
+  mm.pages.setPrevious(first, 1);
+  const entries = mm.memory.wordsOf(first);
+  const base = mm.memory.wordAt(first);
+  for (let page = 0; page < GRANULE_PAGES; page++) {
+    const slot = slots[page]!;
+    replaceEntry(entries, base + page * 2, swap.lowOf(slot), swap.highOf(slot));
+  }
+  replaceEntry(words, at, lowOf(first, TABLE_ENTRY), highOf(first, 0));
+  for (let page = 1; page < GRANULE_PAGES; page++) dropLeaf(mm, first + page);
+  return true;
+}
+
+/**
+ * MADV_FREE: the pages may be dropped instead of swapped, unless somebody writes them first. Pages
+ * that somebody shares, and huge ones, are left alone: it is advice.
+ */
+export function markLazyFree(mm: Mm, from: number, to: number): void {
+  const cursor = mm.cursor;
+  for (let vpn = from; vpn < to; ) {
+    const end = Math.min(to, granuleEnd(vpn));
+    const found = walk(mm, mm.pgd, vpn, cursor);
+    if (found === 'table') markTable(mm, cursor, end - vpn);
+    vpn = found === 'none' || found === 'bad' ? skipHole(vpn, cursor.level) : end;
+  }
+}
+
+function markTable(mm: Mm, cursor: PageCursor, count: number): void {
+  const { words, table } = cursor;
+  lockTable(mm, table);
+  for (let at = cursor.at; at < cursor.at + count * 2; at += 2) {
+    const low = words[at]!;
+    const high = words[at + 1]!;
+    if (low === 0) continue;
+    if (!isPresent(low)) {
+      dropSwapEntry(mm, words, at);
+      continue;
+    }
+    const pfn = pfnOf(low, high);
+    if (pfn >= mm.memory.frames || (low & SPECIAL) !== 0) continue;
+    const flags = mm.pages.flags(pfn);
+    if ((flags & ANON) === 0 || (flags & (KSM | RESERVED)) !== 0) continue;
+    if (!mm.pages.isExclusive(pfn)) continue;
+    mm.pages.addFlags(pfn, LAZYFREE);
+    setEntry(words, at, low & ~(DIRTY | ACCESSED), high);
+  }
+  unlockTable(mm, table);
+}
+
+/** A freed page that is in swap is gone at once, as in Linux. */
+function dropSwapEntry(mm: Mm, words: Int32Array, at: number): void {
+  const { swap } = mm.machine;
+  const slot = swap.slotOf(words[at]!, words[at + 1]!);
+  if (slot < 0) return;
+  clearEntry(words, at);
+  swap.put(slot);
+}

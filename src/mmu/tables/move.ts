@@ -1,0 +1,93 @@
+/** Moving the entries of one range to another (move_page_tables). mmap lock for writing. */
+import { GRANULE_PAGES } from '../../shared/page.ts';
+import { skipHole, splitHugeLocked } from '../fault/zap.ts';
+import type { Mm } from '../mm.ts';
+import { ensureTables, lockTable, PageCursor, unlockTable, walk } from './page-table.ts';
+import { clearEntry, replaceEntry } from './pte.ts';
+
+/**
+ * Moves the entries of `pages` pages from `from` to `to`, as they are: frames, swap slots, markers.
+ * What was at `to` is empty. ENOMEM when there is no frame for a table; then what was moved so far
+ * stays where it is, and `done` says how many pages that are.
+ */
+export function moveEntries(
+  mm: Mm,
+  from: number,
+  to: number,
+  pages: number,
+  progress: { done: number },
+): void {
+  const cursor = mm.cursor;
+  const target = new PageCursor();
+  while (progress.done < pages) {
+    const vpn = from + progress.done;
+    const found = walk(mm, mm.pgd, vpn, cursor);
+    if (found === 'none' || found === 'bad') {
+      progress.done = Math.min(pages, skipHole(vpn, cursor.level) - from);
+      continue;
+    }
+    const there = to + progress.done;
+    if (found === 'huge') {
+      if (!moveHuge(mm, cursor, vpn, there, pages - progress.done, target)) continue;
+      progress.done += GRANULE_PAGES;
+      continue;
+    }
+    // As far as neither of the two tables ends.
+    const inFrom = GRANULE_PAGES - (vpn % GRANULE_PAGES);
+    const inTo = GRANULE_PAGES - (there % GRANULE_PAGES);
+    const count = Math.min(pages - progress.done, inFrom, inTo);
+    moveTable(mm, cursor, there, count, target);
+    progress.done += count;
+  }
+}
+
+/** Moves a whole huge leaf, or splits it and returns false. */
+function moveHuge(
+  mm: Mm,
+  cursor: PageCursor,
+  vpn: number,
+  there: number,
+  pages: number,
+  target: PageCursor,
+): boolean {
+  const isWhole = vpn % GRANULE_PAGES === 0 && there % GRANULE_PAGES === 0;
+  if (isWhole && pages >= GRANULE_PAGES) {
+    ensureTables(mm, mm.pgd, there, 2, target);
+    if (target.words[target.at] === 0) {
+      moveEntry(mm, cursor, cursor.at, target, target.at);
+      return true;
+    }
+  }
+  splitHugeLocked(mm, cursor);
+  return false;
+}
+
+function moveTable(
+  mm: Mm,
+  cursor: PageCursor,
+  there: number,
+  count: number,
+  target: PageCursor,
+): void {
+  const { words, at } = cursor;
+  let isEmpty = true;
+  for (let word = at; word < at + count * 2; word += 2) isEmpty &&= words[word] === 0;
+  if (isEmpty) return;
+  ensureTables(mm, mm.pgd, there, 1, target);
+  for (let page = 0; page < count; page++) {
+    const word = at + page * 2;
+    if (words[word] !== 0) moveEntry(mm, cursor, word, target, target.at + page * 2);
+  }
+}
+
+/** One table's lock at a time: nobody else changes entries while the mmap lock is held to write. */
+function moveEntry(mm: Mm, from: PageCursor, at: number, to: PageCursor, there: number): void {
+  const low = from.words[at]!;
+  const high = from.words[at + 1]!;
+  lockTable(mm, from.table);
+  clearEntry(from.words, at);
+  unlockTable(mm, from.table);
+  lockTable(mm, to.table);
+  replaceEntry(to.words, there, low, high);
+  unlockTable(mm, to.table);
+}

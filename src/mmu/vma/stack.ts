@@ -1,0 +1,47 @@
+/**
+ * The stack: VMAs with VM_GROWSDOWN grow when somebody touches the pages below (expand_downwards),
+ * and keep a gap to what is mapped below them.
+ */
+
+import { RANK } from '../../shared/sync/thread-table.ts';
+import { VM } from '../../shared/vm-flags.ts';
+import { StackGrowth } from '../fault/signal.ts';
+import type { Mm } from '../mm.ts';
+import { prepareAnonVma } from './anon-vma.ts';
+import { MIN_VPN } from './place.ts';
+
+/** stack_guard_gap: pages below a stack that nothing else may come nearer than. */
+export const STACK_GUARD_GAP = 256;
+/** RLIMIT_STACK, pages: 8 MiB. */
+const STACK_LIMIT = 2048;
+
+/**
+ * Grows the VMA above `vpn` down to it, if it is a stack and may grow so far. Throws StackGrowth
+ * when the caller holds the mmap lock for reading only.
+ */
+export function growStack(mm: Mm, vpn: number): boolean {
+  const { vmas } = mm;
+  const ordinal = vmas.find(vpn);
+  if (ordinal === vmas.count) return false;
+  const slot = vmas.slot(ordinal);
+  if ((vmas.flags(slot) & VM.GROWSDOWN) === 0 || !mayGrow(mm, ordinal, vpn)) return false;
+  if (!mm.threads.holds(mm.thread, RANK.MMAP_WRITE)) throw new StackGrowth();
+  prepareAnonVma(mm, slot);
+  const grown = vmas.start(slot) - vpn;
+  vmas.setPgoff(slot, vmas.pgoff(slot) - grown);
+  vmas.setStart(slot, vpn);
+  return true;
+}
+
+function mayGrow(mm: Mm, ordinal: number, vpn: number): boolean {
+  const { vmas } = mm;
+  const slot = vmas.slot(ordinal);
+  if (vpn < MIN_VPN || vmas.end(slot) - vpn > STACK_LIMIT) return false;
+  if (vmas.start(slot) - vpn > vmas.pgoff(slot)) return false;
+  if (ordinal === 0) return true;
+  const below = vmas.slot(ordinal - 1);
+  const flags = vmas.flags(below);
+  const isAccessible = (flags & (VM.READ | VM.WRITE | VM.EXEC)) !== 0;
+  if ((flags & VM.GROWSDOWN) !== 0 || !isAccessible) return true;
+  return vpn - vmas.end(below) >= STACK_GUARD_GAP;
+}
