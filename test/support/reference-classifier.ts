@@ -8,7 +8,7 @@
  * looked at in order of address, so the first that shows a page takes it.
  */
 import type { AddressSpace, Machine } from 'mmdump';
-import { PG, ZERO_PAGE_PFN } from '../../src/mmu/physical/page-struct.ts';
+import { PG } from '../../src/mmu/physical/page-struct.ts';
 import {
   cachedPage,
   frameBytes,
@@ -23,6 +23,7 @@ import {
   type ReferenceFile,
   type ReferenceVma,
   readVmas,
+  swapFrameOf,
   type Translation,
   translate,
 } from './reference-memory.ts';
@@ -79,6 +80,8 @@ interface Walk {
   readonly options: ClassifyOptions;
   /** 'file:index' of every page of a kept file that a mapping owns already. */
   readonly owned: Set<string>;
+  /** Rows that led on to others. */
+  readonly rows: Set<number>;
 }
 
 /** Classifies every page of an address space. */
@@ -94,7 +97,13 @@ export function classifyAll(
       throw new ReferenceRefusal('HUGETLB_REFUSED', start * 4096); // row 2
     }
   }
-  const walk = { machine, pgd: pgdOf(machine, space), options, owned: new Set<string>() };
+  const walk = {
+    machine,
+    pgd: pgdOf(machine, space),
+    options,
+    owned: new Set<string>(),
+    rows: new Set<number>(),
+  };
   return vmas.map((vma) => classifyVma(walk, vma));
 }
 
@@ -104,7 +113,8 @@ function classifyVma(walk: Walk, vma: ReferenceVma): ClassifiedVma {
     return { vma, pages: [], rows: new Set([2]) };
   }
   const pages: PageFate[] = [];
-  const rows = new Set<number>();
+  const { rows } = walk;
+  rows.clear();
   for (let vpn = vma.start; vpn < vma.end; ) {
     const translation = translate(walk.machine, walk.pgd, vpn);
     if (translation.found === 'no table' && !isKept(vma.file)) {
@@ -116,7 +126,7 @@ function classifyVma(walk: Walk, vma: ReferenceVma): ClassifiedVma {
     if (fate.is !== 'ABSENT') pages.push({ vpn, fate });
     vpn++;
   }
-  return { vma, pages, rows };
+  return { vma, pages, rows: new Set(rows) };
 }
 
 /** Row 12's "memory-backed or deleted": nothing but the dump can supply the file's pages. */
@@ -139,9 +149,11 @@ function classifyPage(walk: Walk, vma: ReferenceVma, vpn: number, translation: T
   // Row 4 is in `translate`: a 2 MiB leaf arrives here page by page.
   const { entry, pfn: frame } = translation;
   if (!isPresent(entry)) {
-    // Row 6: the machine has no swap, so such an entry leads nowhere.
-    if (markerOf(entry) === null) return { row: 6, is: 'UNSUPPORTED', frame: null };
-    return { row: 7, is: 'GUARD' }; // poison likewise
+    if (markerOf(entry) !== null) return { row: 7, is: 'GUARD' }; // poison likewise
+    const swapped = swapFrameOf(machine, entry);
+    if (swapped === null) return { row: 6, is: 'UNSUPPORTED', frame: null };
+    walk.rows.add(6);
+    return zeroOrCopy(walk, swapped, false);
   }
   if (!isInMemory(machine, frame)) return { row: 0, is: 'UNSUPPORTED', frame: null };
   if (isSpecial(entry)) return { row: 8, is: 'COPY', frame, ofCache: false }; // no zero test
@@ -153,7 +165,7 @@ function classifyPage(walk: Walk, vma: ReferenceVma, vpn: number, translation: T
     return filePage(walk, vma, vpn, isOwner);
   }
   if ((flags & PG.RESERVED) !== 0) {
-    if (frame !== ZERO_PAGE_PFN) return { row: 15, is: 'UNSUPPORTED', frame };
+    if ((flags & PG.ZERO) === 0) return { row: 15, is: 'UNSUPPORTED', frame };
     if (isWritable(entry)) return { row: 13, is: 'UNSUPPORTED', frame };
     if (walk.options.zeroPages === 'detect') return { row: 14, is: 'ZERO', ofCache: false };
     return { row: 14, is: 'COPY', frame, ofCache: false };

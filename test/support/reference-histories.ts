@@ -16,7 +16,9 @@ import { addressOfSpot, makeKernelPage, readVmas } from './reference-memory.ts';
 
 export interface History {
   readonly machine: Machine;
-  readonly space: AddressSpace;
+  /** The address space that is dumped; others are there for what it shares with them. */
+  space: AddressSpace;
+  readonly others: AddressSpace[];
   /** Ids of the files that the history maps. */
   readonly files: readonly number[];
 }
@@ -33,6 +35,7 @@ const PLACES = [
 ] as const;
 
 const ANON = ['private', 'anonymous'] as const;
+const MOVE = ['maymove', 'fixed'] as const;
 const DEVICE_PAGES = 32;
 const CONTENT_PAGES = 41;
 
@@ -117,13 +120,17 @@ const accessStep = fc.record({
   within: fc.oneof(fc.nat({ max: 5000 }), fc.constantFrom(0, 4064, 4080, 4095)),
 });
 const rangeStep = fc.record({
-  op: fc.constantFrom('unmap', 'protect', 'huge', 'huge', 'no huge'),
+  op: fc.constantFrom(
+    ...(['munmap', 'protect', 'hugepage', 'hugepage', 'nohugepage', 'pageout', 'pageout'] as const),
+    ...(['guard_install', 'guard_remove', 'dontneed', 'mergeable', 'move', 'wipeonfork'] as const),
+  ),
+  place,
   ...spot,
   count: pages,
   prot,
 });
 const otherStep = fc.record({
-  op: fc.constantFrom('unlink', 'ldt'),
+  op: fc.constantFrom('unlink', 'ldt', 'fork', 'fork', 'switch', 'merge', 'exit'),
   file,
   entryNumber: fc.oneof(fc.nat({ max: 20 }), fc.constantFrom(511, 8191)),
   baseAddr: fc.integer({ min: 0, max: 0xffff_ffff }),
@@ -135,8 +142,8 @@ const step = fc.oneof(
   { weight: 1, arbitrary: deviceStep },
   { weight: 2, arbitrary: insertStep },
   { weight: 10, arbitrary: accessStep },
-  { weight: 3, arbitrary: rangeStep },
-  { weight: 1, arbitrary: otherStep },
+  { weight: 6, arbitrary: rangeStep },
+  { weight: 2, arbitrary: otherStep },
 );
 type Arbitrated<T> = T extends fc.Arbitrary<infer Value> ? Value : never;
 type Step = Arbitrated<typeof step>;
@@ -157,12 +164,14 @@ export function createHistory({ steps, auxv, notes, brk, flags }: HistoryRecipe)
     memory: 32 * MiB,
     deviceMemory: DEVICE_PAGES * PAGE_SIZE,
     store: 2 * MiB,
-    maxAddressSpaces: 1,
+    maxAddressSpaces: 3,
+    swap: 4 * MiB,
   });
   const { first } = machine.parts.device;
   for (let page = 0; page < DEVICE_PAGES; page += 3)
     machine.parts.memory.page(first + page).fill(9);
-  const history = { machine, space: machine.createAddressSpace(), files: createFiles(machine) };
+  const space = machine.createAddressSpace();
+  const history: History = { machine, space, others: [], files: createFiles(machine) };
   history.space.setAddresses({ brk, flags, start_code: 1, def_flags: 0x8000_0000 });
   history.space.setAuxv(auxv);
   history.space.setNotes(notes);
@@ -221,6 +230,20 @@ function apply(history: History, each: Step): void {
       break;
     case 'ldt':
       space.modifyLdt({ ...each, limit: 0xf_1234, useable: true });
+      break;
+    case 'fork':
+      history.others.push(space.fork());
+      break;
+    case 'switch': // child and parent: both have to be right
+      if (history.others.length === 0) break;
+      history.others.push(space);
+      history.space = history.others.shift()!;
+      break;
+    case 'merge':
+      machine.mergePages();
+      break;
+    case 'exit':
+      history.others.pop()?.exit();
       break;
     default:
       touch(space, each);
@@ -283,9 +306,10 @@ function touch(
   if (at === null) return;
   const length = each.count * PAGE_SIZE;
   if ('prot' in each) {
-    if (each.op === 'unmap') space.munmap(at, length);
+    if (each.op === 'munmap') space.munmap(at, length);
     else if (each.op === 'protect') space.mprotect(at, length, each.prot);
-    else space.madvise(at, length, each.op === 'huge' ? 'hugepage' : 'nohugepage');
+    else if (each.op === 'move') space.mremap(at, length, length, MOVE, each.place);
+    else space.madvise(at, length, each.op);
     return;
   }
   const { op, value, within } = each;

@@ -69,6 +69,23 @@ export function markerOf(entry: bigint): number | null {
   return entry >> 59n === 31n ? Number((entry >> 12n) & 0xf_ffffn) : null;
 }
 
+/** Bits of a swap entry that are 0: all but the bank (63 to 59) and the slot (31 to 12). */
+const NOT_SWAP = 0x07ff_ffff_0000_0fffn;
+const BANK = 0x80000;
+
+/**
+ * Of an entry that is not present: the number under which `frameBytes` finds the bytes of its swap
+ * slot; null if it names no slot that is in use. Slots lie in banks behind those of the frames.
+ */
+export function swapFrameOf(machine: Machine, entry: bigint): number | null {
+  if ((entry & NOT_SWAP) !== 0n || entry >> 59n === 31n) return null;
+  const inBank = Number((entry >> 12n) & 0xf_ffffn) - 1;
+  if (inBank < 0 || inBank >= BANK) return null;
+  const slot = Number(entry >> 59n) * BANK + inBank;
+  const counts = new Int32Array(machine.handle.swapMap).subarray(16);
+  return (counts[slot] ?? 0) > 0 ? machine.handle.banks.length * BANK + slot : null;
+}
+
 function pfnOf(entry: bigint): number {
   return Number((entry & PFN) >> 12n);
 }
