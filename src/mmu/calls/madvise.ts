@@ -186,7 +186,7 @@ function populate(mm: Mm, { from, to }: PageRange, write: boolean): void {
     const slot = vmas.lookup(next);
     if (slot < 0) throw nothingMapped('madvise', next);
     const flags = vmas.flags(slot);
-    const wanted = write ? VM.WRITE : VM.READ | VM.WRITE | VM.EXEC;
+    const wanted = write ? VM.WRITE : VM.READ;
     if ((flags & (VM.IO | VM.PFNMAP)) !== 0 || (flags & wanted) === 0) {
       throw unfit(mm, slot, write ? 'populate_write' : 'populate_read');
     }

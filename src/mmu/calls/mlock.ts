@@ -7,7 +7,7 @@ import type { Mm } from '../mm.ts';
 import { MM_ADDRESS } from '../mm-struct.ts';
 import { VM_SPECIAL } from '../vma/vma-edit.ts';
 import { changeVmaFlags } from './mprotect.ts';
-import { assertLength, einval, nothingMapped, type PageRange } from './range.ts';
+import { einval, nothingMapped, type PageRange } from './range.ts';
 
 /** MLOCK_ONFAULT: pages are locked as they are touched, none is faulted in. */
 export type MlockFlag = 'onfault';
@@ -55,14 +55,19 @@ export function munlockallLocked(mm: Mm): void {
   setLockedWhereMapped(mm, 0);
 }
 
-/** mlock rounds the address down and the end up. */
+/** Pages of 64 bits of address. */
+const WRAP = 2 ** 52;
+
+/** mlock rounds the address down and the end up; what wraps to no page at all is no error. */
 function lockRange(name: string, address: number, length: number): PageRange | undefined {
   if (!Number.isSafeInteger(address) || address < 0) throw einval(`${name}: ${address}`);
-  assertLength(name, length);
+  if (!(length >= 0)) throw einval(`${name}: length ${length} is not a number of bytes`);
   const from = Math.floor(address / PAGE_SIZE);
-  const to = Math.ceil((address + length) / PAGE_SIZE);
-  if (addressOf(to) > Number.MAX_SAFE_INTEGER) throw einval(`${name}: the range wraps`);
-  return length === 0 ? undefined : { from, to };
+  const rest = (address % PAGE_SIZE) + (length % PAGE_SIZE);
+  const pages = Math.floor(length / PAGE_SIZE) + Math.ceil(rest / PAGE_SIZE);
+  if (pages % WRAP === 0) return undefined;
+  if (from + pages > WRAP) throw einval(`${name}: the range wraps`);
+  return { from, to: from + pages };
 }
 
 function setLocked(mm: Mm, name: string, { from, to }: PageRange, bits: number): void {

@@ -59,7 +59,7 @@ export function mmapLocked(mm: Mm, request: MmapRequest): number {
   const { length, offset = 0, address = 0 } = request;
   const flags = new Set(request.flags);
   const file = flags.has('anonymous') ? 0 : (request.file ?? 0);
-  assertRequest(mm, request, file, flags);
+  assertArguments(mm, request, file);
   const pages = pageAlignUp(length) / PAGE_SIZE;
   assertMapCount(mm, 1);
   const noReplace = flags.has('fixed_noreplace');
@@ -67,6 +67,7 @@ export function mmapLocked(mm: Mm, request: MmapRequest): number {
   const start = isFixed
     ? fixedPlace(mm, address, pages, noReplace)
     : placeMapping(mm, address, pages);
+  assertKind(request, file, flags);
   const vmFlags = vmFlagsOf(request, flags) | (mm.struct.get64(MM_ADDRESS.def_flags) & LOCKED);
   if (isFixed && !noReplace) unmapRangeLocked(mm, start, start + pages);
   const end = start + pages;
@@ -84,18 +85,13 @@ export function mmapLocked(mm: Mm, request: MmapRequest): number {
   return addressOf(start);
 }
 
-/** Arguments in the order in which Linux looks at them. */
-function assertRequest(
-  mm: Mm,
-  request: MmapRequest,
-  file: number,
-  flags: ReadonlySet<MapFlag>,
-): void {
+/** What Linux looks at before it looks for a place, in its order. */
+function assertArguments(mm: Mm, request: MmapRequest, file: number): void {
   const { length, offset = 0, address = 0 } = request;
   if (!Number.isSafeInteger(offset) || offset < 0 || !isPageAligned(offset)) {
     throw einval(`mmap: offset ${offset} is not a multiple of the page size`);
   }
-  if (!flags.has('anonymous') && !mm.files.exists(file)) {
+  if (!request.flags.includes('anonymous') && !mm.files.exists(file)) {
     const what = file === 0 ? "neither a file nor 'anonymous' was given" : `no file ${file}`;
     throw new MmdumpError('EBADF', `mmap: ${what}`);
   }
@@ -108,6 +104,10 @@ function assertRequest(
   if (!Number.isSafeInteger(address) || address < 0) {
     throw einval(`mmap: ${address} is not an address`);
   }
+}
+
+/** What Linux looks at once there is a place. */
+function assertKind(request: MmapRequest, file: number, flags: ReadonlySet<MapFlag>): void {
   if (flags.has('private') === flags.has('shared')) {
     throw einval("mmap: flags need exactly one of 'private' and 'shared'");
   }

@@ -16,7 +16,6 @@ import { VM } from '../../shared/vm-flags.ts';
 import { populateLocked } from '../fault/populate.ts';
 import type { Mm } from '../mm.ts';
 import { isFree, placeMapping } from '../vma/place.ts';
-import { STACK_GUARD_GAP } from '../vma/stack.ts';
 import { mergeRangeLocked, unmapRangeLocked } from '../vma/vma-edit.ts';
 import { MAX_MAP_COUNT } from '../vma/vma-table.ts';
 import { moveVma } from './move-vma.ts';
@@ -133,7 +132,7 @@ function remapAt(mm: Mm, slot: number, remap: Remap): number {
     return from;
   }
   const end = mm.vmas.end(slot);
-  if (from + oldPages === end && isFree(mm, end, newPages - oldPages, STACK_GUARD_GAP)) {
+  if (from + oldPages === end && isFree(mm, end, newPages - oldPages, 0)) {
     if (addressOf(from + newPages) <= TASK_SIZE) {
       mm.vmas.setEnd(slot, from + newPages);
       mergeRangeLocked(mm, from + newPages, from + newPages);

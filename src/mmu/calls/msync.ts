@@ -3,7 +3,7 @@ import { MmdumpError } from '../../shared/errors.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { writeBackRange } from '../files/write-back.ts';
 import type { Mm } from '../mm.ts';
-import { einval, nothingMapped, parseRange } from './range.ts';
+import { assertPageAddress, einval, nothingMapped, parseRange } from './range.ts';
 
 /** MS_* flags. */
 export type MsyncFlag = 'async' | 'sync' | 'invalidate';
@@ -21,6 +21,10 @@ export function msyncLocked(
   const chosen = new Set(flags);
   if (chosen.has('async') && chosen.has('sync')) {
     throw einval("msync: 'async' and 'sync' exclude each other");
+  }
+  assertPageAddress('msync', address);
+  if (length > Number.MAX_SAFE_INTEGER) {
+    throw new MmdumpError('ENOMEM', `msync: ${length} bytes: the range wraps`);
   }
   const range = parseRange('msync', address, length);
   if (range === undefined) return;
