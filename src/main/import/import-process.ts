@@ -190,7 +190,13 @@ class Import {
     if (smaps.length === 0) throw processGone(pid);
     const vmas = await describeVmas(pid, smaps);
     const input = { pid, pagemap: pagemap.fd, kpageflags: kpageflags?.fd ?? -1 };
-    const scan = await runScanPhase(this.#pool, input, smaps, vmas.map(toScanned), this.#options.signal);
+    const scan = await runScanPhase(
+      this.#pool,
+      input,
+      smaps,
+      vmas.map(toScanned),
+      this.#options.signal,
+    );
     const readable = await findReadable(pid, vmas);
     return { smaps, vmas, scan, readable, unmapped: listUnmapped(scan.runs, vmas, readable) };
   }

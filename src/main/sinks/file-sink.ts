@@ -35,6 +35,8 @@ export class FileSink implements Sink {
   readonly path: string;
   readonly #force: boolean;
   #open: OpenOutput | undefined;
+  /** From the first step of `open` on: two callers must not both go on after a first look. */
+  #isTaken = false;
 
   constructor(path: string, force: boolean) {
     this.path = path;
@@ -49,22 +51,34 @@ export class FileSink implements Sink {
 
   async open(): Promise<void> {
     // Two dumps into one sink would write into each other's file.
-    if (this.#open !== undefined) throw this.#refusal('is being written by another dump');
+    if (this.#isTaken) throw this.#refusal('is being written by another dump');
+    this.#isTaken = true;
+    try {
+      this.#open = await this.#create();
+    } catch (error) {
+      this.#isTaken = false;
+      throw error;
+    }
+  }
+
+  async #create(): Promise<OpenOutput> {
     if (this.path === '') {
       throw new MmdumpError('OPTION_INVALID', "output: '': expected the path of a file");
     }
     if (/\/\.?\.?$|^\.\.?$/.test(this.path)) throw this.#refusal('is a directory');
     await this.#assertReplaceable();
+    const name = `.mmdump-${randomBytes(8).toString('hex')}.tmp`;
+    const temporary = join(dirname(this.path), name);
+    const forget = guard(() => removeNow(temporary));
     let directory: FileHandle | undefined;
     try {
       // Whatever the end will need is opened now: a failure after the work would be too late.
       directory = await open(dirname(this.path), 'r');
-      const name = `.mmdump-${randomBytes(8).toString('hex')}.tmp`;
-      const temporary = join(dirname(this.path), name);
       const handle = await open(temporary, 'wx', OWNER_ONLY);
-      this.#open = { directory, temporary, handle, forget: guard(() => removeNow(temporary)) };
+      return { directory, temporary, handle, forget };
     } catch (error) {
-      await directory?.close();
+      forget();
+      await directory?.close().catch(() => {}); // the error says what matters
       throw this.#failure('cannot be created', error);
     }
   }
@@ -100,14 +114,14 @@ export class FileSink implements Sink {
 
   /** Removes what there is; fails only if a file stays behind. */
   async abort(): Promise<void> {
-    if (this.#open === undefined) return;
-    const { temporary } = this.#open;
-    await this.#release();
+    const temporary = this.#open?.temporary;
+    if (temporary === undefined) return;
     try {
       await unlink(temporary);
     } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return;
-      throw this.#failure(`leaves ${temporary} behind`, error);
+      if (errnoOf(error) !== 'ENOENT') throw this.#failure(`leaves ${temporary} behind`, error);
+    } finally {
+      await this.#release();
     }
   }
 
@@ -118,6 +132,7 @@ export class FileSink implements Sink {
     output?.forget();
     await output?.handle.close().catch(() => {});
     await output?.directory.close().catch(() => {});
+    this.#isTaken = false;
   }
 
   /** Gives the file its name, never replacing what is not to be replaced. True: it has it now. */
