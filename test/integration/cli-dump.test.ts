@@ -11,6 +11,11 @@ const cli = new CliFolder();
 const { mmdump, path: folder } = cli;
 afterAll(() => cli.remove());
 
+/** 0 where there is no such file (any more). */
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
 describe('dump', () => {
   it('writes a workload to NAME.cpt and prints a summary', () => {
     const { status, stdout, stderr } = mmdump('dump', '--workload', 'mixed:4M');
@@ -157,8 +162,7 @@ describe('dump', () => {
       const temporaries = (): string[] =>
         readdirSync(folder).filter((name) => name.startsWith('.mmdump-'));
       // It gets its length when the image is laid out.
-      const isCopying = (): boolean =>
-        temporaries().some((name) => statSync(join(folder, name)).size > 0);
+      const isCopying = (): boolean => temporaries().some((name) => sizeOf(join(folder, name)) > 0);
       while (!isCopying() && child.exitCode === null) {
         await new Promise((resolve) => setImmediate(resolve));
       }

@@ -97,7 +97,7 @@ function assertInside(source: ByteSource, offset: number, length: number): void 
   throw truncated(source.name, offset, source.bytes);
 }
 
-export function truncated(name: string, offset: number, bytes: number): MmdumpError {
+function truncated(name: string, offset: number, bytes: number): MmdumpError {
   return new MmdumpError(
     'IMAGE_TRUNCATED',
     `${name} ends at byte ${bytes}, in the middle of what byte ${offset} begins`,

@@ -278,7 +278,7 @@ export class IdHash {
 }
 
 /** The mapping that holds `address`, by bisection. */
-export function findVma(vmas: readonly ImageVma[], address: number): ImageVma | undefined {
+function findVma(vmas: readonly ImageVma[], address: number): ImageVma | undefined {
   let low = 0;
   let high = vmas.length;
   while (low < high) {

@@ -23,7 +23,7 @@ export interface ImageHead {
 }
 
 /** Whether these are the first bytes of a native image. */
-export function isCpt(start: Uint8Array): boolean {
+function isCpt(start: Uint8Array): boolean {
   return start.length >= 4 && Buffer.from(start).readUInt32LE(0) === CPT_MAGIC;
 }
 
