@@ -37,6 +37,20 @@ describe('awkward mappings', () => {
     }
   });
 
+  it('20 GiB without a page that smaps counts are not scanned, others are', async (context) => {
+    const subject = need(context, await lab.captureC('reserved'));
+    try {
+      const { image, regions } = subject;
+      const [empty, written] = regions as [Region, Region];
+      expect(image.page(empty.start + 3 * PAGE).kind).toBe('absent'); // a zero page, given up
+      expect(vmaAt(image, empty.start).pages).toMatchObject({ copy: 0, zero: 0 });
+      expect(image.page(written.start + 3 * PAGE).kind).toBe('zero');
+      expect(image.page(written.end - PAGE).kind).toBe('copy');
+    } finally {
+      await subject.target.kill();
+    }
+  });
+
   it('brk is the end of the heap, be it of several mappings', async (context) => {
     const subject = need(context, await lab.captureC('heap'));
     try {

@@ -7,6 +7,7 @@
  *   live-target regions N DIRECTORY TMPFS  everything: N pages of a mapping each, files, memory …
  *   live-target split                      two huge pages; the 2 MiB leaf of one was split
  *   live-target heap                       a heap of three mappings
+ *   live-target reserved                   two mappings of 20 GiB: one only read, one written
  *   live-target unmapped DIRECTORY TMPFS   files with pages that no page table of it shows
  *   live-target files PATH...              one page of every file
  *   live-target private-guards             guard pages over pages of a file in memory
@@ -343,6 +344,25 @@ static void guards(int flags) {
   announce("guards-second", second, 4);
 }
 
+static byte *reserve(unsigned long address, size_t pages) {
+  int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+  byte *at = mmap((void *)address, pages * PAGE, PROT_READ | PROT_WRITE, flags, -1, 0);
+  if (at == MAP_FAILED) die("mmap");
+  madvise(at, pages * PAGE, MADV_NOHUGEPAGE);
+  return at;
+}
+
+static void reserved(void) {
+  size_t pages = 5UL << 20;
+  byte *only_read = reserve(0x200000000000UL, pages);
+  byte *written = reserve(0x300000000000UL, pages);
+  look(only_read + 3 * PAGE);
+  look(written + 3 * PAGE);
+  fill(written + (pages - 1) * PAGE, 230);
+  announce("only-read", only_read, pages);
+  announce("written", written, pages);
+}
+
 /* Pages that somebody wrote without a page table entry of this process. */
 static void unmapped(const char *directory, const char *memory) {
   byte page[PAGE];
@@ -415,6 +435,7 @@ int main(int count, char **words) {
   if (!strcmp(what, "regions") && count == 5) regions(atol(words[2]), words[3], words[4]);
   else if (!strcmp(what, "split")) split();
   else if (!strcmp(what, "heap")) heap();
+  else if (!strcmp(what, "reserved")) reserved();
   else if (!strcmp(what, "unmapped") && count == 4) unmapped(words[2], words[3]);
   else if (!strcmp(what, "files")) files(words + 2);
   else if (!strcmp(what, "private-guards")) guards(MAP_PRIVATE);
