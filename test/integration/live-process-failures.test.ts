@@ -3,63 +3,18 @@
  * nothing is left.
  */
 
-import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import {
-  createDumper,
-  createMachine,
-  fileSink,
-  importProcess,
-  type Machine,
-  MiB,
-  MmdumpError,
-} from 'mmdump';
+import { createMachine, fileSink, importProcess, MiB, MmdumpError } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Lab } from '../support/live-capture.ts';
+import { failure, freshMachine, startLarge } from '../support/live-failures.ts';
 import { isReadable, statField, threadStates, until, untilNow } from '../support/live-proc.ts';
-import { mmdumpUrl, type Target } from '../support/live-target.ts';
+import { mmdumpUrl } from '../support/live-target.ts';
 
 const lab = new Lab();
 beforeAll(() => lab.start());
 afterAll(() => lab.close());
-
-/** The error that `action` rejects with. */
-async function failure(action: Promise<unknown>): Promise<unknown> {
-  try {
-    await action;
-  } catch (error) {
-    return error;
-  }
-  throw new Error('it did not fail');
-}
-
-/** Files of /proc that this process has open. */
-function openProcFiles(): string[] {
-  return readdirSync('/proc/self/fd').flatMap((fd) => {
-    try {
-      const path = readlinkSync(`/proc/self/fd/${fd}`);
-      return /^\/proc\/(\d+\/(mem|pagemap)|kpage)/.test(path) ? [path] : [];
-    } catch {
-      return []; // the one that the directory was read by
-    }
-  });
-}
-
-/** A machine, and the assertion that it is as if nothing had ever happened. */
-function freshMachine(memory: number): { machine: Machine; expectUntouched: () => void } {
-  const machine = createMachine({ memory });
-  const { free } = machine.memory;
-  const listeners = process.listenerCount('exit');
-  return {
-    machine,
-    expectUntouched() {
-      expect(machine.memory.free).toBe(free);
-      expect(machine.addressSpaces()).toEqual([]);
-      expect(openProcFiles()).toEqual([]);
-      expect(process.listenerCount('exit')).toBe(listeners);
-    },
-  };
-}
 
 describe('what cannot be imported', () => {
   async function expectRefusal(pid: number, ...codes: readonly string[]): Promise<void> {
@@ -107,10 +62,6 @@ describe('what cannot be imported', () => {
     await expectRefusal(1, 'PROCESS_DENIED');
   });
 });
-
-function startLarge({ workshop }: Lab, mib: number): Promise<Target> {
-  return workshop.startReady(workshop.largeCommand(mib));
-}
 
 describe('an import that fails in the middle', () => {
   const workingDirectory = lab.workshop.newDirectory();
@@ -238,78 +189,5 @@ describe('an import that fails in the middle', () => {
     await importer.ended();
     expect(await target.request('ping alone')).toMatch(/^pong alone /);
     await target.kill();
-  });
-});
-
-describe('a process that somebody lets go on while it is read', () => {
-  it.for([
-    ['goes on', false],
-    ['was stopped again', true],
-  ] as const)('and that %s: PROCESS_RESUMED', async ([, isStoppedAgain]) => {
-    const target = await lab.workshop.startReady(lab.workshop.nodeCommand());
-    const { pid } = target;
-    const { machine, expectUntouched } = freshMachine(256 * MiB);
-    const onProgress = (): void => {
-      process.kill(pid, 'SIGCONT');
-      untilNow('it runs', () => !/T/.test(threadStates(pid)));
-      if (!isStoppedAgain) return;
-      process.kill(pid, 'SIGSTOP');
-      untilNow('it stands', () => /^T+$/.test(threadStates(pid)));
-    };
-    const { dumper } = lab;
-    const error = await failure(importProcess(machine, pid, { dumper, onProgress }));
-    expect(error).toBeInstanceOf(MmdumpError);
-    expect(error).toMatchObject({ code: 'PROCESS_RESUMED', fields: { pid } });
-    expectUntouched();
-    expect(await target.request('ping on')).toMatch(/^pong on /);
-    await target.kill();
-  });
-
-  it('two imports of one process at the same time: no image of two instants', async () => {
-    const target = await startLarge(lab, 128);
-    const other = await createDumper({ workers: 1 });
-    try {
-      const outcomes = await Promise.allSettled(
-        [lab.dumper, other].map((dumper) =>
-          importProcess((memory) => createMachine({ memory }), target.pid, { dumper }),
-        ),
-      );
-      const failures = outcomes.filter(({ status }) => status === 'rejected');
-      expect(failures.length).toBeLessThan(2);
-      for (const outcome of failures) {
-        expect(outcome).toMatchObject({ reason: { code: 'PROCESS_RESUMED' } });
-      }
-      expect(await target.request('ping two')).toMatch(/^pong two /);
-    } finally {
-      await other.close();
-      await target.kill();
-    }
-  });
-});
-
-describe('a program without handlers that a signal ends in the middle', () => {
-  const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
-
-  it.for(SIGNALS)('%s: the process that it had stopped goes on', async (signal, context) => {
-    const target = await startLarge(lab, 64);
-    const program = await lab.workshop.start(
-      lab.workshop.signalCommand(signal, String(target.pid)),
-    );
-    const answer = await program.line().catch(() => 'it has ended');
-    if (answer === 'PROCESS_DENIED') context.skip('only its parent may read a process here');
-    expect(answer).toBe('it has ended');
-    expect(await program.ended()).toBe(signal);
-    expect(await target.request('ping signal')).toMatch(/^pong signal /);
-    expect(threadStates(target.pid)).toMatch(/^[RSD]+$/);
-    await target.kill();
-  });
-
-  it.for(SIGNALS)('%s: its temporary file goes with it', async (signal) => {
-    const directory = lab.workshop.newDirectory();
-    const command = lab.workshop.signalCommand(signal, join(directory, 'image.cpt'));
-    const program = await lab.workshop.start(command);
-    await expect(program.line()).rejects.toThrow('ended');
-    expect(await program.ended()).toBe(signal);
-    expect(readdirSync(directory)).toEqual([]);
   });
 });

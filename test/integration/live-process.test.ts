@@ -251,6 +251,10 @@ describe('the regions of the C process', () => {
 
   it('a private mapping of /dev/zero', (context) => {
     expect(picture(context, 'dev-zero')).toBe('cz..');
+    const { space, regions: found } = need(context, regions);
+    const bytes = Buffer.alloc(PAGE, 1);
+    space.read(found.find(({ name }) => name === 'dev-zero')!.start + 3 * PAGE, bytes);
+    expect(bytes.equals(Buffer.alloc(PAGE))).toBe(true);
   });
 
   it('memory with advice', (context) => {

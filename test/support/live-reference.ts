@@ -4,8 +4,8 @@
  *
  * All of the page map is read before any memory: reading memory faults pages in.
  */
-import { readFileSync, statfsSync, statSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { readFileSync, statSync } from 'node:fs';
+import { type FileKind, fileKindOf, isLost } from './live-file-kinds.ts';
 import {
   isReadable,
   type KernelPage,
@@ -32,8 +32,6 @@ export interface StoredPage {
   readonly kind: 'copy' | 'zero' | 'guard';
   readonly bytes: Buffer | null; // null: a guard page
 }
-
-export type FileKind = 'none' | 'living' | 'memory-backed' | 'deleted' | 'deleted, memory-backed';
 
 export interface Reference {
   readonly vmas: readonly ProcVma[];
@@ -115,38 +113,6 @@ function pageKindOf(vma: ProcVma, { isGuard, isFile }: PagemapEntry, kernel: Ker
   return isFile && vma.inode !== '0' ? 'file' : 'anonymous'; // in memory or swapped out
 }
 
-const TMPFS_MAGIC = 0x0102_1994;
-const DELETED = ' (deleted)';
-
-/** Living: the path leads to the same inode. Memory-backed: only memory holds the file's pages. */
-function fileKindOf({ name, inode }: ProcVma): FileKind {
-  if (inode === '0') return 'none';
-  if (leadsTo(name, inode)) return isInMemory(name) ? 'memory-backed' : 'living';
-  const path = name.endsWith(DELETED) ? name.slice(0, -DELETED.length) : name;
-  const isKernels = /^(\/memfd:|\/dev\/zero$|\/SYSV)/.test(path);
-  return isKernels || isInMemory(dirname(path)) ? 'deleted, memory-backed' : 'deleted';
-}
-
-function leadsTo(path: string, inode: string): boolean {
-  try {
-    return String(statSync(Buffer.from(path, 'latin1')).ino) === inode;
-  } catch {
-    return false;
-  }
-}
-
-function isInMemory(path: string): boolean {
-  try {
-    return statfsSync(Buffer.from(path, 'latin1')).type === TMPFS_MAGIC;
-  } catch {
-    return false;
-  }
-}
-
-function isLost(kind: FileKind): boolean {
-  return kind !== 'none' && kind !== 'living';
-}
-
 /** Where the bytes of a stored page can be read, or they themselves; null: a guard page. */
 type Source =
   | { readonly address: number; readonly isZeroPage: boolean; readonly bytes?: undefined }
@@ -177,6 +143,7 @@ function readUnmapped(
   vmas.forEach((vma, at) => {
     const link = `/proc/${pid}/map_files/${vma.start.toString(16)}-${vma.end.toString(16)}`;
     if (!isLost(fileKinds[at]!) || isDevice(vma) || !isReadable(link)) return;
+    if (!statSync(link).isFile()) return; // /dev/zero has no end
     const content = readFileSync(link);
     for (let address = vma.start; address < vma.end; address += PAGE) {
       const index = indexOf(vma, address);

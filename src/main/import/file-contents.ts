@@ -22,6 +22,9 @@ import type { SmapsVma } from './smaps.ts';
 
 /** Bytes of a block as stat counts them. */
 const BLOCK_BYTES = 512;
+/** Device number of /dev/zero: whatever a mapping of it does not show is zeros. */
+const DEV_ZERO = 0x105;
+const ZEROS = { bytes: 0, allocatedPages: 0 } as const;
 /** Pages of a run: a unit of its own, and not too many of them for a large file. */
 const RUN_PAGES = 4096;
 
@@ -64,6 +67,15 @@ export async function findReadable(
   return readable;
 }
 
+/** Paths of those that cannot be read. */
+export function unreadableFiles(
+  vmas: readonly ProcessVma[],
+  readable: ReadonlyMap<MappedFile, unknown>,
+): string[] {
+  const all = [...firstMappings(vmas).keys()];
+  return all.filter((file) => !readable.has(file)).map(({ path }) => path.toString());
+}
+
 function firstMappings(vmas: readonly ProcessVma[]): Map<MappedFile, ProcessVma> {
   const first = new Map<MappedFile, ProcessVma>();
   for (const vma of vmas) {
@@ -88,7 +100,9 @@ async function tryRead(
   for (const path of file.isDeleted ? [link] : [link, file.path]) {
     let handle: FileHandle | undefined;
     try {
-      if (!(await stat(path)).isFile()) return undefined; // to open a device may do anything
+      const info = await stat(path);
+      if (info.isCharacterDevice() && info.rdev === DEV_ZERO) return { ...ZEROS, path };
+      if (!info.isFile()) return undefined; // to open a device may do anything
       handle = await open(path, 'r');
       const { size, blocks } = await handle.stat();
       return { path, bytes: size, allocatedPages: Math.ceil((blocks * BLOCK_BYTES) / PAGE_SIZE) };

@@ -20,6 +20,7 @@ import {
   type ReadableFile,
   type UnmappedPages,
   unmappedFrames,
+  unreadableFiles,
 } from './file-contents.ts';
 import type { ImportOptions, ImportResult, MachineFor, ProcessReport } from './import-report.ts';
 import type { MappedFile } from './mapped-files.ts';
@@ -176,7 +177,7 @@ class Import {
       vmas: smaps.length,
       ...countKinds(scan),
       unmappedPages,
-      unreadableFiles: unreadableFiles(survey),
+      unreadableFiles: unreadableFiles(survey.vmas, survey.readable),
       sharingKnown: privileged,
       smapsDifferences: privileged ? await this.#differences(survey) : null,
       ms: { scan: scanEnd - start, load: performance.now() - scanEnd },
@@ -258,15 +259,6 @@ class Import {
 
 async function readSmaps(pid: number): Promise<SmapsVma[]> {
   return parseSmaps((await readProc(pid, 'smaps')).toString('latin1'));
-}
-
-function unreadableFiles({ vmas, readable }: Survey): string[] {
-  const names = new Map<MappedFile, string>();
-  for (const { file } of vmas) {
-    const isLost = file !== null && (file.isDeleted || file.isMemoryBacked);
-    if (isLost && !readable.has(file)) names.set(file, file.path.toString());
-  }
-  return [...names.values()];
 }
 
 function assertRoom(machine: Machine, pid: number, needed: number): void {
