@@ -2,7 +2,7 @@
  * Throughput of a dump, beside the copy limit of the same machine measured in the same process.
  *
  *   npm run bench                          1 GiB, memory and file sink, runs of 16 and random frames
- *   npm run bench -- --size 256M --json results.json
+ *   npm run bench -- --size 256M --json results.json     sizes from 16M to 64G
  *
  * Every case is measured in rounds, limit and dump in turn, because a shared machine drifts: read
  * the ratios.
@@ -19,11 +19,13 @@ import {
   createMachine,
   type DumpReport,
   fileSink,
+  GiB,
   MiB,
   memorySink,
   type Sink,
 } from 'mmdump';
 import { Bench } from 'tinybench';
+import { parseSize, wholeNumber } from '../src/main/cli/sizes.ts';
 import { CopyLimit, type Scatter, scatteredFrames } from './copy-limit.ts';
 
 const PAGE = 4096;
@@ -37,8 +39,15 @@ const { values: flags } = parseArgs({
     json: { type: 'string' },
   },
 });
-const bytes = Number.parseInt(flags.size, 10) * MiB;
-const rounds = Number.parseInt(flags.rounds, 10);
+const bytes = benchSize(flags.size);
+const rounds = wholeNumber(1, 100)(flags.rounds);
+
+/** Whole pages, so that the frames come out even; enough of them to be worth measuring. */
+function benchSize(text: string): number {
+  const size = parseSize(text);
+  if (size >= 16 * MiB && size <= 64 * GiB && size % MiB === 0) return size;
+  throw new RangeError(`--size ${text}: expected whole MiB, 16M to 64G`);
+}
 
 interface Line {
   readonly name: string;

@@ -67,6 +67,7 @@ function describe(mm: Mm, ordinal: number): { readonly text: string; readonly st
   return { text: `${range} flags ${hex(flags)} pgoff ${pgoff} ${name}`, start: addressOf(start) };
 }
 
+/** Both machines are frozen: nobody can hold an LDT's lock, or change an entry. */
 function compareLdts(a: Mm, b: Mm): Comparison['difference'] {
   if (Buffer.compare(readLdtLocked(a), readLdtLocked(b)) === 0) return null;
   return { address: null, message: 'the LDTs differ' };

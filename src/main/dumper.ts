@@ -9,7 +9,8 @@ import { type DumpOptions, resolveOptions } from './dump/options.ts';
 import { SharedBuffers } from './dump/shared-buffers.ts';
 import type { Image } from './image/image.ts';
 import { type Verification, type VerifyOptions, verifyWith } from './image/verify.ts';
-import { type ImportOptions, type ImportResult, importWith } from './import/import-process.ts';
+import { importWith } from './import/import-process.ts';
+import type { ImportOptions, ImportResult, MachineFor } from './import/import-report.ts';
 import { type RestoreOptions, type RestoreResult, restoreImage } from './load/restore.ts';
 import { assertWorkers, WorkerPool } from './pool.ts';
 import type { DumpReport } from './report.ts';
@@ -29,7 +30,7 @@ export interface DumperOptions {
 export class Dumper {
   readonly workers: number;
   readonly #engine: Engine;
-  #last: Promise<unknown> = Promise.resolve();
+  #last: Promise<void> = Promise.resolve();
   #closed = false;
 
   constructor(options: DumperOptions) {
@@ -63,10 +64,15 @@ export class Dumper {
   }
 
   /**
-   * Imports a live process into a machine. It is stopped meanwhile, and goes on afterwards unless it
-   * was stopped before.
+   * Imports a live process into a machine, or into the one that a function makes once it is known how
+   * much memory is needed. The process is stopped meanwhile, and goes on afterwards unless it was
+   * stopped before.
    */
-  importProcess(machine: Machine, pid: number, options: ImportOptions = {}): Promise<ImportResult> {
+  importProcess(
+    machine: Machine | MachineFor,
+    pid: number,
+    options: ImportOptions = {},
+  ): Promise<ImportResult> {
     return this.#enqueue(() => importWith(this.#engine.pool, machine, pid, options));
   }
 
@@ -82,15 +88,10 @@ export class Dumper {
     return this.#enqueue(() => compareWith(this.#engine.pool, left, right, options));
   }
 
-  /** Runs a job of mmdump itself on the pool, in its turn. */
-  run<T>(job: (pool: WorkerPool) => Promise<T>): Promise<T> {
-    return this.#enqueue(() => job(this.#engine.pool));
-  }
-
   /** Ends the worker threads, after the jobs that are queued. */
   async close(): Promise<void> {
     this.#closed = true;
-    await this.#last.catch(() => {}); // whoever started that job has its error
+    await this.#last;
     this.#engine.buffers.clear();
     await this.#engine.pool.close();
   }
@@ -102,8 +103,12 @@ export class Dumper {
   async #enqueue<T>(job: () => Promise<T>): Promise<T> {
     if (this.#closed) throw new MmdumpError('DUMPER_CLOSED', 'the dumper was closed');
     const before = this.#last;
-    const mine = before.catch(() => {}).then(job); // whoever started that job has its error
-    this.#last = mine;
+    const mine = before.then(job); // whoever started the job before has its error
+    // Only when it is over matters to the next; its result is not to be kept alive.
+    this.#last = mine.then(
+      () => {},
+      () => {},
+    );
     return mine;
   }
 }
@@ -134,11 +139,12 @@ async function withDumper<T>(
 }
 
 /**
- * Imports a live process into a machine (see docs/ARCHITECTURE.md, "From a live process"). It is
- * stopped while it is read, and goes on afterwards unless it was stopped before.
+ * Imports a live process into a machine, or into the one that a function makes once it is known how
+ * much memory is needed (see docs/ARCHITECTURE.md, "From a live process"). The process is stopped
+ * while it is read, and goes on afterwards unless it was stopped before.
  */
 export function importProcess(
-  machine: Machine,
+  machine: Machine | MachineFor,
   pid: number,
   options: ImportOptions & WorkerChoice = {},
 ): Promise<ImportResult> {

@@ -16,11 +16,17 @@ export {
   verifyImage,
   type WorkerChoice,
 } from './dumper.ts';
-export { Image, type MmChoice, openImage, type PageInfo } from './image/image.ts';
+export { Image, type MmChoice, type OpenOptions, openImage, type PageInfo } from './image/image.ts';
 export type { ImageFile, ImageMm, ImageVma } from './image/image-mm.ts';
 export type { Problem, ProblemCode } from './image/problem.ts';
 export type { Verification, VerifyOptions } from './image/verify.ts';
-export type { ImportOptions, ImportResult, ProcessReport } from './import/import-process.ts';
+export type {
+  ImportOptions,
+  ImportProgress,
+  ImportResult,
+  MachineFor,
+  ProcessReport,
+} from './import/import-report.ts';
 export type { RestoreOptions, RestoreResult } from './load/restore.ts';
 export type { DumpProgress, DumpReport } from './report.ts';
 export { type FileSinkOptions, fileSink } from './sinks/file-sink.ts';

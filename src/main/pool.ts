@@ -29,6 +29,8 @@ export interface PhaseProgress {
 }
 
 const PROGRESS_MS = 100;
+/** Worker threads of one dumper; a machine has room for 256 threads in all. */
+export const WORKERS_MAX = 128;
 
 export class WorkerPool {
   readonly workers: number;
@@ -159,6 +161,6 @@ function totalOf(control: PhaseControl): PhaseProgress {
 
 /** OPTION_INVALID unless `workers` is a sensible number of threads. */
 export function assertWorkers(workers: number): void {
-  if (Number.isSafeInteger(workers) && workers >= 1 && workers <= 128) return;
-  throw new MmdumpError('OPTION_INVALID', `workers: ${workers}: expected 1 to 128`);
+  if (Number.isSafeInteger(workers) && workers >= 1 && workers <= WORKERS_MAX) return;
+  throw new MmdumpError('OPTION_INVALID', `workers: ${workers}: expected 1 to ${WORKERS_MAX}`);
 }

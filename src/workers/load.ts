@@ -22,10 +22,12 @@ import {
 } from '../mmu/tables/pte.ts';
 import { assert } from '../shared/assert.ts';
 import { LOAD, LOAD_FLAG, type LoadRun, readLoadRun } from '../shared/dump/load-table.ts';
+import { PHASE } from '../shared/dump/phase-control.ts';
 import type { LoadTask, PhaseReport } from '../shared/dump/tasks.ts';
 import { MmdumpError, type Outcome } from '../shared/errors.ts';
 import { addressOf, GRANULE_PAGES, granuleEnd, hex, PAGE_SIZE, type Pfn } from '../shared/page.ts';
 import { pagePrivileges } from '../shared/vm-flags.ts';
+import { FileContents } from './parts/file-contents.ts';
 import { Reader } from './parts/read-at.ts';
 import { runUnits } from './phase.ts';
 
@@ -39,13 +41,22 @@ export function load(task: LoadTask): Outcome<PhaseReport> {
   const runs = new Int32Array(task.loads);
   const unitStarts = new Int32Array(task.unitStarts);
   const reader = new Reader(task.source);
-  return runUnits(task, task.unitCount, (unit) => {
+  const contents = new FileContents(reader);
+  return runUnits(task, task.unitCount, (unit, phase) => {
     let pages = 0;
     let bytes = 0;
     const last = unitStarts[unit + 1]!;
     for (let index = unitStarts[unit]!; index < last; index++) {
       const run = readLoadRun(runs, index);
       const { mm, reference } = mms[run.mm]!;
+      if (run.kind === LOAD.CONTENT) {
+        const found = holdMm(mm, reference, 'read', () => contents.load(mm, run));
+        bytes += found * PAGE_SIZE;
+        if (task.enough > 0 && phase.reserve(PHASE.RUNS, found) + found >= task.enough)
+          phase.stop();
+        pages += run.pages;
+        continue;
+      }
       holdMm(mm, reference, 'read', () => new RunLoader(mm, reader, run).load());
       pages += run.pages;
       if (DATA_KINDS.has(run.kind)) bytes += run.pages * PAGE_SIZE;

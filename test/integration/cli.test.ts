@@ -1,215 +1,22 @@
-/** The command line as its users meet it: exit codes, one clear line, JSON, nothing left behind. */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+/** The command line as its users meet it: usage, reading images, exit codes. */
+
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  closeSync,
   existsSync,
-  mkdtempSync,
-  readdirSync,
+  openSync,
   readFileSync,
-  rmSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CLI, CliFolder, expectFailure } from '../support/cli.ts';
 
-const CLI = fileURLToPath(new URL('../../dist/main/cli/mmdump.js', import.meta.url));
-
-let folder: string;
-beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), 'mmdump-cli-'));
-});
-afterAll(() => rmSync(folder, { recursive: true }));
-
-interface Result {
-  readonly status: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-function mmdump(...args: string[]): Result {
-  const { status, stdout, stderr } = spawnSync(process.execPath, [CLI, ...args], {
-    cwd: folder,
-    encoding: 'utf8',
-  });
-  return { status, stdout, stderr };
-}
-
-/** Exactly one line on stderr, no stack trace, and what it must say. */
-function expectFailure(result: Result, status: number, ...words: string[]): void {
-  expect(result.stderr.trimEnd().split('\n')).toHaveLength(1);
-  expect(result.stderr).not.toMatch(/\n\s+at /);
-  for (const word of words) expect(result.stderr).toContain(word);
-  expect(result.status).toBe(status);
-}
-
-async function started(script: string): Promise<ChildProcess> {
-  const child = spawn(process.execPath, ['-e', script], { stdio: ['pipe', 'pipe', 'inherit'] });
-  await once(child.stdout!, 'data');
-  return child;
-}
-
-function stateOf(pid: number): string {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-  return stat.slice(stat.lastIndexOf(')') + 2)[0]!;
-}
-
-describe('dump', () => {
-  it('writes a workload to NAME.cpt and prints a summary', () => {
-    const { status, stdout, stderr } = mmdump('dump', '--workload', 'mixed:4M');
-    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
-    expect(stdout).toMatch(/mixed\.cpt: .* id [0-9a-f]{32}/);
-    expect(existsSync(join(folder, 'mixed.cpt'))).toBe(true);
-  });
-
-  it('prints one JSON object with the keys that scripts rely on', () => {
-    const args = ['dump', '--workload', 'mixed:4M', '-o', 'json.cpt', '--json', '--workers', '3'];
-    const { status, stdout } = mmdump(...args);
-    expect(status).toBe(0);
-    const report = JSON.parse(stdout);
-    expect(report).toMatchObject({
-      image: { path: 'json.cpt', format: 'cpt', bytes: expect.any(Number) },
-      workers: 3,
-      frozen: true,
-      mms: [
-        {
-          source: expect.stringContaining('mixed'),
-          vmas: expect.any(Number),
-          pages: { clone: 0, unsupported: 0 },
-          ldtEntries: 11,
-        },
-      ],
-    });
-    expect(report.image.id).toMatch(/^[0-9a-f]{32}$/);
-    expect(Object.keys(report.mms[0].pages)).toEqual([
-      'absent',
-      'copy',
-      'zero',
-      'clone',
-      'unsupported',
-    ]);
-    for (const key of [
-      'import',
-      'lockWait',
-      'pause',
-      'plan',
-      'classify',
-      'layout',
-      'copy',
-      'commit',
-      'total',
-    ]) {
-      expect(report.ms[key], key).toEqual(expect.any(Number));
-    }
-    expect(Object.keys(report.perWorker[0])).toEqual([
-      'phase',
-      'worker',
-      'units',
-      'pages',
-      'bytes',
-      'busyMs',
-      'startMs',
-    ]);
-    expect(report.bytesPerSecond).toEqual(expect.any(Number));
-  });
-
-  it('gives the same bytes for the same seed and other bytes for another', () => {
-    const image = (name: string, ...more: string[]): Buffer => {
-      const path = `${name}.cpt`;
-      expect(mmdump('dump', '--workload', 'sparse:1G', '-o', path, '--quiet', ...more).stdout).toBe(
-        '',
-      );
-      return readFileSync(join(folder, path));
-    };
-    const one = image('seed1', '--seed', '7', '--workers', '1');
-    expect(image('seed2', '--seed', '7', '--workers', '2').equals(one)).toBe(true);
-    expect(image('seed3', '--seed', '8').equals(one)).toBe(false);
-  });
-
-  it('honours --zero-pages, --checksum and --blocks', () => {
-    const bytes = (...options: string[]): number => {
-      const args = ['dump', '--workload', 'mixed:4M', '-o', 'o.cpt', '--force', '--json'];
-      return JSON.parse(mmdump(...args, ...options).stdout).image.bytes;
-    };
-    const plain = bytes();
-    expect(bytes('--zero-pages', 'copy')).toBeGreaterThan(plain);
-    expect(bytes('--blocks', 'page')).toBeGreaterThan(plain);
-    expect(bytes('--checksum', 'none')).toBe(plain);
-    const { stdout } = mmdump('inspect', 'o.cpt');
-    expect(stdout).toContain('pages without checksums');
-  });
-
-  it('refuses an existing file without --force', () => {
-    writeFileSync(join(folder, 'mine.cpt'), 'mine');
-    const result = mmdump('dump', '--workload', 'sparse:1G', '-o', 'mine.cpt');
-    expectFailure(result, 1, 'mine.cpt', 'OUTPUT_EXISTS');
-    expect(readFileSync(join(folder, 'mine.cpt'), 'utf8')).toBe('mine');
-    expect(mmdump('dump', '--workload', 'sparse:1G', '-o', 'mine.cpt', '--force').status).toBe(0);
-  });
-
-  it('dumps a live process, which goes on, or stays stopped if it was', async () => {
-    const child = await started("console.log('up'); process.stdin.resume()");
-    const pid = child.pid!;
-    try {
-      const result = mmdump('dump', '--pid', `${pid}`, '--quiet');
-      if (result.stderr.includes('PROCESS_DENIED')) return;
-      expect(result).toEqual({ status: 0, stdout: '', stderr: '' });
-      expect(stateOf(pid)).not.toBe('T');
-      child.kill('SIGSTOP');
-      while (stateOf(pid) !== 'T') await new Promise((resolve) => setImmediate(resolve));
-      expect(mmdump('dump', '--pid', `${pid}`, '--force', '--quiet').status).toBe(0);
-      expect(stateOf(pid)).toBe('T');
-      expect(mmdump('verify', `${pid}.cpt`).status).toBe(0);
-      expect(mmdump('restore', `${pid}.cpt`, '--check').status).toBe(0);
-    } finally {
-      child.kill('SIGKILL');
-      await once(child, 'exit');
-    }
-  });
-
-  it('says in one line what is wrong with the process, the memory or the output', () => {
-    expectFailure(mmdump('dump', '--pid', '4194303'), 1, '4194303', 'PROCESS_NOT_FOUND');
-    const small = mmdump('dump', '--workload', 'dense:8M', '--memory', '4M', '-o', 'small.cpt');
-    expectFailure(small, 1, 'ENOMEM');
-    const nowhere = mmdump('dump', '--workload', 'sparse:1G', '-o', 'no/such/x.cpt');
-    expectFailure(nowhere, 1, 'no/such/x.cpt', 'OUTPUT_FAILED');
-    expect(existsSync(join(folder, 'small.cpt'))).toBe(false);
-  });
-
-  it('is undone by Ctrl-C: exit code 130, no file, no temporary file', async () => {
-    const args = [CLI, 'dump', '--workload', 'dense:768M', '-o', 'interrupted.cpt'];
-    const child = spawn(process.execPath, args, { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] });
-    const errors: Buffer[] = [];
-    child.stderr.on('data', (data: Buffer) => errors.push(data));
-    const hasTemporary = (): boolean =>
-      readdirSync(folder).some((name) => name.startsWith('.interrupted'));
-    while (!hasTemporary() && child.exitCode === null) {
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-    child.kill('SIGINT');
-    const [code] = await once(child, 'close');
-    expect(code).toBe(130);
-    expect(Buffer.concat(errors).toString()).toMatch(/^mmdump: interrupted.*\n$/);
-    expect(readdirSync(folder).filter((name) => name.includes('interrupted'))).toEqual([]);
-  });
-
-  it('leaves nothing behind when the disk is full', (context) => {
-    const script =
-      `mount -t tmpfs -o size=3m none "$1" && cd "$1" && ` +
-      `"$2" "$3" dump --workload dense:8M -o full.cpt; code=$?; ls -A "$1"; exit $code`;
-    const mount = join(folder, 'mount');
-    spawnSync('mkdir', [mount]);
-    const shell = ['-rm', 'sh', '-c', script, 'sh', mount, process.execPath, CLI];
-    const { status, stdout, stderr, error } = spawnSync('unshare', shell, { encoding: 'utf8' });
-    if (error !== undefined || /unshare|mount:/.test(stderr)) {
-      context.skip(`no mount namespaces here: ${error?.message ?? stderr}`);
-    }
-    expectFailure({ status, stdout, stderr }, 1, 'full.cpt', 'no space left', 'OUTPUT_FAILED');
-    expect(stdout).toBe('');
-  });
-});
+const cli = new CliFolder();
+const { mmdump, path: folder } = cli;
+afterAll(() => cli.remove());
 
 describe('usage', () => {
   it.each([
@@ -245,6 +52,12 @@ describe('inspect, verify and restore', () => {
     mmdump('dump', '--workload', 'mixed:4M', '-o', 'good.cpt', '--quiet');
   });
 
+  function damaged(): Buffer {
+    const bytes = readFileSync(join(folder, 'good.cpt'));
+    bytes[bytes.length >> 1]! ^= 1;
+    return bytes;
+  }
+
   it('inspect lists what the image holds', () => {
     expect(mmdump('inspect', 'good.cpt').stdout).toContain('/usr/bin/mixed');
     const image = JSON.parse(mmdump('inspect', 'good.cpt', '--json').stdout);
@@ -269,9 +82,7 @@ describe('inspect, verify and restore', () => {
     expect(mmdump('verify', 'good.cpt')).toMatchObject({ status: 0, stderr: '' });
     const ok = JSON.parse(mmdump('verify', 'good.cpt', '--json').stdout);
     expect(ok).toMatchObject({ ok: true, problems: [], objects: expect.any(Number) });
-    const bytes = readFileSync(join(folder, 'good.cpt'));
-    bytes[bytes.length >> 1]! ^= 1;
-    writeFileSync(join(folder, 'bad.cpt'), bytes);
+    writeFileSync(join(folder, 'bad.cpt'), damaged());
     expectFailure(
       mmdump('verify', 'bad.cpt'),
       1,
@@ -316,5 +127,33 @@ describe('inspect, verify and restore', () => {
     });
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     expect(stdout.split('\n')).toHaveLength(2);
+  });
+
+  it('keeps its exit code when nobody reads what it prints', async () => {
+    writeFileSync(join(folder, 'damaged.cpt'), damaged());
+    for (const [name, expected] of [
+      ['good.cpt', 0],
+      ['damaged.cpt', 1],
+    ] as const) {
+      const child = spawn(process.execPath, [CLI, 'verify', name, '--json'], {
+        cwd: folder,
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      child.stdout.destroy(); // long before it has anything to say
+      const [code] = await once(child, 'exit');
+      expect(code, name).toBe(expected);
+    }
+  });
+
+  it('fails when what it prints cannot be written', (context) => {
+    if (!existsSync('/dev/full')) context.skip('there is no /dev/full');
+    const full = openSync('/dev/full', 'w');
+    const { status, stderr } = spawnSync(process.execPath, [CLI, 'inspect', 'good.cpt'], {
+      cwd: folder,
+      encoding: 'utf8',
+      stdio: ['ignore', full, 'pipe'],
+    });
+    closeSync(full);
+    expectFailure({ status, stdout: '', stderr }, 1, 'no space left');
   });
 });

@@ -4,8 +4,8 @@
  *
  * All of the page map is read before any memory: reading memory faults pages in.
  */
-import { statfsSync, statSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { readFileSync, statSync } from 'node:fs';
+import { type FileKind, fileKindOf, isLost } from './live-file-kinds.ts';
 import {
   isReadable,
   type KernelPage,
@@ -33,8 +33,6 @@ export interface StoredPage {
   readonly bytes: Buffer | null; // null: a guard page
 }
 
-export type FileKind = 'none' | 'living' | 'memory-backed' | 'deleted' | 'deleted, memory-backed';
-
 export interface Reference {
   readonly vmas: readonly ProcVma[];
   readonly fileKinds: readonly FileKind[];
@@ -52,13 +50,20 @@ export interface Reference {
 
 const NO_KERNEL_PAGE: KernelPage = { isZeroPage: false, isHuge: false, isMerged: false };
 
-/** Reads a process that stands still. */
-export function readReference(pid: number): Reference {
+/**
+ * Reads a process that stands still. `reader`: what whoever imports it may read of files that it has
+ * not mapped; by default what this process may.
+ */
+export function readReference(
+  pid: number,
+  reader: 'privileged' | 'blind' = 'privileged',
+): Reference {
   const vmas = readSmaps(pid);
   const fileKinds = vmas.map(fileKindOf);
   const pages = readPages(pid, vmas);
   const privileged = pages.some((list) => list.some(({ pfn }) => pfn !== 0));
-  const sources = whatIsStored(vmas, fileKinds, pages);
+  const unmapped = reader === 'blind' ? [] : readUnmapped(pid, vmas, fileKinds, pages);
+  const sources = whatIsStored(vmas, fileKinds, pages, unmapped);
   const stored = new Map<number, StoredPage>();
   withFile(`/proc/${pid}/mem`, (mem) => {
     for (const [address, source] of sources) stored.set(address, storedPage(mem, source));
@@ -108,46 +113,58 @@ function pageKindOf(vma: ProcVma, { isGuard, isFile }: PagemapEntry, kernel: Ker
   return isFile && vma.inode !== '0' ? 'file' : 'anonymous'; // in memory or swapped out
 }
 
-const TMPFS_MAGIC = 0x0102_1994;
-const DELETED = ' (deleted)';
+/** Where the bytes of a stored page can be read, or they themselves; null: a guard page. */
+type Source =
+  | { readonly address: number; readonly isZeroPage: boolean; readonly bytes?: undefined }
+  | { readonly bytes: Buffer }
+  | null;
 
-/** Living: the path leads to the same inode. Memory-backed: only memory holds the file's pages. */
-function fileKindOf({ name, inode }: ProcVma): FileKind {
-  if (inode === '0') return 'none';
-  if (leadsTo(name, inode)) return isInMemory(name) ? 'memory-backed' : 'living';
-  const path = name.endsWith(DELETED) ? name.slice(0, -DELETED.length) : name;
-  const isKernels = /^(\/memfd:|\/dev\/zero$|\/SYSV)/.test(path);
-  return isKernels || isInMemory(dirname(path)) ? 'deleted, memory-backed' : 'deleted';
+/** A page of a lost file that no page table shows. */
+interface UnmappedPage {
+  readonly vma: ProcVma;
+  readonly index: number;
+  readonly bytes: Buffer;
 }
 
-function leadsTo(path: string, inode: string): boolean {
-  try {
-    return String(statSync(Buffer.from(path, 'latin1')).ino) === inode;
-  } catch {
-    return false;
-  }
+/** Read from the files themselves, page by page. */
+function readUnmapped(
+  pid: number,
+  vmas: readonly ProcVma[],
+  fileKinds: readonly FileKind[],
+  pages: readonly ProcPage[][],
+): UnmappedPage[] {
+  const seen = new Set<string>();
+  vmas.forEach((vma, at) => {
+    for (const { kind, address } of pages[at]!) {
+      if (kind === 'file') seen.add(`${fileKey(vma)} ${indexOf(vma, address)}`);
+    }
+  });
+  const unmapped: UnmappedPage[] = [];
+  vmas.forEach((vma, at) => {
+    const link = `/proc/${pid}/map_files/${vma.start.toString(16)}-${vma.end.toString(16)}`;
+    if (!isLost(fileKinds[at]!) || isDevice(vma) || !isReadable(link)) return;
+    if (!statSync(link).isFile()) return; // /dev/zero has no end
+    const content = readFileSync(link);
+    for (let address = vma.start; address < vma.end; address += PAGE) {
+      const index = indexOf(vma, address);
+      const key = `${fileKey(vma)} ${index}`;
+      if (seen.has(key) || index * PAGE >= content.length) continue;
+      seen.add(key);
+      const bytes = Buffer.alloc(PAGE);
+      content.copy(bytes, 0, index * PAGE);
+      const isOnDisk = fileKinds[at] === 'deleted'; // where an absent page is no page of zeros
+      if (isOnDisk || !bytes.equals(ZEROS)) unmapped.push({ vma, index, bytes });
+    }
+  });
+  return unmapped;
 }
-
-function isInMemory(path: string): boolean {
-  try {
-    return statfsSync(Buffer.from(path, 'latin1')).type === TMPFS_MAGIC;
-  } catch {
-    return false;
-  }
-}
-
-function isLost(kind: FileKind): boolean {
-  return kind !== 'none' && kind !== 'living';
-}
-
-/** Where the bytes of a stored page can be read; null: a guard page. */
-type Source = { readonly address: number; readonly isZeroPage: boolean } | null;
 
 /** By address of the stored page. CLASSIFICATION.md, the rows that a live process can reach. */
 function whatIsStored(
   vmas: readonly ProcVma[],
   fileKinds: readonly FileKind[],
   pages: readonly ProcPage[][],
+  unmapped: readonly UnmappedPage[],
 ): Map<number, Source> {
   const stored = new Map<number, Source>();
   const filePages = new Map<string, { vma: ProcVma; index: number; address: number }>();
@@ -166,7 +183,13 @@ function whatIsStored(
     }
   });
   for (const { vma, index, address } of filePages.values()) {
-    stored.set(ownerOf(vmas, vma, index, stored), { address, isZeroPage: false });
+    const owner = ownerOf(vmas, vma, index, stored);
+    if (owner === undefined) throw new Error(`nobody owns page ${index} of ${vma.name}`);
+    stored.set(owner, { address, isZeroPage: false });
+  }
+  for (const { vma, index, bytes } of unmapped) {
+    const owner = ownerOf(vmas, vma, index, stored);
+    if (owner !== undefined) stored.set(owner, { bytes }); // else every mapping hides it
   }
   return stored;
 }
@@ -177,7 +200,7 @@ function ownerOf(
   found: ProcVma,
   index: number,
   stored: ReadonlyMap<number, Source>,
-): number {
+): number | undefined {
   for (const vma of vmas) {
     if (fileKey(vma) !== fileKey(found)) continue;
     const address = vma.start + (index * PAGE - vma.offset);
@@ -185,7 +208,7 @@ function ownerOf(
     const isHidden = vma.perms.endsWith('p') && stored.has(address);
     if (!isHidden) return address;
   }
-  throw new Error(`nobody owns page ${index} of ${found.name}`);
+  return undefined;
 }
 
 function indexOf(vma: ProcVma, address: number): number {
@@ -201,8 +224,8 @@ const ZEROS = Buffer.alloc(PAGE);
 
 function storedPage(mem: number, source: Source): StoredPage {
   if (source === null) return { kind: 'guard', bytes: null };
-  if (source.isZeroPage) return { kind: 'zero', bytes: ZEROS };
-  const bytes = readPage(mem, source.address);
+  if (source.bytes === undefined && source.isZeroPage) return { kind: 'zero', bytes: ZEROS };
+  const bytes = source.bytes ?? readPage(mem, source.address);
   return { kind: bytes.equals(ZEROS) ? 'zero' : 'copy', bytes };
 }
 

@@ -7,6 +7,8 @@
  *   live-target regions N DIRECTORY TMPFS  everything: N pages of a mapping each, files, memory …
  *   live-target split                      two huge pages; the 2 MiB leaf of one was split
  *   live-target heap                       a heap of three mappings
+ *   live-target reserved                   two mappings of 20 GiB: one only read, one written
+ *   live-target unmapped DIRECTORY TMPFS   files with pages that no page table of it shows
  *   live-target files PATH...              one page of every file
  *   live-target private-guards             guard pages over pages of a file in memory
  *   live-target shared-guards              the same, in a shared mapping
@@ -342,6 +344,69 @@ static void guards(int flags) {
   announce("guards-second", second, 4);
 }
 
+static byte *reserve(unsigned long address, size_t pages) {
+  int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+  byte *at = mmap((void *)address, pages * PAGE, PROT_READ | PROT_WRITE, flags, -1, 0);
+  if (at == MAP_FAILED) die("mmap");
+  madvise(at, pages * PAGE, MADV_NOHUGEPAGE);
+  return at;
+}
+
+static void reserved(void) {
+  size_t pages = 5UL << 20;
+  byte *only_read = reserve(0x200000000000UL, pages);
+  byte *written = reserve(0x300000000000UL, pages);
+  look(only_read + 3 * PAGE);
+  look(written + 3 * PAGE);
+  fill(written + (pages - 1) * PAGE, 230);
+  announce("only-read", only_read, pages);
+  announce("written", written, pages);
+}
+
+/* Pages that somebody wrote without a page table entry of this process. */
+static void unmapped(const char *directory, const char *memory) {
+  byte page[PAGE];
+  int fd = memfd_create("mmdump unmapped", 0);
+  if (fd < 0 || ftruncate(fd, 2048 * PAGE)) die("memfd");
+  byte *start = map(2048, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  for (size_t i = 0; i < 2048; i += 500) {
+    fill(page, 200 + i);
+    if (pwrite(fd, page, PAGE, i * PAGE) != (ssize_t)PAGE) die("pwrite");
+  }
+  zero(page);
+  if (pwrite(fd, page, PAGE, 7 * PAGE) != (ssize_t)PAGE) die("pwrite");
+  close(fd);
+  fill(start + PAGE, 210);
+  announce("memfd", start, 2048);
+
+  start = map(8, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  pid_t child = fork();
+  if (child < 0) die("fork");
+  if (child == 0) {
+    fill(start + 2 * PAGE, 220);
+    fill(start + 3 * PAGE, 221);
+    _exit(0);
+  }
+  if (waitpid(child, NULL, 0) < 0) die("waitpid");
+  announce("inherited", start, 8);
+
+  fd = new_file(directory, "unmapped", 6);
+  zero(page);
+  if (pwrite(fd, page, PAGE, 3 * PAGE) != (ssize_t)PAGE) die("pwrite");
+  start = map(8, PROT_READ, MAP_PRIVATE, fd, 0);
+  close(fd);
+  char path[4096];
+  snprintf(path, sizeof path, "%s/unmapped", directory);
+  if (unlink(path)) die("unlink");
+  announce("deleted", start, 8);
+
+  if (memory[0] == 0) return;
+  fd = new_file(memory, "unmapped", 4);
+  start = map(4, PROT_READ, MAP_SHARED, fd, 1);
+  close(fd);
+  announce("tmpfs", start, 4);
+}
+
 static void zombie(void) {
   siginfo_t info;
   pid_t child = fork();
@@ -370,6 +435,8 @@ int main(int count, char **words) {
   if (!strcmp(what, "regions") && count == 5) regions(atol(words[2]), words[3], words[4]);
   else if (!strcmp(what, "split")) split();
   else if (!strcmp(what, "heap")) heap();
+  else if (!strcmp(what, "reserved")) reserved();
+  else if (!strcmp(what, "unmapped") && count == 4) unmapped(words[2], words[3]);
   else if (!strcmp(what, "files")) files(words + 2);
   else if (!strcmp(what, "private-guards")) guards(MAP_PRIVATE);
   else if (!strcmp(what, "shared-guards")) guards(MAP_SHARED);
@@ -385,87 +452,4 @@ int main(int count, char **words) {
   }
   return 0;
 }
-`;
-
-/** A Node program: buffers of random bytes, of zeros that were written, and never touched ones. */
-export const NODE_SOURCE: string = `
-import { createHash, randomFillSync } from 'node:crypto';
-import { createInterface } from 'node:readline';
-const kept = [randomFillSync(Buffer.alloc(6 << 20)), Buffer.alloc(4 << 20), Buffer.alloc(8 << 20)];
-for (let at = 0; at < kept[1].length; at += 4096) kept[1][at] = 0;
-const checksum = () => createHash('sha1').update(kept[0]).update(kept[1]).digest('hex');
-createInterface({ input: process.stdin }).on('line', (line) => {
-  console.log('pong ' + line.slice(5) + ' ' + checksum());
-});
-console.log('ready');
-`;
-
-/** A Node program with so many MiB of bytes that are not zero, in argv. */
-export const LARGE_SOURCE: string = `
-import { createInterface } from 'node:readline';
-const kept = [];
-for (let mib = Number(process.argv[2]); mib > 0; mib -= 64) kept.push(Buffer.alloc(64 << 20, mib));
-createInterface({ input: process.stdin }).on('line', (line) => {
-  console.log('pong ' + line.slice(5) + ' ' + kept.map((buffer) => buffer[4095]).join('-'));
-});
-console.log('ready');
-`;
-
-export const PYTHON_SOURCE: string = `
-import hashlib, os, sys
-kept = bytearray(os.urandom(3 << 20)) + bytearray(3 << 20)
-untouched = bytearray(8 << 20)
-print('ready', flush=True)
-for line in sys.stdin:
-    print('pong', line.strip()[5:], hashlib.sha1(kept).hexdigest(), flush=True)
-`;
-
-/**
- * Imports and dumps in a process of its own. Started with the URL of mmdump, where the image goes
- * ('': it exits while it imports), and the command line of a target, which it starts itself (a
- * process may always read its own children), or --pid PID. It says one JSON object a line; every
- * line on its input is a step.
- */
-export const IMPORTER_SOURCE: string = `
-import { spawn } from 'node:child_process';
-import { createInterface } from 'node:readline';
-const [, , url, output, ...command] = process.argv;
-const say = (value) => console.log(JSON.stringify(value));
-const steps = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-let mmdump;
-try {
-  mmdump = await import(url);
-} catch (error) {
-  say({ refused: String(error) });
-  process.exit(0);
-}
-let target;
-let pid = Number(command[1]);
-if (command[0] !== '--pid') {
-  target = spawn(command[0], command.slice(1), { stdio: ['pipe', 'pipe', 'inherit'] });
-  const lines = createInterface({ input: target.stdout })[Symbol.asyncIterator]();
-  for (let line = ''; line !== 'ready'; ) line = (await lines.next()).value;
-  pid = target.pid;
-}
-say({ pid });
-await steps.next();
-const dumper = await mmdump.createDumper({ workers: 2 });
-try {
-  const machine = mmdump.createMachine({ memory: 512 * mmdump.MiB });
-  const onProgress = output === '' ? () => process.exit(0) : undefined;
-  const { mms, processes } = await dumper.importProcess(machine, pid, { onProgress });
-  const { mms: reports } = await dumper.dump(mms[0], { to: mmdump.fileSink(output) });
-  const again = mmdump.createMachine({ memory: 512 * mmdump.MiB });
-  const image = await mmdump.openImage(output);
-  const restored = await dumper.restore(image, again);
-  const { equal, difference } = await dumper.compare(mms[0], restored.mms[0]);
-  await image.close();
-  say({ process: processes[0], pages: reports[0].pages, equal, difference });
-} catch (error) {
-  say({ code: error.code, message: error.message });
-} finally {
-  await dumper.close();
-}
-await steps.next();
-target?.kill('SIGKILL');
 `;

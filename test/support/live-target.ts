@@ -10,17 +10,25 @@ import {
   statfsSync,
   writeFileSync,
 } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { pathToFileURL } from 'node:url';
 import { statField, threadStates, until } from './live-proc.ts';
 import {
   IMPORTER_SOURCE,
   LARGE_SOURCE,
   NODE_SOURCE,
   PYTHON_SOURCE,
-  TARGET_SOURCE,
-} from './live-target-source.ts';
+  SIGNAL_SOURCE,
+} from './live-script-sources.ts';
+import { TARGET_SOURCE } from './live-target-source.ts';
+
+/** For programs of their own that import the package. */
+export const mmdumpUrl: string = pathToFileURL(
+  createRequire(import.meta.url).resolve('mmdump'),
+).href;
 
 export interface Region {
   readonly name: string;
@@ -38,12 +46,12 @@ export class Target {
   readonly pid: number;
   readonly #child: ChildProcess;
   readonly #lines: AsyncIterator<string>;
-  readonly #exit: Promise<unknown>;
+  readonly #exit: Promise<[number | null, NodeJS.Signals | null]>;
 
   private constructor(child: ChildProcess) {
     this.#child = child;
     this.pid = child.pid!;
-    this.#exit = once(child, 'close');
+    this.#exit = once(child, 'close') as Promise<[number | null, NodeJS.Signals | null]>;
     this.#lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
   }
 
@@ -89,9 +97,10 @@ export class Target {
     await this.#exit;
   }
 
-  /** When it has ended by itself. */
-  async ended(): Promise<void> {
-    await this.#exit;
+  /** When it has ended by itself: its exit code, or the signal that ended it. */
+  async ended(): Promise<number | NodeJS.Signals> {
+    const [code, signal] = await this.#exit;
+    return code ?? signal!;
   }
 }
 
@@ -146,6 +155,10 @@ export class Workshop {
   /** `output`: where the image goes; '' exits in the middle of the import. */
   importerCommand(url: string, output: string, target: readonly string[]): string[] {
     return [process.execPath, this.#write('importer.mjs', IMPORTER_SOURCE), url, output, ...target];
+  }
+
+  signalCommand(signal: string, subject: string): string[] {
+    return [process.execPath, this.#write('signal.mjs', SIGNAL_SOURCE), mmdumpUrl, signal, subject];
   }
 
   /** The compiled C program; undefined without a compiler. */

@@ -233,7 +233,8 @@ function nameObject(file: ReferenceFile, fileIds: Map<number, number>): ImageObj
   put64(header, NAME_RECORD.FILE_SIZE, file.size);
   const deleted = file.isDeleted ? NAME_KIND.DELETED : 0;
   const memory = file.isMemoryBacked ? NAME_KIND.MEMORY_BACKED : 0;
-  header.writeUInt32LE(deleted | memory, NAME_RECORD.FILE_KIND);
+  const incomplete = file.isMemoryBacked && file.isLost ? NAME_KIND.INCOMPLETE : 0;
+  header.writeUInt32LE(deleted | memory | incomplete, NAME_RECORD.FILE_KIND);
   header.writeUInt32LE(crc32(payload), NAME_RECORD.PAYLOAD_CRC);
   sealRecord(header, NAME_RECORD.RECORD_CRC);
   return { name: `NAME ${file.path.toString()}`, header, payload };

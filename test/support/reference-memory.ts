@@ -3,7 +3,12 @@
  * reference dumper. No code of the simulated kernel but the word layouts.
  */
 import type { AddressSpace, Machine } from 'mmdump';
-import { FILE_KIND, FILE_RECORD, FILE_TABLE } from '../../src/mmu/files/file-table.ts';
+import {
+  FILE_BACKING,
+  FILE_KIND,
+  FILE_RECORD,
+  FILE_TABLE,
+} from '../../src/mmu/files/file-table.ts';
 import { MM_FIELD, MM_WORDS, VMA_TABLE_AT } from '../../src/mmu/mm-struct.ts';
 import { PAGE_STRUCT, PG } from '../../src/mmu/physical/page-struct.ts';
 import { VMA_RECORD, VMA_TABLE } from '../../src/mmu/vma/vma-table.ts';
@@ -22,6 +27,8 @@ export interface ReferenceFile {
   readonly id: number;
   readonly isDeleted: boolean;
   readonly isMemoryBacked: boolean;
+  /** Whoever reads an absent page is told that it is lost. */
+  readonly isLost: boolean;
   readonly size: number;
   /** Raw bytes, without any suffix. */
   readonly path: Buffer;
@@ -179,6 +186,7 @@ function readFile(machine: Machine, id: number): ReferenceFile {
     id,
     isDeleted: (kind & FILE_KIND.DELETED) !== 0,
     isMemoryBacked: (kind & FILE_KIND.MEMORY) !== 0,
+    isLost: words[at + FILE_RECORD.BACKING] === FILE_BACKING.LOST,
     size: u64(words, at + FILE_RECORD.SIZE),
     path: Buffer.from(store.slice(pathAt, pathAt + words[at + FILE_RECORD.PATH_BYTES]!)),
     cacheRoot: words[at + FILE_RECORD.CACHE_ROOT]!,

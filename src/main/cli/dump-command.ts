@@ -1,17 +1,16 @@
 /** `mmdump dump`: a process or a workload into an image. */
-import { readFile } from 'node:fs/promises';
 import type { AddressSpace } from '../../mmu/address-space.ts';
-import { createMachine } from '../../mmu/machine.ts';
+import { createMachine, type Machine } from '../../mmu/machine.ts';
 import type { UnsupportedPolicy } from '../../shared/dump/tasks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
-import { MiB, PAGE_SIZE } from '../../shared/page.ts';
+import { PAGE_SIZE } from '../../shared/page.ts';
 import { createDumper, type Dumper } from '../dumper.ts';
-import { procError } from '../import/proc.ts';
+import type { ProcessReport } from '../import/import-report.ts';
 import type { DumpReport } from '../report.ts';
 import { fileSink } from '../sinks/file-sink.ts';
 import { createWorkload, type WorkloadName } from '../workloads/workload.ts';
 import { dumpJson, dumpText } from './dump-output.ts';
-import { EXIT } from './run-command.ts';
+import { EXIT, printError } from './run-command.ts';
 import { type OutputOptions, Progress, print, printJson } from './terminal.ts';
 
 export interface DumpFlags extends OutputOptions {
@@ -34,7 +33,8 @@ interface Source {
   readonly space: AddressSpace;
   readonly name: string;
   readonly importMs: number;
-  readonly notes: readonly string[];
+  /** Of a live process. */
+  readonly process: ProcessReport | null;
 }
 
 export async function dumpCommand(flags: DumpFlags, signal: AbortSignal): Promise<number> {
@@ -43,7 +43,7 @@ export async function dumpCommand(flags: DumpFlags, signal: AbortSignal): Promis
     throw new MmdumpError('OPTION_INVALID', "output: '-': an image is written to a file");
   }
   const sink = fileSink(output, { force: flags.force ?? false });
-  await sink.assertFree();
+  await sink.check(); // before the work, and before a process has to stand still
   const dumper = await createDumper(flags.workers === undefined ? {} : { workers: flags.workers });
   const progress = new Progress(flags);
   try {
@@ -71,12 +71,11 @@ export async function dumpCommand(flags: DumpFlags, signal: AbortSignal): Promis
   return EXIT.DONE;
 }
 
-function show(flags: DumpFlags, report: DumpReport, source: Source): void {
-  if (flags.json === true) printJson(dumpJson(report, source.importMs));
-  else if (flags.quiet !== true) {
-    for (const note of source.notes) print(note);
-    print(dumpText(report, source.importMs));
-  }
+function show(flags: DumpFlags, report: DumpReport, { importMs, process }: Source): void {
+  // Whoever asked for silence still has to hear that the image may not be what the process was.
+  for (const line of process?.smapsDifferences ?? []) printError(`differs from smaps: ${line}`);
+  if (flags.json === true) printJson(dumpJson(report, importMs, process));
+  else if (flags.quiet !== true) print(dumpText(report, importMs, process));
 }
 
 function defaultOutput({ pid, workload }: DumpFlags): string {
@@ -99,32 +98,17 @@ async function openSource(
       ...(seed === undefined ? {} : { seed }),
     });
     const importMs = performance.now() - start;
-    return { space: created.space, name: `workload ${created.source}`, importMs, notes: [] };
+    return { space: created.space, name: `workload ${created.source}`, importMs, process: null };
   }
   if (pid === undefined) throw new MmdumpError('OPTION_INVALID', 'neither a pid nor a workload');
-  const machine = createMachine({ memory: memory ?? (await memoryFor(pid)), maxAddressSpaces: 1 });
-  const { mms, processes } = await dumper.importProcess(machine, pid, {
+  const machineFor = (needed: number): Machine =>
+    createMachine({ memory: memory ?? needed, maxAddressSpaces: 1 });
+  const { mms, processes } = await dumper.importProcess(machineFor, pid, {
     signal,
     onProgress: ({ pages, totalPages }) => {
       progress.show('import', pages * PAGE_SIZE, totalPages * PAGE_SIZE);
     },
   });
   const importMs = performance.now() - start;
-  const notes = (processes[0]?.smapsDifferences ?? []).map((line) => `differs from smaps: ${line}`);
-  if (processes[0]?.sharingKnown === false) {
-    notes.push('not root: which pages were shared is unknown, every page has a frame of its own');
-  }
-  return { space: mms[0]!, name: `pid ${pid}`, importMs, notes };
-}
-
-/** Simulated memory for a process: what it has resident or swapped out, its tables, and a margin. */
-async function memoryFor(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, 'latin1').catch((error: unknown) => {
-    throw procError(pid, 'status', error);
-  });
-  const kilobytes = (name: string): number =>
-    Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0);
-  const pages = kilobytes('VmRSS') + kilobytes('VmSwap');
-  const tables = 3 * kilobytes('VmPTE'); // all levels, and nodes of page caches
-  return Math.ceil((pages + tables) * 1024 * 1.25) + 64 * MiB;
+  return { space: mms[0]!, name: `pid ${pid}`, importMs, process: processes[0]! };
 }

@@ -1,10 +1,16 @@
 /** The report of a dump, for people and for scripts. */
+import { hex } from '../../shared/page.ts';
+import type { ProcessReport } from '../import/import-report.ts';
 import type { DumpReport, WorkerReport } from '../report.ts';
 import { formatBytes, formatMs } from './sizes.ts';
 import { table } from './terminal.ts';
 
 /** The object that `dump --json` prints; its keys are a contract. */
-export function dumpJson(report: DumpReport, importMs: number): unknown {
+export function dumpJson(
+  report: DumpReport,
+  importMs: number,
+  process: ProcessReport | null,
+): unknown {
   const { image, workers, workersReason, frozen, mms, skipped, ms, bytesPerSecond } = report;
   return {
     image,
@@ -15,16 +21,48 @@ export function dumpJson(report: DumpReport, importMs: number): unknown {
       return { source, vmas: vmas.length, pages, ldtEntries };
     }),
     skipped: skipped.map(({ mm, start, end, reason }) => {
-      return { mm, start: hexAddress(start), end: hexAddress(end), reason };
+      return { mm, start: hex(start), end: hex(end), reason };
     }),
+    import: process === null ? null : importJson(process),
     ms: roundAll({ import: importMs, ...ms, total: importMs + ms.total }),
     bytesPerSecond,
     perWorker: report.perWorker.map(roundWorker),
   };
 }
 
-function hexAddress(address: number): string {
-  return `0x${address.toString(16)}`;
+/** What is known, and what is not, of the process that was read. */
+function importJson(process: ProcessReport): unknown {
+  const { pid, contentPages, zeroPages, guardPages, unmappedPages, ms } = process;
+  const { unreadableFiles, sharingKnown, smapsDifferences } = process;
+  return {
+    pid,
+    contentPages,
+    zeroPages,
+    guardPages,
+    unmappedPages,
+    unreadableFiles,
+    sharingKnown,
+    smapsDifferences,
+    ms: roundAll(ms),
+  };
+}
+
+function importLines(process: ProcessReport): string[] {
+  const { unmappedPages, unreadableFiles, sharingKnown } = process;
+  const lines: string[] = [];
+  if (unmappedPages > 0) {
+    lines.push(`${unmappedPages} pages of files in memory that the process had not mapped`);
+  }
+  if (unreadableFiles.length > 0) {
+    lines.push(
+      `${unreadableFiles.length} files in memory or deleted could not be read: what the process ` +
+        `had not mapped of them is not in the image, and reading it fails`,
+    );
+  }
+  if (!sharingKnown) {
+    lines.push('not root: which pages were shared is unknown, every page has a frame of its own');
+  }
+  return lines;
 }
 
 function round(value: number): number {
@@ -39,17 +77,23 @@ function roundWorker(worker: WorkerReport): unknown {
   return { ...worker, busyMs: round(worker.busyMs), startMs: round(worker.startMs) };
 }
 
-export function dumpText(report: DumpReport, importMs: number): string {
+export function dumpText(
+  report: DumpReport,
+  importMs: number,
+  process: ProcessReport | null,
+): string {
   const { image, mms, skipped, ms } = report;
-  const lines = mms.map(({ source, vmas, pages, ldtEntries }) => {
+  const lines = process === null ? [] : importLines(process);
+  const summaries = mms.map(({ source, vmas, pages, ldtEntries }) => {
     const ldt = ldtEntries === 0 ? '' : `, LDT of ${ldtEntries} entries`;
     return (
       `${source}: ${vmas.length} mappings, ${pages.copy} pages copied, ${pages.zero} zero, ` +
       `${pages.clone} cloned, ${pages.absent} absent${ldt}`
     );
   });
+  lines.push(...summaries);
   for (const { start, end, reason } of skipped) {
-    lines.push(`left out ${hexAddress(start)}-${hexAddress(end)}: ${reason}`);
+    lines.push(`left out ${hex(start)}-${hex(end)}: ${reason}`);
   }
   const workers = table(
     ['phase', 'worker', 'units', 'pages', 'bytes', 'busy'],

@@ -10,8 +10,12 @@ import { type OutputOptions, print, printJson, table } from './terminal.ts';
 
 const LDT_ENTRY_BYTES = 8;
 
-export async function inspectCommand(path: string, flags: OutputOptions): Promise<number> {
-  const image = await openImage(path);
+export async function inspectCommand(
+  path: string,
+  flags: OutputOptions,
+  signal: AbortSignal,
+): Promise<number> {
+  const image = await openImage(path, { signal });
   try {
     if (flags.json === true) printJson(inspectJson(image));
     else if (flags.quiet !== true) print(inspectText(image));

@@ -1,15 +1,18 @@
 #!/usr/bin/env node
 /** The entry of the command line. */
 import { CommanderError } from 'commander';
-import { errnoOf } from '../../shared/errors.ts';
+import { errnoOf, reasonOf } from '../../shared/errors.ts';
 import { createProgram } from './program.ts';
-import { EXIT } from './run-command.ts';
+import { EXIT, printError } from './run-command.ts';
 
-// Whoever reads our output may stop reading, as `head` does: that is no failure.
+// Whoever reads our output may stop reading, as `head` does: that is no failure, and no success
+// either. The command goes on and its exit code stands; Node writes nothing more.
 process.stdout.on('error', (error) => {
-  if (errnoOf(error) !== 'EPIPE') throw error;
-  process.exit(EXIT.DONE);
+  if (errnoOf(error) === 'EPIPE') return;
+  printError(`the output cannot be written: ${reasonOf(error)}`);
+  process.exitCode = EXIT.FAILED;
 });
+process.stderr.on('error', () => {}); // there is nobody left who could be told
 
 try {
   await createProgram().parseAsync();

@@ -1,6 +1,7 @@
 /** The command line: commands, options, help. */
 import { readFileSync } from 'node:fs';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { WORKERS_MAX } from '../pool.ts';
 import { WORKLOADS, type WorkloadName } from '../workloads/workload.ts';
 import { type DumpFlags, dumpCommand } from './dump-command.ts';
 import { inspectCommand } from './inspect-command.ts';
@@ -11,7 +12,8 @@ import type { OutputOptions } from './terminal.ts';
 import { type VerifyFlags, verifyCommand } from './verify-command.ts';
 
 const MAX_PID = 2 ** 22;
-const MAX_WORKERS = 128;
+/** What the generator of random numbers takes in. */
+const MAX_SEED = 2 ** 32 - 1;
 
 export function createProgram(): Command {
   const program = new Command('mmdump')
@@ -35,12 +37,12 @@ function packageVersion(): string {
 function addCommon(command: Command): Command {
   return command
     .option('--json', 'print one JSON object on stdout, nothing else')
-    .option('--quiet', 'print nothing but errors');
+    .option('--quiet', 'print nothing but errors and warnings; --json is printed all the same');
 }
 
 function workersOption(): Option {
   return new Option('--workers <n>', 'worker threads (default: one per core)').argParser(
-    wholeNumber(1, MAX_WORKERS),
+    wholeNumber(1, WORKERS_MAX),
   );
 }
 
@@ -69,8 +71,8 @@ function addDump(program: Command): void {
     .addOption(choice('--blocks <unit>', 'one block per run or per page', ['run', 'page']))
     .addOption(choice('--unsupported <policy>', 'unsupported pages', ['fail', 'skip', 'copy']))
     .addOption(choice('--hugetlb <policy>', 'VM_HUGETLB mappings', ['fail', 'skip', 'copy']))
-    .option('--seed <n>', 'of a workload', wholeNumber(0, Number.MAX_SAFE_INTEGER))
-    .option('--memory <size>', 'simulated memory (default: chosen by itself)', parseSize)
+    .option('--seed <n>', 'of a workload', wholeNumber(0, MAX_SEED))
+    .option('--memory <size>', 'simulated memory (default: as much as it takes)', parseSize)
     .option('--force', 'replace an existing image');
   addCommon(command).action(async (flags: DumpFlags) => {
     if (flags.pid === undefined && flags.workload === undefined) {
@@ -86,7 +88,7 @@ function addInspect(program: Command): void {
     .description('list the mappings of an image and the pages it holds')
     .argument('<image>');
   addCommon(command).action(async (path: string, flags: OutputOptions) => {
-    await runCommand(() => inspectCommand(path, flags));
+    await runCommand((signal) => inspectCommand(path, flags, signal));
   });
 }
 

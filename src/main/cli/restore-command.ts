@@ -19,7 +19,7 @@ export async function restoreCommand(
   flags: RestoreFlags,
   signal: AbortSignal,
 ): Promise<number> {
-  const image = await openImage(path);
+  const image = await openImage(path, { signal });
   const dumper = await createDumper(flags.workers === undefined ? {} : { workers: flags.workers });
   const progress = new Progress(flags);
   try {

@@ -2,11 +2,11 @@
  * Running a command: Ctrl-C aborts it and everything is undone; an error becomes one line and an
  * exit code. 0 done · 1 the work failed · 2 wrong usage · 130 interrupted.
  */
-import { MmdumpError, reasonOf } from '../../shared/errors.ts';
+import { AbortError, MmdumpError, reasonOf } from '../../shared/errors.ts';
 
 export const EXIT = { DONE: 0, FAILED: 1, USAGE: 2, INTERRUPTED: 130 } as const;
 
-const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 
 /** Runs `command` and sets the exit code of the process. A second signal ends it at once. */
 export async function runCommand(command: (signal: AbortSignal) => Promise<number>): Promise<void> {
@@ -17,17 +17,22 @@ export async function runCommand(command: (signal: AbortSignal) => Promise<numbe
   };
   for (const name of SIGNALS) process.on(name, interrupt);
   try {
-    process.exitCode = await command(controller.signal);
+    setExitCode(await command(controller.signal));
   } catch (error) {
-    process.exitCode = report(error, controller.signal.aborted);
+    setExitCode(report(error));
   } finally {
     for (const name of SIGNALS) process.off(name, interrupt);
   }
 }
 
+/** Output that could not be written has failed before, whatever the command came to. */
+function setExitCode(code: number): void {
+  if (process.exitCode === undefined) process.exitCode = code;
+}
+
 /** Prints one line about a failure; returns the exit code. */
-function report(error: unknown, interrupted: boolean): number {
-  if (interrupted) {
+function report(error: unknown): number {
+  if (error instanceof AbortError) {
     printError('interrupted: nothing was left behind');
     return EXIT.INTERRUPTED;
   }

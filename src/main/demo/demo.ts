@@ -7,14 +7,14 @@ import { once } from 'node:events';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { AddressSpace } from '../../mmu/address-space.ts';
-import { createMachine } from '../../mmu/machine.ts';
+import { createMachine, type Machine } from '../../mmu/machine.ts';
 import { MmdumpError } from '../../shared/errors.ts';
-import { GiB } from '../../shared/page.ts';
 import { formatBytes, formatMs } from '../cli/sizes.ts';
 import { print, table } from '../cli/terminal.ts';
 import { createDumper, type Dumper } from '../dumper.ts';
 import { openImage } from '../image/image.ts';
 import { memoryForImage } from '../load/check-restored.ts';
+import { type DumpReport, Stopwatch } from '../report.ts';
 import { fileSink } from '../sinks/file-sink.ts';
 import { createWorkload } from '../workloads/workload.ts';
 
@@ -31,62 +31,76 @@ interface Subject {
   readonly ms: number;
 }
 
+/** What each step of the way back came to. */
+interface Way {
+  readonly report: DumpReport;
+  readonly mappings: number;
+  readonly isWhole: boolean;
+  readonly verifyMs: number;
+  readonly restoredPages: number;
+  readonly restoreMs: number;
+  readonly isEqual: boolean;
+  readonly compareMs: number;
+}
+
 async function main(): Promise<void> {
+  const path = resolve('demo.cpt');
   const dumper = await createDumper();
   try {
     const subject = await load(dumper);
-    const path = resolve('demo.cpt');
-    const report = await dumper.dump(subject.space, {
-      to: fileSink(path, { force: true }),
-      source: subject.what,
-    });
-    const started = performance.now();
-    const verification = await dumper.verify(path);
-    const verifyMs = performance.now() - started;
-    const image = await openImage(path);
-    try {
-      const machine = createMachine({ memory: memoryForImage(image) });
-      const restored = await dumper.restore(image, machine);
-      const compared = performance.now();
-      const comparison = await dumper.compare(subject.space, restored.mms[0]!);
-      const { pages } = report.mms[0]!;
-      const outcome = (good: boolean): string => (good ? 'yes' : 'NO');
-      print(
-        table(
-          ['step', 'result', 'time'],
-          [
-            ['loaded', `${subject.what}, ${image.vmas().length} mappings`, formatMs(subject.ms)],
-            ['dumped', `${pages.copy} pages copied, ${pages.zero} zero`, formatMs(report.ms.total)],
-            ['verified', `whole and undamaged: ${outcome(verification.ok)}`, formatMs(verifyMs)],
-            ['restored', `${restored.pages} pages`, formatMs(restored.ms)],
-            [
-              'compared',
-              `equal: ${outcome(comparison.equal)}`,
-              formatMs(performance.now() - compared),
-            ],
-          ],
-        ),
-      );
-      const { bytes, id } = report.image;
-      const workers = `${dumper.workers} worker${dumper.workers === 1 ? '' : 's'}`;
-      print(`${formatBytes(bytes)} by ${workers}, id ${id}`);
-      print(`The image: ${path}`);
-      print(`Look at it: npx mmdump inspect ${path}`);
-      if (!verification.ok || !comparison.equal) process.exitCode = 1;
-    } finally {
-      await image.close();
-    }
+    const way = await goAround(dumper, subject, path);
+    show(subject, way, dumper.workers, path);
+    if (!way.isWhole || !way.isEqual) process.exitCode = 1;
   } finally {
     await dumper.close();
   }
+}
+
+/** Dumped, verified, restored into a second machine, compared. */
+async function goAround(dumper: Dumper, { space, what }: Subject, path: string): Promise<Way> {
+  const report = await dumper.dump(space, { to: fileSink(path, { force: true }), source: what });
+  const watch = new Stopwatch();
+  const { ok: isWhole } = await dumper.verify(path);
+  const verifyMs = watch.lap();
+  const image = await openImage(path);
+  try {
+    const machine = createMachine({ memory: memoryForImage(image) });
+    const { mms, pages: restoredPages, ms: restoreMs } = await dumper.restore(image, machine);
+    watch.lap();
+    const { equal: isEqual } = await dumper.compare(space, mms[0]!);
+    const compareMs = watch.lap();
+    const mappings = image.vmas().length;
+    const restored = { restoredPages, restoreMs, isEqual, compareMs };
+    return { report, mappings, isWhole, verifyMs, ...restored };
+  } finally {
+    await image.close();
+  }
+}
+
+function show(subject: Subject, way: Way, workers: number, path: string): void {
+  const { report, mappings, isWhole, verifyMs, restoredPages, restoreMs } = way;
+  const { pages } = report.mms[0]!;
+  const outcome = (good: boolean): string => (good ? 'yes' : 'NO');
+  const rows = [
+    ['loaded', `${subject.what}, ${mappings} mappings`, formatMs(subject.ms)],
+    ['dumped', `${pages.copy} pages copied, ${pages.zero} zero`, formatMs(report.ms.total)],
+    ['verified', `whole and undamaged: ${outcome(isWhole)}`, formatMs(verifyMs)],
+    ['restored', `${restoredPages} pages`, formatMs(restoreMs)],
+    ['compared', `equal: ${outcome(way.isEqual)}`, formatMs(way.compareMs)],
+  ];
+  print(table(['step', 'result', 'time'], rows));
+  const { bytes, id } = report.image;
+  print(`${formatBytes(bytes)} by ${workers} worker${workers === 1 ? '' : 's'}, id ${id}`);
+  print(`The image: ${path}`);
+  print(`Look at it: npx mmdump inspect ${path}`);
 }
 
 async function load(dumper: Dumper): Promise<Subject> {
   const started = performance.now();
   const child = await startTarget();
   try {
-    const machine = createMachine({ memory: GiB });
-    const { mms } = await dumper.importProcess(machine, child.pid ?? 0);
+    const machineFor = (memory: number): Machine => createMachine({ memory });
+    const { mms } = await dumper.importProcess(machineFor, child.pid ?? 0);
     const ms = performance.now() - started;
     return { space: mms[0]!, what: `live process ${child.pid}`, ms };
   } catch (error) {

@@ -7,10 +7,13 @@ import { readBlob } from '../../mmu/address-space.ts';
 import type { MmReference } from '../../mmu/enter.ts';
 import type { Mm } from '../../mmu/mm.ts';
 import { MM_FIELD } from '../../mmu/mm-struct.ts';
+import { RULE } from '../../shared/dump/page-class.ts';
 import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
 import { runTableBytes } from '../../shared/dump/run-table.ts';
 import type { ClassifyTask, CopyTask, PhaseTask } from '../../shared/dump/tasks.ts';
 import { WorkUnits, workUnitBytes } from '../../shared/dump/work-unit.ts';
+import { MmdumpError, reasonOf } from '../../shared/errors.ts';
+import { AUXV_MAX_BYTES, NOTES_MAX_BYTES } from '../../shared/image/cpt-records.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { layoutCpt } from '../formats/cpt/encode.ts';
 import type { Layout, LayoutMm } from '../formats/layout.ts';
@@ -22,6 +25,7 @@ import {
   type WorkerReport,
   workerReports,
 } from '../report.ts';
+import type { Sink } from '../sinks/sink.ts';
 import { mmReport } from './mm-report.ts';
 import type { ResolvedOptions } from './options.ts';
 import { type Plan, planDump } from './plan.ts';
@@ -66,8 +70,8 @@ export async function runDump(
   const dump: Dump = { engine, options, startedAt, watch: new Stopwatch(), workers: [] };
   const { to, signal } = options;
   throwIfAborted(signal);
+  await to.open(); // where this fails there is nothing to undo, and the sink may be another dump's
   try {
-    await to.open();
     dump.watch.lap();
     let lockWait = 0;
     let pause = new Stopwatch();
@@ -83,8 +87,19 @@ export async function runDump(
     await to.commit();
     return report(dump, capture, { ...ms, commit: dump.watch.lap() }, id);
   } catch (error) {
+    throw await abortSink(to, error);
+  }
+}
+
+/** What a failed dump rejects with: its own error, and what could not be removed, if anything. */
+async function abortSink(to: Sink, error: unknown): Promise<unknown> {
+  try {
     await to.abort();
-    throw error;
+    return error;
+  } catch (left) {
+    if (!(error instanceof MmdumpError)) return left;
+    const { code, message, fields } = error;
+    return new MmdumpError(code, `${message}; ${reasonOf(left)}`, fields, error);
   }
 }
 
@@ -98,15 +113,16 @@ async function captureLocked(dump: Dump, mm: Mm): Promise<Capture> {
   const planMs = watch.lap();
   const { runs, sources } = await classify(dump, mm, plan, units);
   const classifyMs = watch.lap();
-  const skipped: SkippedPages[] = leftOutPages(plan.leftOut);
+  const unsupported: SkippedPages[] = leftOutPages(plan.leftOut, RULE.TABLE_BAD);
   const range = { first: 0, last: plan.units.length };
   const { leftOut } = plan;
   const runWords = new Int32Array(runs);
-  const tally = tallyMm(mm, 0, new WorkUnits(units), range, runWords, leftOut, skipped);
-  skipped.sort((a, b) => a.mm - b.mm || a.start - b.start);
-  if (options.unsupported === 'fail' && skipped[0] !== undefined) {
-    throw unsupportedError([mm], skipped[0]);
+  const tally = tallyMm(mm, 0, new WorkUnits(units), range, runWords, leftOut, unsupported);
+  unsupported.sort(byPlace);
+  if (options.unsupported === 'fail' && unsupported[0] !== undefined) {
+    throw unsupportedError([mm], unsupported[0]);
   }
+  const skipped = [...unsupported, ...leftOutPages(leftOut, RULE.HUGETLB)].sort(byPlace);
   const mms: LayoutMm[] = [
     {
       mm,
@@ -118,6 +134,7 @@ async function captureLocked(dump: Dump, mm: Mm): Promise<Capture> {
       units: range,
     },
   ];
+  assertBlobs(mms[0]!);
   const layout = layoutCpt({
     mms,
     units: new WorkUnits(units),
@@ -132,6 +149,21 @@ async function captureLocked(dump: Dump, mm: Mm): Promise<Capture> {
   await copy(dump, mm, layout, sources);
   const ms = { plan: planMs, classify: classifyMs, layout: layoutMs, copy: watch.lap() };
   return { mms, skipped, layout, ms, mmReports };
+}
+
+/** A reader does not believe in longer ones. */
+function assertBlobs({ auxv, notes }: LayoutMm): void {
+  const check = (name: string, bytes: number, most: number): void => {
+    if (bytes <= most) return;
+    const message = `${name} of ${bytes} bytes: an image takes at most ${most}`;
+    throw new MmdumpError('OPTION_INVALID', message);
+  };
+  check('auxiliary vector', auxv.length, AUXV_MAX_BYTES);
+  check('notes', notes.length, NOTES_MAX_BYTES);
+}
+
+function byPlace(a: SkippedPages, b: SkippedPages): number {
+  return a.mm - b.mm || a.start - b.start;
 }
 
 function shareUnits(plan: Plan, buffers: SharedBuffers): SharedArrayBuffer {

@@ -14,9 +14,15 @@ export interface DumpOptions {
   readonly checksum?: 'crc32' | 'none';
   /** 'run' (default): one block per run of pages of one class. 'page': one block per page. */
   readonly blocks?: 'run' | 'page';
-  /** What to do about pages that no rule can store. Default 'fail'. */
+  /**
+   * What to do about pages that no rule can store. Default 'fail'. 'skip' lists them in the report; in
+   * the image they read as absent pages do, as zeros in anonymous memory.
+   */
   readonly unsupported?: UnsupportedPolicy;
-  /** What to do about VM_HUGETLB mappings. Default 'fail'. */
+  /**
+   * What to do about VM_HUGETLB mappings. Default 'fail'. 'skip' leaves all their pages out and lists
+   * the mappings in the report; reading one from the image is PAGE_ABSENT.
+   */
   readonly hugetlb?: UnsupportedPolicy;
   /** Address space of a work unit, whole granules of 2 MiB. Default 4 MiB. Changes no byte. */
   readonly unitBytes?: number;

@@ -9,15 +9,13 @@
  * rivals, asked page by page).
  */
 import type { FileMapping, OwnedInterval } from '../../shared/dump/owner-table.ts';
+import { addRange, intersects, type Ranges, subtract } from '../ranges.ts';
 
 /** A mapping of one file, in the order of the dump. */
 export interface OrderedMapping extends FileMapping {
   /** It shows every page that it covers. */
   readonly settles: boolean;
 }
-
-/** A sorted list of disjoint ranges [from, to). */
-type Ranges = { from: number; to: number }[];
 
 export interface Owners {
   readonly intervals: OwnedInterval[];
@@ -54,55 +52,10 @@ function decideFile(
         rivals: isContested ? rivals.length - firstRival : 0,
       });
     }
-    if (mapping.settles) add(settled, from, to);
+    if (mapping.settles) addRange(settled, from, to);
     else {
-      add(contested, from, to);
+      addRange(contested, from, to);
       rivals.push(mapping);
     }
   }
-}
-
-/** Index of the first range that ends after `position`. */
-function firstAfter(ranges: Ranges, position: number): number {
-  let low = 0;
-  let high = ranges.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (ranges[middle]!.to > position) high = middle;
-    else low = middle + 1;
-  }
-  return low;
-}
-
-function intersects(ranges: Ranges, from: number, to: number): boolean {
-  const range = ranges[firstAfter(ranges, from)];
-  return range !== undefined && range.from < to;
-}
-
-/** The parts of [from, to) that lie in none of the ranges. */
-function subtract(from: number, to: number, ranges: Ranges): Ranges {
-  const parts: Ranges = [];
-  let next = from;
-  for (let index = firstAfter(ranges, from); index < ranges.length; index++) {
-    const range = ranges[index]!;
-    if (range.from >= to) break;
-    if (range.from > next) parts.push({ from: next, to: range.from });
-    next = Math.max(next, range.to);
-  }
-  if (next < to) parts.push({ from: next, to });
-  return parts;
-}
-
-/** Adds [from, to), joining what touches. */
-function add(ranges: Ranges, from: number, to: number): void {
-  let index = firstAfter(ranges, from);
-  const before = ranges[index - 1];
-  if (before !== undefined && before.to === from) index--;
-  let last = index;
-  let joined = { from, to };
-  for (; last < ranges.length && ranges[last]!.from <= to; last++) {
-    const range = ranges[last]!;
-    joined = { from: Math.min(joined.from, range.from), to: Math.max(joined.to, range.to) };
-  }
-  ranges.splice(index, last - index, joined);
 }

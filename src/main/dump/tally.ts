@@ -76,10 +76,10 @@ export function tallyMm(
   return tally;
 }
 
-/** Bad upper tables are not in the runs; the other reasons for leaving pages out are no failures. */
-export function leftOutPages(leftOut: readonly LeftOut[]): SkippedPages[] {
+/** What was left out for this reason before any PTE was looked at. */
+export function leftOutPages(leftOut: readonly LeftOut[], wanted: number): SkippedPages[] {
   return leftOut
-    .filter(({ rule }) => rule === RULE.TABLE_BAD)
+    .filter(({ rule }) => rule === wanted)
     .map(({ mm, start, end, rule }) => {
       return { mm, start: addressOf(start), end: addressOf(end), reason: ruleName(rule) };
     });

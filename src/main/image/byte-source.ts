@@ -5,6 +5,7 @@
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import type { SourceReach } from '../../shared/dump/tasks.ts';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
+import { GiB } from '../../shared/page.ts';
 import type { MemoryImage } from '../sinks/memory-sink.ts';
 
 export interface ByteSource {
@@ -18,6 +19,9 @@ export interface ByteSource {
   readonly reach: SourceReach;
   close(): Promise<void>;
 }
+
+/** Node ends the process when it is asked to read 2^31 bytes or more at once. */
+const MAX_READ = GiB;
 
 class FileSource implements ByteSource {
   readonly name: string;
@@ -39,7 +43,8 @@ class FileSource implements ByteSource {
   async read(into: Uint8Array, offset: number): Promise<void> {
     assertInside(this, offset, into.length);
     for (let done = 0; done < into.length; ) {
-      const part = { buffer: into, offset: done, length: into.length - done };
+      const length = Math.min(into.length - done, MAX_READ);
+      const part = { buffer: into, offset: done, length };
       const { bytesRead } = await this.#handle
         .read({ ...part, position: offset + done })
         .catch((error: unknown) => {
@@ -92,7 +97,7 @@ function assertInside(source: ByteSource, offset: number, length: number): void 
   throw truncated(source.name, offset, source.bytes);
 }
 
-export function truncated(name: string, offset: number, bytes: number): MmdumpError {
+function truncated(name: string, offset: number, bytes: number): MmdumpError {
   return new MmdumpError(
     'IMAGE_TRUNCATED',
     `${name} ends at byte ${bytes}, in the middle of what byte ${offset} begins`,

@@ -12,6 +12,8 @@ export interface ImageFile {
   readonly size: number; // bytes
   readonly isDeleted: boolean;
   readonly isMemoryBacked: boolean;
+  /** Memory-backed, and whoever made the image could not see all of it: absent pages are unknown. */
+  readonly isIncomplete: boolean;
 }
 
 /** Pages of a VMA that the image holds, and guard pages, which have no content. */

@@ -6,10 +6,11 @@ import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex, PAGE_SIZE, TASK_SIZE, vpnOf } from '../../shared/page.ts';
+import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { StreamChecker } from '../formats/cpt/checker.ts';
 import type { ImageHead } from '../formats/cpt/head.ts';
-import { readHead, walkObjects } from '../formats/cpt/walk.ts';
+import { readHead, type Visitor, walkObjects } from '../formats/cpt/walk.ts';
 import type { MemoryImage } from '../sinks/memory-sink.ts';
 import { BLOCK, type Block } from './block-index.ts';
 import { type ByteSource, openSource } from './byte-source.ts';
@@ -27,6 +28,11 @@ export interface PageInfo {
   readonly vma: ImageVma | null;
   /** Byte of the image at which its bytes lie, null where it has none of its own. */
   readonly offset: number | null;
+}
+
+export interface OpenOptions {
+  /** Ends the reading of the records. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface MmChoice {
@@ -49,12 +55,14 @@ export class Image {
   /** For the restore and the verification. */
   readonly source: ByteSource;
   readonly #mms: readonly ImageMm[];
+  readonly #byOffset: ReadonlyMap<number, ImageMm>;
   readonly #filePages: FilePages;
 
   constructor(source: ByteSource, head: ImageHead, mms: readonly ImageMm[], id: string) {
     this.source = source;
     this.head = head;
     this.#mms = mms;
+    this.#byOffset = new Map(mms.map((mm) => [mm.offset, mm]));
     this.#filePages = new FilePages(mms);
     this.id = id;
   }
@@ -79,6 +87,11 @@ export class Image {
     throw new MmdumpError('OPTION_INVALID', message, { mm: ordinal });
   }
 
+  /** The mm whose record begins at this byte of the image. */
+  mmAt(offset: number): ImageMm | undefined {
+    return this.#byOffset.get(offset);
+  }
+
   /** The mappings of an mm, ascending. */
   vmas(choice: MmChoice = {}): readonly ImageVma[] {
     return this.mm(choice.mm).vmas;
@@ -98,8 +111,8 @@ export class Image {
 
   /**
    * Fills `into` with what the mm held from `address` on; pages that were never touched are zeros.
-   * PAGE_ABSENT where the image does not know: a living file's page, a device, a guard page, no
-   * mapping.
+   * PAGE_ABSENT where the image does not know: a living file's page, a device, a guard page, an
+   * absent page of a VM_HUGETLB mapping, no mapping.
    */
   async read(address: number, into: Uint8Array, choice: MmChoice = {}): Promise<void> {
     if (!Number.isSafeInteger(address) || address < 0 || address + into.length > TASK_SIZE) {
@@ -155,7 +168,7 @@ export class Image {
     if (block.kind === BLOCK.DATA) {
       await this.source.read(into, pageOffset(block, vpn) + (address % PAGE_SIZE));
     } else if (block.kind === BLOCK.CLONE) {
-      const donor = this.#mms.find(({ offset }) => offset === block.source);
+      const donor = this.mmAt(block.source);
       if (donor !== undefined) await this.#readPart(donor, address, into);
     } else if (block.kind === BLOCK.ZERO) {
       into.fill(0);
@@ -172,15 +185,15 @@ export class Image {
       throw this.#absent(mm, address, 'it is the memory of a device');
     }
     const { file } = vma;
-    if (file === null) {
-      into.fill(0);
-      return;
-    }
     const index = vma.pgoff + (vpnOf(address) - vpnOf(vma.start));
-    const stored = this.#filePages.find(file.id, index);
+    const stored = file === null ? undefined : this.#filePages.find(file.id, index);
     if (stored !== undefined) {
       await this.#readBlock(mm, stored.block, stored.vpn, address, into);
-    } else if (file.isMemoryBacked) {
+    } else if ((vma.flags & VM.HUGETLB) !== 0) {
+      throw this.#absent(mm, address, 'pages of VM_HUGETLB mappings may have been left out');
+    } else if (file === null) {
+      into.fill(0);
+    } else if (file.isMemoryBacked && !file.isIncomplete) {
       into.fill(0);
     } else {
       throw this.#absent(mm, address, `it is page ${index} of ${file.path}`);
@@ -205,30 +218,35 @@ export class Image {
 }
 
 /** Opens a file, or the image of a memory sink. Checks every record, not the pages. */
-export async function openImage(from: string | MemoryImage): Promise<Image> {
+export async function openImage(
+  from: string | MemoryImage,
+  { signal }: OpenOptions = {},
+): Promise<Image> {
+  throwIfAborted(signal);
   const source = await openSource(from);
   try {
-    return await indexImage(source);
+    return await indexImage(source, signal);
   } catch (error) {
-    await source.close();
+    await source.close().catch(() => {}); // the error says what matters
     throw error instanceof ImageProblem ? problemError(source.name, error.problem) : error;
   }
 }
 
-async function indexImage(source: ByteSource): Promise<Image> {
+async function indexImage(source: ByteSource, signal: AbortSignal | undefined): Promise<Image> {
   const head = await readHead(source);
   const fatal = (problem: ImageProblem): never => {
     throw problem;
   };
   const checker = new StreamChecker(head, fatal);
   const id = new IdHash(head.recordCrc);
-  await walkObjects(source, head, {
+  const visitor: Visitor = {
     object: (object, payload) => {
       id.add(object.recordCrc);
       checker.add(object, payload);
     },
     problem: fatal,
-  });
+  };
+  await walkObjects(source, head, visitor, signal);
   checker.finish(head.totalLen);
   return new Image(source, head, checker.mms, id.digest());
 }
@@ -260,7 +278,7 @@ export class IdHash {
 }
 
 /** The mapping that holds `address`, by bisection. */
-export function findVma(vmas: readonly ImageVma[], address: number): ImageVma | undefined {
+function findVma(vmas: readonly ImageVma[], address: number): ImageVma | undefined {
   let low = 0;
   let high = vmas.length;
   while (low < high) {

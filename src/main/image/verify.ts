@@ -9,7 +9,7 @@ import type { VerifyTask } from '../../shared/dump/tasks.ts';
 import { addressOf, hex, MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { StreamChecker } from '../formats/cpt/checker.ts';
-import { readHead, walkObjects } from '../formats/cpt/walk.ts';
+import { readHead, type Visitor, walkObjects } from '../formats/cpt/walk.ts';
 import type { PhaseProgress, WorkerPool } from '../pool.ts';
 import type { MemoryImage } from '../sinks/memory-sink.ts';
 import { cutIntoUnits } from '../units.ts';
@@ -75,7 +75,7 @@ async function verifySource(
 ): Promise<Verification> {
   throwIfAborted(options.signal);
   const problems: Problem[] = [];
-  const structure = await readStructure(source, problems);
+  const structure = await readStructure(source, problems, options.signal);
   const payloads = structure.mms.flatMap(payloadsOf);
   await verifyPayloads(source, payloads, pool, options, problems);
   problems.sort((a, b) => a.offset - b.offset);
@@ -91,6 +91,7 @@ async function verifySource(
 async function readStructure(
   source: ByteSource,
   problems: Problem[],
+  signal: AbortSignal | undefined,
 ): Promise<{ readonly mms: readonly ImageMm[]; readonly objects: number; readonly id: string }> {
   const report = ({ problem }: ImageProblem): void => {
     problems.push(problem);
@@ -100,7 +101,7 @@ async function readStructure(
     const head = await readHead(source);
     const checker = new StreamChecker(head, report);
     const id = new IdHash(head.recordCrc);
-    await walkObjects(source, head, {
+    const visitor: Visitor = {
       object: (object, payload) => {
         objects++;
         id.add(object.recordCrc);
@@ -118,7 +119,8 @@ async function readStructure(
         report(problem);
         checker.lost();
       },
-    });
+    };
+    await walkObjects(source, head, visitor, signal);
     if (source.bytes < head.totalLen) checker.lost(); // counts cannot add up in half an image
     checker.finish(head.totalLen);
     return { mms: checker.mms, objects, id: id.digest() };

@@ -13,56 +13,28 @@ import { MmdumpError } from '../../shared/errors.ts';
 import { MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { runLoadPhase } from '../load/load-phase.ts';
 import type { PhaseProgress, WorkerPool } from '../pool.ts';
+import {
+  findReadable,
+  listUnmapped,
+  loadUnmapped,
+  type ReadableFile,
+  type UnmappedPages,
+  unmappedFrames,
+  unreadableFiles,
+} from './file-contents.ts';
+import type { ImportOptions, ImportResult, MachineFor, ProcessReport } from './import-report.ts';
+import type { MappedFile } from './mapped-files.ts';
 import { openProc, processGone, readExe, readProc, readStat } from './proc.ts';
 import { mmAddresses, mmNotes } from './process-fields.ts';
-import { createMappings, describeVmas, toScanned } from './process-mappings.ts';
-import { listPages, mapMergedPages, type PageList } from './process-pages.ts';
+import { createMappings, describeVmas, type ProcessVma, toScanned } from './process-mappings.ts';
+import { framesOf, listPages, mapMergedPages, type PageList } from './process-pages.ts';
 import { runScanPhase, type ScanResult } from './scan-phase.ts';
-import { parseSmaps } from './smaps.ts';
+import { parseSmaps, type SmapsVma } from './smaps.ts';
 import { compareWithSmaps } from './smaps-check.ts';
 import { withStoppedProcess } from './stopped-process.ts';
 
-export interface ImportOptions {
-  readonly signal?: AbortSignal | undefined;
-  /** Called at most ten times a second while memory is read. */
-  readonly onProgress?: ((progress: ImportProgress) => void) | undefined;
-}
-
-export interface ImportProgress {
-  readonly pages: number;
-  readonly totalPages: number;
-}
-
-export interface ProcessReport {
-  readonly pid: number;
-  readonly vmas: number;
-  /** Pages whose bytes were read. */
-  readonly contentPages: number;
-  /** Zero pages of the real machine, seen only with privilege. */
-  readonly zeroPages: number;
-  readonly guardPages: number;
-  /**
-   * Whether frames of the real machine could be told apart. Without it every page has a frame of
-   * its own, and which pages were shared is unknown.
-   */
-  readonly sharingKnown: boolean;
-  /** Totals of smaps that differ from what was found; null without privilege. */
-  readonly smapsDifferences: readonly string[] | null;
-  readonly ms: {
-    readonly scan: number;
-    readonly load: number;
-    /** Time for which the process stood still. */
-    readonly stopped: number;
-    readonly total: number;
-  };
-}
-
-export interface ImportResult {
-  readonly mms: readonly AddressSpace[];
-  readonly processes: readonly ProcessReport[];
-}
-
-const KB_PER_HUGE_PAGE = 2048;
+/** The machine's own, and what is freed late. */
+const MARGIN = 16 * MiB;
 
 /** The open files that an import reads. */
 interface ProcessFiles {
@@ -74,7 +46,7 @@ interface ProcessFiles {
 /** Imports one process with the workers of a pool. */
 export async function importWith(
   pool: WorkerPool,
-  machine: Machine,
+  target: Machine | MachineFor,
   pid: number,
   options: ImportOptions,
 ): Promise<ImportResult> {
@@ -84,24 +56,22 @@ export async function importWith(
   try {
     await assertAlive(pid);
     const files = await openFiles(pid, opened);
+    const subject = new Import(pool, target, pid, files, options);
     let stoppedAt = 0;
-    let space: AddressSpace | undefined;
     try {
-      const report = await withStoppedProcess(pid, options.signal, async () => {
+      const report = await withStoppedProcess(pid, options.signal, () => {
         stoppedAt = performance.now();
-        space = machine.createAddressSpace();
-        return await capture(pool, machine, space, pid, files, options);
+        return subject.capture();
       });
       const now = performance.now();
       const ms = { ...report.ms, stopped: now - stoppedAt, total: now - start };
-      return { mms: [space!], processes: [{ ...report, ms }] };
+      return { mms: [subject.space], processes: [{ ...report, ms }] };
     } catch (error) {
-      const isTrusted = !machine.parts.threads.isPoisoned;
-      if (space !== undefined && isTrusted) machine.destroyAddressSpace(space);
+      subject.undo();
       throw error;
     }
   } finally {
-    for (const file of opened) await file.close();
+    await Promise.allSettled(opened.map((file) => file.close()));
   }
 }
 
@@ -138,59 +108,161 @@ async function openFiles(pid: number, opened: FileHandle[]): Promise<ProcessFile
 
 type CaptureReport = Omit<ProcessReport, 'ms'> & { ms: { scan: number; load: number } };
 
-/** Everything for which the process has to stand still. */
-async function capture(
-  pool: WorkerPool,
-  machine: Machine,
-  space: AddressSpace,
-  pid: number,
-  files: ProcessFiles,
-  options: ImportOptions,
-): Promise<CaptureReport> {
-  const start = performance.now();
-  const { signal } = options;
-  const smaps = parseSmaps((await readProc(pid, 'smaps')).toString('latin1'));
-  if (smaps.length === 0) throw processGone(pid);
-  const vmas = await describeVmas(pid, smaps);
-  const input = { pid, pagemap: files.pagemap.fd, kpageflags: files.kpageflags?.fd ?? -1 };
-  const scanned = vmas.map(toScanned);
-  const hugeLeaves = smaps.map(({ totals }) => totals.anonHugePages / KB_PER_HUGE_PAGE);
-  const scan = await runScanPhase(pool, input, { vmas: scanned, hugeLeaves }, signal);
-  const scanEnd = performance.now();
-  const fileIds = createMappings(machine, space, vmas, await readExe(pid));
-  space.setAddresses(await mmAddresses(pid, smaps));
-  space.setAuxv(await readProc(pid, 'auxv'));
-  space.setNotes(await mmNotes(pid));
-  const pages = listPages(scan.runs, vmas, fileIds);
-  assertRoom(machine, pid, pages);
-  const totalPages = countPages(pages);
-  const { onProgress } = options;
-  await runLoadPhase(
-    pool,
-    [space.reference],
-    { kind: 'process', name: `process ${pid}`, fd: files.mem.fd, pid },
-    pages.list,
-    {
-      signal,
-      onProgress:
-        onProgress && (({ pages: done }: PhaseProgress) => onProgress({ pages: done, totalPages })),
-    },
-  );
-  mapMergedPages(space, pages.merged);
-  const privileged = files.kpageflags !== undefined && scan.framesShown;
-  return {
-    pid,
-    vmas: smaps.length,
-    ...countKinds(scan),
-    sharingKnown: privileged,
-    smapsDifferences: privileged ? compareWithSmaps(smaps, scan) : null,
-    ms: { scan: scanEnd - start, load: performance.now() - scanEnd },
-  };
+/** What is known of the process before a page of it is read. */
+interface Survey {
+  readonly smaps: readonly SmapsVma[];
+  readonly vmas: readonly ProcessVma[];
+  readonly scan: ScanResult;
+  readonly readable: ReadonlyMap<MappedFile, ReadableFile>;
+  readonly unmapped: readonly UnmappedPages[];
 }
 
-function assertRoom(machine: Machine, pid: number, pages: PageList): void {
+/** One import under way. */
+class Import {
+  readonly #pool: WorkerPool;
+  readonly #target: Machine | MachineFor;
+  readonly #pid: number;
+  readonly #files: ProcessFiles;
+  readonly #options: ImportOptions;
+  #machine: Machine | undefined;
+  #space: AddressSpace | undefined;
+
+  constructor(
+    pool: WorkerPool,
+    target: Machine | MachineFor,
+    pid: number,
+    files: ProcessFiles,
+    options: ImportOptions,
+  ) {
+    this.#pool = pool;
+    this.#target = target;
+    this.#pid = pid;
+    this.#files = files;
+    this.#options = options;
+  }
+
+  get space(): AddressSpace {
+    return this.#space!;
+  }
+
+  /** Gives back what a failed import has taken of the machine. */
+  undo(): void {
+    if (this.#space === undefined || this.#machine?.parts.threads.isPoisoned !== false) return;
+    try {
+      this.#machine.destroyAddressSpace(this.#space);
+    } catch {
+      // The machine was poisoned just now; the import's own error says what happened.
+    }
+  }
+
+  /** Everything for which the process has to stand still. */
+  async capture(): Promise<CaptureReport> {
+    const start = performance.now();
+    const pid = this.#pid;
+    const survey = await this.#survey();
+    const { smaps, scan, unmapped } = survey;
+    const scanEnd = performance.now();
+    const machine = this.#machineFor(survey);
+    const space = machine.createAddressSpace();
+    this.#space = space;
+    const ids = await this.#createMappings(machine, space, survey);
+    const pages = listPages(scan.runs, survey.vmas, ids);
+    await this.#load(space, pages);
+    mapMergedPages(space, pages.merged);
+    const { signal } = this.#options;
+    const unmappedPages = await loadUnmapped(this.#pool, space.reference, unmapped, ids, signal);
+    const privileged = this.#files.kpageflags !== undefined && scan.framesShown;
+    return {
+      pid,
+      vmas: smaps.length,
+      ...countKinds(scan),
+      unmappedPages,
+      unreadableFiles: unreadableFiles(survey.vmas, survey.readable),
+      sharingKnown: privileged,
+      smapsDifferences: privileged ? await this.#differences(survey) : null,
+      ms: { scan: scanEnd - start, load: performance.now() - scanEnd },
+    };
+  }
+
+  async #survey(): Promise<Survey> {
+    const pid = this.#pid;
+    const { pagemap, kpageflags } = this.#files;
+    const smaps = await readSmaps(pid);
+    if (smaps.length === 0) throw processGone(pid);
+    const vmas = await describeVmas(pid, smaps);
+    const input = { pid, pagemap: pagemap.fd, kpageflags: kpageflags?.fd ?? -1 };
+    const scan = await runScanPhase(
+      this.#pool,
+      input,
+      smaps,
+      vmas.map(toScanned),
+      this.#options.signal,
+    );
+    const readable = await findReadable(pid, vmas);
+    return { smaps, vmas, scan, readable, unmapped: listUnmapped(scan.runs, vmas, readable) };
+  }
+
+  #machineFor({ scan, unmapped }: Survey): Machine {
+    const needed = framesOf(scan.runs) * PAGE_SIZE;
+    if (typeof this.#target === 'function') {
+      this.#machine = this.#target(needed + unmappedFrames(unmapped) * PAGE_SIZE + MARGIN);
+    } else {
+      this.#machine = this.#target;
+    }
+    assertRoom(this.#machine, this.#pid, needed);
+    return this.#machine;
+  }
+
+  async #createMappings(
+    machine: Machine,
+    space: AddressSpace,
+    { smaps, vmas, readable }: Survey,
+  ): Promise<ReadonlyMap<MappedFile, number>> {
+    const pid = this.#pid;
+    const ids = createMappings(machine, space, vmas, await readExe(pid), readable);
+    space.setAddresses(await mmAddresses(pid, smaps));
+    space.setAuxv(await readProc(pid, 'auxv'));
+    space.setNotes(await mmNotes(pid));
+    return ids;
+  }
+
+  /** What page tables show, through the memory of the process. */
+  async #load(space: AddressSpace, pages: PageList): Promise<void> {
+    const pid = this.#pid;
+    const totalPages = countPages(pages);
+    const { signal, onProgress } = this.#options;
+    await runLoadPhase(
+      this.#pool,
+      [space.reference],
+      { kind: 'process', name: `process ${pid}`, fd: this.#files.mem.fd, pid },
+      pages.list,
+      {
+        signal,
+        onProgress:
+          onProgress &&
+          (({ pages: done }: PhaseProgress) => onProgress({ pages: done, totalPages })),
+      },
+    );
+  }
+
+  /**
+   * The kernel may swap, merge or collapse pages of a process that stands still, which moves totals
+   * and no content: what differs from smaps before must differ from smaps of now as well.
+   */
+  async #differences({ smaps, scan }: Survey): Promise<readonly string[]> {
+    const before = compareWithSmaps(smaps, scan);
+    if (before.size === 0) return [];
+    const now = compareWithSmaps(await readSmaps(this.#pid), scan);
+    return [...before].filter(([total]) => now.has(total)).map(([, line]) => line);
+  }
+}
+
+async function readSmaps(pid: number): Promise<SmapsVma[]> {
+  return parseSmaps((await readProc(pid, 'smaps')).toString('latin1'));
+}
+
+function assertRoom(machine: Machine, pid: number, needed: number): void {
   const { free, total } = machine.memory;
-  const needed = pages.frames * PAGE_SIZE;
   if (needed <= free) return;
   const message =
     `process ${pid} needs up to ${Math.ceil(needed / MiB)} MiB of simulated memory, ` +

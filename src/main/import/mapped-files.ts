@@ -3,6 +3,7 @@
  * memory-backed (tmpfs, memfd, shared anonymous memory: only memory holds its pages).
  */
 import { readFile, stat } from 'node:fs/promises';
+import { withoutDeletedSuffix } from '../deleted-suffix.ts';
 import type { SmapsVma } from './smaps.ts';
 
 export interface MappedFile {
@@ -14,7 +15,6 @@ export interface MappedFile {
   size: number;
 }
 
-const DELETED = ' (deleted)';
 /** Kinds of file systems whose files live in memory alone. */
 const MEMORY_FILE_SYSTEMS = new Set(['tmpfs', 'ramfs', 'hugetlbfs', 'devtmpfs']);
 
@@ -53,9 +53,9 @@ export class MappedFiles {
       if (size === undefined) continue;
       return { path, isDeleted: false, isMemoryBacked: this.#isMemory(vma.device), size };
     }
-    const name = vma.name.endsWith(DELETED) ? vma.name.slice(0, -DELETED.length) : vma.name;
+    const path = withoutDeletedSuffix(Buffer.from(vma.name, 'latin1')).toString('latin1');
     return {
-      path: Buffer.from(unescapeNewlines(name), 'latin1'),
+      path: Buffer.from(unescapeNewlines(path), 'latin1'),
       isDeleted: true,
       isMemoryBacked: this.#isMemory(vma.device),
       size: reach,

@@ -39,34 +39,38 @@ function scanKind(file: MappedFile | null, isVdso: boolean): number {
   return file.isDeleted || file.isMemoryBacked ? SCAN_KIND.LOST_FILE : SCAN_KIND.FILE;
 }
 
-/** Creates the mappings and their files; returns the file id of every mapping, 0 = none. */
+/**
+ * Creates the mappings and their files; returns the ids of the files. `known`: the memory-backed
+ * files whose every page will be there.
+ */
 export function createMappings(
   machine: Machine,
   space: AddressSpace,
   vmas: readonly ProcessVma[],
   exe: Buffer,
-): number[] {
+  known: ReadonlyMap<MappedFile, unknown>,
+): ReadonlyMap<MappedFile, number> {
   const ids = new Map<MappedFile, number>();
   try {
-    const files = vmas.map(({ file }) => {
-      if (file === null) return 0;
-      const id = ids.get(file) ?? createFile(machine, file);
-      ids.set(file, id);
-      return id;
-    });
-    space.insertMappings(vmas.map((vma, index) => toFields(machine, vma, files[index]!, exe)));
-    return files;
+    for (const { file } of vmas) {
+      if (file === null || ids.has(file)) continue;
+      ids.set(file, createFile(machine, file, known.has(file)));
+    }
+    const idOf = ({ file }: ProcessVma): number => (file === null ? 0 : ids.get(file)!);
+    space.insertMappings(vmas.map((vma) => toFields(machine, vma, idOf(vma), exe)));
+    return ids;
   } finally {
     for (const id of ids.values()) putFile(space.mm, id); // their mappings hold them now
   }
 }
 
-function createFile(machine: Machine, file: MappedFile): number {
+function createFile(machine: Machine, file: MappedFile, isKnown: boolean): number {
   const { path, isDeleted, isMemoryBacked, size } = file;
   const { parts } = machine;
   if (!isDeleted && !isMemoryBacked) return createHostFile(parts, path, size);
   const kind = (isDeleted ? FILE_KIND.DELETED : 0) | (isMemoryBacked ? FILE_KIND.MEMORY : 0);
-  const backing = isMemoryBacked ? FILE_BACKING.NONE : FILE_BACKING.LOST;
+  // Absent pages are zeros only where every page was looked for; elsewhere reading one fails.
+  const backing = isMemoryBacked && isKnown ? FILE_BACKING.NONE : FILE_BACKING.LOST;
   return parts.files.create({ path, kind, backing, size, contentAt: 0 });
 }
 

@@ -6,6 +6,7 @@ import { LOAD, LOAD_FLAG, LoadList } from '../../shared/dump/load-table.ts';
 import { SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
 import { addressOf, GRANULE_PAGES, PAGE_SIZE } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
+import type { MappedFile } from './mapped-files.ts';
 import type { ProcessVma } from './process-mappings.ts';
 import type { ScannedRun } from './scan-phase.ts';
 
@@ -18,20 +19,15 @@ export interface PageList {
   readonly list: LoadList;
   /** First page → the others. */
   readonly merged: MergedPages;
-  /** Frames that the pages and their tables take. */
-  readonly frames: number;
 }
 
 export function listPages(
   runs: readonly ScannedRun[],
   vmas: readonly ProcessVma[],
-  files: readonly number[],
+  ids: ReadonlyMap<MappedFile, number>,
 ): PageList {
   const list = new LoadList();
   const byFrame = new Map<number, number[]>();
-  let frames = 0;
-  let tables = 0;
-  let lastGranule = -1;
   for (const run of runs) {
     const known = run.kind === MERGED ? byFrame.get(run.pfn) : undefined;
     if (known !== undefined) {
@@ -39,16 +35,30 @@ export function listPages(
       continue;
     }
     if (run.kind === MERGED) byFrame.set(run.pfn, [run.start]);
-    addRun(list, run, vmas[run.vma]!, files[run.vma]!);
-    if (run.kind !== ZERO_PAGE && run.kind !== GUARD) frames += run.pages;
-    const first = Math.floor(run.start / GRANULE_PAGES);
-    const last = Math.floor((run.start + run.pages - 1) / GRANULE_PAGES);
-    tables += last - Math.max(first, lastGranule + 1) + 1;
-    lastGranule = last;
+    const vma = vmas[run.vma]!;
+    addRun(list, run, vma, vma.file === null ? 0 : ids.get(vma.file)!);
   }
   const merged = new Map<number, readonly number[]>();
   for (const [first, ...others] of byFrame.values()) merged.set(first!, others);
-  return { list, merged, frames: frames + upperTables(tables) };
+  return { list, merged };
+}
+
+/** Frames that these pages and their tables take at most. */
+export function framesOf(runs: readonly ScannedRun[]): number {
+  const merged = new Set<number>();
+  let frames = 0;
+  let granules = 0;
+  let lastGranule = -1;
+  for (const { kind, start, pages, pfn } of runs) {
+    const isKnown = kind === MERGED && merged.has(pfn);
+    if (kind === MERGED) merged.add(pfn);
+    if (kind !== ZERO_PAGE && kind !== GUARD && !isKnown) frames += pages;
+    const first = Math.floor(start / GRANULE_PAGES);
+    const last = Math.floor((start + pages - 1) / GRANULE_PAGES);
+    granules += last - Math.max(first, lastGranule + 1) + 1;
+    lastGranule = last;
+  }
+  return frames + upperTables(granules);
 }
 
 /** Tables of all levels for so many granules, and nodes of page caches, in the worst case. */

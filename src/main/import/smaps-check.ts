@@ -3,7 +3,7 @@
  * be what the page map adds up to, to the kB. Only with privilege: without it a zero page cannot be
  * told from a page of memory.
  */
-import { SCAN_RUN_KIND, SCAN_VMA } from '../../shared/dump/scan-table.ts';
+import { SCAN_KIND, SCAN_RUN_KIND, SCAN_VMA } from '../../shared/dump/scan-table.ts';
 import { hex, PAGE_SIZE } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import type { ScanResult } from './scan-phase.ts';
@@ -13,15 +13,20 @@ const KB_PER_PAGE = PAGE_SIZE / 1024;
 /** Mappings whose pages smaps counts elsewhere, or not at all. */
 const UNCOUNTED = VM.IO | VM.PFNMAP | VM.HUGETLB;
 
-/** One line per total that differs; empty when all are equal. */
-export function compareWithSmaps(smaps: readonly SmapsVma[], scan: ScanResult): string[] {
+/** The totals that differ, by a name of their own, and a line for each; empty when all are equal. */
+export function compareWithSmaps(
+  smaps: readonly SmapsVma[],
+  scan: ScanResult,
+): Map<string, string> {
   const hugePages = new Map<number, number>();
   for (const { vma, kind, pages } of scan.runs) {
     if (kind === SCAN_RUN_KIND.HUGE) hugePages.set(vma, (hugePages.get(vma) ?? 0) + pages);
   }
-  const differences: string[] = [];
+  const differences = new Map<string, string>();
   smaps.forEach((vma, index) => {
     if ((vma.flags & UNCOUNTED) !== 0) return;
+    // Swapped pages of a file in memory: smaps counts them, the page map cannot show them.
+    const isFilesOwn = scan.vmas.get(index).kind === SCAN_KIND.LOST_FILE;
     const found: SmapsTotals = {
       rss: scan.vmas.total(index, SCAN_VMA.RSS) * KB_PER_PAGE,
       anonymous: scan.vmas.total(index, SCAN_VMA.ANONYMOUS) * KB_PER_PAGE,
@@ -31,8 +36,9 @@ export function compareWithSmaps(smaps: readonly SmapsVma[], scan: ScanResult): 
     };
     for (const name of ['rss', 'anonymous', 'swap', 'ksm', 'anonHugePages'] as const) {
       if (found[name] === vma.totals[name]) continue;
-      const where = `${hex(vma.start)}-${hex(vma.end)}`;
-      differences.push(`${where} ${name}: ${found[name]} kB found, smaps says ${vma.totals[name]}`);
+      if (name === 'swap' && isFilesOwn) continue;
+      const total = `${hex(vma.start)}-${hex(vma.end)} ${name}`;
+      differences.set(total, `${total}: ${found[name]} kB found, smaps says ${vma.totals[name]}`);
     }
   });
   return differences;

@@ -32,6 +32,8 @@ export interface SmapsVma {
    */
   readonly name: string;
   readonly totals: SmapsTotals;
+  /** Guard pages were set in it; only newer kernels tell. */
+  readonly hasGuards: boolean;
 }
 
 /** Two letters of VmFlags. What has no bit in an image (soft-dirty, arch flags) is not listed. */
@@ -105,6 +107,7 @@ function toVma(
     device: device!,
     inode: Number(inode),
     name: name!,
+    hasGuards: / gu\b/.test(flags),
     totals: {
       rss: kilobytes.Rss ?? 0,
       anonymous: kilobytes.Anonymous ?? 0,

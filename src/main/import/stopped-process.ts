@@ -1,13 +1,14 @@
 /**
  * Holding a process still with SIGSTOP, and letting it go on in any case: when the work is done,
- * when it fails, and when this process exits in the middle of it.
+ * when it fails, and when this process exits or is ended by a signal in the middle of it.
  *
  * A process that was stopped before stays stopped afterwards.
  */
 import { readdir } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { errnoOf, MmdumpError } from '../../shared/errors.ts';
+import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
+import { guard } from '../guard.ts';
 import { parseStat, procError, processGone, readProc, readStat } from './proc.ts';
 
 /** A thread may be in the middle of a system call that does not let itself be interrupted. */
@@ -24,23 +25,22 @@ export async function withStoppedProcess<T>(
 ): Promise<T> {
   const before = await readStat(pid);
   const wasStopped = before.state === 'T' || before.state === 't';
-  const resume = (): void => {
-    if (!wasStopped) sendSignal(pid, 'SIGCONT');
-  };
-  process.on('exit', resume);
+  const release = wasStopped ? undefined : guard(() => resume(pid));
   try {
     if (!wasStopped) stop(pid);
     await waitUntilStopped(pid, signal);
+    const standing = await lookAtTasks(pid);
     const result = await action();
     await assertSame(pid, before.startTime);
+    await assertStoodStill(pid, standing);
     return result;
   } catch (error) {
     // It was there a moment ago.
     const isMissing = error instanceof MmdumpError && error.code === 'PROCESS_NOT_FOUND';
     throw isMissing ? processGone(pid) : error;
   } finally {
-    resume();
-    process.off('exit', resume);
+    release?.();
+    if (!wasStopped) resume(pid);
   }
 }
 
@@ -48,16 +48,19 @@ function stop(pid: number): void {
   try {
     process.kill(pid, 'SIGSTOP');
   } catch (error) {
-    throw procError(pid, 'stat', error);
+    if (errnoOf(error) === 'ESRCH') throw processGone(pid, { errno: 'ESRCH' });
+    const fields = { pid, errno: errnoOf(error) ?? 'EPERM' };
+    const message = `process ${pid}: not permitted to stop it: ${reasonOf(error)}`;
+    throw new MmdumpError('PROCESS_DENIED', message, fields, error);
   }
 }
 
-/** Sends a signal to a process that may have ended meanwhile. */
-function sendSignal(pid: number, signal: NodeJS.Signals): void {
+/** Lets it go on. It may have ended meanwhile, or have become somebody's whom we may not signal. */
+function resume(pid: number): void {
   try {
-    process.kill(pid, signal);
-  } catch (error) {
-    if (errnoOf(error) !== 'ESRCH') throw error;
+    process.kill(pid, 'SIGCONT');
+  } catch {
+    // Nothing that could be done, and no reason to hide what the work itself has come to.
   }
 }
 
@@ -74,12 +77,15 @@ async function waitUntilStopped(pid: number, signal: AbortSignal | undefined): P
   throwIfAborted(signal);
 }
 
-/** Whether every thread of the process stands still. */
-async function isStanding(pid: number): Promise<boolean> {
-  const threads = await readdir(`/proc/${pid}/task`).catch((error: unknown) => {
+async function listTasks(pid: number): Promise<string[]> {
+  return await readdir(`/proc/${pid}/task`).catch((error: unknown) => {
     throw procError(pid, 'task', error);
   });
-  for (const thread of threads) {
+}
+
+/** Whether every thread of the process stands still. */
+async function isStanding(pid: number): Promise<boolean> {
+  for (const thread of await listTasks(pid)) {
     try {
       const { state } = parseStat((await readProc(pid, `task/${thread}/stat`)).toString('latin1'));
       if (!STANDING.has(state)) return false;
@@ -89,6 +95,40 @@ async function isStanding(pid: number): Promise<boolean> {
     }
   }
   return true;
+}
+
+/** What moves when a thread runs, by thread: nothing of it does while the process stands still. */
+type Tasks = ReadonlyMap<string, string>;
+
+async function lookAtTasks(pid: number): Promise<Tasks> {
+  const tasks = new Map<string, string>();
+  for (const thread of await listTasks(pid)) {
+    const path = `task/${thread}`;
+    // The kernel answers once the thread is off its processor; until then its counts may move.
+    await readProc(pid, `${path}/syscall`).catch(() => {});
+    const stat = parseStat((await readProc(pid, `${path}/stat`)).toString('latin1'));
+    const status = (await readProc(pid, `${path}/status`)).toString('latin1');
+    const switches = [...status.matchAll(/^(?:non)?voluntary_ctxt_switches:\s+(\d+)$/gm)];
+    const moves = [stat.startTime, stat.field(14), stat.field(15), ...switches.map(([, n]) => n)];
+    tasks.set(thread, moves.join(' '));
+  }
+  return tasks;
+}
+
+/** PROCESS_RESUMED if any thread has run, begun or ended since `before`: then it was no instant. */
+async function assertStoodStill(pid: number, before: Tasks): Promise<void> {
+  const isSame = async (): Promise<boolean> => {
+    if (!(await isStanding(pid))) return false;
+    const now = await lookAtTasks(pid);
+    return (
+      now.size === before.size && [...before].every(([task, moves]) => now.get(task) === moves)
+    );
+  };
+  if (await isSame()) return;
+  const message =
+    `process ${pid} went on while it was read (a SIGCONT of somebody else?): what was read is not ` +
+    'one instant of it';
+  throw new MmdumpError('PROCESS_RESUMED', message, { pid });
 }
 
 /** The pid may have been given to another process meanwhile. */

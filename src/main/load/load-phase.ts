@@ -10,13 +10,18 @@ import { cutIntoUnits } from '../units.ts';
 /** Pages of a unit: 2 MiB, a claim every millisecond or so. */
 const UNIT_PAGES = 512;
 
+export interface LoadOptions extends PhaseOptions {
+  /** Ends the phase once so many pages of CONTENT runs were found. */
+  readonly enough?: number;
+}
+
 /** Loads everything on the list. All mms belong to one machine. */
 export async function runLoadPhase(
   pool: WorkerPool,
   mms: readonly MmReference[],
   source: SourceReach,
   list: LoadList,
-  options: PhaseOptions,
+  options: LoadOptions,
 ): Promise<PhaseReport[]> {
   const machine = mms[0]?.machine;
   if (machine === undefined || list.count === 0) return [];
@@ -31,6 +36,7 @@ export async function runLoadPhase(
       machine: machine.handle,
       mms: mms.map(({ slot, generation }) => ({ slot, generation })),
       source,
+      enough: options.enough ?? 0,
       loads: list.share(),
       phase,
       rendezvous: 0,

@@ -11,6 +11,7 @@ import { VMA_KIND } from '../../mmu/vma/vma-table.ts';
 import { LOAD, LOAD_FLAG, LoadList, type LoadRun } from '../../shared/dump/load-table.ts';
 import { addressOf, vpnOf } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
+import { withoutDeletedSuffix } from '../deleted-suffix.ts';
 import { BLOCK, type Block } from '../image/block-index.ts';
 import { isOfFile } from '../image/file-pages.ts';
 import type { Image } from '../image/image.ts';
@@ -75,13 +76,23 @@ export async function restoreImage(
     );
     return { mms: spaces, pages: totalPages, ms: performance.now() - start };
   } catch (error) {
-    if (!machine.parts.threads.isPoisoned) {
-      for (const space of spaces) machine.destroyAddressSpace(space);
-    }
+    destroyAll(machine, spaces);
     throw error;
   } finally {
     // Their mappings hold the files from now on.
     for (const file of created) putFile(spaces[0]!.mm, file);
+  }
+}
+
+/** Whatever cannot be destroyed does not keep the others, nor hide why it has to be. */
+function destroyAll(machine: Machine, spaces: readonly AddressSpace[]): void {
+  if (machine.parts.threads.isPoisoned) return;
+  for (const space of spaces) {
+    try {
+      machine.destroyAddressSpace(space);
+    } catch {
+      // Somebody holds it, or the machine was poisoned just now: its memory stays in use.
+    }
   }
 }
 
@@ -129,20 +140,11 @@ function resolveFile(
   const id = parts.files.create({
     path: file.isDeleted ? withoutDeletedSuffix(file.rawPath) : file.rawPath,
     kind: (file.isDeleted ? FILE_KIND.DELETED : 0) | (file.isMemoryBacked ? FILE_KIND.MEMORY : 0),
-    backing: file.isMemoryBacked ? FILE_BACKING.NONE : FILE_BACKING.LOST,
+    backing: file.isMemoryBacked && !file.isIncomplete ? FILE_BACKING.NONE : FILE_BACKING.LOST,
     size: file.size,
     contentAt: 0,
   });
   return { file: id, isNew: true };
-}
-
-const DELETED = ' (deleted)';
-
-/** d_path appends the suffix to the name of a deleted file; the name itself has none. */
-export function withoutDeletedSuffix(path: Uint8Array): Uint8Array {
-  const end = path.length - DELETED.length;
-  const hasSuffix = end > 0 && Buffer.from(path.subarray(end)).toString('latin1') === DELETED;
-  return hasSuffix ? path.subarray(0, end) : path;
 }
 
 async function restoreExtras(image: Image, mm: ImageMm, space: AddressSpace): Promise<void> {
@@ -197,7 +199,7 @@ function loadKind(vma: ImageVma, block: Block): number {
 
 /** A clone gets frames of its own, filled from where the donor's pages lie in the image. */
 function listClone(list: LoadList, image: Image, mm: ImageMm, vma: ImageVma, clone: Block): void {
-  const donor = image.mms().find(({ offset }) => offset === clone.source);
+  const donor = image.mmAt(clone.source);
   const end = clone.start + clone.pages;
   for (let vpn = clone.start; vpn < end; ) {
     const block = donor?.blocks.find(vpn);

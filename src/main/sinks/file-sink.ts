@@ -4,12 +4,13 @@
  * Only its owner may read it: memory holds secrets.
  */
 import { randomBytes } from 'node:crypto';
+import { type Stats, unlinkSync } from 'node:fs';
 import { type FileHandle, link, lstat, open, rename, unlink } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
+import { guard } from '../guard.ts';
 import type { Sink } from './sink.ts';
-import { forgetTemporaryFile, trackTemporaryFile } from './temporary-files.ts';
 
 export interface FileSinkOptions {
   /** Replace an existing file. Default false: OUTPUT_EXISTS. */
@@ -20,38 +21,70 @@ const OWNER_ONLY = 0o600;
 /** Errors of link(2) on file systems that have no hard links. */
 const NO_LINKS: ReadonlySet<string | undefined> = new Set(['EPERM', 'ENOTSUP', 'ENOSYS', 'EMLINK']);
 
+/** What is open from `open` to `commit` or `abort`. */
+interface OpenOutput {
+  readonly directory: FileHandle;
+  readonly temporary: string;
+  readonly handle: FileHandle;
+  /** The temporary file is gone: the end of the process need not remove it. */
+  readonly forget: () => void;
+}
+
 export class FileSink implements Sink {
   readonly kind = 'file';
   readonly path: string;
   readonly #force: boolean;
-  #temporary = '';
-  #handle: FileHandle | undefined;
+  #open: OpenOutput | undefined;
+  /** From the first step of `open` on: two callers must not both go on after a first look. */
+  #isTaken = false;
 
   constructor(path: string, force: boolean) {
     this.path = path;
     this.#force = force;
   }
 
-  /** OUTPUT_EXISTS if a dump into this sink would be refused. `open` asks again. */
-  async assertFree(): Promise<void> {
-    await this.#assertReplaceable();
+  /** Fails as `open` would, and leaves nothing: for whoever has long work to do before a dump. */
+  async check(): Promise<void> {
+    await this.open();
+    await this.abort();
   }
 
   async open(): Promise<void> {
-    await this.#assertReplaceable();
-    const suffix = `${process.pid}-${randomBytes(6).toString('hex')}`;
-    const temporary = join(dirname(this.path), `.${basename(this.path)}.${suffix}.tmp`);
+    // Two dumps into one sink would write into each other's file.
+    if (this.#isTaken) throw this.#refusal('is being written by another dump');
+    this.#isTaken = true;
     try {
-      this.#handle = await open(temporary, 'wx', OWNER_ONLY);
+      this.#open = await this.#create();
     } catch (error) {
+      this.#isTaken = false;
+      throw error;
+    }
+  }
+
+  async #create(): Promise<OpenOutput> {
+    if (this.path === '') {
+      throw new MmdumpError('OPTION_INVALID', "output: '': expected the path of a file");
+    }
+    if (/\/\.?\.?$|^\.\.?$/.test(this.path)) throw this.#refusal('is a directory');
+    await this.#assertReplaceable();
+    const name = `.mmdump-${randomBytes(8).toString('hex')}.tmp`;
+    const temporary = join(dirname(this.path), name);
+    const forget = guard(() => removeNow(temporary));
+    let directory: FileHandle | undefined;
+    try {
+      // Whatever the end will need is opened now: a failure after the work would be too late.
+      directory = await open(dirname(this.path), 'r');
+      const handle = await open(temporary, 'wx', OWNER_ONLY);
+      return { directory, temporary, handle, forget };
+    } catch (error) {
+      forget();
+      await directory?.close().catch(() => {}); // the error says what matters
       throw this.#failure('cannot be created', error);
     }
-    this.#temporary = temporary;
-    trackTemporaryFile(temporary);
   }
 
   async reserve(bytes: number): Promise<CopyTarget> {
-    const handle = this.#openHandle();
+    const { handle } = this.#opened();
     try {
       await handle.truncate(bytes);
     } catch (error) {
@@ -61,73 +94,100 @@ export class FileSink implements Sink {
   }
 
   async commit(): Promise<void> {
-    const handle = this.#openHandle();
+    const { handle, temporary, directory } = this.#opened();
+    let isThere = false;
     try {
       await handle.sync();
-      this.#handle = undefined;
-      await handle.close();
-      await this.#appear();
-      await syncDirectory(dirname(this.path));
+      isThere = await this.#appear(temporary);
+      await directory.sync(); // the new name is on the disk only when its directory is
     } catch (error) {
       if (error instanceof MmdumpError) throw error;
-      throw this.#failure('cannot be committed', error);
+      if (!isThere) throw this.#failure('cannot be committed', error);
+      if (this.#force) {
+        throw this.#failure('is whole, but its directory cannot be written to the disk', error);
+      }
+      await unlink(this.path).catch(() => {}); // the error says what matters
+      throw this.#failure('cannot be committed: its directory cannot be written', error);
+    }
+    await this.#release();
+  }
+
+  /** Removes what there is; fails only if a file stays behind. */
+  async abort(): Promise<void> {
+    const temporary = this.#open?.temporary;
+    if (temporary === undefined) return;
+    try {
+      await unlink(temporary);
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw this.#failure(`leaves ${temporary} behind`, error);
+    } finally {
+      await this.#release();
     }
   }
 
-  async abort(): Promise<void> {
-    await this.#handle?.close();
-    this.#handle = undefined;
-    if (this.#temporary === '') return;
-    await unlink(this.#temporary).catch(ignoreMissing);
-    forgetTemporaryFile(this.#temporary);
-    this.#temporary = '';
+  /** Closes what is open; whether that works changes nothing any more. */
+  async #release(): Promise<void> {
+    const output = this.#open;
+    this.#open = undefined;
+    output?.forget();
+    await output?.handle.close().catch(() => {});
+    await output?.directory.close().catch(() => {});
+    this.#isTaken = false;
   }
 
-  /** Gives the file its name, without ever replacing one that is not to be replaced. */
-  async #appear(): Promise<void> {
-    if (this.#force) await rename(this.#temporary, this.path);
-    else await this.#linkOrRename();
-    forgetTemporaryFile(this.#temporary);
-    this.#temporary = '';
-  }
-
-  async #linkOrRename(): Promise<void> {
+  /** Gives the file its name, never replacing what is not to be replaced. True: it has it now. */
+  async #appear(temporary: string): Promise<boolean> {
+    if (this.#force) {
+      await rename(temporary, this.path);
+      return true;
+    }
     try {
-      await link(this.#temporary, this.path);
-      await unlink(this.#temporary);
-      return;
+      await link(temporary, this.path);
     } catch (error) {
       if (errnoOf(error) === 'EEXIST') throw this.#existsError();
       if (!NO_LINKS.has(errnoOf(error))) throw error;
+      await this.#takeName(temporary);
+      return true;
     }
-    // No hard links here: take the name first, then replace what we took it with.
+    try {
+      await unlink(temporary);
+    } catch (error) {
+      await unlink(this.path).catch(() => {}); // two names or none
+      throw error;
+    }
+    return true;
+  }
+
+  /** Without hard links: takes the name with an empty file first, then replaces that. */
+  async #takeName(temporary: string): Promise<void> {
     try {
       await (await open(this.path, 'wx', OWNER_ONLY)).close();
     } catch (error) {
       throw errnoOf(error) === 'EEXIST' ? this.#existsError() : error;
     }
     try {
-      await rename(this.#temporary, this.path);
+      await rename(temporary, this.path);
     } catch (error) {
-      await unlink(this.path);
+      await unlink(this.path).catch(() => {}); // the error says what matters
       throw error;
     }
   }
 
   async #assertReplaceable(): Promise<void> {
-    const found = await lstat(this.path).catch(ignoreMissing);
-    if (found === undefined) return;
-    if (!this.#force) throw this.#existsError();
-    if (!found.isFile() && !found.isSymbolicLink()) {
-      throw new MmdumpError('OUTPUT_FAILED', `${this.path} is not a regular file`, {
-        path: this.path,
-      });
+    let found: Stats;
+    try {
+      found = await lstat(this.path);
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return;
+      throw this.#failure('cannot be created', error);
     }
+    if (!this.#force) throw this.#existsError();
+    if (!found.isFile() && !found.isSymbolicLink()) throw this.#refusal('is not a regular file');
   }
 
-  #openHandle(): FileHandle {
-    if (this.#handle === undefined) throw new MmdumpError('OUTPUT_FAILED', 'the sink is not open');
-    return this.#handle;
+  #opened(): OpenOutput {
+    if (this.#open === undefined) throw new MmdumpError('OUTPUT_FAILED', 'the sink is not open');
+    return this.#open;
   }
 
   #existsError(): MmdumpError {
@@ -135,6 +195,11 @@ export class FileSink implements Sink {
     return new MmdumpError('OUTPUT_EXISTS', `${path} exists already: use force to replace it`, {
       path,
     });
+  }
+
+  #refusal(what: string): MmdumpError {
+    const { path } = this;
+    return new MmdumpError('OUTPUT_FAILED', `${path} ${what}`, { path });
   }
 
   #failure(what: string, error: unknown): MmdumpError {
@@ -145,18 +210,12 @@ export class FileSink implements Sink {
   }
 }
 
-function ignoreMissing(error: unknown): undefined {
-  if (errnoOf(error) !== 'ENOENT' && errnoOf(error) !== 'ENOTDIR') throw error;
-  return undefined;
-}
-
-/** The new name is on the disk only when its directory is. */
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, 'r');
+/** For the end of the process. */
+function removeNow(path: string): void {
   try {
-    await directory.sync();
-  } finally {
-    await directory.close();
+    unlinkSync(path);
+  } catch {
+    // It is gone already, or cannot be removed at all.
   }
 }
 

@@ -36,11 +36,6 @@ export class Random {
     return value % limit;
   }
 
-  /** True in `percent` of 100 cases. */
-  chance(percent: number): boolean {
-    return this.below(100) < percent;
-  }
-
   /** Fills words with random bits, none of them zero. */
   fill(words: Int32Array): void {
     for (let at = 0; at < words.length; at++) words[at] = this.next() | 1;

@@ -17,7 +17,7 @@ export type WorkloadName = (typeof WORKLOADS)[number];
 export interface WorkloadOptions {
   /** Bytes. What they count depends on the workload; each has a default. */
   readonly size?: number;
-  /** Default 1. */
+  /** 0 to 2^32 - 1, default 1. */
   readonly seed?: number;
   /** Physical memory of the machine in bytes. Default: enough for the workload. */
   readonly memory?: number;
@@ -92,7 +92,9 @@ export async function createWorkload(
   if (!Number.isSafeInteger(size) || size < MiB || size > recipe.maxSize) {
     throw invalid(`size of ${name}: ${size}: expected ${MiB} to ${recipe.maxSize} bytes`);
   }
-  if (!Number.isSafeInteger(seed)) throw invalid(`seed: ${seed}: expected a whole number`);
+  if (!Number.isSafeInteger(seed) || seed < 0 || seed > 0xffff_ffff) {
+    throw invalid(`seed: ${seed}: expected 0 to ${0xffff_ffff}`);
+  }
   const memory = options.memory ?? recipe.memory(size);
   const { deviceMemory } = recipe;
   const machine = createMachine({ memory, deviceMemory, store: 32 * MiB, maxAddressSpaces: 4 });

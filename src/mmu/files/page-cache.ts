@@ -183,7 +183,7 @@ export function readBacking(
     case FILE_BACKING.LOST:
       throw new MmdumpError(
         'SIGBUS',
-        `page ${index} of the deleted file ${files.pathText(file)} was in no image`,
+        `page ${index} of ${files.pathText(file)} is not known: whoever loaded the file did not have it`,
         { address, path: files.pathText(file) },
       );
     default: // a memory-backed file has no other home: an absent page is zeros

@@ -2,6 +2,7 @@
  * Payloads of an image whose checksums are to be verified: written by the main thread, claimed in
  * units by the workers, each of which fills in what it found.
  */
+import { assert } from '../assert.ts';
 import { readU64, writeU64 } from '../u64.ts';
 
 export const PAYLOAD = {
@@ -26,6 +27,7 @@ export class PayloadTable {
   }
 
   set(index: number, offset: number, bytes: number, crc: number): void {
+    assert(bytes >= 0 && bytes <= 0x7fff_ffff, 'a payload is longer than its table can say');
     const at = index * WORDS;
     writeU64(this.#words, at + OFFSET, offset);
     this.#words[at + BYTES] = bytes;

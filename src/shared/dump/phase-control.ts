@@ -9,7 +9,7 @@ export const PHASE = {
   NEXT_UNIT: 0, // the next unit to be claimed; Atomics only
   STOP: 1, //      not 0: claim nothing more; Atomics only
   ARRIVED: 2, //   workers that wait at the rendezvous; Atomics only, tests only
-  RUNS: 3, //      run records handed out (classify); Atomics only
+  RUNS: 3, //      run records handed out (classify), pages found (load); Atomics only
   SOURCES: 4, //   source words handed out (classify); Atomics only
   WORKERS: 16, //  one record a worker
 } as const;

@@ -101,6 +101,8 @@ export interface LoadTask extends PhaseTask {
   /** Slots and generations of the mms, by ordinal. */
   readonly mms: readonly { readonly slot: number; readonly generation: number }[];
   readonly source: SourceReach;
+  /** Pages with content after which nothing more is to be found (CONTENT runs); 0 = no such number. */
+  readonly enough: number;
   /** LoadTable. */
   readonly loads: SharedArrayBuffer;
   readonly unitStarts: SharedArrayBuffer;

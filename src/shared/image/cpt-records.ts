@@ -93,7 +93,17 @@ export const NAME_RECORD = {
   SIZE: 48,
 } as const;
 
-export const NAME_KIND = { DELETED: 1, MEMORY_BACKED: 2 } as const;
+/** Limits that a reader enforces, and a dump therefore keeps. */
+export const AUXV_MAX_BYTES = 0x1_0000;
+export const NOTES_MAX_BYTES = 0x100_0000; // 16 MiB: a core's notes of some thousand threads
+export const LDT_MAX_BYTES = 0x1_0000;
+export const MMS_MAX = 1024;
+
+export const NAME_KIND = {
+  DELETED: 1, //       no name leads to it any more
+  MEMORY_BACKED: 2, // its only home is memory
+  INCOMPLETE: 4, //    memory-backed: pages that are not in the image are unknown, not zeros
+} as const;
 
 /** MM_AUXV and CORE_NOTES. */
 export const DATA_RECORD = {

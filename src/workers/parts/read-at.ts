@@ -1,5 +1,6 @@
 /** Reading from a source at an offset: exactly the bytes asked for, or an error. */
 import { readSync } from 'node:fs';
+import { assert } from '../../shared/assert.ts';
 import type { SourceReach } from '../../shared/dump/tasks.ts';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import { hex } from '../../shared/page.ts';
@@ -37,16 +38,33 @@ export class Reader {
     }
   }
 
+  /** Fills into[0, length) with what a file has from `offset` on, and with zeros behind its end. */
+  readToEnd(into: Uint8Array, length: number, offset: number): void {
+    const source = this.#source;
+    assert(source.kind === 'file', 'only a file has an end');
+    for (let done = 0; done < length; ) {
+      const count = this.#readSome(source.fd, into, done, length - done, offset + done);
+      if (count === 0) {
+        into.fill(0, done, length);
+        return;
+      }
+      done += count;
+    }
+  }
+
   #readFile(fd: number, into: Uint8Array, at: number, length: number, offset: number): void {
     for (let done = 0; done < length; ) {
-      let count: number;
-      try {
-        count = readSync(fd, into, at + done, length - done, offset + done);
-      } catch (error) {
-        throw this.#failure(offset + done, reasonOf(error), errnoOf(error) ?? 'EIO');
-      }
+      const count = this.#readSome(fd, into, at + done, length - done, offset + done);
       if (count === 0) throw this.#failure(offset + done, 'it ends there', 'EIO');
       done += count;
+    }
+  }
+
+  #readSome(fd: number, into: Uint8Array, at: number, length: number, offset: number): number {
+    try {
+      return readSync(fd, into, at, length, offset);
+    } catch (error) {
+      throw this.#failure(offset, reasonOf(error), errnoOf(error) ?? 'EIO');
     }
   }
 

@@ -6,65 +6,47 @@
  *             ▲                                                                                │
  *             └────────────────────────────────── next mm ─────────────────────────────────────┘
  */
-import { PAGES_FLAG, VMA_TYPE } from '../../../shared/image/cpt-records.ts';
 import {
-  addressOf,
-  granuleStart,
-  hex,
-  isPageAligned,
-  PAGE_SIZE,
-  TASK_SIZE,
-  vpnOf,
-} from '../../../shared/page.ts';
-import { BLOCK, BlockIndex } from '../../image/block-index.ts';
-import type { ImageFile, ImageMm, ImageVma, Payload, StoredPages } from '../../image/image-mm.ts';
+  AUXV_MAX_BYTES,
+  LDT_MAX_BYTES,
+  MMS_MAX,
+  NOTES_MAX_BYTES,
+  VMA_TYPE,
+} from '../../../shared/image/cpt-records.ts';
+import { hex } from '../../../shared/page.ts';
+import type { ImageMm } from '../../image/image-mm.ts';
 import { ImageProblem } from '../../image/problem.ts';
+import {
+  checkCopyPages,
+  checkPages,
+  checkRange,
+  isRange,
+  type OpenMm,
+  type OpenVma,
+  openMm,
+  payloadOf,
+  rangeText,
+  wrong,
+} from './blocks.ts';
 import type { ImageHead } from './head.ts';
 import { ImageFiles } from './names.ts';
-import {
-  type BitsObject,
-  type CopyPagesObject,
-  type CptObject,
-  type DataObject,
-  type MmObject,
-  type NameObject,
-  type PagesObject,
-  type VmaObject,
-  whereIs,
+import type {
+  BitsObject,
+  CopyPagesObject,
+  CptObject,
+  DataObject,
+  MmObject,
+  NameObject,
+  PagesObject,
+  VmaObject,
 } from './objects.ts';
-
-const LDT_MAX_BYTES = 65_536;
-const AUXV_MAX_BYTES = 65_536;
-const KNOWN_FLAGS = PAGES_FLAG.PAYLOAD_CRC | PAGES_FLAG.GUARD | PAGES_FLAG.FILE_PAGES;
-/** Addresses end here: user space and its guard page. */
-const ADDRESS_END = TASK_SIZE + PAGE_SIZE;
-
-/** The VMA at hand. */
-interface OpenVma {
-  readonly record: VmaObject;
-  readonly start: number;
-  readonly end: number;
-  readonly firstBlock: number;
-  readonly pages: StoredPages;
-  file: ImageFile | null;
-  /** End of its last block, address. */
-  filledTo: number;
-}
-
-interface OpenMm {
-  readonly record: MmObject;
-  readonly vmas: ImageVma[];
-  readonly blocks: BlockIndex;
-  auxv: Payload | null;
-  notes: Payload | null;
-  ldt: Payload | null;
-}
 
 export class StreamChecker {
   readonly mms: ImageMm[] = [];
   readonly #head: ImageHead;
   readonly #report: (problem: ImageProblem) => void;
   readonly #files = new ImageFiles();
+  readonly #byOffset = new Map<number, ImageMm>();
   #mm: OpenMm | undefined;
   #vma: OpenVma | undefined;
   #needsName = false;
@@ -125,6 +107,10 @@ export class StreamChecker {
     this.#closeMm();
     this.#mmDoubtful = false;
     this.#vmaDoubtful = false;
+    if (this.mms.length === MMS_MAX) {
+      this.lost(); // nothing that belongs to it is taken
+      throw wrong(object, `an image has at most ${MMS_MAX} MM objects`);
+    }
     this.#mm = openMm(object);
   }
 
@@ -140,7 +126,9 @@ export class StreamChecker {
     const { record, vmas, blocks, auxv, notes, ldt } = mm;
     const { offset, fields } = record;
     const ordinal = this.mms.length;
-    this.mms.push({ ordinal, offset, fields, vmas, blocks, auxv, notes, ldt });
+    const closed = { ordinal, offset, fields, vmas, blocks, auxv, notes, ldt };
+    this.mms.push(closed);
+    this.#byOffset.set(offset, closed);
     this.#mm = undefined;
     if (record.mapCount !== vmas.length && !this.#mmDoubtful) {
       this.#report(wrong(record, `map_count ${record.mapCount}, but ${vmas.length} VMAs follow`));
@@ -180,7 +168,9 @@ export class StreamChecker {
     if (mm.vmas.length > 0 || this.#vma !== undefined) throw wrong(object, 'follows a VMA');
     if (mm.notes !== null || (isAuxv && mm.auxv !== null)) throw wrong(object, 'is out of order');
     const payload = payloadOf(object);
-    if (isAuxv && payload.bytes > AUXV_MAX_BYTES) throw wrong(object, 'is too long');
+    const most = isAuxv ? AUXV_MAX_BYTES : NOTES_MAX_BYTES;
+    if (payload.bytes > most)
+      throw wrong(object, `${payload.bytes} bytes, expected at most ${most}`);
     if (isAuxv) mm.auxv = payload;
     else mm.notes = payload;
   }
@@ -223,69 +213,19 @@ export class StreamChecker {
   }
 
   #addPages(object: PagesObject): void {
-    const { start, end, hasData, flags } = object;
-    const vma = this.#blockVma(object, start, end);
-    const payload = object.length - object.headerLength;
-    const expected = hasData ? end - start : 0;
-    if (payload !== expected) {
-      throw wrong(object, `${payload} bytes of payload, expected ${expected}`, start);
-    }
-    const hasCrc = (flags & PAGES_FLAG.PAYLOAD_CRC) !== 0;
-    const isGuard = (flags & PAGES_FLAG.GUARD) !== 0;
-    if ((flags & ~KNOWN_FLAGS) !== 0 || (hasData && isGuard)) {
-      throw wrong(object, `flags ${hex(flags)} are not known or do not fit`, start);
-    }
-    if (hasCrc !== (hasData && this.#head.hasPayloadCrc)) {
-      throw wrong(
-        object,
-        'payload_crc and the flags of the file head contradict each other',
-        start,
-      );
-    }
-    const pages = (end - start) / PAGE_SIZE;
-    const kind = hasData ? BLOCK.DATA : isGuard ? BLOCK.GUARD : BLOCK.ZERO;
-    if (hasData) vma.pages.copy += pages;
-    else if (isGuard) vma.pages.guard += pages;
-    else vma.pages.zero += pages;
-    this.#mm?.blocks.add({
-      start: vpnOf(start),
-      pages,
-      kind,
-      source: object.offset + object.headerLength,
-      crc: object.payloadCrc,
-      hasCrc,
-      isFilePages: (flags & PAGES_FLAG.FILE_PAGES) !== 0,
-    });
+    const vma = this.#blockVma(object);
+    this.#mm?.blocks.add(checkPages(object, vma, this.#head.hasPayloadCrc));
   }
 
   #addCopyPages(object: CopyPagesObject): void {
-    const { start, end, source } = object;
-    const vma = this.#blockVma(object, start, end);
-    const donor = this.mms.find((mm) => mm.offset === source);
-    if (donor === undefined) throw wrong(object, `source ${source} is no earlier MM`, start);
-    assertDonates(object, donor);
-    const pages = (end - start) / PAGE_SIZE;
-    vma.pages.clone += pages;
-    const block = { start: vpnOf(start), pages, kind: BLOCK.CLONE, source, crc: 0 };
-    this.#mm?.blocks.add({ ...block, hasCrc: false, isFilePages: false });
+    const vma = this.#blockVma(object);
+    this.#mm?.blocks.add(checkCopyPages(object, vma, this.#byOffset.get(object.source)));
   }
 
-  /** The VMA that a block belongs to, once its range is known to fit. */
-  #blockVma(object: PagesObject | CopyPagesObject, start: number, end: number): OpenVma {
+  #blockVma(object: PagesObject | CopyPagesObject): OpenVma {
     const vma = this.#vma;
     if (vma === undefined) throw wrong(object, 'stands before the first VMA of its mm');
-    if (!isRange(start, end)) throw wrong(object, `${rangeText(start, end)} is no range of pages`);
-    if (start < vma.start || end > vma.end) {
-      const range = rangeText(vma.start, vma.end);
-      throw wrong(object, `${rangeText(start, end)} is outside of its VMA ${range}`, start);
-    }
-    if (start < vma.filledTo) {
-      throw wrong(object, `start ${hex(start)} is below the end of the block before`, start);
-    }
-    if (granuleStart(vpnOf(start)) !== granuleStart(vpnOf(end) - 1)) {
-      throw wrong(object, `${rangeText(start, end)} crosses a boundary of 2 MiB`, start);
-    }
-    vma.filledTo = end;
+    checkRange(object, vma);
     return vma;
   }
 
@@ -298,40 +238,5 @@ export class StreamChecker {
       throw wrong(object, `an LDT of ${payload.bytes} bytes, expected 8 to 65536`);
     }
     mm.ldt = payload;
-  }
-}
-
-function openMm(record: MmObject): OpenMm {
-  return { record, vmas: [], blocks: new BlockIndex(), auxv: null, notes: null, ldt: null };
-}
-
-function wrong(object: CptObject, message: string, address: number | null = null): ImageProblem {
-  const text = `${whereIs(object)}: ${message}`;
-  return new ImageProblem('IMAGE_CORRUPT', object.offset, text, address);
-}
-
-function payloadOf(object: DataObject | BitsObject): Payload {
-  const offset = object.offset + object.headerLength;
-  return { offset, bytes: object.length - object.headerLength, crc: object.payloadCrc };
-}
-
-function isRange(start: number, end: number): boolean {
-  return isPageAligned(start) && isPageAligned(end) && start < end && end <= ADDRESS_END;
-}
-
-function rangeText(start: number, end: number): string {
-  return `${hex(start)}-${hex(end)}`;
-}
-
-/** A clone's pages must be stored by the donor itself, as data, at the same addresses. */
-function assertDonates(object: CopyPagesObject, donor: ImageMm): void {
-  const last = vpnOf(object.end);
-  for (let vpn = vpnOf(object.start) as number; vpn < last; ) {
-    const block = donor.blocks.find(vpn);
-    if (block === undefined || block.kind !== BLOCK.DATA) {
-      const address = addressOf(vpn);
-      throw wrong(object, `mm ${donor.ordinal} does not store page ${hex(address)}`, address);
-    }
-    vpn = block.start + block.pages;
   }
 }

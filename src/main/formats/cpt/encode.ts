@@ -7,7 +7,6 @@
  * come in the order of address.
  */
 import { crc32 } from 'node:zlib';
-import { FILE_KIND } from '../../../mmu/files/file-table.ts';
 import type { Mm } from '../../../mmu/mm.ts';
 import { VMA_KIND } from '../../../mmu/vma/vma-table.ts';
 import { PAGE_CLASS } from '../../../shared/dump/page-class.ts';
@@ -15,7 +14,6 @@ import { FILE_PAGES_BIT } from '../../../shared/dump/run-table.ts';
 import {
   BITS_RECORD,
   CONTENT,
-  COPYPAGES_RECORD,
   CPT_ARCH_X86_64,
   CPT_MAGIC,
   CPT_VERSION,
@@ -23,7 +21,6 @@ import {
   FILE_HEAD,
   HEAD_FLAG,
   MM_RECORD,
-  NAME_KIND,
   NAME_RECORD,
   OBJECT,
   OBJECT_TYPE,
@@ -36,6 +33,7 @@ import { addressOf, PAGE_SHIFT, PAGE_SIZE } from '../../../shared/page.ts';
 import { pagePrivileges } from '../../../shared/vm-flags.ts';
 import { RunCursor } from '../../dump/run-cursor.ts';
 import { type Layout, LayoutBuilder, type LayoutInput, type LayoutMm } from '../layout.ts';
+import { nameKind, namePath, pad8, upperBound } from './encode-bounds.ts';
 
 const { COPY, GUARD, UNSUPPORTED } = PAGE_CLASS;
 
@@ -200,13 +198,9 @@ class CptEncoder {
     const path = namePath(mm, file);
     const padded = pad8(path.length + 1);
     const at = this.#object(OBJECT_TYPE.NAME, NAME_RECORD.SIZE, padded, CONTENT.NAME);
-    const kind = mm.files.kind(file);
     this.#out.setU64(at + NAME_RECORD.FILE_ID, imageId);
     this.#out.setU64(at + NAME_RECORD.FILE_SIZE, mm.files.size(file));
-    const nameKind =
-      ((kind & FILE_KIND.DELETED) !== 0 ? NAME_KIND.DELETED : 0) |
-      ((kind & FILE_KIND.MEMORY) !== 0 ? NAME_KIND.MEMORY_BACKED : 0);
-    this.#out.view.setUint32(at + NAME_RECORD.FILE_KIND, nameKind, true);
+    this.#out.view.setUint32(at + NAME_RECORD.FILE_KIND, nameKind(mm, file), true);
     const payload = this.#payload(at + NAME_RECORD.SIZE, padded, path);
     this.#out.view.setUint32(at + NAME_RECORD.PAYLOAD_CRC, crc32(payload), true);
     return { at, bytes: NAME_RECORD.SIZE + padded };
@@ -253,49 +247,4 @@ class CptEncoder {
     this.#out.view.setUint32(at + BITS_RECORD.PAYLOAD_CRC, crc32(payload), true);
     this.#out.piece(at, BITS_RECORD.SIZE + ldt.length, BITS_SHAPE);
   }
-}
-
-function pad8(bytes: number): number {
-  return Math.ceil(bytes / 8) * 8;
-}
-
-/** The path as d_path gives it, raw bytes. */
-function namePath(mm: Mm, file: number): Uint8Array {
-  const path = mm.files.path(file);
-  const deleted = (mm.files.kind(file) & FILE_KIND.DELETED) !== 0;
-  return deleted ? Buffer.concat([path, Buffer.from(' (deleted)')]) : path;
-}
-
-/** Pieces and arena bytes that no image of this input can exceed. */
-function upperBound(input: LayoutInput): { readonly pieces: number; readonly bytes: number } {
-  let pieces = 1;
-  let bytes: number = FILE_HEAD.SIZE;
-  for (const { mm, tally, units, auxv, notes, ldt } of input.mms) {
-    const vmas = mm.vmas.count;
-    let blocks = 0;
-    for (let unit = units.first; unit < units.last; unit++) blocks += input.units.runCount(unit);
-    if (input.blockPerPage) {
-      for (let vma = 0; vma < vmas; vma++) {
-        blocks += tally.copy[vma]! + tally.zero[vma]! + tally.clone[vma]! + tally.guard[vma]!;
-      }
-    }
-    pieces += 4 + vmas * 2 + blocks;
-    bytes += MM_RECORD.SIZE + vmas * VMA_IMAGE.SIZE + blocks * COPYPAGES_RECORD.SIZE;
-    bytes += 2 * DATA_RECORD.SIZE + pad8(auxv.length) + pad8(notes.length);
-    bytes += BITS_RECORD.SIZE + ldt.length;
-    bytes += namesBound(mm);
-  }
-  return { pieces, bytes };
-}
-
-function namesBound(mm: Mm): number {
-  const seen = new Set<number>();
-  let bytes = 0;
-  for (let ordinal = 0; ordinal < mm.vmas.count; ordinal++) {
-    const file = mm.vmas.file(mm.vmas.slot(ordinal));
-    if (file === 0 || seen.has(file)) continue;
-    seen.add(file);
-    bytes += NAME_RECORD.SIZE + pad8(namePath(mm, file).length + 1);
-  }
-  return bytes;
 }

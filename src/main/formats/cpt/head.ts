@@ -5,6 +5,7 @@ import {
   CPT_VERSION,
   FILE_HEAD,
   HEAD_FLAG,
+  MMS_MAX,
 } from '../../../shared/image/cpt-records.ts';
 import { PAGE_SHIFT } from '../../../shared/page.ts';
 import { ImageProblem } from '../../image/problem.ts';
@@ -22,7 +23,7 @@ export interface ImageHead {
 }
 
 /** Whether these are the first bytes of a native image. */
-export function isCpt(start: Uint8Array): boolean {
+function isCpt(start: Uint8Array): boolean {
   return start.length >= 4 && Buffer.from(start).readUInt32LE(0) === CPT_MAGIC;
 }
 
@@ -54,13 +55,15 @@ export function decodeHead(start: Uint8Array, imageBytes: number): ImageHead {
   if (pageShift !== PAGE_SHIFT) throw wrongVersion('page shift', pageShift, PAGE_SHIFT);
   if (fields.u16(FILE_HEAD.HDRLEN) !== FILE_HEAD.SIZE) throw fields.problem('wrong header length');
   const flags = fields.u32(FILE_HEAD.FLAGS);
+  const mmCount = fields.u32(FILE_HEAD.MM_COUNT);
+  if (mmCount > MMS_MAX) throw fields.problem(`mm_count ${mmCount}, expected at most ${MMS_MAX}`);
   return {
     bytes: FILE_HEAD.SIZE,
     frozen: (flags & HEAD_FLAG.NOT_FROZEN) === 0,
     hasPayloadCrc: (flags & HEAD_FLAG.NO_PAYLOAD_CRC) === 0,
     time: fields.u64(FILE_HEAD.TIME),
     totalLen: fields.number(FILE_HEAD.TOTAL_LEN, 'total_len'),
-    mmCount: fields.u32(FILE_HEAD.MM_COUNT),
+    mmCount,
     recordCrc: fields.u32(FILE_HEAD.RECORD_CRC),
   };
 }

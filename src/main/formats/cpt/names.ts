@@ -45,6 +45,7 @@ function decodeFile(object: NameObject, payload: Uint8Array): ImageFile {
     size: object.fileSize,
     isDeleted: (object.kind & NAME_KIND.DELETED) !== 0,
     isMemoryBacked: (object.kind & NAME_KIND.MEMORY_BACKED) !== 0,
+    isIncomplete: (object.kind & NAME_KIND.INCOMPLETE) !== 0,
   };
 }
 
@@ -53,6 +54,7 @@ function isSameFile(a: ImageFile, b: ImageFile): boolean {
     a.size === b.size &&
     a.isDeleted === b.isDeleted &&
     a.isMemoryBacked === b.isMemoryBacked &&
+    a.isIncomplete === b.isIncomplete &&
     Buffer.compare(a.rawPath, b.rawPath) === 0
   );
 }

@@ -1,5 +1,6 @@
 /** Walking over a native image, object by object, in the order of the stream. */
 import { FILE_HEAD, OBJECT } from '../../../shared/image/cpt-records.ts';
+import { throwIfAborted } from '../../../shared/sync/wait.ts';
 import type { ByteSource } from '../../image/byte-source.ts';
 import { ImageProblem } from '../../image/problem.ts';
 import { Fields, MAX_HEADER } from './fields.ts';
@@ -51,11 +52,15 @@ export async function readHead(source: ByteSource): Promise<ImageHead> {
   return decodeHead(start, source.bytes);
 }
 
-/** Visits every object. Where one cannot be read, the walk goes on behind it if it can be told. */
+/**
+ * Visits every object. Where one cannot be read, the walk goes on behind it if it can be told.
+ * `signal` is looked at whenever more of the image is read.
+ */
 export async function walkObjects(
   source: ByteSource,
   head: ImageHead,
   visitor: Visitor,
+  signal: AbortSignal | undefined,
 ): Promise<void> {
   const window = new Window(source);
   const fields = new Fields();
@@ -65,6 +70,7 @@ export async function walkObjects(
   while (offset < end) {
     const bytes = window.peek(offset, MAX_HEADER);
     if (bytes === undefined) {
+      throwIfAborted(signal);
       await window.load(offset);
       continue;
     }

@@ -1,0 +1,221 @@
+/** `mmdump dump` as its users meet it: one clear line, JSON, nothing left behind. */
+
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { CLI, CliFolder, expectFailure, started, stateOf } from '../support/cli.ts';
+
+const cli = new CliFolder();
+const { mmdump, path: folder } = cli;
+afterAll(() => cli.remove());
+
+/** 0 where there is no such file (any more). */
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+describe('dump', () => {
+  it('writes a workload to NAME.cpt and prints a summary', () => {
+    const { status, stdout, stderr } = mmdump('dump', '--workload', 'mixed:4M');
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(stdout).toMatch(/mixed\.cpt: .* id [0-9a-f]{32}/);
+    expect(existsSync(join(folder, 'mixed.cpt'))).toBe(true);
+  });
+
+  it('prints one JSON object with the keys that scripts rely on', () => {
+    const args = ['dump', '--workload', 'mixed:4M', '-o', 'json.cpt', '--json', '--workers', '3'];
+    const { status, stdout } = mmdump(...args);
+    expect(status).toBe(0);
+    const report = JSON.parse(stdout);
+    expect(report).toMatchObject({
+      image: { path: 'json.cpt', format: 'cpt', bytes: expect.any(Number) },
+      workers: 3,
+      frozen: true,
+      mms: [
+        {
+          source: expect.stringContaining('mixed'),
+          vmas: expect.any(Number),
+          pages: { clone: 0, unsupported: 0 },
+          ldtEntries: 11,
+        },
+      ],
+    });
+    expect(report.image.id).toMatch(/^[0-9a-f]{32}$/);
+    expect(Object.keys(report.mms[0].pages)).toEqual([
+      'absent',
+      'copy',
+      'zero',
+      'clone',
+      'unsupported',
+    ]);
+    for (const key of [
+      'import',
+      'lockWait',
+      'pause',
+      'plan',
+      'classify',
+      'layout',
+      'copy',
+      'commit',
+      'total',
+    ]) {
+      expect(report.ms[key], key).toEqual(expect.any(Number));
+    }
+    expect(Object.keys(report.perWorker[0])).toEqual([
+      'phase',
+      'worker',
+      'units',
+      'pages',
+      'bytes',
+      'busyMs',
+      'startMs',
+    ]);
+    expect(report.bytesPerSecond).toEqual(expect.any(Number));
+  });
+
+  it('gives the same bytes for the same seed and other bytes for another', () => {
+    const image = (name: string, ...more: string[]): Buffer => {
+      const path = `${name}.cpt`;
+      expect(mmdump('dump', '--workload', 'sparse:1G', '-o', path, '--quiet', ...more).stdout).toBe(
+        '',
+      );
+      return readFileSync(join(folder, path));
+    };
+    const one = image('seed1', '--seed', '7', '--workers', '1');
+    expect(image('seed2', '--seed', '7', '--workers', '2').equals(one)).toBe(true);
+    expect(image('seed3', '--seed', '8').equals(one)).toBe(false);
+  });
+
+  it('honours --zero-pages, --checksum and --blocks', () => {
+    const bytes = (...options: string[]): number => {
+      const args = ['dump', '--workload', 'mixed:4M', '-o', 'o.cpt', '--force', '--json'];
+      return JSON.parse(mmdump(...args, ...options).stdout).image.bytes;
+    };
+    const plain = bytes();
+    expect(bytes('--zero-pages', 'copy')).toBeGreaterThan(plain);
+    expect(bytes('--blocks', 'page')).toBeGreaterThan(plain);
+    expect(bytes('--checksum', 'none')).toBe(plain);
+    const { stdout } = mmdump('inspect', 'o.cpt');
+    expect(stdout).toContain('pages without checksums');
+  });
+
+  it('refuses an existing file without --force', () => {
+    writeFileSync(join(folder, 'mine.cpt'), 'mine');
+    const result = mmdump('dump', '--workload', 'sparse:1G', '-o', 'mine.cpt');
+    expectFailure(result, 1, 'mine.cpt', 'OUTPUT_EXISTS');
+    expect(readFileSync(join(folder, 'mine.cpt'), 'utf8')).toBe('mine');
+    expect(mmdump('dump', '--workload', 'sparse:1G', '-o', 'mine.cpt', '--force').status).toBe(0);
+  });
+
+  it('dumps a live process, which goes on, or stays stopped if it was', async () => {
+    const child = await started("console.log('up'); process.stdin.resume()");
+    const pid = child.pid!;
+    try {
+      const result = mmdump('dump', '--pid', `${pid}`, '--quiet');
+      if (result.stderr.includes('PROCESS_DENIED')) return;
+      expect(result).toEqual({ status: 0, stdout: '', stderr: '' });
+      expect(stateOf(pid)).not.toBe('T');
+      const { import: known } = JSON.parse(
+        mmdump('dump', '--pid', `${pid}`, '--force', '--json', '--quiet').stdout,
+      );
+      expect(known).toMatchObject({
+        pid,
+        contentPages: expect.any(Number),
+        unmappedPages: expect.any(Number),
+        unreadableFiles: expect.any(Array),
+        sharingKnown: expect.any(Boolean),
+      });
+      expect(known.smapsDifferences).toEqual(known.sharingKnown ? [] : null);
+      child.kill('SIGSTOP');
+      while (stateOf(pid) !== 'T') await new Promise((resolve) => setImmediate(resolve));
+      expect(mmdump('dump', '--pid', `${pid}`, '--force', '--quiet').status).toBe(0);
+      expect(stateOf(pid)).toBe('T');
+      expect(mmdump('verify', `${pid}.cpt`).status).toBe(0);
+      expect(mmdump('restore', `${pid}.cpt`, '--check').status).toBe(0);
+    } finally {
+      child.kill('SIGKILL');
+      await once(child, 'exit');
+    }
+  });
+
+  it('says in one line what is wrong with the process, the memory or the output', () => {
+    expectFailure(mmdump('dump', '--pid', '4194303'), 1, '4194303', 'PROCESS_NOT_FOUND');
+    const small = mmdump('dump', '--workload', 'dense:8M', '--memory', '4M', '-o', 'small.cpt');
+    expectFailure(small, 1, 'ENOMEM');
+    const nowhere = mmdump('dump', '--workload', 'sparse:1G', '-o', 'no/such/x.cpt');
+    expectFailure(nowhere, 1, 'no/such/x.cpt', 'OUTPUT_FAILED');
+    expect(existsSync(join(folder, 'small.cpt'))).toBe(false);
+  });
+
+  it.for(['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const)(
+    'is undone by %s while it copies: exit code 130, no file, no temporary file',
+    async (signal) => {
+      const args = [CLI, 'dump', '--workload', 'dense:256M', '-o', 'interrupted.cpt'];
+      const child = spawn(process.execPath, args, {
+        cwd: folder,
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      const errors: Buffer[] = [];
+      child.stderr.on('data', (data: Buffer) => errors.push(data));
+      const temporaries = (): string[] =>
+        readdirSync(folder).filter((name) => name.startsWith('.mmdump-'));
+      // It gets its length when the image is laid out.
+      const isCopying = (): boolean => temporaries().some((name) => sizeOf(join(folder, name)) > 0);
+      while (!isCopying() && child.exitCode === null) {
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      child.kill(signal);
+      const [code] = await once(child, 'close');
+      expect(code).toBe(130);
+      expect(Buffer.concat(errors).toString()).toMatch(/^mmdump: interrupted.*\n$/);
+      expect(existsSync(join(folder, 'interrupted.cpt'))).toBe(false);
+      expect(temporaries()).toEqual([]);
+    },
+  );
+
+  it('leaves nothing behind when the disk is full', (context) => {
+    const script =
+      `mount -t tmpfs -o size=3m none "$1" && cd "$1" && ` +
+      `"$2" "$3" dump --workload dense:8M -o full.cpt; code=$?; ls -A "$1"; exit $code`;
+    const mount = join(folder, 'mount');
+    spawnSync('mkdir', [mount]);
+    const shell = ['-rm', 'sh', '-c', script, 'sh', mount, process.execPath, CLI];
+    const { status, stdout, stderr, error } = spawnSync('unshare', shell, { encoding: 'utf8' });
+    if (error !== undefined || /unshare|mount:/.test(stderr)) {
+      context.skip(`no mount namespaces here: ${error?.message ?? stderr}`);
+    }
+    expectFailure({ status, stdout, stderr }, 1, 'full.cpt', 'no space left', 'OUTPUT_FAILED');
+    expect(stdout).toBe('');
+  });
+
+  it.for([
+    ['in a folder that is missing', 'no/such/x.cpt'],
+    ['that ends in a slash', 'images/'],
+    ['that is a folder', '.'],
+    ['below a file', 'file/x.cpt'],
+    ['with a name that is too long', `${'x'.repeat(300)}.cpt`],
+  ] as const)('refuses an output %s before it looks at the process', ([, output]) => {
+    writeFileSync(join(folder, 'file'), '');
+    const result = mmdump('dump', '--pid', '4194303', '-o', output);
+    expectFailure(result, 1, output, 'OUTPUT_FAILED');
+    expect(readdirSync(folder).filter((name) => name.startsWith('.mmdump-'))).toEqual([]);
+  });
+
+  it('refuses an output without a name as wrong usage', () => {
+    expectFailure(mmdump('dump', '--pid', '4194303', '-o', ''), 2, 'OPTION_INVALID');
+  });
+
+  it('takes every name that the file system takes', () => {
+    const name = `${'x'.repeat(251)}.cpt`;
+    expect(mmdump('dump', '--workload', 'sparse:1G', '-o', name).status).toBe(0);
+    expect(mmdump('verify', name).status).toBe(0);
+  });
+
+  it('has a workload for every seed that it takes', () => {
+    const args = ['dump', '--workload', 'sparse:1G', '-o', 'seeds.cpt', '--force', '--seed'];
+    expect(mmdump(...args, '4294967295').status).toBe(0);
+    expect(mmdump(...args, '4294967296')).toMatchObject({ status: 2, stdout: '' });
+  });
+});

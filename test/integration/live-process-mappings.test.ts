@@ -1,0 +1,195 @@
+/** Mappings of live processes that are easy to get wrong, each in a process of its own. */
+
+import { linkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createMachine, MiB } from 'mmdump';
+import { afterAll, beforeAll, describe, expect, it, type TestContext } from 'vitest';
+import {
+  type Absent,
+  type Capture,
+  differences,
+  expectedKinds,
+  hex,
+  Lab,
+  need,
+  pictureOf,
+  storedIn,
+  vmaAt,
+  wrongPages,
+} from '../support/live-capture.ts';
+import { wrongIn } from '../support/live-expectations.ts';
+import { isReadable, PAGE, readPage, withFile } from '../support/live-proc.ts';
+import type { Region } from '../support/live-target.ts';
+
+const lab = new Lab();
+beforeAll(() => lab.start());
+afterAll(() => lab.close());
+
+describe('awkward mappings', () => {
+  it('a huge page whose leaf was split agrees with smaps all the same', async (context) => {
+    const subject = need(context, await lab.captureC('split'));
+    try {
+      expect(differences(expectedKinds(subject.reference), storedIn(subject.image))).toEqual([]);
+      const { smapsDifferences } = subject.process;
+      expect(smapsDifferences).toEqual(subject.reference.privileged ? [] : null);
+    } finally {
+      await subject.target.kill();
+    }
+  });
+
+  it('20 GiB without a page that smaps counts are not scanned, others are', async (context) => {
+    const subject = need(context, await lab.captureC('reserved'));
+    try {
+      const { image, regions } = subject;
+      const [empty, written] = regions as [Region, Region];
+      expect(image.page(empty.start + 3 * PAGE).kind).toBe('absent'); // a zero page, given up
+      expect(vmaAt(image, empty.start).pages).toMatchObject({ copy: 0, zero: 0 });
+      expect(image.page(written.start + 3 * PAGE).kind).toBe('zero');
+      expect(image.page(written.end - PAGE).kind).toBe('copy');
+    } finally {
+      await subject.target.kill();
+    }
+  });
+
+  it('brk is the end of the heap, be it of several mappings', async (context) => {
+    const subject = need(context, await lab.captureC('heap'));
+    try {
+      const { start: brk } = subject.regions[0]!; // sbrk(0), a whole page
+      expect(hex(subject.image.mm().fields.brk)).toBe(hex(brk));
+    } finally {
+      await subject.target.kill();
+    }
+  });
+
+  it.for(['private', 'shared'])(
+    'a guard page of a %s mapping hides no data of the file',
+    async (sharing, context) => {
+      const subject = need(context, await lab.captureC(`${sharing}-guards`));
+      try {
+        const { image, reference, regions: found } = subject;
+        if (found.length === 0) context.skip('no guard pages in mappings of files here');
+        const [first, second] = found as [Region, Region];
+        expect(image.page(first.start + PAGE).kind).toBe('guard');
+        expect(image.page(first.start + 2 * PAGE).kind).toBe('guard');
+        const bytes = Buffer.alloc(4 * PAGE);
+        await image.read(second.start, bytes);
+        const expected = withFile(`/proc/${subject.target.pid}/mem`, (mem) =>
+          Buffer.concat([0, 1, 2, 3].map((page) => readPage(mem, second.start + page * PAGE))),
+        );
+        expect(reference.entries.guard).toBe(2);
+        expect(bytes.equals(expected)).toBe(true);
+      } finally {
+        await subject.target.kill();
+      }
+    },
+  );
+
+  it.for([
+    ['a name that ends as those of deleted files do', 'plain (deleted)'],
+    ['a newline in its name', 'new\nline'],
+    ['a carriage return in its name', 'carriage\rreturn'],
+    ['a name that looks escaped', 'back\\012slash'],
+    ['blanks at the end of its name', 'blank  '],
+    ['a name that is not ASCII', 'größe €'],
+  ] as const)('a living file with %s', async ([, name], context) => {
+    const path = join(lab.workshop.newDirectory(), name);
+    writeFileSync(path, Buffer.alloc(PAGE, 'file'));
+    const subject = need(context, await lab.captureC('files', path));
+    try {
+      const vma = vmaAt(subject.image, subject.regions[0]!.start);
+      expect(vma?.file?.path).toBe(path);
+      expect(vma.file).toMatchObject({ isDeleted: false, isMemoryBacked: false, size: PAGE });
+      expect(subject.image.vmas().length).toBe(subject.reference.vmas.length);
+    } finally {
+      await subject.target.kill();
+    }
+  });
+
+  it('a file in memory with two names is stored once', async (context) => {
+    if (lab.workshop.memoryDirectory === '') context.skip('/dev/shm is no tmpfs');
+    const directory = lab.workshop.newMemoryDirectory();
+    const names = [join(directory, 'one name'), join(directory, 'another name')] as const;
+    writeFileSync(names[0], Buffer.alloc(PAGE, 'memory'));
+    linkSync(names[0], names[1]);
+    const subject = need(context, await lab.captureC('files', ...names));
+    try {
+      const { image, reference, regions: found, dump } = subject;
+      expect(differences(expectedKinds(reference), storedIn(image))).toEqual([]);
+      expect(found.map(({ start }) => image.page(start).kind)).toEqual(['copy', 'absent']);
+      const files = found.map(({ start }) => vmaAt(image, start).file?.id);
+      expect(files[0]).toBe(files[1]);
+      expect(dump.mms[0]!.pages.copy).toBeGreaterThan(0);
+    } finally {
+      await subject.target.kill();
+    }
+  });
+});
+
+describe('pages that no page table of the process shows', () => {
+  let subject: Capture | Absent = { reason: 'not started' };
+  beforeAll(async () => {
+    const directories = [lab.workshop.newDirectory(), lab.workshop.newMemoryDirectory()];
+    subject = await lab.captureC('unmapped', ...directories);
+  });
+  afterAll(async () => {
+    if (!('reason' in subject)) await subject.target.kill();
+  });
+
+  function region(context: TestContext, name: string): [Capture, Region] {
+    const capture = need(context, subject);
+    const found = capture.regions.find((one) => one.name === name);
+    if (found === undefined) context.skip(`this system does not provide '${name}'`);
+    const link = `${found!.start.toString(16)}-${found!.end.toString(16)}`;
+    if (!isReadable(`/proc/${capture.target.pid}/map_files/${link}`)) {
+      context.skip('files of a process cannot be read here');
+    }
+    return [capture, found!];
+  }
+
+  /** The pages of the region that are not absent, by number. */
+  function held({ image }: Capture, { start, end }: Region): Record<number, string> {
+    const pages: Record<number, string> = {};
+    for (let address = start; address < end; address += PAGE) {
+      const { kind } = image.page(address);
+      if (kind !== 'absent') pages[(address - start) / PAGE] = kind;
+    }
+    return pages;
+  }
+
+  it('are what the files hold, and the page tables stay as they were', async (context) => {
+    const [{ image, reference, changed, process }] = region(context, 'memfd');
+    expect(differences(expectedKinds(reference), storedIn(image))).toEqual([]);
+    expect(await wrongPages(image, reference)).toEqual([]);
+    expect(changed).toEqual([]);
+    expect(process.unreadableFiles).toEqual([]);
+    expect(process.unmappedPages).toBeGreaterThan(0);
+  });
+
+  it('of a memfd that was written through its descriptor', (context) => {
+    const pages = { 0: 'copy', 1: 'copy', 500: 'copy', 1000: 'copy', 1500: 'copy', 2000: 'copy' };
+    expect(held(...region(context, 'memfd'))).toEqual(pages);
+  });
+
+  it('of shared anonymous memory that another process wrote', (context) => {
+    expect(held(...region(context, 'inherited'))).toEqual({ 2: 'copy', 3: 'copy' });
+  });
+
+  it('of a deleted file on disk, zeros included, up to its end', async (context) => {
+    const [capture, found] = region(context, 'deleted');
+    expect(pictureOf(capture.image, found)).toBe('ccczcc..');
+    const beyond = capture.image.read(found.start + 6 * PAGE, Buffer.alloc(1));
+    await expect(beyond).rejects.toMatchObject({ code: 'PAGE_ABSENT' });
+  });
+
+  it('of a file in memory that has a name', (context) => {
+    expect(held(...region(context, 'tmpfs'))).toEqual({ 0: 'copy', 1: 'copy', 2: 'copy' });
+  });
+
+  it('come back from the image', async (context) => {
+    const [{ image, space, reference }] = region(context, 'memfd');
+    const { mms } = await lab.dumper.restore(image, createMachine({ memory: 64 * MiB }));
+    const comparison = await lab.dumper.compare(space, mms[0]!);
+    expect(comparison).toMatchObject({ equal: true, difference: null });
+    expect(wrongIn(mms[0]!, reference)).toEqual([]);
+  });
+});

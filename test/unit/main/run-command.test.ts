@@ -1,0 +1,38 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { runCommand } from '../../../src/main/cli/run-command.ts';
+import { AbortError, MmdumpError } from '../../../src/shared/errors.ts';
+
+describe('a command that is interrupted', () => {
+  let printed = '';
+  beforeEach(() => {
+    printed = '';
+    vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+      printed += text;
+      return true;
+    });
+  });
+  afterEach(() => {
+    vi.restoreAllMocks();
+    process.exitCode = undefined;
+  });
+
+  async function interrupted(error: Error): Promise<void> {
+    await runCommand(async (signal) => {
+      process.emit('SIGQUIT', 'SIGQUIT');
+      expect(signal.aborted).toBe(true);
+      throw error;
+    });
+  }
+
+  it('says that nothing was left behind', async () => {
+    await interrupted(new AbortError());
+    expect(printed).toBe('mmdump: interrupted: nothing was left behind\n');
+    expect(process.exitCode).toBe(130);
+  });
+
+  it('says what went wrong if something else did', async () => {
+    await interrupted(new MmdumpError('OUTPUT_FAILED', 'a.cpt leaves b behind: no permission'));
+    expect(printed).toBe('mmdump: a.cpt leaves b behind: no permission [OUTPUT_FAILED]\n');
+    expect(process.exitCode).toBe(1);
+  });
+});

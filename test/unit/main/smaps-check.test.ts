@@ -1,0 +1,33 @@
+import { describe, expect, it } from 'vitest';
+import type { ScanResult } from '../../../src/main/import/scan-phase.ts';
+import type { SmapsVma } from '../../../src/main/import/smaps.ts';
+import { compareWithSmaps } from '../../../src/main/import/smaps-check.ts';
+import { SCAN_KIND, SCAN_VMA, ScanVmas } from '../../../src/shared/dump/scan-table.ts';
+
+const NONE = { rss: 0, anonymous: 0, swap: 0, ksm: 0, anonHugePages: 0 };
+
+function smaps(totals: Partial<typeof NONE>): SmapsVma[] {
+  const vma = { start: 0x1000, end: 0x5000, flags: 0, totals: { ...NONE, ...totals } };
+  return [vma as unknown as SmapsVma];
+}
+
+/** A scan that found so many resident pages in the mapping. */
+function scan(kind: number, rss: number): ScanResult {
+  const vmas = new ScanVmas(ScanVmas.create([{ start: 1, end: 5, kind, flags: 0 }]));
+  vmas.addTotal(0, SCAN_VMA.RSS, rss);
+  return { runs: [], vmas, framesShown: true };
+}
+
+describe('the check against smaps', () => {
+  it('says which total of which mapping differs', () => {
+    expect(compareWithSmaps(smaps({ rss: 8 }), scan(SCAN_KIND.ANONYMOUS, 2)).size).toBe(0);
+    const differences = compareWithSmaps(smaps({ rss: 12 }), scan(SCAN_KIND.ANONYMOUS, 2));
+    expect([...differences.values()]).toEqual(['0x1000-0x5000 rss: 8 kB found, smaps says 12']);
+  });
+
+  it('asks no page map for the swapped pages of a file in memory', () => {
+    const swapped = smaps({ swap: 4 });
+    expect(compareWithSmaps(swapped, scan(SCAN_KIND.LOST_FILE, 0)).size).toBe(0);
+    expect(compareWithSmaps(swapped, scan(SCAN_KIND.ANONYMOUS, 0)).size).toBe(1);
+  });
+});
