@@ -1,5 +1,20 @@
 /** mmdump: checkpoints simulated Linux address spaces with all cores at once. The public API. */
 export { AddressSpace, type MmHandle, type VmaInfo } from '../mmu/address-space.ts';
+export type { Advice } from '../mmu/calls/madvise.ts';
+export type { MlockAllFlag, MlockFlag } from '../mmu/calls/mlock.ts';
+export type { MapFlag, MmapRequest } from '../mmu/calls/mmap.ts';
+export type { MremapFlag } from '../mmu/calls/mremap.ts';
+export type { MsyncFlag } from '../mmu/calls/msync.ts';
+export type { Prot } from '../mmu/calls/prot.ts';
+export {
+  type PageFlag,
+  type PageStructInfo,
+  type PteInfo,
+  readPageStruct,
+  readPte,
+  writePageStruct,
+  writePte,
+} from '../mmu/debug.ts';
 export { attach, createMachine, type Freeze, Machine } from '../mmu/machine.ts';
 export type { AttachOptions, MachineOptions } from '../mmu/machine-parts.ts';
 export { AbortError, type ErrorCode, type ErrorFields, MmdumpError } from '../shared/errors.ts';

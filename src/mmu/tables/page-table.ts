@@ -19,9 +19,9 @@ import type { PhysicalMemory } from '../physical/physical-memory.ts';
 import { clearEntry, highOf, isPresent, lowOf, PTE, pfnOf, setEntry, TABLE_ENTRY } from './pte.ts';
 
 const { PRESENT, HUGE, ACCESSED, DIRTY, USER, WRITE, NX_HIGH } = PTE;
-/** Everything that a table entry may have set in its low 12 bits. */
 /** Address bits 12 to 20 of a 2 MiB leaf. */
 const HUGE_RESERVED = 0x1ff000;
+/** Everything that a table entry may have set in its low 12 bits. */
 const TABLE_BITS = PRESENT | WRITE | USER | ACCESSED | DIRTY;
 
 /** What a walk ended at. */
@@ -85,15 +85,24 @@ export function isBadHugeLeaf(low: number, high: number): boolean {
   return !isPresent(low) || (low & HUGE_RESERVED) !== 0 || (high & ~(0xfffff | NX_HIGH)) !== 0;
 }
 
-/** Goes down to the leaf level for `vpn`. The cursor stands at the last entry that was looked at. */
-export function walk(context: TableContext, pgd: Pfn, vpn: number, cursor: PageCursor): WalkEnd {
+/**
+ * Goes down to the leaf level for `vpn`, or to `bottom`. The cursor stands at the last entry that was
+ * looked at.
+ */
+export function walk(
+  context: TableContext,
+  pgd: Pfn,
+  vpn: number,
+  cursor: PageCursor,
+  bottom = 1,
+): WalkEnd {
   let table = pgd;
   for (let level = 4; level > 0; level--) {
     cursor.words = context.memory.wordsOf(table);
     cursor.at = context.memory.wordAt(table) + tableIndex(vpn, level) * 2;
     cursor.table = table;
     cursor.level = level;
-    if (level === 1) return 'table';
+    if (level === bottom) return 'table';
     const low = cursor.words[cursor.at]!;
     const high = cursor.words[cursor.at + 1]!;
     if (low === 0) return 'none';
