@@ -52,6 +52,7 @@ export {
   memorySink,
 } from './sinks/memory-sink.ts';
 export type { Sink } from './sinks/sink.ts';
+export { StreamSink, type StreamSinkOptions, streamSink } from './sinks/stream-sink.ts';
 export {
   createWorkload,
   WORKLOADS,

@@ -11,6 +11,7 @@ import { MachineParts } from '../mmu/machine-parts.ts';
 import type { PhysicalMemory } from '../mmu/physical/physical-memory.ts';
 import { BANK_MASK, BANK_SHIFT } from '../mmu/physical/physical-memory.ts';
 import { PIECE, Segments } from '../shared/dump/piece-table.ts';
+import { type RingBuffers, SegmentRing } from '../shared/dump/segment-ring.ts';
 import type { CopyTarget, CopyTask, PhaseReport } from '../shared/dump/tasks.ts';
 import type { Outcome } from '../shared/errors.ts';
 import { crc32Words } from '../shared/image/crc32.ts';
@@ -32,6 +33,7 @@ export function copy(task: CopyTask): Outcome<PhaseReport> {
   const segments = new Segments(task.segments);
   const copier = new SegmentCopier(task, machine.memory);
   const { target } = task;
+  if (target.kind === 'stream') return copyIntoRing(task, segments, copier, target.ring);
   const chunks = target.kind === 'memory' ? target.chunks.map(windowOver) : [];
   let staging: Window | undefined;
   return runUnits(task, task.segmentCount, (segment) => {
@@ -52,6 +54,25 @@ export function copy(task: CopyTask): Outcome<PhaseReport> {
   });
 }
 
+/** Segments on their way to a stream: each into its slot, once that is empty. */
+function copyIntoRing(
+  task: CopyTask,
+  segments: Segments,
+  copier: SegmentCopier,
+  buffers: RingBuffers,
+): Outcome<PhaseReport> {
+  const ring = new SegmentRing(buffers);
+  const slots = buffers.slots.map(windowOver);
+  return runUnits(task, task.segmentCount, (segment, phase) => {
+    if (!ring.waitForSlot(segment, phase)) return { pages: 0, bytes: 0 };
+    const first = segments.firstPiece(segment);
+    const last = first + segments.pieces(segment);
+    const pages = copier.copy(first, last, slots[ring.slotOf(segment)]!, 0);
+    ring.fill(segment);
+    return { pages, bytes: segments.bytes(segment) };
+  });
+}
+
 function windowOver(buffer: SharedArrayBuffer): Window {
   return { bytes: new Uint8Array(buffer), words: new Int32Array(buffer) };
 }
@@ -66,7 +87,7 @@ function isInOneChunk(
 
 /** Takes a finished segment from staging to its place. */
 function deliver(
-  target: CopyTarget,
+  target: Exclude<CopyTarget, { kind: 'stream' }>,
   chunks: readonly Window[],
   bytes: Uint8Array,
   offset: number,

@@ -9,6 +9,7 @@ import type { Mm } from '../../mmu/mm.ts';
 import { MM_FIELD } from '../../mmu/mm-struct.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
 import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
+import { Segments } from '../../shared/dump/piece-table.ts';
 import { runTableBytes } from '../../shared/dump/run-table.ts';
 import type { ClassifyTask, CopyTask, PhaseTask } from '../../shared/dump/tasks.ts';
 import { WorkUnits, workUnitBytes } from '../../shared/dump/work-unit.ts';
@@ -202,9 +203,16 @@ async function classify(
 }
 
 async function copy(dump: Dump, mm: Mm, layout: Layout, sources: SharedArrayBuffer): Promise<void> {
-  const target = await dump.options.to.reserve(layout.bytes);
-  const { segments, segmentCount, maxSegmentBytes, pieces, arena, recordCrcs } = layout;
-  await runPhase<CopyTask>(dump, 'copy', segmentCount, layout.bytes, {
+  const { to, signal } = dump.options;
+  const { segments, segmentCount, maxSegmentBytes, pieces, arena, recordCrcs, bytes } = layout;
+  const target = await to.reserve({
+    bytes,
+    segments: new Segments(segments),
+    segmentCount,
+    maxSegmentBytes,
+    workers: dump.engine.pool.workers,
+  });
+  const message = {
     machine: mm.machine.handle,
     segments,
     segmentCount,
@@ -214,8 +222,14 @@ async function copy(dump: Dump, mm: Mm, layout: Layout, sources: SharedArrayBuff
     sources,
     recordCrcs,
     target,
-  });
+  };
+  const beside: Beside | undefined =
+    to.drain && ((phase, over) => to.drain?.({ phase, over, signal }));
+  await runPhase<CopyTask>(dump, 'copy', segmentCount, bytes, message, beside);
 }
+
+/** Work of the coordinator while a phase runs; `over` fires when the last worker is done. */
+type Beside = (control: PhaseControl, over: AbortSignal) => Promise<void> | undefined;
 
 /** Runs a phase on as many workers as there are units for, and keeps their reports. */
 async function runPhase<T extends PhaseTask>(
@@ -224,6 +238,7 @@ async function runPhase<T extends PhaseTask>(
   units: number,
   totalBytes: number,
   message: Omit<T, keyof PhaseTask>,
+  beside?: Beside,
 ): Promise<void> {
   const { engine, options, startedAt } = dump;
   const workers = Math.min(engine.pool.workers, Math.max(1, units));
@@ -234,17 +249,20 @@ async function runPhase<T extends PhaseTask>(
     tasks.push({ ...message, phase: buffer, worker, rendezvous });
   }
   const { onProgress, signal } = options;
-  const reports = await engine.pool.runPhase(
-    { file: phase, name: phase },
-    tasks,
-    new PhaseControl(buffer),
-    {
+  const control = new PhaseControl(buffer);
+  const over = new AbortController();
+  const running = engine.pool
+    .runPhase({ file: phase, name: phase }, tasks, control, {
       signal,
       onProgress:
         onProgress && (({ pages, bytes }) => onProgress({ phase, pages, bytes, totalBytes })),
-    },
-  );
-  dump.workers.push(...workerReports(phase, reports, startedAt));
+    })
+    .finally(() => over.abort());
+  // Both have to end, whichever fails: the output's own error says more than the stopped phase's.
+  const [work, output] = await Promise.allSettled([running, beside?.(control, over.signal)]);
+  if (output.status === 'rejected') throw output.reason;
+  if (work.status === 'rejected') throw work.reason;
+  dump.workers.push(...workerReports(phase, work.value, startedAt));
 }
 
 /** Names the image: the first 16 bytes of sha256 over all record crcs, in the order of the stream. */

@@ -10,7 +10,7 @@ import { dirname, join } from 'node:path';
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import { guard } from '../guard.ts';
-import type { Sink } from './sink.ts';
+import type { ImageExtent, Sink } from './sink.ts';
 
 export interface FileSinkOptions {
   /** Replace an existing file. Default false: OUTPUT_EXISTS. */
@@ -83,7 +83,7 @@ export class FileSink implements Sink {
     }
   }
 
-  async reserve(bytes: number): Promise<CopyTarget> {
+  async reserve({ bytes }: ImageExtent): Promise<CopyTarget> {
     const { handle } = this.#opened();
     try {
       await handle.truncate(bytes);

@@ -6,7 +6,7 @@
 import type { CopyTarget, SharedBytes } from '../../shared/dump/tasks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { GiB } from '../../shared/page.ts';
-import type { Sink } from './sink.ts';
+import type { ImageExtent, Sink } from './sink.ts';
 
 /** An image in memory, as `openImage` takes it. */
 export type MemoryImage = SharedBytes;
@@ -50,7 +50,7 @@ export class MemorySink implements Sink {
     this.#image = undefined;
   }
 
-  async reserve(bytes: number): Promise<CopyTarget> {
+  async reserve({ bytes }: ImageExtent): Promise<CopyTarget> {
     const chunkBytes = this.#chunkBytes;
     const count = Math.ceil(bytes / chunkBytes);
     try {

@@ -1,14 +1,37 @@
-/** Where an image goes. Made by `fileSink` or `memorySink`, used for one dump at a time. */
+/** Where an image goes: `fileSink`, `memorySink`, `streamSink`. Used for one dump at a time. */
+import type { PhaseControl } from '../../shared/dump/phase-control.ts';
+import type { Segments } from '../../shared/dump/piece-table.ts';
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
 
+/** How long the image is, and the segments that it is written in. */
+export interface ImageExtent {
+  readonly bytes: number;
+  readonly segments: Segments;
+  readonly segmentCount: number;
+  readonly maxSegmentBytes: number;
+  /** Workers that will write. */
+  readonly workers: number;
+}
+
+/** What a sink that takes bytes out while they are written knows of the phase. */
+export interface DrainContext {
+  readonly phase: PhaseControl;
+  /** Fires when every worker is done, or lost. */
+  readonly over: AbortSignal;
+  /** The caller's. */
+  readonly signal: AbortSignal | undefined;
+}
+
 export interface Sink {
-  readonly kind: 'file' | 'memory';
+  readonly kind: 'file' | 'memory' | 'stream';
   /** Where the image will lie, or null. */
   readonly path: string | null;
   /** Before the mm is touched: whatever can fail early fails here. */
   open(): Promise<void>;
   /** The image has this length; returns where the workers write. */
-  reserve(bytes: number): Promise<CopyTarget>;
+  reserve(extent: ImageExtent): Promise<CopyTarget>;
+  /** Runs beside the copy phase, if there is something to do. Rejects when the output fails. */
+  drain?(context: DrainContext): Promise<void>;
   /** Every byte is written: makes the image appear. */
   commit(): Promise<void>;
   /** Leaves nothing behind. Called instead of commit, at any point after open was called. */

@@ -4,6 +4,7 @@
  */
 import type { MachineHandle } from '../machine-handle.ts';
 import type { OwnerBuffers } from './owner-table.ts';
+import type { RingBuffers } from './segment-ring.ts';
 
 /** What every task of every phase carries. */
 export interface PhaseTask {
@@ -53,7 +54,8 @@ export type CopyTarget =
       readonly kind: 'memory';
       readonly chunks: readonly SharedArrayBuffer[];
       readonly chunkBytes: number;
-    };
+    }
+  | { readonly kind: 'stream'; readonly ring: RingBuffers };
 
 export interface CopyTask extends PhaseTask {
   readonly machine: MachineHandle;

@@ -1,0 +1,93 @@
+/**
+ * The ring through which segments reach a stream, in order: workers fill slots, the coordinator
+ * empties them. Memory is bounded by the slots, whatever the image's length.
+ *
+ *   slot of segment n: n % slots
+ *   slot:  empty ──worker (once n - CONSUMED < slots)──▶ FULL = n + 1 ──coordinator: CONSUMED = n + 1──▶ empty
+ *
+ * Segments are claimed in ascending order, so the lowest one that is not written yet is always being
+ * worked on, and its slot is empty: nobody waits in a circle.
+ */
+import { waitAsync, waitSync, wakeAll } from '../sync/wait.ts';
+import type { PhaseControl } from './phase-control.ts';
+
+export const SEGMENT_RING = {
+  CONSUMED: 0, // segments that the coordinator is done with; Atomics only, workers wait on it
+  CHANGES: 1, //  counts fillings; Atomics only, the coordinator waits on it
+  FULL: 16, //    one word a slot: number of the segment in it, plus one; Atomics only
+} as const;
+
+const { CONSUMED, CHANGES, FULL } = SEGMENT_RING;
+
+export interface RingBuffers {
+  readonly control: SharedArrayBuffer;
+  readonly slots: readonly SharedArrayBuffer[];
+}
+
+export function createRing(slots: number, slotBytes: number): RingBuffers {
+  return {
+    control: new SharedArrayBuffer((FULL + slots) * 4),
+    slots: Array.from({ length: slots }, () => new SharedArrayBuffer(slotBytes)),
+  };
+}
+
+export class SegmentRing {
+  readonly #words: Int32Array;
+  readonly #slots: number;
+
+  constructor({ control, slots }: RingBuffers) {
+    this.#words = new Int32Array(control);
+    this.#slots = slots.length;
+  }
+
+  slotOf(segment: number): number {
+    return segment % this.#slots;
+  }
+
+  /** Worker: blocks until the segment's slot is empty. False when the phase was stopped. */
+  waitForSlot(segment: number, phase: PhaseControl): boolean {
+    for (;;) {
+      const consumed = Atomics.load(this.#words, CONSUMED);
+      if (segment - consumed < this.#slots) return true;
+      if (phase.isStopped) return false;
+      waitSync(this.#words, CONSUMED, consumed);
+    }
+  }
+
+  /** Worker: the segment is in its slot. */
+  fill(segment: number): void {
+    Atomics.store(this.#words, FULL + this.slotOf(segment), segment + 1);
+    wakeAll(this.#words, CHANGES);
+  }
+
+  /**
+   * Coordinator: resolves once the segment is in its slot. False when `over` fires, which says that
+   * no worker is left, and it is not there.
+   */
+  async waitForSegment(segment: number, over: AbortSignal): Promise<boolean> {
+    for (;;) {
+      const seen = Atomics.load(this.#words, CHANGES);
+      if (Atomics.load(this.#words, FULL + this.slotOf(segment)) === segment + 1) return true;
+      if (over.aborted) return false;
+      await waitAsync(this.#words, CHANGES, seen, over).catch(rethrowUnless(over));
+    }
+  }
+
+  /** Coordinator: the slot of the segment may be filled again. */
+  consume(segment: number): void {
+    Atomics.store(this.#words, CONSUMED, segment + 1);
+    Atomics.notify(this.#words, CONSUMED);
+  }
+
+  /** Makes the workers look at the stop word now, not at the next timeout. */
+  wake(): void {
+    Atomics.notify(this.#words, CONSUMED);
+  }
+}
+
+/** The end of the phase is no error to whoever waits for it. */
+function rethrowUnless(over: AbortSignal): (error: unknown) => void {
+  return (error) => {
+    if (!over.aborted) throw error;
+  };
+}
