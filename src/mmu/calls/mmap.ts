@@ -88,7 +88,7 @@ export function mmapLocked(mm: Mm, request: MmapRequest): number {
 /** What Linux looks at before it looks for a place, in its order. */
 function assertArguments(mm: Mm, request: MmapRequest, file: number): void {
   const { length, offset = 0, address = 0 } = request;
-  if (!Number.isSafeInteger(offset) || offset < 0 || !isPageAligned(offset)) {
+  if (!(offset >= 0) || !isPageAligned(offset)) {
     throw einval(`mmap: offset ${offset} is not a multiple of the page size`);
   }
   if (!request.flags.includes('anonymous') && !mm.files.exists(file)) {
@@ -100,6 +100,9 @@ function assertArguments(mm: Mm, request: MmapRequest, file: number): void {
   }
   if (!Number.isSafeInteger(length) || length <= 0) {
     throw einval(`mmap: length ${length}: expected a positive number of bytes`);
+  }
+  if (offset > Number.MAX_SAFE_INTEGER) {
+    throw new MmdumpError('EOVERFLOW', `mmap: offset ${offset} is beyond any file`);
   }
   if (!Number.isSafeInteger(address) || address < 0) {
     throw einval(`mmap: ${address} is not an address`);

@@ -128,7 +128,7 @@ function remapAt(mm: Mm, slot: number, remap: Remap): number {
   const { from, oldPages, newPages, mayMove } = remap;
   if (newPages === oldPages) return from;
   if (newPages < oldPages) {
-    unmapRangeLocked(mm, from + newPages, from + oldPages);
+    shrink(mm, from, oldPages, newPages);
     return from;
   }
   const end = mm.vmas.end(slot);
@@ -154,13 +154,21 @@ function remapTo(mm: Mm, remap: Remap): number {
   // Unmapping may have cut the mapping that is to be moved.
   if (mm.vmas.lookup(from) < 0) throw efault(from, 'nothing is mapped there');
   if (newPages < oldPages) {
-    unmapRangeLocked(mm, from + newPages, from + oldPages);
+    shrink(mm, from, oldPages, newPages);
     oldPages = newPages;
   }
   const to = fixed ? target : placeMapping(mm, addressOf(target), newPages);
   moveVma(mm, mm.vmas.lookup(from), { ...remap, oldPages, to });
   if (newPages > oldPages) populateGrown(mm, to + oldPages, to + newPages);
   return to;
+}
+
+/** Unmaps what is too much, with munmap's rules: the old range may not end beyond user space. */
+function shrink(mm: Mm, from: number, oldPages: number, newPages: number): void {
+  if (addressOf(from + oldPages) > TASK_SIZE) {
+    throw einval(`mremap: ${hex(addressOf(oldPages))} bytes go beyond user space`);
+  }
+  unmapRangeLocked(mm, from + newPages, from + oldPages);
 }
 
 /** remap_move: every VMA of the range, with the holes between them; none before the first. */

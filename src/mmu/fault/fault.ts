@@ -28,6 +28,7 @@ import {
   walk,
 } from '../tables/page-table.ts';
 import { isGuard, isPresent, PTE, pfnOf, setEntry } from '../tables/pte.ts';
+import { prepareAnonVma } from '../vma/anon-vma.ts';
 import { growStack } from '../vma/stack.ts';
 import { breakCow } from './cow.ts';
 import { faultHuge, writeHuge } from './huge.ts';
@@ -108,6 +109,7 @@ function faultFile(
   cursor: PageCursor,
 ): void {
   const shared = (flags & VM.SHARED) !== 0;
+  if (write && !shared) prepareAnonVma(mm, slot); // even where the file has no such page
   const index = mm.vmas.fileIndex(slot, vpn);
   const cached = cacheGetPage(mm, mm.vmas.file(slot), index, addressOf(vpn));
   let pfn = cached;

@@ -9,7 +9,7 @@ import { skipHole, zapRangeLocked } from './zap.ts';
 /** Replaces whatever is in [from, to) of the VMA in `slot` by guard markers. mmap lock held. */
 export function installGuards(mm: Mm, slot: number, from: number, to: number): void {
   const { cursor } = mm;
-  prepareAnonVma(mm, slot); // so that a fork copies the tables
+  if (mm.vmas.file(slot) === 0) prepareAnonVma(mm, slot); // so that a fork copies the tables
   mm.struct.noteMarker();
   for (let vpn = from; vpn < to; ) {
     const end = Math.min(to, granuleEnd(vpn));
