@@ -29,7 +29,7 @@ describe('usage', () => {
     ['two sources', ['dump', '--workload', 'dense', '--pid', '1']],
     ['no workers', ['dump', '--workload', 'dense', '--workers', '0']],
     ['a wrong choice', ['dump', '--workload', 'dense', '--blocks', 'byte']],
-    ['stdout', ['dump', '--workload', 'dense:1M', '-o', '-']],
+    ['JSON and the image on stdout', ['dump', '--workload', 'dense:1M', '-o', '-', '--json']],
     ['no image', ['inspect']],
     ['nothing at all', []],
   ])('%s exits with 2', (_name, args) => {

@@ -7,11 +7,11 @@ import { PAGE_SIZE } from '../../shared/page.ts';
 import { createDumper, type Dumper } from '../dumper.ts';
 import type { ProcessReport } from '../import/import-report.ts';
 import type { DumpReport } from '../report.ts';
-import { fileSink } from '../sinks/file-sink.ts';
 import { createWorkload, type WorkloadName } from '../workloads/workload.ts';
 import { dumpJson, dumpText } from './dump-output.ts';
+import { type Output, openOutput } from './output.ts';
 import { EXIT, printError } from './run-command.ts';
-import { type OutputOptions, Progress, print, printJson } from './terminal.ts';
+import { type OutputOptions, Progress, print, printAside, printJson } from './terminal.ts';
 
 export interface DumpFlags extends OutputOptions {
   readonly pid?: number;
@@ -38,19 +38,18 @@ interface Source {
 }
 
 export async function dumpCommand(flags: DumpFlags, signal: AbortSignal): Promise<number> {
-  const output = flags.output ?? defaultOutput(flags);
-  if (output === '-') {
-    throw new MmdumpError('OPTION_INVALID', "output: '-': an image is written to a file");
+  const path = flags.output ?? defaultOutput(flags);
+  if (path === '-' && flags.json === true) {
+    throw new MmdumpError('OPTION_INVALID', "output: '-': --json writes to standard output, too");
   }
-  const sink = fileSink(output, { force: flags.force ?? false });
-  await sink.check(); // before the work, and before a process has to stand still
+  const output = await openOutput(path, flags.force ?? false);
   const dumper = await createDumper(flags.workers === undefined ? {} : { workers: flags.workers });
   const progress = new Progress(flags);
   try {
     const source = await openSource(flags, dumper, progress, signal);
     const { zeroPages, checksum, blocks, unsupported, hugetlb } = flags;
     const report = await dumper.dump(source.space, {
-      to: sink,
+      to: output.sink,
       zeroPages,
       checksum,
       blocks,
@@ -63,7 +62,7 @@ export async function dumpCommand(flags: DumpFlags, signal: AbortSignal): Promis
       },
     });
     progress.stop();
-    show(flags, report, source);
+    show(flags, report, source, output);
   } finally {
     progress.stop();
     await dumper.close();
@@ -71,11 +70,20 @@ export async function dumpCommand(flags: DumpFlags, signal: AbortSignal): Promis
   return EXIT.DONE;
 }
 
-function show(flags: DumpFlags, report: DumpReport, { importMs, process }: Source): void {
+function show(
+  flags: DumpFlags,
+  report: DumpReport,
+  { importMs, process }: Source,
+  { name, isStdout }: Output,
+): void {
   // Whoever asked for silence still has to hear that the image may not be what the process was.
   for (const line of process?.smapsDifferences ?? []) printError(`differs from smaps: ${line}`);
   if (flags.json === true) printJson(dumpJson(report, importMs, process));
-  else if (flags.quiet !== true) print(dumpText(report, importMs, process));
+  else if (flags.quiet !== true) {
+    const text = dumpText(report, importMs, process, name);
+    if (isStdout) printAside(text);
+    else print(text);
+  }
 }
 
 function defaultOutput({ pid, workload }: DumpFlags): string {

@@ -81,6 +81,7 @@ export function dumpText(
   report: DumpReport,
   importMs: number,
   process: ProcessReport | null,
+  output: string,
 ): string {
   const { image, mms, skipped, ms } = report;
   const lines = process === null ? [] : importLines(process);
@@ -108,7 +109,7 @@ export function dumpText(
     workers,
     `${formatMs(importMs)} to load, ${formatMs(ms.total)} to dump (${steps}); ` +
       `the mm stood still for ${formatMs(ms.pause)}`,
-    `${image.path}: ${formatBytes(image.bytes)}, id ${image.id}, ` +
+    `${output}: ${formatBytes(image.bytes)}, id ${image.id}, ` +
       `${formatBytes(report.bytesPerSecond)}/s with ${report.workers} workers (${report.workersReason})`,
   );
   return lines.join('\n');

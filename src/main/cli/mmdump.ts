@@ -9,6 +9,7 @@ import { EXIT, printError } from './run-command.ts';
 // either. The command goes on and its exit code stands; Node writes nothing more.
 process.stdout.on('error', (error) => {
   if (errnoOf(error) === 'EPIPE') return;
+  if (process.stdout.listenerCount('error') > 1) return; // an image goes there, and its sink knows
   printError(`the output cannot be written: ${reasonOf(error)}`);
   process.exitCode = EXIT.FAILED;
 });

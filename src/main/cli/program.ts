@@ -64,7 +64,10 @@ function addDump(program: Command): void {
         parseWorkload,
       ),
     )
-    .option('-o, --output <file>', 'the image (default: NAME.cpt or PID.cpt)')
+    .option(
+      '-o, --output <file>',
+      "the image; '-' is standard output (default: NAME.cpt or PID.cpt)",
+    )
     .addOption(workersOption())
     .addOption(choice('--zero-pages <how>', 'pages of zeros', ['detect', 'copy']))
     .addOption(choice('--checksum <kind>', 'checksum of every block', ['crc32', 'none']))

@@ -20,6 +20,8 @@ export async function runCommand(command: (signal: AbortSignal) => Promise<numbe
     setExitCode(await command(controller.signal));
   } catch (error) {
     setExitCode(report(error));
+    // Everything is undone; a write into a pipe that nobody reads must not keep us.
+    if (controller.signal.aborted) process.exit();
   } finally {
     for (const name of SIGNALS) process.off(name, interrupt);
   }

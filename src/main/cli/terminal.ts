@@ -12,6 +12,11 @@ export function print(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
+/** A result where stdout holds something else. */
+export function printAside(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
 /** One object on stdout and nothing else. */
 export function printJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
