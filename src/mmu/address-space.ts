@@ -1,30 +1,12 @@
 /**
- * An address space (mm) as its user sees it: the system calls, loads and stores, and what is
- * mapped. Every operation has a twin that ends in Async and waits where the plain form, on a thread
- * that must not block, throws EAGAIN.
+ * An address space (mm) as its user sees it: the system calls (`calls/system-calls.ts`), fork and
+ * exit, loads and stores, the LDT, and what is mapped. Operations have twins that end in Async.
  */
 import type { MachineHandle } from '../shared/machine-handle.ts';
 import { addressOf, TASK_PAGES } from '../shared/page.ts';
-import type { LockMode } from '../shared/sync/rw-lock.ts';
 import { protLetters, vmFlagNames } from '../shared/vm-flags.ts';
-import { brkLocked } from './calls/brk.ts';
 import { forkLocked } from './calls/fork.ts';
-import { type Advice, adviceMode, madviseLocked } from './calls/madvise.ts';
-import { mincoreLocked } from './calls/mincore.ts';
-import {
-  type MlockAllFlag,
-  type MlockFlag,
-  mlockallLocked,
-  mlockLocked,
-  munlockallLocked,
-  munlockLocked,
-} from './calls/mlock.ts';
-import { type MmapRequest, mmapLocked, munmapLocked } from './calls/mmap.ts';
-import { mprotectLocked } from './calls/mprotect.ts';
-import { type MremapFlag, mremapLocked } from './calls/mremap.ts';
-import { type MsyncFlag, msyncLocked } from './calls/msync.ts';
-import type { Prot } from './calls/prot.ts';
-import { type MmReference, runOn, runOnAsync } from './enter.ts';
+import { SystemCalls } from './calls/system-calls.ts';
 import { fillLocked, type Progress, readLocked, writeLocked } from './fault/access.ts';
 import {
   copyLdtLocked,
@@ -36,7 +18,6 @@ import {
 import type { MachineParts } from './machine-parts.ts';
 import { claimMm, freeMm, type Mm, mmOf } from './mm.ts';
 import { MM_FIELD, type MmAddresses } from './mm-struct.ts';
-import { type DeviceRequest, mapDeviceLocked } from './vma/device.ts';
 import { unmapRangeLocked } from './vma/vma-edit.ts';
 import { VMA_KIND, type VmaFields } from './vma/vma-table.ts';
 
@@ -60,250 +41,93 @@ export interface VmaInfo {
   readonly isVdso: boolean;
 }
 
-export class AddressSpace {
-  /** For the dumper and other rooms of mmdump. */
-  readonly mm: Mm;
-  readonly #reference: MmReference;
-
+export class AddressSpace extends SystemCalls {
   constructor(machine: MachineParts, slot: number, generation: number) {
-    this.mm = mmOf(machine, slot, machine.thread);
-    this.#reference = { machine, slot, generation };
+    super(mmOf(machine, slot, machine.thread), { machine, slot, generation });
   }
 
   get handle(): MmHandle {
-    const { machine, slot, generation } = this.#reference;
+    const { machine, slot, generation } = this.reference;
     return { kind: 'mm', machine: machine.handle, slot, generation };
-  }
-
-  /** Which life of which slot this is. */
-  get reference(): MmReference {
-    return this.#reference;
-  }
-
-  #run<T>(mode: LockMode, operation: (mm: Mm) => T): T {
-    return runOn(this.mm, this.#reference, mode, operation);
-  }
-
-  #later<T>(mode: LockMode, operation: (mm: Mm) => T): Promise<T> {
-    return runOnAsync(this.#reference, mode, operation);
-  }
-
-  /** Maps memory and returns its address. Errors as mmap(2). */
-  mmap(request: MmapRequest): number {
-    return this.#run('write', (mm) => mmapLocked(mm, request));
-  }
-
-  mmapAsync(request: MmapRequest): Promise<number> {
-    return this.#later('write', (mm) => mmapLocked(mm, request));
-  }
-
-  /** Maps device memory of the machine, shared. Errors as mmap(2). */
-  mapDevice(request: DeviceRequest): number {
-    return this.#run('write', (mm) => mapDeviceLocked(mm, mm.machine.device, request));
-  }
-
-  mapDeviceAsync(request: DeviceRequest): Promise<number> {
-    return this.#later('write', (mm) => mapDeviceLocked(mm, mm.machine.device, request));
-  }
-
-  /** Unmaps the pages of [address, address + length). Errors as munmap(2). */
-  munmap(address: number, length: number): void {
-    this.#run('write', (mm) => munmapLocked(mm, address, length));
-  }
-
-  munmapAsync(address: number, length: number): Promise<void> {
-    return this.#later('write', (mm) => munmapLocked(mm, address, length));
-  }
-
-  /** Sets the protection of the pages of a range. Errors as mprotect(2). */
-  mprotect(address: number, length: number, prot: Prot): void {
-    this.#run('write', (mm) => mprotectLocked(mm, address, length, prot));
-  }
-
-  mprotectAsync(address: number, length: number, prot: Prot): Promise<void> {
-    return this.#later('write', (mm) => mprotectLocked(mm, address, length, prot));
-  }
-
-  /**
-   * Resizes or moves a mapping and returns its address. `newAddress` is the place with 'fixed'.
-   * Errors as mremap(2).
-   */
-  mremap(
-    address: number,
-    oldLength: number,
-    newLength: number,
-    flags: readonly MremapFlag[] = [],
-    newAddress = 0,
-  ): number {
-    return this.#run('write', (mm) =>
-      mremapLocked(mm, address, oldLength, newLength, flags, newAddress),
-    );
-  }
-
-  mremapAsync(
-    address: number,
-    oldLength: number,
-    newLength: number,
-    flags: readonly MremapFlag[] = [],
-    newAddress = 0,
-  ): Promise<number> {
-    return this.#later('write', (mm) =>
-      mremapLocked(mm, address, oldLength, newLength, flags, newAddress),
-    );
-  }
-
-  /** Moves the end of the heap and returns where it is then: the old end when it cannot be moved. */
-  brk(address: number): number {
-    return this.#run('write', (mm) => brkLocked(mm, address));
-  }
-
-  brkAsync(address: number): Promise<number> {
-    return this.#later('write', (mm) => brkLocked(mm, address));
-  }
-
-  /** Gives advice on a range. Errors as madvise(2). */
-  madvise(address: number, length: number, advice: Advice): void {
-    this.#run(adviceMode(advice), (mm) => madviseLocked(mm, address, length, advice));
-  }
-
-  madviseAsync(address: number, length: number, advice: Advice): Promise<void> {
-    return this.#later(adviceMode(advice), (mm) => madviseLocked(mm, address, length, advice));
-  }
-
-  /** Keeps the pages of a range in memory, and faults them in. Errors as mlock2(2). */
-  mlock(address: number, length: number, flags: readonly MlockFlag[] = []): void {
-    this.#run('write', (mm) => mlockLocked(mm, address, length, flags));
-  }
-
-  mlockAsync(address: number, length: number, flags: readonly MlockFlag[] = []): Promise<void> {
-    return this.#later('write', (mm) => mlockLocked(mm, address, length, flags));
-  }
-
-  /** Errors as munlock(2). */
-  munlock(address: number, length: number): void {
-    this.#run('write', (mm) => munlockLocked(mm, address, length));
-  }
-
-  munlockAsync(address: number, length: number): Promise<void> {
-    return this.#later('write', (mm) => munlockLocked(mm, address, length));
-  }
-
-  /** Keeps all pages in memory: those mapped now, those mapped later, or both. */
-  mlockall(flags: readonly MlockAllFlag[]): void {
-    this.#run('write', (mm) => mlockallLocked(mm, flags));
-  }
-
-  mlockallAsync(flags: readonly MlockAllFlag[]): Promise<void> {
-    return this.#later('write', (mm) => mlockallLocked(mm, flags));
-  }
-
-  munlockall(): void {
-    this.#run('write', munlockallLocked);
-  }
-
-  munlockallAsync(): Promise<void> {
-    return this.#later('write', munlockallLocked);
-  }
-
-  /** One byte a page: 1 when an access would find it in memory. Errors as mincore(2). */
-  mincore(address: number, length: number): Uint8Array {
-    return this.#run('read', (mm) => mincoreLocked(mm, address, length));
-  }
-
-  mincoreAsync(address: number, length: number): Promise<Uint8Array> {
-    return this.#later('read', (mm) => mincoreLocked(mm, address, length));
-  }
-
-  /** Writes what shared mappings changed back to simulated files. Errors as msync(2). */
-  msync(address: number, length: number, flags: readonly MsyncFlag[] = ['sync']): void {
-    this.#run('read', (mm) => msyncLocked(mm, address, length, flags));
-  }
-
-  msyncAsync(
-    address: number,
-    length: number,
-    flags: readonly MsyncFlag[] = ['sync'],
-  ): Promise<void> {
-    return this.#later('read', (mm) => msyncLocked(mm, address, length, flags));
   }
 
   /** A new address space that shows the same, copied on write. Errors as fork(2). */
   fork(): AddressSpace {
-    return this.#run('write', forked);
+    return this.run('write', forked);
   }
 
   forkAsync(): Promise<AddressSpace> {
-    return this.#later('write', forked);
+    return this.later('write', forked);
   }
 
   /** Unmaps everything and frees the mm (exit_mmap). Objects that refer to it fail from then on. */
   exit(): void {
-    this.#run('write', exitLocked);
+    this.run('write', exitLocked);
   }
 
   exitAsync(): Promise<void> {
-    return this.#later('write', exitLocked);
+    return this.later('write', exitLocked);
   }
 
   /** Loads `into.length` bytes. SIGSEGV or SIGBUS as errors, with address and reason. */
   read(address: number, into: Uint8Array): void {
     const progress: Progress = { done: 0 };
-    this.#run('read', (mm) => readLocked(mm, address, into, progress));
+    this.run('read', (mm) => readLocked(mm, address, into, progress));
   }
 
   readAsync(address: number, into: Uint8Array): Promise<void> {
     const progress: Progress = { done: 0 };
-    return this.#later('read', (mm) => readLocked(mm, address, into, progress));
+    return this.later('read', (mm) => readLocked(mm, address, into, progress));
   }
 
   /** Stores bytes. SIGSEGV or SIGBUS as errors, with address and reason. */
   write(address: number, bytes: Uint8Array): void {
     const progress: Progress = { done: 0 };
-    this.#run('read', (mm) => writeLocked(mm, address, bytes, progress));
+    this.run('read', (mm) => writeLocked(mm, address, bytes, progress));
   }
 
   writeAsync(address: number, bytes: Uint8Array): Promise<void> {
     const progress: Progress = { done: 0 };
-    return this.#later('read', (mm) => writeLocked(mm, address, bytes, progress));
+    return this.later('read', (mm) => writeLocked(mm, address, bytes, progress));
   }
 
   /** Stores `length` times the byte `value`. */
   fill(address: number, length: number, value: number): void {
     const progress: Progress = { done: 0 };
-    this.#run('read', (mm) => fillLocked(mm, address, length, value, progress));
+    this.run('read', (mm) => fillLocked(mm, address, length, value, progress));
   }
 
   fillAsync(address: number, length: number, value: number): Promise<void> {
     const progress: Progress = { done: 0 };
-    return this.#later('read', (mm) => fillLocked(mm, address, length, value, progress));
+    return this.later('read', (mm) => fillLocked(mm, address, length, value, progress));
   }
 
   /** Installs or clears an LDT entry (modify_ldt, func 0x11; func 1 with `oldMode`). */
   modifyLdt(desc: UserDesc, oldMode = false): void {
-    this.#run('read', (mm) => withLdt(mm, () => writeLdtLocked(mm, desc, oldMode)));
+    this.run('read', (mm) => withLdt(mm, () => writeLdtLocked(mm, desc, oldMode)));
   }
 
   modifyLdtAsync(desc: UserDesc, oldMode = false): Promise<void> {
-    return this.#later('read', (mm) => withLdt(mm, () => writeLdtLocked(mm, desc, oldMode)));
+    return this.later('read', (mm) => withLdt(mm, () => writeLdtLocked(mm, desc, oldMode)));
   }
 
   /** The LDT's entries in use, 8 bytes each (modify_ldt, func 0). */
   readLdt(): Uint8Array {
-    return this.#run('read', (mm) => withLdt(mm, () => readLdtLocked(mm)));
+    return this.run('read', (mm) => withLdt(mm, () => readLdtLocked(mm)));
   }
 
   readLdtAsync(): Promise<Uint8Array> {
-    return this.#later('read', (mm) => withLdt(mm, () => readLdtLocked(mm)));
+    return this.later('read', (mm) => withLdt(mm, () => readLdtLocked(mm)));
   }
 
   /** Replaces the whole LDT by ready-made descriptors, as a restore does. */
   loadLdt(bytes: Uint8Array): void {
-    this.#run('read', (mm) => withLdt(mm, () => loadLdtLocked(mm, bytes)));
+    this.run('read', (mm) => withLdt(mm, () => loadLdtLocked(mm, bytes)));
   }
 
   /** Adds ready-made mappings, unmerged, as a restore or an import does. Takes the files' references. */
   insertMappings(vmas: readonly VmaFields[]): void {
-    this.#run('write', (mm) => {
+    this.run('write', (mm) => {
       for (const vma of vmas) {
         if (vma.file !== 0) mm.files.get(vma.file);
         mm.vmas.insert(vma);
@@ -313,38 +137,38 @@ export class AddressSpace {
 
   /** What is mapped, ascending. */
   vmas(): VmaInfo[] {
-    return this.#run('read', vmaInfos);
+    return this.run('read', vmaInfos);
   }
 
   vmasAsync(): Promise<VmaInfo[]> {
-    return this.#later('read', vmaInfos);
+    return this.later('read', vmaInfos);
   }
 
   /** start_code … flags, as the kernel's mm has them. */
   addresses(): MmAddresses {
-    return this.#run('read', (mm) => mm.struct.addresses());
+    return this.run('read', (mm) => mm.struct.addresses());
   }
 
   setAddresses(values: Partial<MmAddresses>): void {
-    this.#run('write', (mm) => mm.struct.setAddresses(values));
+    this.run('write', (mm) => mm.struct.setAddresses(values));
   }
 
   /** The auxiliary vector: pairs of u64, as /proc/PID/auxv has them. Empty when there is none. */
   auxv(): Uint8Array {
-    return this.#run('read', (mm) => readBlob(mm, MM_FIELD.AUXV_BYTES, MM_FIELD.AUXV_AT));
+    return this.run('read', (mm) => readBlob(mm, MM_FIELD.AUXV_BYTES, MM_FIELD.AUXV_AT));
   }
 
   setAuxv(bytes: Uint8Array): void {
-    this.#run('write', (mm) => setBlob(mm, MM_FIELD.AUXV_BYTES, MM_FIELD.AUXV_AT, bytes));
+    this.run('write', (mm) => setBlob(mm, MM_FIELD.AUXV_BYTES, MM_FIELD.AUXV_AT, bytes));
   }
 
   /** ELF notes that belong to the mm's process. Empty when there are none. */
   notes(): Uint8Array {
-    return this.#run('read', (mm) => readBlob(mm, MM_FIELD.NOTES_BYTES, MM_FIELD.NOTES_AT));
+    return this.run('read', (mm) => readBlob(mm, MM_FIELD.NOTES_BYTES, MM_FIELD.NOTES_AT));
   }
 
   setNotes(bytes: Uint8Array): void {
-    this.#run('write', (mm) => setBlob(mm, MM_FIELD.NOTES_BYTES, MM_FIELD.NOTES_AT, bytes));
+    this.run('write', (mm) => setBlob(mm, MM_FIELD.NOTES_BYTES, MM_FIELD.NOTES_AT, bytes));
   }
 }
 

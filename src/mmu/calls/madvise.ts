@@ -15,7 +15,7 @@ import type { Mm } from '../mm.ts';
 import { markLazyFree, swapOutRange } from '../swap/swap-out.ts';
 import { VM_SPECIAL } from '../vma/vma-edit.ts';
 import { changeVmaFlags } from './mprotect.ts';
-import { einval, nothingMapped, type PageRange, parseRange } from './range.ts';
+import { einval, forEachVma, nothingMapped, type PageRange, parseRange } from './range.ts';
 
 /** MADV_*, by its name in lower case. */
 export type Advice = FlagAdvice | PageAdvice | 'populate_read' | 'populate_write';
@@ -93,21 +93,10 @@ export function madviseLocked(mm: Mm, address: number, length: number, advice: A
     populate(mm, range, advice === 'populate_write');
     return;
   }
-  const { vmas } = mm;
-  let hole = -1;
-  for (let next = range.from; next < range.to; ) {
-    const ordinal = vmas.find(next);
-    const start = ordinal === vmas.count ? range.to : vmas.start(vmas.slot(ordinal));
-    if (start > next && hole < 0) hole = next;
-    if (start >= range.to) break;
-    const slot = vmas.slot(ordinal);
-    const from = Math.max(next, start);
-    const to = Math.min(range.to, vmas.end(slot));
+  forEachVma(mm, 'madvise', range, (slot, from, to) => {
     if (isFlagAdvice(advice)) adviseFlags(mm, slot, from, to, advice);
     else advisePages(mm, slot, from, to, advice as PageAdvice);
-    next = to;
-  }
-  if (hole >= 0) throw nothingMapped('madvise', hole);
+  });
 }
 
 function unfit(mm: Mm, slot: number, advice: Advice): MmdumpError {

@@ -3,7 +3,7 @@ import { MmdumpError } from '../../shared/errors.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { writeBackRange } from '../files/write-back.ts';
 import type { Mm } from '../mm.ts';
-import { assertPageAddress, einval, nothingMapped, parseRange } from './range.ts';
+import { assertPageAddress, einval, forEachVma, parseRange } from './range.ts';
 
 /** MS_* flags. */
 export type MsyncFlag = 'async' | 'sync' | 'invalidate';
@@ -28,23 +28,11 @@ export function msyncLocked(
   }
   const range = parseRange('msync', address, length);
   if (range === undefined) return;
-  const { vmas } = mm;
-  let hole = -1;
-  for (let next = range.from; next < range.to; ) {
-    const ordinal = vmas.find(next);
-    const start = ordinal === vmas.count ? range.to : vmas.start(vmas.slot(ordinal));
-    if (start > next && hole < 0) hole = next;
-    if (start >= range.to) break;
-    const slot = vmas.slot(ordinal);
-    const from = Math.max(next, start);
-    const to = Math.min(range.to, vmas.end(slot));
-    if (chosen.has('invalidate') && (vmas.flags(slot) & VM.LOCKED) !== 0) {
+  forEachVma(mm, 'msync', range, (slot, from, to) => {
+    const vmFlags = mm.vmas.flags(slot);
+    if (chosen.has('invalidate') && (vmFlags & VM.LOCKED) !== 0) {
       throw new MmdumpError('EBUSY', 'msync: a mapping of the range is locked');
     }
-    if (chosen.has('sync') && (vmas.flags(slot) & VM.SHARED) !== 0) {
-      writeBackRange(mm, slot, from, to);
-    }
-    next = to;
-  }
-  if (hole >= 0) throw nothingMapped('msync', hole);
+    if (chosen.has('sync') && (vmFlags & VM.SHARED) !== 0) writeBackRange(mm, slot, from, to);
+  });
 }

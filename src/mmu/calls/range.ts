@@ -1,6 +1,7 @@
 /** Arguments of system calls: ranges of addresses. */
 import { MmdumpError } from '../../shared/errors.ts';
 import { hex, isPageAligned, PAGE_SIZE, pageAlignUp, TASK_SIZE, vpnOf } from '../../shared/page.ts';
+import type { Mm } from '../mm.ts';
 
 /** Pages [from, to). */
 export interface PageRange {
@@ -10,6 +11,31 @@ export interface PageRange {
 
 export function einval(message: string): MmdumpError {
   return new MmdumpError('EINVAL', message);
+}
+
+/**
+ * Calls `visit` for the part of every VMA that lies in the range, ascending; `visit` may split and
+ * join VMAs. ENOMEM at the end if part of the range was not mapped.
+ */
+export function forEachVma(
+  mm: Mm,
+  name: string,
+  range: PageRange,
+  visit: (slot: number, from: number, to: number) => void,
+): void {
+  const { vmas } = mm;
+  let hole = -1;
+  for (let next = range.from; next < range.to; ) {
+    const ordinal = vmas.find(next);
+    const start = ordinal === vmas.count ? range.to : vmas.start(vmas.slot(ordinal));
+    if (start > next && hole < 0) hole = next;
+    if (start >= range.to) break;
+    const slot = vmas.slot(ordinal);
+    const to = Math.min(range.to, vmas.end(slot));
+    visit(slot, Math.max(next, start), to);
+    next = to;
+  }
+  if (hole >= 0) throw nothingMapped(name, hole);
 }
 
 /** ENOMEM of a call that met a hole. */
