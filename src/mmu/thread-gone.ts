@@ -5,41 +5,43 @@
  */
 import { DIED_WRITING } from '../shared/sync/thread-table.ts';
 import type { MachineParts } from './machine-parts.ts';
-import { mmParts } from './mm.ts';
+import { type MmParts, mmParts } from './mm.ts';
 
 /** Returns false when the id is not that of a living thread (or was handled already). */
 export function threadGone(machine: MachineParts, thread: number): boolean {
   const { threads } = machine;
   if (!threads.declareDead(thread)) return false;
-  let writing = threads.diedWriting(thread);
-  for (let slot = 0; slot < machine.maxAddressSpaces; slot++) {
-    const { struct, lock, ldtLock } = mmParts(machine, slot);
-    if (struct.generation === 0) continue; // never used
-    if (lock.abandon(thread) === 'writing') writing = true;
-    if (ldtLock.owner === thread) writing = true;
-  }
-  // Locks are recorded as held after they are taken: a thread may die in between.
-  writing ||=
-    machine.allocator.lockOwner === thread ||
-    machine.files.anyLockOwnedBy(thread) ||
-    machine.holdsTableLock(thread);
-  if (writing) {
-    threads.poison(DIED_WRITING, thread);
-    wakeEverybody(machine);
-  }
+  // Poison comes first: once its entries are gone, others take the locks that it died with.
+  if (diedWriting(machine, thread)) threads.poison(DIED_WRITING, thread);
+  // It may have let a mutex go and died before it woke anybody: so everybody is woken.
+  forEachMm(machine, ({ lock, ldtLock }) => {
+    lock.abandon(thread);
+    ldtLock.wakeAll();
+  });
+  machine.files.wakeAll();
   machine.gate.abandon(thread);
   threads.bury(thread);
   return true;
 }
 
-/** Whoever waits must look again, and finds the machine poisoned. */
-function wakeEverybody(machine: MachineParts): void {
-  machine.gate.wakeAll();
+/** Whether it held, or had just taken, a lock that protects a change. */
+function diedWriting(machine: MachineParts, thread: number): boolean {
+  if (machine.threads.diedWriting(thread)) return true;
+  // Locks are recorded as held after they are taken: a thread may die in between.
+  let writing =
+    machine.allocator.lockOwner === thread ||
+    machine.files.anyLockOwnedBy(thread) ||
+    machine.holdsTableLock(thread);
+  forEachMm(machine, ({ lock, ldtLock }) => {
+    writing ||= lock.isWriting(thread) || ldtLock.owner === thread;
+  });
+  return writing;
+}
+
+/** Every mm that was ever there: one that is gone may still have its last user in its lock. */
+function forEachMm(machine: MachineParts, visit: (mm: MmParts) => void): void {
   for (let slot = 0; slot < machine.maxAddressSpaces; slot++) {
-    const { struct, lock, ldtLock } = mmParts(machine, slot);
-    if (struct.generation === 0) continue;
-    lock.wakeAll();
-    ldtLock.wakeAll();
+    const parts = mmParts(machine, slot);
+    if (parts.struct.generation !== 0) visit(parts);
   }
-  machine.files.wakeAll();
 }

@@ -73,9 +73,9 @@ export class FreezeGate {
     while (!this.tryEnter(id)) {
       for (;;) {
         const seen = Atomics.load(this.#words, this.#base + CHANGES);
+        this.#threads.assertTrusted(); // after CHANGES was read: whoever poisons changes it next
         if (!this.isClosed) break;
         waitSync(this.#words, this.#base + CHANGES, seen);
-        this.#threads.assertTrusted();
       }
     }
   }
@@ -85,9 +85,9 @@ export class FreezeGate {
     while (!this.tryEnter(id)) {
       for (;;) {
         const seen = Atomics.load(this.#words, this.#base + CHANGES);
+        this.#threads.assertTrusted();
         if (!this.isClosed) break;
         await waitAsync(this.#words, this.#base + CHANGES, seen, signal);
-        this.#threads.assertTrusted();
       }
     }
   }
@@ -108,9 +108,9 @@ export class FreezeGate {
     try {
       for (;;) {
         const seen = Atomics.load(this.#words, this.#base + CHANGES);
+        this.#threads.assertTrusted();
         if (!this.#anyInside()) return;
         await waitAsync(this.#words, this.#base + CHANGES, seen, signal);
-        this.#threads.assertTrusted();
       }
     } catch (error) {
       this.thaw(id);

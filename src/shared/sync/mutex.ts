@@ -8,13 +8,16 @@
  *                     owner | CONTENDED ──exchange──▶ 0, everybody is woken
  *
  * `owner` is the thread id + 1. All waiters are woken, not one: the one that was chosen might die
- * before it takes the lock. A dead owner poisons the machine.
+ * before it takes the lock. A dead owner poisons the machine, and POKED is set then.
  */
 import { wouldBlock } from './rw-lock.ts';
 import { DIED_WRITING, type ThreadTable } from './thread-table.ts';
 import { waitAsync, waitSync } from './wait.ts';
 
 const CONTENDED = 0x4000_0000;
+/** Set when the machine is poisoned, so that nobody falls asleep on a value that looks unchanged. */
+const POKED = 0x2000_0000;
+const OWNER = 0x1fff_ffff;
 
 export class Mutex {
   readonly #words: Int32Array;
@@ -74,20 +77,22 @@ export class Mutex {
 
   /** Thread id of the owner, or -1. */
   get owner(): number {
-    return (Atomics.load(this.#words, this.#at) & ~CONTENDED) - 1;
+    return (Atomics.load(this.#words, this.#at) & OWNER) - 1;
   }
 
+  /** Makes every waiter look again: a thread is gone, or the machine has been poisoned. */
   wakeAll(): void {
+    if (this.#threads.isPoisoned) Atomics.or(this.#words, this.#at, POKED);
     Atomics.notify(this.#words, this.#at);
   }
 
-  /** Sets CONTENDED on a held mutex; returns the value to wait on, 0 if it is free by now. */
+  /** Sets CONTENDED on a held mutex; returns the value to wait on, 0 if there is none to wait for. */
   #markContended(): number {
     for (;;) {
       const seen = Atomics.load(this.#words, this.#at);
-      if (seen === 0) return 0;
-      const owner = (seen & ~CONTENDED) - 1;
-      if (!this.#threads.isLive(owner)) {
+      if (seen === 0 || (seen & POKED) !== 0) return 0;
+      const owner = (seen & OWNER) - 1;
+      if (this.#threads.diedOwning(owner, this.#words, this.#at, seen)) {
         this.#threads.poison(DIED_WRITING, owner);
         return 0;
       }

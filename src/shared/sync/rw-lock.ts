@@ -98,9 +98,9 @@ export class RwLock {
     try {
       for (;;) {
         const seen = Atomics.load(words, this.#base + CHANGES);
+        this.#threads.assertTrusted(); // after CHANGES was read: whoever poisons changes it next
         if (this.#obstacle(id, mine) === 0) break;
         waitSync(words, this.#base + CHANGES, seen);
-        this.#threads.assertTrusted();
       }
       this.#own(id, mine);
     } catch (error) {
@@ -121,9 +121,9 @@ export class RwLock {
     try {
       for (;;) {
         const seen = Atomics.load(words, this.#base + CHANGES);
+        this.#threads.assertTrusted();
         if (this.#obstacle(id, mine) === 0) break;
         await waitAsync(words, this.#base + CHANGES, seen, signal);
-        this.#threads.assertTrusted();
       }
       this.#own(id, mine);
     } catch (error) {
@@ -142,7 +142,13 @@ export class RwLock {
     this.#changed();
   }
 
-  /** Removes a dead thread's entry and says what it was doing. */
+  /** Whether the (dead) thread holds the lock for writing. */
+  isWriting(id: number): boolean {
+    const entry = Atomics.load(this.#words, this.#entry(id));
+    return (entry & (HELD | WRITER)) === (HELD | WRITER);
+  }
+
+  /** Removes a dead thread's entry and says what it was doing. Poison first, if it was writing. */
   abandon(id: number): Abandoned {
     const entry = Atomics.exchange(this.#words, this.#entry(id), 0);
     wakeAll(this.#words, this.#base + CHANGES);
@@ -216,7 +222,15 @@ export class RwLock {
     return false;
   }
 
+  /**
+   * The turn has come, or nobody is in the way because a writer died: the machine is poisoned before
+   * its entry is taken away (`thread-gone.ts`), so this look cannot miss it.
+   */
   #own(id: number, mine: number): void {
+    if (this.#threads.isPoisoned) {
+      this.#retreat(id);
+      this.#threads.assertTrusted();
+    }
     Atomics.store(this.#words, this.#entry(id), mine | HELD);
     this.#threads.hold(id, (mine & WRITER) !== 0 ? RANK.MMAP_WRITE : RANK.MMAP_READ);
   }

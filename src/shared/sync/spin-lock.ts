@@ -55,8 +55,9 @@ function spinContended(
     }
     threads.assertTrusted();
     const owner = Atomics.load(words, at) - 1;
-    if (owner >= 0 && !threads.isLive(owner)) threads.poison(DIED_WRITING, owner);
-    else if (performance.now() - start > LOCKUP_MS) threads.poison(LOCKED_UP, owner);
+    if (owner >= 0 && threads.diedOwning(owner, words, at, owner + 1)) {
+      threads.poison(DIED_WRITING, owner);
+    } else if (performance.now() - start > LOCKUP_MS) threads.poison(LOCKED_UP, owner);
     else if (mayBlock && owner >= 0) yieldProcessor(words, at, owner + 1);
   }
 }

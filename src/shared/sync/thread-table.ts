@@ -121,8 +121,19 @@ export class ThreadTable {
     return Atomics.load(this.#words, this.#base + HIGH_WATER);
   }
 
+  /** Whether the slot is taken by a thread that nobody declared dead. For assertions. */
   isLive(id: number): boolean {
     return Atomics.load(this.#words, this.#slot(id) + STATE) === LIVE;
+  }
+
+  /**
+   * Whether thread `id` died while a lock's word showed `value`, which names it as the owner. A
+   * thread that has let go, and ended since, is no reason to distrust anything: the word is read
+   * once more after its state.
+   */
+  diedOwning(id: number, words: Int32Array, at: number, value: number): boolean {
+    if (Atomics.load(this.#words, this.#slot(id) + STATE) !== DEAD) return false;
+    return Atomics.load(words, at) === value;
   }
 
   /** True for the one caller that may clean up after the thread. */

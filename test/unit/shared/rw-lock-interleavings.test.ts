@@ -8,7 +8,7 @@
  *    that a writer is overtaken by no reader that came later
  *  - every run ends, unless the threads that could end it are not run
  *  - a thread that dies anywhere but inside a write stops nobody and poisons nothing
- *  - a thread that dies inside a write poisons the machine: nobody sleeps on
+ *  - a thread that dies inside a write poisons the machine: nobody enters after it or sleeps on
  * The same checks find a set of deliberate mistakes, and what the exploration assumes of the code
  * is compared with runs of it that assume nothing.
  */
@@ -63,7 +63,7 @@ describe('every interleaving of the readers-writer lock', () => {
 
 describe('a thread that dies at any step', () => {
   it.each(['R|W', 'R|R', 'aR|W', 'R W|R'])('of %s stops nobody', async (text) => {
-    const { violation, outcomes } = await explore(text, { victim: 0, without: ['half-changed'] });
+    const { violation, outcomes } = await explore(text, { victim: 0 });
     expect(violation).toBeUndefined();
     expect(outcomes).toContain('0: dead');
     expect(outcomes).toContain('1: done');
@@ -71,16 +71,22 @@ describe('a thread that dies at any step', () => {
   });
 
   it.each(WRITERS)('of %s inside a write poisons the machine; nobody sleeps on', async (text) => {
-    const { violation, outcomes } = await explore(text, { victim: 0, without: ['half-changed'] });
+    const { violation, outcomes } = await explore(text, { victim: 0 });
     expect(violation).toBeUndefined();
     expect(outcomes).toContain('1: MACHINE_POISONED');
   });
+});
 
-  // Known mistake: `abandon` empties the entry before the machine is poisoned, and who finds its
-  // turn come does not look whether it is. Once this is mended, `it.fails` becomes `it` and
-  // `half-changed` is left out nowhere.
-  it.fails.each(WRITERS)('of %s inside a write: nobody enters after it', async (text) => {
-    expect((await explore(text, { victim: 0 })).violation).toBeUndefined();
+describe('a machine that is poisoned from elsewhere', () => {
+  it.each(['R|P', 'W|P', 'tW|P'])('is no obstacle to the end of %s', async (text) => {
+    const { violation, outcomes } = await explore(text);
+    expect(violation).toBeUndefined();
+    expect(outcomes).toContain('0: done');
+    expect(outcomes).toContain('0: MACHINE_POISONED');
+  });
+
+  it('tells at once who is about to wait in R|W|P', async () => {
+    expect((await explore('R|W|P')).violation).toBeUndefined();
   });
 });
 
@@ -188,7 +194,7 @@ describe('what the exploration assumes of the code', () => {
       fc.asyncProperty(schedule, async ({ choices, killAt }) => {
         steps += await runUnfolded(system, choices, killAt);
       }),
-      { numRuns: IS_LONG ? 1000 : 20 },
+      { numRuns: IS_LONG ? 300 : 20 },
     );
     expect(steps).toBeGreaterThan(20 * 50);
   });
@@ -208,7 +214,6 @@ describe.runIf(IS_LONG)('every interleaving of larger programs', { timeout: LONG
     ['R|W|R', 1],
     ['W|R|W', 0],
   ] as const)('of %s when thread %i dies', async (text, victim) => {
-    const { violation } = await explore(text, { victim, without: ['half-changed'] });
-    expect(violation).toBeUndefined();
+    expect((await explore(text, { victim })).violation).toBeUndefined();
   });
 });

@@ -1,0 +1,134 @@
+/**
+ * Systems of threads at a freeze gate. A program is a list of calls: `E` enters, stays and leaves;
+ * `tE` tries to; `F` freezes, stays and thaws. `aE` and `aF` may be aborted while they wait.
+ */
+import { FREEZE_GATE, type FreezeGate } from '../../../src/shared/sync/freeze-gate.ts';
+import {
+  THREAD_SLOT,
+  THREAD_TABLE_WORDS,
+  ThreadTable,
+} from '../../../src/shared/sync/thread-table.ts';
+import type { Op, Program, Run, Stage } from './recorded-atomics.ts';
+import { SLEEPS, type System, type View } from './system.ts';
+import { type Head, type Knowledge, ThreadAutomaton } from './thread-automaton.ts';
+import {
+  HIGH_WATER_WORD,
+  heldWord,
+  isInside,
+  POISON_WORD,
+  sleepersAtRest,
+  sleepsForEver,
+  slotWord,
+  threadWords,
+  wrongPoison,
+} from './thread-words.ts';
+
+export interface GateOptions {
+  readonly programs: readonly string[];
+  readonly gateClass: typeof FreezeGate;
+  readonly victim?: number;
+}
+
+const FREEZERS_WORD = THREAD_TABLE_WORDS + FREEZE_GATE.FREEZERS;
+const CHANGES_WORD = THREAD_TABLE_WORDS + FREEZE_GATE.CHANGES;
+
+function parts(stage: Stage, gateClass: typeof FreezeGate) {
+  const table = new ThreadTable(stage.words, 0, true);
+  return { table, gate: new gateClass(stage.words, THREAD_TABLE_WORDS, table) };
+}
+
+function programOf(text: string, id: number, gateClass: typeof FreezeGate): Program {
+  return async (stage) => {
+    const { gate } = parts(stage, gateClass);
+    let given = 'done';
+    for (const call of text.split(' ')) {
+      stage.begin(call);
+      given = 'done'; // the outcome is that of the last call: a program remembers nothing else
+      if (call.endsWith('F')) {
+        await gate.freeze(id, call === 'aF' ? stage.signal : undefined);
+        stage.pause('frozen');
+        gate.thaw(id);
+        continue;
+      }
+      if (call === 'aE') await gate.enterAsync(id, stage.signal);
+      else if (call === 'E') gate.enter(id);
+      else if (!gate.tryEnter(id)) {
+        given = 'refused';
+        continue;
+      }
+      stage.pause('inside');
+      gate.leave(id);
+    }
+    return given;
+  };
+}
+
+function findHead({ op }: Run): Head | undefined {
+  return op?.kind === 'load' && op.at === CHANGES_WORD ? { isCounted: false } : undefined;
+}
+
+/** Of what these return only one thing is looked at: whether somebody freezes. */
+function alike({ kind, at }: Op, result: number): readonly number[] {
+  if (kind === 'load') return at === FREEZERS_WORD && result !== 0 ? [1] : [];
+  return kind === 'or' || kind === 'compareExchange' ? [] : [0];
+}
+
+export async function gateSystem({ programs, gateClass, victim }: GateOptions): Promise<System> {
+  const all = programs.map((text, id) => programOf(text, id, gateClass));
+  if (victim !== undefined) {
+    all.push((stage) => {
+      const { table, gate } = parts(stage, gateClass);
+      if (!table.declareDead(victim)) return undefined;
+      gate.abandon(victim);
+      table.bury(victim);
+      return undefined;
+    });
+  }
+  const knowledge: Knowledge = { findHead, alike, ticketWord: -1 };
+  const threads: ThreadAutomaton[] = [];
+  for (const program of all) threads.push(await ThreadAutomaton.of(program, knowledge));
+  return {
+    threads,
+    words: threadWords(programs.length).set(FREEZERS_WORD, 0),
+    counters: new Set([CHANGES_WORD]),
+    isPrivate: (thread, { kind, at }: Op) =>
+      at === HIGH_WATER_WORD || at === POISON_WORD
+        ? kind === 'load'
+        : at === heldWord(thread) && thread !== victim,
+    abortable: programs.flatMap((text, id) => (text.includes('a') ? [id] : [])),
+    ...(victim === undefined ? {} : { victim, host: programs.length }),
+    check: (view) => exclusion(view, programs.length) ?? lostWakeUp(view, programs.length),
+    ended: (view) => ended(view, programs.length),
+  };
+}
+
+function exclusion(view: View, threads: number): string | undefined {
+  const places = new Set<string>();
+  for (let thread = 0; thread < threads; thread++) {
+    if (isInside(view, thread)) places.add(view.node(thread).where);
+  }
+  return places.size > 1 ? 'exclusion: a thread is inside although it is frozen' : undefined;
+}
+
+/** When everybody rests, who enters waits for a freezer, and a freezer for somebody inside. */
+function lostWakeUp(view: View, threads: number): string | undefined {
+  for (const sleeper of sleepersAtRest(view, threads)) {
+    const freezes = view.node(sleeper).call.endsWith('F');
+    let hasReason = false;
+    for (let other = 0; other < threads; other++) {
+      const { where, call } = view.node(other);
+      if (isInside(view, other)) hasReason ||= where === (freezes ? 'inside' : 'frozen');
+      else if (view.status(other) === SLEEPS) hasReason ||= !freezes && call.endsWith('F');
+    }
+    if (!hasReason) return `lost wake-up: ${sleeper} sleeps without a reason`;
+  }
+  return undefined;
+}
+
+function ended(view: View, threads: number): string | undefined {
+  if (view.word(FREEZERS_WORD) !== 0) return 'rest: somebody freezes still';
+  for (let thread = 0; thread < threads; thread++) {
+    if (view.word(slotWord(thread) + THREAD_SLOT.GATE) !== 0) return `rest: ${thread} is inside`;
+  }
+  return sleepsForEver(view, threads) ?? wrongPoison(view);
+}

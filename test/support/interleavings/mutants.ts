@@ -1,0 +1,30 @@
+/** Modules of ours with a deliberate mistake in them: what is meant to find mistakes must find these. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { tsImport } from 'tsx/esm/api';
+
+/** `[what the source says, what the mutant says]`; the first must occur exactly once. */
+export type Edit = readonly [from: string, to: string];
+
+/** Imports a copy of a module of src/ with edits. Its own imports are those of the original. */
+export async function importMutant<Module>(
+  source: string,
+  edits: readonly Edit[],
+): Promise<Module> {
+  const url = new URL(`../../../src/${source}`, import.meta.url);
+  let text = readFileSync(url, 'utf8');
+  for (const [from, to] of edits) {
+    if (text.split(from).length !== 2) throw new Error(`${source} says this not once: ${from}`);
+    text = text.replace(from, () => to);
+  }
+  text = text.replaceAll(/from '(\.[^']*)'/g, (_, name) => `from '${new URL(name, url).href}'`);
+  const folder = mkdtempSync(join(tmpdir(), 'mmdump-mutant-'));
+  try {
+    const file = join(folder, 'mutant.mts');
+    writeFileSync(file, text);
+    return await tsImport(file, import.meta.url);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}

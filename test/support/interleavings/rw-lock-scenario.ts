@@ -1,0 +1,277 @@
+/**
+ * Systems of threads that use one readers-writer lock, and what must hold of them.
+ *
+ * A program is a list of calls: `R` and `W` lock, stay and unlock; `tR` and `tW` try to; `aR` and
+ * `aW` wait asynchronously and may be aborted; `P` poisons the machine, as the host of a thread that
+ * died elsewhere does. Everything that a check needs to know is told by
+ * the programs themselves (where they pause) or by tickets; the lock's own words are only asked
+ * whether somebody is in the queue.
+ */
+import type { RwLock } from '../../../src/shared/sync/rw-lock.ts';
+import { RW_LOCK } from '../../../src/shared/sync/rw-lock.ts';
+import {
+  DIED_WRITING,
+  RANK,
+  THREAD_TABLE_WORDS,
+  ThreadTable,
+} from '../../../src/shared/sync/thread-table.ts';
+import type { Op, Program, Run, Stage } from './recorded-atomics.ts';
+import { DEAD, SLEEPS, type System, type View } from './system.ts';
+import { type Head, type Knowledge, ThreadAutomaton } from './thread-automaton.ts';
+import {
+  DIED_BETWEEN,
+  DIED_INSIDE,
+  DIED_OUTSIDE,
+  HIGH_WATER_WORD,
+  heldWord,
+  isInside,
+  POISON_WORD,
+  sleepersAtRest,
+  sleepsForEver,
+  threadWords,
+  wrongPoison,
+} from './thread-words.ts';
+
+export type RwLockClass = typeof RwLock;
+
+export interface RwOptions {
+  /** Programs of the threads, calls separated by blanks. */
+  readonly programs: readonly string[];
+  readonly lockClass: RwLockClass;
+  /** This thread may die; one more thread cleans up then. */
+  readonly victim?: number;
+  /** How the host cleans up. */
+  readonly reap?: Reap;
+  readonly wakesByItself?: boolean;
+  /** Checks that are left out, by the word that their complaints begin with. */
+  readonly without?: readonly string[];
+  /** The ticket that is handed out first. */
+  readonly firstTicket?: number;
+}
+
+export type Reap = (table: ThreadTable, lock: RwLock, victim: number) => void;
+
+const LOCK_AT = THREAD_TABLE_WORDS;
+const { NEXT_TICKET, CHANGES, WAITERS, ENTRIES, ENTRY_WORDS } = RW_LOCK;
+const TICKET_WORD = LOCK_AT + NEXT_TICKET;
+const CHANGES_WORD = LOCK_AT + CHANGES;
+const HELD_BIT = 8;
+const WRITER_BIT = 4;
+
+function entryWord(id: number): number {
+  return LOCK_AT + ENTRIES + id * ENTRY_WORDS;
+}
+
+/** What `threadGone` does for one lock, in its order. */
+export const reapAsThreadGone: Reap = (table, lock, victim) => {
+  if (!table.declareDead(victim)) return;
+  if (table.diedWriting(victim) || lock.isWriting(victim)) table.poison(DIED_WRITING, victim);
+  lock.abandon(victim);
+  table.bury(victim);
+};
+
+function locks(stage: Stage, lockClass: RwLockClass) {
+  const table = new ThreadTable(stage.words, 0, true);
+  return { table, lock: new lockClass(stage.words, LOCK_AT, table) };
+}
+
+function programOf(text: string, id: number, lockClass: RwLockClass): Program {
+  const calls = text.split(' ');
+  return async (stage) => {
+    const { table, lock } = locks(stage, lockClass);
+    let given = 'done';
+    for (const call of calls) {
+      const mode = call.endsWith('W') ? 'write' : 'read';
+      stage.begin(call);
+      given = 'done'; // the outcome is that of the last call: a program remembers nothing else
+      if (call === 'P') {
+        table.poison(DIED_WRITING, id);
+        lock.wakeAll();
+        continue;
+      }
+      if (call.startsWith('a')) await lock.lockAsync(id, mode, stage.signal);
+      else if (!call.startsWith('t')) lock.lock(id, mode);
+      else if (!lock.tryLock(id, mode)) {
+        given = 'refused';
+        continue;
+      }
+      stage.pause(mode);
+      lock.unlock(id);
+    }
+    return given;
+  };
+}
+
+/** The wait loop begins by reading CHANGES; the spin loop of tryLock by reading HIGH_WATER. */
+function findHead({ op, call, calls, steps }: Run): Head | undefined {
+  if (op?.kind !== 'load') return undefined;
+  if (op.at === CHANGES_WORD) return { isCounted: false };
+  if (op.at !== HIGH_WATER_WORD || !call.startsWith('t')) return undefined;
+  const hasTicket = steps.some((step) => step.call === calls && step.op.at === TICKET_WORD);
+  return hasTicket ? { isCounted: true } : undefined;
+}
+
+/** Entries that are alike for a scan: one that excludes everybody, and none. */
+const EXCLUDES_ALL = HELD_BIT | WRITER_BIT | 2;
+const CHOOSING = 1;
+
+/** What the code looks at: whether a word is 0; which kind of entry it is; not what it has added. */
+function alike({ kind, at }: Op, result: number, id: number): readonly number[] {
+  if (kind === 'store' || kind === 'notify' || kind === 'sub' || kind === 'wait') return [0];
+  if (kind === 'add' && at !== TICKET_WORD) return [0];
+  if (kind !== 'load') return [];
+  if (at === LOCK_AT + WAITERS) return result === 0 ? [] : [1];
+  if (at === entryWord(id)) return [result & 0xf];
+  const isEntry = at >= LOCK_AT + ENTRIES;
+  return isEntry && result !== CHOOSING ? [0, EXCLUDES_ALL] : [];
+}
+
+function knowledge(id: number): Knowledge {
+  return {
+    findHead,
+    alike: (op, result) => alike(op, result, id),
+    ticketWord: TICKET_WORD,
+  };
+}
+
+function initialWords(threads: number, firstTicket: number): Map<number, number> {
+  const words = threadWords(threads)
+    .set(TICKET_WORD, firstTicket)
+    .set(LOCK_AT + WAITERS, 0);
+  for (let id = 0; id < threads; id++) words.set(entryWord(id), 0);
+  return words;
+}
+
+export async function rwSystem(options: RwOptions): Promise<System> {
+  const { programs, lockClass, victim, reap = reapAsThreadGone, without = [] } = options;
+  const all = programs.map((text, id) => programOf(text, id, lockClass));
+  if (victim !== undefined) {
+    all.push((stage) => {
+      const { table, lock } = locks(stage, lockClass);
+      reap(table, lock, victim);
+      return undefined;
+    });
+  }
+  const threads: ThreadAutomaton[] = [];
+  for (const program of all) {
+    threads.push(await ThreadAutomaton.of(program, knowledge(threads.length)));
+  }
+  const mayPoison = victim !== undefined || programs.includes('P');
+  const heeded = (complaint: string | undefined): string | undefined =>
+    without.some((word) => complaint?.startsWith(word)) ? undefined : complaint;
+  const abortable = programs.flatMap((text, id) => (text.includes('a') ? [id] : []));
+  return {
+    threads,
+    words: initialWords(programs.length, options.firstTicket ?? 0),
+    counters: new Set([CHANGES_WORD]),
+    isPrivate: (thread, op) => isPrivate(thread, op, victim, mayPoison),
+    abortable,
+    wakesByItself: options.wakesByItself === true,
+    ...(victim === undefined ? {} : { victim, host: programs.length }),
+    deathOf: (view) => deathOf(view, victim!),
+    check: (view) => exclusion(view, programs.length) ?? heeded(lostWakeUp(view, programs.length)),
+    entered: (view, thread) => heeded(entered(view, thread, programs.length)),
+    ended: (view) =>
+      ended(view, programs.length) ?? (programs.includes('P') ? undefined : wrongPoison(view)),
+  };
+}
+
+/** Reads of what nobody writes, and a thread's own notes. */
+function isPrivate(
+  thread: number,
+  { kind, at }: Op,
+  victim: number | undefined,
+  mayPoison: boolean,
+): boolean {
+  if (at === HIGH_WATER_WORD) return kind === 'load';
+  if (at === POISON_WORD) return !mayPoison;
+  if (at === entryWord(thread)) return kind === 'load';
+  return at === heldWord(thread) && thread !== victim;
+}
+
+function deathOf(view: View, victim: number): number {
+  const { where } = view.node(victim);
+  const entry = view.word(entryWord(victim));
+  if ((entry & WRITER_BIT) === 0 || (entry & HELD_BIT) === 0) {
+    const isNoted = (view.word(heldWord(victim)) & RANK.MMAP_WRITE) !== 0;
+    return isNoted ? DIED_BETWEEN : DIED_OUTSIDE;
+  }
+  return where === 'write' ? DIED_INSIDE : DIED_BETWEEN;
+}
+
+function modeOf(view: View, thread: number): string {
+  const { where, call } = view.node(thread);
+  return where !== '' ? where : call.endsWith('W') ? 'write' : 'read';
+}
+
+function isLive(view: View, thread: number): boolean {
+  return view.status(thread) !== DEAD;
+}
+
+function conflict(one: string, other: string): boolean {
+  return one === 'write' || other === 'write';
+}
+
+function exclusion(view: View, threads: number): string | undefined {
+  for (let one = 0; one < threads; one++) {
+    if (!isInside(view, one)) continue;
+    for (let other = one + 1; other < threads; other++) {
+      if (isInside(view, other) && conflict(modeOf(view, one), modeOf(view, other))) {
+        return `exclusion: ${one} and ${other} are inside`;
+      }
+    }
+  }
+  return undefined;
+}
+
+/** In the queue: it has a ticket, has not shown that it owns the lock, and has not gone. */
+function isQueued(view: View, thread: number): boolean {
+  if (!isLive(view, thread) || view.node(thread).ticket < 0) return false;
+  const entry = view.word(entryWord(thread));
+  return entry !== 0 && (entry & HELD_BIT) === 0;
+}
+
+/**
+ * When everybody rests (inside for as long as he likes, between calls, asleep), whoever sleeps has
+ * somebody to wait for: a thread inside, or one that sleeps with an earlier ticket.
+ */
+function lostWakeUp(view: View, threads: number): string | undefined {
+  for (const thread of sleepersAtRest(view, threads)) {
+    if (view.word(POISON_WORD) !== 0) return `untold: ${thread} sleeps on a poisoned machine`;
+    if (hasReason(view, thread, threads)) continue;
+    return `lost wake-up: ${thread} sleeps although its turn has come`;
+  }
+  return undefined;
+}
+
+function hasReason(view: View, sleeper: number, threads: number): boolean {
+  for (let other = 0; other < threads; other++) {
+    if (other === sleeper || !conflict(modeOf(view, sleeper), modeOf(view, other))) continue;
+    if (isInside(view, other)) return true;
+    const isEarlier = view.node(other).ticket < view.node(sleeper).ticket;
+    if (view.status(other) === SLEEPS && isEarlier) return true;
+  }
+  return false;
+}
+
+function entered(view: View, thread: number, threads: number): string | undefined {
+  if (view.death === DIED_INSIDE) {
+    return `half-changed: ${thread} enters after a writer died`;
+  }
+  const mine = view.node(thread).ticket;
+  for (let other = 0; other < threads; other++) {
+    if (other === thread || !conflict(modeOf(view, thread), modeOf(view, other))) continue;
+    if (isQueued(view, other) && view.node(other).ticket < mine) {
+      return `overtaking: ${thread} with ticket ${mine} enters before ${other}`;
+    }
+  }
+  return undefined;
+}
+
+function ended(view: View, threads: number): string | undefined {
+  for (let thread = 0; thread < threads; thread++) {
+    if (view.word(entryWord(thread)) !== 0) return `rest: the entry of ${thread} is not empty`;
+  }
+  if (view.death === 0 && view.word(LOCK_AT + WAITERS) !== 0) return 'rest: WAITERS is not 0';
+  return sleepsForEver(view, threads);
+}

@@ -1,0 +1,75 @@
+/** The words of a thread table that systems of threads use, and how a thread may have died. */
+import { THREAD_HEADER, THREAD_SLOT } from '../../../src/shared/sync/thread-table.ts';
+import { DEAD, DORMANT, RUNS, SLEEPS, type View } from './system.ts';
+
+export const POISON_WORD = THREAD_HEADER.POISON;
+export const HIGH_WATER_WORD = THREAD_HEADER.HIGH_WATER;
+const LIVE = 1;
+
+/** How a thread died: nothing was changed; it was just taking or giving back; inside a change. */
+export const DIED_OUTSIDE = 1;
+export const DIED_BETWEEN = 2;
+export const DIED_INSIDE = 3;
+
+export function slotWord(id: number): number {
+  return THREAD_HEADER.WORDS + id * THREAD_SLOT.WORDS;
+}
+
+export function heldWord(id: number): number {
+  return slotWord(id) + THREAD_SLOT.HELD;
+}
+
+/** A table with this many living threads. */
+export function threadWords(threads: number): Map<number, number> {
+  const words = new Map<number, number>([
+    [POISON_WORD, 0],
+    [THREAD_HEADER.POISONED_BY, 0],
+    [HIGH_WATER_WORD, threads],
+  ]);
+  for (let id = 0; id < threads; id++) {
+    words.set(slotWord(id) + THREAD_SLOT.STATE, LIVE);
+    words.set(heldWord(id), 0);
+    words.set(slotWord(id) + THREAD_SLOT.GATE, 0);
+  }
+  return words;
+}
+
+export function isInside(view: View, thread: number): boolean {
+  return view.status(thread) === RUNS && view.node(thread).where !== '';
+}
+
+/**
+ * The threads that sleep, when everybody rests: inside for as long as he likes, between calls, at
+ * the end, dead, or asleep. Nobody when somebody is on his way. `threads` and those above are
+ * hosts, which do not rest before they have done their work.
+ */
+export function sleepersAtRest(view: View, threads: number): number[] {
+  const sleepers: number[] = [];
+  for (let thread = 0; thread < view.count; thread++) {
+    const status = view.status(thread);
+    if (status === DEAD || status === DORMANT) continue;
+    if (status === SLEEPS) {
+      sleepers.push(thread);
+      continue;
+    }
+    if (status !== RUNS) return [];
+    const { where, isFresh, op } = view.node(thread);
+    if (thread >= threads ? op !== undefined : where === '' && !isFresh) return [];
+  }
+  return sleepers;
+}
+
+/** What is wrong with the end of a run, as far as death and poison go, or undefined. */
+export function wrongPoison(view: View): string | undefined {
+  const isPoisoned = view.word(POISON_WORD) !== 0;
+  if (isPoisoned && view.death < DIED_BETWEEN) return 'poison: nobody died in a change';
+  if (!isPoisoned && view.death === DIED_INSIDE) return 'poison: a writer died, nobody is told';
+  return undefined;
+}
+
+export function sleepsForEver(view: View, threads: number): string | undefined {
+  for (let thread = 0; thread < threads; thread++) {
+    if (view.status(thread) === SLEEPS) return `deadlock: ${thread} sleeps for ever`;
+  }
+  return undefined;
+}
