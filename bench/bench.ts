@@ -7,12 +7,9 @@
  * Every case is measured in rounds, limit and dump in turn, because a shared machine drifts: read
  * the ratios.
  */
-import { writeFileSync } from 'node:fs';
 import { unlink } from 'node:fs/promises';
-import { cpus, release } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import Table from 'cli-table3';
 import {
   type AddressSpace,
   createDumper,
@@ -27,6 +24,7 @@ import {
 import { Bench } from 'tinybench';
 import { parseSize, wholeNumber } from '../src/main/cli/sizes.ts';
 import { CopyLimit, type Scatter, scatteredFrames } from './copy-limit.ts';
+import { describeMachine, median, printHeader, printTable, writeJson } from './results.ts';
 
 const PAGE = 4096;
 const RUN = 16;
@@ -74,11 +72,6 @@ function scatteredSpace(scatter: Scatter): AddressSpace {
   });
   for (const page of pageOf) space.fill(start + page * PAGE, PAGE, (page % 255) + 1);
   return space;
-}
-
-function median(samples: readonly number[]): number {
-  const sorted = [...samples].sort((a, b) => a - b);
-  return sorted[sorted.length >> 1]!;
 }
 
 type Task = () => Promise<DumpReport | undefined>;
@@ -178,13 +171,9 @@ function toLine(
 }
 
 function show(lines: readonly Line[]): void {
-  const table = new Table({
-    head: ['line', 'frames', 'workers', 'median ms', 'min–max', 'GB/s', 'of the limit'],
-    style: { head: [], border: [] },
-    chars: { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' },
-  });
-  for (const { name, scatter, workers, medianMs, spreadMs, gigabytesPerSecond, ratio } of lines) {
-    table.push([
+  printTable(
+    ['line', 'frames', 'workers', 'median ms', 'min–max', 'GB/s', 'of the limit'],
+    lines.map(({ name, scatter, workers, medianMs, spreadMs, gigabytesPerSecond, ratio }) => [
       name,
       scatter === 'runs' ? `runs of ${RUN}` : 'random',
       workers,
@@ -192,26 +181,16 @@ function show(lines: readonly Line[]): void {
       `${spreadMs[0].toFixed(0)}–${spreadMs[1].toFixed(0)}`,
       gigabytesPerSecond.toFixed(2),
       ratio.toFixed(2),
-    ]);
-  }
-  process.stdout.write(`${table.toString()}\n`);
+    ]),
+  );
 }
 
-const machine = {
-  cpu: cpus()[0]?.model ?? 'unknown',
-  cores: cpus().length,
-  node: process.version,
-  kernel: release(),
-};
-process.stdout.write(
-  `${bytes / MiB} MiB on ${machine.cores} × ${machine.cpu}, Node ${machine.node}, Linux ${machine.kernel}\n`,
-);
+const machine = describeMachine('npm run bench');
+printHeader(machine, `${bytes / MiB} MiB`);
 const lines: Line[] = [];
 for (const scatter of ['runs', 'random'] as const) {
   const space = scatteredSpace(scatter);
   for (const workers of WORKERS) lines.push(...(await benchCase(space, scatter, workers)));
 }
 show(lines);
-if (flags.json !== undefined) {
-  writeFileSync(flags.json, `${JSON.stringify({ machine, bytes, rounds, lines }, null, 2)}\n`);
-}
+writeJson(flags.json, { machine, bytes, rounds, lines });

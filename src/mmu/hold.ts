@@ -17,7 +17,7 @@ export interface MmReference {
 }
 
 function assertLive(mm: Mm, reference: MmReference): void {
-  if (mm.struct.isLive && mm.struct.generation === reference.generation) return;
+  if (mm.struct.isLiveLocked(reference.generation)) return;
   throw new MmdumpError('MM_GONE', `address space ${reference.slot} was destroyed`);
 }
 

@@ -120,6 +120,12 @@ export class MmStruct {
     return Atomics.load(this.words, this.base + STATE) === LIVE;
   }
 
+  /** isLive, of this life. The mmap lock is held: a slot changes hands only under it. */
+  isLiveLocked(generation: number): boolean {
+    const { words, base } = this;
+    return words[base + STATE] === LIVE && words[base + GENERATION] === generation;
+  }
+
   get generation(): number {
     return Atomics.load(this.words, this.base + GENERATION);
   }

@@ -7,7 +7,7 @@
 const TWO_32 = 0x1_0000_0000;
 
 export function lowWord(value: number): number {
-  return (value % TWO_32) | 0;
+  return value | 0;
 }
 
 export function highWord(value: number): number {
@@ -24,6 +24,6 @@ export function readU64(words: Int32Array, at: number): number {
 }
 
 export function writeU64(words: Int32Array, at: number, value: number): void {
-  words[at] = (value % TWO_32) | 0;
+  words[at] = value | 0;
   words[at + 1] = Math.floor(value / TWO_32) | 0;
 }

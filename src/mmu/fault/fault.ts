@@ -19,6 +19,7 @@ import { VM } from '../../shared/vm-flags.ts';
 import { cacheGetPage } from '../files/page-cache.ts';
 import type { Mm } from '../mm.ts';
 import { ZERO_PAGE_PFN } from '../physical/page-struct.ts';
+import { BANK_FRAMES, BANK_MASK } from '../physical/physical-memory.ts';
 import { swapIn } from '../swap/swap-in.ts';
 import {
   ensureTables,
@@ -141,6 +142,11 @@ function leafAllows(low: number, write: boolean): boolean {
   return (low & PTE.PRESENT) !== 0 && (!write || (low & WRITE) !== 0);
 }
 
+/** leafAllows, for an entry that may change meanwhile. */
+function mayAllow(cursor: PageCursor, write: boolean): boolean {
+  return leafAllows(cursor.words[cursor.at]!, write);
+}
+
 /** Sets the ACCESSED and DIRTY bits, as the processor does. Page-table lock held. */
 function touchLeafLocked(mm: Mm, cursor: PageCursor, pfn: number, write: boolean): void {
   const { words, at } = cursor;
@@ -160,7 +166,8 @@ export function lockPage(mm: Mm, vpn: number, write: boolean): Pfn {
   for (;;) {
     const found = walk(mm, mm.pgd, vpn, cursor);
     if (found === 'bad') throw sigbus(vpn, 'its page tables are damaged');
-    if (found !== 'none') {
+    // A look without the lock first: an entry that must fault is looked at again by its fault.
+    if (found !== 'none' && (found === 'huge' || mayAllow(cursor, write))) {
       lockTable(mm, cursor.table);
       const low = cursor.words[cursor.at]!;
       const high = cursor.words[cursor.at + 1]!;
@@ -181,4 +188,32 @@ export function lockPage(mm: Mm, vpn: number, write: boolean): Pfn {
     }
     handleMmFault(mm, vpn, write);
   }
+}
+
+/**
+ * How many pages from `vpn` on, at most `wanted`, show frames in a row from `pfn` on and can be
+ * accessed, too: they are behind leaves of the table that `lockPage` has locked.
+ */
+export function runLocked(
+  mm: Mm,
+  vpn: number,
+  pfn: number,
+  write: boolean,
+  wanted: number,
+): number {
+  const { cursor } = mm;
+  const { words, at, level } = cursor;
+  const inTable = GRANULE_PAGES - (vpn % GRANULE_PAGES);
+  const inBank = BANK_FRAMES - (pfn & BANK_MASK);
+  const limit = Math.min(wanted, inTable, inBank, mm.memory.frames - pfn);
+  if (level !== 1) return limit; // a huge leaf
+  let pages = 1;
+  for (; pages < limit; pages++) {
+    const low = words[at + pages * 2]!;
+    if (!leafAllows(low, write) || pfnOf(low, words[at + pages * 2 + 1]!) !== pfn + pages) break;
+    cursor.at = at + pages * 2;
+    touchLeafLocked(mm, cursor, pfn + pages, write);
+  }
+  cursor.at = at;
+  return pages;
 }

@@ -122,7 +122,7 @@ export class FrameAllocator {
 
   /** Returns a frame without references to the lists, joined with its free buddies. */
   free(pfn: number, thread: number): void {
-    assert(this.#pages.references(pfn) === 0, `frame ${pfn} is freed while it is referenced`);
+    assert(this.#pages.isUnreferenced(pfn), `frame ${pfn} is freed while it is referenced`);
     assert((this.#pages.flags(pfn) & BUDDY) === 0, `frame ${pfn} is freed twice`);
     this.#lock(thread);
     this.#pages.setFlags(pfn, STALE);

@@ -72,6 +72,11 @@ export class PageStructs {
     return Atomics.load(this.words, pfn * WORDS + REFCOUNT);
   }
 
+  /** For who has just dropped the last reference: nobody else changes the count. */
+  isUnreferenced(pfn: number): boolean {
+    return this.words[pfn * WORDS + REFCOUNT] === 0;
+  }
+
   setReferences(pfn: number, count: number): void {
     Atomics.store(this.words, pfn * WORDS + REFCOUNT, count);
   }
@@ -131,7 +136,7 @@ export class PageStructs {
     this.words[at + INDEX_HI] = 0;
     this.words[at + NEXT] = 0;
     this.words[at + PREV] = 0;
-    Atomics.store(this.words, at + REFCOUNT, 1);
+    this.words[at + REFCOUNT] = 1; // published by whoever publishes the frame
   }
 
   next(pfn: number): number {

@@ -21,6 +21,8 @@ export const BANK_FRAMES = 0x80000;
 /** Word index of a frame in its bank is (pfn & BANK_MASK) << WORD_SHIFT. */
 export const WORD_SHIFT = 10;
 
+const ZEROS = new Int32Array(WORDS_PER_PAGE);
+
 /** Reserves banks for `frames` frames or slots. MACHINE_TOO_LARGE when the system refuses. */
 export function createBanks(frames: number): Bank[] {
   const { Memory } = (globalThis as unknown as { WebAssembly: { Memory: WasmMemoryConstructor } })
@@ -91,8 +93,9 @@ export class PhysicalMemory {
   }
 
   zero(pfn: number, count = 1): void {
-    const at = this.byteAt(pfn);
-    this.bytesOf(pfn).fill(0, at, at + count * PAGE_SIZE);
+    // Not fill(): on shared memory V8 stores byte by byte, four times as slow.
+    for (let page = pfn; page < pfn + count; page++)
+      this.wordsOf(page).set(ZEROS, this.wordAt(page));
   }
 
   copy(to: number, from: number): void {

@@ -68,11 +68,12 @@ function copyEntry(
   } else if ((low & SPECIAL) === 0) {
     if (!isShared && (low & WRITE) !== 0) {
       low &= ~WRITE;
-      setEntry(from.words, at, low, high);
+      from.words[at] = low; // nobody walks the parent: its mmap lock is held for writing
     }
     shareFrame(child, pfnOf(low, high));
   }
-  setEntry(to.words, there, low, high);
+  to.words[there] = low; // nobody sees the child yet
+  to.words[there + 1] = high;
 }
 
 /** One leaf more shows the frame. */
