@@ -1,7 +1,7 @@
 /**
  * Invariants checked, for random mappings and unmappings:
  *  - a mapping without a place goes to the highest gap below mmap_base that takes it, as a search
- *    over all VMAs finds it, whatever the table remembers of earlier searches
+ *    over all VMAs finds it
  *  - below a stack 256 pages stay free
  */
 import fc from 'fast-check';

@@ -56,16 +56,13 @@ function startWithGap(mm: Mm, slot: number, gap: number): number {
 /** Start of the highest gap of `pages` below mmap_base (vm_unmapped_area, top down), or -1. */
 function highestGap(mm: Mm, pages: number): number {
   const { vmas } = mm;
-  let end = vmas.searchFrom(pages, vpnOf(mm.struct.get64(MM_FIELD.MMAP_BASE)));
+  let end: number = vpnOf(mm.struct.get64(MM_FIELD.MMAP_BASE));
   let ordinal = vmas.find(end);
   if (ordinal < vmas.count) end = Math.min(end, startWithGap(mm, vmas.slot(ordinal), GAP));
   while (end - pages >= MIN_VPN) {
     const below = ordinal - 1;
     const floor = below < 0 ? MIN_VPN : vmas.end(vmas.slot(below));
-    if (end - pages >= floor) {
-      vmas.noteSearch(pages, end);
-      return end - pages;
-    }
+    if (end - pages >= floor) return end - pages;
     if (below < 0) return -1;
     end = startWithGap(mm, vmas.slot(below), GAP);
     ordinal = below;

@@ -35,14 +35,12 @@ export const VMA_TABLE = {
   COUNT: 0, //     VMAs in the index
   USED: 1, //      slots ever used
   FREE: 2, //      first free slot + 1, 0 = none
-  SOUGHT_PAGES: 3, // no gap of so many pages is left above SOUGHT_BELOW; 0 = nothing is known
-  SOUGHT_BELOW: 4, // page, u64
   ORDER: 16, //    SLOTS words
   RECORDS: 65_552, // SLOTS records
 } as const;
 
 const { START, END, FLAGS, FILE, PGOFF, ANON_VMA, KIND, NEXT_FREE, FORKED, WORDS } = VMA_RECORD;
-const { COUNT, USED, FREE, SOUGHT_PAGES, SOUGHT_BELOW, ORDER, RECORDS } = VMA_TABLE;
+const { COUNT, USED, FREE, ORDER, RECORDS } = VMA_TABLE;
 
 export const VMA_TABLE_WORDS: number = RECORDS + SLOTS * WORDS;
 
@@ -77,32 +75,6 @@ export class VmaTable {
     this.#words[this.#base + COUNT] = 0;
     this.#words[this.#base + USED] = 0;
     this.#words[this.#base + FREE] = 0;
-    this.#words[this.#base + SOUGHT_PAGES] = 0;
-  }
-
-  /** Where a search for a gap of `pages`, from `top` downwards, may begin. */
-  searchFrom(pages: number, top: number): number {
-    const known = this.#words[this.#base + SOUGHT_PAGES]!;
-    if (known === 0 || pages < known) return top;
-    return Math.min(top, readU64(this.#words, this.#base + SOUGHT_BELOW));
-  }
-
-  /** A search for `pages` went down to the gap that ends at `below`. */
-  noteSearch(pages: number, below: number): void {
-    const words = this.#words;
-    const isBetter =
-      words[this.#base + SOUGHT_PAGES] === 0 || below <= readU64(words, this.#base + SOUGHT_BELOW);
-    if (!isBetter || pages > 0x7fff_ffff) return;
-    words[this.#base + SOUGHT_PAGES] = pages;
-    writeU64(words, this.#base + SOUGHT_BELOW, below);
-  }
-
-  /** Pages below `below` were freed: a gap may end there. */
-  #forgetSearch(below: number): void {
-    const words = this.#words;
-    if (below > readU64(words, this.#base + SOUGHT_BELOW)) {
-      writeU64(words, this.#base + SOUGHT_BELOW, below);
-    }
   }
 
   /** Slot of the VMA at a position of the index. */
@@ -182,12 +154,10 @@ export class VmaTable {
   }
 
   setStart(slot: number, vpn: number): void {
-    if (vpn > this.start(slot)) this.#words[this.#base + SOUGHT_PAGES] = 0;
     writeU64(this.#words, this.#record(slot) + START, vpn);
   }
 
   setEnd(slot: number, vpn: number): void {
-    if (vpn < this.end(slot)) this.#words[this.#base + SOUGHT_PAGES] = 0;
     writeU64(this.#words, this.#record(slot) + END, vpn);
   }
 
@@ -251,8 +221,6 @@ export class VmaTable {
       words[this.#base + FREE] = slot + 1;
     }
     const at = this.#base + ORDER + ordinal;
-    const next = ordinal + removed;
-    this.#forgetSearch(next < count ? this.start(this.slot(next)) : Number.MAX_SAFE_INTEGER);
     const last = this.#base + ORDER + count - removed;
     for (let to = at; to < last; to++) words[to] = words[to + removed]!;
     words[this.#base + COUNT] = count - removed;
