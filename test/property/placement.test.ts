@@ -15,17 +15,21 @@ const ANON = ['private', 'anonymous'] as const;
 /** mmap_min_addr */
 const LOWEST = 0x10000;
 const GROWSDOWN = 0x100;
+const GAP = 256 * PAGE_SIZE;
 
-/** End of the highest gap that takes `length` bytes, less `length`. */
+/** What Linux does: the highest gap; where a stack is right above it, again, below that one's gap. */
 function highest(space: AddressSpace, length: number): number {
-  let end = MMAP_BASE;
-  for (const vma of space.vmas().reverse()) {
-    if (vma.start >= MMAP_BASE) continue;
-    if (end - length >= Math.max(LOWEST, vma.end)) return end - length;
-    const gap = (vma.flags & GROWSDOWN) !== 0 ? 256 * PAGE_SIZE : 0;
-    end = vma.start - gap;
+  const vmas = space.vmas();
+  for (let limit = MMAP_BASE; ; ) {
+    const ends = [limit, ...vmas.map(({ start }) => start)].filter((end) => end <= limit);
+    const isFree = (end: number): boolean =>
+      end - length >= LOWEST && !vmas.some((vma) => vma.start < end && vma.end > end - length);
+    const end = Math.max(...ends.filter(isFree));
+    const above = vmas.find(({ start }) => start >= end);
+    const isStack = above !== undefined && (above.flags & GROWSDOWN) !== 0;
+    if (!isStack || above.start - GAP >= end) return end - length;
+    limit = above.start - GAP;
   }
-  return end - length;
 }
 
 const step = fc.record({

@@ -53,19 +53,22 @@ function startWithGap(mm: Mm, slot: number, gap: number): number {
   return mm.vmas.start(slot) - (isStack ? gap : 0);
 }
 
-/** Start of the highest gap of `pages` below mmap_base (vm_unmapped_area, top down), or -1. */
+/**
+ * Start of the highest gap of `pages` below mmap_base (unmapped_area_topdown), or -1. Where a gap is
+ * large enough but for the stack above it, nothing above the stack's own gap is taken any more.
+ */
 function highestGap(mm: Mm, pages: number): number {
   const { vmas } = mm;
-  let end: number = vpnOf(mm.struct.get64(MM_FIELD.MMAP_BASE));
-  let ordinal = vmas.find(end);
-  if (ordinal < vmas.count) end = Math.min(end, startWithGap(mm, vmas.slot(ordinal), GAP));
-  while (end - pages >= MIN_VPN) {
-    const below = ordinal - 1;
-    const floor = below < 0 ? MIN_VPN : vmas.end(vmas.slot(below));
+  let limit: number = vpnOf(mm.struct.get64(MM_FIELD.MMAP_BASE));
+  for (let above = vmas.find(limit); ; above--) {
+    const next = above === vmas.count ? -1 : vmas.slot(above);
+    const floor = above === 0 ? MIN_VPN : vmas.end(vmas.slot(above - 1));
+    let end = next < 0 ? limit : Math.min(limit, vmas.start(next));
+    if (next >= 0 && end - pages >= floor) {
+      limit = Math.min(limit, startWithGap(mm, next, GAP));
+      end = Math.min(end, limit);
+    }
     if (end - pages >= floor) return end - pages;
-    if (below < 0) return -1;
-    end = startWithGap(mm, vmas.slot(below), GAP);
-    ordinal = below;
+    if (above === 0) return -1;
   }
-  return -1;
 }
