@@ -22,7 +22,7 @@ export const FAMILY_PAGES: number = ACTIONS.length ** STEPS.length;
 export type Kind = 'private' | 'private file' | 'shared';
 const KINDS: readonly Kind[] = ['private', 'private file', 'shared'];
 
-export function actionOf(page: number, step: number): (typeof ACTIONS)[number] {
+function actionOf(page: number, step: number): (typeof ACTIONS)[number] {
   return ACTIONS[Math.floor(page / ACTIONS.length ** step) % ACTIONS.length]!;
 }
 
@@ -42,7 +42,7 @@ interface ModelFrame {
 }
 
 /** What one mm shows at one page. */
-export type Shown = 'nothing' | 'zero page' | "the file's page" | ModelFrame;
+type Shown = 'nothing' | 'zero page' | "the file's page" | ModelFrame;
 
 /** What the image must say of a page of one mm. */
 export interface ExpectedPage {
