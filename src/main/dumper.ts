@@ -46,11 +46,14 @@ export class Dumper {
   }
 
   /**
-   * Dumps an address space into one image. The machine is frozen meanwhile. Rejects with one
-   * MmdumpError (or AbortError) and leaves nothing behind if anything fails.
+   * Dumps an address space, or several of one machine, into one image, in the order given: pages
+   * that a later one shares with an earlier one are stored once. The machine is frozen meanwhile, so
+   * all show the same instant. Rejects with one MmdumpError (or AbortError) and leaves nothing behind
+   * if anything fails.
    */
-  dump(space: AddressSpace, options: DumpOptions): Promise<DumpReport> {
-    return this.#enqueue(() => runDump(this.#engine, space.reference, resolveOptions(options)));
+  dump(spaces: AddressSpace | readonly AddressSpace[], options: DumpOptions): Promise<DumpReport> {
+    const references = [spaces].flat().map(({ reference }) => reference);
+    return this.#enqueue(() => runDump(this.#engine, references, resolveOptions(options)));
   }
 
   /** Restores every mm of an image into a machine, which need not be the one it came from. */

@@ -13,6 +13,7 @@
  * memory: frame 0 unused, frame 1 the zero page, then frames of the allocator, at the top the
  * device memory.
  */
+import { randomInt } from 'node:crypto';
 import { MmdumpError, reasonOf } from '../shared/errors.ts';
 import type { MachineHandle } from '../shared/machine-handle.ts';
 import { GiB, MiB, PAGE_SIZE, type Pfn } from '../shared/page.ts';
@@ -40,6 +41,8 @@ const CONTROL = {
   DEVICE_FRAMES: 2, // its size; immutable after init
   HUGE_ZERO: 3, //     first frame of the huge zero page, 0 = not made yet; Atomics only
   RECLAIM_SLOT: 4, //  mm that the next reclaim begins with; a hint, Atomics only
+  ID_LOW: 5, //        names the machine, 64 random bits; immutable after init
+  ID_HIGH: 6,
   THREADS: 16,
 } as const;
 const GATE_AT = CONTROL.THREADS + THREAD_TABLE_WORDS;
@@ -130,6 +133,8 @@ function initialise(handle: MachineHandle, frames: number, deviceFrames: number)
   const control = new Int32Array(handle.control);
   control[CONTROL.DEVICE_FIRST] = frames - deviceFrames;
   control[CONTROL.DEVICE_FRAMES] = deviceFrames;
+  control[CONTROL.ID_LOW] = randomInt(2 ** 32);
+  control[CONTROL.ID_HIGH] = randomInt(2 ** 32);
   const machine = new MachineParts(handle, { mayBlock: false });
   machine.pages.setFlags(0, PG.RESERVED);
   machine.pages.setFlags(ZERO_PAGE_PFN, PG.RESERVED | PG.ZERO);
@@ -185,6 +190,13 @@ export class MachineParts {
       first: this.#control[CONTROL.DEVICE_FIRST]!,
       frames: this.#control[CONTROL.DEVICE_FRAMES]!,
     };
+  }
+
+  /** Whether both are views of one machine: buffers that were posted are other objects each time. */
+  isSameMachine({ handle }: MachineParts): boolean {
+    const other = new Int32Array(handle.control);
+    const { ID_LOW, ID_HIGH } = CONTROL;
+    return this.#control[ID_LOW] === other[ID_LOW] && this.#control[ID_HIGH] === other[ID_HIGH];
   }
 
   /** First frame of the huge zero page, made now if need be; 0 where there is no room for it. */

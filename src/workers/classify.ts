@@ -15,6 +15,7 @@ import type { ClassifyTask, PhaseReport } from '../shared/dump/tasks.ts';
 import { WorkUnits } from '../shared/dump/work-unit.ts';
 import type { Outcome } from '../shared/errors.ts';
 import { NO_THREAD } from '../shared/sync/thread-table.ts';
+import { Donors } from './parts/donors.ts';
 import { GranuleClassifier } from './parts/granule-classifier.ts';
 import { RunWriter } from './parts/run-writer.ts';
 import { runUnits } from './phase.ts';
@@ -29,7 +30,10 @@ export function classify(task: ClassifyTask): Outcome<PhaseReport> {
   const { detectZero, unsupported, hugetlb } = task;
   const policy = { detectZero, copyUnsupported: unsupported === 'copy', hugetlb };
   const out = new RunWriter(task.maxUnitPages);
-  const classifiers = mms.map((_, mm) => new GranuleClassifier(mms, mm, owners, policy, out));
+  const donors = new Donors(mms, hugetlb === 'copy');
+  const classifiers = mms.map(
+    (_, mm) => new GranuleClassifier(mms, mm, owners, donors, policy, out),
+  );
   return runUnits(task, task.unitCount, (unit, phase) => {
     const start = units.start(unit);
     out.begin(start);

@@ -29,6 +29,7 @@ import { addressOf, GRANULE_PAGES, granuleEnd, hex, PAGE_SIZE, type Pfn } from '
 import { pagePrivileges } from '../shared/vm-flags.ts';
 import { FileContents } from './parts/file-contents.ts';
 import { Reader } from './parts/read-at.ts';
+import { PageSharer } from './parts/share-pages.ts';
 import { runUnits } from './phase.ts';
 
 const DATA_KINDS: ReadonlySet<number> = new Set([LOAD.ANON, LOAD.CACHE, LOAD.UNMAPPED]);
@@ -42,6 +43,7 @@ export function load(task: LoadTask): Outcome<PhaseReport> {
   const unitStarts = new Int32Array(task.unitStarts);
   const reader = new Reader(task.source);
   const contents = new FileContents(reader);
+  const sharer = new PageSharer();
   return runUnits(task, task.unitCount, (unit, phase) => {
     let pages = 0;
     let bytes = 0;
@@ -57,7 +59,8 @@ export function load(task: LoadTask): Outcome<PhaseReport> {
         pages += run.pages;
         continue;
       }
-      holdMm(mm, reference, 'read', () => new RunLoader(mm, reader, run).load());
+      if (run.kind === LOAD.SHARE) sharer.share(mms[run.source]!, mms[run.mm]!, run);
+      else holdMm(mm, reference, 'read', () => new RunLoader(mm, reader, run).load());
       pages += run.pages;
       if (DATA_KINDS.has(run.kind)) bytes += run.pages * PAGE_SIZE;
     }

@@ -1,10 +1,10 @@
 /**
  * Invariants checked:
- *  - the image of any address space equals, byte for byte, the image of a slow reference dumper that
+ *  - the image of any address spaces equals, byte for byte, the image of a slow reference dumper that
  *    shares no code with the fast one: for every option, number of workers, unit size and sink
  *  - so it does where page tables and page structs are damaged; and where such a page makes the
  *    dump fail, the error names the first one
- *  - the random address spaces reach every row of CLASSIFICATION.md that one mm can reach
+ *  - the random address spaces reach every row of CLASSIFICATION.md, clones of forks among them
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -30,12 +30,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { FILE_HEAD, PAGES_FLAG, PAGES_RECORD } from '../../src/shared/image/cpt-records.ts';
 import { ReferenceRefusal } from '../support/reference-classifier.ts';
 import { CORRUPTIONS, corrupt } from '../support/reference-corruptions.ts';
-import {
-  type ReferenceImage,
-  type ReferenceOptions,
-  referenceDump,
-} from '../support/reference-dumper.ts';
-import { createHistory, historyArbitrary } from '../support/reference-histories.ts';
+import { referenceDump } from '../support/reference-dumper.ts';
+import { createHistory, type History, historyArbitrary } from '../support/reference-histories.ts';
+import type { ReferenceImage, ReferenceOptions } from '../support/reference-records.ts';
 
 let dumpers: readonly Dumper[] = [];
 let folder = '';
@@ -74,11 +71,23 @@ const optionsArbitrary: fc.Arbitrary<ReferenceOptions> = fc.record({
   hugetlb: fc.constantFrom('fail', 'skip', 'skip', 'copy', 'copy'),
 });
 
+/** Which mms of a history are dumped; children come before their parents, too. */
+const choice = fc.constantFrom('one' as const, 'all' as const, 'all' as const, 'reversed' as const);
+
+function chosen({ space, others }: History, which: 'one' | 'all' | 'reversed'): AddressSpace[] {
+  if (which === 'one') return [space];
+  return which === 'all' ? [space, ...others] : [space, ...others].reverse();
+}
+
 type Outcome = ReferenceImage | ReferenceRefusal;
 
-function reference(machine: Machine, space: AddressSpace, options: ReferenceOptions): Outcome {
+function reference(
+  machine: Machine,
+  spaces: readonly AddressSpace[],
+  options: ReferenceOptions,
+): Outcome {
   try {
-    return referenceDump(machine, space, options);
+    return referenceDump(machine, spaces, options);
   } catch (error) {
     if (error instanceof ReferenceRefusal) return error;
     throw error;
@@ -88,12 +97,12 @@ function reference(machine: Machine, space: AddressSpace, options: ReferenceOpti
 /** The dumper's image, or the error that it rejected with. */
 async function dump(
   dumper: Dumper,
-  space: AddressSpace,
+  spaces: readonly AddressSpace[],
   options: ReferenceOptions & { readonly unitBytes: number },
 ): Promise<Buffer | MmdumpError> {
   const sink = memorySink();
   try {
-    await dumper.dump(space, { to: sink, ...options });
+    await dumper.dump(spaces, { to: sink, ...options });
   } catch (error) {
     if (error instanceof MmdumpError) return error;
     throw error;
@@ -125,8 +134,8 @@ function assertAgrees(found: Buffer | MmdumpError, expected: Outcome): void {
     if (!(found instanceof MmdumpError)) throw new Error(`dumped, expected ${expected.message}`);
     expect({ code: found.code, ...found.fields }).toMatchObject(
       expected.code === 'PAGE_UNSUPPORTED'
-        ? { code: expected.code, address: expected.address }
-        : { code: expected.code, vmaStart: expected.address },
+        ? { code: expected.code, mm: expected.mm, address: expected.address }
+        : { code: expected.code, mm: expected.mm, vmaStart: expected.address },
     );
     return;
   }
@@ -137,14 +146,14 @@ function assertAgrees(found: Buffer | MmdumpError, expected: Outcome): void {
 /** Every dumper against the reference; `turn` says which one has which unit size. */
 async function assertAllAgree(
   machine: Machine,
-  space: AddressSpace,
+  spaces: readonly AddressSpace[],
   options: ReferenceOptions,
   turn: number,
 ): Promise<Outcome> {
-  const expected = reference(machine, space, options);
+  const expected = reference(machine, spaces, options);
   for (const [index, dumper] of dumpers.entries()) {
     const unitBytes = [2, 4, 8][(index + turn) % 3]! * MiB;
-    assertAgrees(await dump(dumper, space, { ...options, unitBytes }), expected);
+    assertAgrees(await dump(dumper, spaces, { ...options, unitBytes }), expected);
   }
   return expected;
 }
@@ -181,16 +190,27 @@ describe('the dumper and the reference dumper', () => {
         fc.asyncProperty(
           historyArbitrary,
           optionsArbitrary,
+          choice,
           fc.nat(2),
-          async (recipe, options, turn) => {
-            const { machine, space } = createHistory(recipe);
-            coverage.add(await assertAllAgree(machine, space, options, turn));
+          async (recipe, options, which, turn) => {
+            const history = createHistory(recipe);
+            const spaces = chosen(history, which);
+            coverage.add(await assertAllAgree(history.machine, spaces, options, turn));
           },
         ),
         { numRuns: 500 },
       );
-      const rows = [1, 2, 5, 6, 7, 8, 11, 12, 14, 16, 17, 19].map((row) => `row ${row}`);
-      const objects = ['MM', 'MM_AUXV', 'CORE_NOTES', 'VMA', 'BITS', 'PAGES DATA', 'PAGES ZERO'];
+      const rows = [1, 2, 5, 6, 7, 8, 11, 12, 14, 16, 17, 18, 19].map((row) => `row ${row}`);
+      const objects = [
+        'COPYPAGES',
+        'MM',
+        'MM_AUXV',
+        'CORE_NOTES',
+        'VMA',
+        'BITS',
+        'PAGES DATA',
+        'PAGES ZERO',
+      ];
       const flagged = ['PAGES DATA FILE_PAGES', 'PAGES ZERO FILE_PAGES', 'HUGETLB_REFUSED'];
       const missed = [...rows, ...objects, ...flagged].filter((each) => !coverage.seen.has(each));
       expect(missed).toEqual([]);
@@ -213,14 +233,15 @@ describe('the dumper and the reference dumper', () => {
           historyArbitrary,
           fc.array(damage, { minLength: 1, maxLength: 8, size: 'max' }),
           optionsArbitrary,
+          choice,
           fc.nat(2),
-          async (recipe, damages, options, turn) => {
+          async (recipe, damages, options, which, turn) => {
             const history = createHistory(recipe);
             for (const each of damages) corrupt(history, each);
-            const { machine, space } = history;
+            const spaces = chosen(history, which);
             for (const unsupported of ['skip', 'copy', 'fail'] as const) {
               const policy = { ...options, hugetlb: 'copy', unsupported } as const;
-              coverage.add(await assertAllAgree(machine, space, policy, turn));
+              coverage.add(await assertAllAgree(history.machine, spaces, policy, turn));
             }
           },
         ),
@@ -236,8 +257,8 @@ describe('the dumper and the reference dumper', () => {
   it.each(WORKLOADS)('write the same bytes for the workload %s', async (name) => {
     const size = { dense: 6 * MiB, sparse: undefined, manymaps: 8 * MiB, mixed: 16 * MiB }[name];
     const { machine, space } = await createWorkload(name, size === undefined ? {} : { size });
-    await assertAllAgree(machine, space, PLAINEST, 1);
-    const expected = await assertAllAgree(machine, space, DEFAULTS, 0);
+    await assertAllAgree(machine, [space], PLAINEST, 1);
+    const expected = await assertAllAgree(machine, [space], DEFAULTS, 0);
     const path = join(folder, `${name}.cpt`);
     await dumpers[2]!.dump(space, { to: fileSink(path) });
     assertAgrees(readFileSync(path), expected);
@@ -250,7 +271,7 @@ describe('the dumper and the reference dumper', () => {
       await once(child.stdout, 'data'); // it is up
       const machine = createMachine({ memory: 512 * MiB, maxAddressSpaces: 1 });
       const { mms } = await importProcess(machine, child.pid!, { dumper: dumpers[1]! });
-      await assertAllAgree(machine, mms[0]!, DEFAULTS, 0);
+      await assertAllAgree(machine, mms, DEFAULTS, 0);
     } catch (error) {
       const isDenied = error instanceof MmdumpError && error.code === 'PROCESS_DENIED';
       ctx.skip(isDenied, `the system does not let us read a process: ${String(error)}`);

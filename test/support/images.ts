@@ -31,9 +31,13 @@ export function smallSpace(): AddressSpace {
   return space;
 }
 
-export async function imageOf(dumper: Dumper, space: AddressSpace, options = {}): Promise<Buffer> {
+export async function imageOf(
+  dumper: Dumper,
+  spaces: AddressSpace | readonly AddressSpace[],
+  options = {},
+): Promise<Buffer> {
   const sink = memorySink();
-  await dumper.dump(space, { to: sink, ...options });
+  await dumper.dump(spaces, { to: sink, ...options });
   return Buffer.from(sink.image.chunks[0]!).subarray(0, sink.image.bytes);
 }
 

@@ -111,11 +111,11 @@ function countLeaves(machine: Machine, space: AddressSpace, census: Census): voi
       census.swapped.set(swapSlot, (census.swapped.get(swapSlot) ?? 0) + 1);
       continue;
     }
-    if ((low & 0x200) !== 0) continue; // special: no page struct that counts
     census.mapped.set(pfn, (census.mapped.get(pfn) ?? 0) + 1);
     const at = pfn * PAGE_STRUCT.WORDS;
     const flags = words[at + PAGE_STRUCT.FLAGS]!;
     if ((flags & PG.RESERVED) !== 0) continue;
+    if ((low & 0x200) !== 0) continue; // special: no normal page behind it, only counts
     const index = words[at + PAGE_STRUCT.INDEX_LO]! >>> 0;
     const expected = vmas.fileIndex(slot, vpn) % 2 ** 32;
     if ((flags & PG.KSM) === 0 && index !== expected) fail(`${place}: index ${index}: ${expected}`);
@@ -150,7 +150,9 @@ function assertFramesTrue(machine: Machine, { mapped }: Census): number {
     if (words[at + PAGE_STRUCT.MAPCOUNT] !== count) {
       fail(`frame ${pfn}: ${count} leaves, map count ${words[at + PAGE_STRUCT.MAPCOUNT]}`);
     }
-    const ofCache = (flags & (PG.ANON | PG.CACHE_NODE)) === 0 ? 1 : 0;
+    // The kernel's own pages (the vdso's, a restored device's) have no mapping.
+    const hasFile = words[at + PAGE_STRUCT.MAPPING] !== 0 && (flags & PG.ANON) === 0;
+    const ofCache = hasFile ? 1 : 0;
     const isNode = (flags & PG.CACHE_NODE) !== 0;
     const expected = isNode ? 1 : count + ofCache;
     if (references !== expected) {

@@ -9,12 +9,14 @@
  */
 import type { AddressSpace, Machine } from 'mmdump';
 import { PG } from '../../src/mmu/physical/page-struct.ts';
+import { findClones } from './reference-clones.ts';
 import {
   cachedPage,
   frameBytes,
   isInMemory,
   isNone,
   isPresent,
+  isPrivate,
   isSpecial,
   isWritable,
   markerOf,
@@ -36,6 +38,7 @@ export type Fate = { readonly row: number } & (
   | { readonly is: 'ABSENT' | 'GUARD' }
   | { readonly is: 'ZERO'; readonly ofCache: boolean }
   | { readonly is: 'COPY'; readonly frame: number; readonly ofCache: boolean }
+  | { readonly is: 'CLONE'; readonly donor: number }
   | { readonly is: 'UNSUPPORTED'; readonly frame: number | null }
 );
 
@@ -61,16 +64,17 @@ export interface ClassifyOptions {
 /** The dump is refused, with the code that the dumper must give. */
 export class ReferenceRefusal extends Error {
   readonly code: 'PAGE_UNSUPPORTED' | 'HUGETLB_REFUSED';
+  readonly mm: number;
   readonly address: number;
 
-  constructor(code: ReferenceRefusal['code'], address: number) {
-    super(`${code} at 0x${address.toString(16)}`);
+  constructor(code: ReferenceRefusal['code'], mm: number, address: number) {
+    super(`${code} at 0x${address.toString(16)} of mm ${mm}`);
     this.code = code;
+    this.mm = mm;
     this.address = address;
   }
 }
 
-const VM_MAYSHARE = 0x80;
 const VM_IO = 0x4000;
 const VM_HUGETLB = 0x400000;
 
@@ -84,24 +88,40 @@ interface Walk {
   readonly rows: Set<number>;
 }
 
-/** Classifies every page of an address space. */
+/** Classifies every page of every address space, in the order given. */
 export function classifyAll(
   machine: Machine,
+  spaces: readonly AddressSpace[],
+  options: ClassifyOptions,
+): ClassifiedVma[][] {
+  const owned = new Set<string>();
+  const classified: ClassifiedVma[][] = [];
+  for (const [mm, space] of spaces.entries()) {
+    const alone = classifyMm(machine, space, mm, owned, options);
+    classified.push(alone.map((vma) => findClones(machine, vma, classified)));
+  }
+  return classified;
+}
+
+function classifyMm(
+  machine: Machine,
   space: AddressSpace,
+  mm: number,
+  owned: Set<string>,
   options: ClassifyOptions,
 ): ClassifiedVma[] {
   const vmas = readVmas(machine, space);
   for (const { start, flags } of vmas) {
     const isRefused = (flags & VM_IO) === 0 && (flags & VM_HUGETLB) !== 0; // row 1 comes first
     if (isRefused && options.hugetlb === 'fail') {
-      throw new ReferenceRefusal('HUGETLB_REFUSED', start * 4096); // row 2
+      throw new ReferenceRefusal('HUGETLB_REFUSED', mm, start * 4096); // row 2
     }
   }
   const walk = {
     machine,
     pgd: pgdOf(machine, space),
     options,
-    owned: new Set<string>(),
+    owned,
     rows: new Set<number>(),
   };
   return vmas.map((vma) => classifyVma(walk, vma));
@@ -132,10 +152,6 @@ function classifyVma(walk: Walk, vma: ReferenceVma): ClassifiedVma {
 /** Row 12's "memory-backed or deleted": nothing but the dump can supply the file's pages. */
 function isKept(file: ReferenceFile | null): file is ReferenceFile {
   return file !== null && (file.isMemoryBacked || file.isDeleted);
-}
-
-export function isPrivate(vma: ReferenceVma): boolean {
-  return (vma.flags & VM_MAYSHARE) === 0;
 }
 
 function classifyPage(walk: Walk, vma: ReferenceVma, vpn: number, translation: Translation): Fate {
@@ -174,7 +190,7 @@ function classifyPage(walk: Walk, vma: ReferenceVma, vpn: number, translation: T
     if (vma.isVdso) return { row: 16, is: 'COPY', frame, ofCache: false }; // no zero test
     return { row: 16, is: 'UNSUPPORTED', frame };
   }
-  return zeroOrCopy(walk, frame, false); // row 18 needs a second mm
+  return zeroOrCopy(walk, frame, false); // row 18 comes when all of an mm is known
 }
 
 /**

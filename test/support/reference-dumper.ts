@@ -1,119 +1,134 @@
 /**
- * The reference dumper: the whole `cpt` image of an address space, one thread, page by page,
+ * The reference dumper: the whole `cpt` image of address spaces, one thread, page by page,
  * straight from docs/CLASSIFICATION.md and docs/IMAGE_FORMAT.md. It shares no code
  * with the dumper that it checks, and is as slow as it is plain.
  */
-import { crc32 } from 'node:zlib';
 import type { AddressSpace, Machine } from 'mmdump';
-import {
-  BITS_RECORD,
-  CONTENT,
-  CPT_ARCH_X86_64,
-  CPT_MAGIC,
-  CPT_VERSION,
-  DATA_RECORD,
-  FILE_HEAD,
-  HEAD_FLAG,
-  MM_RECORD,
-  NAME_KIND,
-  NAME_RECORD,
-  OBJECT,
-  OBJECT_TYPE,
-  PAGES_FLAG,
-  PAGES_RECORD,
-  VMA_IMAGE,
-  VMA_TYPE,
-} from '../../src/shared/image/cpt-records.ts';
+import { FILE_HEAD, OBJECT_TYPE } from '../../src/shared/image/cpt-records.ts';
 import {
   type ClassifiedVma,
-  type ClassifyOptions,
   classifyAll,
-  isPrivate,
   type PageFate,
   ReferenceRefusal,
 } from './reference-classifier.ts';
-import { frameBytes, type ReferenceFile, type ReferenceVma } from './reference-memory.ts';
-
-type Policy = 'fail' | 'skip' | 'copy';
-
-export interface ReferenceOptions extends ClassifyOptions {
-  readonly checksum: 'crc32' | 'none';
-  readonly blocks: 'run' | 'page';
-  readonly unsupported: Policy;
-}
-
-export interface ReferenceImage {
-  readonly bytes: Buffer;
-  /** Where each object begins, for messages. */
-  readonly objects: readonly { readonly offset: number; readonly name: string }[];
-  /** Rows of CLASSIFICATION.md that decided about pages of this image. */
-  readonly rows: ReadonlySet<number>;
-}
-
-const CPT_NULL = 0xffff_ffff_ffff_ffffn;
+import { isPrivate, type ReferenceVma } from './reference-memory.ts';
+import {
+  assemble,
+  type Block,
+  bitsObject,
+  copyPagesObject,
+  dataObject,
+  type ImageObject,
+  mmObject,
+  nameObject,
+  type Policy,
+  pagesObject,
+  type ReferenceImage,
+  type ReferenceOptions,
+  type StoredPage,
+  vmaObject,
+} from './reference-records.ts';
 
 /** The image; throws ReferenceRefusal where the dump must be refused. */
 export function referenceDump(
   machine: Machine,
-  space: AddressSpace,
+  spaces: readonly AddressSpace[],
   options: ReferenceOptions,
 ): ReferenceImage {
-  const vmas = classifyAll(machine, space, options);
-  if (options.unsupported === 'fail') refuseUnsupported(vmas);
-  const objects = [mmObject(space, vmas.length)];
-  const auxv = space.auxv();
-  if (auxv.length > 0) objects.push(dataObject(OBJECT_TYPE.MM_AUXV, 'MM_AUXV', auxv));
-  const notes = space.notes();
-  if (notes.length > 0) objects.push(dataObject(OBJECT_TYPE.CORE_NOTES, 'CORE_NOTES', notes));
+  const classified = classifyAll(machine, spaces, options);
+  if (options.unsupported === 'fail') refuseUnsupported(classified);
+  const anonIds = anonIdsOf(classified);
   const fileIds = new Map<number, number>();
-  for (const classified of vmas) {
-    const { vma } = classified;
-    const blocks = makeBlocks(classified, options);
-    objects.push(vmaObject(vma, blocks));
-    if (vma.file !== null) objects.push(nameObject(vma.file, fileIds));
-    for (const block of blocks) objects.push(pagesObject(machine, block, options));
+  const objects: ImageObject[] = [];
+  const mmOffsets: number[] = [];
+  for (const [mm, space] of spaces.entries()) {
+    const vmas = classified[mm]!;
+    mmOffsets.push(FILE_HEAD.SIZE + lengthOf(objects));
+    objects.push(mmObject(space, vmas.length));
+    const auxv = space.auxv();
+    if (auxv.length > 0) objects.push(dataObject(OBJECT_TYPE.MM_AUXV, 'MM_AUXV', auxv));
+    const notes = space.notes();
+    if (notes.length > 0) objects.push(dataObject(OBJECT_TYPE.CORE_NOTES, 'CORE_NOTES', notes));
+    for (const each of vmas) {
+      const { vma } = each;
+      const blocks = makeBlocks(each, options);
+      objects.push(vmaObject(vma, blocks, anonIds.get(each) ?? 0));
+      if (vma.file !== null) objects.push(nameObject(vma.file, fileIds));
+      for (const block of blocks) {
+        const isClone = block[0]!.as === 'CLONE';
+        objects.push(
+          isClone ? copyPagesObject(block, mmOffsets) : pagesObject(machine, block, options),
+        );
+      }
+    }
+    const ldt = space.readLdt();
+    if (ldt.length > 0) objects.push(bitsObject(ldt));
   }
-  const ldt = space.readLdt();
-  if (ldt.length > 0) objects.push(bitsObject(ldt));
-  const rows = new Set(vmas.flatMap((vma) => [...vma.rows]));
-  return { ...assemble(objects, options), rows };
+  const rows = new Set(classified.flat().flatMap((vma) => [...vma.rows]));
+  return { ...assemble(objects, spaces.length, options), rows };
 }
 
-function refuseUnsupported(vmas: readonly ClassifiedVma[]): void {
-  for (const { pages } of vmas) {
-    for (const { vpn, fate } of pages) {
-      if (fate.is === 'UNSUPPORTED') throw new ReferenceRefusal('PAGE_UNSUPPORTED', vpn * 4096);
+function lengthOf(objects: readonly ImageObject[]): number {
+  return objects.reduce((sum, { header, payload }) => sum + header.length + payload.length, 0);
+}
+
+function refuseUnsupported(mms: readonly (readonly ClassifiedVma[])[]): void {
+  for (const [mm, vmas] of mms.entries()) {
+    for (const { vpn, fate } of vmas.flatMap(({ pages }) => pages)) {
+      if (fate.is === 'UNSUPPORTED') throw new ReferenceRefusal('PAGE_UNSUPPORTED', mm, vpn * 4096);
     }
   }
 }
 
-/** What becomes of a page in the image; undefined: it is left out. */
-interface StoredPage {
-  readonly vpn: number;
-  readonly as: 'DATA' | 'ZERO' | 'GUARD';
-  /** Of the file's page cache, in a private mapping: PAGES flag FILE_PAGES. */
-  readonly filePage: boolean;
-  readonly frame: number; // of DATA
+/** Ids of the VMAs that clones join: every clone makes one group of two, the groups are numbered. */
+function anonIdsOf(mms: readonly (readonly ClassifiedVma[])[]): Map<ClassifiedVma, number> {
+  let groups: Set<ClassifiedVma>[] = [];
+  const groupOf = (vma: ClassifiedVma): Set<ClassifiedVma> =>
+    groups.find((group) => group.has(vma)) ?? new Set([vma]);
+  for (const taker of mms.flat()) {
+    for (const { vpn, fate } of taker.pages) {
+      if (fate.is !== 'CLONE') continue;
+      const giver = mms[fate.donor]!.find(({ vma }) => vma.start <= vpn && vpn < vma.end)!;
+      const [a, b] = [groupOf(taker), groupOf(giver)];
+      if (a === b) continue;
+      groups = [...groups.filter((group) => group !== a && group !== b), new Set([...a, ...b])];
+    }
+  }
+  const numbers = new Map<Set<ClassifiedVma>, number>();
+  const ids = new Map<ClassifiedVma, number>();
+  for (const vma of mms.flat()) {
+    const group = groups.find((each) => each.has(vma));
+    if (group === undefined) continue;
+    if (!numbers.has(group)) numbers.set(group, numbers.size + 1);
+    ids.set(vma, numbers.get(group)!);
+  }
+  return ids;
 }
 
 function storedPage(vma: ReferenceVma, page: PageFate, policy: Policy): StoredPage | null {
   const { vpn, fate } = page;
+  const none = { vpn, filePage: false, frame: 0, donor: -1 };
   switch (fate.is) {
     case 'ABSENT':
       return null;
     case 'GUARD':
-      return { vpn, as: 'GUARD', filePage: false, frame: 0 };
+      return { ...none, as: 'GUARD' };
     case 'ZERO':
-      return { vpn, as: 'ZERO', filePage: fate.ofCache && isPrivate(vma), frame: 0 };
+      return { ...none, as: 'ZERO', filePage: fate.ofCache && isPrivate(vma) };
+    case 'CLONE':
+      return { ...none, as: 'CLONE', donor: fate.donor };
     case 'COPY':
-      return { vpn, as: 'DATA', filePage: fate.ofCache && isPrivate(vma), frame: fate.frame };
+      return {
+        ...none,
+        as: 'DATA',
+        filePage: fate.ofCache && isPrivate(vma),
+        frame: fate.frame,
+      };
     case 'UNSUPPORTED':
       if (policy !== 'copy' || fate.frame === null) return null;
-      return { vpn, as: 'DATA', filePage: false, frame: fate.frame };
+      return { ...none, as: 'DATA', frame: fate.frame };
   }
 }
-
-type Block = readonly StoredPage[]; // neighbours, never empty
 
 /** Neighbouring pages of one class merge, inside a granule of 2 MiB; with 'page' none do. */
 function makeBlocks({ vma, pages }: ClassifiedVma, options: ReferenceOptions): Block[] {
@@ -128,169 +143,10 @@ function makeBlocks({ vma, pages }: ClassifiedVma, options: ReferenceOptions): B
       before.vpn + 1 === stored.vpn &&
       before.as === stored.as &&
       before.filePage === stored.filePage &&
+      before.donor === stored.donor &&
       Math.floor(before.vpn / 512) === Math.floor(stored.vpn / 512);
     if (merges) blocks.at(-1)!.push(stored);
     else blocks.push([stored]);
   }
   return blocks;
-}
-
-/** One object: header and payload. Everything that no field sets is zero. */
-interface ImageObject {
-  readonly name: string;
-  readonly header: Buffer;
-  readonly payload: Buffer;
-}
-
-function newHeader(type: number, content: number, length: number, payload: Buffer): Buffer {
-  const header = Buffer.alloc(length);
-  header.writeBigUInt64LE(BigInt(length + payload.length), OBJECT.LEN);
-  header.writeUInt32LE(type, OBJECT.TYPE);
-  header.writeUInt16LE(length, OBJECT.HDRLEN);
-  header.writeUInt16LE(content, OBJECT.CONTENT);
-  return header;
-}
-
-function put64(header: Buffer, at: number, value: number | bigint): void {
-  header.writeBigUInt64LE(BigInt(value), at);
-}
-
-/** crc32 of the header with this very field zero. */
-function sealRecord(header: Buffer, at: number): void {
-  header.writeUInt32LE(crc32(header), at);
-}
-
-/** Zero bytes up to a multiple of 8. */
-function padded(bytes: Uint8Array): Buffer {
-  const pad = (8 - (bytes.length % 8)) % 8;
-  return Buffer.concat([bytes, Buffer.alloc(pad)]);
-}
-
-const NO_PAYLOAD = Buffer.alloc(0);
-
-function mmObject(space: AddressSpace, mapCount: number): ImageObject {
-  const header = newHeader(OBJECT_TYPE.MM, CONTENT.ARRAY, MM_RECORD.SIZE, NO_PAYLOAD);
-  const addresses = space.addresses();
-  put64(header, MM_RECORD.START_CODE, addresses.start_code);
-  put64(header, MM_RECORD.END_CODE, addresses.end_code);
-  put64(header, MM_RECORD.START_DATA, addresses.start_data);
-  put64(header, MM_RECORD.END_DATA, addresses.end_data);
-  put64(header, MM_RECORD.START_BRK, addresses.start_brk);
-  put64(header, MM_RECORD.BRK, addresses.brk);
-  put64(header, MM_RECORD.START_STACK, addresses.start_stack);
-  put64(header, MM_RECORD.START_ARG, addresses.start_arg);
-  put64(header, MM_RECORD.END_ARG, addresses.end_arg);
-  put64(header, MM_RECORD.START_ENV, addresses.start_env);
-  put64(header, MM_RECORD.END_ENV, addresses.end_env);
-  put64(header, MM_RECORD.DEF_FLAGS, addresses.def_flags);
-  put64(header, MM_RECORD.FLAGS, addresses.flags);
-  put64(header, MM_RECORD.MAP_COUNT, mapCount);
-  sealRecord(header, MM_RECORD.RECORD_CRC);
-  return { name: 'MM', header, payload: NO_PAYLOAD };
-}
-
-/** MM_AUXV and CORE_NOTES: the bytes as they are, padded inside cpt_len. */
-function dataObject(type: number, name: string, bytes: Uint8Array): ImageObject {
-  const payload = padded(bytes);
-  const header = newHeader(type, CONTENT.DATA, DATA_RECORD.SIZE, payload);
-  header.writeUInt32LE(crc32(payload), DATA_RECORD.PAYLOAD_CRC);
-  sealRecord(header, DATA_RECORD.RECORD_CRC);
-  return { name, header, payload };
-}
-
-function vmaObject(vma: ReferenceVma, blocks: readonly Block[]): ImageObject {
-  const header = newHeader(OBJECT_TYPE.VMA, CONTENT.ARRAY, VMA_IMAGE.SIZE, NO_PAYLOAD);
-  const stored = blocks.flat().filter(({ as }) => as !== 'GUARD').length;
-  const type = vma.isVdso ? VMA_TYPE.VDSO : vma.file === null ? VMA_TYPE.TYPE_0 : VMA_TYPE.FILE;
-  put64(header, VMA_IMAGE.FILE, vma.file === null ? CPT_NULL : 0);
-  header.writeUInt32LE(type, VMA_IMAGE.VMA_TYPE);
-  header.writeUInt32LE(0, VMA_IMAGE.ANONVMA); // one mm alone has no clones
-  put64(header, VMA_IMAGE.ANONVMAID, 0);
-  put64(header, VMA_IMAGE.START, vma.start * 4096);
-  put64(header, VMA_IMAGE.END, vma.end * 4096);
-  put64(header, VMA_IMAGE.FLAGS, vma.flags);
-  put64(header, VMA_IMAGE.PGPROT, pgprot(vma.flags));
-  put64(header, VMA_IMAGE.PGOFF, vma.pgoff);
-  put64(header, VMA_IMAGE.PAGE_NUM, stored);
-  sealRecord(header, VMA_IMAGE.RECORD_CRC);
-  return { name: `VMA 0x${(vma.start * 4096).toString(16)}`, header, payload: NO_PAYLOAD };
-}
-
-/** protection_map of Linux: VM_READ 1, VM_WRITE 2, VM_EXEC 4, VM_SHARED 8. */
-function pgprot(flags: number): bigint {
-  if ((flags & 7) === 0) return 0x120n;
-  const isWritable = (flags & 2) !== 0 && (flags & 8) !== 0;
-  const noExecute = (flags & 4) === 0 ? 1n << 63n : 0n;
-  return noExecute | (isWritable ? 0x27n : 0x25n);
-}
-
-function nameObject(file: ReferenceFile, fileIds: Map<number, number>): ImageObject {
-  const suffix = file.isDeleted ? ' (deleted)' : '';
-  const payload = padded(Buffer.concat([file.path, Buffer.from(`${suffix}\0`)]));
-  const header = newHeader(OBJECT_TYPE.NAME, CONTENT.NAME, NAME_RECORD.SIZE, payload);
-  if (!fileIds.has(file.id)) fileIds.set(file.id, fileIds.size + 1);
-  put64(header, NAME_RECORD.FILE_ID, fileIds.get(file.id)!);
-  put64(header, NAME_RECORD.FILE_SIZE, file.size);
-  const deleted = file.isDeleted ? NAME_KIND.DELETED : 0;
-  const memory = file.isMemoryBacked ? NAME_KIND.MEMORY_BACKED : 0;
-  const incomplete = file.isMemoryBacked && file.isLost ? NAME_KIND.INCOMPLETE : 0;
-  header.writeUInt32LE(deleted | memory | incomplete, NAME_RECORD.FILE_KIND);
-  header.writeUInt32LE(crc32(payload), NAME_RECORD.PAYLOAD_CRC);
-  sealRecord(header, NAME_RECORD.RECORD_CRC);
-  return { name: `NAME ${file.path.toString()}`, header, payload };
-}
-
-function pagesObject(machine: Machine, block: Block, options: ReferenceOptions): ImageObject {
-  const { vpn, as, filePage } = block[0]!;
-  const hasData = as === 'DATA';
-  const payload = hasData
-    ? Buffer.concat(block.map(({ frame }) => frameBytes(machine, frame)))
-    : NO_PAYLOAD;
-  const content = hasData ? CONTENT.DATA : CONTENT.VOID;
-  const header = newHeader(OBJECT_TYPE.PAGES, content, PAGES_RECORD.SIZE, payload);
-  const hasCrc = hasData && options.checksum === 'crc32';
-  const flags =
-    (hasCrc ? PAGES_FLAG.PAYLOAD_CRC : 0) |
-    (as === 'GUARD' ? PAGES_FLAG.GUARD : 0) |
-    (filePage ? PAGES_FLAG.FILE_PAGES : 0);
-  put64(header, PAGES_RECORD.START, vpn * 4096);
-  put64(header, PAGES_RECORD.END, (vpn + block.length) * 4096);
-  header.writeUInt32LE(hasCrc ? crc32(payload) : 0, PAGES_RECORD.PAYLOAD_CRC);
-  header.writeUInt32LE(flags, PAGES_RECORD.FLAGS);
-  sealRecord(header, PAGES_RECORD.RECORD_CRC);
-  return { name: `PAGES ${as} 0x${(vpn * 4096).toString(16)}`, header, payload };
-}
-
-function bitsObject(ldt: Uint8Array): ImageObject {
-  const payload = Buffer.from(ldt);
-  const header = newHeader(OBJECT_TYPE.BITS, CONTENT.MM_CONTEXT, BITS_RECORD.SIZE, payload);
-  header.writeUInt32LE(ldt.length, BITS_RECORD.BYTES);
-  header.writeUInt32LE(crc32(payload), BITS_RECORD.PAYLOAD_CRC);
-  sealRecord(header, BITS_RECORD.RECORD_CRC);
-  return { name: 'BITS', header, payload };
-}
-
-function assemble(
-  objects: readonly ImageObject[],
-  options: ReferenceOptions,
-): Omit<ReferenceImage, 'rows'> {
-  const body = Buffer.concat(objects.flatMap(({ header, payload }) => [header, payload]));
-  const head = Buffer.alloc(FILE_HEAD.SIZE);
-  head.writeUInt32LE(CPT_MAGIC, FILE_HEAD.MAGIC);
-  head.writeUInt16LE(FILE_HEAD.SIZE, FILE_HEAD.HDRLEN);
-  head.writeUInt16LE(CPT_VERSION, FILE_HEAD.VERSION);
-  head.writeUInt16LE(CPT_ARCH_X86_64, FILE_HEAD.ARCH);
-  head.writeUInt16LE(12, FILE_HEAD.PAGE_SHIFT);
-  head.writeUInt32LE(options.checksum === 'none' ? HEAD_FLAG.NO_PAYLOAD_CRC : 0, FILE_HEAD.FLAGS);
-  put64(head, FILE_HEAD.TIME, 0);
-  put64(head, FILE_HEAD.TOTAL_LEN, head.length + body.length);
-  head.writeUInt32LE(1, FILE_HEAD.MM_COUNT);
-  sealRecord(head, FILE_HEAD.RECORD_CRC);
-  const places = [{ offset: 0, name: 'file head' }];
-  let offset = head.length;
-  for (const { name, header, payload } of objects) {
-    places.push({ offset, name });
-    offset += header.length + payload.length;
-  }
-  return { bytes: Buffer.concat([head, body]), objects: places };
 }

@@ -36,6 +36,12 @@ export interface ReferenceFile {
   readonly cacheHeight: number;
 }
 
+const VM_MAYSHARE = 0x80;
+
+export function isPrivate(vma: ReferenceVma): boolean {
+  return (vma.flags & VM_MAYSHARE) === 0;
+}
+
 /** What the page tables say of one page. */
 export type Translation =
   /** A table above is absent: nothing is there before page `next`. */
@@ -150,6 +156,13 @@ export function pageStruct(machine: Machine, pfn: number): { flags: number; mapp
   const words = machine.parts.pages.words;
   const at = pfn * PAGE_STRUCT.WORDS;
   return { flags: words[at + PAGE_STRUCT.FLAGS]!, mapping: words[at + PAGE_STRUCT.MAPPING]! };
+}
+
+/** How many refer to a frame, or to a swap slot by the number that `swapFrameOf` gives it. */
+export function referencesTo(machine: Machine, frame: number): number {
+  const firstSlot = machine.handle.banks.length * BANK;
+  if (frame >= firstSlot) return new Int32Array(machine.handle.swapMap)[16 + frame - firstSlot]!;
+  return machine.parts.pages.words[frame * PAGE_STRUCT.WORDS + PAGE_STRUCT.REFCOUNT]!;
 }
 
 /** A copy of the frame's 4096 bytes. */

@@ -1,12 +1,11 @@
 /**
  * The life of a dump: freeze, lock, plan, classify, lay out, copy, unlock, commit. The coordinator
- * holds the gate and the mmap lock; the workers only read.
+ * holds the gate and the mmap locks; the workers only read.
  */
 import { createHash } from 'node:crypto';
-import { readBlob } from '../../mmu/address-space.ts';
 import type { MmReference } from '../../mmu/enter.ts';
+import type { MachineParts } from '../../mmu/machine-parts.ts';
 import type { Mm } from '../../mmu/mm.ts';
-import { MM_FIELD } from '../../mmu/mm-struct.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
 import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
 import { Segments } from '../../shared/dump/piece-table.ts';
@@ -14,10 +13,9 @@ import { runTableBytes } from '../../shared/dump/run-table.ts';
 import type { ClassifyTask, CopyTask, PhaseTask } from '../../shared/dump/tasks.ts';
 import { WorkUnits, workUnitBytes } from '../../shared/dump/work-unit.ts';
 import { MmdumpError, reasonOf } from '../../shared/errors.ts';
-import { AUXV_MAX_BYTES, NOTES_MAX_BYTES } from '../../shared/image/cpt-records.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { layoutCpt } from '../formats/cpt/encode.ts';
-import type { Layout, LayoutMm } from '../formats/layout.ts';
+import type { Layout } from '../formats/layout.ts';
 import type { WorkerPool } from '../pool.ts';
 import {
   type DumpPhase,
@@ -27,12 +25,13 @@ import {
   workerReports,
 } from '../report.ts';
 import type { Sink } from '../sinks/sink.ts';
+import { assertDumpable, describeMms } from './dumped-mms.ts';
 import { mmReport } from './mm-report.ts';
 import type { ResolvedOptions } from './options.ts';
 import { type Plan, planDump } from './plan.ts';
 import type { SharedBuffers } from './shared-buffers.ts';
-import { snapshotLdt, withStoppedMm } from './stopped-mm.ts';
-import { leftOutPages, type SkippedPages, tallyMm, unsupportedError } from './tally.ts';
+import { snapshotLdt, withStoppedMms } from './stopped-mm.ts';
+import { leftOutPages, type SkippedPages, unsupportedError } from './tally.ts';
 
 /** What a dumper lends to a dump. */
 export interface Engine {
@@ -52,34 +51,34 @@ interface Dump {
   readonly workers: WorkerReport[];
 }
 
-/** What was captured while the mm stood still. */
+/** What was captured while the mms stood still. */
 interface Capture {
-  readonly mms: readonly LayoutMm[];
   readonly skipped: readonly SkippedPages[];
   readonly layout: Layout;
   readonly ms: { readonly [step in 'plan' | 'classify' | 'layout' | 'copy']: number };
   readonly mmReports: DumpReport['mms'];
 }
 
-/** Dumps one mm. Whatever fails, the mm is let go and the output is left as it was. */
+/** Dumps mms of one machine. Whatever fails, they are let go and the output is left as it was. */
 export async function runDump(
   engine: Engine,
-  reference: MmReference,
+  references: readonly MmReference[],
   options: ResolvedOptions,
 ): Promise<DumpReport> {
   const startedAt = performance.timeOrigin + performance.now();
   const dump: Dump = { engine, options, startedAt, watch: new Stopwatch(), workers: [] };
   const { to, signal } = options;
   throwIfAborted(signal);
+  assertDumpable(references);
   await to.open(); // where this fails there is nothing to undo, and the sink may be another dump's
   try {
     dump.watch.lap();
     let lockWait = 0;
     let pause = new Stopwatch();
-    const capture = await withStoppedMm(reference, signal, (mm) => {
+    const capture = await withStoppedMms(references, signal, (mms) => {
       lockWait = dump.watch.lap();
       pause = new Stopwatch();
-      return captureLocked(dump, mm);
+      return captureLocked(dump, mms);
     });
     const ms = { lockWait, pause: pause.total(), ...capture.ms };
     const id = imageId(capture.layout);
@@ -104,63 +103,45 @@ async function abortSink(to: Sink, error: unknown): Promise<unknown> {
   }
 }
 
-/** Everything for which the mm has to stand still. */
-async function captureLocked(dump: Dump, mm: Mm): Promise<Capture> {
+/** Everything for which the mms have to stand still. */
+async function captureLocked(dump: Dump, mms: readonly Mm[]): Promise<Capture> {
   const { engine, options, watch } = dump;
   const { unitPages, hugetlb, signal } = options;
-  const plan = planDump([mm], { unitPages, hugetlb });
-  const units = shareUnits(plan, engine.buffers);
-  const ldt = await snapshotLdt(mm, signal);
+  const plan = planDump(mms, { unitPages, hugetlb });
+  const unitBuffer = shareUnits(plan, engine.buffers);
+  const ldts: Uint8Array[] = [];
+  for (const mm of mms) ldts.push(await snapshotLdt(mm, signal));
   const planMs = watch.lap();
-  const { runs, sources } = await classify(dump, mm, plan, units);
+  const tables = await classify(dump, mms, plan, unitBuffer);
   const classifyMs = watch.lap();
+  const units = new WorkUnits(unitBuffer);
+  const runs = new Int32Array(tables.runs);
   const unsupported: SkippedPages[] = leftOutPages(plan.leftOut, RULE.TABLE_BAD);
-  const range = { first: 0, last: plan.units.length };
-  const { leftOut } = plan;
-  const runWords = new Int32Array(runs);
-  const tally = tallyMm(mm, 0, new WorkUnits(units), range, runWords, leftOut, unsupported);
+  const described = describeMms(mms, ldts, plan, units, runs, unsupported);
   unsupported.sort(byPlace);
   if (options.unsupported === 'fail' && unsupported[0] !== undefined) {
-    throw unsupportedError([mm], unsupported[0]);
+    throw unsupportedError(mms, unsupported[0]);
   }
-  const skipped = [...unsupported, ...leftOutPages(leftOut, RULE.HUGETLB)].sort(byPlace);
-  const mms: LayoutMm[] = [
-    {
-      mm,
-      addresses: mm.struct.addresses(),
-      ldt,
-      auxv: readBlob(mm, MM_FIELD.AUXV_BYTES, MM_FIELD.AUXV_AT),
-      notes: readBlob(mm, MM_FIELD.NOTES_BYTES, MM_FIELD.NOTES_AT),
-      tally,
-      units: range,
-    },
-  ];
-  assertBlobs(mms[0]!);
+  const skipped = [...unsupported, ...leftOutPages(plan.leftOut, RULE.HUGETLB)].sort(byPlace);
   const layout = layoutCpt({
-    mms,
-    units: new WorkUnits(units),
-    runs: new Int32Array(runs),
+    mms: described,
+    units,
+    runs,
     buffers: engine.buffers,
     frozen: true,
     payloadCrc: options.payloadCrc,
     blockPerPage: options.blockPerPage,
   });
-  const mmReports = mms.map((one) => mmReport(one, options.source));
+  const mmReports = described.map((one, mm) => mmReport(one, nameOf(options.source, mm, mms)));
   const layoutMs = watch.lap();
-  await copy(dump, mm, layout, sources);
+  await copy(dump, mms[0]!.machine, layout, tables.sources);
   const ms = { plan: planMs, classify: classifyMs, layout: layoutMs, copy: watch.lap() };
-  return { mms, skipped, layout, ms, mmReports };
+  return { skipped, layout, ms, mmReports };
 }
 
-/** A reader does not believe in longer ones. */
-function assertBlobs({ auxv, notes }: LayoutMm): void {
-  const check = (name: string, bytes: number, most: number): void => {
-    if (bytes <= most) return;
-    const message = `${name} of ${bytes} bytes: an image takes at most ${most}`;
-    throw new MmdumpError('OPTION_INVALID', message);
-  };
-  check('auxiliary vector', auxv.length, AUXV_MAX_BYTES);
-  check('notes', notes.length, NOTES_MAX_BYTES);
+/** What the report calls an mm: several are told apart by their ordinals. */
+function nameOf(source: string, mm: number, { length }: readonly Mm[]): string {
+  return length === 1 ? source : `${source} ${mm}`;
 }
 
 function byPlace(a: SkippedPages, b: SkippedPages): number {
@@ -178,7 +159,7 @@ function shareUnits(plan: Plan, buffers: SharedBuffers): SharedArrayBuffer {
 
 async function classify(
   dump: Dump,
-  mm: Mm,
+  mms: readonly Mm[],
   plan: Plan,
   units: SharedArrayBuffer,
 ): Promise<{ readonly runs: SharedArrayBuffer; readonly sources: SharedArrayBuffer }> {
@@ -187,8 +168,8 @@ async function classify(
   const runs = buffers.take('runs', runTableBytes(plan.pages));
   const sources = buffers.take('sources', plan.pages * 4);
   await runPhase<ClassifyTask>(dump, 'classify', plan.units.length, 0, {
-    machine: mm.machine.handle,
-    mms: [mm.slot],
+    machine: mms[0]!.machine.handle,
+    mms: mms.map(({ slot }) => slot),
     units,
     unitCount: plan.units.length,
     maxUnitPages: unitPages,
@@ -202,7 +183,12 @@ async function classify(
   return { runs, sources };
 }
 
-async function copy(dump: Dump, mm: Mm, layout: Layout, sources: SharedArrayBuffer): Promise<void> {
+async function copy(
+  dump: Dump,
+  { handle }: MachineParts,
+  layout: Layout,
+  sources: SharedArrayBuffer,
+): Promise<void> {
   const { to, signal } = dump.options;
   const { segments, segmentCount, maxSegmentBytes, pieces, arena, recordCrcs, bytes } = layout;
   const target = await to.reserve({
@@ -213,7 +199,7 @@ async function copy(dump: Dump, mm: Mm, layout: Layout, sources: SharedArrayBuff
     workers: dump.engine.pool.workers,
   });
   const message = {
-    machine: mm.machine.handle,
+    machine: handle,
     segments,
     segmentCount,
     maxSegmentBytes,

@@ -26,7 +26,7 @@ export interface DumpOptions {
   readonly hugetlb?: UnsupportedPolicy;
   /** Address space of a work unit, whole granules of 2 MiB. Default 4 MiB. Changes no byte. */
   readonly unitBytes?: number;
-  /** Names the mm in the report. Default 'mm'. */
+  /** Names the mm in the report, several with their ordinals behind it. Default 'mm'. */
   readonly source?: string;
   readonly signal?: AbortSignal;
   /** Called at most ten times a second per phase. */

@@ -1,4 +1,4 @@
-/** Holding an mm still: the freeze gate, then its mmap lock for reading, and back in any case. */
+/** Holding mms still: the freeze gate, then their mmap locks for reading, and back in any case. */
 
 import type { MmReference } from '../../mmu/enter.ts';
 import { readLdtLocked } from '../../mmu/ldt.ts';
@@ -6,35 +6,64 @@ import { type Mm, mmOf } from '../../mmu/mm.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex } from '../../shared/page.ts';
 
-/**
- * Runs `action` while nothing on the machine changes. The action gets the mm under a thread id of
- * its own, so that several dumps of one thread can hold the same mm.
- */
-export async function withStoppedMm<T>(
+/** Runs `action` while nothing on the machine changes; see `withStoppedMms`. */
+export function withStoppedMm<T>(
   reference: MmReference,
   signal: AbortSignal | undefined,
   action: (mm: Mm) => Promise<T>,
 ): Promise<T> {
-  const { machine, slot, generation } = reference;
-  const thread = machine.threads.register();
+  return withStoppedMms([reference], signal, ([mm]) => action(mm!));
+}
+
+/**
+ * Runs `action` while nothing on the machine changes. All mms belong to one machine, which is frozen
+ * once. The action gets each mm, in the order given, under a thread id of its own: so several dumps
+ * of one thread can hold the same mm, and one dump several mms, since a holder has one lock a rank.
+ *
+ * The locks are taken in ascending order of slots. Behind a closed gate nobody but other freezers
+ * holds any, for reading; the order keeps two that wait for each other impossible all the same.
+ */
+export async function withStoppedMms<T>(
+  references: readonly MmReference[],
+  signal: AbortSignal | undefined,
+  action: (mms: readonly Mm[]) => Promise<T>,
+): Promise<T> {
+  const { machine } = references[0]!;
+  const threads: number[] = [];
   try {
-    await machine.gate.freeze(thread, signal);
+    for (const _ of references) threads.push(machine.threads.register());
+    await machine.gate.freeze(threads[0]!, signal);
     try {
-      const mm = mmOf(machine, slot, thread);
-      await mm.lock.lockAsync(thread, 'read', signal);
-      try {
-        if (!mm.struct.isLive || mm.struct.generation !== generation) {
-          throw new MmdumpError('MM_GONE', `address space ${slot} was destroyed`);
-        }
-        return await action(mm);
-      } finally {
-        mm.lock.unlock(thread);
-      }
+      const mms = references.map(({ slot }, index) => mmOf(machine, slot, threads[index]!));
+      return await withLockedMms(mms, references, signal, () => action(mms));
     } finally {
-      machine.gate.thaw(thread);
+      machine.gate.thaw(threads[0]!);
     }
   } finally {
-    machine.threads.release(thread);
+    for (const thread of threads) machine.threads.release(thread);
+  }
+}
+
+async function withLockedMms<T>(
+  mms: readonly Mm[],
+  references: readonly MmReference[],
+  signal: AbortSignal | undefined,
+  action: () => Promise<T>,
+): Promise<T> {
+  const locked: Mm[] = [];
+  try {
+    for (const mm of [...mms].sort((a, b) => a.slot - b.slot)) {
+      await mm.lock.lockAsync(mm.thread, 'read', signal);
+      locked.push(mm);
+    }
+    mms.forEach(({ slot, struct }, ordinal) => {
+      if (struct.isLive && struct.generation === references[ordinal]!.generation) return;
+      const fields = mms.length > 1 ? { mm: ordinal } : {};
+      throw new MmdumpError('MM_GONE', `address space ${slot} was destroyed`, fields);
+    });
+    return await action();
+  } finally {
+    for (const mm of locked) mm.lock.unlock(mm.thread);
   }
 }
 

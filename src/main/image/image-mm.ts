@@ -62,3 +62,16 @@ export interface ImageMm {
   readonly notes: Payload | null;
   readonly ldt: Payload | null;
 }
+
+/** The mapping that holds `address`, by bisection. */
+export function findVma(vmas: readonly ImageVma[], address: number): ImageVma | undefined {
+  let low = 0;
+  let high = vmas.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (vmas[middle]!.end > address) high = middle;
+    else low = middle + 1;
+  }
+  const vma = vmas[low];
+  return vma !== undefined && vma.start <= address ? vma : undefined;
+}

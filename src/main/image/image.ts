@@ -15,7 +15,7 @@ import type { MemoryImage } from '../sinks/memory-sink.ts';
 import { BLOCK, type Block } from './block-index.ts';
 import { type ByteSource, openSource } from './byte-source.ts';
 import { FilePages } from './file-pages.ts';
-import type { ImageMm, ImageVma, Payload } from './image-mm.ts';
+import { findVma, type ImageMm, type ImageVma, type Payload } from './image-mm.ts';
 import { ImageProblem, problemError } from './problem.ts';
 
 /** What an image says of one page. */
@@ -275,19 +275,6 @@ export class IdHash {
     this.#hash.update(new Uint8Array(this.#crcs.buffer, 0, this.#count * 4));
     this.#count = 0;
   }
-}
-
-/** The mapping that holds `address`, by bisection. */
-function findVma(vmas: readonly ImageVma[], address: number): ImageVma | undefined {
-  let low = 0;
-  let high = vmas.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (vmas[middle]!.end > address) high = middle;
-    else low = middle + 1;
-  }
-  const vma = vmas[low];
-  return vma !== undefined && vma.start <= address ? vma : undefined;
 }
 
 function pageOffset(block: Block, vpn: number): number {

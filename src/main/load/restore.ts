@@ -15,7 +15,7 @@ import { withoutDeletedSuffix } from '../deleted-suffix.ts';
 import { BLOCK, type Block } from '../image/block-index.ts';
 import { isOfFile } from '../image/file-pages.ts';
 import type { Image } from '../image/image.ts';
-import type { ImageFile, ImageMm, ImageVma } from '../image/image-mm.ts';
+import { findVma, type ImageFile, type ImageMm, type ImageVma } from '../image/image-mm.ts';
 import type { PhaseProgress, WorkerPool } from '../pool.ts';
 import { runLoadPhase } from './load-phase.ts';
 
@@ -41,6 +41,12 @@ export interface RestoreResult {
 /** Files of the image in the machine, by the image's file id. */
 type FileIds = Map<number, number>;
 
+/** Runs of pages: what is loaded first, and what later mms share of it. */
+interface LoadLists {
+  readonly loaded: LoadList;
+  readonly shared: LoadList;
+}
+
 /** Restores every mm of an image. If anything fails, what was created is destroyed again. */
 export async function restoreImage(
   pool: WorkerPool,
@@ -53,27 +59,28 @@ export async function restoreImage(
   const files: FileIds = new Map();
   const created: number[] = [];
   try {
-    const list = new LoadList();
+    const lists = { loaded: new LoadList(), shared: new LoadList() };
     for (const mm of image.mms()) {
       const space = machine.createAddressSpace();
       spaces.push(space);
       createMappings(machine, space, mm, files, created);
-      listPages(list, image, mm, files);
+      listPages(lists, image, mm, files);
       space.setAddresses(mm.fields);
       await restoreExtras(image, mm, space);
     }
-    const totalPages = countPages(list);
+    const references = spaces.map(({ reference }) => reference);
+    const totalPages = countPages(lists.loaded) + countPages(lists.shared);
     const { signal, onProgress } = options;
-    await runLoadPhase(
-      pool,
-      spaces.map(({ reference }) => reference),
-      image.source.reach,
-      list,
-      {
+    let before = 0;
+    for (const list of [lists.loaded, lists.shared]) {
+      await runLoadPhase(pool, references, image.source.reach, list, {
         signal,
-        onProgress: onProgress && (({ pages }: PhaseProgress) => onProgress({ pages, totalPages })),
-      },
-    );
+        onProgress:
+          onProgress &&
+          (({ pages }: PhaseProgress) => onProgress({ pages: before + pages, totalPages })),
+      });
+      before += countPages(list);
+    }
     return { mms: spaces, pages: totalPages, ms: performance.now() - start };
   } catch (error) {
     destroyAll(machine, spaces);
@@ -118,6 +125,7 @@ function createMappings(
       pgoff: vma.pgoff,
       anonVma: hasContent(vma) ? machine.parts.nextAnonVma() : 0,
       kind: vma.isVdso ? VMA_KIND.VDSO : VMA_KIND.ORDINARY,
+      isForked: vma.pages.clone > 0,
     })),
   );
 }
@@ -154,12 +162,12 @@ async function restoreExtras(image: Image, mm: ImageMm, space: AddressSpace): Pr
   if (mm.ldt !== null) space.loadLdt(await image.ldt(choice));
 }
 
-function listPages(list: LoadList, image: Image, mm: ImageMm, files: FileIds): void {
+function listPages(lists: LoadLists, image: Image, mm: ImageMm, files: FileIds): void {
   for (const vma of mm.vmas) {
     for (let index = vma.firstBlock; index < vma.lastBlock; index++) {
       const block = mm.blocks.at(index);
-      if (block.kind === BLOCK.CLONE) listClone(list, image, mm, vma, block);
-      else list.add(loadRun(mm, vma, block, files));
+      if (block.kind === BLOCK.CLONE) listClone(lists, image, mm, vma, block, files);
+      else lists.loaded.add(loadRun(mm, vma, block, files));
     }
   }
 }
@@ -197,19 +205,38 @@ function loadKind(vma: ImageVma, block: Block): number {
   return vma.isVdso || (vma.flags & VM.PFNMAP) !== 0 ? LOAD.UNMAPPED : LOAD.ANON;
 }
 
-/** A clone gets frames of its own, filled from where the donor's pages lie in the image. */
-function listClone(list: LoadList, image: Image, mm: ImageMm, vma: ImageVma, clone: Block): void {
+/** A clone shows the donor's frames. Where it cannot, it gets its own, filled from the donor's bytes. */
+function listClone(
+  lists: LoadLists,
+  image: Image,
+  mm: ImageMm,
+  vma: ImageVma,
+  clone: Block,
+  files: FileIds,
+): void {
   const donor = image.mmAt(clone.source);
   const end = clone.start + clone.pages;
   for (let vpn = clone.start; vpn < end; ) {
     const block = donor?.blocks.find(vpn);
-    if (block === undefined) break; // not in an image that openImage has accepted
+    if (donor === undefined || block === undefined) break; // openImage accepts no such image
     const pages = Math.min(end, block.start + block.pages) - vpn;
     const source = block.source + addressOf(vpn - block.start);
-    const piece: Block = { ...block, start: vpn, pages, source, hasCrc: false };
-    list.add(loadRun(mm, vma, piece, new Map()));
+    const run = loadRun(mm, vma, { ...block, start: vpn, pages, source, hasCrc: false }, files);
+    const given = findVma(donor.vmas, addressOf(vpn));
+    if (given !== undefined && canShare(vma, given, run.kind, block)) {
+      lists.shared.add({ ...run, kind: LOAD.SHARE, flags: 0, source: donor.ordinal });
+    } else {
+      lists.loaded.add(run);
+    }
     vpn += pages;
   }
+}
+
+/** Whether a page struct can be right for both: always, in an image that was made by a dump. */
+function canShare(vma: ImageVma, given: ImageVma, kind: number, block: Block): boolean {
+  const isOrdinary = ((vma.flags | given.flags) & VM.PFNMAP) === 0;
+  const hasSameIndex = vma.pgoff - vpnOf(vma.start) === given.pgoff - vpnOf(given.start);
+  return isOrdinary && hasSameIndex && kind === loadKind(given, block);
 }
 
 function countPages(list: LoadList): number {

@@ -30,7 +30,7 @@ export function breakCow(
       return;
     }
     copyPage(mm, slot, flags, vpn, cursor, old);
-    if ((low & SPECIAL) === 0) dropLeaf(mm, old);
+    dropLeaf(mm, old);
   } finally {
     unlockTable(mm, table);
   }

@@ -82,9 +82,8 @@ function dropEntry(mm: Mm, low: number, high: number): void {
     if (slot >= 0) mm.machine.swap.put(slot);
     return;
   }
-  if ((low & SPECIAL) !== 0) return;
   const pfn = pfnOf(low, high);
-  if ((low & DIRTY) !== 0) noteDirty(mm, pfn);
+  if ((low & (DIRTY | SPECIAL)) === DIRTY) noteDirty(mm, pfn);
   dropLeaf(mm, pfn);
 }
 

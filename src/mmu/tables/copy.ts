@@ -12,7 +12,7 @@ import type { VmaFields } from '../vma/vma-table.ts';
 import { ensureTables, PageCursor, walk } from './page-table.ts';
 import { isPresent, PTE, pfnOf, setEntry } from './pte.ts';
 
-const { WRITE, SPECIAL } = PTE;
+const { WRITE } = PTE;
 
 /** Copies the leaves of `vma` from the parent's tables to the child's. ENOMEM stops half-way. */
 export function copyRange(parent: Mm, child: Mm, vma: VmaFields): void {
@@ -65,7 +65,7 @@ function copyEntry(
   if (!isPresent(low)) {
     const slot = child.machine.swap.slotOf(low, high);
     if (slot >= 0) child.machine.swap.get(slot);
-  } else if ((low & SPECIAL) === 0) {
+  } else {
     if (!isShared && (low & WRITE) !== 0) {
       low &= ~WRITE;
       from.words[at] = low; // nobody walks the parent: its mmap lock is held for writing

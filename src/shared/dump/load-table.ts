@@ -14,6 +14,7 @@ export const LOAD = {
   GUARD: 5, //       guard markers
   UNMAPPED: 6, //    bytes of the source in frames without a mapping (the vdso's, a device's)
   CONTENT: 7, //     what the source, a file, holds: into its page cache, zeros only if asked
+  SHARE: 8, //       what another mm shows at these addresses, as after a fork
 } as const;
 
 export const LOAD_FLAG = {
@@ -31,7 +32,7 @@ const LOAD_RUN = {
   FLAGS: 2, //  LOAD_FLAG
   PAGES: 3,
   START: 4, //  first page, u64
-  SOURCE: 6, // byte of the source, u64
+  SOURCE: 6, // byte of the source, u64; SHARE: ordinal of the other mm
   FILE: 8, //   file id, for CACHE
   CRC: 9,
   INDEX: 10, // page of the file, u64

@@ -10,8 +10,8 @@ import { PAGE_CLASS } from './page-class.ts';
 export const RUN = {
   OFFSET: 0, // first page, from the start of its unit
   COUNT: 1, //  pages
-  CLASS: 2, //  PAGE_CLASS in bits 0 to 7, RULE in bits 8 to 15 if UNSUPPORTED, FILE_PAGES
-  SOURCE: 3, // COPY: index of its first frame in SOURCES; CLONE: ordinal of the donor
+  CLASS: 2, //  class word, see below
+  SOURCE: 3, // COPY: index of its first frame in SOURCES
   WORDS: 4,
 } as const;
 
@@ -21,12 +21,28 @@ export function runTableBytes(runs: number): number {
   return runs * WORDS * 4;
 }
 
+/*
+ * Class word: PAGE_CLASS in bits 0 to 7; for UNSUPPORTED the RULE in bits 8 to 15; for COPY and ZERO
+ * FILE_PAGES_BIT; for CLONE the ordinal of the donor in bits 8 to 23. Neighbouring pages are one run
+ * where their words are equal, so a run of clones has one donor.
+ */
+
 /** The pages are the mapped file's, not this mm's, although the mapping is private. */
 export const FILE_PAGES_BIT = 0x10000;
 
 /** The class word of pages that no image can hold, with the reason. */
 export function unsupportedWord(rule: number): number {
   return PAGE_CLASS.UNSUPPORTED | (rule << 8);
+}
+
+/** The class word of pages that an earlier mm of the dump stores. */
+export function cloneWord(donor: number): number {
+  return PAGE_CLASS.CLONE | (donor << 8);
+}
+
+/** Of a CLONE's class word: ordinal of the mm that stores the pages. */
+export function donorOf(word: number): number {
+  return (word >>> 8) & 0xffff;
 }
 
 export function classOf(word: number): number {

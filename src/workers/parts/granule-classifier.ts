@@ -15,18 +15,20 @@ import {
 import { FILE_KIND } from '../../mmu/files/file-table.ts';
 import { cacheLookup } from '../../mmu/files/page-cache.ts';
 import type { Mm } from '../../mmu/mm.ts';
-import { PAGE_STRUCT } from '../../mmu/physical/page-struct.ts';
+import { PAGE_STRUCT, PG } from '../../mmu/physical/page-struct.ts';
 import { BANK_MASK, BANK_SHIFT, WORD_SHIFT } from '../../mmu/physical/physical-memory.ts';
 import type { SwapArea } from '../../mmu/swap/swap-area.ts';
-import { PageCursor, type WalkEnd, walk } from '../../mmu/tables/page-table.ts';
+import { type WalkEnd, walk } from '../../mmu/tables/page-table.ts';
 import { pfnOf } from '../../mmu/tables/pte.ts';
 import { VMA_KIND } from '../../mmu/vma/vma-table.ts';
 import type { OwnedInterval, OwnerTable } from '../../shared/dump/owner-table.ts';
 import { PAGE_CLASS, RULE } from '../../shared/dump/page-class.ts';
-import { FILE_PAGES_BIT, unsupportedWord } from '../../shared/dump/run-table.ts';
+import { cloneWord, FILE_PAGES_BIT, unsupportedWord } from '../../shared/dump/run-table.ts';
 import type { UnsupportedPolicy } from '../../shared/dump/tasks.ts';
 import { GRANULE_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
+import type { Donors } from './donors.ts';
+import { hidesFilePage } from './hidden-pages.ts';
 import { NOTHING, type RunWriter } from './run-writer.ts';
 
 export interface ClassifyPolicy {
@@ -37,7 +39,8 @@ export interface ClassifyPolicy {
 }
 
 // Local copies of what the loops use: see docs/ARCHITECTURE.md.
-const { FLAGS, MAPPING, WORDS: PAGE_WORDS } = PAGE_STRUCT;
+const { FLAGS, REFCOUNT, MAPPING, WORDS: PAGE_WORDS } = PAGE_STRUCT;
+const { KSM } = PG;
 const { COPY, ZERO, GUARD, UNSUPPORTED, ABSENT } = PAGE_CLASS;
 const RULE_CONTENT = CONTENT;
 const RULE_LOST_FILE = RULE.LOST_FILE_OWNER;
@@ -59,6 +62,7 @@ export class GranuleClassifier {
   readonly #mm: Mm;
   readonly #ordinal: number;
   readonly #owners: OwnerTable;
+  readonly #donors: Donors;
   readonly #policy: ClassifyPolicy;
   readonly #out: RunWriter;
   readonly #pageWords: Int32Array;
@@ -70,6 +74,7 @@ export class GranuleClassifier {
     mms: readonly Mm[],
     ordinal: number,
     owners: OwnerTable,
+    donors: Donors,
     policy: ClassifyPolicy,
     out: RunWriter,
   ) {
@@ -77,6 +82,7 @@ export class GranuleClassifier {
     this.#mm = mms[ordinal]!;
     this.#ordinal = ordinal;
     this.#owners = owners;
+    this.#donors = donors;
     this.#policy = policy;
     this.#out = out;
     this.#pageWords = this.#mm.pages.words;
@@ -156,7 +162,7 @@ export class GranuleClassifier {
           rule = ruleOfNotPresent(low, high, slot);
           if (slot >= 0) pfn = this.#swap.frameOf(slot); // row 6: the slot's content
         }
-        word = rule === RULE_CONTENT ? this.#contentWord(pfn) : this.#otherWord(rule);
+        word = rule === RULE_CONTENT ? this.#ownWord(vma, vpn, pfn) : this.#otherWord(rule);
       }
       out.page(vpn, word, pfn);
     }
@@ -170,7 +176,7 @@ export class GranuleClassifier {
     const first = pfnOf(low, high) + (from & LOW_BITS);
     for (let vpn = from; vpn < to; vpn++) {
       const pfn = first + (vpn - from);
-      this.#out.page(vpn, this.#leafWord(vma, low, high, pfn, -1), pfn);
+      this.#out.page(vpn, this.#leafWord(vma, vpn, low, high, pfn, -1), pfn);
     }
   }
 
@@ -186,7 +192,7 @@ export class GranuleClassifier {
       let pfn = pfnOf(low, high) + (found === 'huge' ? page : 0);
       const slot = low === 0 || isPresentLeaf(low) ? -1 : this.#swap.slotOf(low, high);
       if (slot >= 0) pfn = this.#swap.frameOf(slot);
-      let word = low === 0 ? LOST_PAGE : this.#leafWord(vma, low, high, pfn, slot);
+      let word = low === 0 ? LOST_PAGE : this.#leafWord(vma, vpn, low, high, pfn, slot);
       if (word === LOST_PAGE) {
         pfn = this.#ownedFrame(vma, vpn);
         const bits = vma.isShared ? 0 : FILE_PAGES_BIT;
@@ -197,7 +203,14 @@ export class GranuleClassifier {
   }
 
   /** Class word for a leaf that is not zero, or LOST_PAGE; `slot` is that of a swap entry, or -1. */
-  #leafWord(vma: VmaView, low: number, high: number, pfn: number, slot: number): number {
+  #leafWord(
+    vma: VmaView,
+    vpn: number,
+    low: number,
+    high: number,
+    pfn: number,
+    slot: number,
+  ): number {
     let rule = NOTHING;
     if (!isPresentLeaf(low)) {
       rule = ruleOfNotPresent(low, high, slot);
@@ -208,7 +221,22 @@ export class GranuleClassifier {
       rule = ruleOfPresent(low, flags, mapping, vma.file, vma.fileView, vma.isVdso);
     }
     if (rule === RULE_LOST_FILE) return LOST_PAGE;
-    return rule === RULE_CONTENT ? this.#contentWord(pfn) : this.#otherWord(rule);
+    return rule === RULE_CONTENT ? this.#ownWord(vma, vpn, pfn) : this.#otherWord(rule);
+  }
+
+  /** Rows 17 to 19, for an anonymous page or a swap slot. */
+  #ownWord(vma: VmaView, vpn: number, pfn: number): number {
+    const word = this.#contentWord(pfn);
+    if (word !== COPY || this.#ordinal === 0 || vma.isShared || this.#isAlone(pfn)) return word;
+    const donor = this.#donors.find(this.#ordinal, vpn, pfn);
+    return donor < 0 ? COPY : cloneWord(donor);
+  }
+
+  /** Nobody else shows this frame or slot, or whoever does has equal bytes by chance (KSM). */
+  #isAlone(pfn: number): boolean {
+    if (pfn >= this.#frames) return this.#swap.references(pfn - this.#swap.base) < 2;
+    const page = pfn * PAGE_WORDS;
+    return this.#pageWords[page + REFCOUNT]! < 2 || (this.#pageWords[page + FLAGS]! & KSM) !== 0;
   }
 
   /** Rows 17 and 19. */
@@ -256,35 +284,4 @@ export class GranuleClassifier {
     }
     return true;
   }
-}
-
-/**
- * Whether a mapping of a lost file shows something else than the file's page at `vpn`. A shared
- * mapping does so only behind a marker; a private one wherever its leaf is not the file's.
- */
-function hidesFilePage(mm: Mm, vpn: number): boolean {
-  const slot = mm.vmas.lookup(vpn);
-  const isShared = (mm.vmas.flags(slot) & VM.MAYSHARE) !== 0;
-  const cursor = new PageCursor();
-  const found = walk(mm, mm.pgd, vpn, cursor);
-  if (found === 'bad') return !isShared;
-  if (found === 'none') return false;
-  const low = cursor.words[cursor.at]!;
-  const high = cursor.words[cursor.at + 1]!;
-  if (low === 0) return false;
-  if (!isPresentLeaf(low)) {
-    return !isShared || ruleOfNotPresent(low, high, -1) !== RULE.BAD_SWAP;
-  }
-  if (isShared) return false;
-  const pfn = pfnOf(low, high) + (found === 'huge' ? vpn & LOW_BITS : 0);
-  if (pfn >= mm.memory.frames) return true;
-  const rule = ruleOfPresent(
-    low,
-    mm.pages.flags(pfn),
-    mm.pages.mapping(pfn),
-    mm.vmas.file(slot),
-    FILE_VIEW.LOST,
-    false,
-  );
-  return rule !== RULE_LOST_FILE;
 }

@@ -1,7 +1,6 @@
 /** What an mm, a VMA and a block of pages must be by themselves; see `checker.ts` for their order. */
 import { PAGES_FLAG } from '../../../shared/image/cpt-records.ts';
 import {
-  addressOf,
   granuleStart,
   hex,
   isPageAligned,
@@ -10,7 +9,7 @@ import {
   vpnOf,
 } from '../../../shared/page.ts';
 import { BLOCK, type Block, BlockIndex } from '../../image/block-index.ts';
-import type { ImageFile, ImageMm, ImageVma, Payload, StoredPages } from '../../image/image-mm.ts';
+import type { ImageFile, ImageVma, Payload, StoredPages } from '../../image/image-mm.ts';
 import { ImageProblem } from '../../image/problem.ts';
 import {
   type BitsObject,
@@ -74,19 +73,6 @@ export function rangeText(start: number, end: number): string {
   return `${hex(start)}-${hex(end)}`;
 }
 
-/** A clone's pages must be stored by the donor itself, as data, at the same addresses. */
-function assertDonates(object: CopyPagesObject, donor: ImageMm): void {
-  const last = vpnOf(object.end);
-  for (let vpn = vpnOf(object.start) as number; vpn < last; ) {
-    const block = donor.blocks.find(vpn);
-    if (block === undefined || block.kind !== BLOCK.DATA) {
-      const address = addressOf(vpn);
-      throw wrong(object, `mm ${donor.ordinal} does not store page ${hex(address)}`, address);
-    }
-    vpn = block.start + block.pages;
-  }
-}
-
 /** The range of a block: inside its VMA, behind the block before, in one granule. */
 export function checkRange(object: PagesObject | CopyPagesObject, vma: OpenVma): void {
   const { start, end } = object;
@@ -134,19 +120,4 @@ export function checkPages(object: PagesObject, vma: OpenVma, imageHasCrc: boole
     hasCrc,
     isFilePages: (flags & PAGES_FLAG.FILE_PAGES) !== 0,
   };
-}
-
-/** A COPYPAGES object as a block; `donor` is the mm that its source names. */
-export function checkCopyPages(
-  object: CopyPagesObject,
-  vma: OpenVma,
-  donor: ImageMm | undefined,
-): Block {
-  const { start, end, source } = object;
-  if (donor === undefined) throw wrong(object, `source ${source} is no earlier MM`, start);
-  assertDonates(object, donor);
-  const pages = (end - start) / PAGE_SIZE;
-  vma.pages.clone += pages;
-  const kind = BLOCK.CLONE;
-  return { start: vpnOf(start), pages, kind, source, crc: 0, hasCrc: false, isFilePages: false };
 }

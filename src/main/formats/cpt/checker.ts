@@ -17,7 +17,6 @@ import { hex } from '../../../shared/page.ts';
 import type { ImageMm } from '../../image/image-mm.ts';
 import { ImageProblem } from '../../image/problem.ts';
 import {
-  checkCopyPages,
   checkPages,
   checkRange,
   isRange,
@@ -28,6 +27,7 @@ import {
   rangeText,
   wrong,
 } from './blocks.ts';
+import { checkCopyPages } from './clones.ts';
 import type { ImageHead } from './head.ts';
 import { ImageFiles } from './names.ts';
 import type {
@@ -53,6 +53,8 @@ export class StreamChecker {
   /** An object of this mm, or of this VMA, was lost: counts cannot add up any more. */
   #mmDoubtful = false;
   #vmaDoubtful = false;
+  /** Nothing was lost so far. */
+  #isWhole = true;
 
   /** `report` is told what does not keep the rest from being read; it may throw. */
   constructor(head: ImageHead, report: (problem: ImageProblem) => void) {
@@ -87,6 +89,7 @@ export class StreamChecker {
 
   /** The object at hand was not taken: what belongs to it cannot be placed. */
   lost(): void {
+    this.#isWhole = false;
     this.#mmDoubtful = true;
     this.#vmaDoubtful = true;
     this.#needsName = false;
@@ -193,6 +196,10 @@ export class StreamChecker {
     if (vmaType > VMA_TYPE.VDSO || (vmaType === VMA_TYPE.FILE) !== object.hasName) {
       throw wrong(object, `vma_type ${vmaType} does not fit its file`, start);
     }
+    const { anonvma, anonvmaid } = object;
+    if (anonvma !== (anonvmaid === 0 ? 0 : 1)) {
+      throw wrong(object, `anonvma ${anonvma} does not fit anonvmaid ${anonvmaid}`, start);
+    }
     this.#vma = {
       record: object,
       start,
@@ -219,7 +226,8 @@ export class StreamChecker {
 
   #addCopyPages(object: CopyPagesObject): void {
     const vma = this.#blockVma(object);
-    this.#mm?.blocks.add(checkCopyPages(object, vma, this.#byOffset.get(object.source)));
+    const donor = this.#byOffset.get(object.source);
+    this.#mm?.blocks.add(checkCopyPages(object, vma, donor, this.#isWhole));
   }
 
   #blockVma(object: PagesObject | CopyPagesObject): OpenVma {

@@ -10,10 +10,11 @@ import { crc32 } from 'node:zlib';
 import type { Mm } from '../../../mmu/mm.ts';
 import { VMA_KIND } from '../../../mmu/vma/vma-table.ts';
 import { PAGE_CLASS } from '../../../shared/dump/page-class.ts';
-import { FILE_PAGES_BIT } from '../../../shared/dump/run-table.ts';
+import { donorOf, FILE_PAGES_BIT } from '../../../shared/dump/run-table.ts';
 import {
   BITS_RECORD,
   CONTENT,
+  COPYPAGES_RECORD,
   CPT_ARCH_X86_64,
   CPT_MAGIC,
   CPT_VERSION,
@@ -33,9 +34,10 @@ import { addressOf, PAGE_SHIFT, PAGE_SIZE } from '../../../shared/page.ts';
 import { pagePrivileges } from '../../../shared/vm-flags.ts';
 import { RunCursor } from '../../dump/run-cursor.ts';
 import { type Layout, LayoutBuilder, type LayoutInput, type LayoutMm } from '../layout.ts';
+import { AnonIds } from './anon-ids.ts';
 import { nameKind, namePath, pad8, upperBound } from './encode-bounds.ts';
 
-const { COPY, GUARD, UNSUPPORTED } = PAGE_CLASS;
+const { COPY, CLONE, GUARD, UNSUPPORTED } = PAGE_CLASS;
 
 /** Which crcs the engine fills in, by record. */
 const HEAD_SHAPE = shape(FILE_HEAD.SIZE, FILE_HEAD.RECORD_CRC);
@@ -45,6 +47,7 @@ const NAME_SHAPE = shape(NAME_RECORD.SIZE, NAME_RECORD.RECORD_CRC);
 const DATA_SHAPE = shape(DATA_RECORD.SIZE, DATA_RECORD.RECORD_CRC);
 const BITS_SHAPE = shape(BITS_RECORD.SIZE, BITS_RECORD.RECORD_CRC);
 const PAGES_SHAPE = shape(PAGES_RECORD.SIZE, PAGES_RECORD.RECORD_CRC);
+const COPYPAGES_SHAPE = shape(COPYPAGES_RECORD.SIZE, COPYPAGES_RECORD.RECORD_CRC);
 const PAGES_CRC_SHAPE = { ...PAGES_SHAPE, payloadCrc: PAGES_RECORD.PAYLOAD_CRC };
 
 function shape(
@@ -68,9 +71,13 @@ class CptEncoder {
   readonly #input: LayoutInput;
   readonly #out: LayoutBuilder;
   readonly #names = new Map<number, EncodedName>();
+  readonly #anonIds: AnonIds;
+  /** Byte of the image at which each MM object begins, by ordinal, as far as there are any. */
+  readonly #mmOffsets: number[] = [];
 
   constructor(input: LayoutInput) {
     this.#input = input;
+    this.#anonIds = new AnonIds(input);
     const { pieces, bytes } = upperBound(input);
     this.#out = new LayoutBuilder(input.buffers, pieces, bytes);
   }
@@ -111,6 +118,7 @@ class CptEncoder {
 
   #mm(layoutMm: LayoutMm): void {
     const { mm, auxv, notes, ldt } = layoutMm;
+    this.#mmOffsets.push(this.#out.offset);
     this.#mmRecord(layoutMm);
     this.#dataRecord(OBJECT_TYPE.MM_AUXV, auxv);
     this.#dataRecord(OBJECT_TYPE.CORE_NOTES, notes);
@@ -173,6 +181,9 @@ class CptEncoder {
     view.setUint32(at + VMA_IMAGE.FILE + 4, fileWord, true);
     const type = isVdso ? VMA_TYPE.VDSO : file === 0 ? VMA_TYPE.TYPE_0 : VMA_TYPE.FILE;
     view.setUint32(at + VMA_IMAGE.VMA_TYPE, type, true);
+    const anonId = this.#anonIds.of(this.#mmOffsets.length - 1, ordinal);
+    view.setUint32(at + VMA_IMAGE.ANONVMA, anonId === 0 ? 0 : 1, true);
+    view.setUint32(at + VMA_IMAGE.ANONVMAID, anonId, true);
     this.#out.setU64(at + VMA_IMAGE.START, addressOf(vmas.start(slot)));
     this.#out.setU64(at + VMA_IMAGE.END, addressOf(vmas.end(slot)));
     view.setUint32(at + VMA_IMAGE.FLAGS, flags, true);
@@ -219,6 +230,10 @@ class CptEncoder {
   }
 
   #block(run: RunCursor, start: number, count: number, source: number): void {
+    if (run.pageClass === CLONE) {
+      this.#copyPages(start, count, donorOf(run.word));
+      return;
+    }
     const hasData = run.pageClass === COPY;
     const payload = hasData ? count * PAGE_SIZE : 0;
     const at = this.#object(
@@ -238,6 +253,16 @@ class CptEncoder {
     this.#out.view.setUint32(at + PAGES_RECORD.FLAGS, flags, true);
     const shape = payloadCrc ? PAGES_CRC_SHAPE : PAGES_SHAPE;
     this.#out.piece(at, PAGES_RECORD.SIZE, shape, source, hasData ? count : 0);
+  }
+
+  /** Donors come first, so it is known where their MM objects are. */
+  #copyPages(start: number, count: number, donor: number): void {
+    const { SIZE, START, END, SOURCE } = COPYPAGES_RECORD;
+    const at = this.#object(OBJECT_TYPE.COPYPAGES, SIZE, 0, CONTENT.VOID);
+    this.#out.setU64(at + START, addressOf(start));
+    this.#out.setU64(at + END, addressOf(start + count));
+    this.#out.setU64(at + SOURCE, this.#mmOffsets[donor]!);
+    this.#out.piece(at, SIZE, COPYPAGES_SHAPE);
   }
 
   #bits(ldt: Uint8Array): void {

@@ -38,6 +38,7 @@ export interface VmaObject extends ObjectBase {
   readonly type: 'VMA';
   readonly hasName: boolean;
   readonly vmaType: number;
+  readonly anonvma: number;
   readonly anonvmaid: number;
   readonly start: number;
   readonly end: number;
@@ -267,6 +268,7 @@ function fillVma(fields: Fields, base: ObjectBase): VmaObject {
     type: 'VMA',
     hasName: file === 0,
     vmaType: fields.u32(VMA_IMAGE.VMA_TYPE),
+    anonvma: fields.u32(VMA_IMAGE.ANONVMA),
     anonvmaid: fields.number(VMA_IMAGE.ANONVMAID, 'anonvmaid'),
     start: fields.number(VMA_IMAGE.START, 'start'),
     end: fields.number(VMA_IMAGE.END, 'end'),
