@@ -62,6 +62,23 @@ describe('a page of row', () => {
     expect(copied.mms[0]!.pages.copy).toBe(1);
   });
 
+  it('18: a frame that an earlier mm of the dump stores at the same address', async () => {
+    const stage = new Stage();
+    stage.page(1);
+    const child = stage.space.fork();
+    const { mms } = await dumper.dump([stage.space, child], { to: memorySink() });
+    expect(mms.map(({ pages }) => [pages.copy, pages.clone])).toEqual([
+      [1, 0],
+      [0, 1],
+    ]);
+    child.fill(BASE, 1, 2); // its own page from now on
+    const after = await dumper.dump([stage.space, child], { to: memorySink() });
+    expect(after.mms.map(({ pages }) => [pages.copy, pages.clone])).toEqual([
+      [1, 0],
+      [1, 0],
+    ]);
+  });
+
   it('7: a guard page is a guard page in the image, too', async () => {
     const stage = new Stage();
     stage.page(1);
