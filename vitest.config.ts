@@ -11,5 +11,7 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     reporters: ['default'],
+    // Most files wait for processes or threads of their own now and then: two at a time.
+    maxWorkers: 2,
   },
 });
