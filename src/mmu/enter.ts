@@ -6,7 +6,9 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { MmdumpError } from '../shared/errors.ts';
-import type { LockMode } from '../shared/sync/rw-lock.ts';
+import { type LockMode, wouldBlock } from '../shared/sync/rw-lock.ts';
+import type { Progress } from './fault/access.ts';
+import { populateLocked } from './fault/populate.ts';
 import { StackGrowth } from './fault/signal.ts';
 import { holdMm, holdMmAsync, type MmReference } from './hold.ts';
 import type { MachineParts } from './machine-parts.ts';
@@ -25,7 +27,11 @@ export function runOn<T>(
 ): T {
   for (let wanted = mode; ; ) {
     try {
-      return holdMm(mm, reference, wanted, operation);
+      mm.toPopulate = null;
+      const result = holdMm(mm, reference, wanted, operation);
+      const populate = populationOf(mm);
+      if (populate !== null) ignoreFailure(() => runOn(mm, reference, 'read', populate));
+      return result;
     } catch (error) {
       if (error instanceof StackGrowth) wanted = 'write';
       else mendOrThrow(mm.machine, mm.thread, error);
@@ -46,16 +52,45 @@ export async function runOnAsync<T>(
   try {
     for (let wanted = mode; ; ) {
       try {
-        return await holdMmAsync(mm, reference, wanted, operation, signal);
+        mm.toPopulate = null;
+        const result = await holdMmAsync(mm, reference, wanted, operation, signal);
+        const populate = populationOf(mm);
+        if (populate !== null) {
+          await runOnAsync(reference, 'read', populate, signal).catch(ignoreOurs);
+        }
+        return result;
       } catch (error) {
         if (error instanceof StackGrowth) wanted = 'write';
-        else if (isBusy(error)) await nextTurn();
-        else mendOrThrow(machine, thread, error);
+        else if (isBusy(error) || !isMended(machine, thread, error)) await nextTurn();
       }
     }
   } finally {
     machine.threads.release(thread);
   }
+}
+
+/**
+ * What is to be faulted in after an operation that changed mappings. Not under its lock: should
+ * memory have to be reclaimed for it, the operation must not run again, since it is done.
+ */
+function populationOf(mm: Mm): ((mm: Mm) => void) | null {
+  const range = mm.toPopulate;
+  if (range === null) return null;
+  const progress: Progress = { done: 0 };
+  return (later) => void populateLocked(later, range.from, range.to, true, progress);
+}
+
+/** The mapping is there, populated or not: as in Linux the call succeeds. */
+function ignoreFailure(populate: () => void): void {
+  try {
+    populate();
+  } catch (error) {
+    ignoreOurs(error);
+  }
+}
+
+function ignoreOurs(error: unknown): void {
+  if (!(error instanceof MmdumpError)) throw error;
 }
 
 /** A file's lock was taken by another thread: nothing is half-done that doing it again won't mend. */
@@ -74,8 +109,22 @@ export function retryAfterReclaim<T>(machine: MachineParts, action: () => T): T 
   }
 }
 
+/** Whether memory could be reclaimed; false when that has to wait for others. Else throws. */
+function isMended(machine: MachineParts, thread: number, error: unknown): boolean {
+  try {
+    mendOrThrow(machine, thread, error);
+    return true;
+  } catch (failure) {
+    if (isBusy(failure)) return false;
+    throw failure;
+  }
+}
+
 /** Reclaims memory if that is what was missing and any can be had; else throws the error. */
 function mendOrThrow(machine: MachineParts, thread: number, error: unknown): void {
   const isFrames = error instanceof MmdumpError && error.fields.reason === NO_FRAMES;
-  if (!isFrames || reclaimFrames(machine, thread) === 0) throw error;
+  if (!isFrames) throw error;
+  const { freed, passedOver } = reclaimFrames(machine, thread);
+  if (freed > 0) return;
+  throw passedOver ? wouldBlock('an address space that could give memory back') : error;
 }

@@ -70,7 +70,8 @@ export class Machine {
     const found: AddressSpace[] = [];
     for (let slot = 0; slot < parts.maxAddressSpaces; slot++) {
       const struct = new MmStruct(parts.mmWords, slot);
-      if (struct.isLive) found.push(new AddressSpace(parts, slot, struct.generation));
+      const { generation } = struct; // before anything else of this life
+      if (struct.isLive) found.push(new AddressSpace(parts, slot, generation));
     }
     return found;
   }
@@ -113,7 +114,8 @@ export class Machine {
    * first, then pages that were not accessed lately go to swap, then others. Returns the bytes.
    */
   reclaim(bytes: number): number {
-    return reclaimFrames(this.parts, this.parts.thread, Math.ceil(bytes / PAGE_SIZE)) * PAGE_SIZE;
+    const wanted = Math.ceil(bytes / PAGE_SIZE);
+    return reclaimFrames(this.parts, this.parts.thread, wanted).freed * PAGE_SIZE;
   }
 
   /** Creates a file of the simulated machine. */

@@ -29,6 +29,8 @@ export interface Mm extends CacheContext, MmParts {
   readonly pgd: Pfn;
   /** Scratch of this thread. Valid until the next walk. */
   readonly cursor: PageCursor;
+  /** Pages that the operation wants faulted in once it has let the mm go (mm_populate). */
+  toPopulate: { readonly from: number; readonly to: number } | null;
 }
 
 export function mmParts(machine: MachineParts, slot: number): MmParts {
@@ -99,5 +101,6 @@ export function mmOf(machine: MachineParts, slot: number, thread: number): Mm {
     hostFiles: machine.hostFiles,
     pgd: parts.struct.get(MM_FIELD.PGD) as Pfn,
     cursor: new PageCursor(),
+    toPopulate: null,
   };
 }

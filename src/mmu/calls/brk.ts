@@ -1,7 +1,6 @@
 /** brk (mm/mmap.c): the end of the heap. The mmap lock is held for writing. */
 import { PAGE_SIZE, pageAlignUp, TASK_SIZE } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import { populateLocked } from '../fault/populate.ts';
 import type { Mm } from '../mm.ts';
 import { MM_ADDRESS } from '../mm-struct.ts';
 import { isFree } from '../vma/place.ts';
@@ -51,6 +50,6 @@ function growHeap(mm: Mm, from: number, to: number): boolean {
   const kind = VMA_KIND.ORDINARY;
   mm.vmas.insert({ start: from, end: to, flags, file: 0, pgoff: from, anonVma: 0, kind });
   if (from * PAGE_SIZE > mm.struct.get64(START_BRK)) mergeRangeLocked(mm, from, from);
-  if ((flags & VM.LOCKED) !== 0) populateLocked(mm, from, to, true);
+  if ((flags & VM.LOCKED) !== 0) mm.toPopulate = { from, to };
   return true;
 }

@@ -6,6 +6,7 @@ import { errnoOf, MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex } from '../../shared/page.ts';
 import type { LockMode } from '../../shared/sync/rw-lock.ts';
 import { VM } from '../../shared/vm-flags.ts';
+import type { Progress } from '../fault/access.ts';
 import { installGuards, removeGuards } from '../fault/guard.ts';
 import { unmergeRange } from '../fault/ksm.ts';
 import { touchPage } from '../fault/populate.ts';
@@ -82,7 +83,13 @@ export function adviceMode(advice: Advice): LockMode {
 }
 
 /** Gives advice on a range. ENOMEM at a hole, after the rest was done; EINVAL stops at the VMA. */
-export function madviseLocked(mm: Mm, address: number, length: number, advice: Advice): void {
+export function madviseLocked(
+  mm: Mm,
+  address: number,
+  length: number,
+  advice: Advice,
+  progress: Progress,
+): void {
   const isPopulate = advice === 'populate_read' || advice === 'populate_write';
   if (!isFlagAdvice(advice) && !isPopulate && !PAGES.has(advice)) {
     throw einval(`madvise: '${String(advice)}' is no advice`);
@@ -90,7 +97,7 @@ export function madviseLocked(mm: Mm, address: number, length: number, advice: A
   const range = parseRange('madvise', address, length);
   if (range === undefined) return;
   if (isPopulate) {
-    populate(mm, range, advice === 'populate_write');
+    populate(mm, range, advice === 'populate_write', progress);
     return;
   }
   forEachVma(mm, 'madvise', range, (slot, from, to) => {
@@ -169,9 +176,14 @@ function advisePages(mm: Mm, slot: number, from: number, to: number, advice: Pag
 }
 
 /** madvise_populate: faults every page in, and stops at the first that cannot be had. */
-function populate(mm: Mm, { from, to }: PageRange, write: boolean): void {
+function populate(
+  mm: Mm,
+  { from, to }: PageRange,
+  write: boolean,
+  progress: Progress, // pages
+): void {
   const { vmas } = mm;
-  for (let next = from; next < to; ) {
+  for (let next = from + progress.done; next < to; ) {
     const slot = vmas.lookup(next);
     if (slot < 0) throw nothingMapped('madvise', next);
     const flags = vmas.flags(slot);
@@ -180,7 +192,10 @@ function populate(mm: Mm, { from, to }: PageRange, write: boolean): void {
       throw unfit(mm, slot, write ? 'populate_write' : 'populate_read');
     }
     const end = Math.min(to, vmas.end(slot));
-    for (; next < end; next++) populatePage(mm, next, write);
+    for (; next < end; next++) {
+      progress.done = next - from;
+      populatePage(mm, next, write);
+    }
   }
 }
 

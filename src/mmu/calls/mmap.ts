@@ -12,7 +12,6 @@ import {
   vpnOf,
 } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import { populateLocked } from '../fault/populate.ts';
 import { FILE_BACKING, FILE_KIND } from '../files/file-table.ts';
 import { putFile } from '../files/page-cache.ts';
 import type { Mm } from '../mm.ts';
@@ -81,7 +80,8 @@ export function mmapLocked(mm: Mm, request: MmapRequest): number {
   } else {
     insertVmaLocked(mm, { ...vma, file: 0, pgoff: start });
   }
-  if ((vmFlags & VM.LOCKED) !== 0 || flags.has('populate')) populateLocked(mm, start, end, true);
+  if ((vmFlags & VM.LOCKED) !== 0 || flags.has('populate'))
+    mm.toPopulate = { from: start, to: end };
   return addressOf(start);
 }
 

@@ -13,7 +13,7 @@ import {
   vpnOf,
 } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import { populateLocked } from '../fault/populate.ts';
+import type { Progress } from '../fault/access.ts';
 import type { Mm } from '../mm.ts';
 import { isFree, placeMapping } from '../vma/place.ts';
 import { mergeRangeLocked, unmapRangeLocked } from '../vma/vma-edit.ts';
@@ -44,12 +44,14 @@ export function mremapLocked(
   newLength: number,
   flags: readonly MremapFlag[],
   newAddress: number,
+  progress: Progress,
 ): number {
   const remap = parseRemap(address, oldLength, newLength, flags, newAddress);
   if ((remap.fixed || remap.dontUnmap) && mm.vmas.count + 2 >= MAX_MAP_COUNT - 3) {
     throw new MmdumpError('ENOMEM', 'mremap: too many mappings to move one');
   }
-  if (remap.fixed && remap.oldPages === remap.newPages) return addressOf(moveRange(mm, remap));
+  if (remap.fixed && remap.oldPages === remap.newPages)
+    return addressOf(moveRange(mm, remap, progress));
   const slot = mm.vmas.lookup(remap.from);
   if (slot < 0) throw efault(remap.from, 'nothing is mapped there');
   assertFits(mm, slot, remap);
@@ -172,12 +174,12 @@ function shrink(mm: Mm, from: number, oldPages: number, newPages: number): void 
 }
 
 /** remap_move: every VMA of the range, with the holes between them; none before the first. */
-function moveRange(mm: Mm, remap: Remap): number {
+function moveRange(mm: Mm, remap: Remap, progress: Progress): number {
   const { from, oldPages, target } = remap;
   const { vmas } = mm;
   const end = from + oldPages;
-  if (vmas.lookup(from) < 0) throw efault(from, 'nothing is mapped there');
-  for (let next = from; next < end; ) {
+  if (progress.done === 0 && vmas.lookup(from) < 0) throw efault(from, 'nothing is mapped there');
+  for (let next = from + progress.done; next < end; ) {
     const ordinal = vmas.find(next);
     if (ordinal === vmas.count || vmas.start(vmas.slot(ordinal)) >= end) break;
     const slot = vmas.slot(ordinal);
@@ -187,12 +189,13 @@ function moveRange(mm: Mm, remap: Remap): number {
     assertFits(mm, slot, part);
     remapTo(mm, { ...part, target: target + (start - from) });
     next = start + pages;
+    progress.done = next - from; // should memory run out at the next VMA
   }
   return target;
 }
 
-/** What was added to a locked mapping is faulted in. */
+/** What was added to a locked mapping is faulted in, later. */
 function populateGrown(mm: Mm, from: number, to: number): void {
   const slot = mm.vmas.lookup(from);
-  if (slot >= 0 && (mm.vmas.flags(slot) & VM.LOCKED) !== 0) populateLocked(mm, from, to, true);
+  if (slot >= 0 && (mm.vmas.flags(slot) & VM.LOCKED) !== 0) mm.toPopulate = { from, to };
 }

@@ -5,6 +5,7 @@
  */
 import type { LockMode } from '../../shared/sync/rw-lock.ts';
 import { type MmReference, runOn, runOnAsync } from '../enter.ts';
+import type { Progress } from '../fault/access.ts';
 import type { Mm } from '../mm.ts';
 import { type DeviceRequest, mapDeviceLocked } from '../vma/device.ts';
 import { brkLocked } from './brk.ts';
@@ -90,8 +91,9 @@ export abstract class SystemCalls {
     flags: readonly MremapFlag[] = [],
     newAddress = 0,
   ): number {
+    const progress: Progress = { done: 0 }; // pages
     return this.run('write', (mm) =>
-      mremapLocked(mm, address, oldLength, newLength, flags, newAddress),
+      mremapLocked(mm, address, oldLength, newLength, flags, newAddress, progress),
     );
   }
 
@@ -102,8 +104,9 @@ export abstract class SystemCalls {
     flags: readonly MremapFlag[] = [],
     newAddress = 0,
   ): Promise<number> {
+    const progress: Progress = { done: 0 };
     return this.later('write', (mm) =>
-      mremapLocked(mm, address, oldLength, newLength, flags, newAddress),
+      mremapLocked(mm, address, oldLength, newLength, flags, newAddress, progress),
     );
   }
 
@@ -118,11 +121,15 @@ export abstract class SystemCalls {
 
   /** Gives advice on a range. Errors as madvise(2). */
   madvise(address: number, length: number, advice: Advice): void {
-    this.run(adviceMode(advice), (mm) => madviseLocked(mm, address, length, advice));
+    const progress: Progress = { done: 0 }; // pages
+    this.run(adviceMode(advice), (mm) => madviseLocked(mm, address, length, advice, progress));
   }
 
   madviseAsync(address: number, length: number, advice: Advice): Promise<void> {
-    return this.later(adviceMode(advice), (mm) => madviseLocked(mm, address, length, advice));
+    const progress: Progress = { done: 0 };
+    return this.later(adviceMode(advice), (mm) =>
+      madviseLocked(mm, address, length, advice, progress),
+    );
   }
 
   /** Keeps the pages of a range in memory, and faults them in. Errors as mlock2(2). */

@@ -78,8 +78,14 @@ function faultNotPresent(
   const high = cursor.words[cursor.at + 1]!;
   if (isGuard(low, high)) throw segv(vpn, write, 'a guard page is there');
   if (swapIn(mm, slot, flags, vpn, write, cursor)) return;
-  if (cursor.words[cursor.at] !== low) return; // another thread was here: look again
-  throw sigbus(vpn, POISONED);
+  // Another thread may have been here since: what the entry says under the lock is what counts.
+  lockTable(mm, cursor.table);
+  const now = cursor.words[cursor.at]!;
+  const above = cursor.words[cursor.at + 1]!;
+  const isMarker = now !== 0 && !isPresent(now) && !isGuard(now, above);
+  const isPoisoned = isMarker && mm.machine.swap.slotOf(now, above) < 0;
+  unlockTable(mm, cursor.table);
+  if (isPoisoned) throw sigbus(vpn, POISONED);
 }
 
 /** do_anonymous_page */

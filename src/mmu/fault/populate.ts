@@ -3,6 +3,7 @@ import { errnoOf } from '../../shared/errors.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm.ts';
 import { unlockTable } from '../tables/page-table.ts';
+import type { Progress } from './access.ts';
 import { lockPage } from './fault.ts';
 
 /** Makes one page accessible. SIGSEGV or SIGBUS as an access would have it. */
@@ -14,10 +15,18 @@ export function touchPage(mm: Mm, vpn: number, write: boolean): void {
 /**
  * Faults in what is mapped in [from, to), as mlock and MAP_POPULATE do: writable private mappings
  * with write faults, mappings of devices not at all. Returns false when a page could not be had;
- * with `goOn` (MAP_POPULATE) the next VMA is tried all the same.
+ * with `goOn` (MAP_POPULATE) the next VMA is tried all the same. `progress` counts pages: where memory
+ * had to be reclaimed it goes on, since what was there at first may be in swap by now.
  */
-export function populateLocked(mm: Mm, from: number, to: number, goOn: boolean): boolean {
+export function populateLocked(
+  mm: Mm,
+  first: number,
+  to: number,
+  goOn: boolean,
+  progress: Progress = { done: 0 },
+): boolean {
   const { vmas } = mm;
+  const from = first + progress.done;
   let complete = true;
   for (let ordinal = vmas.find(from); ordinal < vmas.count; ordinal++) {
     const slot = vmas.slot(ordinal);
@@ -27,6 +36,7 @@ export function populateLocked(mm: Mm, from: number, to: number, goOn: boolean):
     const write = (flags & (VM.WRITE | VM.SHARED)) === VM.WRITE;
     const end = Math.min(to, vmas.end(slot));
     for (let vpn = Math.max(from, vmas.start(slot)); vpn < end; vpn++) {
+      progress.done = vpn - first;
       if (isTouched(mm, vpn, write)) continue;
       complete = false;
       if (!goOn) return false;

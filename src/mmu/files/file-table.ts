@@ -3,7 +3,7 @@
  *
  * A file's page cache is a tree of simulated frames (`page-cache.ts`), its name lies in the store.
  *
- *   REFERENCES: 0 ──create (compare-exchange)──▶ -1 ──fields are set──▶ 1 ⇄ n ──last put──▶ 0
+ *   REFERENCES: 0 ──create (compare-exchange)──▶ -1 ──fields are set──▶ 1 ⇄ n ──last put──▶ -1 ──cache is freed──▶ 0
  *
  * One reference stands for whoever created it (its name or open handle), one for every VMA.
  */
@@ -118,13 +118,14 @@ export class FileTable {
 
   /** Drops a reference; true when the caller must now free the page cache and call `free`. */
   dropReference(id: number): boolean {
-    // The last reference is kept until the cache is gone, so that the slot is not taken before.
+    // The slot stays claimed until the cache is gone, so that it is not taken before.
     const at = this.#record(id) + REFERENCES;
     for (;;) {
       const seen = Atomics.load(this.words, at);
       assert(seen > 0, `file ${id} is released more often than it was taken`);
-      if (seen === 1) return true;
-      if (Atomics.compareExchange(this.words, at, seen, seen - 1) === seen) return false;
+      // Whoever drops the last one alone may touch the file from then on: no `tryGet` brings it back.
+      const next = seen === 1 ? CLAIMED : seen - 1;
+      if (Atomics.compareExchange(this.words, at, seen, next) === seen) return seen === 1;
     }
   }
 

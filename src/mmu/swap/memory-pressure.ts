@@ -19,43 +19,57 @@ const BATCH = 64;
 
 /**
  * Frees up to `wanted` frames: unmapped pages of files, then pages that were not accessed lately,
- * then any. Returns how many it freed. Thread `thread` holds no lock and no place in the gate.
+ * then any. Thread `thread` holds no lock and no place in the gate.
  */
 export function reclaimFrames(
   machine: MachineParts,
   thread: number,
   wanted: number = BATCH,
-): number {
+): Reclaimed {
   const before = machine.allocator.freeFrames;
+  let passedOver = false;
   let missing = wanted - shrinkCaches(machine, thread, wanted);
   for (const sparesAccessed of [true, false]) {
     for (let mms = 0; mms < machine.maxAddressSpaces && missing > 0; mms++) {
       const pressure = { wanted: missing, sparesAccessed };
-      reclaimFrom(machine, machine.nextReclaimSlot(), thread, pressure);
+      const isDone = reclaimFrom(machine, machine.nextReclaimSlot(), thread, pressure);
+      passedOver ||= !isDone;
       missing = pressure.wanted;
     }
     if (missing > 0) missing -= shrinkCaches(machine, thread, missing);
   }
   // Another thread may have freed frames, or taken those that were freed here.
-  return Math.max(wanted - missing, machine.allocator.freeFrames - before, 0);
+  const freed = Math.max(wanted - missing, machine.allocator.freeFrames - before, 0);
+  return { freed, passedOver };
 }
 
-/** One mm, unless it is busy and this thread must not wait, or it is gone. */
+/** What a reclaim came to. */
+export interface Reclaimed {
+  /** Frames. */
+  readonly freed: number;
+  /** An mm was busy, and this thread must not wait: there may be more in it. */
+  readonly passedOver: boolean;
+}
+
+/** One mm, unless it is gone. False when it is busy and this thread must not wait. */
 function reclaimFrom(
   machine: MachineParts,
   slot: number,
   thread: number,
   pressure: Pressure,
-): void {
+): boolean {
   const struct = new MmStruct(machine.mmWords, slot);
-  if (!struct.isLive) return;
-  const reference = { machine, slot, generation: struct.generation };
+  const { generation } = struct; // read first: what is read later belongs to this life or a later one
+  if (!struct.isLive) return true;
+  const reference = { machine, slot, generation };
   try {
     holdMm(mmOf(machine, slot, thread), reference, 'read', (mm) => reclaimMm(mm, pressure));
   } catch (error) {
     const code = errnoOf(error);
-    if (code !== 'EAGAIN' && code !== 'MM_GONE') throw error;
+    if (code === 'EAGAIN') return false;
+    if (code !== 'MM_GONE') throw error;
   }
+  return true;
 }
 
 /** Pages of living files that nobody maps. */

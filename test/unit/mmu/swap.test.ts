@@ -232,3 +232,61 @@ describe('without swap and without room', () => {
     }
   });
 });
+
+describe('a call that runs out of frames half-way', () => {
+  const PAGES = 300; // more than the machine has frames
+
+  it('mmap with populate maps once, and keeps what it could get', () => {
+    const machine = testMachine({ memory: MiB, swap: 4 * MiB });
+    const space = machine.createAddressSpace();
+    const flags = ['private', 'anonymous', 'populate'] as const;
+    space.mmap({ length: PAGES * PAGE_SIZE, prot: 'rw', flags });
+    expect(space.vmas()).toHaveLength(1);
+    expect(space.vmas()[0]!.end - space.vmas()[0]!.start).toBe(PAGES * PAGE_SIZE);
+    assertTablesTrue(machine);
+  });
+
+  it('madvise populates more than there is memory, one page after the other', () => {
+    const machine = testMachine({ memory: MiB, swap: 4 * MiB });
+    const space = machine.createAddressSpace();
+    mapPages(space, PAGES);
+    space.madvise(BASE, PAGES * PAGE_SIZE, 'populate_write');
+    const resident = space.mincore(BASE, PAGES * PAGE_SIZE).reduce((sum, byte) => sum + byte, 0);
+    expect(resident + swappedPages(machine)).toBe(PAGES);
+    assertTablesTrue(machine);
+  });
+
+  it('brk and mremap of locked memory do what they say, once', () => {
+    const machine = testMachine({ memory: MiB, swap: 4 * MiB });
+    const space = machine.createAddressSpace();
+    mapPages(space, 200, BASE + 2 * GRANULE_SIZE);
+    space.fill(BASE + 2 * GRANULE_SIZE, 200 * PAGE_SIZE, 1); // what can go to swap
+    space.mlockall(['future']);
+    const heap = space.brk(0);
+    expect(space.brk(heap + 100 * PAGE_SIZE)).toBe(heap + 100 * PAGE_SIZE);
+    mapPages(space, 1);
+    expect(space.mremap(BASE, PAGE_SIZE, 100 * PAGE_SIZE)).toBe(BASE);
+    expect(space.vmas().map(({ start, end }) => (end - start) / PAGE_SIZE)).toEqual([
+      100, 200, 100,
+    ]);
+    assertTablesTrue(machine);
+  });
+
+  it('mremap of several mappings goes on where memory ran out', () => {
+    const machine = testMachine({ memory: MiB, swap: 4 * MiB });
+    const space = machine.createAddressSpace();
+    for (let granule = 0; granule < 8; granule++) {
+      mapPages(space, 1, BASE + granule * GRANULE_SIZE);
+      space.fill(BASE + granule * GRANULE_SIZE, PAGE_SIZE, granule + 1);
+    }
+    mapPages(space, 400, 2 ** 40);
+    space.fill(2 ** 40, 400 * PAGE_SIZE, 9); // no frame is left for tables
+    const length = 8 * GRANULE_SIZE;
+    expect(space.mremap(BASE, length, length, ['maymove', 'fixed'], 2 ** 41)).toBe(2 ** 41);
+    for (let granule = 0; granule < 8; granule++) {
+      const [byte] = readBytes(space, 2 ** 41 + granule * GRANULE_SIZE, 1);
+      expect(byte).toBe(granule + 1);
+    }
+    assertTablesTrue(machine);
+  });
+});

@@ -1,0 +1,92 @@
+import { outcomeOf, PAGE, SHORT } from './outcome.mjs';
+
+/** Words of a thread on the board: plain shared memory, outside of the simulated machine. */
+export const BEGUN = 0; // count that is being stored; written before the first store
+export const DONE = 1; //  count that is stored in every link; written after the last store
+const PATIENCE = 10_000;
+
+/**
+ * A thread's count, stored into a chain of pages in different granules, one link after the other:
+ * at every instant the links do not rise along the chain, and the first is at most 1 ahead of the
+ * last. A link's page holds nothing but the count, so that equal links can be merged.
+ */
+export class Counters {
+  #space;
+  #links;
+  #board;
+  #mine;
+  #words = new Int32Array(PAGE / 4);
+  #bytes = new Uint8Array(this.#words.buffer);
+
+  constructor(space, { links, board, mine }) {
+    this.#space = space;
+    this.#links = links;
+    this.#board = board;
+    this.#mine = mine;
+  }
+
+  get count() {
+    return this.#board[this.#mine.at + DONE];
+  }
+
+  /** Counts on by one, once it was seen that nobody changed a link. */
+  step(makeRoom) {
+    const before = this.count;
+    Atomics.store(this.#board, this.#mine.at + BEGUN, before + 1);
+    for (const link of this.#mine.links) {
+      const found = this.#load(this.#space, link, makeRoom);
+      if (found !== before) throw new Error(`own link at ${link}: ${found}, stored ${before}`);
+      this.#words.fill(before + 1);
+      insist(() => this.#space.write(link, this.#bytes), makeRoom);
+    }
+    Atomics.store(this.#board, this.#mine.at + DONE, before + 1);
+  }
+
+  /** Another thread's chain, from its end: whoever reads backwards never sees it fall. */
+  checkOther(random, makeRoom) {
+    const { at, links } = random.pick(this.#links);
+    let least = Atomics.load(this.#board, at + DONE);
+    for (const link of links.toReversed()) {
+      const found = this.#load(this.#space, link, makeRoom);
+      if (found < least) throw new Error(`link at ${link}: ${found}, was ${least} before`);
+      least = found;
+    }
+    const most = Atomics.load(this.#board, at + BEGUN);
+    if (least > most) throw new Error(`first link ${least}, but only ${most} was begun`);
+  }
+
+  /** A fork shows all chains as they were at one instant; that of the thread that forked stands. */
+  checkChild(child, privateLinks, count, makeRoom) {
+    for (const chain of this.#links) {
+      const found = [];
+      for (const link of chain.links.slice(0, privateLinks)) {
+        found.push(this.#load(child, link, makeRoom));
+      }
+      const isChain = found.every((value, at) => at === 0 || value <= found[at - 1]);
+      const isMine = chain.at === this.#mine.at;
+      const isFine = isMine
+        ? found.every((value) => value === count)
+        : isChain && found[0] - found.at(-1) <= 1;
+      if (!isFine)
+        throw new Error(`links in a child: ${found}${isMine ? `, expected ${count}` : ''}`);
+    }
+  }
+
+  #load(space, link, makeRoom) {
+    insist(() => space.read(link, this.#bytes), makeRoom);
+    const [value] = this.#words;
+    if (this.#words.some((word) => word !== value)) throw new Error(`the page at ${link} is torn`);
+    return value;
+  }
+}
+
+/** An access that must succeed: where memory is short somebody gives some back sooner or later. */
+function insist(access, makeRoom) {
+  for (let tries = 0; tries < PATIENCE; tries++) {
+    const outcome = outcomeOf(access);
+    if (outcome === 'nothing') return;
+    if (outcome !== SHORT) throw new Error(`access to a counter: ${outcome}`);
+    makeRoom();
+  }
+  throw new Error('no frame for a counter');
+}

@@ -1,0 +1,267 @@
+/**
+ * Invariants checked, while four threads change one mm and its forks, and others read, fork, dump,
+ * merge and reclaim; with memory so short that pages go to swap all the time, and with plenty:
+ *  - a thread that alone maps and writes a region reads back what it wrote, at every moment, and in
+ *    a fork what was there when it forked
+ *  - a page is stored and copied as a whole, whatever is mapped over it meanwhile
+ *  - a thread that counts in several pages, one after the other, is seen to do so: a frozen dump and
+ *    a fork show the links of its chain falling, and the first at most 1 ahead of the last
+ *  - what they show lies between what the thread had published before they began and after they
+ *    ended, and instants that follow each other never go backwards: dump, fork, dump
+ *  - every image verifies; restored into another machine it reads the same
+ *  - afterwards all counts are true, no lock is held, no thread id is taken; and once all mms have
+ *    exited every frame and every swap slot is free
+ *  - a thread that is terminated anywhere poisons the machine, for everybody, or everybody goes on,
+ *    no content is lost, and nothing is used twice
+ *
+ * MMDUMP_SEED repeats the choices of the threads (not their timing), MMDUMP_LONG=1 runs 50 times as
+ * many.
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import {
+  type AddressSpace,
+  createDumper,
+  createMachine,
+  type Dumper,
+  type Image,
+  type Machine,
+  MiB,
+  memorySink,
+  openImage,
+  PAGE_SIZE,
+} from 'mmdump';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { VM } from '../../src/shared/vm-flags.ts';
+import { assertTablesTrue } from '../support/invariants.ts';
+import { asSource, assertNobodyIsThere, assertNothingIsUsedTwice, leftAfterExit } from './after.ts';
+import {
+  assertInstant,
+  assertNoEarlier,
+  type Counts,
+  countsInFork,
+  countsInImage,
+} from './counted.ts';
+import { createData, type Ending, Stage, type StageOptions, THREADS } from './stage.ts';
+
+const SCALE = process.env.MMDUMP_LONG === '1' ? 50 : 1;
+const SEED = Number(process.env.MMDUMP_SEED ?? Date.now() % 1_000_000);
+const TIMEOUT = 60_000 * SCALE;
+console.log(`stress: MMDUMP_SEED=${SEED}`);
+
+let dumper: Dumper;
+beforeAll(async () => {
+  dumper = await createDumper({ workers: 2 });
+});
+afterAll(() => dumper.close());
+
+const stages: Stage[] = [];
+function stageOf(options: StageOptions): Stage {
+  const stage = new Stage(options);
+  stages.push(stage);
+  return stage;
+}
+/** After a failure the threads would go on for ever. */
+afterEach(async () => {
+  for (const stage of stages.splice(0)) await stage.terminate();
+});
+
+/** A dump of the stage's mm, verified, and its counts held against what was published. */
+async function dumpCounts(stage: Stage): Promise<{ image: Image; counts: Counts }> {
+  const sink = memorySink();
+  const least = stage.published('DONE');
+  await dumper.dump(stage.space, { to: sink });
+  const most = stage.published('BEGUN');
+  expect((await dumper.verify(sink.image)).problems).toEqual([]);
+  const image = await openImage(sink.image);
+  const counts = await countsInImage(image, stage.chains);
+  assertInstant('dump', counts, least, most);
+  return { image, counts };
+}
+
+/**
+ * What takes memory is tried again: on this thread, which must not block, reclaim passes over mms
+ * that are busy, and may find nothing.
+ */
+async function insist<T>(attempt: () => Promise<T>): Promise<T> {
+  for (let tries = 0; ; tries++) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if ((error as { code?: string }).code !== 'ENOMEM' || tries === 10_000) throw error;
+      await nextTurn();
+    }
+  }
+}
+
+/** Dump, fork, dump: three instants in order. */
+async function watch(stage: Stage): Promise<{ image: Image; child: AddressSpace }> {
+  const first = await dumpCounts(stage);
+  const least = stage.published('DONE');
+  const child = await insist(() => stage.space.forkAsync());
+  const most = stage.published('BEGUN');
+  const counts = await insist(() => countsInFork(child, stage.chains));
+  assertInstant('fork', counts, least, most);
+  assertNoEarlier('fork after dump', counts, first.counts);
+  const second = await dumpCounts(stage);
+  assertNoEarlier('dump after fork', second.counts, counts);
+  assertNoEarlier('dump after dump', second.counts, first.counts);
+  const again = await insist(() => countsInFork(child, stage.chains));
+  expect(again).toEqual(counts); // whatever the parent did
+  return { image: second.image, child };
+}
+
+/** Every page that the image stores, as it reads in the mm that was restored from it. */
+async function assertReadsTheSame(image: Image, restored: AddressSpace): Promise<number> {
+  const expected = new Uint8Array(PAGE_SIZE);
+  const found = new Uint8Array(PAGE_SIZE);
+  let pages = 0;
+  for (const { start, end, flags } of image.vmas()) {
+    if ((flags & (VM.READ | VM.WRITE | VM.EXEC)) === 0) continue;
+    for (let at = start; at < end; at += PAGE_SIZE) {
+      const { kind } = image.page(at);
+      if (kind !== 'copy' && kind !== 'zero') continue;
+      await image.read(at, expected);
+      restored.read(at, found);
+      if (Buffer.compare(found, expected) !== 0) throw new Error(`page at ${at} differs`);
+      pages++;
+    }
+  }
+  return pages;
+}
+
+function otherMachine(): Machine {
+  const machine = createMachine({ memory: 64 * MiB, maxAddressSpaces: 2 });
+  createData(machine); // the dumped mm maps it, too
+  return machine;
+}
+
+/** A fork that shares no memory stands still: what is restored from its dump equals it. */
+async function assertRestores(image: Image, child: AddressSpace): Promise<void> {
+  const other = otherMachine();
+  const { mms } = await dumper.restore(image, other);
+  expect(await assertReadsTheSame(image, mms[0]!)).toBeGreaterThan(THREADS);
+  for (const { start, end, prot } of await child.vmasAsync()) {
+    if (prot.endsWith('s')) await insist(() => child.munmapAsync(start, end - start));
+  }
+  const sink = memorySink();
+  await dumper.dump(child, { to: sink });
+  const still = await openImage(sink.image);
+  const twin = (await dumper.restore(still, other)).mms[0]!;
+  expect(await dumper.compare(child, twin)).toMatchObject({ equal: true, difference: null });
+}
+
+/** Sums of what the threads say they did, once all have ended as they should. */
+function summed(endings: readonly Ending[]): Record<string, number> {
+  for (const { kind, message } of endings) expect(kind, message).toBe('done');
+  const sums: Record<string, number> = {};
+  for (const { done } of endings) {
+    for (const [what, count] of Object.entries(done)) sums[what] = (sums[what] ?? 0) + count;
+  }
+  return sums;
+}
+
+/** What remains is what the threads have published, and then nothing at all. */
+async function assertAllIsWell(stage: Stage): Promise<void> {
+  const { machine, space } = stage;
+  assertTablesTrue(asSource(machine));
+  assertNobodyIsThere(machine);
+  const { image, counts } = await dumpCounts(stage);
+  expect(counts).toEqual(stage.published('DONE').map((count) => [count, count, count, count]));
+  const { mms } = await dumper.restore(image, otherMachine());
+  expect(await dumper.compare(space, mms[0]!)).toMatchObject({ equal: true, difference: null });
+  expect(leftAfterExit(machine)).toEqual({ frames: 0, slots: 0 });
+  assertTablesTrue(asSource(machine));
+  assertNobodyIsThere(machine);
+}
+
+describe('four threads and one mm', () => {
+  it.each([
+    ['short of memory', { memory: 5 * MiB, swap: 32 * MiB }],
+    ['with plenty of memory', { memory: 128 * MiB, swap: 32 * MiB }],
+  ])(
+    'are seen at instants only, and leave nothing behind: %s',
+    async (name, sizes) => {
+      const isShort = name === 'short of memory';
+      const stage = stageOf({ ...sizes, seed: SEED, operations: 600 * SCALE });
+      const { machine } = stage;
+      await stage.start();
+      const rounds = 6 * SCALE;
+      for (let round = 1; round < rounds; round++) {
+        await stage.progress(round / rounds);
+        const { image, child } = await watch(stage);
+        if (round % 3 === 0) await assertRestores(image, child);
+        machine.mergePages();
+        machine.reclaim(MiB);
+        await child.exitAsync();
+      }
+      const did = summed(await stage.stop());
+      console.log(name, did);
+      expect(did.forks).toBeGreaterThan(THREADS);
+      expect(did.merged).toBeGreaterThan(0);
+      // The ballast of all threads is more than the memory of the small machine.
+      if (isShort) expect(machine.swap.total - machine.swap.free).toBeGreaterThan(MiB);
+      else expect(did.shortages).toBe(0);
+      await assertAllIsWell(stage);
+    },
+    TIMEOUT,
+  );
+});
+
+/** The code that an attempt is refused with, or 'nothing'. */
+async function refusal(attempt: Promise<unknown>): Promise<string> {
+  return attempt.then(
+    () => 'nothing',
+    (error: { code?: string }) => error.code ?? String(error),
+  );
+}
+
+/** One thread ends in the middle of something; true when that poisoned the machine. */
+async function killOne(seed: number): Promise<boolean> {
+  const operations = 150;
+  const stage = stageOf({ memory: 12 * MiB, swap: 32 * MiB, seed, operations });
+  const { machine, space } = stage;
+  const victim = seed % THREADS;
+  const announceAt = Array.from({ length: THREADS }, (_, at) => (at === victim ? seed % 120 : -1));
+  await stage.start(announceAt);
+  await stage.announced(victim);
+  const dump = seed % 3 === 0 ? refusal(dumper.dump(space, { to: memorySink() })) : undefined;
+  await stage.workers[victim]!.terminate();
+  machine.threadGone(stage.ids[victim]!);
+  const dumped = await dump;
+  const endings = await stage.stop();
+  const isPoisoned = asSource(machine).parts.threads.isPoisoned;
+  for (const [thread, { kind, message }] of endings.entries()) {
+    const expected = isPoisoned ? ['poisoned', 'done'] : ['done'];
+    if (thread === victim) expect(kind).toBe('gone');
+    else expect(expected, message).toContain(kind);
+  }
+  expect(isPoisoned ? ['MACHINE_POISONED', 'nothing'] : ['nothing']).toContain(dumped ?? 'nothing');
+  if (isPoisoned) {
+    const attempts = [space.forkAsync(), dumper.dump(space, { to: memorySink() })];
+    for (const attempt of attempts) expect(await refusal(attempt)).toBe('MACHINE_POISONED');
+    return true;
+  }
+  assertNobodyIsThere(machine);
+  assertNothingIsUsedTwice(machine);
+  await dumpCounts(stage);
+  // The victim may have had a fork; and in its hands a huge page, a leaf's frame, a swap slot.
+  const { frames, slots } = leftAfterExit(machine);
+  expect(frames).toBeLessThan(1024);
+  expect(slots).toBeLessThan(512);
+  return false;
+}
+
+describe('a thread that is terminated', () => {
+  it(
+    'poisons the machine for everybody, or is not missed',
+    async () => {
+      let poisoned = 0;
+      const rounds = 4 * SCALE;
+      for (let round = 0; round < rounds; round++) {
+        if (await killOne(SEED + 7 * round)) poisoned++;
+      }
+      console.log(`terminated: ${poisoned} of ${rounds} machines poisoned`);
+    },
+    TIMEOUT,
+  );
+});
