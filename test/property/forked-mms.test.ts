@@ -29,7 +29,7 @@ const SHAPES: readonly Shape[] = [
   {
     name: 'short of memory',
     pages: 200,
-    memory: 1.75 * MiB,
+    memory: 1.5 * MiB,
     steps: 60,
     runs: 40,
     meets: ['memory pressure', 'swapped pages', 'forks'],
@@ -49,10 +49,24 @@ function beginning({ name, pages }: Shape): Operation[] {
   const all = { mm: 0, page: 0, count: pages };
   const map = { op: 'map', ...all, prot: 'rw', what: 'anonymous' } as const;
   const write = { op: 'write', ...all, value: 1 } as const;
-  if (name === 'huge pages') return [map, { op: 'advise', ...all, advice: 'hugepage' }];
+  if (name === 'huge pages') return [map, ...hugeBeginning(all)];
   if (name === 'few pages') return [map, { op: 'advise', ...all, advice: 'mergeable' }, write];
   const fork = { op: 'fork', mm: 0 } as const;
   return [map, write, fork, { ...write, value: 2 }, { ...write, mm: 1, value: 3 }];
+}
+
+/** A huge zero page, a huge page that goes to swap as a whole, a page of it that comes back, forks. */
+function hugeBeginning(all: { mm: number; page: number; count: number }): Operation[] {
+  const one = { ...all, page: 600, count: 1 };
+  return [
+    { op: 'advise', ...all, advice: 'hugepage' },
+    { op: 'read', ...one, page: 100 },
+    { op: 'write', ...one, value: 1 },
+    { op: 'advise', ...all, page: 576, count: 512, advice: 'pageout' },
+    { op: 'write', ...one, value: 2 },
+    { op: 'fork', mm: 0 },
+    { op: 'fork', mm: 0 },
+  ];
 }
 
 describe('several forked mms', () => {

@@ -198,7 +198,7 @@ describe('the dumper and the reference dumper', () => {
             coverage.add(await assertAllAgree(history.machine, spaces, options, turn));
           },
         ),
-        { numRuns: process.env.MMDUMP_LONG === '1' ? 5000 : 300 },
+        { numRuns: process.env.MMDUMP_LONG === '1' ? 5000 : 500 },
       );
       const rows = [1, 2, 5, 6, 7, 8, 11, 12, 14, 16, 17, 18, 19].map((row) => `row ${row}`);
       const objects = [
@@ -245,7 +245,7 @@ describe('the dumper and the reference dumper', () => {
             }
           },
         ),
-        { numRuns: process.env.MMDUMP_LONG === '1' ? 4000 : 200 },
+        { numRuns: process.env.MMDUMP_LONG === '1' ? 4000 : 400 },
       );
       const rows = [0, 3, 6, 7, 9, 10, 13, 15, 16].map((row) => `row ${row}`);
       const others = ['PAGES GUARD', 'PAGE_UNSUPPORTED'];
