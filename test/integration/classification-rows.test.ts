@@ -111,6 +111,17 @@ describe('the debug interface', () => {
     expect(readPte(space, 2 * BASE).level).toBe(3);
   });
 
+  it('lets a fault say that an entry was damaged, and lose no frame over it', () => {
+    const stage = new Stage();
+    stage.page(1);
+    stage.entry((low) => [(low & 0xffd) | 0xfff_0000, 0]); // read-only, beyond memory
+    const { free } = stage.machine.memory;
+    const damaged = expect.objectContaining({ code: 'SIGBUS' });
+    expect(() => stage.space.fill(BASE, 1, 2)).toThrow(damaged);
+    expect(() => stage.space.read(BASE, new Uint8Array(1))).toThrow(damaged);
+    expect(stage.machine.memory.free).toBe(free);
+  });
+
   it('refuses an entry of another level, an address and a frame that are none', () => {
     const { machine, space } = new Stage();
     const entry = { level: 1, low: 0, high: 0 };

@@ -8,12 +8,20 @@ export const EXIT = { DONE: 0, FAILED: 1, USAGE: 2, INTERRUPTED: 130 } as const;
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 
+/** A terminal and a parent such as npx both pass the same Ctrl-C on: that is one, not two. */
+const SAME_SIGNAL_MS = 500;
+
 /** Runs `command` and sets the exit code of the process. A second signal ends it at once. */
 export async function runCommand(command: (signal: AbortSignal) => Promise<number>): Promise<void> {
   const controller = new AbortController();
+  let firstAt = 0;
   const interrupt = (): void => {
-    if (controller.signal.aborted) process.exit(EXIT.INTERRUPTED);
-    controller.abort();
+    if (!controller.signal.aborted) {
+      firstAt = performance.now();
+      controller.abort();
+    } else if (performance.now() - firstAt > SAME_SIGNAL_MS) {
+      process.exit(EXIT.INTERRUPTED);
+    }
   };
   for (const name of SIGNALS) process.on(name, interrupt);
   try {

@@ -5,6 +5,7 @@ import { PG } from '../physical/page-struct.ts';
 import { lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
 import { isPresent, PTE, pfnOf, setEntry } from '../tables/pte.ts';
 import { describeAnonymous, setLeafLocked } from './leaf.ts';
+import { BEYOND_MEMORY, sigbus } from './signal.ts';
 import { dropLeaf, noteDirty } from './zap.ts';
 
 const { WRITE, DIRTY, SPECIAL } = PTE;
@@ -24,6 +25,7 @@ export function breakCow(
     const high = words[at + 1]!;
     if (!isPresent(low) || (low & WRITE) !== 0) return; // another thread was here
     const old = pfnOf(low, high);
+    if (old >= mm.memory.frames) throw sigbus(vpn, BEYOND_MEMORY);
     if ((flags & VM.SHARED) !== 0 || mayReuse(mm, low, old)) {
       setEntry(words, at, low | WRITE | DIRTY, high);
       if ((low & SPECIAL) === 0) noteDirty(mm, old);

@@ -34,7 +34,7 @@ import { growStack } from '../vma/stack.ts';
 import { breakCow } from './cow.ts';
 import { faultHuge, writeHuge } from './huge.ts';
 import { describeAnonymous, setLeafLocked } from './leaf.ts';
-import { POISONED, segv, sigbus } from './signal.ts';
+import { BEYOND_MEMORY, POISONED, segv, sigbus } from './signal.ts';
 import { dropLeaf, noteDirty } from './zap.ts';
 
 const { WRITE, DIRTY, ACCESSED } = PTE;
@@ -74,18 +74,17 @@ function faultNotPresent(
   write: boolean,
   cursor: PageCursor,
 ): void {
-  const low = cursor.words[cursor.at]!;
-  const high = cursor.words[cursor.at + 1]!;
+  const { words, at, table } = cursor;
+  // Under the lock: another thread may be changing the entry, or bringing the page back.
+  lockTable(mm, table);
+  const low = words[at]!;
+  const high = words[at + 1]!;
+  const isSwapped = mm.machine.swap.slotOf(low, high) >= 0;
+  unlockTable(mm, table);
+  if (low === 0 || isPresent(low)) return;
   if (isGuard(low, high)) throw segv(vpn, write, 'a guard page is there');
-  if (swapIn(mm, slot, flags, vpn, write, cursor)) return;
-  // Another thread may have been here since: what the entry says under the lock is what counts.
-  lockTable(mm, cursor.table);
-  const now = cursor.words[cursor.at]!;
-  const above = cursor.words[cursor.at + 1]!;
-  const isMarker = now !== 0 && !isPresent(now) && !isGuard(now, above);
-  const isPoisoned = isMarker && mm.machine.swap.slotOf(now, above) < 0;
-  unlockTable(mm, cursor.table);
-  if (isPoisoned) throw sigbus(vpn, POISONED);
+  if (!isSwapped) throw sigbus(vpn, POISONED);
+  swapIn(mm, slot, flags, vpn, write, cursor);
 }
 
 /** do_anonymous_page */
@@ -148,11 +147,6 @@ function leafAllows(low: number, write: boolean): boolean {
   return (low & PTE.PRESENT) !== 0 && (!write || (low & WRITE) !== 0);
 }
 
-/** leafAllows, for an entry that may change meanwhile. */
-function mayAllow(cursor: PageCursor, write: boolean): boolean {
-  return leafAllows(cursor.words[cursor.at]!, write);
-}
-
 /** Sets the ACCESSED and DIRTY bits, as the processor does. Page-table lock held. */
 function touchLeafLocked(mm: Mm, cursor: PageCursor, pfn: number, write: boolean): void {
   const { words, at } = cursor;
@@ -173,7 +167,7 @@ export function lockPage(mm: Mm, vpn: number, write: boolean): Pfn {
     const found = walk(mm, mm.pgd, vpn, cursor);
     if (found === 'bad') throw sigbus(vpn, 'its page tables are damaged');
     // A look without the lock first: an entry that must fault is looked at again by its fault.
-    if (found !== 'none' && (found === 'huge' || mayAllow(cursor, write))) {
+    if (found !== 'none' && (found === 'huge' || leafAllows(cursor.words[cursor.at]!, write))) {
       lockTable(mm, cursor.table);
       const low = cursor.words[cursor.at]!;
       const high = cursor.words[cursor.at + 1]!;
@@ -183,7 +177,7 @@ export function lockPage(mm: Mm, vpn: number, write: boolean): Pfn {
       const pfn = pfnOf(low, high) + (isHuge ? vpn % GRANULE_PAGES : 0);
       if (isSame && isPresent(low) && pfn >= mm.memory.frames) {
         unlockTable(mm, cursor.table);
-        throw sigbus(vpn, 'its page-table entry points beyond physical memory');
+        throw sigbus(vpn, BEYOND_MEMORY);
       }
       if (isSame && leafAllows(low, write)) {
         touchLeafLocked(mm, cursor, pfn, write);

@@ -2,6 +2,8 @@
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex } from '../../shared/page.ts';
 
+/** Reason of the SIGBUS for an entry that was damaged on purpose. */
+export const BEYOND_MEMORY = 'its page-table entry points beyond physical memory';
 /** Reason of the SIGBUS for a poisoned page. */
 export const POISONED = 'the page was poisoned (BUS_MCEERR_AR)';
 

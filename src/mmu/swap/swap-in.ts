@@ -7,8 +7,8 @@ import { lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts
 
 /**
  * Gives the page at the cursor a frame of its own with the bytes of its swap slot. There is no swap
- * cache: where a fork shares the slot, the other mm gets a frame of its own when it comes. False
- * when the entry names no slot that is in use.
+ * cache: where a fork shares the slot, the other mm gets a frame of its own when it comes. Nothing
+ * happens if another thread was quicker.
  */
 export function swapIn(
   mm: Mm,
@@ -17,10 +17,9 @@ export function swapIn(
   vpn: number,
   write: boolean,
   cursor: PageCursor,
-): boolean {
+): void {
   const { swap } = mm.machine;
   const { words, at, table } = cursor;
-  if (swap.slotOf(words[at]!, words[at + 1]!) < 0) return false;
   const pfn = mm.allocator.allocate(mm.thread);
   describeAnonymous(mm, slot, vpn, pfn);
   lockTable(mm, table);
@@ -33,5 +32,4 @@ export function swapIn(
   unlockTable(mm, table);
   if (swapped >= 0) swap.put(swapped);
   else dropLeaf(mm, pfn);
-  return true;
 }

@@ -58,14 +58,14 @@ export class Explorer {
     const cameFrom: number[] = [-1];
     const outcomes = new Set<string>();
     const edges: Edges = { from: [], to: [], changes: [] };
-    const todo: (Int32Array | undefined)[] = [this.#stepper.first]; // breadth first: short schedules
+    const queue: (Int32Array | undefined)[] = [this.#stepper.first]; // breadth first: short schedules
     let transitions = 0;
     let ends = 0;
     let complaint = this.#system.check(this.#stepper.view(this.#stepper.first));
     let at = 0;
-    for (let id = 0; complaint === undefined && id < todo.length; id++) {
-      const state = todo[id]!;
-      todo[id] = undefined;
+    for (let id = 0; complaint === undefined && id < queue.length; id++) {
+      const state = queue[id]!;
+      queue[id] = undefined;
       at = id;
       const all = await this.#successors(state);
       if (all.length === 0) {
@@ -81,7 +81,7 @@ export class Explorer {
           next = known.size;
           known.set(key, next);
           cameFrom.push(id);
-          todo.push(after);
+          queue.push(after);
         }
         edges.from.push(id);
         edges.to.push(next);
