@@ -27,10 +27,11 @@ export function runOn<T>(
 ): T {
   for (let wanted = mode; ; ) {
     try {
-      mm.toPopulate = null;
+      mm.toPopulate.length = 0;
       const result = holdMm(mm, reference, wanted, operation);
-      const populate = populationOf(mm);
-      if (populate !== null) ignoreFailure(() => runOn(mm, reference, 'read', populate));
+      for (const populate of populations(mm)) {
+        ignoreFailure(() => runOn(mm, reference, 'read', populate));
+      }
       return result;
     } catch (error) {
       if (error instanceof StackGrowth) wanted = 'write';
@@ -52,11 +53,10 @@ export async function runOnAsync<T>(
   try {
     for (let wanted = mode; ; ) {
       try {
-        mm.toPopulate = null;
+        mm.toPopulate.length = 0;
         const result = await holdMmAsync(mm, reference, wanted, operation, signal);
-        const populate = populationOf(mm);
-        if (populate !== null) {
-          await runOnAsync(reference, 'read', populate, signal).catch(ignoreOurs);
+        for (const populate of populations(mm)) {
+          await runOnAsync(reference, 'read', populate).catch(ignoreOurs);
         }
         return result;
       } catch (error) {
@@ -73,11 +73,11 @@ export async function runOnAsync<T>(
  * What is to be faulted in after an operation that changed mappings. Not under its lock: should
  * memory have to be reclaimed for it, the operation must not run again, since it is done.
  */
-function populationOf(mm: Mm): ((mm: Mm) => void) | null {
-  const range = mm.toPopulate;
-  if (range === null) return null;
-  const progress: Progress = { done: 0 };
-  return (later) => void populateLocked(later, range.from, range.to, true, progress);
+function populations(mm: Mm): ((mm: Mm) => void)[] {
+  return mm.toPopulate.map(({ from, to }) => {
+    const progress: Progress = { done: 0 };
+    return (later) => void populateLocked(later, from, to, true, progress);
+  });
 }
 
 /** The mapping is there, populated or not: as in Linux the call succeeds. */

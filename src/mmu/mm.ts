@@ -30,7 +30,7 @@ export interface Mm extends CacheContext, MmParts {
   /** Scratch of this thread. Valid until the next walk. */
   readonly cursor: PageCursor;
   /** Pages that the operation wants faulted in once it has let the mm go (mm_populate). */
-  toPopulate: { readonly from: number; readonly to: number } | null;
+  readonly toPopulate: { readonly from: number; readonly to: number }[];
 }
 
 export function mmParts(machine: MachineParts, slot: number): MmParts {
@@ -101,6 +101,6 @@ export function mmOf(machine: MachineParts, slot: number, thread: number): Mm {
     hostFiles: machine.hostFiles,
     pgd: parts.struct.get(MM_FIELD.PGD) as Pfn,
     cursor: new PageCursor(),
-    toPopulate: null,
+    toPopulate: [],
   };
 }

@@ -3,8 +3,7 @@ import { PAGE_SIZE, pageAlignUp, TASK_SIZE } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm.ts';
 import { MM_ADDRESS } from '../mm-struct.ts';
-import { isFree } from '../vma/place.ts';
-import { STACK_GUARD_GAP } from '../vma/stack.ts';
+import { isFree, STACK_GUARD_GAP } from '../vma/place.ts';
 import { mergeRangeLocked, unmapRangeLocked } from '../vma/vma-edit.ts';
 import { MAX_MAP_COUNT, VMA_KIND } from '../vma/vma-table.ts';
 import { einval } from './range.ts';
@@ -50,6 +49,6 @@ function growHeap(mm: Mm, from: number, to: number): boolean {
   const kind = VMA_KIND.ORDINARY;
   mm.vmas.insert({ start: from, end: to, flags, file: 0, pgoff: from, anonVma: 0, kind });
   if (from * PAGE_SIZE > mm.struct.get64(START_BRK)) mergeRangeLocked(mm, from, from);
-  if ((flags & VM.LOCKED) !== 0) mm.toPopulate = { from, to };
+  if ((flags & VM.LOCKED) !== 0) mm.toPopulate.push({ from, to });
   return true;
 }

@@ -62,16 +62,17 @@ const FLAGS: { readonly [advice in FlagAdvice]: readonly [set: number, clear: nu
   mergeable: [VM.MERGEABLE, 0],
   unmergeable: [0, VM.MERGEABLE],
 };
-const PAGES: ReadonlySet<string> = new Set([
-  'willneed',
-  'dontneed',
-  'dontneed_locked',
-  'free',
-  'cold',
-  'pageout',
-  'guard_install',
-  'guard_remove',
-]);
+/** VM_* that an advice on pages does not go with. */
+const FORBIDDEN: { readonly [advice in PageAdvice]: number } = {
+  willneed: 0,
+  dontneed: VM.PFNMAP | VM.LOCKED,
+  dontneed_locked: VM.PFNMAP,
+  free: VM.PFNMAP | VM.LOCKED,
+  cold: VM.PFNMAP | VM.LOCKED | VM.HUGETLB,
+  pageout: VM.PFNMAP | VM.LOCKED | VM.HUGETLB,
+  guard_install: VM_SPECIAL | VM.HUGETLB | VM.LOCKED,
+  guard_remove: VM_SPECIAL | VM.HUGETLB,
+};
 
 function isFlagAdvice(advice: Advice): advice is FlagAdvice {
   return Object.hasOwn(FLAGS, advice);
@@ -91,7 +92,7 @@ export function madviseLocked(
   progress: Progress,
 ): void {
   const isPopulate = advice === 'populate_read' || advice === 'populate_write';
-  if (!isFlagAdvice(advice) && !isPopulate && !PAGES.has(advice)) {
+  if (!isFlagAdvice(advice) && !isPopulate && !Object.hasOwn(FORBIDDEN, advice)) {
     throw einval(`madvise: '${String(advice)}' is no advice`);
   }
   const range = parseRange('madvise', address, length);
@@ -130,29 +131,9 @@ function adviseFlags(mm: Mm, slot: number, from: number, to: number, advice: Fla
   if (after !== flags) changeVmaFlags(mm, from, to, after);
 }
 
-/** VM_* that an advice on pages does not go with. */
-function forbidden(advice: PageAdvice): number {
-  switch (advice) {
-    case 'dontneed_locked':
-      return VM.PFNMAP;
-    case 'dontneed':
-    case 'free':
-      return VM.PFNMAP | VM.LOCKED;
-    case 'cold':
-    case 'pageout':
-      return VM.PFNMAP | VM.LOCKED | VM.HUGETLB;
-    case 'guard_install':
-      return VM_SPECIAL | VM.HUGETLB | VM.LOCKED;
-    case 'guard_remove':
-      return VM_SPECIAL | VM.HUGETLB;
-    default:
-      return 0;
-  }
-}
-
 function advisePages(mm: Mm, slot: number, from: number, to: number, advice: PageAdvice): void {
   const flags = mm.vmas.flags(slot);
-  if ((flags & forbidden(advice)) !== 0) throw unfit(mm, slot, advice);
+  if ((flags & FORBIDDEN[advice]) !== 0) throw unfit(mm, slot, advice);
   switch (advice) {
     case 'dontneed':
     case 'dontneed_locked':

@@ -26,7 +26,7 @@ export function mlockLocked(
   const range = lockRange('mlock', address, length);
   if (range === undefined) return;
   setLocked(mm, 'mlock', range, flags.includes('onfault') ? LOCKED : VM.LOCKED);
-  if (!populateLocked(mm, range.from, range.to, false)) {
+  if (!populateLocked(mm, range.from, range.to, false, { done: 0 })) {
     throw new MmdumpError('ENOMEM', `mlock: a page at ${hex(address)} + ${length} cannot be had`);
   }
 }
@@ -47,7 +47,7 @@ export function mlockallLocked(mm: Mm, flags: readonly MlockAllFlag[]): void {
   setDefault(mm, chosen.has('future') ? bits : 0);
   if (!chosen.has('current')) return;
   setLockedWhereMapped(mm, bits);
-  populateLocked(mm, 0, TASK_PAGES, true);
+  mm.toPopulate.push({ from: 0, to: TASK_PAGES });
 }
 
 export function munlockallLocked(mm: Mm): void {

@@ -81,7 +81,7 @@ export function mmapLocked(mm: Mm, request: MmapRequest): number {
     insertVmaLocked(mm, { ...vma, file: 0, pgoff: start });
   }
   if ((vmFlags & VM.LOCKED) !== 0 || flags.has('populate'))
-    mm.toPopulate = { from: start, to: end };
+    mm.toPopulate.push({ from: start, to: end });
   return addressOf(start);
 }
 

@@ -1,7 +1,6 @@
 /** mprotect (mm/mprotect.c). The mmap lock is held for writing. */
 import { MmdumpError } from '../../shared/errors.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import { populateLocked } from '../fault/populate.ts';
 import type { Mm } from '../mm.ts';
 import { protectRange } from '../tables/protect.ts';
 import { mergeRangeLocked, splitVmaLocked } from '../vma/vma-edit.ts';
@@ -31,7 +30,7 @@ export function mprotectLocked(mm: Mm, address: number, length: number, prot: Pr
     if (charged !== before) changeVmaFlags(mm, next, end, charged);
     // A locked private mapping that becomes writable gets pages of its own now, not later.
     const wasLocked = (before & (VM.WRITE | VM.SHARED | VM.LOCKED)) === VM.LOCKED;
-    if (wasLocked && (after & VM.WRITE) !== 0) populateLocked(mm, next, end, true);
+    if (wasLocked && (after & VM.WRITE) !== 0) mm.toPopulate.push({ from: next, to: end });
     next = end;
   }
 }

@@ -197,5 +197,5 @@ function moveRange(mm: Mm, remap: Remap, progress: Progress): number {
 /** What was added to a locked mapping is faulted in, later. */
 function populateGrown(mm: Mm, from: number, to: number): void {
   const slot = mm.vmas.lookup(from);
-  if (slot >= 0 && (mm.vmas.flags(slot) & VM.LOCKED) !== 0) mm.toPopulate = { from, to };
+  if (slot >= 0 && (mm.vmas.flags(slot) & VM.LOCKED) !== 0) mm.toPopulate.push({ from, to });
 }

@@ -23,7 +23,7 @@ export function populateLocked(
   first: number,
   to: number,
   goOn: boolean,
-  progress: Progress = { done: 0 },
+  progress: Progress,
 ): boolean {
   const { vmas } = mm;
   const from = first + progress.done;

@@ -7,14 +7,14 @@ import { MM_FIELD } from '../mm-struct.ts';
 
 /** mmap_min_addr */
 export const MIN_VPN = 16;
-/** stack_guard_gap, see stack.ts; a stack keeps it free below itself. */
-const GAP = 256;
+/** stack_guard_gap: pages below a stack that nothing else may come nearer than. */
+export const STACK_GUARD_GAP = 256;
 
 /** A free place for `pages`: at the hint (0 = none) if possible, else as high as there is one. */
 export function placeMapping(mm: Mm, address: number, pages: number): number {
   if (address !== 0) {
     const hint = Math.max(MIN_VPN, vpnOf(address));
-    if (hint + pages <= TASK_PAGES && isFree(mm, hint, pages, GAP)) return hint;
+    if (hint + pages <= TASK_PAGES && isFree(mm, hint, pages, STACK_GUARD_GAP)) return hint;
   }
   const found = highestGap(mm, pages);
   if (found < 0) {
@@ -65,7 +65,7 @@ function highestGap(mm: Mm, pages: number): number {
     const floor = above === 0 ? MIN_VPN : vmas.end(vmas.slot(above - 1));
     let end = next < 0 ? limit : Math.min(limit, vmas.start(next));
     if (next >= 0 && end - pages >= floor) {
-      limit = Math.min(limit, startWithGap(mm, next, GAP));
+      limit = Math.min(limit, startWithGap(mm, next, STACK_GUARD_GAP));
       end = Math.min(end, limit);
     }
     if (end - pages >= floor) return end - pages;

@@ -8,10 +8,8 @@ import { VM } from '../../shared/vm-flags.ts';
 import { StackGrowth } from '../fault/signal.ts';
 import type { Mm } from '../mm.ts';
 import { prepareAnonVma } from './anon-vma.ts';
-import { MIN_VPN } from './place.ts';
+import { MIN_VPN, STACK_GUARD_GAP } from './place.ts';
 
-/** stack_guard_gap: pages below a stack that nothing else may come nearer than. */
-export const STACK_GUARD_GAP = 256;
 /** RLIMIT_STACK, pages: 8 MiB. */
 const STACK_LIMIT = 2048;
 
