@@ -7,6 +7,7 @@ import { MmdumpError } from '../shared/errors.ts';
 import { hex, TASK_PAGES, vpnOf } from '../shared/page.ts';
 import type { AddressSpace } from './address-space.ts';
 import { runOn } from './enter.ts';
+import { noteGuards } from './fault/guard.ts';
 import type { Machine } from './machine.ts';
 import { PG } from './physical/page-struct.ts';
 import { lockTable, unlockTable, walk } from './tables/page-table.ts';
@@ -78,7 +79,8 @@ export function writePte(
     if (cursor.level !== level) {
       throw new MmdumpError('EINVAL', `the walk to ${hex(address)} ends at level ${cursor.level}`);
     }
-    mm.struct.noteMarker(); // it may be one
+    const slot = mm.vmas.lookup(pageOf(address));
+    if (slot >= 0) noteGuards(mm, slot); // it may be one
     lockTable(mm, cursor.table);
     replaceEntry(cursor.words, cursor.at, low | 0, high | 0);
     unlockTable(mm, cursor.table);

@@ -4,6 +4,7 @@
  * reading, leaves are set under their table's lock.
  */
 import { crc32 } from 'node:zlib';
+import { noteGuards } from '../mmu/fault/guard.ts';
 import { cacheInsertLocked, cacheLookup } from '../mmu/files/page-cache.ts';
 import { holdMm } from '../mmu/hold.ts';
 import { MachineParts } from '../mmu/machine-parts.ts';
@@ -96,7 +97,7 @@ class RunLoader {
   #loadPart(kind: number, vpn: number, wanted: number): number {
     switch (kind) {
       case LOAD.GUARD:
-        this.#mm.struct.noteMarker();
+        noteGuards(this.#mm, this.#slot);
         this.#setLeaves(vpn, wanted, markerLow(MARKER.GUARD), MARKER_HIGH, 0);
         return wanted;
       case LOAD.ZERO_PAGE:

@@ -33,7 +33,7 @@ function copyMappings(parent: Mm, child: Mm): void {
     if ((vma.flags & VM.DONTCOPY) !== 0) continue;
     if (vma.file !== 0) child.files.get(vma.file);
     child.vmas.insert(childOf(parent, vma));
-    if (needsCopy(parent, vma)) copyRange(parent, child, vma);
+    if (needsCopy(vma)) copyRange(parent, child, vma);
   }
 }
 
@@ -46,10 +46,10 @@ function childOf(parent: Mm, vma: VmaFields): VmaFields {
 }
 
 /** vma_needs_copy: where nothing anonymous is, nor a guard, page faults fill the tables again. */
-function needsCopy(parent: Mm, vma: VmaFields): boolean {
+function needsCopy(vma: VmaFields): boolean {
   if ((vma.flags & VM.WIPEONFORK) !== 0) return false;
-  if ((vma.flags & (VM.PFNMAP | VM.MIXEDMAP)) !== 0 || vma.anonVma !== 0) return true;
-  return parent.struct.mayHaveMarkers;
+  if ((vma.flags & (VM.PFNMAP | VM.MIXEDMAP)) !== 0) return true;
+  return vma.anonVma !== 0 || vma.isGuarded === true;
 }
 
 /** Addresses, auxiliary vector, notes; the last two lie in the store and never change there. */

@@ -1,16 +1,23 @@
 /** Guard pages (MADV_GUARD_INSTALL, Linux 6.13): markers that make any access fail. */
 import { granuleEnd } from '../../shared/page.ts';
 import type { Mm } from '../mm.ts';
-import { ensureTables, lockTable, unlockTable, walk } from '../tables/page-table.ts';
+import { ensureTables, lockTable, unlockTable } from '../tables/page-table.ts';
 import { clearEntry, isGuard, MARKER, MARKER_HIGH, markerLow, setEntry } from '../tables/pte.ts';
+import { walkRange } from '../tables/walk-range.ts';
 import { prepareAnonVma } from '../vma/anon-vma.ts';
-import { skipHole, zapRangeLocked } from './zap.ts';
+import { zapRangeLocked } from './zap.ts';
+
+/** Markers are about to be set in the VMA: dumps look for them, and a fork copies its tables. */
+export function noteGuards(mm: Mm, slot: number): void {
+  mm.vmas.noteGuard(slot);
+  mm.struct.noteMarker();
+}
 
 /** Replaces whatever is in [from, to) of the VMA in `slot` by guard markers. mmap lock held. */
 export function installGuards(mm: Mm, slot: number, from: number, to: number): void {
   const { cursor } = mm;
-  if (mm.vmas.file(slot) === 0) prepareAnonVma(mm, slot); // so that a fork copies the tables
-  mm.struct.noteMarker();
+  if (mm.vmas.file(slot) === 0) prepareAnonVma(mm, slot);
+  noteGuards(mm, slot);
   for (let vpn = from; vpn < to; ) {
     const end = Math.min(to, granuleEnd(vpn));
     // Another thread may fault a page in between the two: then once more.
@@ -35,17 +42,13 @@ function isFree(words: Int32Array, at: number): boolean {
 /** Takes guard markers out of [from, to), and nothing else. mmap lock held. */
 export function removeGuards(mm: Mm, from: number, to: number): void {
   const { cursor } = mm;
-  for (let vpn = from; vpn < to; ) {
-    const end = Math.min(to, granuleEnd(vpn));
-    const found = walk(mm, mm.pgd, vpn, cursor);
-    if (found === 'table') {
-      const { words, table } = cursor;
-      lockTable(mm, table);
-      for (let at = cursor.at; at < cursor.at + (end - vpn) * 2; at += 2) {
-        if (isGuard(words[at]!, words[at + 1]!)) clearEntry(words, at);
-      }
-      unlockTable(mm, table);
+  walkRange(mm, from, to, false, (found, vpn, end) => {
+    if (found === 'huge') return;
+    const { words, at: first, table } = cursor;
+    lockTable(mm, table);
+    for (let at = first; at < first + (end - vpn) * 2; at += 2) {
+      if (isGuard(words[at]!, words[at + 1]!)) clearEntry(words, at);
     }
-    vpn = found === 'none' || found === 'bad' ? skipHole(vpn, cursor.level) : end;
-  }
+    unlockTable(mm, table);
+  });
 }

@@ -17,9 +17,10 @@ import {
   replaceEntry,
   setEntry,
 } from '../tables/pte.ts';
+import { splitHugeLocked } from '../tables/split-huge.ts';
 import { prepareAnonVma } from '../vma/anon-vma.ts';
 import { describeAnonymous } from './leaf.ts';
-import { dropLeaf, splitHugeLocked } from './zap.ts';
+import { dropLeaf } from './zap.ts';
 
 const { HUGE, WRITE, DIRTY } = PTE;
 

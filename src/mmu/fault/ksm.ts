@@ -6,7 +6,7 @@
  * then to merge them. A frame with PG.KSM is never written: a store gets a copy (`cow.ts`).
  */
 import { crc32 } from 'node:zlib';
-import { GRANULE_PAGES, granuleEnd, type Pfn } from '../../shared/page.ts';
+import type { Pfn } from '../../shared/page.ts';
 import { pagePrivileges, VM } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm.ts';
 import { PG } from '../physical/page-struct.ts';
@@ -18,8 +18,9 @@ import {
   walk,
 } from '../tables/page-table.ts';
 import { highOf, isPresent, leafFlags, lowOf, PTE, pfnOf, setEntry } from '../tables/pte.ts';
+import { walkRange } from '../tables/walk-range.ts';
 import { describeAnonymous, setLeafLocked } from './leaf.ts';
-import { dropLeaf, skipHole } from './zap.ts';
+import { dropLeaf } from './zap.ts';
 
 /** Maps the frame of the present page `first` at the absent pages `others`. mmap lock held. */
 export function mapMergedLocked(mm: Mm, first: number, others: readonly number[]): void {
@@ -128,18 +129,15 @@ type LeafVisit = (slot: number, vpn: number, pfn: Pfn, cursor: PageCursor, at: n
  * their table's lock held. Huge leaves are passed over.
  */
 function forEachLeaf(mm: Mm, wanted: number, from: number, to: number, visit: LeafVisit): void {
-  const { vmas, cursor } = mm;
+  const { vmas } = mm;
   for (let ordinal = vmas.find(from); ordinal < vmas.count; ordinal++) {
     const slot = vmas.slot(ordinal);
     if (vmas.start(slot) >= to) return;
     if ((vmas.flags(slot) & wanted) >>> 0 !== wanted) continue;
-    const end = Math.min(to, vmas.end(slot));
-    for (let vpn = Math.max(from, vmas.start(slot)); vpn < end; ) {
-      const found = walk(mm, mm.pgd, vpn, cursor);
-      const next = Math.min(end, granuleEnd(vpn));
-      if (found === 'table') visitTable(mm, slot, vpn, next - vpn, visit);
-      vpn = found === 'none' || found === 'bad' ? skipHole(vpn, cursor.level) : next;
-    }
+    const start = Math.max(from, vmas.start(slot));
+    walkRange(mm, start, Math.min(to, vmas.end(slot)), false, (found, vpn, end) => {
+      if (found === 'table') visitTable(mm, slot, vpn, end - vpn, visit);
+    });
   }
 }
 
@@ -149,7 +147,7 @@ function visitTable(mm: Mm, slot: number, vpn: number, count: number, visit: Lea
   const first = cursor.at;
   lockTable(mm, table);
   try {
-    for (let page = 0; page < Math.min(count, GRANULE_PAGES); page++) {
+    for (let page = 0; page < count; page++) {
       const at = first + page * 2;
       const low = words[at]!;
       if (!isPresent(low) || (low & PTE.SPECIAL) !== 0) continue;

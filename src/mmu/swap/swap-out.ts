@@ -6,14 +6,14 @@
  * Only pages that nobody else refers to go: a frame that a fork shares, or that KSM merged, stays,
  * since there is no reverse map that would lead to its other leaves.
  */
-import { GRANULE_PAGES, granuleEnd } from '../../shared/page.ts';
+import { GRANULE_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { isAllExclusive } from '../fault/huge.ts';
-import { dropLeaf, noteDirty, skipHole } from '../fault/zap.ts';
+import { dropLeaf, noteDirty } from '../fault/zap.ts';
 import { FILE_KIND } from '../files/file-table.ts';
 import type { Mm } from '../mm.ts';
 import { PG } from '../physical/page-struct.ts';
-import { lockTable, type PageCursor, unlockTable, walk } from '../tables/page-table.ts';
+import { lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
 import {
   clearEntry,
   highOf,
@@ -25,6 +25,7 @@ import {
   setEntry,
   TABLE_ENTRY,
 } from '../tables/pte.ts';
+import { walkRange } from '../tables/walk-range.ts';
 
 const { ACCESSED, DIRTY, SPECIAL, HUGE } = PTE;
 const { ANON, RESERVED, KSM, LAZYFREE } = PG;
@@ -56,14 +57,12 @@ export function reclaimMm(mm: Mm, pressure: Pressure): void {
 }
 
 function reclaimRange(mm: Mm, from: number, to: number, pressure: Pressure): void {
-  const cursor = mm.cursor;
-  for (let vpn = from; vpn < to && pressure.wanted > 0; ) {
-    const end = Math.min(to, granuleEnd(vpn));
-    const found = walk(mm, mm.pgd, vpn, cursor);
+  const { cursor } = mm;
+  walkRange(mm, from, to, false, (found, vpn, end) => {
     if (found === 'table') reclaimTable(mm, cursor, end - vpn, pressure);
-    else if (found === 'huge' && end - vpn === GRANULE_PAGES) reclaimHuge(mm, cursor, pressure);
-    vpn = found === 'none' || found === 'bad' ? skipHole(vpn, cursor.level) : end;
-  }
+    else if (end - vpn === GRANULE_PAGES) reclaimHuge(mm, cursor, pressure);
+    return pressure.wanted > 0;
+  });
 }
 
 function reclaimTable(mm: Mm, cursor: PageCursor, count: number, pressure: Pressure): void {
@@ -168,13 +167,9 @@ function swapOutHugeLocked(mm: Mm, words: Int32Array, at: number, first: number)
  * that somebody shares, and huge ones, are left alone: it is advice.
  */
 export function markLazyFree(mm: Mm, from: number, to: number): void {
-  const cursor = mm.cursor;
-  for (let vpn = from; vpn < to; ) {
-    const end = Math.min(to, granuleEnd(vpn));
-    const found = walk(mm, mm.pgd, vpn, cursor);
-    if (found === 'table') markTable(mm, cursor, end - vpn);
-    vpn = found === 'none' || found === 'bad' ? skipHole(vpn, cursor.level) : end;
-  }
+  walkRange(mm, from, to, false, (found, vpn, end) => {
+    if (found === 'table') markTable(mm, mm.cursor, end - vpn);
+  });
 }
 
 function markTable(mm: Mm, cursor: PageCursor, count: number): void {

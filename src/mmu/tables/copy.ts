@@ -3,14 +3,14 @@
  * sides: whoever writes first gets a copy, unless the other has gone by then. The parent's mmap lock
  * is held for writing, so nobody but reclaim, which needs that lock too, changes its entries.
  */
-import { GRANULE_PAGES, granuleEnd } from '../../shared/page.ts';
+import { GRANULE_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import { skipHole } from '../fault/zap.ts';
 import type { Mm } from '../mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import type { VmaFields } from '../vma/vma-table.ts';
-import { ensureTables, PageCursor, walk } from './page-table.ts';
+import { ensureTables, PageCursor } from './page-table.ts';
 import { isPresent, PTE, pfnOf, setEntry } from './pte.ts';
+import { walkRange } from './walk-range.ts';
 
 const { WRITE } = PTE;
 
@@ -19,17 +19,14 @@ export function copyRange(parent: Mm, child: Mm, vma: VmaFields): void {
   const from = parent.cursor;
   const to = new PageCursor();
   const isShared = (vma.flags & VM.MAYSHARE) !== 0;
-  for (let vpn: number = vma.start; vpn < vma.end; ) {
-    const end = Math.min(vma.end, granuleEnd(vpn));
-    const found = walk(parent, parent.pgd, vpn, from);
-    if (found === 'huge') {
-      ensureTables(child, child.pgd, vpn, 2, to);
-      copyHuge(child, from, to);
-    } else if (found === 'table') {
+  walkRange(parent, vma.start, vma.end, false, (found, vpn, end) => {
+    if (found === 'table') {
       copyTable(child, from, to, vpn, end - vpn, isShared);
+      return;
     }
-    vpn = found === 'none' || found === 'bad' ? skipHole(vpn, from.level) : end;
-  }
+    ensureTables(child, child.pgd, vpn, 2, to);
+    copyHuge(child, from, to);
+  });
 }
 
 function copyTable(

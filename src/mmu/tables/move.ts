@@ -1,9 +1,10 @@
 /** Moving the entries of one range to another (move_page_tables). mmap lock for writing. */
 import { GRANULE_PAGES } from '../../shared/page.ts';
-import { skipHole, splitHugeLocked } from '../fault/zap.ts';
 import type { Mm } from '../mm.ts';
 import { ensureTables, lockTable, PageCursor, unlockTable, walk } from './page-table.ts';
 import { clearEntry, replaceEntry } from './pte.ts';
+import { splitHugeLocked } from './split-huge.ts';
+import { skipHole } from './walk-range.ts';
 
 /**
  * Moves the entries of `pages` pages from `from` to `to`, as they are: frames, swap slots, markers.

@@ -1,27 +1,18 @@
 /** Giving the leaves of a range another protection (change_protection). mmap lock for writing. */
-import { GRANULE_PAGES, granuleEnd } from '../../shared/page.ts';
 import { pagePrivileges, VM } from '../../shared/vm-flags.ts';
-import { skipHole, splitHugeLocked } from '../fault/zap.ts';
 import type { Mm } from '../mm.ts';
-import { lockTable, type PageCursor, unlockTable, walk } from './page-table.ts';
+import { lockTable, type PageCursor, unlockTable } from './page-table.ts';
 import { highOf, isPresent, leafFlags, lowOf, PTE, pfnOf, setEntry } from './pte.ts';
+import { walkRange } from './walk-range.ts';
 
 const { HUGE, SPECIAL, DIRTY } = PTE;
 
 /** Leaves keep their frames; writing faults again and is decided then. */
 export function protectRange(mm: Mm, from: number, to: number, flags: number): void {
-  const cursor = mm.cursor;
-  for (let vpn = from; vpn < to; ) {
-    const end = Math.min(to, granuleEnd(vpn));
-    let found = walk(mm, mm.pgd, vpn, cursor);
-    if (found === 'huge' && end - vpn < GRANULE_PAGES) {
-      splitHugeLocked(mm, cursor);
-      found = walk(mm, mm.pgd, vpn, cursor);
-    }
-    const isHole = found === 'none' || found === 'bad';
-    if (!isHole) protectEntries(mm, cursor, found === 'huge' ? 1 : end - vpn, flags);
-    vpn = isHole ? skipHole(vpn, cursor.level) : end;
-  }
+  const { cursor } = mm;
+  walkRange(mm, from, to, true, (found, vpn, end) => {
+    protectEntries(mm, cursor, found === 'huge' ? 1 : end - vpn, flags);
+  });
 }
 
 function protectEntries(mm: Mm, cursor: PageCursor, count: number, flags: number): void {

@@ -4,10 +4,11 @@
 import { MmdumpError } from '../../shared/errors.ts';
 import { TASK_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import { splitHugeAtLocked, zapRangeLocked } from '../fault/zap.ts';
+import { zapRangeLocked } from '../fault/zap.ts';
 import { putFile } from '../files/page-cache.ts';
 import type { Mm } from '../mm.ts';
 import { freeTablesLocked } from '../tables/page-table.ts';
+import { splitHugeAtLocked } from '../tables/split-huge.ts';
 import { mayShareAnonVma } from './anon-vma.ts';
 import { MAX_MAP_COUNT, type VmaFields } from './vma-table.ts';
 
@@ -65,6 +66,7 @@ function mergePair(mm: Mm, ordinal: number): boolean {
   if (vmas.anonVma(left) === 0) {
     vmas.setAnonVma(left, vmas.anonVma(right), vmas.isForked(right));
   }
+  if (vmas.isGuarded(right)) vmas.noteGuard(left);
   vmas.remove(ordinal);
   if (file !== 0) putFile(mm, file);
   return true;

@@ -25,6 +25,7 @@ export const VMA_RECORD = {
   ANON_VMA: 8, // id, 0 until the first anonymous page; Atomics only: faults set it
   KIND: 9, //     VMA_KIND
   NEXT_FREE: 10, // free slot list, + 1; 0 = end
+  GUARDED: 12, //  1: guard markers were set in it (VM_MAYBE_GUARD); Atomics only: set under read
   FORKED: 11, //   1: the anon_vma was inherited by fork, its chain is not singular (`anon-vma.ts`)
   WORDS: 16, //   64 bytes
 } as const;
@@ -39,7 +40,8 @@ export const VMA_TABLE = {
   RECORDS: 65_552, // SLOTS records
 } as const;
 
-const { START, END, FLAGS, FILE, PGOFF, ANON_VMA, KIND, NEXT_FREE, FORKED, WORDS } = VMA_RECORD;
+const { START, END, FLAGS, FILE, PGOFF, ANON_VMA, KIND, NEXT_FREE, FORKED, GUARDED, WORDS } =
+  VMA_RECORD;
 const { COUNT, USED, FREE, ORDER, RECORDS } = VMA_TABLE;
 
 export const VMA_TABLE_WORDS: number = RECORDS + SLOTS * WORDS;
@@ -55,6 +57,8 @@ export interface VmaFields {
   readonly kind: number;
   /** The anon_vma came from a parent. Default false. */
   readonly isForked?: boolean;
+  /** There may be guard markers in it. Default false. */
+  readonly isGuarded?: boolean;
 }
 
 export class VmaTable {
@@ -135,6 +139,15 @@ export class VmaTable {
     return this.#words[this.#record(slot) + FORKED] !== 0;
   }
 
+  /** Whether guard markers were ever set in it: a fork then copies its tables. */
+  isGuarded(slot: number): boolean {
+    return Atomics.load(this.#words, this.#record(slot) + GUARDED) !== 0;
+  }
+
+  noteGuard(slot: number): void {
+    Atomics.store(this.#words, this.#record(slot) + GUARDED, 1);
+  }
+
   fields(slot: number): VmaFields {
     return {
       start: this.start(slot),
@@ -145,6 +158,7 @@ export class VmaTable {
       anonVma: this.anonVma(slot),
       kind: this.kind(slot),
       isForked: this.isForked(slot),
+      isGuarded: this.isGuarded(slot),
     };
   }
 
@@ -202,6 +216,7 @@ export class VmaTable {
     words[record + FILE] = vma.file;
     words[record + KIND] = vma.kind;
     words[record + FORKED] = vma.isForked === true ? 1 : 0;
+    Atomics.store(words, record + GUARDED, vma.isGuarded === true ? 1 : 0);
     Atomics.store(words, record + ANON_VMA, vma.anonVma);
     const at = this.#base + ORDER + ordinal;
     // Not copyWithin(): on shared memory V8 is five times as slow as this.
