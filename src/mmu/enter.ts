@@ -25,17 +25,19 @@ export function runOn<T>(
   mode: LockMode,
   operation: (mm: Mm) => T,
 ): T {
-  for (let wanted = mode; ; ) {
-    try {
-      mm.toPopulate.length = 0;
-      const result = holdMm(mm, reference, wanted, operation);
-      for (const populate of populations(mm)) {
-        ignoreFailure(() => runOn(mm, reference, 'read', populate));
+  mm.toPopulate.length = 0;
+  try {
+    for (let wanted = mode; ; ) {
+      try {
+        return holdMm(mm, reference, wanted, operation);
+      } catch (error) {
+        if (error instanceof StackGrowth) wanted = 'write';
+        else mendOrThrow(mm.machine, mm.thread, error);
       }
-      return result;
-    } catch (error) {
-      if (error instanceof StackGrowth) wanted = 'write';
-      else mendOrThrow(mm.machine, mm.thread, error);
+    }
+  } finally {
+    for (const populate of populations(mm)) {
+      ignoreFailure(() => runOn(mm, reference, 'read', populate));
     }
   }
 }
@@ -53,24 +55,26 @@ export async function runOnAsync<T>(
   try {
     for (let wanted = mode; ; ) {
       try {
-        mm.toPopulate.length = 0;
-        const result = await holdMmAsync(mm, reference, wanted, operation, signal);
-        for (const populate of populations(mm)) {
-          await runOnAsync(reference, 'read', populate).catch(ignoreOurs);
-        }
-        return result;
+        return await holdMmAsync(mm, reference, wanted, operation, signal);
       } catch (error) {
         if (error instanceof StackGrowth) wanted = 'write';
         else if (isBusy(error) || !isMended(machine, thread, error)) await nextTurn();
       }
     }
   } finally {
-    machine.threads.release(thread);
+    try {
+      for (const populate of populations(mm)) {
+        await runOnAsync(reference, 'read', populate).catch(ignoreOurs);
+      }
+    } finally {
+      machine.threads.release(thread);
+    }
   }
 }
 
 /**
- * What is to be faulted in after an operation that changed mappings. Not under its lock: should
+ * What is to be faulted in after an operation that changed mappings, also where it failed at last:
+ * mprotect has changed what precedes the hole it stopped at. Not under the operation's lock: should
  * memory have to be reclaimed for it, the operation must not run again, since it is done.
  */
 function populations(mm: Mm): ((mm: Mm) => void)[] {
