@@ -29,6 +29,7 @@ export interface Comparison {
 
 /** Pages of a unit: 4 MiB. */
 const UNIT_PAGES = 2 * GRANULE_PAGES;
+const PLAN = { unitPages: UNIT_PAGES, hugetlb: 'copy', freeze: true } as const;
 
 export function compareWith(
   pool: WorkerPool,
@@ -81,7 +82,7 @@ async function comparePages(
 ): Promise<Comparison> {
   const granules = new Set<number>();
   for (const mm of [a, b]) {
-    for (const unit of planDump([mm], { unitPages: UNIT_PAGES, hugetlb: 'copy' }).units) {
+    for (const unit of planDump([mm], PLAN).units) {
       for (let page = 0; page < unit.pages; page += GRANULE_PAGES) granules.add(unit.start + page);
     }
   }

@@ -47,7 +47,8 @@ export interface DumpReport {
   };
   readonly workers: number;
   readonly workersReason: string;
-  readonly frozen: true;
+  /** One instant; false: the machine ran meanwhile. */
+  readonly frozen: boolean;
   readonly mms: readonly MmReport[];
   /** What was left out because a policy said 'skip'. */
   readonly skipped: readonly SkippedPages[];

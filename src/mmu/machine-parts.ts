@@ -223,6 +223,16 @@ export class MachineParts {
     return false;
   }
 
+  /** Opens the page-table locks that a dead onlooker has left behind. */
+  breakTableLocks(thread: number): void {
+    const words = this.pages.words;
+    const { FLAGS, NEXT, WORDS } = PAGE_STRUCT;
+    for (let at = 0; at < words.length; at += WORDS) {
+      if ((words[at + FLAGS]! & PG.TABLE) === 0) continue;
+      Atomics.compareExchange(words, at + NEXT, thread + 1, 0);
+    }
+  }
+
   /** Ends this thread's part: its thread id and its host files are given back. */
   detach(): void {
     this.hostFiles.close();

@@ -11,6 +11,10 @@ import { type MmParts, mmParts } from './mm.ts';
 export function threadGone(machine: MachineParts, thread: number): boolean {
   const { threads } = machine;
   if (!threads.declareDead(thread)) return false;
+  if (threads.isOnlooker(thread)) {
+    machine.breakTableLocks(thread);
+    machine.files.breakLocks(thread);
+  }
   // Poison comes first: once its entries are gone, others take the locks that it died with.
   if (diedWriting(machine, thread)) threads.poison(DIED_WRITING, thread);
   // It may have let a mutex go and died before it woke anybody: so everybody is woken.

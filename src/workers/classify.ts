@@ -2,14 +2,16 @@
  * The classify phase: what becomes of every page of the units that this worker claims. It writes
  * runs and the frames behind the COPY ones; no page is copied yet.
  *
- * The machine is frozen or the mmap locks are held: VMAs do not change. Frozen, neither do page
- * tables, page structs and page caches, and plain loads are enough.
+ * The mmap locks are held: VMAs do not change. On a frozen machine neither do page tables, page
+ * structs and page caches, and plain loads are enough. On a running one every table is copied under
+ * its lock first, with a reference on each frame (`parts/leaves.ts`).
  */
 
 import { MachineParts } from '../mmu/machine-parts.ts';
 import { type Mm, mmOf } from '../mmu/mm.ts';
 import { OwnerTable } from '../shared/dump/owner-table.ts';
 import { PHASE } from '../shared/dump/phase-control.ts';
+import { firstPins } from '../shared/dump/pin-table.ts';
 import { RUN } from '../shared/dump/run-table.ts';
 import type { ClassifyTask, PhaseReport } from '../shared/dump/tasks.ts';
 import { WorkUnits } from '../shared/dump/work-unit.ts';
@@ -17,12 +19,15 @@ import type { Outcome } from '../shared/errors.ts';
 import { NO_THREAD } from '../shared/sync/thread-table.ts';
 import { Donors } from './parts/donors.ts';
 import { GranuleClassifier } from './parts/granule-classifier.ts';
+import { FrozenLeaves, PinnedLeaves } from './parts/leaves.ts';
 import { RunWriter } from './parts/run-writer.ts';
 import { runUnits } from './phase.ts';
 
 export function classify(task: ClassifyTask): Outcome<PhaseReport> {
-  const machine = new MachineParts(task.machine, { thread: NO_THREAD });
-  const mms: Mm[] = task.mms.map((slot) => mmOf(machine, slot, NO_THREAD));
+  const { running } = task;
+  const thread = running?.thread ?? NO_THREAD;
+  const machine = new MachineParts(task.machine, { thread, mayBlock: true });
+  const mms: Mm[] = task.mms.map((slot) => mmOf(machine, slot, thread));
   const units = new WorkUnits(task.units);
   const owners = new OwnerTable(task.owners);
   const runTable = new Int32Array(task.runs);
@@ -30,13 +35,18 @@ export function classify(task: ClassifyTask): Outcome<PhaseReport> {
   const { detectZero, unsupported, hugetlb } = task;
   const policy = { detectZero, copyUnsupported: unsupported === 'copy', hugetlb };
   const out = new RunWriter(task.maxUnitPages);
-  const donors = new Donors(mms, hugetlb === 'copy');
-  const classifiers = mms.map(
-    (_, mm) => new GranuleClassifier(mms, mm, owners, donors, policy, out),
-  );
+  // Running, two mms are not seen at one instant: what they share is stored for each.
+  const donors = running === undefined ? new Donors(mms, hugetlb === 'copy') : undefined;
+  const pinned = running && mms.map((mm) => new PinnedLeaves(mm, new Int32Array(running.pins)));
+  const pinsAt = running && firstPins(units, task.unitCount);
+  const classifiers = mms.map((mm, ordinal) => {
+    const leaves = pinned?.[ordinal] ?? new FrozenLeaves(mm);
+    return new GranuleClassifier(mms, ordinal, leaves, owners, donors, policy, out);
+  });
   return runUnits(task, task.unitCount, (unit, phase) => {
     const start = units.start(unit);
     out.begin(start);
+    pinned?.[units.mm(unit)]?.beginUnit(start, pinsAt?.[unit] ?? 0);
     classifiers[units.mm(unit)]!.classify(start, units.pages(unit));
     const { runs, runCount, sources, sourceCount } = out;
     const sourceAt = phase.reserve(PHASE.SOURCES, sourceCount);

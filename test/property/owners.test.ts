@@ -23,6 +23,7 @@ const mapping = fc
     mm: fc.nat(2),
     pgoff: fc.nat(PAGES - 1),
     pages: fc.integer({ min: 1, max: 12 }),
+    isShared: fc.boolean(),
     settles: fc.boolean(),
     gap: fc.nat(5),
   })
@@ -37,10 +38,10 @@ const cases: fc.Arbitrary<Case> = fc
     const ends = [100, 100, 100];
     const ordered = drawn
       .sort((a, b) => a.mm - b.mm)
-      .map(({ mm, pgoff, pages, settles, gap }) => {
+      .map(({ mm, pgoff, pages, isShared, settles, gap }) => {
         const start = ends[mm]! + gap;
         ends[mm] = start + pages;
-        return { mm, start, pages, pgoff, settles };
+        return { mm, start, pages, pgoff, isShared, settles };
       });
     return { mappings: ordered, hidden: new Set(hidden.map(([m, index]) => `${m}:${index}`)) };
   });
@@ -82,12 +83,39 @@ describe('owners of pages that nothing else can supply', () => {
   it('are the first mapping that shows the page, and one only', () => {
     fc.assert(
       fc.property(cases, (drawn) => {
-        const owners = decideOwners(new Map([[1, drawn.mappings]]));
+        const owners = decideOwners(new Map([[1, drawn.mappings]]), true);
         const table = new OwnerTable(encodeOwners(owners.intervals, owners.rivals));
         for (let index = 0; index < PAGES; index++) {
           const expected = ownerByRule(drawn, index);
           const found = ownersByTables(drawn, table, index);
           expect(found).toEqual(expected < 0 ? [] : [expected]);
+        }
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  // Private mappings may hide and show what they like: only the answers of shared ones are asked for.
+  it('while the machine runs: the first shared mapping, or else every private one', () => {
+    fc.assert(
+      fc.property(cases, ({ mappings, hidden }) => {
+        const drawn = {
+          mappings: mappings.map((one) => ({ ...one, settles: one.isShared && one.settles })),
+          hidden,
+        };
+        const owners = decideOwners(new Map([[1, drawn.mappings]]), false);
+        for (const { mm, start } of owners.rivals) {
+          expect(mappings.find((one) => one.mm === mm && one.start === start)!.isShared).toBe(true);
+        }
+        const table = new OwnerTable(encodeOwners(owners.intervals, owners.rivals));
+        for (let index = 0; index < PAGES; index++) {
+          const showing = drawn.mappings
+            .map((mapped, number) => ({ mapped, number }))
+            .filter(({ mapped, number }) => covers(mapped, index) && !hides(drawn, number, index));
+          const shared = showing.filter(({ mapped }) => mapped.isShared);
+          const expected = shared.length > 0 ? shared.slice(0, 1) : showing;
+          const found = ownersByTables(drawn, table, index);
+          expect(found).toEqual(expected.map(({ number }) => number));
         }
       }),
       { numRuns: 1000 },

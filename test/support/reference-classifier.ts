@@ -5,7 +5,8 @@
  * Row 12 as this project refines it: a page of a memory-backed or deleted file belongs to the first
  * mapping that covers it and shows it. A private mapping does not where it shows something else (an
  * anonymous page of its own, the zero page), no mapping does behind a guard marker. Mappings are
- * looked at in order of address, so the first that shows a page takes it.
+ * looked at in order of address, so the first that shows a page takes it. Where the machine may run
+ * on, the first shared one does, and a private mapping keeps as its own what no shared one shows.
  */
 import type { AddressSpace, Machine } from 'mmdump';
 import { PG } from '../../src/mmu/physical/page-struct.ts';
@@ -59,6 +60,7 @@ export interface ClassifiedVma {
 export interface ClassifyOptions {
   readonly zeroPages: 'detect' | 'copy';
   readonly hugetlb: 'fail' | 'skip' | 'copy';
+  readonly freeze: boolean;
 }
 
 /** The dump is refused, with the code that the dumper must give. */
@@ -84,6 +86,8 @@ interface Walk {
   readonly options: ClassifyOptions;
   /** 'file:index' of every page of a kept file that a mapping owns already. */
   readonly owned: Set<string>;
+  /** The same for what shared mappings show anywhere; undefined where the machine is frozen. */
+  readonly shared: ReadonlySet<string> | undefined;
   /** Rows that led on to others. */
   readonly rows: Set<number>;
 }
@@ -95,21 +99,44 @@ export function classifyAll(
   options: ClassifyOptions,
 ): ClassifiedVma[][] {
   const owned = new Set<string>();
+  const shared = options.freeze ? undefined : sharedFilePages(machine, spaces, options);
   const classified: ClassifiedVma[][] = [];
   for (const [mm, space] of spaces.entries()) {
-    const alone = classifyMm(machine, space, mm, owned, options);
-    classified.push(alone.map((vma) => findClones(machine, vma, classified)));
+    const alone = classifyMm(machine, space, mm, { owned, shared, options });
+    const withClones = (vma: ClassifiedVma) => findClones(machine, vma, classified);
+    classified.push(options.freeze ? alone.map(withClones) : alone);
   }
   return classified;
+}
+
+/** Every page of a kept file that some shared mapping shows. */
+function sharedFilePages(
+  machine: Machine,
+  spaces: readonly AddressSpace[],
+  { hugetlb }: ClassifyOptions,
+): Set<string> {
+  const storesNothing = VM_IO | (hugetlb === 'copy' ? 0 : VM_HUGETLB);
+  const shown = new Set<string>();
+  for (const space of spaces) {
+    const pgd = pgdOf(machine, space);
+    for (const vma of readVmas(machine, space)) {
+      if (!isKept(vma.file) || isPrivate(vma) || (vma.flags & storesNothing) !== 0) continue;
+      for (let vpn = vma.start; vpn < vma.end; vpn++) {
+        if (isMarked(translate(machine, pgd, vpn))) continue;
+        shown.add(`${vma.file.id}:${fileIndex(vma, vpn)}`);
+      }
+    }
+  }
+  return shown;
 }
 
 function classifyMm(
   machine: Machine,
   space: AddressSpace,
   mm: number,
-  owned: Set<string>,
-  options: ClassifyOptions,
+  together: Pick<Walk, 'owned' | 'shared' | 'options'>,
 ): ClassifiedVma[] {
+  const { options } = together;
   const vmas = readVmas(machine, space);
   for (const { start, flags } of vmas) {
     const isRefused = (flags & VM_IO) === 0 && (flags & VM_HUGETLB) !== 0; // row 1 comes first
@@ -120,8 +147,7 @@ function classifyMm(
   const walk = {
     machine,
     pgd: pgdOf(machine, space),
-    options,
-    owned,
+    ...together,
     rows: new Set<number>(),
   };
   return vmas.map((vma) => classifyVma(walk, vma));
@@ -208,6 +234,7 @@ function takeOwnership(
     ? showsFilePage(walk.machine, vma.file, translation)
     : !isMarked(translation);
   const page = `${vma.file.id}:${fileIndex(vma, vpn)}`;
+  if (walk.shared !== undefined && isPrivate(vma)) return shows && !walk.shared.has(page);
   if (!shows || walk.owned.has(page)) return false;
   walk.owned.add(page);
   return true;
@@ -238,7 +265,8 @@ function fileIndex(vma: ReferenceVma, vpn: number): number {
 function filePage(walk: Walk, vma: ReferenceVma, vpn: number, isOwner: boolean): Fate {
   const cached = cachedPage(walk.machine, vma.file!, fileIndex(vma, vpn));
   if (!isOwner || cached === 0) return { row: 12, is: 'ABSENT' };
-  return zeroOrCopy(walk, cached, true);
+  const isOwn = walk.shared !== undefined && isPrivate(vma);
+  return zeroOrCopy(walk, cached, !isOwn);
 }
 
 const ZEROS = Buffer.alloc(4096);

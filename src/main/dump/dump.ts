@@ -1,14 +1,17 @@
 /**
  * The life of a dump: freeze, lock, plan, classify, lay out, copy, unlock, commit. The coordinator
- * holds the gate and the mmap locks; the workers only read.
+ * holds the gate and the mmap locks; the workers only read. Where the machine is not frozen they take
+ * references as well, so that what they have found stays where it is until it is copied.
  */
 import { createHash } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { MmReference } from '../../mmu/enter.ts';
 import type { MachineParts } from '../../mmu/machine-parts.ts';
 import type { Mm } from '../../mmu/mm.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
 import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
 import { Segments } from '../../shared/dump/piece-table.ts';
+import { pinTableBytes } from '../../shared/dump/pin-table.ts';
 import { runTableBytes } from '../../shared/dump/run-table.ts';
 import type { ClassifyTask, CopyTask, PhaseTask } from '../../shared/dump/tasks.ts';
 import { WorkUnits, workUnitBytes } from '../../shared/dump/work-unit.ts';
@@ -29,8 +32,9 @@ import { assertDumpable, describeMms } from './dumped-mms.ts';
 import { mmReport } from './mm-report.ts';
 import type { ResolvedOptions } from './options.ts';
 import { type Plan, planDump } from './plan.ts';
+import { Pins } from './running.ts';
 import type { SharedBuffers } from './shared-buffers.ts';
-import { snapshotLdt, withStoppedMms } from './stopped-mm.ts';
+import { snapshotLdt, withHeldMms } from './stopped-mm.ts';
 import { leftOutPages, type SkippedPages, unsupportedError } from './tally.ts';
 
 /** What a dumper lends to a dump. */
@@ -75,7 +79,7 @@ export async function runDump(
     dump.watch.lap();
     let lockWait = 0;
     let pause = new Stopwatch();
-    const capture = await withStoppedMms(references, signal, (mms) => {
+    const capture = await withHeldMms(references, options.freeze, signal, (mms) => {
       lockWait = dump.watch.lap();
       pause = new Stopwatch();
       return captureLocked(dump, mms);
@@ -103,16 +107,45 @@ async function abortSink(to: Sink, error: unknown): Promise<unknown> {
   }
 }
 
-/** Everything for which the mms have to stand still. */
+/** Everything for which the mms have to be held. */
 async function captureLocked(dump: Dump, mms: readonly Mm[]): Promise<Capture> {
+  const { engine, options } = dump;
+  const plan = await planHeld(mms, options);
+  if (options.freeze) return capturePlanned(dump, mms, plan, undefined);
+  const buffer = engine.buffers.take('pins', pinTableBytes(plan.pages));
+  const pins = new Pins(mms[0]!.machine, buffer, plan.pages);
+  try {
+    return await capturePlanned(dump, mms, plan, pins);
+  } finally {
+    pins.letGo(mms[0]!);
+  }
+}
+
+/** Planning changes nothing: where another thread has a lock that it needs, it is done again. */
+async function planHeld(mms: readonly Mm[], options: ResolvedOptions): Promise<Plan> {
+  for (;;) {
+    try {
+      return planDump(mms, options);
+    } catch (error) {
+      if (!(error instanceof MmdumpError && error.code === 'EAGAIN')) throw error;
+      await nextTurn();
+      throwIfAborted(options.signal);
+    }
+  }
+}
+
+async function capturePlanned(
+  dump: Dump,
+  mms: readonly Mm[],
+  plan: Plan,
+  pins: Pins | undefined,
+): Promise<Capture> {
   const { engine, options, watch } = dump;
-  const { unitPages, hugetlb, signal } = options;
-  const plan = planDump(mms, { unitPages, hugetlb });
   const unitBuffer = shareUnits(plan, engine.buffers);
   const ldts: Uint8Array[] = [];
-  for (const mm of mms) ldts.push(await snapshotLdt(mm, signal));
+  for (const mm of mms) ldts.push(await snapshotLdt(mm, options.signal));
   const planMs = watch.lap();
-  const tables = await classify(dump, mms, plan, unitBuffer);
+  const tables = await classify(dump, mms, plan, unitBuffer, pins);
   const classifyMs = watch.lap();
   const units = new WorkUnits(unitBuffer);
   const runs = new Int32Array(tables.runs);
@@ -128,7 +161,7 @@ async function captureLocked(dump: Dump, mms: readonly Mm[]): Promise<Capture> {
     units,
     runs,
     buffers: engine.buffers,
-    frozen: true,
+    frozen: options.freeze,
     payloadCrc: options.payloadCrc,
     blockPerPage: options.blockPerPage,
   });
@@ -162,12 +195,13 @@ async function classify(
   mms: readonly Mm[],
   plan: Plan,
   units: SharedArrayBuffer,
+  pins: Pins | undefined,
 ): Promise<{ readonly runs: SharedArrayBuffer; readonly sources: SharedArrayBuffer }> {
   const { buffers } = dump.engine;
   const { detectZero, unsupported, hugetlb, unitPages } = dump.options;
   const runs = buffers.take('runs', runTableBytes(plan.pages));
   const sources = buffers.take('sources', plan.pages * 4);
-  await runPhase<ClassifyTask>(dump, 'classify', plan.units.length, 0, {
+  const message = {
     machine: mms[0]!.machine.handle,
     mms: mms.map(({ slot }) => slot),
     units,
@@ -179,7 +213,17 @@ async function classify(
     detectZero,
     unsupported,
     hugetlb,
-  });
+  };
+  let failed = true;
+  try {
+    const running = pins?.enlist(dump.engine.pool.workers);
+    await runPhase<ClassifyTask>(dump, 'classify', plan.units.length, 0, (worker) => {
+      return { ...message, running: running?.[worker] };
+    });
+    failed = false;
+  } finally {
+    pins?.dismiss(failed);
+  }
   return { runs, sources };
 }
 
@@ -211,7 +255,7 @@ async function copy(
   };
   const beside: Beside | undefined =
     to.drain && ((phase, over) => to.drain?.({ phase, over, signal }));
-  await runPhase<CopyTask>(dump, 'copy', segmentCount, bytes, message, beside);
+  await runPhase<CopyTask>(dump, 'copy', segmentCount, bytes, () => message, beside);
 }
 
 /** Work of the coordinator while a phase runs; `over` fires when the last worker is done. */
@@ -223,7 +267,7 @@ async function runPhase<T extends PhaseTask>(
   phase: DumpPhase,
   units: number,
   totalBytes: number,
-  message: Omit<T, keyof PhaseTask>,
+  messageOf: (worker: number) => Omit<T, keyof PhaseTask>,
   beside?: Beside,
 ): Promise<void> {
   const { engine, options, startedAt } = dump;
@@ -232,7 +276,7 @@ async function runPhase<T extends PhaseTask>(
   const rendezvous = engine.rendezvous ? workers : 0;
   const tasks: (Omit<T, keyof PhaseTask> & PhaseTask)[] = [];
   for (let worker = 0; worker < workers; worker++) {
-    tasks.push({ ...message, phase: buffer, worker, rendezvous });
+    tasks.push({ ...messageOf(worker), phase: buffer, worker, rendezvous });
   }
   const { onProgress, signal } = options;
   const control = new PhaseControl(buffer);
@@ -270,7 +314,7 @@ function report(
     image: { path: options.to.path, format: 'cpt', bytes, id },
     workers: engine.pool.workers,
     workersReason: engine.workersReason,
-    frozen: true,
+    frozen: options.freeze,
     mms: capture.mmReports,
     skipped: capture.skipped,
     ms: { ...ms, total },

@@ -24,6 +24,12 @@ export interface DumpOptions {
    * the mappings in the report; reading one from the image is PAGE_ABSENT.
    */
   readonly hugetlb?: UnsupportedPolicy;
+  /**
+   * true (default): the machine stands still, the image shows one instant. false: other threads go on
+   * meanwhile, save for what needs an mmap lock for writing; see docs/ARCHITECTURE.md for what such an
+   * image promises.
+   */
+  readonly freeze?: boolean;
   /** Address space of a work unit, whole granules of 2 MiB. Default 4 MiB. Changes no byte. */
   readonly unitBytes?: number;
   /** Names the mm in the report, several with their ordinals behind it. Default 'mm'. */
@@ -40,6 +46,7 @@ export interface ResolvedOptions {
   readonly blockPerPage: boolean;
   readonly unsupported: UnsupportedPolicy;
   readonly hugetlb: UnsupportedPolicy;
+  readonly freeze: boolean;
   readonly unitPages: number;
   readonly source: string;
   readonly signal: AbortSignal | undefined;
@@ -63,6 +70,7 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
     blockPerPage: oneOf('blocks', options.blocks, ['run', 'page']) === 'page',
     unsupported: oneOf('unsupported', options.unsupported, POLICIES),
     hugetlb: oneOf('hugetlb', options.hugetlb, POLICIES),
+    freeze: flag('freeze', options.freeze, true),
     unitPages: (unitBytes / GRANULE_SIZE) * GRANULE_PAGES,
     source: options.source ?? 'mm',
     signal: options.signal,
@@ -75,6 +83,12 @@ function oneOf<T extends string>(name: string, value: T | undefined, allowed: re
   if (value === undefined) return allowed[0]!;
   if (allowed.includes(value)) return value;
   throw invalid(name, value, allowed.join(' or '));
+}
+
+function flag(name: string, value: boolean | undefined, whenAbsent: boolean): boolean {
+  if (value === undefined) return whenAbsent;
+  if (typeof value === 'boolean') return value;
+  throw invalid(name, value, 'true or false');
 }
 
 function invalid(name: string, value: unknown, expected: string): MmdumpError {

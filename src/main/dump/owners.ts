@@ -7,12 +7,17 @@
  * file's page behind an anonymous page of its own, any mapping behind a guard marker. What such a
  * mapping covers is not settled: a later one stores the page if all those before it hide it (its
  * rivals, asked page by page).
+ *
+ * On a machine that runs, what private mappings hide changes from page to page, so nobody can be
+ * asked. Shared mappings decide among themselves then, since guards stay where they are; a private one
+ * keeps for itself, as a page of its own, what it shows and no shared one does.
  */
 import type { FileMapping, OwnedInterval } from '../../shared/dump/owner-table.ts';
 import { addRange, intersects, type Ranges, subtract } from '../ranges.ts';
 
 /** A mapping of one file, in the order of the dump. */
 export interface OrderedMapping extends FileMapping {
+  readonly isShared: boolean;
   /** It shows every page that it covers. */
   readonly settles: boolean;
 }
@@ -23,19 +28,42 @@ export interface Owners {
 }
 
 /** Decides for every file. The intervals come out ascending by mm and page. */
-export function decideOwners(files: ReadonlyMap<number, readonly OrderedMapping[]>): Owners {
+export function decideOwners(
+  files: ReadonlyMap<number, readonly OrderedMapping[]>,
+  isFrozen: boolean,
+): Owners {
   const intervals: OwnedInterval[] = [];
   const rivals: FileMapping[] = [];
-  for (const mappings of files.values()) decideFile(mappings, intervals, rivals);
+  const decide = isFrozen ? decideFile : decideRunningFile;
+  for (const mappings of files.values()) decide(mappings, intervals, rivals);
   intervals.sort((a, b) => a.mm - b.mm || a.start - b.start);
   return { intervals, rivals };
 }
 
-function decideFile(
+/** The machine runs: only what shared mappings show is sure. */
+function decideRunningFile(
   mappings: readonly OrderedMapping[],
   intervals: OwnedInterval[],
   rivals: FileMapping[],
 ): void {
+  const rival = rivals.length;
+  const shared = mappings.filter(({ isShared }) => isShared);
+  const settled = decideFile(shared, intervals, rivals);
+  for (const { isShared, mm, start, pages, pgoff } of mappings) {
+    if (isShared) continue;
+    for (const { from, to } of subtract(pgoff, pgoff + pages, settled)) {
+      const first = start + (from - pgoff);
+      intervals.push({ mm, start: first, pages: to - from, rival, rivals: rivals.length - rival });
+    }
+  }
+}
+
+/** Returns the pages of the file that no further mapping stores. */
+function decideFile(
+  mappings: readonly OrderedMapping[],
+  intervals: OwnedInterval[],
+  rivals: FileMapping[],
+): Ranges {
   const settled: Ranges = [];
   const contested: Ranges = [];
   const firstRival = rivals.length;
@@ -58,4 +86,5 @@ function decideFile(
       rivals.push(mapping);
     }
   }
+  return settled;
 }

@@ -6,7 +6,7 @@
 import { FILE_KIND } from '../../mmu/files/file-table.ts';
 import { CACHE_NODE_PAGES, forEachCacheNode } from '../../mmu/files/page-cache.ts';
 import type { Mm } from '../../mmu/mm.ts';
-import { scanTables } from '../../mmu/tables/table-scan.ts';
+import { scanRunningTables, scanTables } from '../../mmu/tables/table-scan.ts';
 import { encodeOwners, type OwnerBuffers } from '../../shared/dump/owner-table.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
 import type { UnsupportedPolicy } from '../../shared/dump/tasks.ts';
@@ -42,6 +42,8 @@ export interface Plan {
 export interface PlanOptions {
   readonly unitPages: number;
   readonly hugetlb: UnsupportedPolicy;
+  /** Nothing on the machine changes. Otherwise only the mappings stay as they are. */
+  readonly freeze: boolean;
 }
 
 export function planDump(mms: readonly Mm[], options: PlanOptions): Plan {
@@ -50,7 +52,7 @@ export function planDump(mms: readonly Mm[], options: PlanOptions): Plan {
   mms.forEach((mm, ordinal) => {
     new MmPlanner(mm, ordinal, options, units, leftOut).run();
   });
-  const owners = decideOwners(lostFileMappings(mms, options));
+  const owners = decideOwners(lostFileMappings(mms, options), options.freeze);
   return {
     units,
     pages: units.reduce((sum, unit) => sum + unit.pages, 0),
@@ -114,7 +116,8 @@ class MmPlanner {
   }
 
   #scan(from: number, to: number, granule: (start: number) => void): void {
-    scanTables(this.#mm, this.#mm.pgd, from, to, {
+    const scan = this.#options.freeze ? scanTables : scanRunningTables;
+    scan(this.#mm, this.#mm.pgd, from, to, {
       granule,
       bad: (start, end) => {
         this.#leave(Math.max(start, from), Math.min(end, to), RULE.TABLE_BAD);
@@ -127,7 +130,7 @@ class MmPlanner {
     const granules = new Set<number>();
     this.#scan(start, end, (granule) => granules.add(granule));
     const pgoff = this.#mm.vmas.pgoff(slot);
-    forEachCacheNode(this.#mm, file, pgoff, pgoff + (end - start), (index) => {
+    this.#forEachCacheNode(file, pgoff, pgoff + (end - start), (index) => {
       const from = Math.max(pgoff, index) - pgoff + start;
       const to = Math.min(end, index + CACHE_NODE_PAGES - pgoff + start);
       for (let granule = granuleStart(from); granule < to; granule = granuleEnd(granule)) {
@@ -135,6 +138,17 @@ class MmPlanner {
       }
     });
     for (const granule of [...granules].sort((a, b) => a - b)) this.#addGranule(granule);
+  }
+
+  #forEachCacheNode(file: number, from: number, to: number, visit: (index: number) => void): void {
+    const mm = this.#mm;
+    const lock = this.#options.freeze ? undefined : mm.files.lock(file);
+    lock?.lock(mm.thread, mm.mayBlock);
+    try {
+      forEachCacheNode(mm, file, from, to, visit);
+    } finally {
+      lock?.unlock(mm.thread);
+    }
   }
 
   #addGranule(start: number): void {
@@ -176,6 +190,7 @@ function lostFileMappings(
         start,
         pages: vmas.end(slot) - start,
         pgoff: vmas.pgoff(slot),
+        isShared: (flags & VM.MAYSHARE) !== 0,
         settles: (flags & VM.MAYSHARE) !== 0 && !mm.struct.mayHaveMarkers,
       };
       const mappings = files.get(file);

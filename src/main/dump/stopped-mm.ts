@@ -1,4 +1,4 @@
-/** Holding mms still: the freeze gate, then their mmap locks for reading, and back in any case. */
+/** Holding mms: the freeze gate, then their mmap locks for reading, and back in any case. */
 
 import type { MmReference } from '../../mmu/enter.ts';
 import { readLdtLocked } from '../../mmu/ldt.ts';
@@ -6,25 +6,29 @@ import { type Mm, mmOf } from '../../mmu/mm.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex } from '../../shared/page.ts';
 
-/** Runs `action` while nothing on the machine changes; see `withStoppedMms`. */
+/** Runs `action` while nothing on the machine changes; see `withHeldMms`. */
 export function withStoppedMm<T>(
   reference: MmReference,
   signal: AbortSignal | undefined,
   action: (mm: Mm) => Promise<T>,
 ): Promise<T> {
-  return withStoppedMms([reference], signal, ([mm]) => action(mm!));
+  return withHeldMms([reference], true, signal, ([mm]) => action(mm!));
 }
 
 /**
- * Runs `action` while nothing on the machine changes. All mms belong to one machine, which is frozen
- * once. The action gets each mm, in the order given, under a thread id of its own: so several dumps
- * of one thread can hold the same mm, and one dump several mms, since a holder has one lock a rank.
+ * Runs `action` while the mappings of the mms do not change, and with `freeze` nothing on the machine
+ * does. All mms belong to one machine, which is frozen once. The action gets each mm, in the order
+ * given, under a thread id of its own: so several dumps of one thread can hold the same mm, and one
+ * dump several mms, since a holder has one lock a rank.
  *
- * The locks are taken in ascending order of slots. Behind a closed gate nobody but other freezers
- * holds any, for reading; the order keeps two that wait for each other impossible all the same.
+ * Without `freeze` the first of these threads is inside the gate, as for any operation: whoever
+ * freezes waits for the end of the action.
+ *
+ * The locks are taken in ascending order of slots, so that no two wait for each other.
  */
-export async function withStoppedMms<T>(
+export async function withHeldMms<T>(
   references: readonly MmReference[],
+  freeze: boolean,
   signal: AbortSignal | undefined,
   action: (mms: readonly Mm[]) => Promise<T>,
 ): Promise<T> {
@@ -32,12 +36,14 @@ export async function withStoppedMms<T>(
   const threads: number[] = [];
   try {
     for (const _ of references) threads.push(machine.threads.register());
-    await machine.gate.freeze(threads[0]!, signal);
+    if (freeze) await machine.gate.freeze(threads[0]!, signal);
+    else await machine.gate.enterAsync(threads[0]!, signal);
     try {
       const mms = references.map(({ slot }, index) => mmOf(machine, slot, threads[index]!));
       return await withLockedMms(mms, references, signal, () => action(mms));
     } finally {
-      machine.gate.thaw(threads[0]!);
+      if (freeze) machine.gate.thaw(threads[0]!);
+      else machine.gate.leave(threads[0]!);
     }
   } finally {
     for (const thread of threads) machine.threads.release(thread);

@@ -78,9 +78,13 @@ function isFlagAdvice(advice: Advice): advice is FlagAdvice {
   return Object.hasOwn(FLAGS, advice);
 }
 
-/** How the mmap lock has to be held for an advice. */
+/**
+ * How the mmap lock has to be held for an advice. Linux sets and removes guards with the lock held for
+ * reading; here a dump that lets the machine run relies on them to stay where they are.
+ */
 export function adviceMode(advice: Advice): LockMode {
-  return isFlagAdvice(advice) ? 'write' : 'read';
+  const changesGuards = advice === 'guard_install' || advice === 'guard_remove';
+  return isFlagAdvice(advice) || changesGuards ? 'write' : 'read';
 }
 
 /** Gives advice on a range. ENOMEM at a hole, after the rest was done; EINVAL stops at the VMA. */

@@ -223,6 +223,12 @@ export class FileTable {
     return false;
   }
 
+  /** Opens the locks that a dead onlooker has left behind. */
+  breakLocks(thread: number): void {
+    const count = Atomics.load(this.words, FILE_TABLE.HIGH_WATER);
+    for (let id = 1; id <= count; id++) this.lock(id).breakFor(thread);
+  }
+
   wakeAll(): void {
     const count = Atomics.load(this.words, FILE_TABLE.HIGH_WATER);
     for (let id = 1; id <= count; id++) this.lock(id).wakeAll();

@@ -3,7 +3,14 @@
  * follows the tables that exist, never the size of the range.
  */
 import type { Pfn } from '../../shared/page.ts';
-import { entrySpan, isBadHugeLeaf, isBadTableEntry, type TableContext } from './page-table.ts';
+import {
+  entrySpan,
+  isBadHugeLeaf,
+  isBadTableEntry,
+  lockTable,
+  type TableContext,
+  unlockTable,
+} from './page-table.ts';
 import { PTE, pfnOf } from './pte.ts';
 
 const { HUGE } = PTE;
@@ -23,7 +30,21 @@ export function scanTables(
   to: number,
   visitor: TableVisitor,
 ): void {
-  scanTable(context, pgd, 4, 0, from, to, visitor);
+  scanTable(context, pgd, 4, 0, from, to, visitor, false);
+}
+
+/**
+ * The same while page faults go on. A table that replaces a huge leaf leaves no entry for an instant:
+ * so the entries that may be one are looked at under their table's lock. The visitor must take none.
+ */
+export function scanRunningTables(
+  context: TableContext,
+  pgd: Pfn,
+  from: number,
+  to: number,
+  visitor: TableVisitor,
+): void {
+  scanTable(context, pgd, 4, 0, from, to, visitor, true);
 }
 
 function scanTable(
@@ -34,6 +55,29 @@ function scanTable(
   from: number,
   to: number,
   visitor: TableVisitor,
+  isRunning: boolean,
+): void {
+  if (!isRunning || level !== 2) {
+    scanEntries(context, table, level, base, from, to, visitor, isRunning);
+    return;
+  }
+  lockTable(context, table);
+  try {
+    scanEntries(context, table, level, base, from, to, visitor, isRunning);
+  } finally {
+    unlockTable(context, table);
+  }
+}
+
+function scanEntries(
+  context: TableContext,
+  table: Pfn,
+  level: number,
+  base: number,
+  from: number,
+  to: number,
+  visitor: TableVisitor,
+  isRunning: boolean,
 ): void {
   const words = context.memory.wordsOf(table);
   const first = context.memory.wordAt(table);
@@ -49,6 +93,9 @@ function scanTable(
     const isBad = isHuge ? isBadHugeLeaf(low, high) : isBadTableEntry(context, low, high);
     if (isBad) visitor.bad(page, page + span);
     else if (level === 2) visitor.granule(page);
-    else scanTable(context, pfnOf(low, high) as Pfn, level - 1, page, from, to, visitor);
+    else {
+      const below = pfnOf(low, high) as Pfn;
+      scanTable(context, below, level - 1, page, from, to, visitor, isRunning);
+    }
   }
 }

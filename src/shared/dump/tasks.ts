@@ -45,6 +45,16 @@ export interface ClassifyTask extends PhaseTask {
   readonly detectZero: boolean;
   readonly unsupported: UnsupportedPolicy;
   readonly hugetlb: UnsupportedPolicy;
+  /** The machine runs meanwhile; undefined: it is frozen. */
+  readonly running: RunningMachine | undefined;
+}
+
+/** What a worker needs to look at a machine that runs. */
+export interface RunningMachine {
+  /** An onlooker's id in the machine's thread table. */
+  readonly thread: number;
+  /** References that are held: see pin-table.ts. */
+  readonly pins: SharedArrayBuffer;
 }
 
 /** Where the bytes of an image go. */

@@ -75,6 +75,14 @@ export class Mutex {
     if ((seen & CONTENDED) !== 0) Atomics.notify(this.#words, this.#at);
   }
 
+  /** Takes the mutex away from a dead onlooker, if it has it, and wakes whoever waits. */
+  breakFor(id: number): void {
+    const seen = Atomics.load(this.#words, this.#at);
+    if ((seen & OWNER) !== id + 1) return;
+    Atomics.exchange(this.#words, this.#at, 0);
+    Atomics.notify(this.#words, this.#at);
+  }
+
   /** Thread id of the owner, or -1. */
   get owner(): number {
     return (Atomics.load(this.#words, this.#at) & OWNER) - 1;

@@ -38,6 +38,7 @@ export const THREAD_SLOT = {
   STATE: 0, // FREE, LIVE or DEAD; Atomics only
   GATE: 1, //  1 while inside the freeze gate; Atomics, written by its owner
   HELD: 2, //  bits of RANK; written by its owner, read by others once it is dead
+  LOOKS: 3, // 1: an onlooker, see registerOnlooker; written before STATE is LIVE
   WORDS: 16, // 64 bytes: no two threads share a cache line
 } as const;
 
@@ -60,7 +61,7 @@ export const DIED_WRITING = 1;
 export const LOCKED_UP = 2;
 
 const { POISON, POISONED_BY, HIGH_WATER, WORDS: HEADER_WORDS } = THREAD_HEADER;
-const { STATE, GATE, HELD, WORDS: SLOT_WORDS } = THREAD_SLOT;
+const { STATE, GATE, HELD, LOOKS, WORDS: SLOT_WORDS } = THREAD_SLOT;
 const FREE = 0;
 const LIVE = 1;
 const DEAD = 2;
@@ -85,12 +86,25 @@ export class ThreadTable {
 
   /** Takes a free slot. Lowest first, so that scans over all threads stay short. */
   register(): number {
+    return this.#take(0);
+  }
+
+  /**
+   * A slot for a thread that takes locks only to look behind them. One that dies has changed nothing:
+   * its locks are broken, and nobody distrusts the machine.
+   */
+  registerOnlooker(): number {
+    return this.#take(1);
+  }
+
+  #take(looks: number): number {
     const words = this.#words;
     for (let id = 0; id < THREADS_MAX; id++) {
       const at = this.#slot(id);
       if (Atomics.compareExchange(words, at + STATE, FREE, LIVE) !== FREE) continue;
       words[at + GATE] = 0;
       words[at + HELD] = 0;
+      Atomics.store(words, at + LOOKS, looks);
       this.#raiseHighWater(id + 1);
       return id;
     }
@@ -133,7 +147,12 @@ export class ThreadTable {
    */
   diedOwning(id: number, words: Int32Array, at: number, value: number): boolean {
     if (Atomics.load(this.#words, this.#slot(id) + STATE) !== DEAD) return false;
+    if (this.isOnlooker(id)) return false; // whoever buries it breaks the lock first
     return Atomics.load(words, at) === value;
+  }
+
+  isOnlooker(id: number): boolean {
+    return Atomics.load(this.#words, this.#slot(id) + LOOKS) === 1;
   }
 
   /** True for the one caller that may clean up after the thread. */
@@ -151,7 +170,7 @@ export class ThreadTable {
 
   /** Whether the (dead) thread held a lock that protects a change. */
   diedWriting(id: number): boolean {
-    return (this.#words[this.#slot(id) + HELD]! & WRITING) !== 0;
+    return !this.isOnlooker(id) && (this.#words[this.#slot(id) + HELD]! & WRITING) !== 0;
   }
 
   /** Word index of the thread's place in the freeze gate. */

@@ -13,12 +13,11 @@ import {
   ruleOfPresent,
 } from '../../mmu/classify.ts';
 import { FILE_KIND } from '../../mmu/files/file-table.ts';
-import { cacheLookup } from '../../mmu/files/page-cache.ts';
 import type { Mm } from '../../mmu/mm.ts';
 import { PAGE_STRUCT, PG } from '../../mmu/physical/page-struct.ts';
 import { BANK_MASK, BANK_SHIFT, WORD_SHIFT } from '../../mmu/physical/physical-memory.ts';
 import type { SwapArea } from '../../mmu/swap/swap-area.ts';
-import { type WalkEnd, walk } from '../../mmu/tables/page-table.ts';
+import type { WalkEnd } from '../../mmu/tables/page-table.ts';
 import { pfnOf } from '../../mmu/tables/pte.ts';
 import { VMA_KIND } from '../../mmu/vma/vma-table.ts';
 import type { OwnedInterval, OwnerTable } from '../../shared/dump/owner-table.ts';
@@ -29,6 +28,7 @@ import { GRANULE_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import type { Donors } from './donors.ts';
 import { hidesFilePage } from './hidden-pages.ts';
+import type { Leaves } from './leaves.ts';
 import { NOTHING, type RunWriter } from './run-writer.ts';
 
 export interface ClassifyPolicy {
@@ -61,8 +61,9 @@ export class GranuleClassifier {
   readonly #mms: readonly Mm[];
   readonly #mm: Mm;
   readonly #ordinal: number;
+  readonly #leaves: Leaves;
   readonly #owners: OwnerTable;
-  readonly #donors: Donors;
+  readonly #donors: Donors | undefined;
   readonly #policy: ClassifyPolicy;
   readonly #out: RunWriter;
   readonly #pageWords: Int32Array;
@@ -73,14 +74,16 @@ export class GranuleClassifier {
   constructor(
     mms: readonly Mm[],
     ordinal: number,
+    leaves: Leaves,
     owners: OwnerTable,
-    donors: Donors,
+    donors: Donors | undefined,
     policy: ClassifyPolicy,
     out: RunWriter,
   ) {
     this.#mms = mms;
     this.#mm = mms[ordinal]!;
     this.#ordinal = ordinal;
+    this.#leaves = leaves;
     this.#owners = owners;
     this.#donors = donors;
     this.#policy = policy;
@@ -97,7 +100,7 @@ export class GranuleClassifier {
     let ordinal = vmas.find(start);
     for (let granule = start; granule < start + pages; granule += GRANULE_PAGES) {
       const end = granule + GRANULE_PAGES;
-      const found = walk(this.#mm, this.#mm.pgd, granule, this.#mm.cursor);
+      const found = this.#leaves.enter(granule);
       while (ordinal < vmas.count) {
         const slot = vmas.slot(ordinal);
         const vmaStart = vmas.start(slot);
@@ -110,7 +113,7 @@ export class GranuleClassifier {
     }
   }
 
-  /** The part [from, to) of one VMA that lies in the granule at which the cursor stands. */
+  /** The part [from, to) of one VMA that lies in the granule that was entered last. */
   #classifyPart(slot: number, from: number, to: number, found: WalkEnd): void {
     const { vmas } = this.#mm;
     const flags = vmas.flags(slot);
@@ -139,12 +142,12 @@ export class GranuleClassifier {
 
   /** The loop that most pages go through: 4 KiB leaves of an anonymous or living-file mapping. */
   #classifyTable(vma: VmaView, from: number, to: number): void {
-    const { words } = this.#mm.cursor;
+    const { words } = this.#leaves;
     const out = this.#out;
     const pageWords = this.#pageWords;
     const frames = this.#frames;
     const { file, fileView, isVdso } = vma;
-    let at = this.#mm.cursor.at + (from & LOW_BITS) * 2;
+    let at = this.#leaves.at + (from & LOW_BITS) * 2;
     for (let vpn = from; vpn < to; vpn++, at += 2) {
       const low = words[at]!;
       let word = NOTHING;
@@ -170,7 +173,7 @@ export class GranuleClassifier {
 
   /** A 2 MiB leaf: 512 frames, each page decided by itself (row 4). */
   #classifyHuge(vma: VmaView, from: number, to: number): void {
-    const { words, at } = this.#mm.cursor;
+    const { words, at } = this.#leaves;
     const low = words[at]!;
     const high = words[at + 1]!;
     const first = pfnOf(low, high) + (from & LOW_BITS);
@@ -182,7 +185,7 @@ export class GranuleClassifier {
 
   /** Row 12: pages of a memory-backed or deleted file, mapped or only cached, stored by owners. */
   #classifyLostFile(vma: VmaView, from: number, to: number, found: WalkEnd): void {
-    const { words, at } = this.#mm.cursor;
+    const { words, at } = this.#leaves;
     const stride = found === 'table' ? 2 : 0;
     const isMapped = found === 'table' || found === 'huge';
     for (let vpn = from; vpn < to; vpn++) {
@@ -195,7 +198,9 @@ export class GranuleClassifier {
       let word = low === 0 ? LOST_PAGE : this.#leafWord(vma, vpn, low, high, pfn, slot);
       if (word === LOST_PAGE) {
         pfn = this.#ownedFrame(vma, vpn);
-        const bits = vma.isShared ? 0 : FILE_PAGES_BIT;
+        // Running, a private mapping keeps what it shows for itself: see dump/owners.ts.
+        const isOwn = vma.isShared || this.#donors === undefined;
+        const bits = isOwn ? 0 : FILE_PAGES_BIT;
         word = pfn === 0 ? NOTHING : this.#contentWord(pfn) | bits;
       }
       this.#out.page(vpn, word, pfn);
@@ -227,8 +232,10 @@ export class GranuleClassifier {
   /** Rows 17 to 19, for an anonymous page or a swap slot. */
   #ownWord(vma: VmaView, vpn: number, pfn: number): number {
     const word = this.#contentWord(pfn);
-    if (word !== COPY || this.#ordinal === 0 || vma.isShared || this.#isAlone(pfn)) return word;
-    const donor = this.#donors.find(this.#ordinal, vpn, pfn);
+    const donors = this.#donors;
+    if (word !== COPY || this.#ordinal === 0 || donors === undefined) return word;
+    if (vma.isShared || this.#isAlone(pfn)) return word;
+    const donor = donors.find(this.#ordinal, vpn, pfn);
     return donor < 0 ? COPY : cloneWord(donor);
   }
 
@@ -271,7 +278,7 @@ export class GranuleClassifier {
     const owned = this.#owners.find(this.#ordinal, vpn);
     if (owned === undefined) return 0;
     const index = this.#mm.vmas.fileIndex(vma.slot, vpn);
-    const pfn = cacheLookup(this.#mm, vma.file, index);
+    const pfn = this.#leaves.cached(vma.file, index, vpn);
     return pfn !== 0 && this.#isHiddenByRivals(owned, index) ? pfn : 0;
   }
 

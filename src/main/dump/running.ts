@@ -1,0 +1,53 @@
+/**
+ * What a dump of a running machine needs beyond the mmap locks: threads for its workers, and the
+ * references that keep every frame and swap slot in its place until it is copied.
+ */
+import type { MachineParts } from '../../mmu/machine-parts.ts';
+import type { Mm } from '../../mmu/mm.ts';
+import { threadGone } from '../../mmu/thread-gone.ts';
+import { PIN } from '../../shared/dump/pin-table.ts';
+import type { RunningMachine } from '../../shared/dump/tasks.ts';
+
+/** The pins of a dump and the threads of its workers. */
+export class Pins {
+  readonly #machine: MachineParts;
+  readonly #buffer: SharedArrayBuffer;
+  readonly #words: Int32Array;
+  #threads: number[] = [];
+
+  /** `buffer` holds the words of `pages` pages (see pin-table.ts); what it held before is gone. */
+  constructor(machine: MachineParts, buffer: SharedArrayBuffer, pages: number) {
+    this.#machine = machine;
+    this.#buffer = buffer;
+    this.#words = new Int32Array(buffer, 0, pages * PIN.WORDS).fill(0);
+  }
+
+  /** One message a worker. TOO_MANY_THREADS if the machine has no room for them. */
+  enlist(workers: number): RunningMachine[] {
+    const { threads } = this.#machine;
+    while (this.#threads.length < workers) this.#threads.push(threads.registerOnlooker());
+    return this.#threads.map((thread) => ({ thread, pins: this.#buffer }));
+  }
+
+  /** The phase is over; `failed`: some of the threads may have been lost. */
+  dismiss(failed: boolean): void {
+    for (const thread of this.#threads) {
+      if (failed) threadGone(this.#machine, thread);
+      else this.#machine.threads.release(thread);
+    }
+    this.#threads = [];
+  }
+
+  /** Gives every reference back. No worker of the dump looks at the machine any more. */
+  letGo({ allocator, machine, thread }: Mm): void {
+    const words = this.#words;
+    const { swap } = machine;
+    for (let at = 0; at < words.length; at++) {
+      const pfn = words[at]!;
+      if (pfn === 0) continue;
+      words[at] = 0;
+      if (pfn >= swap.base) swap.put(pfn - swap.base);
+      else allocator.put(pfn, thread);
+    }
+  }
+}
