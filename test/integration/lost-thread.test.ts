@@ -40,9 +40,10 @@ class Scene {
     this.space.write(this.address, new Uint8Array([7]));
   }
 
-  start(action: Action): Lost {
+  start(action: Action, isOnlooker = false): Lost {
     const { machine, space, address } = this;
-    const thread = machine.registerThread();
+    const { threads } = machine.parts;
+    const thread = isOnlooker ? threads.registerOnlooker() : machine.registerThread();
     const stage = new Int32Array(new SharedArrayBuffer(8));
     const workerData = { handle: space.handle, thread, action, address, stage };
     const worker = new Worker(SCRIPT, { workerData });
@@ -130,6 +131,30 @@ describe('a worker that is terminated', () => {
     expect(codeOf(() => scene.space.read(scene.address, new Uint8Array(1)))).toBe(
       'MACHINE_POISONED',
     );
+  });
+
+  it('while it only looks behind the spin lock of a page table: the others go on', async () => {
+    const scene = new Scene();
+    const holder = scene.start('stopCopying', true);
+    await holder.stopped;
+    const spinning = scene.start('read');
+    while (scene.space.mm.lock.holders().readers < 2) await nextTurn();
+    await scene.lose(holder);
+    expect(await spinning.outcome).toBe('done');
+    expect(await scene.start('mmap').outcome).toBe('done');
+  });
+
+  it('while it only looks behind the lock of a file: the others go on', async () => {
+    const { machine } = new Scene();
+    const { files, threads } = machine.parts;
+    const file = machine.createFile({ path: '/f', memoryBacked: { size: PAGE_SIZE } });
+    const [looker, next] = [threads.registerOnlooker(), machine.registerThread()];
+    files.lock(file.id).lock(looker, false);
+    const waiting = files.lock(file.id).lockAsync(next);
+    machine.threadGone(looker);
+    await waiting;
+    files.lock(file.id).unlock(next);
+    expect(files.lock(file.id).owner).toBe(-1);
   });
 
   it('and said to be gone twice is buried once', async () => {

@@ -23,6 +23,7 @@ export interface DumpFlags extends OutputOptions {
   readonly blocks: 'run' | 'page';
   readonly unsupported: UnsupportedPolicy;
   readonly hugetlb: UnsupportedPolicy;
+  readonly freeze: boolean;
   readonly seed?: number;
   readonly memory?: number;
   readonly force?: boolean;
@@ -47,7 +48,7 @@ export async function dumpCommand(flags: DumpFlags, signal: AbortSignal): Promis
   const progress = new Progress(flags);
   try {
     const source = await openSource(flags, dumper, progress, signal);
-    const { zeroPages, checksum, blocks, unsupported, hugetlb } = flags;
+    const { zeroPages, checksum, blocks, unsupported, hugetlb, freeze } = flags;
     const report = await dumper.dump(source.space, {
       to: output.sink,
       zeroPages,
@@ -55,6 +56,7 @@ export async function dumpCommand(flags: DumpFlags, signal: AbortSignal): Promis
       blocks,
       unsupported,
       hugetlb,
+      freeze,
       source: source.name,
       signal,
       onProgress: ({ phase, bytes, totalBytes }) => {

@@ -74,6 +74,10 @@ function addDump(program: Command): void {
     .addOption(choice('--blocks <unit>', 'one block per run or per page', ['run', 'page']))
     .addOption(choice('--unsupported <policy>', 'unsupported pages', ['fail', 'skip', 'copy']))
     .addOption(choice('--hugetlb <policy>', 'VM_HUGETLB mappings', ['fail', 'skip', 'copy']))
+    .option(
+      '--no-freeze',
+      'what is dumped goes on meanwhile: its mappings are of one instant, its pages are not',
+    )
     .option('--seed <n>', 'of a workload', wholeNumber(0, MAX_SEED))
     .option('--memory <size>', 'simulated memory (default: as much as it takes)', parseSize)
     .option('--force', 'replace an existing image');

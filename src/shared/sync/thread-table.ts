@@ -38,7 +38,7 @@ export const THREAD_SLOT = {
   STATE: 0, // FREE, LIVE or DEAD; Atomics only
   GATE: 1, //  1 while inside the freeze gate; Atomics, written by its owner
   HELD: 2, //  bits of RANK; written by its owner, read by others once it is dead
-  LOOKS: 3, // 1: an onlooker, see registerOnlooker; written before STATE is LIVE
+  LOOKS: 3, // 1: an onlooker, see registerOnlooker; written before anybody else knows the id
   WORDS: 16, // 64 bytes: no two threads share a cache line
 } as const;
 
@@ -104,7 +104,7 @@ export class ThreadTable {
       if (Atomics.compareExchange(words, at + STATE, FREE, LIVE) !== FREE) continue;
       words[at + GATE] = 0;
       words[at + HELD] = 0;
-      Atomics.store(words, at + LOOKS, looks);
+      words[at + LOOKS] = looks;
       this.#raiseHighWater(id + 1);
       return id;
     }
@@ -152,7 +152,7 @@ export class ThreadTable {
   }
 
   isOnlooker(id: number): boolean {
-    return Atomics.load(this.#words, this.#slot(id) + LOOKS) === 1;
+    return this.#words[this.#slot(id) + LOOKS] === 1;
   }
 
   /** True for the one caller that may clean up after the thread. */

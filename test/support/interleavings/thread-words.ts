@@ -30,6 +30,7 @@ export function threadWords(threads: number): Map<number, number> {
     words.set(slotWord(id) + THREAD_SLOT.STATE, LIVE);
     words.set(heldWord(id), 0);
     words.set(slotWord(id) + THREAD_SLOT.GATE, 0);
+    words.set(slotWord(id) + THREAD_SLOT.LOOKS, 0);
   }
   return words;
 }
