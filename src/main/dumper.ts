@@ -67,16 +67,17 @@ export class Dumper {
   }
 
   /**
-   * Imports a live process into a machine, or into the one that a function makes once it is known how
-   * much memory is needed. The process is stopped meanwhile, and goes on afterwards unless it was
-   * stopped before.
+   * Imports live processes into a machine, or into the one that a function makes once it is known how
+   * much memory is needed. All are stopped meanwhile, at one instant, and go on afterwards unless they
+   * were stopped before. The mms come in the order of `pids`, then descendants (`children`) by pid.
+   * As root, pages that forks share are shared in the machine.
    */
   importProcess(
     machine: Machine | MachineFor,
-    pid: number,
+    pids: number | readonly number[],
     options: ImportOptions = {},
   ): Promise<ImportResult> {
-    return this.#enqueue(() => importWith(this.#engine.pool, machine, pid, options));
+    return this.#enqueue(() => importWith(this.#engine.pool, machine, pids, options));
   }
 
   /**
@@ -142,16 +143,16 @@ async function withDumper<T>(
 }
 
 /**
- * Imports a live process into a machine, or into the one that a function makes once it is known how
- * much memory is needed (see docs/ARCHITECTURE.md, "From a live process"). The process is stopped
- * while it is read, and goes on afterwards unless it was stopped before.
+ * Imports live processes into a machine, or into the one that a function makes once it is known how
+ * much memory is needed (see docs/ARCHITECTURE.md, "From a live process"). They are stopped while they
+ * are read, all at one instant, and go on afterwards unless they were stopped before.
  */
 export function importProcess(
   machine: Machine | MachineFor,
-  pid: number,
+  pids: number | readonly number[],
   options: ImportOptions & WorkerChoice = {},
 ): Promise<ImportResult> {
-  return withDumper(options, (dumper) => dumper.importProcess(machine, pid, options));
+  return withDumper(options, (dumper) => dumper.importProcess(machine, pids, options));
 }
 
 /** Verifies an image: structure, order, bounds, checksums. Problems are listed, not thrown. */

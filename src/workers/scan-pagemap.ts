@@ -56,8 +56,9 @@ export function scan(task: ScanTask): Outcome<ScanReport> {
     return { pages: to - from, bytes: 0 };
   });
   if (!outcome.ok) return outcome;
-  const { framesShown } = scanner;
-  return { ok: true, value: { ...outcome.value, runs: scanner.runs.take(), framesShown } };
+  const { runs, framesShown } = scanner;
+  const found = { runs: runs.take(), frames: runs.takeFrames(), framesShown };
+  return { ok: true, value: { ...outcome.value, ...found } };
 }
 
 class Scanner {
@@ -112,6 +113,8 @@ class Scanner {
     const words = this.#words;
     const isShared = (vmaFlags & VM.SHARED) !== 0;
     const mayWrite = (vmaFlags & VM.WRITE) !== 0;
+    const isPrivate = (vmaFlags & (VM.SHARED | VM.MAYSHARE)) === 0 && kind !== SCAN_KIND.VDSO;
+    const wantsFrames = this.#task.wantsFrames && isPrivate;
     const totals = { rss: 0, anonymous: 0, swap: 0, ksm: 0 };
     let at = (from - this.#windowStart) * 2;
     for (let vpn = from; vpn < to; vpn++, at += 2) {
@@ -133,7 +136,8 @@ class Scanner {
       }
       const writable = mayWrite && (isShared || (high & EXCLUSIVE) !== 0);
       const isHuge = runKind === CONTENT && (pageFlags & KPF_THP) !== 0;
-      this.runs.page(vma, vpn, runKind, writable, pfn, isHuge);
+      const frame = wantsFrames && runKind === CONTENT ? sharedFrame(high, pfn) : 0;
+      this.runs.page(vma, vpn, runKind, writable, pfn, isHuge, frame);
     }
     this.#vmas.addTotal(vma, SCAN_VMA.RSS, totals.rss);
     this.#vmas.addTotal(vma, SCAN_VMA.ANONYMOUS, totals.anonymous);
@@ -166,6 +170,13 @@ function kindOf(
   if ((pageFlags & KPF_KSM) === 0) return CONTENT;
   totals.ksm++;
   return MERGED;
+}
+
+/** The frame of an anonymous page, or its swap slot, if another process may show it; else 0. */
+function sharedFrame(high: number, pfn: number): number {
+  if (pfn === 0) return 0; // not shown to us
+  if ((high & PRESENT) === 0) return -1 - pfn;
+  return (high & (EXCLUSIVE | FILE_PAGE)) === 0 ? pfn : 0;
 }
 
 function readEntries(

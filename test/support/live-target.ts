@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { pathToFileURL } from 'node:url';
+import { FAMILY_SOURCE } from './live-family-source.ts';
 import { statField, threadStates, until } from './live-proc.ts';
 import {
   IMPORTER_SOURCE,
@@ -120,7 +121,7 @@ export class Workshop {
   /** Processes that others started for us: pid → start time, in case the pid is given away. */
   readonly #adopted = new Map<number, string>();
   #files = 0;
-  #program: string | undefined;
+  readonly #programs = new Map<string, string>();
 
   constructor() {
     chmodSync(this.directory, 0o755);
@@ -163,13 +164,23 @@ export class Workshop {
 
   /** The compiled C program; undefined without a compiler. */
   cProgram(): string | undefined {
-    if (this.#program !== undefined) return this.#program;
-    const source = this.#write('live-target.c', TARGET_SOURCE);
-    const program = join(this.directory, 'live-target');
-    const compiler = ['gcc', 'cc'].find((name) => isInstalled(name));
+    return this.#compiled('live-target', TARGET_SOURCE);
+  }
+
+  /** The one with children of its own. */
+  familyProgram(): string | undefined {
+    return this.#compiled('live-family', FAMILY_SOURCE);
+  }
+
+  #compiled(name: string, text: string): string | undefined {
+    const known = this.#programs.get(name);
+    if (known !== undefined) return known;
+    const compiler = ['gcc', 'cc'].find((each) => isInstalled(each));
     if (compiler === undefined) return undefined;
+    const program = join(this.directory, name);
+    const source = this.#write(`${name}.c`, text);
     execFileSync(compiler, ['-O1', '-o', program, source], { stdio: 'inherit' });
-    this.#program = program;
+    this.#programs.set(name, program);
     return program;
   }
 

@@ -14,7 +14,8 @@ import { EXIT, printError } from './run-command.ts';
 import { type OutputOptions, Progress, print, printAside, printJson } from './terminal.ts';
 
 export interface DumpFlags extends OutputOptions {
-  readonly pid?: number;
+  readonly pid?: readonly number[];
+  readonly children?: boolean;
   readonly workload?: { readonly name: WorkloadName; readonly size?: number };
   readonly output?: string;
   readonly workers?: number;
@@ -29,13 +30,13 @@ export interface DumpFlags extends OutputOptions {
   readonly force?: boolean;
 }
 
-/** An address space to dump, and how it came to be. */
+/** Address spaces to dump, and how they came to be. */
 interface Source {
-  readonly space: AddressSpace;
-  readonly name: string;
+  readonly spaces: readonly AddressSpace[];
+  readonly names: readonly string[];
   readonly importMs: number;
-  /** Of a live process. */
-  readonly process: ProcessReport | null;
+  /** Of live processes. */
+  readonly processes: readonly ProcessReport[];
 }
 
 export async function dumpCommand(flags: DumpFlags, signal: AbortSignal): Promise<number> {
@@ -49,7 +50,7 @@ export async function dumpCommand(flags: DumpFlags, signal: AbortSignal): Promis
   try {
     const source = await openSource(flags, dumper, progress, signal);
     const { zeroPages, checksum, blocks, unsupported, hugetlb, freeze } = flags;
-    const report = await dumper.dump(source.space, {
+    const report = await dumper.dump(source.spaces, {
       to: output.sink,
       zeroPages,
       checksum,
@@ -57,7 +58,7 @@ export async function dumpCommand(flags: DumpFlags, signal: AbortSignal): Promis
       unsupported,
       hugetlb,
       freeze,
-      source: source.name,
+      source: source.names,
       signal,
       onProgress: ({ phase, bytes, totalBytes }) => {
         if (phase === 'copy') progress.show('dump  ', bytes, totalBytes);
@@ -75,21 +76,23 @@ export async function dumpCommand(flags: DumpFlags, signal: AbortSignal): Promis
 function show(
   flags: DumpFlags,
   report: DumpReport,
-  { importMs, process }: Source,
+  { importMs, processes }: Source,
   { name, isStdout }: Output,
 ): void {
   // Whoever asked for silence still has to hear that the image may not be what the process was.
-  for (const line of process?.smapsDifferences ?? []) printError(`differs from smaps: ${line}`);
-  if (flags.json === true) printJson(dumpJson(report, importMs, process));
+  for (const { smapsDifferences } of processes) {
+    for (const line of smapsDifferences ?? []) printError(`differs from smaps: ${line}`);
+  }
+  if (flags.json === true) printJson(dumpJson(report, importMs, processes));
   else if (flags.quiet !== true) {
-    const text = dumpText(report, importMs, process, name);
+    const text = dumpText(report, importMs, processes, name);
     if (isStdout) printAside(text);
     else print(text);
   }
 }
 
 function defaultOutput({ pid, workload }: DumpFlags): string {
-  return `${workload?.name ?? pid}.cpt`;
+  return `${workload?.name ?? pid?.[0]}.cpt`;
 }
 
 async function openSource(
@@ -108,17 +111,20 @@ async function openSource(
       ...(seed === undefined ? {} : { seed }),
     });
     const importMs = performance.now() - start;
-    return { space: created.space, name: `workload ${created.source}`, importMs, process: null };
+    const names = [`workload ${created.source}`];
+    return { spaces: [created.space], names, importMs, processes: [] };
   }
   if (pid === undefined) throw new MmdumpError('OPTION_INVALID', 'neither a pid nor a workload');
-  const machineFor = (needed: number): Machine =>
-    createMachine({ memory: memory ?? needed, maxAddressSpaces: 1 });
+  const machineFor = (needed: number, maxAddressSpaces: number): Machine =>
+    createMachine({ memory: memory ?? needed, maxAddressSpaces });
   const { mms, processes } = await dumper.importProcess(machineFor, pid, {
     signal,
+    children: flags.children,
     onProgress: ({ pages, totalPages }) => {
       progress.show('import', pages * PAGE_SIZE, totalPages * PAGE_SIZE);
     },
   });
   const importMs = performance.now() - start;
-  return { space: mms[0]!, name: `pid ${pid}`, importMs, process: processes[0]! };
+  const names = processes.map((each) => `pid ${each.pid}`);
+  return { spaces: mms, names, importMs, processes };
 }

@@ -9,7 +9,7 @@ import { table } from './terminal.ts';
 export function dumpJson(
   report: DumpReport,
   importMs: number,
-  process: ProcessReport | null,
+  processes: readonly ProcessReport[],
 ): unknown {
   const { image, workers, workersReason, frozen, mms, skipped, ms, bytesPerSecond } = report;
   return {
@@ -23,22 +23,29 @@ export function dumpJson(
     skipped: skipped.map(({ mm, start, end, reason }) => {
       return { mm, start: hex(start), end: hex(end), reason };
     }),
-    import: process === null ? null : importJson(process),
+    import: importsJson(processes),
     ms: roundAll({ import: importMs, ...ms, total: importMs + ms.total }),
     bytesPerSecond,
     perWorker: report.perWorker.map(roundWorker),
   };
 }
 
-/** What is known, and what is not, of the process that was read. */
+/** Null without a process, an object for one, a list for several, in the order of the mms. */
+function importsJson(processes: readonly ProcessReport[]): unknown {
+  const all = processes.map(importJson);
+  return all.length > 1 ? all : (all[0] ?? null);
+}
+
+/** What is known, and what is not, of a process that was read. */
 function importJson(process: ProcessReport): unknown {
-  const { pid, contentPages, zeroPages, guardPages, unmappedPages, ms } = process;
+  const { pid, contentPages, zeroPages, guardPages, sharedPages, unmappedPages, ms } = process;
   const { unreadableFiles, sharingKnown, smapsDifferences } = process;
   return {
     pid,
     contentPages,
     zeroPages,
     guardPages,
+    sharedPages,
     unmappedPages,
     unreadableFiles,
     sharingKnown,
@@ -48,8 +55,9 @@ function importJson(process: ProcessReport): unknown {
 }
 
 function importLines(process: ProcessReport): string[] {
-  const { unmappedPages, unreadableFiles, sharingKnown } = process;
+  const { pid, sharedPages, unmappedPages, unreadableFiles, sharingKnown } = process;
   const lines: string[] = [];
+  if (sharedPages > 0) lines.push(`pid ${pid}: ${sharedPages} pages shared with those before it`);
   if (unmappedPages > 0) {
     lines.push(`${unmappedPages} pages of files in memory that the process had not mapped`);
   }
@@ -80,11 +88,11 @@ function roundWorker(worker: WorkerReport): unknown {
 export function dumpText(
   report: DumpReport,
   importMs: number,
-  process: ProcessReport | null,
+  processes: readonly ProcessReport[],
   output: string,
 ): string {
   const { image, mms, skipped, ms } = report;
-  const lines = process === null ? [] : importLines(process);
+  const lines = [...new Set(processes.flatMap(importLines))];
   const summaries = mms.map(({ source, vmas, pages, ldtEntries }) => {
     const ldt = ldtEntries === 0 ? '' : `, LDT of ${ldtEntries} entries`;
     return (

@@ -55,9 +55,12 @@ function addDump(program: Command): void {
     .command('dump')
     .description('dump a live process or a built-in workload into an image')
     .addOption(
-      new Option('--pid <pid>', 'a live process; it is stopped while its memory is read')
-        .argParser(wholeNumber(1, MAX_PID))
+      new Option('--pid <pid>', 'a live process, stopped while it is read; may be given repeatedly')
+        .argParser(severalPids)
         .conflicts('workload'),
+    )
+    .addOption(
+      new Option('--children', 'all descendants of the processes, too').conflicts('workload'),
     )
     .addOption(
       new Option('--workload <name[:size]>', `one of ${WORKLOADS.join(', ')}`).argParser(
@@ -121,6 +124,10 @@ function addRestore(program: Command): void {
   addCommon(command).action(async (path: string, flags: RestoreFlags) => {
     await runCommand((signal) => restoreCommand(path, flags, signal));
   });
+}
+
+function severalPids(text: string, before: readonly number[] = []): number[] {
+  return [...before, wholeNumber(1, MAX_PID)(text)];
 }
 
 function parseWorkload(text: string): NonNullable<DumpFlags['workload']> {

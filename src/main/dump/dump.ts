@@ -173,7 +173,8 @@ async function capturePlanned(
 }
 
 /** What the report calls an mm: several are told apart by their ordinals. */
-function nameOf(source: string, mm: number, { length }: readonly Mm[]): string {
+function nameOf(source: string | readonly string[], mm: number, { length }: readonly Mm[]): string {
+  if (typeof source !== 'string') return source[mm] ?? `mm ${mm}`;
   return length === 1 ? source : `${source} ${mm}`;
 }
 

@@ -32,8 +32,11 @@ export interface DumpOptions {
   readonly freeze?: boolean;
   /** Address space of a work unit, whole granules of 2 MiB. Default 4 MiB. Changes no byte. */
   readonly unitBytes?: number;
-  /** Names the mm in the report, several with their ordinals behind it. Default 'mm'. */
-  readonly source?: string;
+  /**
+   * Names the mm in the report, several with their ordinals behind it; or a name for each, in their
+   * order. Default 'mm'.
+   */
+  readonly source?: string | readonly string[];
   readonly signal?: AbortSignal;
   /** Called at most ten times a second per phase. */
   readonly onProgress?: (progress: DumpProgress) => void;
@@ -48,7 +51,7 @@ export interface ResolvedOptions {
   readonly hugetlb: UnsupportedPolicy;
   readonly freeze: boolean;
   readonly unitPages: number;
-  readonly source: string;
+  readonly source: string | readonly string[];
   readonly signal: AbortSignal | undefined;
   readonly onProgress: ((progress: DumpProgress) => void) | undefined;
 }

@@ -28,8 +28,17 @@ const ZEROS = { bytes: 0, allocatedPages: 0 } as const;
 /** Pages of a run: a unit of its own, and not too many of them for a large file. */
 const RUN_PAGES = 4096;
 
+/** A process, as far as its files are concerned. */
+export interface FileUser {
+  readonly pid: number;
+  readonly vmas: readonly ProcessVma[];
+  readonly runs: readonly ScannedRun[];
+}
+
 /** Where the pages of a file can be read. */
 export interface ReadableFile {
+  /** The first process that maps it, by its ordinal. */
+  readonly user: number;
   readonly path: string | Buffer;
   readonly bytes: number;
   /** Pages that the file has at most; those of a file on disk cannot be told from stat. */
@@ -54,15 +63,17 @@ export interface UnmappedPages {
 
 /** The memory-backed and deleted files that can be read. Their sizes are corrected on the way. */
 export async function findReadable(
-  pid: number,
-  vmas: readonly ProcessVma[],
+  users: readonly FileUser[],
 ): Promise<Map<MappedFile, ReadableFile>> {
   const readable = new Map<MappedFile, ReadableFile>();
-  for (const [file, { smaps }] of firstMappings(vmas)) {
-    const found = await tryRead(pid, file, smaps);
-    if (found === undefined) continue;
-    readable.set(file, found);
-    if (file.isDeleted) file.size = found.bytes;
+  for (const [user, { pid, vmas }] of users.entries()) {
+    for (const [file, { smaps }] of firstMappings(vmas)) {
+      if (readable.has(file)) continue;
+      const found = await tryRead(pid, file, smaps);
+      if (found === undefined) continue;
+      readable.set(file, { ...found, user });
+      if (file.isDeleted) file.size = found.bytes;
+    }
   }
   return readable;
 }
@@ -95,7 +106,7 @@ async function tryRead(
   pid: number,
   file: MappedFile,
   { start, end }: SmapsVma,
-): Promise<ReadableFile | undefined> {
+): Promise<Omit<ReadableFile, 'user'> | undefined> {
   const link = `/proc/${pid}/map_files/${start.toString(16)}-${end.toString(16)}`;
   for (const path of file.isDeleted ? [link] : [link, file.path]) {
     let handle: FileHandle | undefined;
@@ -115,13 +126,13 @@ async function tryRead(
   return undefined;
 }
 
-/** What the page tables of the process do not show of its memory-backed and deleted files. */
+/** What no page table of the processes shows of their memory-backed and deleted files. */
 export function listUnmapped(
-  runs: readonly ScannedRun[],
-  vmas: readonly ProcessVma[],
+  users: readonly FileUser[],
+  shown: ReadonlyMap<MappedFile, Ranges>,
   readable: ReadonlyMap<MappedFile, ReadableFile>,
 ): UnmappedPages[] {
-  const shown = shownPages(runs, vmas);
+  const vmas = users.flatMap((user) => user.vmas);
   const unmapped: UnmappedPages[] = [];
   for (const [file, source] of readable) {
     const seen = shown.get(file) ?? [];
@@ -150,24 +161,28 @@ export function unmappedFrames(unmapped: readonly UnmappedPages[]): number {
   return frames;
 }
 
-/** Pages of each file that some page table entry shows. */
-function shownPages(
-  runs: readonly ScannedRun[],
-  vmas: readonly ProcessVma[],
-): Map<MappedFile, Ranges> {
+/** Pages of each file that some page table entry of some process shows. */
+export function shownPages(users: readonly FileUser[]): Map<MappedFile, Ranges> {
   const shown = new Map<MappedFile, Ranges>();
-  for (const { vma, kind, start, pages } of runs) {
-    const { file, smaps } = vmas[vma]!;
-    if (kind !== SCAN_RUN_KIND.FILE_PAGES || file === null) continue;
-    const index = smaps.offset / PAGE_SIZE + (start - vpnOf(smaps.start));
-    let ranges = shown.get(file);
-    if (ranges === undefined) {
-      ranges = [];
-      shown.set(file, ranges);
+  for (const { runs, vmas } of users) {
+    for (const { vma, kind, start, pages } of runs) {
+      const { file, smaps } = vmas[vma]!;
+      if (kind !== SCAN_RUN_KIND.FILE_PAGES || file === null) continue;
+      const index = smaps.offset / PAGE_SIZE + (start - vpnOf(smaps.start));
+      let ranges = shown.get(file);
+      if (ranges === undefined) {
+        ranges = [];
+        shown.set(file, ranges);
+      }
+      addRange(ranges, index, index + pages);
     }
-    addRange(ranges, index, index + pages);
   }
   return shown;
+}
+
+/** Frames of the page caches that hold those pages, without nodes. */
+export function shownFrames(shown: ReadonlyMap<MappedFile, Ranges>): number {
+  return [...shown.values()].reduce((sum, ranges) => sum + sizeOf(ranges), 0);
 }
 
 /** What the mappings of a file cover beyond what is `seen`, each page once. */
@@ -192,15 +207,18 @@ function missingPieces(
   return pieces;
 }
 
-/** Loads them with all workers, file by file; returns how many pages have content. */
+/**
+ * Loads them with all workers, file by file; returns how many pages have content, by the process
+ * that maps the file first. `mm`: any that maps something; page caches belong to none.
+ */
 export async function loadUnmapped(
   pool: WorkerPool,
   mm: MmReference,
   unmapped: readonly UnmappedPages[],
   ids: ReadonlyMap<MappedFile, number>,
   signal: AbortSignal | undefined,
-): Promise<number> {
-  let found = 0;
+): Promise<Map<number, number>> {
+  const found = new Map<number, number>();
   for (const { file, source, pieces, mostPages } of unmapped) {
     const handle = await openAgain(source);
     try {
@@ -209,7 +227,8 @@ export async function loadUnmapped(
       const list = listRuns(pieces, ids.get(file)!, !file.isMemoryBacked);
       const enough = file.isMemoryBacked ? mostPages : 0;
       const reports = await runLoadPhase(pool, [mm], reach, list, { signal, enough });
-      for (const { bytes } of reports) found += bytes / PAGE_SIZE;
+      const bytes = reports.reduce((sum, report) => sum + report.bytes, 0);
+      found.set(source.user, (found.get(source.user) ?? 0) + bytes / PAGE_SIZE);
     } finally {
       await handle.close();
     }

@@ -3,6 +3,8 @@ import type { AddressSpace } from '../../mmu/address-space.ts';
 import type { Machine } from '../../mmu/machine.ts';
 
 export interface ImportOptions {
+  /** Import all descendants of the processes, too. Default false. */
+  readonly children?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called at most ten times a second while memory is read. */
   readonly onProgress?: ((progress: ImportProgress) => void) | undefined;
@@ -16,12 +18,20 @@ export interface ImportProgress {
 export interface ProcessReport {
   readonly pid: number;
   readonly vmas: number;
-  /** Pages whose bytes were read because a page table showed them. */
+  /** Pages with content that a page table showed: read, or shared with an earlier process. */
   readonly contentPages: number;
   /** Zero pages of the real machine, seen only with privilege. */
   readonly zeroPages: number;
   readonly guardPages: number;
-  /** Pages of memory-backed and deleted files with content that no page table showed. */
+  /**
+   * Private pages that an earlier process of the same import shows as well, as after a fork: they are
+   * among its content, and shared with it. 0 where that is not known.
+   */
+  readonly sharedPages: number;
+  /**
+   * Pages of memory-backed and deleted files with content that no page table showed. A file that
+   * several processes map counts for the first.
+   */
   readonly unmappedPages: number;
   /**
    * Memory-backed and deleted files that could not be read: pages of theirs that no page table
@@ -44,10 +54,14 @@ export interface ProcessReport {
   };
 }
 
+/** One process a place: as asked for, then descendants by pid. */
 export interface ImportResult {
   readonly mms: readonly AddressSpace[];
   readonly processes: readonly ProcessReport[];
 }
 
-/** Makes the machine once it is known how much memory the process takes, in bytes. */
-export type MachineFor = (bytes: number) => Machine;
+/**
+ * Makes the machine once it is known how much memory the processes take, in bytes, and how many
+ * address spaces.
+ */
+export type MachineFor = (bytes: number, addressSpaces: number) => Machine;

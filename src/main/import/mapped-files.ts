@@ -2,7 +2,7 @@
  * What kind of file a mapping shows: living (its pages can be read again by its path), deleted, or
  * memory-backed (tmpfs, memfd, shared anonymous memory: only memory holds its pages).
  */
-import { readFile, stat } from 'node:fs/promises';
+import { readFile, readlink, stat } from 'node:fs/promises';
 import { withoutDeletedSuffix } from '../deleted-suffix.ts';
 import type { SmapsVma } from './smaps.ts';
 
@@ -18,23 +18,28 @@ export interface MappedFile {
 /** Kinds of file systems whose files live in memory alone. */
 const MEMORY_FILE_SYSTEMS = new Set(['tmpfs', 'ramfs', 'hugetlbfs', 'devtmpfs']);
 
-/** Tells files apart by device and inode, and asks the file system about each once. */
+/** What a process's mappings have to be read with: its mounts, and whose SysV segments it sees. */
+export interface FileView {
+  /** Type of the file system by device. */
+  readonly fileSystems: ReadonlyMap<string, string>;
+  readonly ipcNamespace: string;
+}
+
+/**
+ * Tells files apart by device and inode, and asks the file system about each once. One for all
+ * processes that are imported together: a file that two of them map is one file.
+ */
 export class MappedFiles {
   readonly #known = new Map<string, MappedFile>();
-  readonly #fileSystems: ReadonlyMap<string, string>;
-
-  constructor(fileSystems: ReadonlyMap<string, string>) {
-    this.#fileSystems = fileSystems;
-  }
 
   /** The file of a mapping, or null: anonymous memory, or a special mapping of the kernel. */
-  async find(vma: SmapsVma): Promise<MappedFile | null> {
+  async find(vma: SmapsVma, view: FileView): Promise<MappedFile | null> {
     if (vma.inode === 0 && !vma.name.startsWith('/')) return null;
-    const key = keyOf(vma);
+    const key = keyOf(vma, view);
     const reach = vma.offset + (vma.end - vma.start);
     let file = this.#known.get(key);
     if (file === undefined || file.isDeleted) {
-      const again = await this.#ask(vma, reach);
+      const again = await ask(vma, reach, view);
       // One of several names may be gone: the file lives as long as one leads to it.
       if (file === undefined) file = again;
       else if (!again.isDeleted) Object.assign(file, again);
@@ -43,31 +48,31 @@ export class MappedFiles {
     if (file.isDeleted) file.size = Math.max(file.size, reach);
     return file;
   }
+}
 
-  async #ask(vma: SmapsVma, reach: number): Promise<MappedFile> {
-    // The suffix alone proves nothing, nor does an escape: a file may be called so. A living file
-    // answers to one of its names.
-    for (const name of new Set([vma.name, unescapeNewlines(vma.name)])) {
-      const path = Buffer.from(name, 'latin1');
-      const size = await sizeOf(path, vma.inode, reach);
-      if (size === undefined) continue;
-      return { path, isDeleted: false, isMemoryBacked: this.#isMemory(vma.device), size };
-    }
-    const path = withoutDeletedSuffix(Buffer.from(vma.name, 'latin1')).toString('latin1');
-    return {
-      path: Buffer.from(unescapeNewlines(path), 'latin1'),
-      isDeleted: true,
-      isMemoryBacked: this.#isMemory(vma.device),
-      size: reach,
-    };
+async function ask(vma: SmapsVma, reach: number, view: FileView): Promise<MappedFile> {
+  const isMemoryBacked = isMemory(vma.device, view);
+  // The suffix alone proves nothing, nor does an escape: a file may be called so. A living file
+  // answers to one of its names.
+  for (const name of new Set([vma.name, unescapeNewlines(vma.name)])) {
+    const path = Buffer.from(name, 'latin1');
+    const size = await sizeOf(path, vma.inode, reach);
+    if (size !== undefined) return { path, isDeleted: false, isMemoryBacked, size };
   }
+  const path = withoutDeletedSuffix(Buffer.from(vma.name, 'latin1')).toString('latin1');
+  return {
+    path: Buffer.from(unescapeNewlines(path), 'latin1'),
+    isDeleted: true,
+    isMemoryBacked,
+    size: reach,
+  };
+}
 
-  /** A device without a mount is one of the kernel's own: memfd, shared anonymous, SysV memory. */
-  #isMemory(device: string): boolean {
-    const type = this.#fileSystems.get(normaliseDevice(device));
-    if (type !== undefined) return MEMORY_FILE_SYSTEMS.has(type);
-    return device.startsWith('00:');
-  }
+/** A device without a mount is one of the kernel's own: memfd, shared anonymous, SysV memory. */
+function isMemory(device: string, { fileSystems }: FileView): boolean {
+  const type = fileSystems.get(normaliseDevice(device));
+  if (type !== undefined) return MEMORY_FILE_SYSTEMS.has(type);
+  return device.startsWith('00:');
 }
 
 /** Bytes of the file if the path leads to that inode, else undefined. A device reaches anywhere. */
@@ -82,9 +87,9 @@ async function sizeOf(path: Buffer, inode: number, reach: number): Promise<numbe
 }
 
 /** A file is what its device and inode are, whatever it is called. */
-function keyOf({ device, inode, name }: SmapsVma): string {
+function keyOf({ device, inode, name }: SmapsVma, { ipcNamespace }: FileView): string {
   // Inodes of SysV segments are numbered on their own, on the device of memfds.
-  return `${name.startsWith('/SYSV') ? 'sysv' : device} ${inode}`;
+  return `${name.startsWith('/SYSV') ? `sysv ${ipcNamespace}` : device} ${inode}`;
 }
 
 function unescapeNewlines(name: string): string {
@@ -96,8 +101,14 @@ function normaliseDevice(device: string): string {
   return `${Number.parseInt(major ?? '', 16)}:${Number.parseInt(minor ?? '', 16)}`;
 }
 
+export async function readFileView(pid: number): Promise<FileView> {
+  // Who cannot read the link takes its segments for nobody else's.
+  const ipcNamespace = await readlink(`/proc/${pid}/ns/ipc`).catch(() => `of ${pid}`);
+  return { fileSystems: await readFileSystems(pid), ipcNamespace };
+}
+
 /** Type of the file system by device, `254:0` → `ext4`, from the process's own mounts. */
-export async function readFileSystems(pid: number): Promise<Map<string, string>> {
+async function readFileSystems(pid: number): Promise<Map<string, string>> {
   const types = new Map<string, string>();
   const text = await readFile(`/proc/${pid}/mountinfo`, 'latin1').catch(() => '');
   for (const line of text.split('\n')) {

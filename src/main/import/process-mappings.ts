@@ -8,7 +8,7 @@ import { VMA_KIND, type VmaFields } from '../../mmu/vma/vma-table.ts';
 import { SCAN_KIND, type ScannedVma } from '../../shared/dump/scan-table.ts';
 import { PAGE_SIZE, vpnOf } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import { type MappedFile, MappedFiles, readFileSystems } from './mapped-files.ts';
+import { type MappedFile, type MappedFiles, readFileView } from './mapped-files.ts';
 import type { SmapsVma } from './smaps.ts';
 
 /** A mapping and the file that it shows, if any. */
@@ -18,11 +18,15 @@ export interface ProcessVma {
   readonly isVdso: boolean;
 }
 
-export async function describeVmas(pid: number, smaps: readonly SmapsVma[]): Promise<ProcessVma[]> {
-  const files = new MappedFiles(await readFileSystems(pid));
+export async function describeVmas(
+  pid: number,
+  smaps: readonly SmapsVma[],
+  files: MappedFiles,
+): Promise<ProcessVma[]> {
+  const view = await readFileView(pid);
   const vmas: ProcessVma[] = [];
   for (const vma of smaps) {
-    vmas.push({ smaps: vma, file: await files.find(vma), isVdso: vma.name === '[vdso]' });
+    vmas.push({ smaps: vma, file: await files.find(vma, view), isVdso: vma.name === '[vdso]' });
   }
   return vmas;
 }
@@ -39,28 +43,41 @@ function scanKind(file: MappedFile | null, isVdso: boolean): number {
   return file.isDeleted || file.isMemoryBacked ? SCAN_KIND.LOST_FILE : SCAN_KIND.FILE;
 }
 
-/**
- * Creates the mappings and their files; returns the ids of the files. `known`: the memory-backed
- * files whose every page will be there.
- */
+/** What the mappings of one process are made of. */
+export interface MappingInput {
+  readonly vmas: readonly ProcessVma[];
+  /** What /proc/PID/exe leads to. */
+  readonly exe: Buffer;
+  /** The memory-backed files whose every page will be there. */
+  readonly known: ReadonlyMap<MappedFile, unknown>;
+  /** Ordinals of mappings that show pages of an earlier process. */
+  readonly sharing: ReadonlySet<number>;
+}
+
+/** Ids of the files in the machine: those of the processes before, too. */
+export type FileIds = Map<MappedFile, number>;
+
+/** Creates the mappings, and those files that have no id yet. */
 export function createMappings(
   machine: Machine,
   space: AddressSpace,
-  vmas: readonly ProcessVma[],
-  exe: Buffer,
-  known: ReadonlyMap<MappedFile, unknown>,
-): ReadonlyMap<MappedFile, number> {
-  const ids = new Map<MappedFile, number>();
+  { vmas, exe, known, sharing }: MappingInput,
+  ids: FileIds,
+): void {
+  const created: number[] = [];
   try {
     for (const { file } of vmas) {
       if (file === null || ids.has(file)) continue;
-      ids.set(file, createFile(machine, file, known.has(file)));
+      const id = createFile(machine, file, known.has(file));
+      created.push(id);
+      ids.set(file, id);
     }
     const idOf = ({ file }: ProcessVma): number => (file === null ? 0 : ids.get(file)!);
-    space.insertMappings(vmas.map((vma) => toFields(machine, vma, idOf(vma), exe)));
-    return ids;
+    space.insertMappings(
+      vmas.map((vma, at) => toFields(machine, vma, idOf(vma), exe, sharing.has(at))),
+    );
   } finally {
-    for (const id of ids.values()) putFile(space.mm, id); // their mappings hold them now
+    for (const id of created) putFile(space.mm, id); // their mappings hold them now
   }
 }
 
@@ -74,7 +91,13 @@ function createFile(machine: Machine, file: MappedFile, isKnown: boolean): numbe
   return parts.files.create({ path, kind, backing, size, contentAt: 0 });
 }
 
-function toFields(machine: Machine, vma: ProcessVma, file: number, exe: Buffer): VmaFields {
+function toFields(
+  machine: Machine,
+  vma: ProcessVma,
+  file: number,
+  exe: Buffer,
+  isForked: boolean,
+): VmaFields {
   const { smaps, isVdso } = vma;
   const start = vpnOf(smaps.start);
   // Kernels of today do not show VM_EXECUTABLE; the executable's mappings have it all the same.
@@ -88,5 +111,6 @@ function toFields(machine: Machine, vma: ProcessVma, file: number, exe: Buffer):
     // Whether there is anonymous memory is known only once all of it is seen.
     anonVma: (smaps.flags & VM.SHARED) === 0 ? machine.parts.nextAnonVma() : 0,
     kind: isVdso ? VMA_KIND.VDSO : VMA_KIND.ORDINARY,
+    isForked,
   };
 }

@@ -9,6 +9,7 @@ import { VM } from '../../shared/vm-flags.ts';
 import type { MappedFile } from './mapped-files.ts';
 import type { ProcessVma } from './process-mappings.ts';
 import type { ScannedRun } from './scan-phase.ts';
+import type { SharedRun } from './shared-frames.ts';
 
 const { CONTENT, ZERO_PAGE, FILE_PAGES, GUARD, MERGED, HUGE } = SCAN_RUN_KIND;
 
@@ -43,16 +44,39 @@ export function listPages(
   return { list, merged };
 }
 
-/** Frames that these pages and their tables take at most. */
-export function framesOf(runs: readonly ScannedRun[]): number {
+/** Pages that earlier processes of the import show, too. `taker`: ordinal of this one. */
+export function listShared(list: LoadList, shared: readonly SharedRun[], taker: number): void {
+  for (const { start, pages, donor, isHuge } of shared) {
+    list.add({
+      mm: taker,
+      kind: LOAD.SHARE,
+      flags: isHuge ? LOAD_FLAG.HUGE : 0,
+      pages,
+      start,
+      source: donor,
+      file: 0,
+      index: 0,
+      crc: 0,
+    });
+  }
+}
+
+/**
+ * Frames that a process takes at most: of pages of its own, and of tables for all that it shows. Those
+ * of page caches are counted by file, since several processes show them.
+ */
+export function framesOf(own: readonly ScannedRun[], all: readonly ScannedRun[]): number {
   const merged = new Set<number>();
   let frames = 0;
-  let granules = 0;
-  let lastGranule = -1;
-  for (const { kind, start, pages, pfn } of runs) {
+  for (const { kind, pages, pfn } of own) {
     const isKnown = kind === MERGED && merged.has(pfn);
     if (kind === MERGED) merged.add(pfn);
-    if (kind !== ZERO_PAGE && kind !== GUARD && !isKnown) frames += pages;
+    const isCounted = kind !== ZERO_PAGE && kind !== GUARD && kind !== FILE_PAGES;
+    if (isCounted && !isKnown) frames += pages;
+  }
+  let granules = 0;
+  let lastGranule = -1;
+  for (const { start, pages } of all) {
     const first = Math.floor(start / GRANULE_PAGES);
     const last = Math.floor((start + pages - 1) / GRANULE_PAGES);
     granules += last - Math.max(first, lastGranule + 1) + 1;

@@ -21,6 +21,8 @@ export interface ScanInput {
   readonly pid: number;
   readonly pagemap: number; //    file descriptor
   readonly kpageflags: number; // file descriptor, or -1
+  /** Find out which frames other processes may show, too. */
+  readonly wantsFrames: boolean;
 }
 
 /** A run of pages that have content, or are guard pages. */
@@ -30,12 +32,16 @@ export interface ScannedRun {
   readonly pages: number;
   readonly kind: number; //  SCAN_RUN_KIND
   readonly writable: boolean;
-  readonly pfn: number; //   of a merged page
+  readonly pfn: number; //   of its first page, 0 where it is not shown
+  /** Place of its pages in the frames of the scan; -1: no other process shows any of them. */
+  readonly frames: number;
 }
 
 export interface ScanResult {
   /** Ascending. */
   readonly runs: readonly ScannedRun[];
+  /** What runs with `frames` show, page by page: a PFN, or -1 - a swap entry. */
+  readonly frames: Float64Array;
   /** Totals per mapping. */
   readonly vmas: ScanVmas;
   /** Whether frames of the real machine can be told apart. */
@@ -65,6 +71,7 @@ export async function runScanPhase(
   const reports = await pool.runPhase<ScanTask, ScanReport>(task, tasks, control, { signal });
   return {
     runs: settleHuge(collectRuns(reports), smaps),
+    frames: collectFrames(reports),
     vmas: new ScanVmas(buffer),
     framesShown: reports.some(({ framesShown }) => framesShown),
   };
@@ -117,7 +124,8 @@ function planUnits(
 /** The runs of all workers in order of address: by unit, and as they are within one. */
 function collectRuns(reports: readonly ScanReport[]): ScannedRun[] {
   const runs: ScannedRun[] = [];
-  for (const { runs: words } of reports) {
+  let before = 0;
+  for (const { runs: words, frames } of reports) {
     for (let at = 0; at < words.length; at += SCAN_RUN.WORDS) {
       runs.push({
         vma: words[at + SCAN_RUN.VMA]!,
@@ -126,10 +134,23 @@ function collectRuns(reports: readonly ScanReport[]): ScannedRun[] {
         kind: words[at + SCAN_RUN.KIND]!,
         writable: words[at + SCAN_RUN.WRITABLE] === 1,
         pfn: readU64(words, at + SCAN_RUN.PFN),
+        frames: words[at + SCAN_RUN.FRAMES]! < 0 ? -1 : before + words[at + SCAN_RUN.FRAMES]!,
       });
     }
+    before += frames.length;
   }
   return runs.sort((a, b) => a.start - b.start);
+}
+
+/** The frames of all workers, one behind the other as `collectRuns` counts them. */
+function collectFrames(reports: readonly ScanReport[]): Float64Array {
+  const frames = new Float64Array(reports.reduce((sum, each) => sum + each.frames.length, 0));
+  let at = 0;
+  for (const report of reports) {
+    frames.set(report.frames, at);
+    at += report.frames.length;
+  }
+  return frames;
 }
 
 /**

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { guard } from '../guard.ts';
-import { parseStat, procError, processGone, readProc, readStat } from './proc.ts';
+import { type ProcStat, parseStat, procError, processGone, readProc, readStat } from './proc.ts';
 
 /** A thread may be in the middle of a system call that does not let itself be interrupted. */
 const STOP_BOUND_MS = 10_000;
@@ -18,29 +18,55 @@ const LOOK_AGAIN_MS = 1;
 /** States of a thread that runs no code: stopped, traced, dead. */
 const STANDING = new Set(['T', 't', 'Z', 'X', 'x']);
 
-export async function withStoppedProcess<T>(
-  pid: number,
-  signal: AbortSignal | undefined,
-  action: () => Promise<T>,
-): Promise<T> {
-  const before = await readStat(pid);
-  const wasStopped = before.state === 'T' || before.state === 't';
-  const release = wasStopped ? undefined : guard(() => resume(pid));
-  try {
-    if (!wasStopped) stop(pid);
-    await waitUntilStopped(pid, signal);
-    const standing = await lookAtTasks(pid);
-    const result = await action();
-    await assertSame(pid, before.startTime);
-    await assertStoodStill(pid, standing);
-    return result;
-  } catch (error) {
-    // It was there a moment ago.
-    const isMissing = error instanceof MmdumpError && error.code === 'PROCESS_NOT_FOUND';
-    throw isMissing ? processGone(pid) : error;
-  } finally {
-    release?.();
-    if (!wasStopped) resume(pid);
+/** A process that is held still from `stop` to `release`. */
+export class StoppedProcess {
+  readonly pid: number;
+  readonly #startTime: string;
+  readonly #wasStopped: boolean;
+  #undo: (() => void) | undefined;
+  #standing: Tasks | undefined;
+  /** When every thread stood still, as `performance.now()` counts. */
+  standingSince = 0;
+
+  private constructor(pid: number, { state, startTime }: ProcStat) {
+    this.pid = pid;
+    this.#startTime = startTime;
+    this.#wasStopped = state === 'T' || state === 't';
+  }
+
+  /** Sends SIGSTOP; `standStill` waits for what comes of it. */
+  static async stop(pid: number): Promise<StoppedProcess> {
+    const stopped = new StoppedProcess(pid, await readStat(pid));
+    if (stopped.#wasStopped) return stopped;
+    stopped.#undo = guard(() => resume(pid));
+    try {
+      stop(pid);
+      return stopped;
+    } catch (error) {
+      stopped.release();
+      throw error;
+    }
+  }
+
+  /** Resolves once no thread of it runs. */
+  async standStill(signal: AbortSignal | undefined): Promise<void> {
+    await waitUntilStopped(this.pid, signal);
+    this.#standing = await lookAtTasks(this.pid);
+    this.standingSince = performance.now();
+  }
+
+  /** PROCESS_GONE or PROCESS_RESUMED unless it has stood still from `standStill` until now. */
+  async assertStoodStill(): Promise<void> {
+    await assertSame(this.pid, this.#startTime);
+    if (this.#standing !== undefined) await assertStoodStill(this.pid, this.#standing);
+  }
+
+  /** Lets it go on, unless it was stopped before. Never fails. */
+  release(): void {
+    if (this.#undo === undefined) return;
+    this.#undo();
+    this.#undo = undefined;
+    resume(this.pid);
   }
 }
 

@@ -19,7 +19,7 @@ export const LOAD = {
 
 export const LOAD_FLAG = {
   MAPPED: 1, //      CACHE: leaves show the page cache's frames
-  HUGE: 2, //        ANON: 512 pages behind one 2 MiB leaf if there is such a block
+  HUGE: 2, //        ANON, SHARE: 512 pages behind one 2 MiB leaf if there is such a block
   CHECKED: 4, //     CRC is the crc32 of the run's bytes
   WRITABLE: 8, //    the leaves are writable
   SPECIAL: 16, //    the leaves say that there is no normal page behind them

@@ -42,8 +42,9 @@ export const SCAN_RUN = {
   PAGES: 3,
   KIND: 4, //     SCAN_RUN_KIND
   WRITABLE: 5, // 1 if the leaves are writable
-  PFN: 6, //      of a MERGED page, u64
-  WORDS: 8,
+  PFN: 6, //      of its first page, u64; 0 where it is not shown
+  FRAMES: 8, //   place of its pages in FRAMES of the same report, or -1
+  WORDS: 9,
 } as const;
 
 const { START, END, KIND, FLAGS, WORDS } = SCAN_VMA;

@@ -127,6 +127,8 @@ export interface ScanTask extends PhaseTask {
   readonly pagemap: number;
   /** /proc/kpageflags, or -1 without the privilege to read it. */
   readonly kpageflags: number;
+  /** Say of every page that another process may show, too, which frame it is. */
+  readonly wantsFrames: boolean;
   /** ScanVmas. */
   readonly vmas: SharedArrayBuffer;
   /** SCAN_UNIT records. */
@@ -137,6 +139,8 @@ export interface ScanTask extends PhaseTask {
 export interface ScanReport extends PhaseReport {
   /** SCAN_RUN records. */
   readonly runs: Int32Array;
+  /** Frames of the runs that have FRAMES: the PFN, or for a swapped page -1 - its swap entry. */
+  readonly frames: Float64Array;
   /** Whether the page map names frames. */
   readonly framesShown: boolean;
 }

@@ -3,12 +3,14 @@ import { SCAN_RUN, SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
 import { GRANULE_PAGES } from '../../shared/page.ts';
 import { writeU64 } from '../../shared/u64.ts';
 
-const { VMA, START, PAGES, KIND, WRITABLE, PFN, WORDS } = SCAN_RUN;
+const { VMA, START, PAGES, KIND, WRITABLE, PFN, FRAMES, WORDS } = SCAN_RUN;
 const { HUGE, MERGED } = SCAN_RUN_KIND;
 
 export class ScanRuns {
   #words = new Int32Array(1024 * WORDS);
   #count = 0;
+  #frames = new Float64Array(1024);
+  #frameCount = 0;
   // The run at hand; pages 0 = none.
   #vma = 0;
   #start = 0;
@@ -16,11 +18,15 @@ export class ScanRuns {
   #kind = 0;
   #writable = false;
   #pfn = 0;
+  #framesAt = -1;
   /** Pages at the end of the run that may turn out to be one huge page. */
   #hugePages = 0;
   #hugePfn = 0;
 
-  /** The next page that is to be loaded. `isHuge`: its frame belongs to a huge page. */
+  /**
+   * The next page that is to be loaded. `isHuge`: its frame belongs to a huge page. `frame`: what
+   * another process may show as well, 0 if nobody wants to know or nobody else can.
+   */
   page(
     vma: number,
     vpn: number,
@@ -28,11 +34,13 @@ export class ScanRuns {
     writable: boolean,
     pfn: number,
     isHuge: boolean,
+    frame: number,
   ): void {
     const continues =
       this.#pages > 0 &&
       kind === this.#kind &&
       writable === this.#writable &&
+      (frame !== 0) === this.#framesAt >= 0 &&
       kind !== MERGED &&
       vpn === this.#start + this.#pages;
     if (!continues) {
@@ -42,8 +50,10 @@ export class ScanRuns {
       this.#kind = kind;
       this.#writable = writable;
       this.#pfn = pfn;
+      this.#framesAt = frame === 0 ? -1 : this.#frameCount;
     }
     this.#pages++;
+    if (frame !== 0) this.#addFrame(frame);
     this.#trackHuge(vpn, pfn, isHuge);
   }
 
@@ -74,17 +84,20 @@ export class ScanRuns {
     this.#start = start;
     this.#pages = GRANULE_PAGES;
     this.#kind = HUGE;
+    this.#pfn = this.#hugePfn;
+    if (this.#framesAt >= 0) this.#framesAt = this.#frameCount - GRANULE_PAGES;
     this.#flush();
     this.#kind = kind;
+    this.#hugePages = 0;
   }
 
   /** Ends the run at hand. */
   end(): void {
+    this.#hugePages = 0;
     this.#flush();
   }
 
   #flush(): void {
-    this.#hugePages = 0;
     if (this.#pages === 0) return;
     const at = this.#count * WORDS;
     if (at === this.#words.length) this.#grow();
@@ -95,6 +108,7 @@ export class ScanRuns {
     words[at + KIND] = this.#kind;
     words[at + WRITABLE] = this.#writable ? 1 : 0;
     writeU64(words, at + PFN, this.#pfn);
+    words[at + FRAMES] = this.#framesAt;
     this.#count++;
     this.#pages = 0;
   }
@@ -103,6 +117,19 @@ export class ScanRuns {
     const larger = new Int32Array(this.#words.length * 2);
     larger.set(this.#words);
     this.#words = larger;
+  }
+
+  #addFrame(frame: number): void {
+    if (this.#frameCount === this.#frames.length) {
+      const larger = new Float64Array(this.#frames.length * 2);
+      larger.set(this.#frames);
+      this.#frames = larger;
+    }
+    this.#frames[this.#frameCount++] = frame;
+  }
+
+  takeFrames(): Float64Array {
+    return this.#frames.slice(0, this.#frameCount);
   }
 
   take(): Int32Array {

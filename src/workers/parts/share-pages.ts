@@ -8,7 +8,7 @@ import type { Mm } from '../../mmu/mm.ts';
 import { ensureTables, lockTable, unlockTable, walk } from '../../mmu/tables/page-table.ts';
 import { highOf, isPresent, leafFlags, lowOf, PTE, pfnOf, setEntry } from '../../mmu/tables/pte.ts';
 import { assert } from '../../shared/assert.ts';
-import type { LoadRun } from '../../shared/dump/load-table.ts';
+import { LOAD_FLAG, type LoadRun } from '../../shared/dump/load-table.ts';
 import { GRANULE_PAGES } from '../../shared/page.ts';
 import { pagePrivileges } from '../../shared/vm-flags.ts';
 
@@ -25,11 +25,14 @@ export class PageSharer {
   #pinned = 0;
   /** The first so many are shown by the taker, whose the references are then. */
   #shown = 0;
+  /** The donor shows all 512 behind one 2 MiB leaf. */
+  #isHuge = false;
 
   /** Lets `taker` show what `donor` shows at the pages of the run, all of one granule. */
   share(donor: HeldMm, taker: HeldMm, run: LoadRun): void {
     this.#pinned = 0;
     this.#shown = 0;
+    this.#isHuge = false;
     try {
       holdMm(donor.mm, donor.reference, 'read', (mm) => this.#pin(mm, run));
       holdMm(taker.mm, taker.reference, 'read', (mm) => this.#show(mm, run));
@@ -41,7 +44,9 @@ export class PageSharer {
   /** Write-protects the donor's leaves and takes references. */
   #pin(mm: Mm, { start, pages }: LoadRun): void {
     const { cursor } = mm;
-    const found = walk(mm, mm.pgd, start, cursor);
+    let found = walk(mm, mm.pgd, start, cursor);
+    if (found === 'huge' && this.#pinHuge(mm, start, pages)) return;
+    if (found === 'huge') found = walk(mm, mm.pgd, start, cursor); // split by another thread
     assert(found === 'table', 'the mm that pages are shared with has lost them');
     const { words, table } = cursor;
     lockTable(mm, table);
@@ -65,8 +70,54 @@ export class PageSharer {
     }
   }
 
+  /** The same behind a 2 MiB leaf; false if it is none any more. */
+  #pinHuge(mm: Mm, start: number, pages: number): boolean {
+    const { words, at, table } = mm.cursor;
+    lockTable(mm, table);
+    try {
+      const low = words[at]!;
+      const high = words[at + 1]!;
+      if ((low & PTE.HUGE) === 0 || !isPresent(low)) return false;
+      if ((low & PTE.WRITE) !== 0) setEntry(words, at, low & ~PTE.WRITE, high);
+      const first = pfnOf(low, high) + (start % GRANULE_PAGES);
+      for (let page = 0; page < pages; page++) {
+        this.#entries[page * 2] = lowOf(first + page, PTE.PRESENT);
+        this.#entries[page * 2 + 1] = highOf(first + page, 0);
+        mm.pages.get(first + page);
+        this.#pinned++;
+      }
+      this.#isHuge = pages === GRANULE_PAGES;
+      return true;
+    } finally {
+      unlockTable(mm, table);
+    }
+  }
+
+  /** Sets the taker's 2 MiB leaf. */
+  #showHuge(mm: Mm, start: number): void {
+    const { cursor } = mm;
+    ensureTables(mm, mm.pgd, start, 2, cursor);
+    const { words, at, table } = cursor;
+    const privileges = pagePrivileges(mm.vmas.flags(mm.vmas.lookup(start)));
+    const bits = leafFlags(privileges.low, false, false) | PTE.HUGE;
+    const first = pfnOf(this.#entries[0]!, this.#entries[1]!);
+    lockTable(mm, table);
+    try {
+      assert(words[at] === 0, 'pages are shared where some are mapped already');
+      for (let page = 0; page < GRANULE_PAGES; page++) mm.pages.addMapping(first + page);
+      setEntry(words, at, lowOf(first, bits), highOf(first, privileges.high));
+      this.#shown = GRANULE_PAGES;
+    } finally {
+      unlockTable(mm, table);
+    }
+  }
+
   /** Sets the taker's leaves. */
-  #show(mm: Mm, { start, pages }: LoadRun): void {
+  #show(mm: Mm, { start, pages, flags }: LoadRun): void {
+    if (this.#isHuge && (flags & LOAD_FLAG.HUGE) !== 0) {
+      this.#showHuge(mm, start);
+      return;
+    }
     const { cursor } = mm;
     ensureTables(mm, mm.pgd, start, 1, cursor);
     const { words, table } = cursor;

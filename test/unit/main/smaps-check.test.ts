@@ -15,7 +15,7 @@ function smaps(totals: Partial<typeof NONE>): SmapsVma[] {
 function scan(kind: number, rss: number): ScanResult {
   const vmas = new ScanVmas(ScanVmas.create([{ start: 1, end: 5, kind, flags: 0 }]));
   vmas.addTotal(0, SCAN_VMA.RSS, rss);
-  return { runs: [], vmas, framesShown: true };
+  return { runs: [], vmas, frames: new Float64Array(), framesShown: true };
 }
 
 describe('the check against smaps', () => {

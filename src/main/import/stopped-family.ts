@@ -1,0 +1,120 @@
+/**
+ * Holding several processes still at once: those that were asked for, and, if wanted, everything
+ * that descends from them. Nobody is read before all stand still, and all go on in any case.
+ */
+import { readdir } from 'node:fs/promises';
+import { MmdumpError } from '../../shared/errors.ts';
+import { throwIfAborted } from '../../shared/sync/wait.ts';
+import { processGone, readStat } from './proc.ts';
+import { StoppedProcess } from './stopped-process.ts';
+
+/** Rounds of looking for new children; a family that forks quicker than it is stopped is no family. */
+const ROUNDS_MAX = 100;
+
+export interface FamilyOptions {
+  /** Stop and hand over all descendants, too. */
+  readonly children: boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
+/**
+ * Runs `action` with the processes while they stand still: first `pids` as given, then, if asked
+ * for, all descendants by ascending pid. Descendants without a memory (zombies) and this very process
+ * are left out. PROCESS_RESUMED if any of them ran meanwhile, PROCESS_GONE if any ended.
+ */
+export async function withStoppedFamily<T>(
+  pids: readonly number[],
+  options: FamilyOptions,
+  action: (family: readonly StoppedProcess[]) => Promise<T>,
+): Promise<T> {
+  const family: StoppedProcess[] = [];
+  try {
+    for (const pid of pids) family.push(await StoppedProcess.stop(pid));
+    for (const each of family) await each.standStill(options.signal);
+    if (options.children) await stopDescendants(family, options.signal);
+    const ordered = [
+      ...family.slice(0, pids.length),
+      ...family.slice(pids.length).sort((a, b) => a.pid - b.pid),
+    ];
+    const result = await action(ordered);
+    for (const each of family) await each.assertStoodStill();
+    return result;
+  } catch (error) {
+    // It was there a moment ago.
+    const isMissing = error instanceof MmdumpError && error.code === 'PROCESS_NOT_FOUND';
+    throw isMissing ? processGone(error.fields.pid as number) : error;
+  } finally {
+    // Children first: whoever waits for them must not find them stopped when it goes on.
+    for (const each of family.reverse()) each.release();
+  }
+}
+
+/** A parent that stands still has no more children; so it is looked again until nobody is new. */
+async function stopDescendants(
+  family: StoppedProcess[],
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  for (let round = 0; round < ROUNDS_MAX; round++) {
+    throwIfAborted(signal);
+    const known = new Set(family.map(({ pid }) => pid));
+    const fresh = (await descendants(known)).filter((pid) => !known.has(pid));
+    if (fresh.length === 0) return;
+    for (const pid of fresh) {
+      const stopped = await stopIfThere(pid, signal);
+      if (stopped !== undefined) family.push(stopped);
+    }
+  }
+  const { pid } = family[0]!;
+  const message = `process ${pid}: its descendants fork quicker than they can be stopped`;
+  throw new MmdumpError('PROCESS_UNSTOPPABLE', message, { pid });
+}
+
+/** A descendant, standing still; undefined if it has ended meanwhile. */
+async function stopIfThere(
+  pid: number,
+  signal: AbortSignal | undefined,
+): Promise<StoppedProcess | undefined> {
+  let stopped: StoppedProcess | undefined;
+  try {
+    stopped = await StoppedProcess.stop(pid);
+    await stopped.standStill(signal);
+    if (await hasMemory(pid)) return stopped;
+    stopped.release();
+    return undefined;
+  } catch (error) {
+    stopped?.release();
+    if (error instanceof MmdumpError && HAS_ENDED.has(error.code)) return undefined;
+    throw error;
+  }
+}
+
+const HAS_ENDED: ReadonlySet<string> = new Set(['PROCESS_NOT_FOUND', 'PROCESS_GONE']);
+
+async function hasMemory(pid: number): Promise<boolean> {
+  const { state } = await readStat(pid);
+  return state !== 'Z' && state !== 'X';
+}
+
+/** Living processes that descend from these, by their parents' pids. */
+async function descendants(roots: ReadonlySet<number>): Promise<number[]> {
+  const children = new Map<number, number[]>();
+  for (const name of await readdir('/proc')) {
+    const pid = Number(name);
+    if (!Number.isInteger(pid) || pid === process.pid) continue;
+    const stat = await readStat(pid).catch(() => undefined); // it has ended meanwhile
+    if (stat === undefined || stat.state === 'Z' || stat.state === 'X') continue;
+    const parent = stat.field(4);
+    const siblings = children.get(parent);
+    if (siblings === undefined) children.set(parent, [pid]);
+    else siblings.push(pid);
+  }
+  const found: number[] = [];
+  const open = [...roots];
+  for (let pid = open.pop(); pid !== undefined; pid = open.pop()) {
+    for (const child of children.get(pid) ?? []) {
+      found.push(child);
+      if (!roots.has(child)) open.push(child);
+    }
+  }
+  return [...new Set(found)].sort((a, b) => a - b);
+}
