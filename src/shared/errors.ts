@@ -49,6 +49,7 @@ export const MMDUMP_CODES = [
   'PROCESS_DENIED', //       the system does not let us read the process
   'PROCESS_GONE', //         the process ended while it was read
   'PROCESS_UNSTOPPABLE', //  the process did not stop when asked
+  'PROCESS_CHANGED', //      mappings of a running process changed while it was read
   'PROCESS_RESUMED', //      the process went on while it was read
   'UNSUPPORTED_PLATFORM', // this system has no /proc, or not in the form that is needed
 ] as const;

@@ -120,6 +120,7 @@ async function openSource(
   const { mms, processes } = await dumper.importProcess(machineFor, pid, {
     signal,
     children: flags.children,
+    freeze: flags.freeze,
     onProgress: ({ pages, totalPages }) => {
       progress.show('import', pages * PAGE_SIZE, totalPages * PAGE_SIZE);
     },

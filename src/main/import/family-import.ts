@@ -1,4 +1,4 @@
-/** The import of processes that stand still, from their mappings to their last shared page. */
+/** The import of processes, which stand still by default, from their mappings to their last shared page. */
 import type { FileHandle } from 'node:fs/promises';
 import type { AddressSpace } from '../../mmu/address-space.ts';
 import type { Machine } from '../../mmu/machine.ts';
@@ -96,7 +96,7 @@ export class FamilyImport {
 
   /** Gives back what a failed import has taken of the machine. */
   undo(): void {
-    for (const space of this.spaces) {
+    for (const space of this.spaces.splice(0)) {
       if (this.#machine?.parts.threads.isPoisoned !== false) return;
       try {
         this.#machine.destroyAddressSpace(space);
@@ -106,7 +106,7 @@ export class FamilyImport {
     }
   }
 
-  /** Everything for which the processes have to stand still. */
+  /** Everything for which the processes have to stand still, or at least not to change mappings. */
   async capture(): Promise<CaptureReport[]> {
     const survey = await this.#surveyAll();
     const machine = this.#machineFor(survey);
@@ -150,6 +150,7 @@ export class FamilyImport {
 
   /** Only a family shares, and frames alone are no proof: the zero page and KSM have some, too. */
   get #wantsFrames(): boolean {
+    if (this.#options.freeze === false) return false; // a frame may be another's by now
     return this.#processes.length > 1 && this.#kpageflags !== undefined;
   }
 
@@ -245,7 +246,8 @@ export class FamilyImport {
   ): Promise<CaptureReport> {
     const survey = members[at]!;
     const { pid, vmas, scan, ms } = survey;
-    const privileged = this.#kpageflags !== undefined && scan.framesShown;
+    const isStill = this.#options.freeze !== false;
+    const privileged = this.#kpageflags !== undefined && scan.framesShown && isStill;
     return {
       pid,
       vmas: vmas.length,

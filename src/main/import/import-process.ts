@@ -9,10 +9,11 @@ import { type FileHandle, open } from 'node:fs/promises';
 import type { Machine } from '../../mmu/machine.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import type { WorkerPool } from '../pool.ts';
-import { FamilyImport, type ProcessFiles } from './family-import.ts';
+import { type CaptureReport, FamilyImport, type ProcessFiles } from './family-import.ts';
 import type { ImportOptions, ImportResult, MachineFor } from './import-report.ts';
 import { openProc, processGone, readProc, readStat } from './proc.ts';
-import { withStoppedFamily } from './stopped-family.ts';
+import { withRunningFamily } from './running-family.ts';
+import { descendantsOf, withStoppedFamily } from './stopped-family.ts';
 import type { StoppedProcess } from './stopped-process.ts';
 
 /** Imports processes, all at one instant, with the workers of a pool. */
@@ -34,21 +35,22 @@ export async function importWith(
     for (const pid of asked) files.set(pid, await openFiles(pid, opened));
     const kpageflags = await open('/proc/kpageflags', 'r').catch(() => undefined); // root only
     if (kpageflags !== undefined) opened.push(kpageflags);
-    const { signal, children = false } = options;
-    let family: readonly StoppedProcess[] = [];
     let subject: FamilyImport | undefined;
+    const capture = async (pids: readonly number[]): Promise<CaptureReport[]> => {
+      const all: ProcessFiles[] = [];
+      for (const pid of pids) {
+        if (!files.has(pid)) files.set(pid, await openFiles(pid, opened));
+        all.push(files.get(pid)!);
+      }
+      subject = new FamilyImport(pool, target, all, kpageflags, options);
+      return subject.capture();
+    };
     try {
-      const reports = await withStoppedFamily(asked, { children, signal }, async (stopped) => {
-        family = stopped;
-        const all: ProcessFiles[] = [];
-        for (const { pid } of stopped) all.push(files.get(pid) ?? (await openFiles(pid, opened)));
-        subject = new FamilyImport(pool, target, all, kpageflags, options);
-        return subject.capture();
-      });
-      const now = performance.now();
+      const run = options.freeze === false ? captureRunning : captureStopped;
+      const { reports, stoppedMs } = await run(asked, options, capture, () => subject?.undo());
+      const total = performance.now() - start;
       const processes = reports.map((report, at) => {
-        const stopped = now - family[at]!.standingSince;
-        return { ...report, ms: { ...report.ms, stopped, total: now - start } };
+        return { ...report, ms: { ...report.ms, stopped: stoppedMs[at]!, total } };
       });
       return { mms: subject!.spaces, processes };
     } catch (error) {
@@ -58,6 +60,40 @@ export async function importWith(
   } finally {
     await Promise.allSettled(opened.map((file) => file.close()));
   }
+}
+
+/** Reads the processes with these pids, in their order. */
+type Capture = (pids: readonly number[]) => Promise<CaptureReport[]>;
+
+interface Captured {
+  readonly reports: readonly CaptureReport[];
+  /** For how long each stood still. */
+  readonly stoppedMs: readonly number[];
+}
+
+async function captureStopped(
+  asked: readonly number[],
+  { children = false, signal }: ImportOptions,
+  capture: Capture,
+): Promise<Captured> {
+  let family: readonly StoppedProcess[] = [];
+  const reports = await withStoppedFamily(asked, { children, signal }, (stopped) => {
+    family = stopped;
+    return capture(stopped.map(({ pid }) => pid));
+  });
+  const now = performance.now();
+  return { reports, stoppedMs: family.map(({ standingSince }) => now - standingSince) };
+}
+
+async function captureRunning(
+  asked: readonly number[],
+  { children = false, signal }: ImportOptions,
+  capture: Capture,
+  undo: () => void,
+): Promise<Captured> {
+  const pids = children ? [...asked, ...(await descendantsOf(asked))] : asked;
+  const reports = await withRunningFamily(pids, signal, () => capture(pids), undo);
+  return { reports, stoppedMs: reports.map(() => 0) };
 }
 
 function assertPids(pids: readonly number[]): void {

@@ -5,6 +5,11 @@ import type { Machine } from '../../mmu/machine.ts';
 export interface ImportOptions {
   /** Import all descendants of the processes, too. Default false. */
   readonly children?: boolean | undefined;
+  /**
+   * true (default): the processes stand still meanwhile. false: they go on; their mappings must stay the
+   * same, else PROCESS_CHANGED, but two pages may be of two instants. Which pages they share is unknown.
+   */
+  readonly freeze?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called at most ten times a second while memory is read. */
   readonly onProgress?: ((progress: ImportProgress) => void) | undefined;
@@ -48,7 +53,7 @@ export interface ProcessReport {
   readonly ms: {
     readonly scan: number;
     readonly load: number;
-    /** Time for which the process stood still. */
+    /** Time for which the process stood still; 0 if it was not stopped. */
     readonly stopped: number;
     readonly total: number;
   };

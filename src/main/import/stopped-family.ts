@@ -57,7 +57,7 @@ async function stopDescendants(
   for (let round = 0; round < ROUNDS_MAX; round++) {
     throwIfAborted(signal);
     const known = new Set(family.map(({ pid }) => pid));
-    const fresh = (await descendants(known)).filter((pid) => !known.has(pid));
+    const fresh = await descendantsOf([...known]);
     if (fresh.length === 0) return;
     for (const pid of fresh) {
       const stopped = await stopIfThere(pid, signal);
@@ -93,6 +93,12 @@ const HAS_ENDED: ReadonlySet<string> = new Set(['PROCESS_NOT_FOUND', 'PROCESS_GO
 async function hasMemory(pid: number): Promise<boolean> {
   const { state } = await readStat(pid);
   return state !== 'Z' && state !== 'X';
+}
+
+/** Descendants of these processes that are not among them, by ascending pid. */
+export async function descendantsOf(pids: readonly number[]): Promise<number[]> {
+  const known = new Set(pids);
+  return (await descendants(known)).filter((pid) => !known.has(pid));
 }
 
 /** Living processes that descend from these, by their parents' pids. */
