@@ -33,6 +33,7 @@ export {
 } from './dumper.ts';
 export { Image, type MmChoice, type OpenOptions, openImage, type PageInfo } from './image/image.ts';
 export type { ImageFile, ImageMm, ImageVma } from './image/image-mm.ts';
+export { memoryUsage } from './image/image-usage.ts';
 export type { Problem, ProblemCode } from './image/problem.ts';
 export type { Verification, VerifyOptions } from './image/verify.ts';
 export type {
@@ -43,6 +44,7 @@ export type {
   ProcessReport,
 } from './import/import-report.ts';
 export type { RestoreOptions, RestoreResult } from './load/restore.ts';
+export type { FamilyUsage, MemoryUsage } from './memory-usage.ts';
 export type { DumpProgress, DumpReport } from './report.ts';
 export { type FileSinkOptions, fileSink } from './sinks/file-sink.ts';
 export {

@@ -1,6 +1,7 @@
 /** What a dump says of itself. Counts are pages unless a name says otherwise; times milliseconds. */
 import type { PhaseReport } from '../shared/dump/tasks.ts';
 import type { SkippedPages } from './dump/tally.ts';
+import type { MemoryUsage } from './memory-usage.ts';
 
 export interface PageCounts {
   readonly absent: number;
@@ -16,7 +17,7 @@ export interface VmaReport {
   readonly pages: PageCounts;
 }
 
-export interface MmReport {
+export interface MmReport extends MemoryUsage {
   /** Where the mm came from, as the caller named it. */
   readonly source: string;
   readonly vmas: readonly VmaReport[];
@@ -50,6 +51,8 @@ export interface DumpReport {
   /** One instant; false: the machine ran meanwhile. */
   readonly frozen: boolean;
   readonly mms: readonly MmReport[];
+  /** Bytes by which the image would be longer if every mm were stored by itself. */
+  readonly savedBytes: number;
   /** What was left out because a policy said 'skip'. */
   readonly skipped: readonly SkippedPages[];
   readonly ms: {

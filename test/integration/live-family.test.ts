@@ -10,6 +10,7 @@ import { readdirSync } from 'node:fs';
 import {
   type AddressSpace,
   createMachine,
+  type FamilyUsage,
   type Image,
   type ImportResult,
   importProcess,
@@ -306,6 +307,13 @@ describe('mmdump dump', () => {
       pids.map((pid) => `pid ${pid}`),
     );
     expect(report.import.map(({ pid }: { pid: number }) => pid)).toEqual(pids);
+    const usage = ({ savedBytes, mms }: FamilyUsage): FamilyUsage => {
+      return { savedBytes, mms: mms.map(({ rss, pss, unique }) => ({ rss, pss, unique })) };
+    };
+    const inspected = JSON.parse(cli.mmdump('inspect', 'whole.cpt', '--json').stdout);
+    expect(usage(inspected)).toEqual(usage(report));
+    expect(report.savedBytes).toBeGreaterThan(0);
+    expect(cli.mmdump('inspect', 'whole.cpt').stdout).toMatch(/ saved by what they share\n/);
     const two = cli.mmdump('dump', '--pid', grandchild, '--pid', child, '-o', 'two.cpt');
     expect(two).toMatchObject({ status: 0, stderr: '' });
     expect(two.stdout).toContain(`pid ${grandchild}: `);

@@ -1,6 +1,7 @@
 /** The report of a dump, for people and for scripts. */
 import { hex } from '../../shared/page.ts';
 import type { ProcessReport } from '../import/import-report.ts';
+import type { MemoryUsage } from '../memory-usage.ts';
 import type { DumpReport, WorkerReport } from '../report.ts';
 import { formatBytes, formatMs } from './sizes.ts';
 import { table } from './terminal.ts';
@@ -17,9 +18,10 @@ export function dumpJson(
     workers,
     workersReason,
     frozen,
-    mms: mms.map(({ source, vmas, pages, ldtEntries }) => {
-      return { source, vmas: vmas.length, pages, ldtEntries };
+    mms: mms.map(({ source, vmas, pages, ldtEntries, rss, pss, unique }) => {
+      return { source, vmas: vmas.length, pages, ldtEntries, rss, pss, unique };
     }),
+    savedBytes: report.savedBytes,
     skipped: skipped.map(({ mm, start, end, reason }) => {
       return { mm, start: hex(start), end: hex(end), reason };
     }),
@@ -73,6 +75,14 @@ function importLines(process: ProcessReport): string[] {
   return lines;
 }
 
+/** What an mm shows, its share of it, and what is its alone. */
+export function usageText({ rss, pss, unique }: MemoryUsage): string {
+  return (
+    `${formatBytes(rss)} shown, ${formatBytes(pss)} in proportion, ` +
+    `${formatBytes(unique)} of its own`
+  );
+}
+
 function round(value: number): number {
   return Math.round(value * 1000) / 1000;
 }
@@ -93,14 +103,16 @@ export function dumpText(
 ): string {
   const { image, mms, skipped, ms } = report;
   const lines = [...new Set(processes.flatMap(importLines))];
-  const summaries = mms.map(({ source, vmas, pages, ldtEntries }) => {
+  const summaries = mms.map(({ source, vmas, pages, ldtEntries, ...usage }) => {
     const ldt = ldtEntries === 0 ? '' : `, LDT of ${ldtEntries} entries`;
+    const shares = mms.length === 1 ? '' : `; ${usageText(usage)}`;
     return (
       `${source}: ${vmas.length} mappings, ${pages.copy} pages copied, ${pages.zero} zero, ` +
-      `${pages.clone} cloned, ${pages.absent} absent${ldt}`
+      `${pages.clone} cloned, ${pages.absent} absent${ldt}${shares}`
     );
   });
   lines.push(...summaries);
+  if (mms.length > 1) lines.push(`${formatBytes(report.savedBytes)} saved by what they share`);
   for (const { start, end, reason } of skipped) {
     lines.push(`left out ${hex(start)}-${hex(end)}: ${reason}`);
   }

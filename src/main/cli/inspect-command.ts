@@ -4,6 +4,8 @@ import { hex } from '../../shared/page.ts';
 import { protLetters, vmFlagNames } from '../../shared/vm-flags.ts';
 import { type Image, openImage } from '../image/image.ts';
 import type { ImageMm, ImageVma } from '../image/image-mm.ts';
+import { memoryUsage } from '../image/image-usage.ts';
+import { usageText } from './dump-output.ts';
 import { EXIT } from './run-command.ts';
 import { formatBytes } from './sizes.ts';
 import { type OutputOptions, print, printJson, table } from './terminal.ts';
@@ -35,14 +37,17 @@ function storedPages({ pages }: ImageVma): number {
 
 /** The object that `inspect --json` prints; its keys are a contract. */
 function inspectJson(image: Image): unknown {
+  const usage = memoryUsage(image);
   return {
     format: image.format,
     id: image.id,
     bytes: image.bytes,
     frozen: image.head.frozen,
+    savedBytes: usage.savedBytes,
     mms: image.mms().map((mm) => ({
       fields: { ...fieldsJson(mm), map_count: mm.vmas.length },
       ldtEntries: ldtEntries(mm),
+      ...usage.mms[mm.ordinal],
       vmas: mm.vmas.map((vma) => ({
         start: hex(vma.start),
         end: hex(vma.end),
@@ -69,10 +74,13 @@ function inspectText(image: Image): string {
     `${image.path}: ${image.format}, ${formatBytes(image.bytes)}, id ${image.id}, ` +
       `${image.mms().length} mm${image.head.hasPayloadCrc ? '' : ', pages without checksums'}`,
   ];
+  const usage = memoryUsage(image);
+  if (usage.mms.length > 1) lines.push(`${formatBytes(usage.savedBytes)} saved by what they share`);
   for (const mm of image.mms()) {
     const entries = ldtEntries(mm);
     const ldt = entries === 0 ? 'no LDT' : `LDT of ${entries} entries`;
-    lines.push(`mm ${mm.ordinal}: ${mm.vmas.length} mappings, ${ldt}`);
+    const shares = usageText(usage.mms[mm.ordinal]!);
+    lines.push(`mm ${mm.ordinal}: ${mm.vmas.length} mappings, ${ldt}; ${shares}`);
     const rows = mm.vmas.map((vma) => [
       `${vma.start.toString(16)}-${vma.end.toString(16)}`,
       protLetters(vma.flags),

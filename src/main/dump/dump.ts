@@ -19,6 +19,7 @@ import { MmdumpError, reasonOf } from '../../shared/errors.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { layoutCpt } from '../formats/cpt/encode.ts';
 import type { Layout } from '../formats/layout.ts';
+import type { FamilyUsage } from '../memory-usage.ts';
 import type { WorkerPool } from '../pool.ts';
 import {
   type DumpPhase,
@@ -29,7 +30,8 @@ import {
 } from '../report.ts';
 import type { Sink } from '../sinks/sink.ts';
 import { assertDumpable, describeMms } from './dumped-mms.ts';
-import { mmReport } from './mm-report.ts';
+import { noteUsage } from './dumped-usage.ts';
+import { mmReport, type PagesReport } from './mm-report.ts';
 import type { ResolvedOptions } from './options.ts';
 import { type Plan, planDump } from './plan.ts';
 import { Pins } from './running.ts';
@@ -60,7 +62,8 @@ interface Capture {
   readonly skipped: readonly SkippedPages[];
   readonly layout: Layout;
   readonly ms: { readonly [step in 'plan' | 'classify' | 'layout' | 'copy']: number };
-  readonly mmReports: DumpReport['mms'];
+  readonly mmReports: readonly PagesReport[];
+  readonly usage: () => FamilyUsage;
 }
 
 /** Dumps mms of one machine. Whatever fails, they are let go and the output is left as it was. */
@@ -166,10 +169,11 @@ async function capturePlanned(
     blockPerPage: options.blockPerPage,
   });
   const mmReports = described.map((one, mm) => mmReport(one, nameOf(options.source, mm, mms)));
+  const usage = noteUsage(described, units, runs);
   const layoutMs = watch.lap();
   await copy(dump, mms[0]!.machine, layout, tables.sources);
   const ms = { plan: planMs, classify: classifyMs, layout: layoutMs, copy: watch.lap() };
-  return { skipped, layout, ms, mmReports };
+  return { skipped, layout, ms, mmReports, usage };
 }
 
 /** What the report calls an mm: several are told apart by their ordinals. */
@@ -311,12 +315,14 @@ function report(
   const { engine, options, watch, workers } = dump;
   const { bytes } = capture.layout;
   const total = watch.total();
+  const { mms: usages, savedBytes } = capture.usage();
   return {
     image: { path: options.to.path, format: 'cpt', bytes, id },
     workers: engine.pool.workers,
     workersReason: engine.workersReason,
     frozen: options.freeze,
-    mms: capture.mmReports,
+    mms: capture.mmReports.map((mm, ordinal) => ({ ...mm, ...usages[ordinal]! })),
+    savedBytes,
     skipped: capture.skipped,
     ms: { ...ms, total },
     bytesPerSecond: Math.round(bytes / (total / 1000)),

@@ -3,9 +3,13 @@
 import { LDT_ENTRY_SIZE } from '../../mmu/ldt.ts';
 import { addressOf } from '../../shared/page.ts';
 import type { LayoutMm } from '../formats/layout.ts';
+import type { MemoryUsage } from '../memory-usage.ts';
 import type { MmReport, PageCounts, VmaReport } from '../report.ts';
 
-export function mmReport({ mm, tally, ldt }: LayoutMm, source: string): MmReport {
+/** All but what is known only once every mm is. */
+export type PagesReport = Omit<MmReport, keyof MemoryUsage>;
+
+export function mmReport({ mm, tally, ldt }: LayoutMm, source: string): PagesReport {
   const vmas: VmaReport[] = [];
   const total = { absent: 0, copy: 0, zero: 0, clone: 0, unsupported: 0 };
   for (let ordinal = 0; ordinal < mm.vmas.count; ordinal++) {
