@@ -100,7 +100,6 @@ async function comparePages(
     units,
     unitCount: sorted.length,
     phase,
-    rendezvous: 0,
   };
   const tasks: CompareTask[] = Array.from({ length: workers }, (_, worker) => {
     return { ...message, worker };

@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import type { AddressSpace } from '../mmu/address-space.ts';
 import type { Machine } from '../mmu/machine.ts';
 import { MmdumpError } from '../shared/errors.ts';
+import type { FaultPlan } from '../shared/faults.ts';
 import { type CompareOptions, type Comparison, compareWith } from './compare.ts';
 import { type Engine, runDump } from './dump/dump.ts';
 import { type DumpOptions, resolveOptions } from './dump/options.ts';
@@ -24,6 +25,8 @@ export interface DumperOptions {
    * so that a finished dump proves that all ran at the same time. Default false.
    */
   readonly rendezvous?: boolean;
+  /** For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
+  readonly faults?: FaultPlan;
 }
 
 /** Runs one job at a time; the next waits for it. Keep it: starting threads takes its time. */
@@ -34,14 +37,13 @@ export class Dumper {
   #closed = false;
 
   constructor(options: DumperOptions) {
-    const { workers = availableParallelism(), rendezvous = false } = options;
+    const { workers = availableParallelism(), rendezvous = false, faults } = options;
     assertWorkers(workers);
     this.workers = workers;
     this.#engine = {
-      pool: new WorkerPool(workers),
-      buffers: new SharedBuffers(),
+      pool: new WorkerPool(workers, { rendezvous, faults }),
+      buffers: new SharedBuffers(faults),
       workersReason: options.workers === undefined ? 'one per available core' : 'as asked',
-      rendezvous,
     };
   }
 

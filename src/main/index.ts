@@ -18,6 +18,7 @@ export {
 export { attach, createMachine, type Freeze, Machine } from '../mmu/machine.ts';
 export type { AttachOptions, MachineOptions } from '../mmu/machine-parts.ts';
 export { AbortError, type ErrorCode, type ErrorFields, MmdumpError } from '../shared/errors.ts';
+export type { ArmedFaults, Fault, FaultAction, FaultPlan, FaultPoint } from '../shared/faults.ts';
 export type { MachineHandle } from '../shared/machine-handle.ts';
 export { GiB, KiB, MiB, PAGE_SIZE } from '../shared/page.ts';
 export type { CompareOptions, Comparison } from './compare.ts';

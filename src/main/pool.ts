@@ -6,19 +6,36 @@
 import { Piscina } from 'piscina';
 import type { PhaseControl } from '../shared/dump/phase-control.ts';
 import type { PhaseReport, PhaseTask } from '../shared/dump/tasks.ts';
-import { fromFailure, MmdumpError, type Outcome, reasonOf } from '../shared/errors.ts';
+import {
+  type Failure,
+  fromFailure,
+  MmdumpError,
+  type Outcome,
+  reasonOf,
+  toFailure,
+  workerLost,
+} from '../shared/errors.ts';
+import type { FaultPlan, PhaseName } from '../shared/faults.ts';
 import { throwIfAborted } from '../shared/sync/wait.ts';
 
 /** Module of src/workers and the task that it exports. */
 export interface TaskName {
   readonly file: string;
-  readonly name: string;
+  readonly name: PhaseName;
 }
 
 export interface PhaseOptions {
   readonly signal?: AbortSignal | undefined;
   /** Called at most ten times a second while the phase runs, and once at its end. */
   readonly onProgress?: ((done: PhaseProgress) => void) | undefined;
+  /** A worker's thread is gone, others may be waiting for what it held. */
+  readonly onLost?: (worker: number) => void;
+}
+
+/** What tests ask of a pool: see `DumperOptions`. */
+export interface PoolTests {
+  readonly rendezvous: boolean;
+  readonly faults: FaultPlan | undefined;
 }
 
 /** What the workers have done so far in this phase. */
@@ -29,22 +46,29 @@ export interface PhaseProgress {
 }
 
 const PROGRESS_MS = 100;
+/** Of the threads of tests: to fill a heap of the usual size takes seconds. */
+const LITTLE_HEAP = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 8 } as const;
 /** Worker threads of one dumper; a machine has room for 256 threads in all. */
 export const WORKERS_MAX = 128;
 
 export class WorkerPool {
   readonly workers: number;
   readonly #pool: Piscina;
+  readonly #tests: PoolTests;
 
-  constructor(workers: number) {
+  constructor(workers: number, tests: PoolTests) {
     this.workers = workers;
+    this.#tests = tests;
     this.#pool = new Piscina({
       minThreads: workers,
       maxThreads: workers,
       concurrentTasksPerWorker: 1,
       idleTimeout: Number.POSITIVE_INFINITY,
       recordTiming: false,
+      ...(tests.faults && { resourceLimits: LITTLE_HEAP }),
     });
+    // A thread may be lost between two tasks, too. There is another then, and nobody to be told.
+    this.#pool.on('error', () => {});
   }
 
   /** Runs one task per element and resolves with the reports, by worker. */
@@ -62,15 +86,24 @@ export class WorkerPool {
     const filename = new URL(`../workers/${task.file}.js`, import.meta.url).href;
     try {
       const settled = await Promise.all(
-        tasks.map((message) => this.#runTask<R>(message, filename, task.name, control)),
+        this.#withTests(tasks, task.name).map((message) =>
+          this.#runTask<R>(message, filename, task.name, control, options),
+        ),
       );
       throwIfAborted(signal);
       watch.finish();
-      return collect(settled, task.name);
+      return collect(settled, task.name, control);
     } finally {
       watch.stop();
       signal?.removeEventListener('abort', stop);
     }
+  }
+
+  #withTests<T extends PhaseTask>(tasks: readonly T[], phase: PhaseName): readonly T[] {
+    const { rendezvous, faults } = this.#tests;
+    if (!rendezvous && faults === undefined) return tasks;
+    const tests = { phase, rendezvous: rendezvous ? tasks.length : 0, faults: faults?.armed };
+    return tasks.map((task) => ({ ...task, tests }));
   }
 
   /** The outcome of one task. A lost thread is an outcome, too. */
@@ -79,17 +112,17 @@ export class WorkerPool {
     filename: string,
     name: string,
     control: PhaseControl,
+    { onLost }: PhaseOptions,
   ): Promise<Outcome<R>> {
     try {
       return await this.#pool.run(message, { filename, name });
     } catch (error) {
       control.stop();
       const { worker } = message;
-      const text = `worker ${worker} was lost in ${name}: ${reasonOf(error)}`;
-      return {
-        ok: false,
-        failure: { kind: 'mmdump', code: 'WORKER_LOST', message: text, fields: { worker } },
-      };
+      onLost?.(worker);
+      const unit = control.claimedBy(worker);
+      const lost = workerLost('was lost', worker, name, unit, reasonOf(error));
+      return { ok: false, failure: toFailure(lost) };
     }
   }
 
@@ -136,14 +169,30 @@ class ProgressWatch {
   }
 }
 
-/** The reports, or the error of the first worker that failed. */
-function collect<R>(outcomes: readonly Outcome<R>[], name: string): R[] {
+/**
+ * The reports, or one error: that of the first worker that was lost, since what others failed with
+ * may have come of it, else of the first that failed.
+ */
+function collect<R>(outcomes: readonly Outcome<R>[], name: string, control: PhaseControl): R[] {
   const reports: R[] = [];
+  let failed: { readonly worker: number; readonly failure: Failure } | undefined;
   outcomes.forEach((outcome, worker) => {
-    if (!outcome.ok) throw fromFailure(outcome.failure, worker, name);
-    reports.push(outcome.value);
+    if (outcome.ok) {
+      reports.push(outcome.value);
+      return;
+    }
+    const { failure } = outcome;
+    if (failed === undefined || (isLoss(failure) && !isLoss(failed.failure))) {
+      failed = { worker, failure };
+    }
   });
-  return reports;
+  if (failed === undefined) return reports;
+  const { worker, failure } = failed;
+  throw fromFailure(failure, worker, name, control.claimedBy(worker));
+}
+
+function isLoss(failure: Failure): boolean {
+  return failure.kind === 'crash' || (failure.kind === 'mmdump' && failure.code === 'WORKER_LOST');
 }
 
 function totalOf(control: PhaseControl): PhaseProgress {

@@ -117,16 +117,32 @@ export function toFailure(error: unknown): Failure {
   return { kind: 'crash', name: crash.name, message: crash.message, stack: crash.stack ?? '' };
 }
 
-/** Rebuilds the error of a failed task; `worker` and `task` say where a crash happened. */
-export function fromFailure(failure: Failure, worker: number, task: string): Error {
+/**
+ * Rebuilds the error of a failed task; `worker`, `task` and the `unit` that it worked on, if any,
+ * say where a crash happened.
+ */
+export function fromFailure(failure: Failure, worker: number, task: string, unit?: number): Error {
   if (failure.kind === 'abort') return new AbortError();
   if (failure.kind === 'mmdump') {
     return new MmdumpError(failure.code, failure.message, { worker, ...failure.fields });
   }
-  const message = `worker ${worker} failed in ${task}: ${failure.name}: ${failure.message}`;
-  const error = new MmdumpError('WORKER_LOST', message, { worker });
+  const reason = `${failure.name}: ${failure.message}`;
+  const error = workerLost('failed', worker, task, unit, reason);
   if (failure.stack !== '') error.stack = failure.stack;
   return error;
+}
+
+/** WORKER_LOST: a worker, and the unit that it had claimed, if any. */
+export function workerLost(
+  what: 'failed' | 'was lost',
+  worker: number,
+  task: string,
+  unit: number | undefined,
+  reason: string,
+): MmdumpError {
+  const place = unit === undefined ? task : `${task}, unit ${unit}`;
+  const fields = unit === undefined ? { worker, reason } : { worker, unit, reason };
+  return new MmdumpError('WORKER_LOST', `worker ${worker} ${what} in ${place}: ${reason}`, fields);
 }
 
 /** The errno name of a Node system error, or undefined. */

@@ -17,6 +17,7 @@ import type { Outcome } from '../shared/errors.ts';
 import { crc32Words } from '../shared/image/crc32.ts';
 import { PAGE_SIZE } from '../shared/page.ts';
 import { NO_THREAD } from '../shared/sync/thread-table.ts';
+import { WorkerFaults } from './parts/worker-faults.ts';
 import { writeAt } from './parts/write-at.ts';
 import { runUnits } from './phase.ts';
 
@@ -36,6 +37,7 @@ export function copy(task: CopyTask): Outcome<PhaseReport> {
   if (target.kind === 'stream') return copyIntoRing(task, segments, copier, target.ring);
   const chunks = target.kind === 'memory' ? target.chunks.map(windowOver) : [];
   let staging: Window | undefined;
+  const faults = WorkerFaults.of(task);
   return runUnits(task, task.segmentCount, (segment) => {
     const offset = segments.offset(segment);
     const bytes = segments.bytes(segment);
@@ -48,7 +50,7 @@ export function copy(task: CopyTask): Outcome<PhaseReport> {
     } else {
       staging ??= windowOver(new SharedArrayBuffer(task.maxSegmentBytes));
       pages = copier.copy(first, last, staging, 0);
-      deliver(target, chunks, staging.bytes.subarray(0, bytes), offset);
+      deliver(target, chunks, staging.bytes.subarray(0, bytes), offset, faults);
     }
     return { pages, bytes };
   });
@@ -91,9 +93,10 @@ function deliver(
   chunks: readonly Window[],
   bytes: Uint8Array,
   offset: number,
+  faults: WorkerFaults | undefined,
 ): void {
   if (target.kind === 'file') {
-    writeAt(target.fd, target.path, bytes, offset);
+    writeAt(target.fd, target.path, bytes, offset, faults);
     return;
   }
   for (let done = 0; done < bytes.length; ) {

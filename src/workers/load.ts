@@ -31,12 +31,14 @@ import { pagePrivileges } from '../shared/vm-flags.ts';
 import { FileContents } from './parts/file-contents.ts';
 import { Reader } from './parts/read-at.ts';
 import { PageSharer } from './parts/share-pages.ts';
+import { WorkerFaults } from './parts/worker-faults.ts';
 import { runUnits } from './phase.ts';
 
 const DATA_KINDS: ReadonlySet<number> = new Set([LOAD.ANON, LOAD.CACHE, LOAD.UNMAPPED]);
 
 export function load(task: LoadTask): Outcome<PhaseReport> {
   const machine = new MachineParts(task.machine, { thread: task.thread, mayBlock: true });
+  WorkerFaults.of(task)?.watch(machine.allocator);
   const mms = task.mms.map(({ slot, generation }) => {
     return { mm: mmOf(machine, slot, task.thread), reference: { machine, slot, generation } };
   });

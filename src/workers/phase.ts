@@ -2,6 +2,7 @@
 import { PhaseControl } from '../shared/dump/phase-control.ts';
 import type { PhaseReport, PhaseTask } from '../shared/dump/tasks.ts';
 import { type Outcome, toFailure } from '../shared/errors.ts';
+import { WorkerFaults } from './parts/worker-faults.ts';
 
 /** What one unit came to. */
 export interface UnitResult {
@@ -19,15 +20,20 @@ export function runUnits(
   unit: (index: number, phase: PhaseControl) => UnitResult,
 ): Outcome<PhaseReport> {
   const phase = new PhaseControl(task.phase);
+  const faults = WorkerFaults.of(task);
+  const rendezvous = Math.min(task.tests?.rendezvous ?? 0, count);
   const startedAt = performance.timeOrigin + performance.now();
   const start = performance.now();
   try {
     let isFirst = true;
-    for (let index = phase.claim(count); index >= 0; index = phase.claim(count)) {
-      if (isFirst && task.rendezvous > 0) phase.rendezvous(Math.min(task.rendezvous, count));
+    for (;;) {
+      const index = phase.claim(count, task.worker);
+      if (index < 0) break;
+      if (isFirst && rendezvous > 0) phase.rendezvous(rendezvous);
       isFirst = false;
+      faults?.beforeUnit();
       const { pages, bytes } = unit(index, phase);
-      phase.advance(task.worker, 1, pages, bytes);
+      phase.advance(task.worker, pages, bytes);
     }
   } catch (error) {
     phase.stop();

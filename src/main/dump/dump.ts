@@ -44,8 +44,6 @@ export interface Engine {
   readonly pool: WorkerPool;
   readonly buffers: SharedBuffers;
   readonly workersReason: string;
-  /** Tests only: every worker waits after its first claim until all have claimed. */
-  readonly rendezvous: boolean;
 }
 
 /** One dump under way. */
@@ -278,10 +276,9 @@ async function runPhase<T extends PhaseTask>(
   const { engine, options, startedAt } = dump;
   const workers = Math.min(engine.pool.workers, Math.max(1, units));
   const buffer = createPhase(workers);
-  const rendezvous = engine.rendezvous ? workers : 0;
   const tasks: (Omit<T, keyof PhaseTask> & PhaseTask)[] = [];
   for (let worker = 0; worker < workers; worker++) {
-    tasks.push({ ...messageOf(worker), phase: buffer, worker, rendezvous });
+    tasks.push({ ...messageOf(worker), phase: buffer, worker });
   }
   const { onProgress, signal } = options;
   const control = new PhaseControl(buffer);

@@ -175,12 +175,12 @@ async function verifyPayloads(
   const workers = Math.min(pool.workers, units.unitCount);
   const phase = createPhase(workers);
   const tasks: VerifyTask[] = Array.from({ length: workers }, (_, worker) => {
-    return { ...units, phase, worker, rendezvous: 0, source: source.reach, payloads: buffer };
+    return { ...units, phase, worker, source: source.reach, payloads: buffer };
   });
   const { signal, onProgress } = options;
   const totalBytes = payloads.reduce((sum, { bytes }) => sum + bytes, 0);
   const tell = onProgress && (({ bytes }: PhaseProgress) => onProgress({ bytes, totalBytes }));
-  const task = { file: 'verify', name: 'verify' };
+  const task = { file: 'verify', name: 'verify' } as const;
   await pool.runPhase(task, tasks, new PhaseControl(phase), { signal, onProgress: tell });
   payloads.forEach((payload, index) => {
     if (table.found(index) === table.crc(index)) return;

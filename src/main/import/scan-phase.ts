@@ -64,9 +64,9 @@ export async function runScanPhase(
   const workers = Math.min(pool.workers, Math.max(1, unitCount));
   const phase = createPhase(workers);
   const tasks: ScanTask[] = Array.from({ length: workers }, (_, worker) => {
-    return { ...input, phase, worker, rendezvous: 0, vmas: buffer, units, unitCount };
+    return { ...input, phase, worker, vmas: buffer, units, unitCount };
   });
-  const task = { file: 'scan-pagemap', name: 'scan' };
+  const task = { file: 'scan-pagemap', name: 'scan' } as const;
   const control = new PhaseControl(phase);
   const reports = await pool.runPhase<ScanTask, ScanReport>(task, tasks, control, { signal });
   return {

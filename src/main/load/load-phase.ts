@@ -29,6 +29,7 @@ export async function runLoadPhase(
   const workers = Math.min(pool.workers, units.unitCount);
   const phase = createPhase(workers);
   const threads: number[] = [];
+  const lost = new Set<number>();
   try {
     for (let worker = 0; worker < workers; worker++) threads.push(machine.threads.register());
     const message = {
@@ -39,16 +40,22 @@ export async function runLoadPhase(
       enough: options.enough ?? 0,
       loads: list.share(),
       phase,
-      rendezvous: 0,
     };
     const tasks: LoadTask[] = threads.map((thread, worker) => ({ ...message, thread, worker }));
-    const task = { file: 'load', name: 'load' };
-    const reports = await pool.runPhase(task, tasks, new PhaseControl(phase), options);
+    const task = { file: 'load', name: 'load' } as const;
+    const reports = await pool.runPhase(task, tasks, new PhaseControl(phase), {
+      ...options,
+      onLost: (worker) => {
+        // At once: the other workers may be waiting for a lock that it held.
+        threadGone(machine, threads[worker]!);
+        lost.add(threads[worker]!);
+      },
+    });
     for (const thread of threads) machine.threads.release(thread);
     return reports;
   } catch (error) {
-    // A worker that was lost in the middle of its task may have left locks behind.
-    for (const thread of threads) threadGone(machine, thread);
+    // Nor has one that crashed let go of everything. Ids of lost ones may be somebody else's by now.
+    for (const thread of threads) if (!lost.has(thread)) threadGone(machine, thread);
     throw error;
   }
 }

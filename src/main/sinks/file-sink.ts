@@ -5,19 +5,22 @@
  */
 import { randomBytes } from 'node:crypto';
 import { type Stats, unlinkSync } from 'node:fs';
-import { type FileHandle, link, lstat, open, rename, unlink } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
+import type { FaultPlan } from '../../shared/faults.ts';
 import { guard } from '../guard.ts';
+import { type FileCalls, fileCalls } from './file-calls.ts';
 import type { ImageExtent, Sink } from './sink.ts';
 
 export interface FileSinkOptions {
   /** Replace an existing file. Default false: OUTPUT_EXISTS. */
   readonly force?: boolean;
+  /** For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
+  readonly faults?: FaultPlan;
 }
 
-const OWNER_ONLY = 0o600;
 /** Errors of link(2) on file systems that have no hard links. */
 const NO_LINKS: ReadonlySet<string | undefined> = new Set(['EPERM', 'ENOTSUP', 'ENOSYS', 'EMLINK']);
 
@@ -34,13 +37,15 @@ export class FileSink implements Sink {
   readonly kind = 'file';
   readonly path: string;
   readonly #force: boolean;
+  readonly #calls: FileCalls;
   #open: OpenOutput | undefined;
   /** From the first step of `open` on: two callers must not both go on after a first look. */
   #isTaken = false;
 
-  constructor(path: string, force: boolean) {
+  constructor(path: string, { force = false, faults }: FileSinkOptions) {
     this.path = path;
     this.#force = force;
+    this.#calls = fileCalls(faults);
   }
 
   /** Fails as `open` would, and leaves nothing: for whoever has long work to do before a dump. */
@@ -73,8 +78,8 @@ export class FileSink implements Sink {
     let directory: FileHandle | undefined;
     try {
       // Whatever the end will need is opened now: a failure after the work would be too late.
-      directory = await open(dirname(this.path), 'r');
-      const handle = await open(temporary, 'wx', OWNER_ONLY);
+      directory = await this.#calls.directory(dirname(this.path));
+      const handle = await this.#calls.create(temporary);
       return { directory, temporary, handle, forget };
     } catch (error) {
       forget();
@@ -86,7 +91,7 @@ export class FileSink implements Sink {
   async reserve({ bytes }: ImageExtent): Promise<CopyTarget> {
     const { handle } = this.#opened();
     try {
-      await handle.truncate(bytes);
+      await this.#calls.reserve(handle, bytes);
     } catch (error) {
       throw this.#failure(`cannot be given ${bytes} bytes`, error);
     }
@@ -97,16 +102,16 @@ export class FileSink implements Sink {
     const { handle, temporary, directory } = this.#opened();
     let isThere = false;
     try {
-      await handle.sync();
+      await this.#calls.sync(handle);
       isThere = await this.#appear(temporary);
-      await directory.sync(); // the new name is on the disk only when its directory is
+      await this.#calls.syncDirectory(directory); // the new name is on the disk only when its directory is
     } catch (error) {
       if (error instanceof MmdumpError) throw error;
       if (!isThere) throw this.#failure('cannot be committed', error);
       if (this.#force) {
         throw this.#failure('is whole, but its directory cannot be written to the disk', error);
       }
-      await unlink(this.path).catch(() => {}); // the error says what matters
+      await this.#calls.remove(this.path).catch(() => {}); // the error says what matters
       throw this.#failure('cannot be committed: its directory cannot be written', error);
     }
     await this.#release();
@@ -117,7 +122,7 @@ export class FileSink implements Sink {
     const temporary = this.#open?.temporary;
     if (temporary === undefined) return;
     try {
-      await unlink(temporary);
+      await this.#calls.remove(temporary);
     } catch (error) {
       if (errnoOf(error) !== 'ENOENT') throw this.#failure(`leaves ${temporary} behind`, error);
     } finally {
@@ -138,11 +143,11 @@ export class FileSink implements Sink {
   /** Gives the file its name, never replacing what is not to be replaced. True: it has it now. */
   async #appear(temporary: string): Promise<boolean> {
     if (this.#force) {
-      await rename(temporary, this.path);
+      await this.#calls.rename(temporary, this.path);
       return true;
     }
     try {
-      await link(temporary, this.path);
+      await this.#calls.link(temporary, this.path);
     } catch (error) {
       if (errnoOf(error) === 'EEXIST') throw this.#existsError();
       if (!NO_LINKS.has(errnoOf(error))) throw error;
@@ -150,9 +155,9 @@ export class FileSink implements Sink {
       return true;
     }
     try {
-      await unlink(temporary);
+      await this.#calls.remove(temporary);
     } catch (error) {
-      await unlink(this.path).catch(() => {}); // two names or none
+      await this.#calls.remove(this.path).catch(() => {}); // two names or none
       throw error;
     }
     return true;
@@ -161,14 +166,14 @@ export class FileSink implements Sink {
   /** Without hard links: takes the name with an empty file first, then replaces that. */
   async #takeName(temporary: string): Promise<void> {
     try {
-      await (await open(this.path, 'wx', OWNER_ONLY)).close();
+      await (await this.#calls.create(this.path)).close();
     } catch (error) {
       throw errnoOf(error) === 'EEXIST' ? this.#existsError() : error;
     }
     try {
-      await rename(temporary, this.path);
+      await this.#calls.rename(temporary, this.path);
     } catch (error) {
-      await unlink(this.path).catch(() => {}); // the error says what matters
+      await this.#calls.remove(this.path).catch(() => {}); // the error says what matters
       throw error;
     }
   }
@@ -176,7 +181,7 @@ export class FileSink implements Sink {
   async #assertReplaceable(): Promise<void> {
     let found: Stats;
     try {
-      found = await lstat(this.path);
+      found = await this.#calls.look(this.path);
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return;
       throw this.#failure('cannot be created', error);
@@ -220,5 +225,5 @@ function removeNow(path: string): void {
 }
 
 export function fileSink(path: string, options: FileSinkOptions = {}): FileSink {
-  return new FileSink(path, options.force ?? false);
+  return new FileSink(path, options);
 }

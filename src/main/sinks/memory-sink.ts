@@ -5,7 +5,9 @@
 
 import type { CopyTarget, SharedBytes } from '../../shared/dump/tasks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
+import type { FaultPlan } from '../../shared/faults.ts';
 import { GiB } from '../../shared/page.ts';
+import { failMemoryAt } from '../faults.ts';
 import type { ImageExtent, Sink } from './sink.ts';
 
 /** An image in memory, as `openImage` takes it. */
@@ -14,6 +16,8 @@ export type MemoryImage = SharedBytes;
 export interface MemorySinkOptions {
   /** Bytes of a chunk: a multiple of 4096, at most 2 GiB (the default). */
   readonly chunkBytes?: number;
+  /** For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
+  readonly faults?: FaultPlan;
 }
 
 const MAX_CHUNK = 2 * GiB;
@@ -22,6 +26,7 @@ export class MemorySink implements Sink {
   readonly kind = 'memory';
   readonly path: null = null;
   readonly #chunkBytes: number;
+  readonly #faults: FaultPlan | undefined;
   #chunks: SharedArrayBuffer[] = [];
   #bytes = 0;
   #image: MemoryImage | undefined;
@@ -36,6 +41,7 @@ export class MemorySink implements Sink {
       );
     }
     this.#chunkBytes = chunkBytes;
+    this.#faults = options.faults;
   }
 
   /** The image of the last dump. Valid until the next dump into this sink begins. */
@@ -55,6 +61,7 @@ export class MemorySink implements Sink {
     const count = Math.ceil(bytes / chunkBytes);
     try {
       for (let index = 0; index < count; index++) {
+        failMemoryAt('buffer', this.#faults);
         const needed = Math.min(chunkBytes, bytes - index * chunkBytes);
         const kept = this.#chunks[index];
         if (kept !== undefined && kept.byteLength >= needed) continue;

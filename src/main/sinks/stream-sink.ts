@@ -10,7 +10,9 @@ import type { Writable } from 'node:stream';
 import { createRing, type RingBuffers, SegmentRing } from '../../shared/dump/segment-ring.ts';
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
+import type { FaultPlan } from '../../shared/faults.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
+import { failMemoryAt } from '../faults.ts';
 import type { DrainContext, ImageExtent, Sink } from './sink.ts';
 
 export interface StreamSinkOptions {
@@ -18,6 +20,8 @@ export interface StreamSinkOptions {
   readonly end?: boolean;
   /** For messages. Default 'the stream'. */
   readonly name?: string;
+  /** For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
+  readonly faults?: FaultPlan;
 }
 
 /** Segments that may be in memory for each worker: one being written out, one being filled. */
@@ -29,6 +33,7 @@ export class StreamSink implements Sink {
   readonly #stream: Writable;
   readonly #end: boolean;
   readonly #name: string;
+  readonly #faults: FaultPlan | undefined;
   #failure: unknown;
   #isOpen = false;
   #extent: ImageExtent | undefined;
@@ -40,6 +45,7 @@ export class StreamSink implements Sink {
     this.#stream = stream;
     this.#end = options.end ?? true;
     this.#name = options.name ?? 'the stream';
+    this.#faults = options.faults;
   }
 
   async open(): Promise<void> {
@@ -59,8 +65,15 @@ export class StreamSink implements Sink {
   readonly #onClose = (): void => this.#onFailure(new Error('it was closed'));
 
   async reserve(extent: ImageExtent): Promise<CopyTarget> {
+    const { workers, maxSegmentBytes } = extent;
+    const slots = workers * SLOTS_PER_WORKER;
+    try {
+      failMemoryAt('buffer', this.#faults);
+      this.#ring = createRing(slots, maxSegmentBytes);
+    } catch (error) {
+      throw this.#error(`cannot be given ${slots} slots of ${maxSegmentBytes} bytes`, error);
+    }
     this.#extent = extent;
-    this.#ring = createRing(extent.workers * SLOTS_PER_WORKER, extent.maxSegmentBytes);
     return { kind: 'stream', ring: this.#ring };
   }
 

@@ -226,7 +226,8 @@ function largestOrder(end: number, room: number): number {
 /** `reason` of an ENOMEM that means frames: the one kind that reclaiming pages may mend. */
 export const NO_FRAMES = 'no free frames';
 
-function outOfMemory(): MmdumpError {
+/** ENOMEM: no frame is free. */
+export function outOfMemory(): MmdumpError {
   return new MmdumpError(
     'ENOMEM',
     'the simulated machine has no free frame left: create it with more memory or swap',

@@ -19,11 +19,12 @@ export const WORKER_PROGRESS = {
   UNITS: 0,
   PAGES: 1,
   BYTES: 2, // Float64 at word 2: one writer, a torn read only disturbs a progress bar
+  CLAIMED: 4, // the unit that it works on, plus one; 0: none. Still there when the thread is gone
   WORDS: 16,
 } as const;
 
 const { NEXT_UNIT, STOP, ARRIVED, WORKERS } = PHASE;
-const { UNITS, PAGES, BYTES, WORDS } = WORKER_PROGRESS;
+const { UNITS, PAGES, BYTES, CLAIMED, WORDS } = WORKER_PROGRESS;
 
 /** Longest wait at a rendezvous: whoever is missing by then will not come. */
 const RENDEZVOUS_MS = 10_000;
@@ -44,10 +45,18 @@ export class PhaseControl {
   }
 
   /** The next unit below `count`, or -1 when there is none or everybody was told to stop. */
-  claim(count: number): number {
+  claim(count: number, worker: number): number {
     if (Atomics.load(this.words, STOP) !== 0) return -1;
     const unit = Atomics.add(this.words, NEXT_UNIT, 1);
-    return unit < count ? unit : -1;
+    if (unit >= count) return -1;
+    Atomics.store(this.words, WORKERS + worker * WORDS + CLAIMED, unit + 1);
+    return unit;
+  }
+
+  /** The unit that a worker had claimed and not finished, also once its thread is gone. */
+  claimedBy(worker: number): number | undefined {
+    const unit = Atomics.load(this.words, WORKERS + worker * WORDS + CLAIMED) - 1;
+    return unit < 0 ? undefined : unit;
   }
 
   stop(): void {
@@ -63,12 +72,13 @@ export class PhaseControl {
     return Atomics.add(this.words, table, count);
   }
 
-  /** Adds to the progress of a worker. */
-  advance(worker: number, units: number, pages: number, bytes: number): void {
+  /** A worker has finished the unit that it had claimed. */
+  advance(worker: number, pages: number, bytes: number): void {
     const at = WORKERS + worker * WORDS;
-    this.words[at + UNITS]! += units;
+    this.words[at + UNITS]! += 1;
     this.words[at + PAGES]! += pages;
     this.#bytes[(at + BYTES) / 2]! += bytes;
+    Atomics.store(this.words, at + CLAIMED, 0);
   }
 
   progressOf(worker: number): {

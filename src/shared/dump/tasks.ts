@@ -2,6 +2,7 @@
  * The messages between coordinator and workers. A task is plain data and shared memory; its result
  * is an `Outcome`, because errors lose their class on the way.
  */
+import type { ArmedFaults, PhaseName } from '../faults.ts';
 import type { MachineHandle } from '../machine-handle.ts';
 import type { OwnerBuffers } from './owner-table.ts';
 import type { RingBuffers } from './segment-ring.ts';
@@ -12,8 +13,16 @@ export interface PhaseTask {
   readonly phase: SharedArrayBuffer;
   /** Ordinal of the worker, from 0. */
   readonly worker: number;
-  /** Tests only: how many workers must have claimed a unit before any goes on. 0 = off. */
+  /** Added by the pool of a dumper that has options for tests; never there otherwise. */
+  readonly tests?: TaskTests;
+}
+
+/** What tests ask of a task. */
+export interface TaskTests {
+  readonly phase: PhaseName;
+  /** How many workers must have claimed a unit before any goes on. 0 = off. */
   readonly rendezvous: number;
+  readonly faults: ArmedFaults | undefined;
 }
 
 /** What a worker says when its task is done. */

@@ -40,6 +40,10 @@ describe('a failure that crosses a thread', () => {
       message: 'worker 1 failed in classify: TypeError: x is not a function',
       stack: expect.stringContaining('errors.test.ts'),
     });
+    expect(fromFailure(toFailure(new TypeError('x')), 1, 'copy', 0)).toMatchObject({
+      message: 'worker 1 failed in copy, unit 0: TypeError: x',
+      fields: { worker: 1, unit: 0, reason: 'TypeError: x' },
+    });
     expect(fromFailure(toFailure('just a string'), 0, 'copy').message).toContain('just a string');
   });
 

@@ -1,0 +1,30 @@
+import {
+  callRows,
+  heldRows,
+  lostUnitRows,
+  lostWorkerRows,
+  memoryRows,
+  placeRows,
+  streamRows,
+  writeRows,
+} from './dump-rows.ts';
+import type { Lab } from './lab.ts';
+import type { Row } from './matrix.ts';
+import { otherRows } from './other-rows.ts';
+import { randomRows } from './random-rows.ts';
+
+/** Every row, in the order of the table. */
+export function allRows(lab: Lab): Row[] {
+  return [
+    ...lostWorkerRows(lab),
+    ...lostUnitRows(lab),
+    ...heldRows(lab),
+    ...writeRows(lab),
+    ...memoryRows(lab),
+    ...callRows(lab),
+    ...placeRows(lab),
+    ...streamRows(lab),
+    ...otherRows(lab),
+    ...randomRows(lab),
+  ];
+}

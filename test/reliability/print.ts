@@ -1,0 +1,53 @@
+/**
+ * Runs the matrix and prints the table of docs/RELIABILITY.md.
+ *
+ *   npm run reliability                  MMDUMP_SEED=n for other random faults, MMDUMP_LONG=1 for more
+ *
+ * Exit code 1 when a cell is not what it has to be.
+ */
+import { allRows } from './all-rows.ts';
+import { Lab } from './lab.ts';
+import { type RowResult, runRow, titleOf } from './matrix.ts';
+import { SEED } from './random-rows.ts';
+
+/** Rows that differ in the sink only are one line of the table. */
+function lines(results: readonly RowResult[]): string[] {
+  const groups = new Map<string, { readonly sinks: string[]; cases: number }>();
+  for (const { row, cases, outcome } of results) {
+    const key = [row.fault, row.phase, '', '', outcome.code, outcome.left].join('\n');
+    const group = groups.get(key) ?? { sinks: [], cases: 0 };
+    group.sinks.push(row.sink);
+    group.cases += cases;
+    groups.set(key, group);
+  }
+  return [...groups].map(([key, { sinks, cases }]) => {
+    const cells = key.split('\n');
+    cells[2] = sinks.join(' · ');
+    cells[3] = String(cases);
+    return `| ${cells.join(' | ')} |`;
+  });
+}
+
+const start = performance.now();
+const results: RowResult[] = [];
+const lab = await Lab.open();
+try {
+  for (const row of allRows(lab)) {
+    const result = await runRow(row);
+    results.push(result);
+    for (const problem of result.problems) process.stderr.write(`${titleOf(row)}: ${problem}\n`);
+  }
+} finally {
+  await lab.close();
+}
+const seconds = Math.round((performance.now() - start) / 1000);
+const cases = results.reduce((sum, result) => sum + result.cases, 0);
+const wrong = results.filter(({ problems }) => problems.length > 0).length;
+process.stdout.write(`\
+| fault | phase | sink or job | cases | what happened | left behind |
+|---|---|---|---|---|---|
+${lines(results).join('\n')}
+
+${results.length} cells, ${cases} cases, seed ${SEED}, ${wrong} cells not as they have to be; ${seconds} s, Node ${process.version}
+`);
+process.exitCode = wrong === 0 ? 0 : 1;

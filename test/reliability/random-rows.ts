@@ -1,0 +1,76 @@
+/** Two faults at once, wherever a seed puts them: the second often meets the cleaning up of the first. */
+import fc from 'fast-check';
+import type { Fault, FaultAction, FaultPoint } from '../../src/shared/faults.ts';
+import { dumpCase } from './dump-rows.ts';
+import { BOTH, type Lab } from './lab.ts';
+import { NOTHING, type Row } from './matrix.ts';
+import { everySink } from './targets.ts';
+
+export const SEED: number = Number(process.env.MMDUMP_SEED ?? 2008);
+const RUNS = process.env.MMDUMP_LONG === '1' ? 1000 : 40;
+
+const ERRNO = fc.constantFrom('EIO', 'ENOSPC', 'EACCES', 'EPERM', 'EEXIST', 'ENOENT');
+const FAIL = ERRNO.map((errno): FaultAction => ({ kind: 'errno', errno }));
+const DENY = fc.constant<FaultAction>({ kind: 'deny' });
+const LOSS = fc.constantFrom<FaultAction>({ kind: 'throw' }, { kind: 'exit' });
+const SHORT = fc.nat({ max: 8192 }).map((bytes): FaultAction => ({ kind: 'short', bytes }));
+
+/** Without 'remove' and 'syncDirectory', after which something has to stay. */
+const ACTIONS = new Map<FaultPoint, fc.Arbitrary<FaultAction>>([
+  ['write', fc.oneof(FAIL, SHORT)],
+  ['table', DENY],
+  ['buffer', DENY],
+  ['look', FAIL],
+  ['directory', FAIL],
+  ['create', FAIL],
+  ['reserve', FAIL],
+  ['sync', FAIL],
+  ['link', FAIL],
+  ['rename', FAIL],
+]);
+
+const NTH = fc.integer({ min: 1, max: 4 });
+
+const CALL: fc.Arbitrary<Fault> = fc
+  .constantFrom(...ACTIONS.keys())
+  .chain((point) =>
+    fc.record({ point: fc.constant(point), nth: NTH, action: ACTIONS.get(point)! }),
+  );
+
+const WORKER: fc.Arbitrary<Fault> = fc.record({
+  point: fc.constant('unit'),
+  phase: fc.constantFrom('classify', 'copy'),
+  worker: fc.constantFrom(...BOTH),
+  nth: fc.constantFrom(1, 2),
+  action: LOSS,
+});
+
+/** One row a sink. The code is that of one of the two, or there is none. */
+export function randomRows(lab: Lab): Row[] {
+  return [...everySink(lab)].map(([sink, kindOf], ordinal) => ({
+    fault: 'two faults at random',
+    phase: 'any',
+    sink,
+    expected: { code: 'done or one error', left: NOTHING },
+    async *cases() {
+      const pairs = fc.sample(fc.tuple(CALL, fc.oneof(CALL, WORKER)), {
+        seed: SEED + ordinal,
+        numRuns: RUNS,
+      });
+      for (const faults of pairs) {
+        const { code, left } = await dumpCase(
+          lab,
+          kindOf(lab),
+          faults,
+          undefined,
+          undefined,
+          false,
+        );
+        if (left !== NOTHING) throw new Error(`${JSON.stringify(faults)}: ${code}, left ${left}`);
+        yield { code: OUTCOMES.has(code) ? 'done or one error' : code, left };
+      }
+    },
+  }));
+}
+
+const OUTCOMES = new Set(['done', 'OUTPUT_FAILED', 'OUTPUT_EXISTS', 'ENOMEM', 'WORKER_LOST']);
