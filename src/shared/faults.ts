@@ -17,6 +17,7 @@ export const FAULT_POINTS = [
   // On a worker.
   'unit', //          a unit was claimed, its work has not begun
   'write', //         one write(2) of the copy phase into a file
+  'leaf', //          a leaf of a running machine was pinned, its table is locked
   'frame', //         one request to the frame allocator in the load phase, locks may be held
   // On the main thread: memory of the dump.
   'table', //         a shared table of a dump is asked for

@@ -21,6 +21,7 @@ import { Donors } from './parts/donors.ts';
 import { GranuleClassifier } from './parts/granule-classifier.ts';
 import { FrozenLeaves, PinnedLeaves } from './parts/leaves.ts';
 import { RunWriter } from './parts/run-writer.ts';
+import { WorkerFaults } from './parts/worker-faults.ts';
 import { runUnits } from './phase.ts';
 
 export function classify(task: ClassifyTask): Outcome<PhaseReport> {
@@ -37,7 +38,9 @@ export function classify(task: ClassifyTask): Outcome<PhaseReport> {
   const out = new RunWriter(task.maxUnitPages);
   // Running, two mms are not seen at one instant: what they share is stored for each.
   const donors = running === undefined ? new Donors(mms, hugetlb === 'copy') : undefined;
-  const pinned = running && mms.map((mm) => new PinnedLeaves(mm, new Int32Array(running.pins)));
+  const faults = WorkerFaults.of(task);
+  const pinned =
+    running && mms.map((mm) => new PinnedLeaves(mm, new Int32Array(running.pins), faults));
   const pinsAt = running && firstPins(units, task.unitCount);
   const classifiers = mms.map((mm, ordinal) => {
     const leaves = pinned?.[ordinal] ?? new FrozenLeaves(mm);

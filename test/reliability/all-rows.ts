@@ -12,6 +12,7 @@ import type { Lab } from './lab.ts';
 import type { Row } from './matrix.ts';
 import { otherRows } from './other-rows.ts';
 import { randomRows } from './random-rows.ts';
+import { runningRows } from './running-rows.ts';
 
 /** Every row, in the order of the table. */
 export function allRows(lab: Lab): Row[] {
@@ -24,6 +25,7 @@ export function allRows(lab: Lab): Row[] {
     ...callRows(lab),
     ...placeRows(lab),
     ...streamRows(lab),
+    ...runningRows(lab),
     ...otherRows(lab),
     ...randomRows(lab),
   ];

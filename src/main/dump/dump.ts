@@ -220,9 +220,14 @@ async function classify(
   let failed = true;
   try {
     const running = pins?.enlist(dump.engine.pool.workers);
-    await runPhase<ClassifyTask>(dump, 'classify', plan.units.length, 0, (worker) => {
-      return { ...message, running: running?.[worker] };
-    });
+    await runPhase<ClassifyTask>(
+      dump,
+      'classify',
+      plan.units.length,
+      0,
+      (worker) => ({ ...message, running: running?.[worker] }),
+      { onLost: (worker) => pins?.lost(worker) },
+    );
     failed = false;
   } finally {
     pins?.dismiss(failed);
@@ -256,13 +261,20 @@ async function copy(
     recordCrcs,
     target,
   };
-  const beside: Beside | undefined =
-    to.drain && ((phase, over) => to.drain?.({ phase, over, signal }));
-  await runPhase<CopyTask>(dump, 'copy', segmentCount, bytes, () => message, beside);
+  await runPhase<CopyTask>(dump, 'copy', segmentCount, bytes, () => message, {
+    beside: to.drain && ((phase, over) => to.drain?.({ phase, over, signal })),
+  });
 }
 
-/** Work of the coordinator while a phase runs; `over` fires when the last worker is done. */
-type Beside = (control: PhaseControl, over: AbortSignal) => Promise<void> | undefined;
+/** What else happens while a phase runs. */
+interface PhaseCompany {
+  /** Work of the coordinator; `over` fires when the last worker is done. */
+  readonly beside?:
+    | ((control: PhaseControl, over: AbortSignal) => Promise<void> | undefined)
+    | undefined;
+  /** The thread of a worker is gone. */
+  readonly onLost?: (worker: number) => void;
+}
 
 /** Runs a phase on as many workers as there are units for, and keeps their reports. */
 async function runPhase<T extends PhaseTask>(
@@ -271,7 +283,7 @@ async function runPhase<T extends PhaseTask>(
   units: number,
   totalBytes: number,
   messageOf: (worker: number) => Omit<T, keyof PhaseTask>,
-  beside?: Beside,
+  { beside, onLost = () => {} }: PhaseCompany = {},
 ): Promise<void> {
   const { engine, options, startedAt } = dump;
   const workers = Math.min(engine.pool.workers, Math.max(1, units));
@@ -286,6 +298,7 @@ async function runPhase<T extends PhaseTask>(
   const running = engine.pool
     .runPhase({ file: phase, name: phase }, tasks, control, {
       signal,
+      onLost,
       onProgress:
         onProgress && (({ pages, bytes }) => onProgress({ phase, pages, bytes, totalBytes })),
     })

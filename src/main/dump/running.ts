@@ -14,6 +14,7 @@ export class Pins {
   readonly #buffer: SharedArrayBuffer;
   readonly #words: Int32Array;
   #threads: number[] = [];
+  readonly #lost = new Set<number>();
 
   /** `buffer` holds the words of `pages` pages (see pin-table.ts); what it held before is gone. */
   constructor(machine: MachineParts, buffer: SharedArrayBuffer, pages: number) {
@@ -29,9 +30,17 @@ export class Pins {
     return this.#threads.map((thread) => ({ thread, pins: this.#buffer }));
   }
 
-  /** The phase is over; `failed`: some of the threads may have been lost. */
+  /** The thread of a worker is gone. The others may be waiting for a lock that it held. */
+  lost(worker: number): void {
+    const thread = this.#threads[worker]!;
+    this.#lost.add(thread);
+    threadGone(this.#machine, thread);
+  }
+
+  /** The phase is over; `failed`: some of the threads may have crashed with a lock. */
   dismiss(failed: boolean): void {
     for (const thread of this.#threads) {
+      if (this.#lost.has(thread)) continue; // the id may be somebody else's by now
       if (failed) threadGone(this.#machine, thread);
       else this.#machine.threads.release(thread);
     }

@@ -17,6 +17,7 @@ import {
 import { PTE, pfnOf } from '../../mmu/tables/pte.ts';
 import { PIN } from '../../shared/dump/pin-table.ts';
 import { GRANULE_PAGES, PAGE_SIZE } from '../../shared/page.ts';
+import type { WorkerFaults } from './worker-faults.ts';
 
 /** The leaves of one granule after the other. */
 export interface Leaves {
@@ -64,12 +65,14 @@ export class PinnedLeaves implements Leaves {
   readonly #mm: Mm;
   readonly #pins: Int32Array;
   readonly #cursor = new PageCursor();
+  readonly #faults: WorkerFaults | undefined;
   /** What virtual page 0 would have for a number in the table of pins. */
   #base = 0;
 
-  constructor(mm: Mm, pins: Int32Array) {
+  constructor(mm: Mm, pins: Int32Array, faults?: WorkerFaults) {
     this.#mm = mm;
     this.#pins = pins;
+    this.#faults = faults;
   }
 
   /** The pages of a unit that starts at page `start` are numbered from `first` on. */
@@ -130,6 +133,7 @@ export class PinnedLeaves implements Leaves {
     const { swap } = this.#mm.machine;
     if (isPresentLeaf(low)) {
       this.#pinFrame(this.#pinOf(vpn), pfnOf(low, high));
+      this.#faults?.afterLeaf();
       return;
     }
     const slot = swap.slotOf(low, high);

@@ -43,6 +43,12 @@ export class WorkerFaults {
     return wanted;
   }
 
+  /** The leaf of a running machine was pinned: its table is locked, the pin is written down. */
+  afterLeaf(): void {
+    const action = this.#at('leaf');
+    if (action !== undefined) carryOut(action, 'a leaf');
+  }
+
   /** Passes the point 'frame' at every request to this thread's own view of the allocator. */
   watch(allocator: FrameAllocator): void {
     const { allocate, allocateZeroed, allocateRun, tryAllocateHuge } = allocator;

@@ -1,0 +1,69 @@
+/** Rows of dumps that let the machine run: what workers pin is given back, the locks they held are open. */
+import { type MemorySink, memorySink } from 'mmdump';
+import type { Fault } from '../../src/shared/faults.ts';
+import { LOSSES, lossOn, namesWorker } from './dump-rows.ts';
+import { BOTH, codeOf, type Failed, type Lab } from './lab.ts';
+import { NOTHING, type Outcome, type Row } from './matrix.ts';
+
+const LOST = { code: 'WORKER_LOST', left: NOTHING };
+/** Leaves after which a worker is lost: the first, some in the middle of a table. */
+const LEAVES = [1, 2, 7, 20] as const;
+
+/** Every page struct, references and all. */
+function pageStructs({ machine }: Lab): Buffer {
+  return Buffer.from(new Uint8Array(machine.parts.pages.words.buffer).slice());
+}
+
+async function runningCase(
+  lab: Lab,
+  faults: readonly Fault[],
+  check: (error: Failed) => void,
+  meanwhile: () => Promise<void>,
+): Promise<Outcome> {
+  const before = pageStructs(lab);
+  const sink: MemorySink = memorySink();
+  const dump = (): Promise<unknown> =>
+    lab.pair.dump(lab.space, { ...lab.options(sink), freeze: false });
+  const outcome = await lab.attempt(() => Promise.all([dump(), meanwhile()]), faults);
+  if (outcome !== 'done') check(outcome);
+  const left = pageStructs(lab).equals(before) ? NOTHING : 'references';
+  await lab.assertAsBefore();
+  await dump();
+  if (!pageStructs(lab).equals(before)) throw new Error('the next dump leaves references');
+  return { code: codeOf(outcome), left };
+}
+
+export function runningRows(lab: Lab): Row[] {
+  const rows: Row[] = [];
+  for (const [fault, kind] of LOSSES) {
+    rows.push({
+      fault: `${fault}, with a lock and pins`,
+      phase: 'classify',
+      sink: 'memory, not frozen',
+      expected: LOST,
+      async *cases() {
+        for (const worker of BOTH) {
+          for (const nth of LEAVES) {
+            const at = { point: 'leaf', phase: 'classify', worker, nth } as const;
+            const { faults, meanwhile } = lossOn(lab, kind, at);
+            yield runningCase(lab, faults, namesWorker('classify', worker), meanwhile);
+          }
+        }
+      },
+    });
+    rows.push({
+      fault,
+      phase: 'copy',
+      sink: 'memory, not frozen',
+      expected: LOST,
+      async *cases() {
+        for (const worker of BOTH) {
+          const at = { point: 'unit', phase: 'copy', worker, nth: 1 } as const;
+          const { faults, meanwhile } = lossOn(lab, kind, at);
+          yield runningCase(lab, faults, namesWorker('copy', worker), meanwhile);
+        }
+      },
+    });
+  }
+  return rows;
+}
