@@ -21,9 +21,11 @@ import {
   MiB,
   memorySink,
   openImage,
-  PAGE_SIZE,
+  type Problem,
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { NAME_RECORD } from '../../src/shared/image/cpt-records.ts';
+import { randomOf } from '../support/image-mutations.ts';
 import {
   headRecord,
   imageOf,
@@ -32,6 +34,10 @@ import {
   notesRecord,
   smallSpace,
 } from '../support/images.ts';
+import { readSlowly, type Stretch } from '../support/slow-image.ts';
+
+const IS_LONG = process.env.MMDUMP_LONG === '1';
+const SEED = Number(process.env.MMDUMP_SEED ?? (IS_LONG ? Date.now() & 0x7fff_ffff : 64));
 
 let folder: string;
 let dumper: Dumper;
@@ -44,38 +50,89 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
+const BLOB_NAMES = { MM_AUXV: 'auxiliary vector', CORE_NOTES: 'notes', BITS: 'LDT' } as const;
+
+/** The first problem must name the place of a flipped bit, as the slow walk has it. */
+function assertPlace(stretch: Stretch, problems: readonly Problem[], bit: string): void {
+  const { from, what, type, mm, vma, pages } = stretch;
+  const first = problems[0];
+  const fail = (): void => {
+    throw new Error(`${bit}, ${type} ${what} at ${from}: ${JSON.stringify(problems.slice(0, 3))}`);
+  };
+  if (first === undefined) throw new Error(`${bit}: not found`);
+  if (what !== 'payload' || type === 'NAME') {
+    // Of a damaged record nothing is believed but where it stands.
+    const record = what === 'payload' ? from - NAME_RECORD.SIZE : from;
+    const name =
+      what === 'head' ? /file head|no mmdump image/ : /^[A-Z_]+ at byte |^object at byte /;
+    if (first.offset !== record || !name.test(first.message)) fail();
+    if (what !== 'head' && !first.message.includes(`at byte ${record}`)) fail();
+    return;
+  }
+  const text = (range: readonly number[]): string =>
+    range.map((at) => `0x${at.toString(16)}`).join('-');
+  const named =
+    pages === null
+      ? `mm ${mm}, ${BLOB_NAMES[type as keyof typeof BLOB_NAMES]}`
+      : `mm ${mm}, VMA ${text(vma!)}, pages ${text(pages)}`;
+  const isNamed = first.message.startsWith(`${named}, payload at byte ${from}: payload_crc`);
+  const isPlaced = first.offset === from && first.address === (pages?.[0] ?? null);
+  if (!isNamed || !isPlaced || first.code !== 'IMAGE_CHECKSUM' || problems.length !== 1) fail();
+}
+
 describe('damage', () => {
-  it('is found for every single bit of an image, with its place', async () => {
+  it('is found for every single bit of an image, with its place', {
+    timeout: 3_600_000,
+  }, async () => {
     const good = await imageOf(dumper, smallSpace());
-    const image = await openImage(inMemory(good));
-    const blocks = image.mms()[0]!.blocks;
+    const { stretches } = readSlowly(good);
     const bad = inMemory(good);
     const bytes = new Uint8Array(bad.chunks[0]!);
     let flips = 0;
-    // Every bit of the records, and of the first and last words of every payload.
-    const interesting = (byte: number): boolean => {
-      for (let index = 0; index < blocks.count; index++) {
-        const { source, pages, kind } = blocks.at(index);
-        const end = source + pages * PAGE_SIZE;
-        if (kind === 1 && byte >= source + 16 && byte < end - 16) return byte % 509 === 0;
-      }
-      return true;
-    };
-    for (let byte = 0; byte < good.length; byte++) {
-      if (!interesting(byte)) continue;
-      for (let bit = 0; bit < 8; bit++) {
-        bytes[byte]! ^= 1 << bit;
-        const result = await dumper.verify(bad);
-        bytes[byte]! ^= 1 << bit;
-        flips++;
-        const problem = result.problems[0];
-        if (result.ok || problem === undefined || problem.offset > byte) {
-          throw new Error(`bit ${bit} of byte ${byte}: ${JSON.stringify(result)}`);
+    for (const stretch of stretches) {
+      const { from, to, type, what } = stretch;
+      for (let byte = from; byte < to; byte++) {
+        // The long mode flips all there are; the short one, inside of pages, only some.
+        const isInside = what === 'payload' && type === 'PAGES' && byte >= from + 16;
+        if (!IS_LONG && isInside && byte < to - 16 && byte % 509 !== 0) continue;
+        for (let bit = 0; bit < 8; bit++) {
+          bytes[byte]! ^= 1 << bit;
+          const { problems } = await dumper.verify(bad);
+          bytes[byte]! ^= 1 << bit;
+          flips++;
+          assertPlace(stretch, problems, `bit ${bit} of byte ${byte}`);
         }
       }
     }
     expect(flips).toBeGreaterThan(6000);
+    expect(stretches.at(-1)?.to).toBe(good.length);
     expect((await dumper.verify(bad)).ok).toBe(true);
+    console.log(`bit flips: ${flips} of ${good.length * 8} bits`);
+  });
+
+  it('is found wherever one bit of a large image is flipped, with its place', async () => {
+    const { space } = await createWorkload('mixed', { size: 128 * MiB });
+    const good = await imageOf(dumper, space);
+    expect(good.length).toBeGreaterThan(64 * MiB);
+    const { stretches } = readSlowly(good);
+    const bad = inMemory(good);
+    const bytes = new Uint8Array(bad.chunks[0]!);
+    const random = randomOf(SEED, 0);
+    const samples = IS_LONG ? 1000 : 200;
+    const records = stretches.filter(({ what }) => what === 'record');
+    for (let sample = 0; sample < samples; sample++) {
+      // Records are a thousandth of the bytes: every fourth bit is one of theirs.
+      const record = random.of(records);
+      const inRecord = record.from + random.below(record.to - record.from);
+      const byte = sample % 4 === 0 ? inRecord : random.below(good.length);
+      const bit = random.below(8);
+      bytes[byte]! ^= 1 << bit;
+      const { problems } = await dumper.verify(bad);
+      bytes[byte]! ^= 1 << bit;
+      const stretch = stretches.find(({ from, to }) => from <= byte && byte < to)!;
+      assertPlace(stretch, problems, `MMDUMP_SEED=${SEED}: bit ${bit} of byte ${byte}`);
+    }
+    console.log(`bit flips: MMDUMP_SEED=${SEED}, ${samples} of ${good.length * 8} bits`);
   });
 
   it('names mm, VMA, pages and file offset of a damaged page', async () => {

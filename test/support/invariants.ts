@@ -120,8 +120,10 @@ function countLeaves(machine: Machine, space: AddressSpace, census: Census): voi
     if (vmas.kind(slot) === VMA_KIND.VDSO) continue; // pages of the kernel's own: they say nothing
     const index = words[at + PAGE_STRUCT.INDEX_LO]! >>> 0;
     const expected = vmas.fileIndex(slot, vpn) % 2 ** 32;
-    if ((flags & PG.KSM) === 0 && index !== expected) fail(`${place}: index ${index}: ${expected}`);
     const mapping = words[at + PAGE_STRUCT.MAPPING]!;
+    // Neither merged, nor one of the kernel's own (the vdso's), which belongs nowhere.
+    const hasPlace = (flags & PG.KSM) === 0 && (mapping !== 0 || (flags & PG.ANON) !== 0);
+    if (hasPlace && index !== expected) fail(`${place}: index ${index}: ${expected}`);
     if ((flags & PG.ANON) === 0 && mapping !== vmas.file(slot)) fail(`${place}: file ${mapping}`);
     if ((flags & PG.ANON) !== 0 && vmas.anonVma(slot) === 0) fail(`${place}: no anon_vma`);
     const isWritable = (low & 0x2) !== 0;

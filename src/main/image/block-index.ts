@@ -1,4 +1,5 @@
 /** The blocks of an image in order of address, packed: an image may have millions. */
+import type { IndexBudget } from './index-budget.ts';
 
 /** What a block is. */
 export const BLOCK = {
@@ -23,6 +24,9 @@ export interface Block {
   readonly isFilePages: boolean;
 }
 
+/** 8 + 8 + 4 + 4 + 1 in the arrays below. */
+const BYTES_PER_BLOCK = 25;
+
 const HAS_CRC = 0x10;
 const FILE_PAGES = 0x20;
 const KIND_MASK = 0xf;
@@ -34,6 +38,12 @@ export class BlockIndex {
   #crcs = new Int32Array(64);
   #bits = new Uint8Array(64);
   #count = 0;
+  readonly #budget: IndexBudget | undefined;
+
+  /** What the index takes of memory is taken from `budget` before. */
+  constructor(budget?: IndexBudget) {
+    this.#budget = budget;
+  }
 
   get count(): number {
     return this.#count;
@@ -84,6 +94,7 @@ export class BlockIndex {
 
   #grow(): void {
     const length = this.#starts.length * 2;
+    this.#budget?.take((length / 2) * BYTES_PER_BLOCK);
     this.#starts = grown(new Float64Array(length), this.#starts);
     this.#sources = grown(new Float64Array(length), this.#sources);
     this.#pages = grown(new Int32Array(length), this.#pages);

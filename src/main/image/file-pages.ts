@@ -4,7 +4,7 @@
  */
 import { addressOf, PAGE_SIZE, vpnOf } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import type { Block } from './block-index.ts';
+import { BLOCK, type Block } from './block-index.ts';
 import type { ImageMm, ImageVma } from './image-mm.ts';
 
 /** Pages [from, to) of a file, as one mapping covers them. */
@@ -73,5 +73,6 @@ function countUpTo(covers: readonly Cover[], index: number): number {
 
 /** Whether a block of a mapping of a lost file holds the file's pages, not the mm's own. */
 export function isOfFile(vma: ImageVma, block: Block): boolean {
+  if (block.kind === BLOCK.GUARD) return false; // this mm may not look at the page, others may
   return (vma.flags & VM.MAYSHARE) !== 0 || block.isFilePages;
 }

@@ -1,6 +1,6 @@
 /**
  * Reading an image at random: its mms, mappings and pages. Only the records are kept in memory,
- * never the pages; their cost follows the number of records in the file.
+ * never the pages; their cost follows the number of records in the file, up to a limit.
  */
 import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
@@ -16,6 +16,7 @@ import { BLOCK, type Block } from './block-index.ts';
 import { type ByteSource, openSource } from './byte-source.ts';
 import { FilePages } from './file-pages.ts';
 import { findVma, type ImageMm, type ImageVma, type Payload } from './image-mm.ts';
+import { IndexBudget } from './index-budget.ts';
 import { ImageProblem, problemError } from './problem.ts';
 
 /** What an image says of one page. */
@@ -33,6 +34,11 @@ export interface PageInfo {
 export interface OpenOptions {
   /** Ends the reading of the records. */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * What the records may take in memory, in bytes, counted generously; the pages take none.
+   * IMAGE_TOO_LARGE beyond it. Default 1 GiB.
+   */
+  readonly maxIndexBytes?: number | undefined;
 }
 
 export interface MmChoice {
@@ -217,27 +223,31 @@ export class Image {
   }
 }
 
-/** Opens a file, or the image of a memory sink. Checks every record, not the pages. */
+/**
+ * Opens a file, or the image of a memory sink. Checks every record, not the pages. INPUT_FAILED,
+ * IMAGE_* where the image is damaged, IMAGE_TOO_LARGE beyond `maxIndexBytes`.
+ */
 export async function openImage(
   from: string | MemoryImage,
-  { signal }: OpenOptions = {},
+  options: OpenOptions = {},
 ): Promise<Image> {
-  throwIfAborted(signal);
+  throwIfAborted(options.signal);
   const source = await openSource(from);
   try {
-    return await indexImage(source, signal);
+    return await indexImage(source, options);
   } catch (error) {
     await source.close().catch(() => {}); // the error says what matters
     throw error instanceof ImageProblem ? problemError(source.name, error.problem) : error;
   }
 }
 
-async function indexImage(source: ByteSource, signal: AbortSignal | undefined): Promise<Image> {
+async function indexImage(source: ByteSource, options: OpenOptions): Promise<Image> {
+  const budget = new IndexBudget(source.name, options.maxIndexBytes);
   const head = await readHead(source);
   const fatal = (problem: ImageProblem): never => {
     throw problem;
   };
-  const checker = new StreamChecker(head, fatal);
+  const checker = new StreamChecker(head, budget, fatal);
   const id = new IdHash(head.recordCrc);
   const visitor: Visitor = {
     object: (object, payload) => {
@@ -246,7 +256,7 @@ async function indexImage(source: ByteSource, signal: AbortSignal | undefined): 
     },
     problem: fatal,
   };
-  await walkObjects(source, head, visitor, signal);
+  await walkObjects(source, head, visitor, options.signal);
   checker.finish(head.totalLen);
   return new Image(source, head, checker.mms, id.digest());
 }

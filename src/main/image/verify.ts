@@ -2,10 +2,10 @@
  * Verifying an image without restoring it: the structure by one walk over all records, the payloads
  * by all workers. What is wrong is collected, with its place, not thrown.
  */
-import { crc32 } from 'node:zlib';
 import { PayloadTable, payloadTableBytes } from '../../shared/dump/payload-table.ts';
 import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
 import type { VerifyTask } from '../../shared/dump/tasks.ts';
+import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex, MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { StreamChecker } from '../formats/cpt/checker.ts';
@@ -17,11 +17,16 @@ import { BLOCK } from './block-index.ts';
 import { type ByteSource, openSource } from './byte-source.ts';
 import { IdHash } from './image.ts';
 import type { ImageMm, ImageVma, Payload } from './image-mm.ts';
+import { INDEX_COST, IndexBudget } from './index-budget.ts';
 import { ImageProblem, type Problem } from './problem.ts';
 
 export interface VerifyOptions {
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: ((done: VerifyProgress) => void) | undefined;
+  /** As of `openImage`: IMAGE_TOO_LARGE beyond it. Default 1 GiB. */
+  readonly maxIndexBytes?: number | undefined;
+  /** Problems that are listed; the rest is counted. Default 10 000. */
+  readonly maxProblems?: number | undefined;
 }
 
 export interface VerifyProgress {
@@ -40,7 +45,34 @@ export interface Verification {
   readonly bytes: number;
   /** The image's id, null where not every record could be read. */
   readonly id: string | null;
+  /** In the order of the image, at most `maxProblems`. */
   readonly problems: readonly Problem[];
+  /** How many more there are. */
+  readonly unlisted: number;
+}
+
+/** Problems with their messages: a few MiB. An image of nothing but damage has millions. */
+const MAX_PROBLEMS = 10_000;
+
+class ProblemList {
+  readonly listed: Problem[] = [];
+  unlisted = 0;
+  readonly #limit: number;
+
+  constructor(limit: number = MAX_PROBLEMS) {
+    if (!Number.isSafeInteger(limit) || limit < 1) {
+      throw new MmdumpError(
+        'OPTION_INVALID',
+        `maxProblems: ${limit}: expected a whole number from 1`,
+      );
+    }
+    this.#limit = limit;
+  }
+
+  add(problem: Problem): void {
+    if (this.listed.length < this.#limit) this.listed.push(problem);
+    else this.unlisted++;
+  }
 }
 
 /** A payload with a checksum, and what it belongs to. */
@@ -53,6 +85,8 @@ interface Checked extends Payload {
 }
 
 const UNIT_BYTES = 4 * MiB;
+
+const PAYLOAD_NAMES = { auxv: 'auxiliary vector', notes: 'notes', ldt: 'LDT' } as const;
 
 /** Verifies an image with the workers of a pool. Rejects only if the image cannot be read at all. */
 export async function verifyWith(
@@ -74,45 +108,40 @@ async function verifySource(
   options: VerifyOptions,
 ): Promise<Verification> {
   throwIfAborted(options.signal);
-  const problems: Problem[] = [];
-  const structure = await readStructure(source, problems, options.signal);
-  const payloads = structure.mms.flatMap(payloadsOf);
-  await verifyPayloads(source, payloads, pool, options, problems);
-  problems.sort((a, b) => a.offset - b.offset);
+  const problems = new ProblemList(options.maxProblems);
+  const budget = new IndexBudget(source.name, options.maxIndexBytes);
+  const structure = await readStructure(source, problems, budget, options.signal);
+  await verifyPayloads(source, structure.mms, pool, options, problems, budget);
+  const listed = problems.listed.sort((a, b) => a.offset - b.offset);
+  const { unlisted } = problems;
   let pages = 0;
   for (const { vmas } of structure.mms) {
     for (const { pages: stored } of vmas) pages += stored.copy + stored.zero + stored.clone;
   }
   const { objects, id } = structure;
-  const ok = problems.length === 0;
-  return { ok, objects, pages, bytes: source.bytes, id: ok ? id : null, problems };
+  const ok = listed.length === 0;
+  const { bytes } = source;
+  return { ok, objects, pages, bytes, id: ok ? id : null, problems: listed, unlisted };
 }
 
 async function readStructure(
   source: ByteSource,
-  problems: Problem[],
+  problems: ProblemList,
+  budget: IndexBudget,
   signal: AbortSignal | undefined,
 ): Promise<{ readonly mms: readonly ImageMm[]; readonly objects: number; readonly id: string }> {
   const report = ({ problem }: ImageProblem): void => {
-    problems.push(problem);
+    problems.add(problem);
   };
   let objects = 0;
   try {
     const head = await readHead(source);
-    const checker = new StreamChecker(head, report);
+    const checker = new StreamChecker(head, budget, report);
     const id = new IdHash(head.recordCrc);
     const visitor: Visitor = {
       object: (object, payload) => {
         objects++;
         id.add(object.recordCrc);
-        if (
-          object.type === 'NAME' &&
-          payload !== undefined &&
-          crc32(payload) !== object.payloadCrc
-        ) {
-          const message = `NAME at byte ${object.offset}: payload_crc does not match its path`;
-          throw new ImageProblem('IMAGE_CHECKSUM', object.offset, message);
-        }
         checker.add(object, payload);
       },
       problem: (problem) => {
@@ -131,8 +160,18 @@ async function readStructure(
   }
 }
 
-function payloadsOf(mm: ImageMm): Checked[] {
-  const checked: Checked[] = [];
+/** One at a time, in a fixed order: an image may have millions. */
+function* payloadsOf(mms: readonly ImageMm[]): Generator<Checked> {
+  for (const mm of mms) {
+    yield* blocksOf(mm);
+    for (const [part, name] of Object.entries(PAYLOAD_NAMES)) {
+      const payload = mm[part as keyof typeof PAYLOAD_NAMES];
+      if (payload !== null) yield { ...payload, mm: mm.ordinal, vma: null, address: null, name };
+    }
+  }
+}
+
+function* blocksOf(mm: ImageMm): Generator<Checked> {
   for (const vma of mm.vmas) {
     for (let index = vma.firstBlock; index < vma.lastBlock; index++) {
       const block = mm.blocks.at(index);
@@ -140,16 +179,9 @@ function payloadsOf(mm: ImageMm): Checked[] {
       const address = addressOf(block.start);
       const bytes = block.pages * PAGE_SIZE;
       const { source: offset, crc } = block;
-      checked.push({ mm: mm.ordinal, vma, address, offset, bytes, crc, name: 'pages' });
+      yield { mm: mm.ordinal, vma, address, offset, bytes, crc, name: 'pages' };
     }
   }
-  const names = { auxv: 'auxiliary vector', notes: 'notes', ldt: 'LDT' } as const;
-  for (const part of ['auxv', 'notes', 'ldt'] as const) {
-    const payload = mm[part];
-    if (payload === null) continue;
-    checked.push({ ...payload, mm: mm.ordinal, vma: null, address: null, name: names[part] });
-  }
-  return checked;
 }
 
 /** `mm 0, VMA 0x1000-0x9000, pages 0x2000-0x4000`, for messages. */
@@ -161,33 +193,40 @@ function whatIs({ mm, vma, address, bytes, name }: Checked): string {
 
 async function verifyPayloads(
   source: ByteSource,
-  payloads: readonly Checked[],
+  mms: readonly ImageMm[],
   pool: WorkerPool,
   options: VerifyOptions,
-  problems: Problem[],
+  problems: ProblemList,
+  budget: IndexBudget,
 ): Promise<void> {
-  const buffer = new SharedArrayBuffer(payloadTableBytes(payloads.length));
+  let count = 0;
+  for (const _ of payloadsOf(mms)) count++;
+  budget.take(count * INDEX_COST.PAYLOAD);
+  const buffer = new SharedArrayBuffer(payloadTableBytes(count));
   const table = new PayloadTable(buffer);
-  payloads.forEach(({ offset, bytes, crc }, index) => {
-    table.set(index, offset, bytes, crc);
-  });
-  const units = cutIntoUnits(payloads.length, (index) => payloads[index]!.bytes, UNIT_BYTES);
+  let totalBytes = 0;
+  let set = 0;
+  for (const { offset, bytes, crc } of payloadsOf(mms)) {
+    table.set(set++, offset, bytes, crc);
+    totalBytes += bytes;
+  }
+  const units = cutIntoUnits(count, (index) => table.bytes(index), UNIT_BYTES);
   const workers = Math.min(pool.workers, units.unitCount);
   const phase = createPhase(workers);
   const tasks: VerifyTask[] = Array.from({ length: workers }, (_, worker) => {
     return { ...units, phase, worker, source: source.reach, payloads: buffer };
   });
   const { signal, onProgress } = options;
-  const totalBytes = payloads.reduce((sum, { bytes }) => sum + bytes, 0);
   const tell = onProgress && (({ bytes }: PhaseProgress) => onProgress({ bytes, totalBytes }));
   const task = { file: 'verify', name: 'verify' } as const;
   await pool.runPhase(task, tasks, new PhaseControl(phase), { signal, onProgress: tell });
-  payloads.forEach((payload, index) => {
-    if (table.found(index) === table.crc(index)) return;
+  let index = -1;
+  for (const payload of payloadsOf(mms)) {
+    if (table.found(++index) === table.crc(index)) continue;
     const { offset, address } = payload;
     const crcs = `${hex(table.crc(index))} stored, ${hex(table.found(index))} computed`;
     const where = `${whatIs(payload)}, payload at byte ${offset}`;
     const message = `${where}: payload_crc does not match (${crcs})`;
-    problems.push({ code: 'IMAGE_CHECKSUM', offset, address, message });
-  });
+    problems.add({ code: 'IMAGE_CHECKSUM', offset, address, message });
+  }
 }

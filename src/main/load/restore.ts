@@ -9,6 +9,7 @@ import { putFile } from '../../mmu/files/page-cache.ts';
 import type { Machine } from '../../mmu/machine.ts';
 import { VMA_KIND } from '../../mmu/vma/vma-table.ts';
 import { LOAD, LOAD_FLAG, LoadList, type LoadRun } from '../../shared/dump/load-table.ts';
+import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, vpnOf } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { withoutDeletedSuffix } from '../deleted-suffix.ts';
@@ -45,6 +46,8 @@ type FileIds = Map<number, number>;
 interface LoadLists {
   readonly loaded: LoadList;
   readonly shared: LoadList;
+  /** Pages of clones that get frames of their own. */
+  copied: number;
 }
 
 /** Restores every mm of an image. If anything fails, what was created is destroyed again. */
@@ -59,12 +62,13 @@ export async function restoreImage(
   const files: FileIds = new Map();
   const created: number[] = [];
   try {
-    const lists = { loaded: new LoadList(), shared: new LoadList() };
+    const lists = { loaded: new LoadList(), shared: new LoadList(), copied: 0 };
     for (const mm of image.mms()) {
       const space = machine.createAddressSpace();
       spaces.push(space);
       createMappings(machine, space, mm, files, created);
       listPages(lists, image, mm, files);
+      assertRoom(machine, lists);
       space.setAddresses(mm.fields);
       await restoreExtras(image, mm, space);
     }
@@ -216,6 +220,15 @@ function listClone(
 ): void {
   const donor = image.mmAt(clone.source);
   const end = clone.start + clone.pages;
+  // One run of shared pages, however many blocks the donor has there: a hostile image lets very
+  // many clones show the same blocks.
+  let sharedFrom = clone.start;
+  const share = (to: number): void => {
+    if (donor === undefined || to === sharedFrom) return;
+    const shared = { ...clone, start: sharedFrom, pages: to - sharedFrom };
+    const run = loadRun(mm, vma, shared, files);
+    lists.shared.add({ ...run, kind: LOAD.SHARE, flags: 0, source: donor.ordinal });
+  };
   for (let vpn = clone.start; vpn < end; ) {
     const block = donor?.blocks.find(vpn);
     if (donor === undefined || block === undefined) break; // openImage accepts no such image
@@ -223,13 +236,25 @@ function listClone(
     const source = block.source + addressOf(vpn - block.start);
     const run = loadRun(mm, vma, { ...block, start: vpn, pages, source, hasCrc: false }, files);
     const given = findVma(donor.vmas, addressOf(vpn));
-    if (given !== undefined && canShare(vma, given, run.kind, block)) {
-      lists.shared.add({ ...run, kind: LOAD.SHARE, flags: 0, source: donor.ordinal });
-    } else {
+    if (given === undefined || !canShare(vma, given, run.kind, block)) {
+      share(vpn);
+      sharedFrom = vpn + pages;
       lists.loaded.add(run);
+      lists.copied += pages;
     }
     vpn += pages;
   }
+  share(end);
+}
+
+/**
+ * Few bytes of an image can ask for many copies of a donor's pages: what no machine of this size can
+ * hold is not listed to its end. ENOMEM.
+ */
+function assertRoom(machine: Machine, { copied }: LoadLists): void {
+  if (addressOf(copied) <= machine.memory.total) return;
+  const message = `the image needs more than ${machine.memory.total} bytes of physical memory`;
+  throw new MmdumpError('ENOMEM', message, { reason: 'no free frames' });
 }
 
 /** Whether a page struct can be right for both: always, in an image that was made by a dump. */

@@ -5,7 +5,7 @@
  * Protected by the file's lock. While the machine is frozen nobody changes a tree, and anybody may
  * walk it. A cached page holds one reference of the cache and one for every PTE that maps it.
  */
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import { hex, PAGE_SIZE, type Pfn } from '../../shared/page.ts';
 import { PG } from '../physical/page-struct.ts';
@@ -33,7 +33,7 @@ export class HostFiles {
     const key = raw.toString('latin1');
     const open = this.#descriptors.get(key);
     if (open !== undefined) return open;
-    const descriptor = openSync(raw, 'r');
+    const descriptor = openRegular(raw);
     if (this.#descriptors.size >= OPEN_FILES_MAX) this.#closeOldest();
     this.#descriptors.set(key, descriptor);
     return descriptor;
@@ -51,6 +51,18 @@ export class HostFiles {
       return;
     }
   }
+}
+
+/**
+ * Paths come out of images, too, and an image is not to be trusted: to open a pipe would wait for a
+ * writer, to open a device may do anything. Looked at before it is opened, and again afterwards.
+ */
+function openRegular(path: Buffer): number {
+  if (!statSync(path).isFile()) throw new Error('it is not a regular file');
+  const descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  if (fstatSync(descriptor).isFile()) return descriptor;
+  closeSync(descriptor);
+  throw new Error('it is not a regular file');
 }
 
 function span(height: number): number {

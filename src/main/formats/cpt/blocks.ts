@@ -1,5 +1,5 @@
 /** What an mm, a VMA and a block of pages must be by themselves; see `checker.ts` for their order. */
-import { PAGES_FLAG } from '../../../shared/image/cpt-records.ts';
+import { PAGES_FLAG, VMA_TYPE } from '../../../shared/image/cpt-records.ts';
 import {
   granuleStart,
   hex,
@@ -8,8 +8,10 @@ import {
   TASK_SIZE,
   vpnOf,
 } from '../../../shared/page.ts';
+import { VM } from '../../../shared/vm-flags.ts';
 import { BLOCK, type Block, BlockIndex } from '../../image/block-index.ts';
 import type { ImageFile, ImageVma, Payload, StoredPages } from '../../image/image-mm.ts';
+import { INDEX_COST, type IndexBudget } from '../../image/index-budget.ts';
 import { ImageProblem } from '../../image/problem.ts';
 import {
   type BitsObject,
@@ -23,8 +25,8 @@ import {
 } from './objects.ts';
 
 const KNOWN_FLAGS = PAGES_FLAG.PAYLOAD_CRC | PAGES_FLAG.GUARD | PAGES_FLAG.FILE_PAGES;
-/** Addresses end here: user space and its guard page. */
-const ADDRESS_END = TASK_SIZE + PAGE_SIZE;
+/** The format numbers bytes of a file with 64 bits. */
+const FILE_PAGES_MAX = 2 ** 52;
 
 /** The VMA at hand. */
 export interface OpenVma {
@@ -47,8 +49,10 @@ export interface OpenMm {
   ldt: Payload | null;
 }
 
-export function openMm(record: MmObject): OpenMm {
-  return { record, vmas: [], blocks: new BlockIndex(), auxv: null, notes: null, ldt: null };
+export function openMm(record: MmObject, budget: IndexBudget): OpenMm {
+  budget.take(INDEX_COST.MM);
+  const blocks = new BlockIndex(budget);
+  return { record, vmas: [], blocks, auxv: null, notes: null, ldt: null };
 }
 
 export function wrong(
@@ -66,11 +70,35 @@ export function payloadOf(object: DataObject | BitsObject): Payload {
 }
 
 export function isRange(start: number, end: number): boolean {
-  return isPageAligned(start) && isPageAligned(end) && start < end && end <= ADDRESS_END;
+  return isPageAligned(start) && isPageAligned(end) && start < end && end <= TASK_SIZE;
 }
 
 export function rangeText(start: number, end: number): string {
   return `${hex(start)}-${hex(end)}`;
+}
+
+/** What a VMA must be by itself. */
+export function checkVma(object: VmaObject): void {
+  const { start, end, vmaType, anonvma, anonvmaid, flags, pgoff, hasName } = object;
+  if (!isRange(start, end)) throw wrong(object, `${rangeText(start, end)} is no range of pages`);
+  if (vmaType > VMA_TYPE.VDSO || (vmaType === VMA_TYPE.FILE) !== hasName) {
+    throw wrong(object, `vma_type ${vmaType} does not fit its file`, start);
+  }
+  if (anonvma !== (anonvmaid === 0 ? 0 : 1)) {
+    throw wrong(object, `anonvma ${anonvma} does not fit anonvmaid ${anonvmaid}`, start);
+  }
+  if ((flags & VM.SHARED) !== 0 && (flags & VM.MAYSHARE) === 0) {
+    throw wrong(object, `flags ${hex(flags)}: shared, and may not be shared`, start);
+  }
+  if (pgoff + (end - start) / PAGE_SIZE > FILE_PAGES_MAX) {
+    throw wrong(object, `pgoff ${pgoff} is beyond any file`, start);
+  }
+}
+
+/** Flag bit 2: only where pages of a file and the mm's own can lie side by side. */
+function mayHoldFilePages({ file, record }: OpenVma): boolean {
+  const isLost = file !== null && (file.isDeleted || file.isMemoryBacked);
+  return isLost && (record.flags & VM.MAYSHARE) === 0;
 }
 
 /** The range of a block: inside its VMA, behind the block before, in one granule. */
@@ -103,6 +131,10 @@ export function checkPages(object: PagesObject, vma: OpenVma, imageHasCrc: boole
   if ((flags & ~KNOWN_FLAGS) !== 0 || (hasData && isGuard)) {
     throw wrong(object, `flags ${hex(flags)} are not known or do not fit`, start);
   }
+  const isFilePages = (flags & PAGES_FLAG.FILE_PAGES) !== 0;
+  if (isFilePages && (isGuard || !mayHoldFilePages(vma))) {
+    throw wrong(object, 'pages of a file, where there can be none', start);
+  }
   if (hasCrc !== (hasData && imageHasCrc)) {
     const message = 'payload_crc and the flags of the file head contradict each other';
     throw wrong(object, message, start);
@@ -118,6 +150,6 @@ export function checkPages(object: PagesObject, vma: OpenVma, imageHasCrc: boole
     source: object.offset + object.headerLength,
     crc: object.payloadCrc,
     hasCrc,
-    isFilePages: (flags & PAGES_FLAG.FILE_PAGES) !== 0,
+    isFilePages,
   };
 }

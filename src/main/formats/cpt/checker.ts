@@ -15,16 +15,16 @@ import {
 } from '../../../shared/image/cpt-records.ts';
 import { hex } from '../../../shared/page.ts';
 import type { ImageMm } from '../../image/image-mm.ts';
+import { INDEX_COST, type IndexBudget } from '../../image/index-budget.ts';
 import { ImageProblem } from '../../image/problem.ts';
 import {
   checkPages,
   checkRange,
-  isRange,
+  checkVma,
   type OpenMm,
   type OpenVma,
   openMm,
   payloadOf,
-  rangeText,
   wrong,
 } from './blocks.ts';
 import { checkCopyPages } from './clones.ts';
@@ -45,7 +45,8 @@ export class StreamChecker {
   readonly mms: ImageMm[] = [];
   readonly #head: ImageHead;
   readonly #report: (problem: ImageProblem) => void;
-  readonly #files = new ImageFiles();
+  readonly #budget: IndexBudget;
+  readonly #files: ImageFiles;
   readonly #byOffset = new Map<number, ImageMm>();
   #mm: OpenMm | undefined;
   #vma: OpenVma | undefined;
@@ -57,8 +58,10 @@ export class StreamChecker {
   #isWhole = true;
 
   /** `report` is told what does not keep the rest from being read; it may throw. */
-  constructor(head: ImageHead, report: (problem: ImageProblem) => void) {
+  constructor(head: ImageHead, budget: IndexBudget, report: (problem: ImageProblem) => void) {
     this.#head = head;
+    this.#budget = budget;
+    this.#files = new ImageFiles(budget);
     this.#report = report;
   }
 
@@ -97,13 +100,14 @@ export class StreamChecker {
 
   /** The image ends at byte `offset`. */
   finish(offset: number): void {
-    if (this.#needsName)
-      throw new ImageProblem('IMAGE_CORRUPT', offset, 'the last VMA has no NAME');
+    if (this.#needsName) {
+      this.#report(new ImageProblem('IMAGE_CORRUPT', offset, 'the last VMA has no NAME'));
+    }
     this.#closeMm();
     const { mmCount } = this.#head;
     if (this.mms.length === mmCount || this.#mmDoubtful) return;
     const message = `file head: mm_count ${mmCount}, but ${this.mms.length} MM objects are there`;
-    throw new ImageProblem('IMAGE_CORRUPT', 0, message);
+    this.#report(new ImageProblem('IMAGE_CORRUPT', 0, message));
   }
 
   #addMm(object: MmObject): void {
@@ -114,7 +118,7 @@ export class StreamChecker {
       this.lost(); // nothing that belongs to it is taken
       throw wrong(object, `an image has at most ${MMS_MAX} MM objects`);
     }
-    this.#mm = openMm(object);
+    this.#mm = openMm(object, this.#budget);
   }
 
   #openMm(object: CptObject): OpenMm {
@@ -183,9 +187,9 @@ export class StreamChecker {
     const before = this.#vma;
     this.#closeVma(mm);
     this.#vmaDoubtful = false;
-    const { start, end, vmaType } = object;
+    const { start, end } = object;
     this.#needsName = object.hasName;
-    if (!isRange(start, end)) throw wrong(object, `${rangeText(start, end)} is no range of pages`);
+    checkVma(object);
     if (before !== undefined && start < before.end) {
       throw wrong(
         object,
@@ -193,13 +197,7 @@ export class StreamChecker {
         start,
       );
     }
-    if (vmaType > VMA_TYPE.VDSO || (vmaType === VMA_TYPE.FILE) !== object.hasName) {
-      throw wrong(object, `vma_type ${vmaType} does not fit its file`, start);
-    }
-    const { anonvma, anonvmaid } = object;
-    if (anonvma !== (anonvmaid === 0 ? 0 : 1)) {
-      throw wrong(object, `anonvma ${anonvma} does not fit anonvmaid ${anonvmaid}`, start);
-    }
+    this.#budget.take(INDEX_COST.VMA);
     this.#vma = {
       record: object,
       start,

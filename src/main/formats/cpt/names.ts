@@ -1,6 +1,7 @@
 /** The files that an image names, by file_id. */
 import { NAME_KIND } from '../../../shared/image/cpt-records.ts';
 import type { ImageFile } from '../../image/image-mm.ts';
+import { INDEX_COST, type IndexBudget } from '../../image/index-budget.ts';
 import { ImageProblem } from '../../image/problem.ts';
 import { type NameObject, whereIs } from './objects.ts';
 
@@ -9,6 +10,11 @@ export const MAX_NAME_PAYLOAD = 8192;
 
 export class ImageFiles {
   readonly #files = new Map<number, ImageFile>();
+  readonly #budget: IndexBudget;
+
+  constructor(budget: IndexBudget) {
+    this.#budget = budget;
+  }
 
   /** The file of a NAME. The same id means the same file wherever it is named. */
   take(object: NameObject, payload: Uint8Array, address: number): ImageFile {
@@ -18,6 +24,7 @@ export class ImageFiles {
       const expected = this.#files.size + 1;
       if (file.id !== expected)
         throw wrong(object, `file_id ${file.id}, expected ${expected}`, address);
+      this.#budget.take(INDEX_COST.FILE + 3 * file.rawPath.length);
       this.#files.set(file.id, file);
       return file;
     }

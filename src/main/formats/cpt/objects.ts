@@ -112,6 +112,9 @@ const TYPES: ReadonlyMap<
   [OBJECT_TYPE.BITS, kind('BITS', BITS_RECORD.RECORD_CRC, [CONTENT.MM_CONTEXT])],
 ]);
 
+/** Objects without payload. */
+const BARE_TYPES: ReadonlySet<CptObject['type']> = new Set(['MM', 'VMA', 'COPYPAGES']);
+
 function kind(name: CptObject['type'], recordCrc: number, contents: readonly number[]) {
   return { name, recordCrc, contents };
 }
@@ -154,6 +157,9 @@ export function decodeObject(
   if (length > left) throw cut(offset, `${fields.where}, ${length} bytes`, left);
   const content = fields.u16(OBJECT.CONTENT);
   if (!type.contents.includes(content)) throw fields.problem(`content ${content} is not its own`);
+  if (length > headerLength && BARE_TYPES.has(type.name)) {
+    throw fields.problem(`${length - headerLength} bytes follow, which no checksum covers`);
+  }
   return fill(type.name, fields, content, {
     offset,
     length,

@@ -1,4 +1,5 @@
 /** Walking over a native image, object by object, in the order of the stream. */
+import { crc32 } from 'node:zlib';
 import { FILE_HEAD, OBJECT } from '../../../shared/image/cpt-records.ts';
 import { throwIfAborted } from '../../../shared/sync/wait.ts';
 import type { ByteSource } from '../../image/byte-source.ts';
@@ -6,7 +7,7 @@ import { ImageProblem } from '../../image/problem.ts';
 import { Fields, MAX_HEADER } from './fields.ts';
 import { decodeHead, type ImageHead } from './head.ts';
 import { MAX_NAME_PAYLOAD } from './names.ts';
-import { type CptObject, decodeObject } from './objects.ts';
+import { type CptObject, decodeObject, type NameObject } from './objects.ts';
 
 /** Who is told what the walk meets. */
 export interface Visitor {
@@ -98,7 +99,8 @@ function assertLength(source: ByteSource, head: ImageHead, visitor: Visitor): vo
   visitor.problem(new ImageProblem(code, Math.min(source.bytes, head.totalLen), message));
 }
 
-async function readName(source: ByteSource, object: CptObject): Promise<Uint8Array> {
+/** The path of a NAME. It is used as soon as it is read, so its checksum is looked at here. */
+async function readName(source: ByteSource, object: NameObject): Promise<Uint8Array> {
   const length = object.length - object.headerLength;
   if (length > MAX_NAME_PAYLOAD) {
     const message = `NAME at byte ${object.offset}: a path of ${length} bytes`;
@@ -106,6 +108,10 @@ async function readName(source: ByteSource, object: CptObject): Promise<Uint8Arr
   }
   const payload = new Uint8Array(length);
   await source.read(payload, object.offset + object.headerLength);
+  if (crc32(payload) !== object.payloadCrc) {
+    const message = `NAME at byte ${object.offset}: payload_crc does not match its path`;
+    throw new ImageProblem('IMAGE_CHECKSUM', object.offset, message);
+  }
   return payload;
 }
 

@@ -1,0 +1,288 @@
+/**
+ * Images that are made to do harm, by the thousand.
+ *
+ * Invariants checked:
+ * - Opening, inspecting, reading pages, verifying and restoring end in a documented MmdumpError or
+ *   in an image that a second, slow reader takes, too: the same mappings, payloads and pages.
+ * - What the slow reader refuses is refused; what it takes with good checksums, `verify` finds good.
+ * - A restore that fails gives all memory back; one that succeeds shows the pages of the image.
+ * - Nothing hangs, and the memory of the process stays where it was.
+ *
+ * MMDUMP_LONG=1 runs 100 000 from a new seed, MMDUMP_SEED=n those of a seed.
+ */
+import {
+  createDumper,
+  createMachine,
+  type Dumper,
+  type Image,
+  type Machine,
+  MiB,
+  MmdumpError,
+  openImage,
+  PAGE_SIZE,
+  type Verification,
+} from 'mmdump';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { KERNEL_CODES, MMDUMP_CODES } from '../../src/shared/errors.ts';
+import { hostileSeeds } from '../support/hostile-seeds.ts';
+import { hostileImage, type Random, randomOf, takeApart } from '../support/image-mutations.ts';
+import { inMemory } from '../support/images.ts';
+import { assertTablesTrue } from '../support/invariants.ts';
+import { pageSlowly, Refused, readSlowly, type SlowImage } from '../support/slow-image.ts';
+import { Watchdog } from '../support/watchdog.ts';
+
+const IS_LONG = process.env.MMDUMP_LONG === '1';
+const SEED = Number(process.env.MMDUMP_SEED ?? (IS_LONG ? Date.now() & 0x7fff_ffff : 4098));
+const CASES = IS_LONG ? 100_000 : 2000;
+const HANG_SECONDS = 60;
+/** What the process may hold more after all cases than before: their images alone are gigabytes. */
+const GROWTH_BYTES = 512 * MiB;
+const CODES: ReadonlySet<string> = new Set([...KERNEL_CODES, ...MMDUMP_CODES]);
+
+let dumper: Dumper;
+beforeAll(async () => {
+  dumper = await createDumper({ workers: 2 });
+});
+afterAll(() => dumper.close());
+
+function slowly(bytes: Buffer): SlowImage | Refused {
+  try {
+    return readSlowly(bytes);
+  } catch (error) {
+    if (error instanceof Refused) return error;
+    throw error;
+  }
+}
+
+/** The code of a clean failure; anything else is a defect and thrown on. */
+function cleanCode(error: unknown): string {
+  // A worker reports a crash as WORKER_LOST: nothing that an image does may be one.
+  const isClean = error instanceof MmdumpError && CODES.has(error.code);
+  if (!isClean || error.code === 'WORKER_LOST' || error.code === 'MACHINE_POISONED') throw error;
+  return error.code;
+}
+
+async function opened(bytes: Buffer): Promise<Image | string> {
+  try {
+    return await openImage(inMemory(bytes));
+  } catch (error) {
+    return cleanCode(error);
+  }
+}
+
+/** Addresses worth a look: the first and last page of mappings, and pages at random. */
+function* addresses(random: Random, slow: SlowImage): Generator<[mm: number, address: number]> {
+  for (const [ordinal, { vmas }] of slow.mms.entries()) {
+    for (const { start, end, pages } of vmas) {
+      const stored = [...pages.keys()].slice(0, 12);
+      const inside = start + random.below((end - start) / PAGE_SIZE) * PAGE_SIZE;
+      const outside = [start - PAGE_SIZE, end].filter((at) => at >= 0 && at < 2 ** 47 - PAGE_SIZE);
+      for (const at of [start, end - PAGE_SIZE, inside, ...outside, ...stored]) yield [ordinal, at];
+    }
+  }
+}
+
+async function pageOf(image: Image, mm: number, address: number): Promise<Buffer | null> {
+  const page = Buffer.alloc(PAGE_SIZE, 0xa5);
+  try {
+    await image.read(address, page, { mm });
+    return page;
+  } catch (error) {
+    expect(cleanCode(error)).toBe('PAGE_ABSENT');
+    return null;
+  }
+}
+
+function isOneOf(found: Buffer | null, expected: readonly (Buffer | null)[]): boolean {
+  return expected.some((page) => (page === null ? found === null : found?.equals(page)));
+}
+
+async function checkPages(
+  random: Random,
+  image: Image,
+  bytes: Buffer,
+  slow: SlowImage,
+): Promise<number> {
+  let pages = 0;
+  for (const [mm, address] of addresses(random, slow)) {
+    const found = await pageOf(image, mm, address);
+    const expected = pageSlowly(bytes, slow, slow.mms[mm]!, address);
+    if (!isOneOf(found, expected)) throw new Error(`mm ${mm}: page 0x${address.toString(16)}`);
+    pages++;
+  }
+  return pages;
+}
+
+function describeImage(image: Image): unknown {
+  return image.mms().map(({ offset, vmas }) => ({
+    offset,
+    vmas: vmas.map(({ start, end, flags, pgoff, anonvmaid, isVdso, file, pages }) => ({
+      ...{ start, end, flags, pgoff, anonvmaid, isVdso, path: file?.path ?? null },
+      ...{ copy: pages.copy, zero: pages.zero, clone: pages.clone, guard: pages.guard },
+    })),
+  }));
+}
+
+function describeSlow({ mms }: SlowImage): unknown {
+  return mms.map(({ offset, vmas }) => ({
+    offset,
+    vmas: vmas.map(({ start, end, flags, pgoff, anonvmaid, type, file, pages }) => {
+      const count = { copy: 0, zero: 0, clone: 0, guard: 0 };
+      for (const { kind } of pages.values()) count[kind]++;
+      const path = file?.path.toString() ?? null;
+      return { start, end, flags, pgoff, anonvmaid, isVdso: type === 2, path, ...count };
+    }),
+  }));
+}
+
+async function checkBlobs(image: Image, slow: SlowImage): Promise<void> {
+  for (const [mm, { auxv, notes, ldt }] of slow.mms.entries()) {
+    for (const [part, expected] of Object.entries({ auxv, notes, ldt })) {
+      try {
+        const found = await image[part as 'auxv' | 'notes' | 'ldt']({ mm });
+        expect(Buffer.compare(found, expected ?? Buffer.alloc(0))).toBe(0);
+      } catch (error) {
+        expect(cleanCode(error)).toBe('IMAGE_CHECKSUM');
+        expect(slow.badPayloads.length).toBeGreaterThan(0);
+      }
+    }
+  }
+}
+
+function checkVerification(result: Verification, slow: SlowImage | Refused): void {
+  const isGood = !(slow instanceof Refused) && slow.badPayloads.length === 0;
+  expect(result.ok).toBe(isGood);
+  expect(result.problems.length > 0).toBe(!isGood);
+  for (const { code, offset } of result.problems) {
+    expect(code).toMatch(/^IMAGE_/);
+    expect(offset).toBeGreaterThanOrEqual(0);
+    expect(offset).toBeLessThanOrEqual(result.bytes);
+  }
+  if (slow instanceof Refused) return;
+  const bad = result.problems.map(({ offset }) => offset);
+  expect(bad).toEqual([...slow.badPayloads].sort((a, b) => a - b));
+}
+
+function smallMachine(): Machine {
+  return createMachine({ memory: 4 * MiB, maxAddressSpaces: 4, store: MiB, checks: true });
+}
+
+/** Whether an access was done; a refusal must be one that a process can get. */
+function touched(access: () => void): boolean {
+  try {
+    access();
+    return true;
+  } catch (error) {
+    expect(['SIGSEGV', 'SIGBUS', 'ENOMEM', 'EOVERFLOW', 'EINVAL']).toContain(cleanCode(error));
+    return false;
+  }
+}
+
+/** Restores into a small machine, compares what it shows, and gives it back. */
+async function checkRestore(
+  random: Random,
+  image: Image,
+  bytes: Buffer,
+  slow: SlowImage,
+): Promise<string> {
+  const machine = smallMachine();
+  const { free } = machine.memory;
+  let outcome = 'restored';
+  try {
+    const { mms } = await dumper.restore(image, machine);
+    assertTablesTrue(machine as never);
+    for (const [mm, address] of addresses(random, slow)) {
+      const expected = pageSlowly(bytes, slow, slow.mms[mm]!, address);
+      const found = Buffer.alloc(PAGE_SIZE);
+      if (!touched(() => mms[mm]!.read(address, found)) || expected.includes(null)) continue;
+      if (isOneOf(found, expected)) continue;
+      throw new Error(`restored mm ${mm}: page 0x${address.toString(16)} differs`);
+    }
+    // What was made of it has to bear the life of a process.
+    for (const [mm, address] of addresses(random, slow)) {
+      touched(() => mms[mm]!.fill(address, 1, 1));
+      if (random.below(8) === 0) touched(() => mms[mm]!.munmap(address, PAGE_SIZE));
+    }
+    assertTablesTrue(machine as never);
+    for (const space of mms) machine.destroyAddressSpace(space);
+  } catch (error) {
+    outcome = cleanCode(error);
+  }
+  expect(machine.addressSpaces()).toEqual([]);
+  machine.reclaim(MiB);
+  expect(machine.memory.free).toBe(free);
+  return outcome;
+}
+
+class Counts {
+  readonly #counts = new Map<string, number>();
+
+  add(name: string): void {
+    this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1);
+  }
+
+  get(name: string): number {
+    return this.#counts.get(name) ?? 0;
+  }
+
+  toString(): string {
+    const sorted = [...this.#counts].sort(([, a], [, b]) => b - a);
+    return sorted.map(([name, count]) => `${name} ${count}`).join(', ');
+  }
+}
+
+async function runCase(random: Random, bytes: Buffer, counts: Counts): Promise<void> {
+  const slow = slowly(bytes);
+  const image = await opened(bytes);
+  checkVerification(await dumper.verify(inMemory(bytes)), slow);
+  if (typeof image === 'string') {
+    counts.add(image);
+    expect(slow, 'the slow reader takes it').toBeInstanceOf(Refused);
+    return;
+  }
+  if (slow instanceof Refused) throw new Error(`opened, though: ${slow.message}`);
+  counts.add('opened');
+  expect(describeImage(image)).toEqual(describeSlow(slow));
+  await checkPages(random, image, bytes, slow);
+  await checkBlobs(image, slow);
+  if (random.below(2) === 0)
+    counts.add(`restore: ${await checkRestore(random, image, bytes, slow)}`);
+}
+
+describe('a hostile image', () => {
+  it('is refused with a code or read as a second reader reads it', {
+    timeout: 3_600_000,
+  }, async () => {
+    const images = await hostileSeeds(dumper);
+    const taken = images.map(takeApart);
+    for (const bytes of images) await runCase(randomOf(SEED, -1), bytes, new Counts());
+    const counts = new Counts();
+    const start = Date.now();
+    const before = process.memoryUsage.rss();
+    const watchdog = new Watchdog(HANG_SECONDS, `hostile images: MMDUMP_SEED=${SEED}`);
+    try {
+      for (let item = 0; item < CASES; item++) {
+        watchdog.beat(item);
+        const random = randomOf(SEED, item);
+        const { bytes, what } = hostileImage(random, images, taken);
+        await runCase(random, bytes, counts).catch((error: unknown) => {
+          const message = `MMDUMP_SEED=${SEED}, case ${item} (${what}): ${error}`;
+          throw new Error(message, { cause: error });
+        });
+      }
+    } finally {
+      watchdog.stop();
+    }
+    const seconds = ((Date.now() - start) / 1000).toFixed(1);
+    console.log(`hostile images: MMDUMP_SEED=${SEED}, ${CASES} cases, ${seconds} s: ${counts}`);
+    expect(process.memoryUsage.rss() - before).toBeLessThan(GROWTH_BYTES);
+    // The mutations reach everything: images that open, and every way to be refused.
+    for (const code of ['IMAGE_NOT_RECOGNISED', 'IMAGE_VERSION', 'IMAGE_TRUNCATED']) {
+      expect(counts.get(code), code).toBeGreaterThan(CASES / 500);
+    }
+    for (const code of ['IMAGE_CORRUPT', 'IMAGE_CHECKSUM', 'opened']) {
+      expect(counts.get(code), code).toBeGreaterThan(CASES / 50);
+    }
+    expect(counts.get('restore: restored')).toBeGreaterThan(CASES / 100);
+  });
+});

@@ -1,0 +1,320 @@
+/** What the fuzzer of the reader found, one image each, and the bounds on what a reader keeps. */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
+import { createDumper, createMachine, type Dumper, MiB, openImage, PAGE_SIZE } from 'mmdump';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { smallFamily } from '../support/hostile-seeds.ts';
+import { seal } from '../support/image-mutations.ts';
+import { headRecord, imageOf, inMemory, mmRecord, smallSpace } from '../support/images.ts';
+
+let dumper: Dumper;
+beforeAll(async () => {
+  dumper = await createDumper({ workers: 2 });
+});
+afterAll(() => dumper.close());
+
+const MM = { type: 1, bytes: 136, crcAt: 128 };
+const VMA = { type: 1024, bytes: 96, crcAt: 88 };
+const PAGES = { type: 4098, bytes: 48, crcAt: 40 };
+const COPYPAGES = { type: 4099, bytes: 48, crcAt: 40 };
+const NAME = { type: 4102, bytes: 48, crcAt: 40 };
+const FILE_PAGES = 4;
+
+/** Offsets of the records of one type. */
+function recordsOf(bytes: Buffer, { type }: { type: number }): number[] {
+  const found: number[] = [];
+  for (let at = 72; at < bytes.length; at += Number(bytes.readBigUInt64LE(at))) {
+    if (bytes.readUInt32LE(at + 8) === type) found.push(at);
+  }
+  return found;
+}
+
+async function expectRefused(bytes: Buffer, code: string, message: string): Promise<void> {
+  await expect(openImage(inMemory(bytes))).rejects.toMatchObject({
+    code,
+    message: expect.stringContaining(message),
+  });
+  const { ok, problems } = await dumper.verify(inMemory(bytes));
+  expect(ok).toBe(false);
+  expect(problems[0]).toMatchObject({ code, message: expect.stringContaining(message) });
+}
+
+describe('a record that contradicts the format', () => {
+  it.each([
+    ['MM', MM],
+    ['VMA', VMA],
+    ['COPYPAGES', COPYPAGES],
+  ])('is a %s with a payload, which no checksum covers', async (_name, shape) => {
+    const good = await imageOf(dumper, smallFamily());
+    // The last of its kind: no COPYPAGES points behind it.
+    const at = recordsOf(good, shape).at(-1)! + shape.bytes;
+    const bytes = Buffer.concat([good.subarray(0, at), Buffer.alloc(8, 1), good.subarray(at)]);
+    bytes.writeBigUInt64LE(BigInt(shape.bytes + 8), at - shape.bytes);
+    seal(bytes, at - shape.bytes, shape.bytes, shape.crcAt);
+    bytes.writeBigUInt64LE(BigInt(bytes.length), 24);
+    seal(bytes, 0, 72, 64);
+    await expectRefused(bytes, 'IMAGE_CORRUPT', '8 bytes follow, which no checksum covers');
+  });
+
+  it('is a NAME whose path is damaged: opening already uses it', async () => {
+    const bytes = await imageOf(dumper, smallSpace());
+    bytes[recordsOf(bytes, NAME)[0]! + NAME.bytes + 1]! ^= 1;
+    await expectRefused(bytes, 'IMAGE_CHECKSUM', 'payload_crc does not match its path');
+  });
+
+  it.each<[string, string, (vma: Buffer) => void]>([
+    [
+      'in the last page below 2^47, which no process can map',
+      'is no range of pages',
+      (vma) => {
+        vma.writeBigUInt64LE(2n ** 47n, 48);
+      },
+    ],
+    [
+      'with a pgoff beyond any file',
+      'beyond any file',
+      (vma) => {
+        vma.writeBigUInt64LE(2n ** 52n - 1n, 72);
+      },
+    ],
+    [
+      'that is shared and may not be',
+      'may not be shared',
+      (vma) => {
+        vma.writeUInt32LE((vma.readUInt32LE(56) & ~0x80) | 8, 56);
+      },
+    ],
+  ])('is a VMA %s', async (_name, message, change) => {
+    const bytes = await imageOf(dumper, smallSpace());
+    const at = recordsOf(bytes, VMA).at(-1)!;
+    change(bytes.subarray(at, at + VMA.bytes));
+    seal(bytes, at, VMA.bytes, VMA.crcAt);
+    await expectRefused(bytes, 'IMAGE_CORRUPT', message);
+  });
+
+  it('is a page of a file in a mapping that has none', async () => {
+    const bytes = await imageOf(dumper, smallSpace());
+    const at = recordsOf(bytes, PAGES).at(-1)!;
+    bytes.writeUInt32LE(bytes.readUInt32LE(at + 36) | FILE_PAGES, at + 36);
+    seal(bytes, at, PAGES.bytes, PAGES.crcAt);
+    await expectRefused(bytes, 'IMAGE_CORRUPT', 'pages of a file, where there can be none');
+  });
+
+  it('does not keep verify from the pages: counts that are wrong at the end', async () => {
+    const bytes = await imageOf(dumper, smallSpace());
+    bytes.writeUInt32LE(2, 32);
+    seal(bytes, 0, 72, 64);
+    const { offset } = recordsOf(bytes, PAGES)
+      .map((at) => ({ offset: at + PAGES.bytes, isData: bytes.readUInt16LE(at + 14) === 2 }))
+      .find(({ isData }) => isData)!;
+    bytes[offset]! ^= 1;
+    const { problems } = await dumper.verify(inMemory(bytes));
+    expect(problems.map(({ code }) => code)).toEqual(['IMAGE_CORRUPT', 'IMAGE_CHECKSUM']);
+    expect(problems[1]).toMatchObject({ offset });
+  });
+});
+
+describe('a guard page of one mapping', () => {
+  it('does not hide what another mapping of the file stores behind it', async () => {
+    const machine = createMachine({ memory: 4 * MiB, maxAddressSpaces: 3, store: MiB });
+    const length = 2 * PAGE_SIZE;
+    const file = machine.createFile({ path: '/memfd:two', memoryBacked: { size: length } });
+    const map = { prot: 'rw', flags: ['shared'], file: file.id, length } as const;
+    const [owner, reader, guarded] = [0, 1, 2].map(() => machine.createAddressSpace());
+    const [stored, shown, hidden] = [owner!, reader!, guarded!].map((space) => space.mmap(map));
+    owner!.fill(stored!, length, 7);
+    guarded!.madvise(hidden!, PAGE_SIZE, 'guard_install');
+    const bytes = await imageOf(dumper, [owner!, reader!, guarded!]);
+    const image = await openImage(inMemory(bytes));
+    expect(image.page(hidden!, { mm: 2 }).kind).toBe('guard');
+    expect(image.page(shown!, { mm: 1 }).kind).toBe('absent');
+    const page = new Uint8Array(PAGE_SIZE);
+    await image.read(shown!, page, { mm: 1 });
+    expect(new Set(page)).toEqual(new Set([7]));
+    await expect(image.read(hidden!, page, { mm: 2 })).rejects.toMatchObject({
+      code: 'PAGE_ABSENT',
+    });
+  });
+});
+
+describe('what a reader keeps in memory', () => {
+  /** An mm of many mappings of one page, each a file of its own name if asked, with a zero block. */
+  function manyRecords(count: number, hasNames: boolean): Buffer {
+    const parts: Buffer[] = [];
+    for (let index = 0; index < count; index++) {
+      const start = BigInt(0x10_0000 + index * 2 * PAGE_SIZE);
+      const vma = record(VMA, 1, VMA.bytes);
+      vma.writeBigUInt64LE(hasNames ? 0n : 0xffff_ffff_ffff_ffffn, 16);
+      vma.writeUInt32LE(hasNames ? 1 : 0, 24);
+      vma.writeBigUInt64LE(start, 40);
+      vma.writeBigUInt64LE(start + 4096n, 48);
+      vma.writeBigUInt64LE(1n, 80);
+      seal(vma, 0, VMA.bytes, VMA.crcAt);
+      parts.push(vma);
+      if (hasNames) parts.push(...named(index));
+      const pages = record(PAGES, 0, PAGES.bytes);
+      pages.writeBigUInt64LE(start, 16);
+      pages.writeBigUInt64LE(start + 4096n, 24);
+      seal(pages, 0, PAGES.bytes, PAGES.crcAt);
+      parts.push(pages);
+    }
+    const mm = mmRecord();
+    mm.writeBigUInt64LE(BigInt(count), 120);
+    seal(mm, 0, MM.bytes, MM.crcAt);
+    const bytes = 72 + [mm, ...parts].reduce((sum, { length }) => sum + length, 0);
+    return Buffer.concat([headRecord(bytes, 1), mm, ...parts]);
+  }
+
+  function named(index: number): Buffer[] {
+    const path = Buffer.alloc(2048);
+    path.write(`/${String(index).padStart(2000, 'x')}`);
+    const name = record(NAME, 3, NAME.bytes + path.length);
+    name.writeBigUInt64LE(BigInt(index + 1), 16);
+    name.writeUInt32LE(crc32(path), 36);
+    seal(name, 0, NAME.bytes, NAME.crcAt);
+    return [name, path];
+  }
+
+  function record(shape: { type: number; bytes: number }, content: number, length: number): Buffer {
+    const header = Buffer.alloc(shape.bytes);
+    header.writeBigUInt64LE(BigInt(length), 0);
+    header.writeUInt32LE(shape.type, 8);
+    header.writeUInt16LE(shape.bytes, 12);
+    header.writeUInt16LE(content, 14);
+    return header;
+  }
+
+  const tooLarge = {
+    code: 'IMAGE_TOO_LARGE',
+    message: expect.stringContaining("raise 'maxIndexBytes'"),
+  };
+
+  it.each([
+    ['mappings', 3000, false],
+    ['names', 400, true],
+  ])('is bounded by maxIndexBytes: an image of many %s', async (_name, count, hasNames) => {
+    const image = inMemory(manyRecords(count, hasNames));
+    expect((await openImage(image)).vmas()).toHaveLength(count);
+    expect(await dumper.verify(image)).toMatchObject({ ok: true, pages: count });
+    await expect(openImage(image, { maxIndexBytes: MiB })).rejects.toMatchObject(tooLarge);
+    await expect(dumper.verify(image, { maxIndexBytes: MiB })).rejects.toMatchObject(tooLarge);
+    await expect(openImage(image, { maxIndexBytes: 0 })).rejects.toMatchObject({
+      code: 'OPTION_INVALID',
+    });
+  });
+
+  it('is bounded for blocks, too', async () => {
+    const space = createMachine({ memory: 64 * MiB, maxAddressSpaces: 1 }).createAddressSpace();
+    const map = { prot: 'rw', flags: ['private', 'anonymous'] } as const;
+    const at = space.mmap({ ...map, length: 8 * MiB });
+    space.fill(at, 8 * MiB, 1);
+    const image = inMemory(await imageOf(dumper, space, { blocks: 'page' }));
+    const maxIndexBytes = 40_000; // the mm, its VMA, and not the 2048 blocks
+    await expect(openImage(image, { maxIndexBytes })).rejects.toMatchObject(tooLarge);
+    expect((await openImage(image, { maxIndexBytes: 80_000 })).mms()).toHaveLength(1);
+    // Verifying keeps a table of the payloads besides.
+    await expect(dumper.verify(image, { maxIndexBytes: 80_000 })).rejects.toMatchObject(tooLarge);
+    expect((await dumper.verify(image, { maxIndexBytes: 200_000 })).ok).toBe(true);
+  });
+
+  it('is what the budget counts, or less', async () => {
+    const bytes = manyRecords(20_000, true);
+    const script = `
+      const { openImage } = await import('mmdump');
+      const chunk = new SharedArrayBuffer(${bytes.length});
+      const { readSync } = await import('node:fs');
+      for (let at = 0, into = new Uint8Array(chunk); at < into.length; ) {
+        at += readSync(0, into, at, into.length - at);
+      }
+      const image = { bytes: ${bytes.length}, chunks: [chunk], chunkBytes: 2 ** 31 };
+      const used = () => { gc(); const { heapUsed, external, arrayBuffers } = process.memoryUsage();
+        return heapUsed + external; };
+      const before = used();
+      const open = await openImage(image);
+      console.log(used() - before, open.vmas().length);`;
+    const args = ['--expose-gc', '--input-type=module', '-e', script];
+    const output = execFileSync(process.execPath, args, { input: bytes, encoding: 'utf8' });
+    const [held, vmas] = output.split(' ').map(Number);
+    expect(vmas).toBe(20_000);
+    // As the budget has it: a VMA, a file and its path, a block.
+    const counted = 20_000 * (1024 + 1024 + 3 * 2001 + 2 * 25);
+    expect(held).toBeLessThan(counted);
+    await expect(openImage(inMemory(bytes), { maxIndexBytes: held! })).rejects.toMatchObject(
+      tooLarge,
+    );
+  });
+
+  it('is bounded for problems: the rest is counted', async () => {
+    const bytes = manyRecords(500, false);
+    for (const at of recordsOf(bytes, PAGES)) bytes[at + 20]! ^= 1;
+    const all = await dumper.verify(inMemory(bytes));
+    expect(all.problems).toHaveLength(500);
+    expect(all.unlisted).toBe(0);
+    const few = await dumper.verify(inMemory(bytes), { maxProblems: 7 });
+    expect(few.ok).toBe(false);
+    expect(few.problems).toEqual(all.problems.slice(0, 7));
+    expect(few.unlisted).toBe(493);
+    await expect(dumper.verify(inMemory(bytes), { maxProblems: 0 })).rejects.toMatchObject({
+      code: 'OPTION_INVALID',
+    });
+  });
+});
+
+describe('a restore', () => {
+  it('refuses many copies of few bytes before it lists them', async () => {
+    const machine = createMachine({ memory: 16 * MiB, maxAddressSpaces: 8 });
+    const parent = machine.createAddressSpace();
+    const map = { prot: 'rw', flags: ['private', 'anonymous'] } as const;
+    const at = parent.mmap({ ...map, length: MiB });
+    parent.fill(at, MiB, 3);
+    const spaces = [parent, ...Array.from({ length: 7 }, () => parent.fork())];
+    const bytes = await imageOf(dumper, spaces);
+    const image = await openImage(inMemory(bytes));
+    // At another place of the anonymous space, so that they cannot share frames with the donor.
+    for (const mm of image.mms().slice(1)) {
+      const vma = mm.vmas[0]!.offset;
+      bytes.writeBigUInt64LE(BigInt(mm.ordinal), vma + 72);
+      seal(bytes, vma, VMA.bytes, VMA.crcAt);
+    }
+    const target = createMachine({ memory: 4 * MiB, maxAddressSpaces: 8 });
+    const { free } = target.memory;
+    const hostile = await openImage(inMemory(bytes));
+    await expect(dumper.restore(hostile, target)).rejects.toMatchObject({
+      code: 'ENOMEM',
+      message: expect.stringContaining('the image needs more than'),
+    });
+    expect(target.memory.free).toBe(free);
+    expect(target.addressSpaces()).toEqual([]);
+    // The same image, as it was dumped: one copy, shared by all.
+    const { mms } = await dumper.restore(image, target);
+    const page = new Uint8Array(PAGE_SIZE);
+    mms[7]!.read(at, page);
+    expect(new Set(page)).toEqual(new Set([3]));
+  });
+
+  it('of an image that names a pipe does not wait for a writer', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'mmdump-pipe-'));
+    try {
+      const path = join(folder, 'pipe');
+      execFileSync('mkfifo', [path]);
+      const machine = createMachine({ memory: 4 * MiB, maxAddressSpaces: 1 });
+      const space = machine.createAddressSpace();
+      const file = machine.createFile({ path, content: new Uint8Array(PAGE_SIZE) });
+      const at = space.mmap({ prot: 'r', flags: ['private'], file: file.id, length: PAGE_SIZE });
+      const image = await openImage(inMemory(await imageOf(dumper, space)));
+      const target = createMachine({ memory: 4 * MiB, maxAddressSpaces: 1 });
+      const { mms } = await dumper.restore(image, target);
+      expect(() => mms[0]!.read(at, new Uint8Array(1))).toThrowError(
+        expect.objectContaining({
+          code: 'SIGBUS',
+          message: expect.stringContaining('not a regular file'),
+        }),
+      );
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  });
+});
