@@ -24,7 +24,7 @@ import { afterAll, beforeAll, describe, expect, it, type TestContext } from 'vit
 import { CLI, CliFolder, expectFailure } from '../support/cli.ts';
 import { assertTablesTrue, leaves } from '../support/invariants.ts';
 import { Lab } from '../support/live-capture.ts';
-import { failure, freshMachine } from '../support/live-failures.ts';
+import { failure, freshMachine, startLarge } from '../support/live-failures.ts';
 import {
   clonesIn,
   familyOf,
@@ -281,6 +281,24 @@ describe('a family', () => {
     expect(await target.request('ping fails')).toBe('pong fails 100');
     await target.kill();
   });
+
+  it.for(['SIGINT', 'SIGTERM'] as const)(
+    'goes on when %s ends the importer',
+    async (signal, context) => {
+      const targets = [await startLarge(lab, 64), await startLarge(lab, 64)];
+      const pids = targets.map(({ pid }) => pid);
+      const program = await lab.workshop.start(lab.workshop.signalCommand(signal, pids.join()));
+      const answer = await program.line().catch(() => 'it has ended');
+      if (answer === 'PROCESS_DENIED') context.skip('only its parent may read a process here');
+      expect(answer).toBe('it has ended');
+      expect(await program.ended()).toBe(signal);
+      for (const target of targets) {
+        expect(await target.request('ping on')).toMatch(/^pong on /);
+        expect(threadStates(target.pid)).toMatch(/^[RSD]+$/);
+        await target.kill();
+      }
+    },
+  );
 
   it('with one that goes on meanwhile is no instant: PROCESS_RESUMED', async (context) => {
     const { target, pids } = await needFamily(context, 'family');

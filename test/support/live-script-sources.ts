@@ -85,7 +85,7 @@ target?.kill('SIGKILL');
 
 /**
  * Sends itself a signal in the middle of its work, without listening to any. Started with the URL of
- * mmdump, the signal, and a pid to import or the name of an image to dump.
+ * mmdump, the signal, and pids to import (1,2) or the name of an image to dump.
  */
 export const SIGNAL_SOURCE: string = `
 const [, , url, signal, subject] = process.argv;
@@ -98,9 +98,9 @@ const onProgress = ({ phase }) => {
   process.kill(process.pid, signal);
 };
 try {
-  if (/^[0-9]+$/.test(subject)) {
+  if (/^[0-9,]+$/.test(subject)) {
     const machine = mmdump.createMachine({ memory: 512 * mmdump.MiB });
-    await dumper.importProcess(machine, Number(subject), { onProgress });
+    await dumper.importProcess(machine, subject.split(',').map(Number), { onProgress });
   } else {
     const { space } = await mmdump.createWorkload('dense', { size: 32 * mmdump.MiB });
     await dumper.dump(space, { to: mmdump.fileSink(subject), onProgress });

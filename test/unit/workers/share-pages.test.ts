@@ -1,13 +1,21 @@
 /** Sharing pages of one mm with another, where memory was short meanwhile, or is. */
 import { describe, expect, it } from 'vitest';
 import type { AddressSpace } from '../../../src/mmu/address-space.ts';
-import { LOAD } from '../../../src/shared/dump/load-table.ts';
-import { addressOf, MiB, PAGE_SIZE, vpnOf } from '../../../src/shared/page.ts';
+import { LOAD, LOAD_FLAG } from '../../../src/shared/dump/load-table.ts';
+import {
+  addressOf,
+  GRANULE_PAGES,
+  GRANULE_SIZE,
+  MiB,
+  PAGE_SIZE,
+  vpnOf,
+} from '../../../src/shared/page.ts';
 import { type HeldMm, PageSharer } from '../../../src/workers/parts/share-pages.ts';
-import { assertTablesTrue, leaves } from '../../support/invariants.ts';
+import { assertTablesTrue, type Leaf, leaves } from '../../support/invariants.ts';
 import { codeOf, freeFrames, readBytes, testMachine } from '../../support/machine.ts';
 
 const PAGES = 4;
+const PTE_HUGE = 0x80;
 const ANON = { prot: 'rw', flags: ['private', 'anonymous', 'fixed'] } as const;
 const START = 0x5000_0000;
 const RUN = {
@@ -62,6 +70,38 @@ describe('pages that one mm shares with another', () => {
     for (const space of [donor, taker]) space.exit();
     assertTablesTrue(machine);
     expect(machine.swap.free).toBe(machine.swap.total);
+  });
+
+  it('lie behind a 2 MiB leaf where both may, else behind leaves of their own', () => {
+    const machine = testMachine();
+    const [donor, taker] = [machine.createAddressSpace(), machine.createAddressSpace()];
+    const length = 2 * GRANULE_SIZE;
+    for (const space of [donor, taker]) {
+      space.mmap({ ...ANON, address: START, length: length + PAGE_SIZE });
+      space.madvise(START, length + PAGE_SIZE, 'hugepage');
+    }
+    for (const at of [0, GRANULE_SIZE]) donor.fill(START + at, PAGE_SIZE, 5);
+    taker.fill(START + length, PAGE_SIZE, 9); // it has an anon_vma
+    const run = { ...RUN, pages: GRANULE_PAGES, flags: LOAD_FLAG.HUGE };
+    const part = { ...RUN, start: vpnOf(START + GRANULE_SIZE) + 3, pages: 7 };
+    for (const each of [run, part]) new PageSharer().share(held(donor), held(taker), each);
+    assertTablesTrue(machine);
+    const [theirs, mine] = [donor, taker].map((space) => {
+      return new Map(leaves(machine, space).map((leaf) => [leaf.vpn, leaf]));
+    }) as [Map<number, Leaf>, Map<number, Leaf>];
+    expect(mine.size).toBe(GRANULE_PAGES + 7 + 1);
+    for (const [vpn, { pfn, low }] of mine) {
+      if (vpn === vpnOf(START + length)) continue;
+      expect(pfn).toBe(theirs.get(vpn)!.pfn);
+      expect((low & PTE_HUGE) !== 0).toBe(vpn < vpnOf(START + GRANULE_SIZE));
+    }
+    donor.fill(START, PAGE_SIZE, 6);
+    taker.fill(START + GRANULE_SIZE + 4 * PAGE_SIZE, PAGE_SIZE, 7);
+    assertTablesTrue(machine);
+    expect(readBytes(taker, START, 1)[0]).toBe(5);
+    expect(readBytes(donor, START + GRANULE_SIZE + 4 * PAGE_SIZE, 1)[0]).toBe(0);
+    for (const space of [donor, taker]) space.exit();
+    assertTablesTrue(machine);
   });
 
   it('are let go again when the taker is gone, or has no frame for a table', () => {
