@@ -21,7 +21,7 @@ export { AbortError, type ErrorCode, type ErrorFields, MmdumpError } from '../sh
 export type { MachineHandle } from '../shared/machine-handle.ts';
 export { GiB, KiB, MiB, PAGE_SIZE } from '../shared/page.ts';
 export type { CompareOptions, Comparison } from './compare.ts';
-export type { DumpOptions } from './dump/options.ts';
+export type { DumpOptions, EstimateOptions } from './dump/options.ts';
 export {
   compareAddressSpaces,
   createDumper,
@@ -43,7 +43,8 @@ export type {
   ProcessReport,
 } from './import/import-report.ts';
 export type { RestoreOptions, RestoreResult } from './load/restore.ts';
-export type { DumpProgress, DumpReport } from './report.ts';
+export type { WorkerProgress } from './progress.ts';
+export type { DumpEstimate, DumpProgress, DumpReport } from './report.ts';
 export { type FileSinkOptions, fileSink } from './sinks/file-sink.ts';
 export {
   type MemoryImage,

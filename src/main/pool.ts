@@ -8,6 +8,7 @@ import type { PhaseControl } from '../shared/dump/phase-control.ts';
 import type { PhaseReport, PhaseTask } from '../shared/dump/tasks.ts';
 import { fromFailure, MmdumpError, type Outcome, reasonOf } from '../shared/errors.ts';
 import { throwIfAborted } from '../shared/sync/wait.ts';
+import { type PhaseProgress, type ProgressPace, ProgressWatch } from './progress.ts';
 
 /** Module of src/workers and the task that it exports. */
 export interface TaskName {
@@ -19,16 +20,10 @@ export interface PhaseOptions {
   readonly signal?: AbortSignal | undefined;
   /** Called at most ten times a second while the phase runs, and once at its end. */
   readonly onProgress?: ((done: PhaseProgress) => void) | undefined;
+  /** Of a job of several phases: so often at most over all of them. */
+  readonly pace?: ProgressPace | undefined;
 }
 
-/** What the workers have done so far in this phase. */
-export interface PhaseProgress {
-  readonly units: number;
-  readonly pages: number;
-  readonly bytes: number;
-}
-
-const PROGRESS_MS = 100;
 /** Worker threads of one dumper; a machine has room for 256 threads in all. */
 export const WORKERS_MAX = 128;
 
@@ -58,7 +53,7 @@ export class WorkerPool {
     const stop = (): void => control.stop();
     throwIfAborted(signal);
     signal?.addEventListener('abort', stop, { once: true });
-    const watch = new ProgressWatch(control, options.onProgress);
+    const watch = new ProgressWatch(control, options.onProgress, options.pace);
     const filename = new URL(`../workers/${task.file}.js`, import.meta.url).href;
     try {
       const settled = await Promise.all(
@@ -99,43 +94,6 @@ export class WorkerPool {
   }
 }
 
-/**
- * Tells somebody how far a phase is. What they throw stops the phase and becomes its error: thrown
- * from a timer it would end the process.
- */
-class ProgressWatch {
-  readonly #control: PhaseControl;
-  readonly #onProgress: PhaseOptions['onProgress'];
-  readonly #timer: NodeJS.Timeout | undefined;
-  #failure: { readonly error: unknown } | undefined;
-
-  constructor(control: PhaseControl, onProgress: PhaseOptions['onProgress']) {
-    this.#control = control;
-    this.#onProgress = onProgress;
-    if (onProgress !== undefined) this.#timer = setInterval(() => this.#tell(), PROGRESS_MS);
-  }
-
-  #tell(): void {
-    if (this.#failure !== undefined) return;
-    try {
-      this.#onProgress?.(totalOf(this.#control));
-    } catch (error) {
-      this.#failure = { error };
-      this.#control.stop();
-    }
-  }
-
-  /** Tells the final state; throws what the listener has thrown, now or before. */
-  finish(): void {
-    this.#tell();
-    if (this.#failure !== undefined) throw this.#failure.error;
-  }
-
-  stop(): void {
-    clearInterval(this.#timer);
-  }
-}
-
 /** The reports, or the error of the first worker that failed. */
 function collect<R>(outcomes: readonly Outcome<R>[], name: string): R[] {
   const reports: R[] = [];
@@ -144,19 +102,6 @@ function collect<R>(outcomes: readonly Outcome<R>[], name: string): R[] {
     reports.push(outcome.value);
   });
   return reports;
-}
-
-function totalOf(control: PhaseControl): PhaseProgress {
-  let units = 0;
-  let pages = 0;
-  let bytes = 0;
-  for (let worker = 0; worker < control.workers; worker++) {
-    const done = control.progressOf(worker);
-    units += done.units;
-    pages += done.pages;
-    bytes += done.bytes;
-  }
-  return { units, pages, bytes };
 }
 
 /** OPTION_INVALID unless `workers` is a sensible number of threads. */

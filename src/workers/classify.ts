@@ -8,6 +8,7 @@
 
 import { MachineParts } from '../mmu/machine-parts.ts';
 import { type Mm, mmOf } from '../mmu/mm.ts';
+import { leftOutFlags } from '../shared/dump/left-out.ts';
 import { OwnerTable } from '../shared/dump/owner-table.ts';
 import { PHASE } from '../shared/dump/phase-control.ts';
 import { RUN } from '../shared/dump/run-table.ts';
@@ -27,10 +28,11 @@ export function classify(task: ClassifyTask): Outcome<PhaseReport> {
   const owners = new OwnerTable(task.owners);
   const runTable = new Int32Array(task.runs);
   const sourceList = new Int32Array(task.sources);
-  const { detectZero, unsupported, hugetlb } = task;
-  const policy = { detectZero, copyUnsupported: unsupported === 'copy', hugetlb };
+  const { detectZero, unsupported } = task;
+  const leftOut = leftOutFlags(task);
+  const policy = { detectZero, copyUnsupported: unsupported === 'copy', leftOut };
   const out = new RunWriter(task.maxUnitPages);
-  const donors = new Donors(mms, hugetlb === 'copy');
+  const donors = new Donors(mms, leftOut);
   const classifiers = mms.map(
     (_, mm) => new GranuleClassifier(mms, mm, owners, donors, policy, out),
   );

@@ -18,6 +18,7 @@ import { crc32Words } from '../shared/image/crc32.ts';
 import { PAGE_SIZE } from '../shared/page.ts';
 import { NO_THREAD } from '../shared/sync/thread-table.ts';
 import { writeAt } from './parts/write-at.ts';
+import { writeSparse } from './parts/write-sparse.ts';
 import { runUnits } from './phase.ts';
 
 const { ARENA_AT, HEAD_BYTES, SOURCE, PAGES, RECORD_BYTES, RECORD_CRC, PAYLOAD_CRC, WORDS } = PIECE;
@@ -93,7 +94,9 @@ function deliver(
   offset: number,
 ): void {
   if (target.kind === 'file') {
-    writeAt(target.fd, target.path, bytes, offset);
+    const { fd, path } = target;
+    if (target.sparse) writeSparse(fd, path, bytes, offset);
+    else writeAt(fd, path, bytes, offset);
     return;
   }
   for (let done = 0; done < bytes.length; ) {

@@ -8,6 +8,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decideOwners, type OrderedMapping } from '../../src/main/dump/owners.ts';
+import { Turns } from '../../src/main/stop.ts';
 import { encodeOwners, OwnerTable } from '../../src/shared/dump/owner-table.ts';
 
 const PAGES = 24;
@@ -79,10 +80,11 @@ function ownersByTables(drawn: Case, table: OwnerTable, index: number): number[]
 }
 
 describe('owners of pages that nothing else can supply', () => {
-  it('are the first mapping that shows the page, and one only', () => {
-    fc.assert(
-      fc.property(cases, (drawn) => {
-        const owners = decideOwners(new Map([[1, drawn.mappings]]));
+  it('are the first mapping that shows the page, and one only', async () => {
+    await fc.assert(
+      fc.asyncProperty(cases, async (drawn) => {
+        const turns = new Turns(undefined);
+        const owners = await decideOwners(new Map([[1, drawn.mappings]]), turns);
         const table = new OwnerTable(encodeOwners(owners.intervals, owners.rivals));
         for (let index = 0; index < PAGES; index++) {
           const expected = ownerByRule(drawn, index);

@@ -53,6 +53,7 @@ const DEFAULTS: ReferenceOptions = {
   blocks: 'run',
   unsupported: 'fail',
   hugetlb: 'fail',
+  dontDump: false,
 };
 
 /** Nothing is detected, summed up or merged. */
@@ -69,6 +70,7 @@ const optionsArbitrary: fc.Arbitrary<ReferenceOptions> = fc.record({
   blocks: fc.constantFrom('run', 'run', 'page'),
   unsupported: fc.constantFrom('fail', 'skip', 'copy'),
   hugetlb: fc.constantFrom('fail', 'skip', 'skip', 'copy', 'copy'),
+  dontDump: fc.boolean(),
 });
 
 /** Which mms of a history are dumped; children come before their parents, too. */

@@ -220,7 +220,9 @@ export function assemble(
   head.writeUInt16LE(CPT_VERSION, FILE_HEAD.VERSION);
   head.writeUInt16LE(CPT_ARCH_X86_64, FILE_HEAD.ARCH);
   head.writeUInt16LE(12, FILE_HEAD.PAGE_SHIFT);
-  head.writeUInt32LE(options.checksum === 'none' ? HEAD_FLAG.NO_PAYLOAD_CRC : 0, FILE_HEAD.FLAGS);
+  const unsummed = options.checksum === 'none' ? HEAD_FLAG.NO_PAYLOAD_CRC : 0;
+  const leftOut = options.dontDump ? HEAD_FLAG.DONTDUMP_LEFT_OUT : 0;
+  head.writeUInt32LE(unsummed | leftOut, FILE_HEAD.FLAGS);
   put64(head, FILE_HEAD.TIME, 0);
   put64(head, FILE_HEAD.TOTAL_LEN, head.length + body.length);
   head.writeUInt32LE(mms, FILE_HEAD.MM_COUNT);

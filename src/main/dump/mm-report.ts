@@ -4,11 +4,17 @@ import { LDT_ENTRY_SIZE } from '../../mmu/ldt.ts';
 import { addressOf } from '../../shared/page.ts';
 import type { LayoutMm } from '../formats/layout.ts';
 import type { MmReport, PageCounts, VmaReport } from '../report.ts';
+import type { Turns } from '../stop.ts';
 
-export function mmReport({ mm, tally, ldt }: LayoutMm, source: string): MmReport {
+export async function mmReport(
+  { mm, tally, ldt }: LayoutMm,
+  source: string,
+  turns: Turns,
+): Promise<MmReport> {
   const vmas: VmaReport[] = [];
   const total = { absent: 0, copy: 0, zero: 0, clone: 0, unsupported: 0 };
   for (let ordinal = 0; ordinal < mm.vmas.count; ordinal++) {
+    if (turns.isDue()) await turns.next();
     const slot = mm.vmas.slot(ordinal);
     const start = mm.vmas.start(slot);
     const end = mm.vmas.end(slot);

@@ -10,6 +10,7 @@
  */
 import type { FileMapping, OwnedInterval } from '../../shared/dump/owner-table.ts';
 import { addRange, intersects, type Ranges, subtract } from '../ranges.ts';
+import type { Turns } from '../stop.ts';
 
 /** A mapping of one file, in the order of the dump. */
 export interface OrderedMapping extends FileMapping {
@@ -23,23 +24,28 @@ export interface Owners {
 }
 
 /** Decides for every file. The intervals come out ascending by mm and page. */
-export function decideOwners(files: ReadonlyMap<number, readonly OrderedMapping[]>): Owners {
+export async function decideOwners(
+  files: ReadonlyMap<number, readonly OrderedMapping[]>,
+  turns: Turns,
+): Promise<Owners> {
   const intervals: OwnedInterval[] = [];
   const rivals: FileMapping[] = [];
-  for (const mappings of files.values()) decideFile(mappings, intervals, rivals);
+  for (const mappings of files.values()) await decideFile(mappings, intervals, rivals, turns);
   intervals.sort((a, b) => a.mm - b.mm || a.start - b.start);
   return { intervals, rivals };
 }
 
-function decideFile(
+async function decideFile(
   mappings: readonly OrderedMapping[],
   intervals: OwnedInterval[],
   rivals: FileMapping[],
-): void {
+  turns: Turns,
+): Promise<void> {
   const settled: Ranges = [];
   const contested: Ranges = [];
   const firstRival = rivals.length;
   for (const mapping of mappings) {
+    if (turns.isDue()) await turns.next();
     const from = mapping.pgoff;
     const to = from + mapping.pages;
     for (const part of subtract(from, to, settled)) {

@@ -3,7 +3,10 @@ import type { AddressSpace } from '../../mmu/address-space.ts';
 import type { Machine } from '../../mmu/machine.ts';
 
 export interface ImportOptions {
+  /** Stops the import: it rejects with AbortError, and the process goes on. */
   readonly signal?: AbortSignal | undefined;
+  /** Milliseconds from the call on, queueing included: then it stops as by `signal`, with TIMEOUT. */
+  readonly timeoutMs?: number | undefined;
   /** Called at most ten times a second while memory is read. */
   readonly onProgress?: ((progress: ImportProgress) => void) | undefined;
 }

@@ -45,11 +45,18 @@ export interface ClassifyTask extends PhaseTask {
   readonly detectZero: boolean;
   readonly unsupported: UnsupportedPolicy;
   readonly hugetlb: UnsupportedPolicy;
+  readonly dontDump: boolean;
 }
 
 /** Where the bytes of an image go. */
 export type CopyTarget =
-  | { readonly kind: 'file'; readonly fd: number; readonly path: string }
+  | {
+      readonly kind: 'file';
+      readonly fd: number;
+      readonly path: string;
+      /** Blocks of zeros are left holes; the file has its length already. */
+      readonly sparse: boolean;
+    }
   | {
       readonly kind: 'memory';
       readonly chunks: readonly SharedArrayBuffer[];
