@@ -10,6 +10,7 @@ import { addressOf, GRANULE_PAGES, hex } from '../shared/page.ts';
 import { planDump } from './dump/plan.ts';
 import { withStoppedMm } from './dump/stopped-mm.ts';
 import type { WorkerPool } from './pool.ts';
+import { Turns } from './stop.ts';
 
 export interface CompareOptions {
   readonly signal?: AbortSignal | undefined;
@@ -29,7 +30,8 @@ export interface Comparison {
 
 /** Pages of a unit: 4 MiB. */
 const UNIT_PAGES = 2 * GRANULE_PAGES;
-const PLAN = { unitPages: UNIT_PAGES, hugetlb: 'copy', freeze: true } as const;
+/** Everything is looked at. */
+const PLAN = { unitPages: UNIT_PAGES, hugetlb: 'copy', dontDump: false, freeze: true } as const;
 
 export function compareWith(
   pool: WorkerPool,
@@ -82,7 +84,8 @@ async function comparePages(
 ): Promise<Comparison> {
   const granules = new Set<number>();
   for (const mm of [a, b]) {
-    for (const unit of planDump([mm], PLAN).units) {
+    const plan = await planDump([mm], PLAN, new Turns(signal));
+    for (const unit of plan.units) {
       for (let page = 0; page < unit.pages; page += GRANULE_PAGES) granules.add(unit.start + page);
     }
   }

@@ -6,7 +6,7 @@ import { MmdumpError } from '../shared/errors.ts';
 import type { FaultPlan } from '../shared/faults.ts';
 import { type CompareOptions, type Comparison, compareWith } from './compare.ts';
 import { type Engine, runDump } from './dump/dump.ts';
-import { type DumpOptions, resolveOptions } from './dump/options.ts';
+import { type DumpOptions, type EstimateOptions, resolveOptions } from './dump/options.ts';
 import { SharedBuffers } from './dump/shared-buffers.ts';
 import type { Image } from './image/image.ts';
 import { type Verification, type VerifyOptions, verifyWith } from './image/verify.ts';
@@ -14,8 +14,10 @@ import { importWith } from './import/import-process.ts';
 import type { ImportOptions, ImportResult, MachineFor } from './import/import-report.ts';
 import { type RestoreOptions, type RestoreResult, restoreImage } from './load/restore.ts';
 import { assertWorkers, WorkerPool } from './pool.ts';
-import type { DumpReport } from './report.ts';
+import type { DumpEstimate, DumpReport } from './report.ts';
 import type { MemoryImage } from './sinks/memory-sink.ts';
+import { NO_SINK } from './sinks/no-sink.ts';
+import { abortable, withDeadline } from './stop.ts';
 
 export interface DumperOptions {
   /** Worker threads. Default: one per core that this process may use. */
@@ -53,9 +55,30 @@ export class Dumper {
    * all show the same instant. Rejects with one MmdumpError (or AbortError) and leaves nothing behind
    * if anything fails.
    */
-  dump(spaces: AddressSpace | readonly AddressSpace[], options: DumpOptions): Promise<DumpReport> {
+  async dump(
+    spaces: AddressSpace | readonly AddressSpace[],
+    options: DumpOptions,
+  ): Promise<DumpReport> {
     const references = [spaces].flat().map(({ reference }) => reference);
-    return this.#enqueue(() => runDump(this.#engine, references, resolveOptions(options)));
+    const resolved = resolveOptions(options);
+    return await withDeadline(options, 'queue', (deadline) => {
+      const { signal } = deadline;
+      const job = { ...resolved, signal };
+      return this.#enqueue(() => runDump(this.#engine, references, job, deadline), signal);
+    });
+  }
+
+  /**
+   * What a dump with these options would come to: the pages by class and the exact length of the
+   * image. Plans, classifies and lays out as a dump does, copies nothing, creates nothing. Fails as the
+   * dump would, short of what its output would do.
+   */
+  async estimate(
+    spaces: AddressSpace | readonly AddressSpace[],
+    options: EstimateOptions = {},
+  ): Promise<DumpEstimate> {
+    const report = await this.dump(spaces, { ...options, to: NO_SINK });
+    return { ...report, image: { path: null, format: 'cpt', bytes: report.image.bytes, id: null } };
   }
 
   /** Restores every mm of an image into a machine, which need not be the one it came from. */
@@ -79,7 +102,13 @@ export class Dumper {
     pids: number | readonly number[],
     options: ImportOptions = {},
   ): Promise<ImportResult> {
-    return this.#enqueue(() => importWith(this.#engine.pool, machine, pids, options));
+    return withDeadline(options, 'queue', (deadline) => {
+      const { signal } = deadline;
+      return this.#enqueue(() => {
+        deadline.phase = 'import';
+        return importWith(this.#engine.pool, machine, pids, { ...options, signal });
+      }, signal);
+    });
   }
 
   /**
@@ -106,14 +135,15 @@ export class Dumper {
     return this.close();
   }
 
-  async #enqueue<T>(job: () => Promise<T>): Promise<T> {
+  /** `signal`: gives up waiting for the jobs before; the job itself has to heed it, too. */
+  async #enqueue<T>(job: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     if (this.#closed) throw new MmdumpError('DUMPER_CLOSED', 'the dumper was closed');
     const before = this.#last;
-    const mine = before.then(job); // whoever started the job before has its error
-    // Only when it is over matters to the next; its result is not to be kept alive.
+    const mine = abortable(before, signal).then(job); // whoever started the one before has its error
+    // Only when both are over matters to the next; a result is not to be kept alive.
     this.#last = mine.then(
       () => {},
-      () => {},
+      () => before,
     );
     return mine;
   }

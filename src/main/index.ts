@@ -22,7 +22,7 @@ export type { ArmedFaults, Fault, FaultAction, FaultPlan, FaultPoint } from '../
 export type { MachineHandle } from '../shared/machine-handle.ts';
 export { GiB, KiB, MiB, PAGE_SIZE } from '../shared/page.ts';
 export type { CompareOptions, Comparison } from './compare.ts';
-export type { DumpOptions } from './dump/options.ts';
+export type { DumpOptions, EstimateOptions } from './dump/options.ts';
 export {
   compareAddressSpaces,
   createDumper,
@@ -46,7 +46,8 @@ export type {
 } from './import/import-report.ts';
 export type { RestoreOptions, RestoreResult } from './load/restore.ts';
 export type { FamilyUsage, MemoryUsage } from './memory-usage.ts';
-export type { DumpProgress, DumpReport } from './report.ts';
+export type { WorkerProgress } from './progress.ts';
+export type { DumpEstimate, DumpProgress, DumpReport } from './report.ts';
 export { type FileSinkOptions, fileSink } from './sinks/file-sink.ts';
 export {
   type MemoryImage,

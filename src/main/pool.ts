@@ -17,6 +17,7 @@ import {
 } from '../shared/errors.ts';
 import type { FaultPlan, PhaseName } from '../shared/faults.ts';
 import { throwIfAborted } from '../shared/sync/wait.ts';
+import { type PhaseProgress, type ProgressPace, ProgressWatch } from './progress.ts';
 
 /** Module of src/workers and the task that it exports. */
 export interface TaskName {
@@ -30,6 +31,8 @@ export interface PhaseOptions {
   readonly onProgress?: ((done: PhaseProgress) => void) | undefined;
   /** A worker's thread is gone, others may be waiting for what it held. */
   readonly onLost?: (worker: number) => void;
+  /** Of a job of several phases: so often at most over all of them. */
+  readonly pace?: ProgressPace | undefined;
 }
 
 /** What tests ask of a pool: see `DumperOptions`. */
@@ -38,14 +41,6 @@ export interface PoolTests {
   readonly faults: FaultPlan | undefined;
 }
 
-/** What the workers have done so far in this phase. */
-export interface PhaseProgress {
-  readonly units: number;
-  readonly pages: number;
-  readonly bytes: number;
-}
-
-const PROGRESS_MS = 100;
 /** Of the threads of tests: to fill a heap of the usual size takes seconds. */
 const LITTLE_HEAP = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 8 } as const;
 /** Worker threads of one dumper; a machine has room for 256 threads in all. */
@@ -82,7 +77,7 @@ export class WorkerPool {
     const stop = (): void => control.stop();
     throwIfAborted(signal);
     signal?.addEventListener('abort', stop, { once: true });
-    const watch = new ProgressWatch(control, options.onProgress);
+    const watch = new ProgressWatch(control, options.onProgress, options.pace);
     const filename = new URL(`../workers/${task.file}.js`, import.meta.url).href;
     try {
       const settled = await Promise.all(
@@ -133,43 +128,6 @@ export class WorkerPool {
 }
 
 /**
- * Tells somebody how far a phase is. What they throw stops the phase and becomes its error: thrown
- * from a timer it would end the process.
- */
-class ProgressWatch {
-  readonly #control: PhaseControl;
-  readonly #onProgress: PhaseOptions['onProgress'];
-  readonly #timer: NodeJS.Timeout | undefined;
-  #failure: { readonly error: unknown } | undefined;
-
-  constructor(control: PhaseControl, onProgress: PhaseOptions['onProgress']) {
-    this.#control = control;
-    this.#onProgress = onProgress;
-    if (onProgress !== undefined) this.#timer = setInterval(() => this.#tell(), PROGRESS_MS);
-  }
-
-  #tell(): void {
-    if (this.#failure !== undefined) return;
-    try {
-      this.#onProgress?.(totalOf(this.#control));
-    } catch (error) {
-      this.#failure = { error };
-      this.#control.stop();
-    }
-  }
-
-  /** Tells the final state; throws what the listener has thrown, now or before. */
-  finish(): void {
-    this.#tell();
-    if (this.#failure !== undefined) throw this.#failure.error;
-  }
-
-  stop(): void {
-    clearInterval(this.#timer);
-  }
-}
-
-/**
  * The reports, or one error: that of the first worker that was lost, since what others failed with
  * may have come of it, else of the first that failed.
  */
@@ -193,19 +151,6 @@ function collect<R>(outcomes: readonly Outcome<R>[], name: string, control: Phas
 
 function isLoss(failure: Failure): boolean {
   return failure.kind === 'crash' || (failure.kind === 'mmdump' && failure.code === 'WORKER_LOST');
-}
-
-function totalOf(control: PhaseControl): PhaseProgress {
-  let units = 0;
-  let pages = 0;
-  let bytes = 0;
-  for (let worker = 0; worker < control.workers; worker++) {
-    const done = control.progressOf(worker);
-    units += done.units;
-    pages += done.pages;
-    bytes += done.bytes;
-  }
-  return { units, pages, bytes };
 }
 
 /** OPTION_INVALID unless `workers` is a sensible number of threads. */

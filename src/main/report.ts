@@ -2,6 +2,7 @@
 import type { PhaseReport } from '../shared/dump/tasks.ts';
 import type { SkippedPages } from './dump/tally.ts';
 import type { MemoryUsage } from './memory-usage.ts';
+import type { WorkerProgress } from './progress.ts';
 
 export interface PageCounts {
   readonly absent: number;
@@ -70,12 +71,33 @@ export interface DumpReport {
   readonly perWorker: readonly WorkerReport[];
 }
 
+/** What an estimate says: the report of a dump, but for an image that is not there. */
+export interface DumpEstimate extends Omit<DumpReport, 'image'> {
+  readonly image: {
+    readonly path: null;
+    readonly format: 'cpt';
+    /** Exactly what a dump with the same options would write. */
+    readonly bytes: number;
+    /** It takes the pages themselves to know it. */
+    readonly id: null;
+  };
+}
+
+/** How far a dump is. Totals are 0 as long as they are not known. */
 export interface DumpProgress {
   readonly phase: DumpPhase;
+  /** Work units in 'classify', segments of the image in 'copy'. */
+  readonly units: number;
+  readonly totalUnits: number;
+  /** Pages that will be stored in 'classify', that are in 'copy', where the total is known. */
   readonly pages: number;
+  readonly totalPages: number;
+  /** Of the image; known in 'copy'. */
   readonly bytes: number;
-  /** Bytes of the image once it is laid out, 0 before. */
   readonly totalBytes: number;
+  /** What is left of 'copy' in milliseconds if it goes on like this; null while unknown. */
+  readonly etaMs: number | null;
+  readonly perWorker: readonly WorkerProgress[];
 }
 
 export function workerReports(

@@ -33,9 +33,11 @@ export const MMDUMP_CODES = [
   'MM_GONE', //              the address space was destroyed
   'OPTION_INVALID', //       a value of an option is wrong
   'DUMPER_CLOSED', //        the dumper was closed
+  'TIMEOUT', //              the time that was given is over
   'WORKER_LOST', //          a worker thread ended or threw in the middle of its task
   'PAGE_UNSUPPORTED', //     a page that CLASSIFICATION calls unsupported, and the policy is 'fail'
   'HUGETLB_REFUSED', //      a VM_HUGETLB mapping, and the policy is 'fail'
+  'SIZE_LIMIT', //           the image would be larger than allowed
   'OUTPUT_EXISTS', //        the output is there already and force is off
   'OUTPUT_FAILED', //        the output cannot be created or written
   'INPUT_FAILED', //         the input cannot be opened or read
@@ -69,6 +71,12 @@ export interface ErrorFields {
   readonly vmaEnd?: number;
   readonly worker?: number;
   readonly unit?: number;
+  /** What a job was at when its time was over, and that time in milliseconds. */
+  readonly phase?: string;
+  readonly ms?: number;
+  /** Of the image, and what is allowed. */
+  readonly bytes?: number;
+  readonly limit?: number;
   /** The errno name of the system call below, where there was one. */
   readonly errno?: string;
   readonly reason?: string;

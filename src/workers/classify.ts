@@ -9,6 +9,7 @@
 
 import { MachineParts } from '../mmu/machine-parts.ts';
 import { type Mm, mmOf } from '../mmu/mm.ts';
+import { leftOutFlags } from '../shared/dump/left-out.ts';
 import { OwnerTable } from '../shared/dump/owner-table.ts';
 import { PHASE } from '../shared/dump/phase-control.ts';
 import { firstPins } from '../shared/dump/pin-table.ts';
@@ -33,11 +34,12 @@ export function classify(task: ClassifyTask): Outcome<PhaseReport> {
   const owners = new OwnerTable(task.owners);
   const runTable = new Int32Array(task.runs);
   const sourceList = new Int32Array(task.sources);
-  const { detectZero, unsupported, hugetlb } = task;
-  const policy = { detectZero, copyUnsupported: unsupported === 'copy', hugetlb };
+  const { detectZero, unsupported } = task;
+  const leftOut = leftOutFlags(task);
+  const policy = { detectZero, copyUnsupported: unsupported === 'copy', leftOut };
   const out = new RunWriter(task.maxUnitPages);
   // Running, two mms are not seen at one instant: what they share is stored for each.
-  const donors = running === undefined ? new Donors(mms, hugetlb === 'copy') : undefined;
+  const donors = running === undefined ? new Donors(mms, leftOut) : undefined;
   const faults = WorkerFaults.of(task);
   const pinned =
     running && mms.map((mm) => new PinnedLeaves(mm, new Int32Array(running.pins), faults));

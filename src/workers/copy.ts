@@ -19,6 +19,7 @@ import { PAGE_SIZE } from '../shared/page.ts';
 import { NO_THREAD } from '../shared/sync/thread-table.ts';
 import { WorkerFaults } from './parts/worker-faults.ts';
 import { writeAt } from './parts/write-at.ts';
+import { writeSparse } from './parts/write-sparse.ts';
 import { runUnits } from './phase.ts';
 
 const { ARENA_AT, HEAD_BYTES, SOURCE, PAGES, RECORD_BYTES, RECORD_CRC, PAYLOAD_CRC, WORDS } = PIECE;
@@ -96,7 +97,9 @@ function deliver(
   faults: WorkerFaults | undefined,
 ): void {
   if (target.kind === 'file') {
-    writeAt(target.fd, target.path, bytes, offset, faults);
+    const { fd, path } = target;
+    if (target.sparse) writeSparse(fd, path, bytes, offset, faults);
+    else writeAt(fd, path, bytes, offset, faults);
     return;
   }
   for (let done = 0; done < bytes.length; ) {

@@ -175,6 +175,52 @@ describe('dump', () => {
     },
   );
 
+  it.for([
+    ['into a file', 'late.cpt'],
+    ['into a pipe that nobody opens', 'pipe'],
+  ] as const)('is over with its time %s: exit code 1, one line, nothing left', ([, output]) => {
+    spawnSync('mkfifo', [join(folder, 'pipe')]);
+    const args = ['dump', '--workload', 'dense:512M', '-o', output, '--timeout', '0.01'];
+    expectFailure(mmdump(...args), 1, 'timed out after 10 ms', 'TIMEOUT');
+    expect(existsSync(join(folder, 'late.cpt'))).toBe(false);
+    expect(readdirSync(folder).filter((name) => name.startsWith('.mmdump-'))).toEqual([]);
+  });
+
+  it('refuses a time-out that is none', () => {
+    for (const seconds of ['0', '-1', 'soon', '1e9', '99999999']) {
+      expect(mmdump('dump', '--workload', 'sparse:1G', '--timeout', seconds).status).toBe(2);
+    }
+  });
+
+  it('says with --dry-run how long the image would be, and writes none', () => {
+    const args = ['dump', '--workload', 'mixed:4M', '-o', 'dry.cpt', '--json'];
+    const dry = JSON.parse(mmdump(...args, '--dry-run').stdout);
+    expect(dry.image).toEqual({ path: null, format: 'cpt', bytes: expect.any(Number), id: null });
+    expect(readdirSync(folder).filter((name) => /^dry|^\.mmdump-/.test(name))).toEqual([]);
+    const real = JSON.parse(mmdump(...args).stdout);
+    expect(statSync(join(folder, 'dry.cpt')).size).toBe(dry.image.bytes);
+    expect(real.mms).toEqual(dry.mms);
+    expect(mmdump(...args.slice(0, -1), '--dry-run').stdout).toContain(`${dry.image.bytes} bytes`);
+  });
+
+  it('refuses with --size-limit what is larger, with both numbers, and writes nothing', () => {
+    const args = ['dump', '--workload', 'dense:4M', '-o', 'limit.cpt', '--size-limit'];
+    expectFailure(mmdump(...args, '4M'), 1, 'SIZE_LIMIT', `${4 * 2 ** 20}`);
+    expect(readdirSync(folder).filter((name) => /^limit|^\.mmdump-/.test(name))).toEqual([]);
+    expect(mmdump(...args, '5M').status).toBe(0);
+  });
+
+  it('leaves out with --dontdump what asks for it, and lists it', () => {
+    const args = ['dump', '--workload', 'mixed:4M', '-o', 'dd.cpt', '--force', '--json'];
+    const { skipped } = JSON.parse(mmdump(...args, '--dontdump').stdout);
+    expect(skipped).toEqual([
+      expect.objectContaining({ mm: 0, reason: 'the mapping is VM_DONTDUMP' }),
+    ]);
+    expect(mmdump('verify', 'dd.cpt').status).toBe(0);
+    expect(mmdump('restore', 'dd.cpt', '--check').status).toBe(0);
+    expect(JSON.parse(mmdump(...args).stdout).skipped).toEqual([]);
+  });
+
   it('leaves nothing behind when the disk is full', (context) => {
     const script =
       `mount -t tmpfs -o size=3m none "$1" && cd "$1" && ` +

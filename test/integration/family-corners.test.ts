@@ -102,7 +102,7 @@ describe('clones where no fork leads', () => {
     const made = twins();
     change(made);
     const { machine, parent, child } = made;
-    const options = { hugetlb: 'skip', freeze: true } as const;
+    const options = { hugetlb: 'skip', dontDump: false, freeze: true } as const;
     const bytes = await imageOf(dumper, [parent, child], options);
     const image = await openImage(inMemory(bytes));
     expect([0, 1].map((mm) => image.page(START, { mm }).kind)).toEqual(kinds);

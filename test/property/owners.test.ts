@@ -8,6 +8,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decideOwners, type OrderedMapping } from '../../src/main/dump/owners.ts';
+import { Turns } from '../../src/main/stop.ts';
 import { encodeOwners, OwnerTable } from '../../src/shared/dump/owner-table.ts';
 
 const PAGES = 24;
@@ -80,10 +81,11 @@ function ownersByTables(drawn: Case, table: OwnerTable, index: number): number[]
 }
 
 describe('owners of pages that nothing else can supply', () => {
-  it('are the first mapping that shows the page, and one only', () => {
-    fc.assert(
-      fc.property(cases, (drawn) => {
-        const owners = decideOwners(new Map([[1, drawn.mappings]]), true);
+  it('are the first mapping that shows the page, and one only', async () => {
+    await fc.assert(
+      fc.asyncProperty(cases, async (drawn) => {
+        const turns = new Turns(undefined);
+        const owners = await decideOwners(new Map([[1, drawn.mappings]]), true, turns);
         const table = new OwnerTable(encodeOwners(owners.intervals, owners.rivals));
         for (let index = 0; index < PAGES; index++) {
           const expected = ownerByRule(drawn, index);
@@ -96,14 +98,15 @@ describe('owners of pages that nothing else can supply', () => {
   });
 
   // Private mappings may hide and show what they like: only the answers of shared ones are asked for.
-  it('while the machine runs: the first shared mapping, or else every private one', () => {
-    fc.assert(
-      fc.property(cases, ({ mappings, hidden }) => {
+  it('while the machine runs: the first shared mapping, or else every private one', async () => {
+    await fc.assert(
+      fc.asyncProperty(cases, async ({ mappings, hidden }) => {
         const drawn = {
           mappings: mappings.map((one) => ({ ...one, settles: one.isShared && one.settles })),
           hidden,
         };
-        const owners = decideOwners(new Map([[1, drawn.mappings]]), false);
+        const turns = new Turns(undefined);
+        const owners = await decideOwners(new Map([[1, drawn.mappings]]), false, turns);
         for (const { mm, start } of owners.rivals) {
           expect(mappings.find((one) => one.mm === mm && one.start === start)!.isShared).toBe(true);
         }

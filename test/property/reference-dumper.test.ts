@@ -55,6 +55,7 @@ const DEFAULTS: ReferenceOptions = {
   unsupported: 'fail',
   hugetlb: 'fail',
   freeze: true,
+  dontDump: false,
 };
 
 /** Nothing is detected, summed up or merged. */
@@ -72,6 +73,7 @@ const optionsArbitrary: fc.Arbitrary<ReferenceOptions> = fc.record({
   unsupported: fc.constantFrom('fail', 'skip', 'copy'),
   hugetlb: fc.constantFrom('fail', 'skip', 'skip', 'copy', 'copy'),
   freeze: fc.constantFrom(true, true, false),
+  dontDump: fc.boolean(),
 });
 
 /** Which mms of a history are dumped; children come before their parents, too. */

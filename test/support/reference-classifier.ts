@@ -61,6 +61,7 @@ export interface ClassifyOptions {
   readonly zeroPages: 'detect' | 'copy';
   readonly hugetlb: 'fail' | 'skip' | 'copy';
   readonly freeze: boolean;
+  readonly dontDump: boolean;
 }
 
 /** The dump is refused, with the code that the dumper must give. */
@@ -79,6 +80,7 @@ export class ReferenceRefusal extends Error {
 
 const VM_IO = 0x4000;
 const VM_HUGETLB = 0x400000;
+const VM_DONTDUMP = 0x4000000;
 
 interface Walk {
   readonly machine: Machine;
@@ -139,7 +141,8 @@ function classifyMm(
   const { options } = together;
   const vmas = readVmas(machine, space);
   for (const { start, flags } of vmas) {
-    const isRefused = (flags & VM_IO) === 0 && (flags & VM_HUGETLB) !== 0; // row 1 comes first
+    const isLeftOut = (flags & VM_IO) !== 0 || (options.dontDump && (flags & VM_DONTDUMP) !== 0);
+    const isRefused = !isLeftOut && (flags & VM_HUGETLB) !== 0; // what is left out anyway comes first
     if (isRefused && options.hugetlb === 'fail') {
       throw new ReferenceRefusal('HUGETLB_REFUSED', mm, start * 4096); // row 2
     }
@@ -155,6 +158,9 @@ function classifyMm(
 
 function classifyVma(walk: Walk, vma: ReferenceVma): ClassifiedVma {
   if ((vma.flags & VM_IO) !== 0) return { vma, pages: [], rows: new Set([1]) };
+  if (walk.options.dontDump && (vma.flags & VM_DONTDUMP) !== 0) {
+    return { vma, pages: [], rows: new Set([2]) };
+  }
   if ((vma.flags & VM_HUGETLB) !== 0 && walk.options.hugetlb === 'skip') {
     return { vma, pages: [], rows: new Set([2]) };
   }

@@ -123,6 +123,7 @@ const rangeStep = fc.record({
   op: fc.constantFrom(
     ...(['munmap', 'protect', 'hugepage', 'hugepage', 'nohugepage', 'pageout', 'pageout'] as const),
     ...(['guard_install', 'guard_remove', 'dontneed', 'mergeable', 'move', 'wipeonfork'] as const),
+    'dontdump' as const,
   ),
   place,
   ...spot,

@@ -221,7 +221,9 @@ export function assemble(
   head.writeUInt16LE(CPT_ARCH_X86_64, FILE_HEAD.ARCH);
   head.writeUInt16LE(12, FILE_HEAD.PAGE_SHIFT);
   const unsummed = options.checksum === 'none' ? HEAD_FLAG.NO_PAYLOAD_CRC : 0;
-  head.writeUInt32LE(unsummed | (options.freeze ? 0 : HEAD_FLAG.NOT_FROZEN), FILE_HEAD.FLAGS);
+  const running = options.freeze ? 0 : HEAD_FLAG.NOT_FROZEN;
+  const leftOut = options.dontDump ? HEAD_FLAG.DONTDUMP_LEFT_OUT : 0;
+  head.writeUInt32LE(unsummed | running | leftOut, FILE_HEAD.FLAGS);
   put64(head, FILE_HEAD.TIME, 0);
   put64(head, FILE_HEAD.TOTAL_LEN, head.length + body.length);
   head.writeUInt32LE(mms, FILE_HEAD.MM_COUNT);

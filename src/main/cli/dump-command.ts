@@ -4,12 +4,14 @@ import { createMachine, type Machine } from '../../mmu/machine.ts';
 import type { UnsupportedPolicy } from '../../shared/dump/tasks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
+import type { EstimateOptions } from '../dump/options.ts';
 import { createDumper, type Dumper } from '../dumper.ts';
 import type { ProcessReport } from '../import/import-report.ts';
-import type { DumpReport } from '../report.ts';
+import type { DumpEstimate, DumpReport } from '../report.ts';
+import { abortable, withDeadline } from '../stop.ts';
 import { createWorkload, type WorkloadName } from '../workloads/workload.ts';
 import { dumpJson, dumpText } from './dump-output.ts';
-import { type Output, openOutput } from './output.ts';
+import { NO_OUTPUT, type Output, openOutput } from './output.ts';
 import { EXIT, printError } from './run-command.ts';
 import { type OutputOptions, Progress, print, printAside, printJson } from './terminal.ts';
 
@@ -28,6 +30,10 @@ export interface DumpFlags extends OutputOptions {
   readonly seed?: number;
   readonly memory?: number;
   readonly force?: boolean;
+  readonly dontdump?: boolean;
+  readonly dryRun?: boolean;
+  readonly sizeLimit?: number;
+  readonly timeout?: number; // seconds
 }
 
 /** Address spaces to dump, and how they came to be. */
@@ -39,31 +45,31 @@ interface Source {
   readonly processes: readonly ProcessReport[];
 }
 
+/** The time-out covers everything: the import, the dump, and what comes before and between. */
 export async function dumpCommand(flags: DumpFlags, signal: AbortSignal): Promise<number> {
+  const timeoutMs = flags.timeout === undefined ? undefined : flags.timeout * 1000;
+  return await withDeadline({ signal, timeoutMs }, 'load', ({ signal: stop }) =>
+    dumpUntil(flags, stop),
+  );
+}
+
+async function dumpUntil(flags: DumpFlags, signal: AbortSignal | undefined): Promise<number> {
   const path = flags.output ?? defaultOutput(flags);
-  if (path === '-' && flags.json === true) {
+  const isDry = flags.dryRun === true;
+  if (path === '-' && flags.json === true && !isDry) {
     throw new MmdumpError('OPTION_INVALID', "output: '-': --json writes to standard output, too");
   }
-  const output = await openOutput(path, flags.force ?? false);
+  const output = isDry
+    ? NO_OUTPUT
+    : await abortable(openOutput(path, flags.force ?? false), signal);
   const dumper = await createDumper(flags.workers === undefined ? {} : { workers: flags.workers });
   const progress = new Progress(flags);
   try {
     const source = await openSource(flags, dumper, progress, signal);
-    const { zeroPages, checksum, blocks, unsupported, hugetlb, freeze } = flags;
-    const report = await dumper.dump(source.spaces, {
-      to: output.sink,
-      zeroPages,
-      checksum,
-      blocks,
-      unsupported,
-      hugetlb,
-      freeze,
-      source: source.names,
-      signal,
-      onProgress: ({ phase, bytes, totalBytes }) => {
-        if (phase === 'copy') progress.show('dump  ', bytes, totalBytes);
-      },
-    });
+    const options = dumpOptions(flags, source, progress, signal);
+    const report = isDry
+      ? await dumper.estimate(source.spaces, options)
+      : await dumper.dump(source.spaces, { ...options, to: output.sink });
     progress.stop();
     show(flags, report, source, output);
   } finally {
@@ -73,9 +79,33 @@ export async function dumpCommand(flags: DumpFlags, signal: AbortSignal): Promis
   return EXIT.DONE;
 }
 
+function dumpOptions(
+  flags: DumpFlags,
+  source: Source,
+  progress: Progress,
+  signal: AbortSignal | undefined,
+): EstimateOptions {
+  const { zeroPages, checksum, blocks, unsupported, hugetlb, freeze, dontdump, sizeLimit } = flags;
+  return {
+    zeroPages,
+    checksum,
+    blocks,
+    unsupported,
+    hugetlb,
+    freeze,
+    dontDump: dontdump ?? false,
+    ...(sizeLimit === undefined ? {} : { sizeLimit }),
+    source: source.names,
+    ...(signal === undefined ? {} : { signal }),
+    onProgress: ({ phase, bytes, totalBytes, etaMs }) => {
+      if (phase === 'copy') progress.show('dump  ', bytes, totalBytes, etaMs);
+    },
+  };
+}
+
 function show(
   flags: DumpFlags,
-  report: DumpReport,
+  report: DumpReport | DumpEstimate,
   { importMs, processes }: Source,
   { name, isStdout }: Output,
 ): void {
@@ -99,13 +129,13 @@ async function openSource(
   flags: DumpFlags,
   dumper: Dumper,
   progress: Progress,
-  signal: AbortSignal,
+  signal: AbortSignal | undefined,
 ): Promise<Source> {
   const start = performance.now();
   const { workload, pid, memory, seed } = flags;
   if (workload !== undefined) {
     const created = await createWorkload(workload.name, {
-      signal,
+      ...(signal === undefined ? {} : { signal }),
       ...(workload.size === undefined ? {} : { size: workload.size }),
       ...(memory === undefined ? {} : { memory }),
       ...(seed === undefined ? {} : { seed }),

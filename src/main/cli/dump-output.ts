@@ -2,13 +2,13 @@
 import { hex } from '../../shared/page.ts';
 import type { ProcessReport } from '../import/import-report.ts';
 import type { MemoryUsage } from '../memory-usage.ts';
-import type { DumpReport, WorkerReport } from '../report.ts';
+import type { DumpEstimate, DumpReport, WorkerReport } from '../report.ts';
 import { formatBytes, formatMs } from './sizes.ts';
 import { table } from './terminal.ts';
 
 /** The object that `dump --json` prints; its keys are a contract. */
 export function dumpJson(
-  report: DumpReport,
+  report: DumpReport | DumpEstimate,
   importMs: number,
   processes: readonly ProcessReport[],
 ): unknown {
@@ -96,7 +96,7 @@ function roundWorker(worker: WorkerReport): unknown {
 }
 
 export function dumpText(
-  report: DumpReport,
+  report: DumpReport | DumpEstimate,
   importMs: number,
   processes: readonly ProcessReport[],
   output: string,
@@ -129,8 +129,11 @@ export function dumpText(
     workers,
     `${formatMs(importMs)} to load, ${formatMs(ms.total)} to dump (${steps}); ` +
       `the mm stood still for ${formatMs(ms.pause)}`,
-    `${output}: ${formatBytes(image.bytes)}, id ${image.id}, ` +
-      `${formatBytes(report.bytesPerSecond)}/s with ${report.workers} workers (${report.workersReason})`,
+    image.id === null
+      ? `${output}: the image would have ${image.bytes} bytes (${formatBytes(image.bytes)})`
+      : `${output}: ${formatBytes(image.bytes)}, id ${image.id}, ` +
+          `${formatBytes(report.bytesPerSecond)}/s with ${report.workers} workers ` +
+          `(${report.workersReason})`,
   );
   return lines.join('\n');
 }

@@ -1,10 +1,13 @@
 /** Where `dump -o` writes: a file, standard output, or whatever else a path leads to. */
 import { createWriteStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
+import type { Writable } from 'node:stream';
 import { MmdumpError } from '../../shared/errors.ts';
 import { fileSink } from '../sinks/file-sink.ts';
+import { NO_SINK } from '../sinks/no-sink.ts';
 import type { Sink } from '../sinks/sink.ts';
 import { streamSink } from '../sinks/stream-sink.ts';
+import { pipeOutput } from './pipe-output.ts';
 
 export interface Output {
   readonly sink: Sink;
@@ -14,16 +17,18 @@ export interface Output {
   readonly isStdout: boolean;
 }
 
+/** Of a dry run. */
+export const NO_OUTPUT: Output = { sink: NO_SINK, name: 'dry run', isStdout: false };
+
 /**
  * The sink for an output path. A file is checked now, before the work, and before a process has to
  * stand still. A pipe or a device is written through, as a stream.
  */
 export async function openOutput(path: string, force: boolean): Promise<Output> {
   if (path === '-') return { sink: stdoutSink(force), name: 'standard output', isStdout: true };
-  if (await isStream(path)) {
-    // Opening a pipe waits for its reader: that happens beside the work.
-    const sink = streamSink(createWriteStream(path), { name: path });
-    return { sink, name: path, isStdout: false };
+  const stream = await streamTo(path);
+  if (stream !== undefined) {
+    return { sink: streamSink(stream, { name: path }), name: path, isStdout: false };
   }
   const sink = fileSink(path, { force });
   await sink.check();
@@ -41,11 +46,13 @@ function stdoutSink(force: boolean): Sink {
   return streamSink(process.stdout, { name: 'standard output', end: false });
 }
 
-async function isStream(path: string): Promise<boolean> {
+/** A stream into a pipe or a device; undefined for what is no such thing. */
+async function streamTo(path: string): Promise<Writable | undefined> {
   try {
     const found = await stat(path);
-    return found.isFIFO() || found.isCharacterDevice() || found.isSocket();
+    if (found.isFIFO()) return pipeOutput(path); // it waits for its reader beside the work
+    return found.isCharacterDevice() || found.isSocket() ? createWriteStream(path) : undefined;
   } catch {
-    return false; // the file sink says what is wrong, if anything is
+    return undefined; // the file sink says what is wrong, if anything is
   }
 }

@@ -7,7 +7,7 @@ import { type DumpFlags, dumpCommand } from './dump-command.ts';
 import { inspectCommand } from './inspect-command.ts';
 import { type RestoreFlags, restoreCommand } from './restore-command.ts';
 import { runCommand } from './run-command.ts';
-import { parseSize, wholeNumber } from './sizes.ts';
+import { parseSeconds, parseSize, wholeNumber } from './sizes.ts';
 import type { OutputOptions } from './terminal.ts';
 import { type VerifyFlags, verifyCommand } from './verify-command.ts';
 
@@ -81,6 +81,10 @@ function addDump(program: Command): void {
       '--no-freeze',
       'what is dumped goes on meanwhile: its mappings are of one instant, its pages are not',
     )
+    .option('--dontdump', 'honour VM_DONTDUMP: store no page of such mappings')
+    .option('--timeout <seconds>', 'give up then, and leave nothing behind', parseSeconds)
+    .option('--size-limit <size>', 'refuse to write a larger image', parseSize)
+    .option('--dry-run', 'say what the image would hold and how long it would be; write nothing')
     .option('--seed <n>', 'of a workload', wholeNumber(0, MAX_SEED))
     .option('--memory <size>', 'simulated memory (default: as much as it takes)', parseSize)
     .option('--force', 'replace an existing image');

@@ -29,7 +29,7 @@ export async function runCommand(command: (signal: AbortSignal) => Promise<numbe
   } catch (error) {
     setExitCode(report(error));
     // Everything is undone; a write into a pipe that nobody reads must not keep us.
-    if (controller.signal.aborted) process.exit();
+    if (controller.signal.aborted || isTimeout(error)) process.exit();
   } finally {
     for (const name of SIGNALS) process.off(name, interrupt);
   }
@@ -38,6 +38,10 @@ export async function runCommand(command: (signal: AbortSignal) => Promise<numbe
 /** Output that could not be written has failed before, whatever the command came to. */
 function setExitCode(code: number): void {
   if (process.exitCode === undefined) process.exitCode = code;
+}
+
+function isTimeout(error: unknown): boolean {
+  return error instanceof MmdumpError && error.code === 'TIMEOUT';
 }
 
 /** Prints one line about a failure; returns the exit code. */

@@ -17,6 +17,16 @@ export function parseSize(text: string): number {
   throw new InvalidArgumentError(`'${text}' is no size: expected a number and K, M, G or T.`);
 }
 
+/** Longest time-out: what a timer of Node takes. */
+const MAX_SECONDS = (2 ** 31 - 1) / 1000;
+
+/** Seconds, with a fraction if you like. */
+export function parseSeconds(text: string): number {
+  const seconds = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN;
+  if (seconds > 0 && seconds <= MAX_SECONDS) return seconds;
+  throw new InvalidArgumentError(`'${text}': expected seconds, more than 0, as 30 or 0.5.`);
+}
+
 /** A whole number from `minimum` to `maximum`. */
 export function wholeNumber(minimum: number, maximum: number): (text: string) => number {
   return (text) => {

@@ -1,7 +1,7 @@
 /** What a command prints: results on stdout, progress and errors on stderr. */
 import { Presets, SingleBar } from 'cli-progress';
 import Table from 'cli-table3';
-import { formatBytes } from './sizes.ts';
+import { formatBytes, formatMs } from './sizes.ts';
 
 export interface OutputOptions {
   readonly json?: boolean;
@@ -34,22 +34,35 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
 export class Progress {
   #bar: SingleBar | undefined;
   #label = '';
+  #startedAt = 0;
   readonly #isShown: boolean;
 
   constructor({ json, quiet }: OutputOptions) {
     this.#isShown = process.stderr.isTTY && json !== true && quiet !== true;
   }
 
-  /** Shows `done` of `total` bytes of the step called `label`. */
-  show(label: string, done: number, total: number): void {
+  /** Shows `done` of `total` bytes of the step called `label`; `etaMs`: what is left, if known. */
+  show(label: string, done: number, total: number, etaMs: number | null = null): void {
     if (!this.#isShown || total === 0) return;
     if (this.#label !== label) {
       this.stop();
       this.#label = label;
       this.#bar = newBar();
-      this.#bar.start(total, 0, { label, done: '', total: formatBytes(total) });
+      this.#bar.start(total, 0, { label, done: '', total: formatBytes(total), left: '?' });
+      this.#startedAt = performance.now();
     }
-    this.#bar?.update(Math.min(done, total), { label, done: formatBytes(done) });
+    const left = etaMs ?? this.#guess(done, total);
+    this.#bar?.update(Math.min(done, total), {
+      label,
+      done: formatBytes(done),
+      left: left === null ? '?' : formatMs(left),
+    });
+  }
+
+  /** Of steps that do not say it themselves. */
+  #guess(done: number, total: number): number | null {
+    if (done === 0) return null;
+    return ((performance.now() - this.#startedAt) * Math.max(0, total - done)) / done;
   }
 
   stop(): void {
@@ -60,7 +73,7 @@ export class Progress {
 }
 
 function newBar(): SingleBar {
-  const format = '{label} {bar} {percentage}% | {done} of {total} | {eta_formatted} left';
+  const format = '{label} {bar} {percentage}% | {done} of {total} | {left} left';
   const options = { format, stream: process.stderr, clearOnComplete: true, hideCursor: null };
-  return new SingleBar({ ...options, etaBuffer: 20, fps: 10 }, Presets.shades_classic);
+  return new SingleBar({ ...options, fps: 10 }, Presets.shades_classic);
 }

@@ -3,7 +3,6 @@
  * holds the gate and the mmap locks; the workers only read. Where the machine is not frozen they take
  * references as well, so that what they have found stays where it is until it is copied.
  */
-import { createHash } from 'node:crypto';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { MmReference } from '../../mmu/enter.ts';
 import type { MachineParts } from '../../mmu/machine-parts.ts';
@@ -15,7 +14,7 @@ import { pinTableBytes } from '../../shared/dump/pin-table.ts';
 import { runTableBytes } from '../../shared/dump/run-table.ts';
 import type { ClassifyTask, CopyTask, PhaseTask } from '../../shared/dump/tasks.ts';
 import { WorkUnits, workUnitBytes } from '../../shared/dump/work-unit.ts';
-import { MmdumpError, reasonOf } from '../../shared/errors.ts';
+import { MmdumpError } from '../../shared/errors.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { layoutCpt } from '../formats/cpt/encode.ts';
 import type { Layout } from '../formats/layout.ts';
@@ -28,11 +27,14 @@ import {
   type WorkerReport,
   workerReports,
 } from '../report.ts';
-import type { Sink } from '../sinks/sink.ts';
+import { abortable, type Deadline, Turns } from '../stop.ts';
+import { DumpMeter, type PhaseTotals } from './dump-progress.ts';
 import { assertDumpable, describeMms } from './dumped-mms.ts';
 import { noteUsage } from './dumped-usage.ts';
+import { imageId } from './image-id.ts';
 import { mmReport, type PagesReport } from './mm-report.ts';
 import type { ResolvedOptions } from './options.ts';
+import { abortSink, assertSize, openSink, reserveIn } from './output.ts';
 import { type Plan, planDump } from './plan.ts';
 import { Pins } from './running.ts';
 import type { SharedBuffers } from './shared-buffers.ts';
@@ -50,6 +52,9 @@ export interface Engine {
 interface Dump {
   readonly engine: Engine;
   readonly options: ResolvedOptions;
+  readonly deadline: Deadline;
+  readonly turns: Turns;
+  readonly meter: DumpMeter;
   readonly startedAt: number; // ms since 1970
   readonly watch: Stopwatch;
   readonly workers: WorkerReport[];
@@ -69,49 +74,51 @@ export async function runDump(
   engine: Engine,
   references: readonly MmReference[],
   options: ResolvedOptions,
+  deadline: Deadline,
 ): Promise<DumpReport> {
   const startedAt = performance.timeOrigin + performance.now();
-  const dump: Dump = { engine, options, startedAt, watch: new Stopwatch(), workers: [] };
-  const { to, signal } = options;
+  const { to, signal, onProgress } = options;
+  const turns = new Turns(signal);
+  const meter = new DumpMeter(onProgress);
+  const watch = new Stopwatch();
+  const dump: Dump = { engine, options, deadline, turns, meter, startedAt, watch, workers: [] };
   throwIfAborted(signal);
   assertDumpable(references);
-  await to.open(); // where this fails there is nothing to undo, and the sink may be another dump's
+  enter(dump, 'open');
+  await openSink(to, signal);
   try {
-    dump.watch.lap();
+    watch.lap();
     let lockWait = 0;
     let pause = new Stopwatch();
+    enter(dump, 'lock');
     const capture = await withHeldMms(references, options.freeze, signal, (mms) => {
-      lockWait = dump.watch.lap();
+      lockWait = watch.lap();
       pause = new Stopwatch();
       return captureLocked(dump, mms);
     });
     const ms = { lockWait, pause: pause.total(), ...capture.ms };
-    const id = imageId(capture.layout);
+    enter(dump, 'commit');
+    const id = options.dryRun ? '' : await imageId(capture.layout, turns);
     throwIfAborted(signal);
-    dump.watch.lap();
-    await to.commit();
-    return report(dump, capture, { ...ms, commit: dump.watch.lap() }, id);
+    watch.lap();
+    await abortable(to.commit(), signal);
+    return report(dump, capture, { ...ms, commit: watch.lap() }, id);
   } catch (error) {
-    throw await abortSink(to, error);
+    throw await abortSink(to, deadline.errorOf(error));
   }
 }
 
-/** What a failed dump rejects with: its own error, and what could not be removed, if anything. */
-async function abortSink(to: Sink, error: unknown): Promise<unknown> {
-  try {
-    await to.abort();
-    return error;
-  } catch (left) {
-    if (!(error instanceof MmdumpError)) return left;
-    const { code, message, fields } = error;
-    return new MmdumpError(code, `${message}; ${reasonOf(left)}`, fields, error);
-  }
+/** The next step begins, unless the dump is to stop. */
+function enter({ deadline }: Dump, phase: string): void {
+  deadline.phase = phase;
+  throwIfAborted(deadline.signal);
 }
 
 /** Everything for which the mms have to be held. */
 async function captureLocked(dump: Dump, mms: readonly Mm[]): Promise<Capture> {
   const { engine, options } = dump;
-  const plan = await planHeld(mms, options);
+  enter(dump, 'plan');
+  const plan = await planHeld(mms, dump);
   if (options.freeze) return capturePlanned(dump, mms, plan, undefined);
   const buffer = engine.buffers.take('pins', pinTableBytes(plan.pages));
   const pins = new Pins(mms[0]!.machine, buffer, plan.pages);
@@ -123,10 +130,10 @@ async function captureLocked(dump: Dump, mms: readonly Mm[]): Promise<Capture> {
 }
 
 /** Planning changes nothing: where another thread has a lock that it needs, it is done again. */
-async function planHeld(mms: readonly Mm[], options: ResolvedOptions): Promise<Plan> {
+async function planHeld(mms: readonly Mm[], { options, turns }: Dump): Promise<Plan> {
   for (;;) {
     try {
-      return planDump(mms, options);
+      return await planDump(mms, options, turns);
     } catch (error) {
       if (!(error instanceof MmdumpError && error.code === 'EAGAIN')) throw error;
       await nextTurn();
@@ -141,23 +148,26 @@ async function capturePlanned(
   plan: Plan,
   pins: Pins | undefined,
 ): Promise<Capture> {
-  const { engine, options, watch } = dump;
+  const { engine, options, watch, turns } = dump;
   const unitBuffer = shareUnits(plan, engine.buffers);
   const ldts: Uint8Array[] = [];
   for (const mm of mms) ldts.push(await snapshotLdt(mm, options.signal));
   const planMs = watch.lap();
+  enter(dump, 'classify');
   const tables = await classify(dump, mms, plan, unitBuffer, pins);
   const classifyMs = watch.lap();
+  enter(dump, 'layout');
   const units = new WorkUnits(unitBuffer);
   const runs = new Int32Array(tables.runs);
   const unsupported: SkippedPages[] = leftOutPages(plan.leftOut, RULE.TABLE_BAD);
-  const described = describeMms(mms, ldts, plan, units, runs, unsupported);
+  const described = await describeMms(mms, ldts, plan, units, runs, unsupported, turns);
   unsupported.sort(byPlace);
   if (options.unsupported === 'fail' && unsupported[0] !== undefined) {
     throw unsupportedError(mms, unsupported[0]);
   }
-  const skipped = [...unsupported, ...leftOutPages(plan.leftOut, RULE.HUGETLB)].sort(byPlace);
-  const layout = layoutCpt({
+  const leftOut = leftOutPages(plan.leftOut, RULE.HUGETLB, RULE.DONTDUMP);
+  const skipped = [...unsupported, ...leftOut].sort(byPlace);
+  const layout = await layoutCpt({
     mms: described,
     units,
     runs,
@@ -165,13 +175,24 @@ async function capturePlanned(
     frozen: options.freeze,
     payloadCrc: options.payloadCrc,
     blockPerPage: options.blockPerPage,
+    dontDump: options.dontDump,
+    turns,
   });
-  const mmReports = described.map((one, mm) => mmReport(one, nameOf(options.source, mm, mms)));
+  const mmReports: PagesReport[] = [];
+  for (const [mm, one] of described.entries()) {
+    mmReports.push(await mmReport(one, nameOf(options.source, mm, mms), turns));
+  }
   const usage = noteUsage(described, units, runs);
   const layoutMs = watch.lap();
-  await copy(dump, mms[0]!.machine, layout, tables.sources);
+  if (options.dryRun) assertSize(layout.bytes, options.sizeLimit);
+  else await copy(dump, mms[0]!.machine, layout, tables.sources, pagesOf(mmReports));
   const ms = { plan: planMs, classify: classifyMs, layout: layoutMs, copy: watch.lap() };
   return { skipped, layout, ms, mmReports, usage };
+}
+
+/** Pages that are stored. */
+function pagesOf(mms: readonly PagesReport[]): number {
+  return mms.reduce((sum, { pages }) => sum + pages.copy, 0);
 }
 
 /** What the report calls an mm: several are told apart by their ordinals. */
@@ -201,7 +222,7 @@ async function classify(
   pins: Pins | undefined,
 ): Promise<{ readonly runs: SharedArrayBuffer; readonly sources: SharedArrayBuffer }> {
   const { buffers } = dump.engine;
-  const { detectZero, unsupported, hugetlb, unitPages } = dump.options;
+  const { detectZero, unsupported, hugetlb, dontDump, unitPages } = dump.options;
   const runs = buffers.take('runs', runTableBytes(plan.pages));
   const sources = buffers.take('sources', plan.pages * 4);
   const message = {
@@ -216,15 +237,16 @@ async function classify(
     detectZero,
     unsupported,
     hugetlb,
+    dontDump,
   };
+  const totals = { units: plan.units.length, pages: 0, bytes: 0 };
   let failed = true;
   try {
     const running = pins?.enlist(dump.engine.pool.workers);
     await runPhase<ClassifyTask>(
       dump,
       'classify',
-      plan.units.length,
-      0,
+      totals,
       (worker) => ({ ...message, running: running?.[worker] }),
       { onLost: (worker) => pins?.lost(worker) },
     );
@@ -240,16 +262,20 @@ async function copy(
   { handle }: MachineParts,
   layout: Layout,
   sources: SharedArrayBuffer,
+  pages: number,
 ): Promise<void> {
-  const { to, signal } = dump.options;
+  enter(dump, 'copy');
+  const { to, signal, sizeLimit } = dump.options;
   const { segments, segmentCount, maxSegmentBytes, pieces, arena, recordCrcs, bytes } = layout;
-  const target = await to.reserve({
+  const { workers } = dump.engine.pool;
+  const extent = {
     bytes,
     segments: new Segments(segments),
     segmentCount,
     maxSegmentBytes,
-    workers: dump.engine.pool.workers,
-  });
+    workers,
+  };
+  const target = await reserveIn(to, extent, sizeLimit, signal);
   const message = {
     machine: handle,
     segments,
@@ -261,7 +287,8 @@ async function copy(
     recordCrcs,
     target,
   };
-  await runPhase<CopyTask>(dump, 'copy', segmentCount, bytes, () => message, {
+  const totals = { units: segmentCount, pages, bytes };
+  await runPhase<CopyTask>(dump, 'copy', totals, () => message, {
     beside: to.drain && ((phase, over) => to.drain?.({ phase, over, signal })),
   });
 }
@@ -280,27 +307,27 @@ interface PhaseCompany {
 async function runPhase<T extends PhaseTask>(
   dump: Dump,
   phase: DumpPhase,
-  units: number,
-  totalBytes: number,
+  totals: PhaseTotals,
   messageOf: (worker: number) => Omit<T, keyof PhaseTask>,
   { beside, onLost = () => {} }: PhaseCompany = {},
 ): Promise<void> {
-  const { engine, options, startedAt } = dump;
-  const workers = Math.min(engine.pool.workers, Math.max(1, units));
+  const { engine, options, startedAt, meter } = dump;
+  const workers = Math.min(engine.pool.workers, Math.max(1, totals.units));
   const buffer = createPhase(workers);
   const tasks: (Omit<T, keyof PhaseTask> & PhaseTask)[] = [];
   for (let worker = 0; worker < workers; worker++) {
     tasks.push({ ...messageOf(worker), phase: buffer, worker });
   }
-  const { onProgress, signal } = options;
+  const { signal } = options;
+  const { pace } = meter;
   const control = new PhaseControl(buffer);
   const over = new AbortController();
   const running = engine.pool
     .runPhase({ file: phase, name: phase }, tasks, control, {
       signal,
       onLost,
-      onProgress:
-        onProgress && (({ pages, bytes }) => onProgress({ phase, pages, bytes, totalBytes })),
+      onProgress: meter.begin(phase, totals),
+      pace,
     })
     .finally(() => over.abort());
   // Both have to end, whichever fails: the output's own error says more than the stopped phase's.
@@ -308,12 +335,6 @@ async function runPhase<T extends PhaseTask>(
   if (output.status === 'rejected') throw output.reason;
   if (work.status === 'rejected') throw work.reason;
   dump.workers.push(...workerReports(phase, work.value, startedAt));
-}
-
-/** Names the image: the first 16 bytes of sha256 over all record crcs, in the order of the stream. */
-function imageId(layout: Layout): string {
-  const crcs = new Uint8Array(layout.recordCrcs, 0, layout.pieceCount * 4);
-  return createHash('sha256').update(crcs).digest('hex').slice(0, 32);
 }
 
 function report(

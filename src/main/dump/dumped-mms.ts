@@ -7,6 +7,7 @@ import type { WorkUnits } from '../../shared/dump/work-unit.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { AUXV_MAX_BYTES, MMS_MAX, NOTES_MAX_BYTES } from '../../shared/image/cpt-records.ts';
 import type { LayoutMm } from '../formats/layout.ts';
+import type { Turns } from '../stop.ts';
 import type { Plan } from './plan.ts';
 import { type SkippedPages, tallyMm, type UnitRange } from './tally.ts';
 
@@ -35,32 +36,36 @@ function invalid(message: string, mm?: number): MmdumpError {
 }
 
 /** Everything of the mms but their pages, and the pages counted. Fills `unsupported`. */
-export function describeMms(
+export async function describeMms(
   mms: readonly Mm[],
   ldts: readonly Uint8Array[],
   plan: Plan,
   units: WorkUnits,
   runs: Int32Array,
   unsupported: SkippedPages[],
-): LayoutMm[] {
+  turns: Turns,
+): Promise<LayoutMm[]> {
   let first = 0;
-  return mms.map((mm, ordinal) => {
+  const described: LayoutMm[] = [];
+  for (const [ordinal, mm] of mms.entries()) {
     const range = unitsOf(plan, ordinal, first);
     first = range.last;
     const auxv = readBlob(mm, MM_FIELD.AUXV_BYTES, MM_FIELD.AUXV_AT);
     const notes = readBlob(mm, MM_FIELD.NOTES_BYTES, MM_FIELD.NOTES_AT);
     assertLength('auxiliary vector', auxv.length, AUXV_MAX_BYTES);
     assertLength('notes', notes.length, NOTES_MAX_BYTES);
-    return {
+    const { leftOut } = plan;
+    described.push({
       mm,
       addresses: mm.struct.addresses(),
       ldt: ldts[ordinal]!,
       auxv,
       notes,
-      tally: tallyMm(mm, ordinal, units, range, runs, plan.leftOut, unsupported),
+      tally: await tallyMm(mm, ordinal, units, range, runs, leftOut, unsupported, turns),
       units: range,
-    };
-  });
+    });
+  }
+  return described;
 }
 
 /** The units of one mm lie together, in the order of mms. */

@@ -5,14 +5,20 @@ import { addressOf } from '../../shared/page.ts';
 import type { LayoutMm } from '../formats/layout.ts';
 import type { MemoryUsage } from '../memory-usage.ts';
 import type { MmReport, PageCounts, VmaReport } from '../report.ts';
+import type { Turns } from '../stop.ts';
 
 /** All but what is known only once every mm is. */
 export type PagesReport = Omit<MmReport, keyof MemoryUsage>;
 
-export function mmReport({ mm, tally, ldt }: LayoutMm, source: string): PagesReport {
+export async function mmReport(
+  { mm, tally, ldt }: LayoutMm,
+  source: string,
+  turns: Turns,
+): Promise<PagesReport> {
   const vmas: VmaReport[] = [];
   const total = { absent: 0, copy: 0, zero: 0, clone: 0, unsupported: 0 };
   for (let ordinal = 0; ordinal < mm.vmas.count; ordinal++) {
+    if (turns.isDue()) await turns.next();
     const slot = mm.vmas.slot(ordinal);
     const start = mm.vmas.start(slot);
     const end = mm.vmas.end(slot);

@@ -3,6 +3,7 @@ import type { UnsupportedPolicy } from '../../shared/dump/tasks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { GRANULE_PAGES, GRANULE_SIZE, MiB } from '../../shared/page.ts';
 import type { DumpProgress } from '../report.ts';
+import { NO_SINK } from '../sinks/no-sink.ts';
 import type { Sink } from '../sinks/sink.ts';
 
 export interface DumpOptions {
@@ -30,6 +31,13 @@ export interface DumpOptions {
    * image promises.
    */
   readonly freeze?: boolean;
+  /**
+   * Honours VM_DONTDUMP: such mappings are described, none of their pages is stored, and the report
+   * lists them; reading one from the image is PAGE_ABSENT. Default false.
+   */
+  readonly dontDump?: boolean;
+  /** Bytes: a larger image is refused with SIZE_LIMIT before anything of it is written. */
+  readonly sizeLimit?: number;
   /** Address space of a work unit, whole granules of 2 MiB. Default 4 MiB. Changes no byte. */
   readonly unitBytes?: number;
   /**
@@ -37,10 +45,18 @@ export interface DumpOptions {
    * order. Default 'mm'.
    */
   readonly source?: string | readonly string[];
+  /**
+   * Stops the dump: it rejects with AbortError at once, whatever it is at, and leaves nothing behind.
+   */
   readonly signal?: AbortSignal;
-  /** Called at most ten times a second per phase. */
+  /** Milliseconds from the call on, queueing included: then it stops as by `signal`, with TIMEOUT. */
+  readonly timeoutMs?: number;
+  /** Called at most ten times a second, and once more at the end of each phase. */
   readonly onProgress?: (progress: DumpProgress) => void;
 }
+
+/** A dump without an output. */
+export type EstimateOptions = Omit<DumpOptions, 'to'>;
 
 export interface ResolvedOptions {
   readonly to: Sink;
@@ -50,6 +66,10 @@ export interface ResolvedOptions {
   readonly unsupported: UnsupportedPolicy;
   readonly hugetlb: UnsupportedPolicy;
   readonly freeze: boolean;
+  readonly dontDump: boolean;
+  readonly sizeLimit: number | undefined;
+  /** Nothing is written: see `estimate`. */
+  readonly dryRun: boolean;
   readonly unitPages: number;
   readonly source: string | readonly string[];
   readonly signal: AbortSignal | undefined;
@@ -61,7 +81,11 @@ const MAX_UNIT = 64 * MiB;
 
 /** Checks every option and fills in the defaults. OPTION_INVALID names the first that is wrong. */
 export function resolveOptions(options: DumpOptions): ResolvedOptions {
-  const { unitBytes = 2 * GRANULE_SIZE } = options;
+  const { unitBytes = 2 * GRANULE_SIZE, sizeLimit, dontDump = false } = options;
+  if (typeof dontDump !== 'boolean') throw invalid('dontDump', dontDump, 'true or false');
+  if (sizeLimit !== undefined && (!Number.isSafeInteger(sizeLimit) || sizeLimit < 0)) {
+    throw invalid('sizeLimit', sizeLimit, 'a number of bytes');
+  }
   if (!Number.isSafeInteger(unitBytes) || unitBytes <= 0 || unitBytes > MAX_UNIT) {
     throw invalid('unitBytes', unitBytes, `2 MiB to ${MAX_UNIT / MiB} MiB`);
   }
@@ -74,6 +98,9 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
     unsupported: oneOf('unsupported', options.unsupported, POLICIES),
     hugetlb: oneOf('hugetlb', options.hugetlb, POLICIES),
     freeze: flag('freeze', options.freeze, true),
+    dontDump,
+    sizeLimit,
+    dryRun: options.to === NO_SINK,
     unitPages: (unitBytes / GRANULE_SIZE) * GRANULE_PAGES,
     source: options.source ?? 'mm',
     signal: options.signal,

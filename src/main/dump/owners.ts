@@ -14,6 +14,7 @@
  */
 import type { FileMapping, OwnedInterval } from '../../shared/dump/owner-table.ts';
 import { addRange, intersects, type Ranges, subtract } from '../ranges.ts';
+import type { Turns } from '../stop.ts';
 
 /** A mapping of one file, in the order of the dump. */
 export interface OrderedMapping extends FileMapping {
@@ -28,28 +29,31 @@ export interface Owners {
 }
 
 /** Decides for every file. The intervals come out ascending by mm and page. */
-export function decideOwners(
+export async function decideOwners(
   files: ReadonlyMap<number, readonly OrderedMapping[]>,
   isFrozen: boolean,
-): Owners {
+  turns: Turns,
+): Promise<Owners> {
   const intervals: OwnedInterval[] = [];
   const rivals: FileMapping[] = [];
   const decide = isFrozen ? decideFile : decideRunningFile;
-  for (const mappings of files.values()) decide(mappings, intervals, rivals);
+  for (const mappings of files.values()) await decide(mappings, intervals, rivals, turns);
   intervals.sort((a, b) => a.mm - b.mm || a.start - b.start);
   return { intervals, rivals };
 }
 
 /** The machine runs: only what shared mappings show is sure. */
-function decideRunningFile(
+async function decideRunningFile(
   mappings: readonly OrderedMapping[],
   intervals: OwnedInterval[],
   rivals: FileMapping[],
-): void {
+  turns: Turns,
+): Promise<void> {
   const rival = rivals.length;
   const shared = mappings.filter(({ isShared }) => isShared);
-  const settled = decideFile(shared, intervals, rivals);
+  const settled = await decideFile(shared, intervals, rivals, turns);
   for (const { isShared, mm, start, pages, pgoff } of mappings) {
+    if (turns.isDue()) await turns.next();
     if (isShared) continue;
     for (const { from, to } of subtract(pgoff, pgoff + pages, settled)) {
       const first = start + (from - pgoff);
@@ -59,15 +63,17 @@ function decideRunningFile(
 }
 
 /** Returns the pages of the file that no further mapping stores. */
-function decideFile(
+async function decideFile(
   mappings: readonly OrderedMapping[],
   intervals: OwnedInterval[],
   rivals: FileMapping[],
-): Ranges {
+  turns: Turns,
+): Promise<Ranges> {
   const settled: Ranges = [];
   const contested: Ranges = [];
   const firstRival = rivals.length;
   for (const mapping of mappings) {
+    if (turns.isDue()) await turns.next();
     const from = mapping.pgoff;
     const to = from + mapping.pages;
     for (const part of subtract(from, to, settled)) {

@@ -7,12 +7,13 @@ import { FILE_KIND } from '../../mmu/files/file-table.ts';
 import { CACHE_NODE_PAGES, forEachCacheNode } from '../../mmu/files/page-cache.ts';
 import type { Mm } from '../../mmu/mm.ts';
 import { scanRunningTables, scanTables } from '../../mmu/tables/table-scan.ts';
+import { type LeftOutPolicy, leftOutFlags } from '../../shared/dump/left-out.ts';
 import { encodeOwners, type OwnerBuffers } from '../../shared/dump/owner-table.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
-import type { UnsupportedPolicy } from '../../shared/dump/tasks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, GRANULE_PAGES, granuleEnd, granuleStart, hex } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
+import type { Turns } from '../stop.ts';
 import { decideOwners, type OrderedMapping } from './owners.ts';
 
 /** A run of whole granules of one mm. */
@@ -35,24 +36,32 @@ export interface Plan {
   /** Pages of address in all units: no run table or source list can get longer. */
   readonly pages: number;
   readonly owners: OwnerBuffers;
-  /** Bad upper tables, VM_IO and skipped hugetlb mappings, ascending. */
+  /** Bad upper tables, VM_IO, VM_DONTDUMP and skipped hugetlb mappings, ascending. */
   readonly leftOut: readonly LeftOut[];
 }
 
-export interface PlanOptions {
+export interface PlanOptions extends LeftOutPolicy {
   readonly unitPages: number;
-  readonly hugetlb: UnsupportedPolicy;
   /** Nothing on the machine changes. Otherwise only the mappings stay as they are. */
   readonly freeze: boolean;
 }
 
-export function planDump(mms: readonly Mm[], options: PlanOptions): Plan {
+/** Address space that is planned at a stretch: what one entry of the uppermost table covers. */
+const STRETCH_PAGES = 2 ** 27;
+
+/** HUGETLB_REFUSED; AbortError, through `turns`. */
+export async function planDump(
+  mms: readonly Mm[],
+  options: PlanOptions,
+  turns: Turns,
+): Promise<Plan> {
   const units: PlannedUnit[] = [];
   const leftOut: LeftOut[] = [];
-  mms.forEach((mm, ordinal) => {
-    new MmPlanner(mm, ordinal, options, units, leftOut).run();
-  });
-  const owners = decideOwners(lostFileMappings(mms, options), options.freeze);
+  for (const [ordinal, mm] of mms.entries()) {
+    await new MmPlanner(mm, ordinal, options, units, leftOut).run(turns);
+  }
+  const files = await lostFileMappings(mms, options, turns);
+  const owners = await decideOwners(files, options.freeze, turns);
   return {
     units,
     pages: units.reduce((sum, unit) => sum + unit.pages, 0),
@@ -84,26 +93,47 @@ class MmPlanner {
     this.#leftOut = leftOut;
   }
 
-  run(): void {
+  async run(turns: Turns): Promise<void> {
     const { vmas } = this.#mm;
-    for (let ordinal = 0; ordinal < vmas.count; ordinal++) this.#planVma(vmas.slot(ordinal));
+    for (let ordinal = 0; ordinal < vmas.count; ordinal++) {
+      if (turns.isDue()) await turns.next();
+      const slot = vmas.slot(ordinal);
+      if (this.#isLeftOut(slot)) continue;
+      const end = vmas.end(slot);
+      for (let from: number = vmas.start(slot); from < end; ) {
+        const to = Math.min(end, (Math.floor(from / STRETCH_PAGES) + 1) * STRETCH_PAGES);
+        this.#planPart(slot, from, to);
+        from = to;
+        if (from < end) await turns.next();
+      }
+    }
   }
 
-  #planVma(slot: number): void {
+  /** Rows 1 and 2: nothing of the mapping is looked at. */
+  #isLeftOut(slot: number): boolean {
     const { vmas } = this.#mm;
     const start = vmas.start(slot);
     const end = vmas.end(slot);
     const flags = vmas.flags(slot);
     if ((flags & VM.IO) !== 0) {
       this.#leave(start, end, RULE.VM_IO);
-      return;
+      return true;
+    }
+    if ((flags & VM.DONTDUMP) !== 0 && this.#options.dontDump) {
+      this.#leave(start, end, RULE.DONTDUMP);
+      return true;
     }
     if ((flags & VM.HUGETLB) !== 0 && this.#options.hugetlb !== 'copy') {
       if (this.#options.hugetlb === 'fail') throw refuseHugetlb(this.#ordinal, start, end);
       this.#leave(start, end, RULE.HUGETLB);
-      return;
+      return true;
     }
-    const file = vmas.file(slot);
+    return false;
+  }
+
+  /** Pages [start, end) of a mapping. */
+  #planPart(slot: number, start: number, end: number): void {
+    const file = this.#mm.vmas.file(slot);
     if (file !== 0 && isLost(this.#mm, file)) {
       this.#planLostFile(slot, file, start, end);
     } else if (end > this.#planned) {
@@ -129,7 +159,7 @@ class MmPlanner {
   #planLostFile(slot: number, file: number, start: number, end: number): void {
     const granules = new Set<number>();
     this.#scan(start, end, (granule) => granules.add(granule));
-    const pgoff = this.#mm.vmas.pgoff(slot);
+    const pgoff = this.#mm.vmas.fileIndex(slot, start);
     this.#forEachCacheNode(file, pgoff, pgoff + (end - start), (index) => {
       const from = Math.max(pgoff, index) - pgoff + start;
       const to = Math.min(end, index + CACHE_NODE_PAGES - pgoff + start);
@@ -171,15 +201,17 @@ function isLost(mm: Mm, file: number): boolean {
 }
 
 /** Mappings that may store such pages, by file. */
-function lostFileMappings(
+async function lostFileMappings(
   mms: readonly Mm[],
-  { hugetlb }: PlanOptions,
-): Map<number, OrderedMapping[]> {
-  const storesNothing = VM.IO | (hugetlb === 'copy' ? 0 : VM.HUGETLB);
+  options: PlanOptions,
+  turns: Turns,
+): Promise<Map<number, OrderedMapping[]>> {
+  const storesNothing = leftOutFlags(options);
   const files = new Map<number, OrderedMapping[]>();
-  mms.forEach((mm, ordinal) => {
+  for (const [ordinal, mm] of mms.entries()) {
     const { vmas } = mm;
     for (let index = 0; index < vmas.count; index++) {
+      if (turns.isDue()) await turns.next();
       const slot = vmas.slot(index);
       const file = vmas.file(slot);
       const flags = vmas.flags(slot);
@@ -197,7 +229,7 @@ function lostFileMappings(
       if (mappings === undefined) files.set(file, [mapping]);
       else mappings.push(mapping);
     }
-  });
+  }
   return files;
 }
 

@@ -5,6 +5,7 @@ import { PAGE_CLASS, RULE, ruleName } from '../../shared/dump/page-class.ts';
 import type { WorkUnits } from '../../shared/dump/work-unit.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex, vpnOf } from '../../shared/page.ts';
+import type { Turns } from '../stop.ts';
 import type { LeftOut } from './plan.ts';
 import { RunCursor } from './run-cursor.ts';
 import { describeVma } from './stopped-mm.ts';
@@ -34,7 +35,7 @@ export interface UnitRange {
   readonly last: number;
 }
 
-export function tallyMm(
+export async function tallyMm(
   mm: Mm,
   ordinal: number,
   units: WorkUnits,
@@ -42,7 +43,8 @@ export function tallyMm(
   runs: Int32Array,
   leftOut: readonly LeftOut[],
   skipped: SkippedPages[],
-): MmTally {
+  turns: Turns,
+): Promise<MmTally> {
   const { vmas } = mm;
   const count = vmas.count;
   const tally: MmTally = {
@@ -61,7 +63,9 @@ export function tallyMm(
   const cursor = new RunCursor(units, runs, range.first, range.last);
   for (let vma = 0; vma < count; vma++) {
     const end = vmas.end(vmas.slot(vma));
+    if (turns.isDue()) await turns.next();
     for (; cursor.start < end; cursor.next()) {
+      if (turns.isDue()) await turns.next();
       byClass[cursor.pageClass]![vma]! += cursor.count;
       if (cursor.pageClass !== UNSUPPORTED) continue;
       const start = addressOf(cursor.start);
@@ -76,10 +80,10 @@ export function tallyMm(
   return tally;
 }
 
-/** What was left out for this reason before any PTE was looked at. */
-export function leftOutPages(leftOut: readonly LeftOut[], wanted: number): SkippedPages[] {
+/** What was left out for these reasons before any PTE was looked at. */
+export function leftOutPages(leftOut: readonly LeftOut[], ...wanted: number[]): SkippedPages[] {
   return leftOut
-    .filter(({ rule }) => rule === wanted)
+    .filter(({ rule }) => wanted.includes(rule))
     .map(({ mm, start, end, rule }) => {
       return { mm, start: addressOf(start), end: addressOf(end), reason: ruleName(rule) };
     });

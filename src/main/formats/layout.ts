@@ -16,6 +16,7 @@ import { MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { highWord, lowWord } from '../../shared/u64.ts';
 import type { SharedBuffers } from '../dump/shared-buffers.ts';
 import type { MmTally, UnitRange } from '../dump/tally.ts';
+import type { Turns } from '../stop.ts';
 
 /** One mm, ready to be laid out. */
 export interface LayoutMm {
@@ -38,6 +39,10 @@ export interface LayoutInput {
   readonly payloadCrc: boolean;
   /** One block a page instead of one a run. */
   readonly blockPerPage: boolean;
+  /** Mappings with VM_DONTDUMP were left out. */
+  readonly dontDump: boolean;
+  /** Honoured in every loop over mappings or runs. */
+  readonly turns: Turns;
 }
 
 export interface Layout {

@@ -118,7 +118,7 @@ export class Image {
   /**
    * Fills `into` with what the mm held from `address` on; pages that were never touched are zeros.
    * PAGE_ABSENT where the image does not know: a living file's page, a device, a guard page, an
-   * absent page of a VM_HUGETLB mapping, no mapping.
+   * absent page of a VM_HUGETLB mapping or of a VM_DONTDUMP one that was left out, no mapping.
    */
   async read(address: number, into: Uint8Array, choice: MmChoice = {}): Promise<void> {
     if (!Number.isSafeInteger(address) || address < 0 || address + into.length > TASK_SIZE) {
@@ -190,11 +190,17 @@ export class Image {
     if ((vma.flags & (VM.IO | VM.PFNMAP)) !== 0) {
       throw this.#absent(mm, address, 'it is the memory of a device');
     }
+    const isDontDump = this.head.dontDump && (vma.flags & VM.DONTDUMP) !== 0;
+    const reason = 'pages of VM_DONTDUMP mappings were left out';
+    // A private mapping may have had a copy of its own.
+    if (isDontDump && (vma.flags & VM.MAYSHARE) === 0) throw this.#absent(mm, address, reason);
     const { file } = vma;
     const index = vma.pgoff + (vpnOf(address) - vpnOf(vma.start));
     const stored = file === null ? undefined : this.#filePages.find(file.id, index);
     if (stored !== undefined) {
       await this.#readBlock(mm, stored.block, stored.vpn, address, into);
+    } else if (isDontDump) {
+      throw this.#absent(mm, address, reason);
     } else if ((vma.flags & VM.HUGETLB) !== 0) {
       throw this.#absent(mm, address, 'pages of VM_HUGETLB mappings may have been left out');
     } else if (file === null) {

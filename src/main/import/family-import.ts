@@ -7,7 +7,8 @@ import { SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { runLoadPhase } from '../load/load-phase.ts';
-import type { PhaseProgress, WorkerPool } from '../pool.ts';
+import type { WorkerPool } from '../pool.ts';
+import type { PhaseProgress } from '../progress.ts';
 import {
   type FileUser,
   findReadable,

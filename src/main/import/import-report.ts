@@ -10,7 +10,10 @@ export interface ImportOptions {
    * same, else PROCESS_CHANGED, but two pages may be of two instants. Which pages they share is unknown.
    */
   readonly freeze?: boolean | undefined;
+  /** Stops the import: it rejects with AbortError, and the process goes on. */
   readonly signal?: AbortSignal | undefined;
+  /** Milliseconds from the call on, queueing included: then it stops as by `signal`, with TIMEOUT. */
+  readonly timeoutMs?: number | undefined;
   /** Called at most ten times a second while memory is read. */
   readonly onProgress?: ((progress: ImportProgress) => void) | undefined;
 }

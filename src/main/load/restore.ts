@@ -17,7 +17,8 @@ import { BLOCK, type Block } from '../image/block-index.ts';
 import { isOfFile } from '../image/file-pages.ts';
 import type { Image } from '../image/image.ts';
 import { findVma, type ImageFile, type ImageMm, type ImageVma } from '../image/image-mm.ts';
-import type { PhaseProgress, WorkerPool } from '../pool.ts';
+import type { WorkerPool } from '../pool.ts';
+import type { PhaseProgress } from '../progress.ts';
 import { runLoadPhase } from './load-phase.ts';
 
 export interface RestoreOptions {

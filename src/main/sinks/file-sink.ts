@@ -17,6 +17,11 @@ import type { ImageExtent, Sink } from './sink.ts';
 export interface FileSinkOptions {
   /** Replace an existing file. Default false: OUTPUT_EXISTS. */
   readonly force?: boolean;
+  /**
+   * Leaves holes where whole blocks of 4096 bytes of the file are zeros: less to write, less on the
+   * disk, the same bytes for whoever reads. Default true; there are many only with zeroPages: 'copy'.
+   */
+  readonly sparse?: boolean;
   /** For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
   readonly faults?: FaultPlan;
 }
@@ -31,20 +36,28 @@ interface OpenOutput {
   readonly handle: FileHandle;
   /** The temporary file is gone: the end of the process need not remove it. */
   readonly forget: () => void;
+  /** The call under way, which nothing interrupts: no file is closed under it. */
+  busy: Promise<void> | undefined;
+  /** While the image gets its name, and after. */
+  naming: Promise<void> | undefined;
+  isNamed: boolean;
+  isAborted: boolean;
 }
 
 export class FileSink implements Sink {
   readonly kind = 'file';
   readonly path: string;
   readonly #force: boolean;
+  readonly #sparse: boolean;
   readonly #calls: FileCalls;
   #open: OpenOutput | undefined;
   /** From the first step of `open` on: two callers must not both go on after a first look. */
   #isTaken = false;
 
-  constructor(path: string, { force = false, faults }: FileSinkOptions) {
+  constructor(path: string, { force = false, sparse = true, faults }: FileSinkOptions) {
     this.path = path;
     this.#force = force;
+    this.#sparse = sparse;
     this.#calls = fileCalls(faults);
   }
 
@@ -80,7 +93,8 @@ export class FileSink implements Sink {
       // Whatever the end will need is opened now: a failure after the work would be too late.
       directory = await this.#calls.directory(dirname(this.path));
       const handle = await this.#calls.create(temporary);
-      return { directory, temporary, handle, forget };
+      const idle = { busy: undefined, naming: undefined, isNamed: false, isAborted: false };
+      return { directory, temporary, handle, forget, ...idle };
     } catch (error) {
       forget();
       await directory?.close().catch(() => {}); // the error says what matters
@@ -89,62 +103,94 @@ export class FileSink implements Sink {
   }
 
   async reserve({ bytes }: ImageExtent): Promise<CopyTarget> {
-    const { handle } = this.#opened();
+    const output = this.#opened();
+    const { handle } = output;
     try {
-      await this.#calls.reserve(handle, bytes);
+      await during(output, this.#calls.reserve(handle, bytes));
     } catch (error) {
       throw this.#failure(`cannot be given ${bytes} bytes`, error);
     }
-    return { kind: 'file', fd: handle.fd, path: this.path };
+    return { kind: 'file', fd: handle.fd, path: this.path, sparse: this.#sparse };
   }
 
   async commit(): Promise<void> {
-    const { handle, temporary, directory } = this.#opened();
-    let isThere = false;
+    const output = this.#opened();
+    await during(output, this.#commit(output));
+    if (!output.isAborted) await this.#release(output);
+  }
+
+  /** Where it was aborted meanwhile, it does nothing more: `abort` settles everything. */
+  async #commit(output: OpenOutput): Promise<void> {
+    const { handle, temporary, directory } = output;
     try {
       await this.#calls.sync(handle);
-      isThere = await this.#appear(temporary);
+      if (output.isAborted) return;
+      output.naming = this.#appear(temporary).then(() => {
+        output.isNamed = true;
+      });
+      await output.naming;
+      if (output.isAborted) return;
       await this.#calls.syncDirectory(directory); // the new name is on the disk only when its directory is
     } catch (error) {
-      if (error instanceof MmdumpError) throw error;
-      if (!isThere) throw this.#failure('cannot be committed', error);
+      if (output.isAborted || error instanceof MmdumpError) throw error;
+      if (!output.isNamed) throw this.#failure('cannot be committed', error);
+      output.isNamed = false; // what is to be said and done about it is said and done here
       if (this.#force) {
         throw this.#failure('is whole, but its directory cannot be written to the disk', error);
       }
       await this.#calls.remove(this.path).catch(() => {}); // the error says what matters
       throw this.#failure('cannot be committed: its directory cannot be written', error);
     }
-    await this.#release();
   }
 
-  /** Removes what there is; fails only if a file stays behind. */
+  /**
+   * Removes what there is, at once, whatever is under way; fails only if a file stays behind. That is
+   * so, too, if the image has replaced another one already, and only its directory is not written.
+   */
   async abort(): Promise<void> {
-    const temporary = this.#open?.temporary;
-    if (temporary === undefined) return;
+    const output = this.#open;
+    if (output === undefined) return;
+    output.isAborted = true;
     try {
-      await this.#calls.remove(temporary);
-    } catch (error) {
-      if (errnoOf(error) !== 'ENOENT') throw this.#failure(`leaves ${temporary} behind`, error);
+      await this.#calls.remove(output.temporary).catch((error: unknown) => {
+        if (errnoOf(error) === 'ENOENT') return;
+        throw this.#failure(`leaves ${output.temporary} behind`, error);
+      });
+      await output.naming?.catch(() => {}); // without its temporary name it fails, or it is done
+      if (output.isNamed) await this.#takeBack();
     } finally {
-      await this.#release();
+      await this.#release(output);
     }
   }
 
-  /** Closes what is open; whether that works changes nothing any more. */
-  async #release(): Promise<void> {
-    const output = this.#open;
+  /** The image has its name, and must not have it. */
+  async #takeBack(): Promise<void> {
+    const { path } = this;
+    if (this.#force) {
+      const message = `${path} is whole and has its name; its directory may not be on the disk yet`;
+      throw new MmdumpError('OUTPUT_FAILED', message, { path, reason: 'stopped' });
+    }
+    try {
+      await this.#calls.remove(path);
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw this.#failure('is left behind', error);
+    }
+  }
+
+  /** Closes what is open, or will as soon as it can; whether that works changes nothing any more. */
+  async #release(output: OpenOutput): Promise<void> {
     this.#open = undefined;
-    output?.forget();
-    await output?.handle.close().catch(() => {});
-    await output?.directory.close().catch(() => {});
+    output.forget();
+    const closed = closeAll(output);
+    if (output.busy === undefined) await closed;
     this.#isTaken = false;
   }
 
-  /** Gives the file its name, never replacing what is not to be replaced. True: it has it now. */
-  async #appear(temporary: string): Promise<boolean> {
+  /** Gives the file its name, never replacing what is not to be replaced. */
+  async #appear(temporary: string): Promise<void> {
     if (this.#force) {
       await this.#calls.rename(temporary, this.path);
-      return true;
+      return;
     }
     try {
       await this.#calls.link(temporary, this.path);
@@ -152,7 +198,7 @@ export class FileSink implements Sink {
       if (errnoOf(error) === 'EEXIST') throw this.#existsError();
       if (!NO_LINKS.has(errnoOf(error))) throw error;
       await this.#takeName(temporary);
-      return true;
+      return;
     }
     try {
       await this.#calls.remove(temporary);
@@ -160,7 +206,6 @@ export class FileSink implements Sink {
       await this.#calls.remove(this.path).catch(() => {}); // two names or none
       throw error;
     }
-    return true;
   }
 
   /** Without hard links: takes the name with an empty file first, then replaces that. */
@@ -213,6 +258,22 @@ export class FileSink implements Sink {
     const fields = { path, reason, errno: errnoOf(error) ?? 'EIO' };
     return new MmdumpError('OUTPUT_FAILED', `${path} ${what}: ${reason}`, fields, error);
   }
+}
+
+/** Settles as `call` does, and lets nobody close the files before. */
+async function during(output: OpenOutput, call: Promise<void>): Promise<void> {
+  output.busy = call.catch(() => {});
+  try {
+    await call;
+  } finally {
+    output.busy = undefined;
+  }
+}
+
+async function closeAll({ busy, handle, directory }: OpenOutput): Promise<void> {
+  await busy;
+  await handle.close().catch(() => {});
+  await directory.close().catch(() => {});
 }
 
 /** For the end of the process. */

@@ -18,7 +18,7 @@ export interface DrainContext {
   readonly phase: PhaseControl;
   /** Fires when every worker is done, or lost. */
   readonly over: AbortSignal;
-  /** The caller's. */
+  /** Stops the dump: drain has to end then. */
   readonly signal: AbortSignal | undefined;
 }
 
@@ -34,6 +34,9 @@ export interface Sink {
   drain?(context: DrainContext): Promise<void>;
   /** Every byte is written: makes the image appear. */
   commit(): Promise<void>;
-  /** Leaves nothing behind. Called instead of commit, at any point after open was called. */
+  /**
+   * Leaves nothing behind. Called instead of commit, or when open has resolved too late, reserve or
+   * commit is still under way or has failed: a dump that is stopped waits for none of these.
+   */
   abort(): Promise<void>;
 }

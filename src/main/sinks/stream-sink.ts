@@ -36,6 +36,8 @@ export class StreamSink implements Sink {
   readonly #faults: FaultPlan | undefined;
   #failure: unknown;
   #isOpen = false;
+  /** Counts dumps: one that was stopped must not meddle with the next. */
+  #dumps = 0;
   #extent: ImageExtent | undefined;
   #ring: RingBuffers | undefined;
   /** Ends the phase; set while the image is written. */
@@ -52,6 +54,7 @@ export class StreamSink implements Sink {
     if (this.#isOpen) throw this.#error('is being written by another dump');
     if (!this.#stream.writable) throw this.#error('cannot be written: it has ended');
     this.#isOpen = true;
+    this.#dumps++;
     this.#failure = undefined;
     this.#stream.on('error', this.#onFailure);
     this.#stream.on('close', this.#onClose);
@@ -128,12 +131,15 @@ export class StreamSink implements Sink {
 
   async commit(): Promise<void> {
     this.#assertWhole();
+    const dump = this.#dumps;
+    const isOver = (): boolean => !this.#isOpen || this.#dumps !== dump;
     this.#stream.off('close', this.#onClose); // ending closes it
     try {
       await this.#flush();
     } catch (error) {
-      this.#failure ??= error;
+      if (!isOver()) this.#failure ??= error;
     }
+    if (isOver()) return; // aborted while the stream did not take the rest
     this.#assertWhole();
     this.#release();
   }

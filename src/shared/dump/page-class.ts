@@ -16,6 +16,7 @@ export const PAGE_CLASS = {
 export const RULE = {
   VM_IO: 1,
   HUGETLB: 2,
+  DONTDUMP: 34,
   TABLE_BAD: 35,
   BAD_SWAP: 6,
   GUARD: 7,
@@ -39,6 +40,7 @@ export const RULE = {
 const NAMES: { readonly [rule: number]: string } = {
   [RULE.VM_IO]: 'the mapping is VM_IO: reading a device has side effects',
   [RULE.HUGETLB]: 'the mapping is VM_HUGETLB',
+  [RULE.DONTDUMP]: 'the mapping is VM_DONTDUMP',
   [RULE.TABLE_BAD]: 'bad page table entry above the PTE',
   [RULE.BAD_SWAP]: 'a swap entry of no slot that is in use',
   [RULE.GUARD]: 'guard page',

@@ -12,12 +12,13 @@ import { waitAsync, waitSync, wakeAll } from '../sync/wait.ts';
 import type { PhaseControl } from './phase-control.ts';
 
 export const SEGMENT_RING = {
-  CONSUMED: 0, // segments that the coordinator is done with; Atomics only, workers wait on it
+  CONSUMED: 0, // segments that the coordinator is done with; Atomics only
   CHANGES: 1, //  counts fillings; Atomics only, the coordinator waits on it
+  EMPTIED: 2, //  counts emptyings, and calls to look at the stop word; Atomics only, workers wait on it
   FULL: 16, //    one word a slot: number of the segment in it, plus one; Atomics only
 } as const;
 
-const { CONSUMED, CHANGES, FULL } = SEGMENT_RING;
+const { CONSUMED, CHANGES, EMPTIED, FULL } = SEGMENT_RING;
 
 export interface RingBuffers {
   readonly control: SharedArrayBuffer;
@@ -47,10 +48,10 @@ export class SegmentRing {
   /** Worker: blocks until the segment's slot is empty. False when the phase was stopped. */
   waitForSlot(segment: number, phase: PhaseControl): boolean {
     for (;;) {
-      const consumed = Atomics.load(this.#words, CONSUMED);
-      if (segment - consumed < this.#slots) return true;
+      const seen = Atomics.load(this.#words, EMPTIED); // first: nothing that comes after is missed
+      if (segment - Atomics.load(this.#words, CONSUMED) < this.#slots) return true;
       if (phase.isStopped) return false;
-      waitSync(this.#words, CONSUMED, consumed);
+      waitSync(this.#words, EMPTIED, seen);
     }
   }
 
@@ -76,12 +77,12 @@ export class SegmentRing {
   /** Coordinator: the slot of the segment may be filled again. */
   consume(segment: number): void {
     Atomics.store(this.#words, CONSUMED, segment + 1);
-    Atomics.notify(this.#words, CONSUMED);
+    wakeAll(this.#words, EMPTIED);
   }
 
   /** Makes the workers look at the stop word now, not at the next timeout. */
   wake(): void {
-    Atomics.notify(this.#words, CONSUMED);
+    wakeAll(this.#words, EMPTIED);
   }
 }
 

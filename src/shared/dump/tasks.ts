@@ -54,6 +54,7 @@ export interface ClassifyTask extends PhaseTask {
   readonly detectZero: boolean;
   readonly unsupported: UnsupportedPolicy;
   readonly hugetlb: UnsupportedPolicy;
+  readonly dontDump: boolean;
   /** The machine runs meanwhile; undefined: it is frozen. */
   readonly running: RunningMachine | undefined;
 }
@@ -68,7 +69,13 @@ export interface RunningMachine {
 
 /** Where the bytes of an image go. */
 export type CopyTarget =
-  | { readonly kind: 'file'; readonly fd: number; readonly path: string }
+  | {
+      readonly kind: 'file';
+      readonly fd: number;
+      readonly path: string;
+      /** Blocks of zeros are left holes; the file has its length already. */
+      readonly sparse: boolean;
+    }
   | {
       readonly kind: 'memory';
       readonly chunks: readonly SharedArrayBuffer[];

@@ -24,7 +24,7 @@ export const FILE_HEAD = {
   SIZE: 72,
 } as const;
 
-export const HEAD_FLAG = { NOT_FROZEN: 1, NO_PAYLOAD_CRC: 2 } as const;
+export const HEAD_FLAG = { NOT_FROZEN: 1, NO_PAYLOAD_CRC: 2, DONTDUMP_LEFT_OUT: 4 } as const;
 
 /** Starts every object after the head. */
 export const OBJECT = {

@@ -86,10 +86,10 @@ export class Donors {
   readonly #givesNothing: number;
   readonly #views: DonorView[] = [];
 
-  /** `copiesHugetlb`: pages of VM_HUGETLB mappings are looked at like others. */
-  constructor(mms: readonly Mm[], copiesHugetlb: boolean) {
+  /** `leftOut`: flags of mappings of which nothing is stored. */
+  constructor(mms: readonly Mm[], leftOut: number) {
     this.#mms = mms;
-    this.#givesNothing = VM.MAYSHARE | VM.IO | (copiesHugetlb ? 0 : VM.HUGETLB);
+    this.#givesNothing = VM.MAYSHARE | leftOut;
   }
 
   /** The first mm before `ordinal` that stores frame or slot `pfn` at page `vpn`, or -1. */

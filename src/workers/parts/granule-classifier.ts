@@ -23,7 +23,6 @@ import { VMA_KIND } from '../../mmu/vma/vma-table.ts';
 import type { OwnedInterval, OwnerTable } from '../../shared/dump/owner-table.ts';
 import { PAGE_CLASS, RULE } from '../../shared/dump/page-class.ts';
 import { cloneWord, FILE_PAGES_BIT, unsupportedWord } from '../../shared/dump/run-table.ts';
-import type { UnsupportedPolicy } from '../../shared/dump/tasks.ts';
 import { GRANULE_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import type { Donors } from './donors.ts';
@@ -35,7 +34,8 @@ export interface ClassifyPolicy {
   /** Row 17: pages of zeros become ZERO. Otherwise row 14 becomes COPY as well. */
   readonly detectZero: boolean;
   readonly copyUnsupported: boolean;
-  readonly hugetlb: UnsupportedPolicy;
+  /** Flags of mappings of which nothing is stored. */
+  readonly leftOut: number;
 }
 
 // Local copies of what the loops use: see docs/ARCHITECTURE.md.
@@ -117,8 +117,7 @@ export class GranuleClassifier {
   #classifyPart(slot: number, from: number, to: number, found: WalkEnd): void {
     const { vmas } = this.#mm;
     const flags = vmas.flags(slot);
-    if ((flags & VM.IO) !== 0) return; //                                               row 1
-    if ((flags & VM.HUGETLB) !== 0 && this.#policy.hugetlb !== 'copy') return; //       row 2
+    if ((flags & this.#policy.leftOut) !== 0) return; // rows 1 and 2
     const file = vmas.file(slot);
     const vma: VmaView = {
       slot,

@@ -10,6 +10,12 @@ import type { LayoutInput } from '../layout.ts';
 
 const { CLONE } = PAGE_CLASS;
 
+export async function findAnonIds(input: LayoutInput): Promise<AnonIds> {
+  const ids = new AnonIds(input);
+  await ids.fill(input);
+  return ids;
+}
+
 export class AnonIds {
   /** Number of an mm's first VMA, counted over all mms. */
   readonly #firstVma: number[] = [];
@@ -20,7 +26,7 @@ export class AnonIds {
   /** Ids by root, in the order in which they were asked for. */
   readonly #ids = new Map<number, number>();
 
-  constructor({ mms, units, runs }: LayoutInput) {
+  constructor({ mms }: LayoutInput) {
     let count = 0;
     for (const { mm } of mms) {
       this.#firstVma.push(count);
@@ -28,16 +34,21 @@ export class AnonIds {
     }
     this.#parents = Int32Array.from({ length: count }, (_, vma) => vma);
     this.#isJoined = new Uint8Array(count);
-    mms.forEach(({ mm, tally, units: range }, ordinal) => {
-      if (tally.clone.every((pages) => pages === 0)) return;
+  }
+
+  /** Joins the mappings of every run of clones. */
+  async fill({ mms, units, runs, turns }: LayoutInput): Promise<void> {
+    for (const [ordinal, { mm, tally, units: range }] of mms.entries()) {
+      if (tally.clone.every((pages) => pages === 0)) continue;
       const cursor = new RunCursor(units, runs, range.first, range.last);
       for (; cursor.start !== Number.POSITIVE_INFINITY; cursor.next()) {
+        if (turns.isDue()) await turns.next();
         if (cursor.pageClass !== CLONE) continue;
         const taker = this.#firstVma[ordinal]! + mm.vmas.find(cursor.start);
         const donor = donorOf(cursor.word);
         this.#joinDonors(taker, donor, mms[donor]!.mm, cursor.start, cursor.start + cursor.count);
       }
-    });
+    }
   }
 
   /** Id of a VMA, 0 if no COPYPAGES has to do with it. To be asked in the order of the stream. */

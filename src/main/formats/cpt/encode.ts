@@ -34,7 +34,7 @@ import { addressOf, PAGE_SHIFT, PAGE_SIZE } from '../../../shared/page.ts';
 import { pagePrivileges } from '../../../shared/vm-flags.ts';
 import { RunCursor } from '../../dump/run-cursor.ts';
 import { type Layout, LayoutBuilder, type LayoutInput, type LayoutMm } from '../layout.ts';
-import { AnonIds } from './anon-ids.ts';
+import { type AnonIds, findAnonIds } from './anon-ids.ts';
 import { nameKind, namePath, pad8, upperBound } from './encode-bounds.ts';
 
 const { COPY, CLONE, GUARD, UNSUPPORTED } = PAGE_CLASS;
@@ -57,8 +57,9 @@ function shape(
   return { recordBytes, recordCrc, payloadCrc: 0 };
 }
 
-export function layoutCpt(input: LayoutInput): Layout {
-  return new CptEncoder(input).encode();
+/** AbortError, through the input's turns. */
+export async function layoutCpt(input: LayoutInput): Promise<Layout> {
+  return await new CptEncoder(input, await findAnonIds(input)).encode();
 }
 
 /** An encoded NAME, reused wherever the file is mapped again. */
@@ -75,30 +76,33 @@ class CptEncoder {
   /** Byte of the image at which each MM object begins, by ordinal, as far as there are any. */
   readonly #mmOffsets: number[] = [];
 
-  constructor(input: LayoutInput) {
+  constructor(input: LayoutInput, anonIds: AnonIds) {
     this.#input = input;
-    this.#anonIds = new AnonIds(input);
+    this.#anonIds = anonIds;
     const { pieces, bytes } = upperBound(input);
     this.#out = new LayoutBuilder(input.buffers, pieces, bytes);
   }
 
-  encode(): Layout {
+  async encode(): Promise<Layout> {
     const head = this.#head();
-    for (const mm of this.#input.mms) this.#mm(mm);
+    for (const mm of this.#input.mms) await this.#mm(mm);
     this.#out.setU64(head + FILE_HEAD.TOTAL_LEN, this.#out.offset);
     return this.#out.finish();
   }
 
   #head(): number {
     const { view } = this.#out;
-    const { frozen, payloadCrc, mms } = this.#input;
+    const { frozen, payloadCrc, dontDump, mms } = this.#input;
     const at = this.#out.record(FILE_HEAD.SIZE);
     view.setUint32(at + FILE_HEAD.MAGIC, CPT_MAGIC, true);
     view.setUint16(at + FILE_HEAD.HDRLEN, FILE_HEAD.SIZE, true);
     view.setUint16(at + FILE_HEAD.VERSION, CPT_VERSION, true);
     view.setUint16(at + FILE_HEAD.ARCH, CPT_ARCH_X86_64, true);
     view.setUint16(at + FILE_HEAD.PAGE_SHIFT, PAGE_SHIFT, true);
-    const flags = (frozen ? 0 : HEAD_FLAG.NOT_FROZEN) | (payloadCrc ? 0 : HEAD_FLAG.NO_PAYLOAD_CRC);
+    const flags =
+      (frozen ? 0 : HEAD_FLAG.NOT_FROZEN) |
+      (payloadCrc ? 0 : HEAD_FLAG.NO_PAYLOAD_CRC) |
+      (dontDump ? HEAD_FLAG.DONTDUMP_LEFT_OUT : 0);
     view.setUint32(at + FILE_HEAD.FLAGS, flags, true);
     view.setUint32(at + FILE_HEAD.MM_COUNT, mms.length, true);
     this.#out.piece(at, FILE_HEAD.SIZE, HEAD_SHAPE);
@@ -116,18 +120,22 @@ class CptEncoder {
     return at;
   }
 
-  #mm(layoutMm: LayoutMm): void {
+  async #mm(layoutMm: LayoutMm): Promise<void> {
     const { mm, auxv, notes, ldt } = layoutMm;
     this.#mmOffsets.push(this.#out.offset);
     this.#mmRecord(layoutMm);
     this.#dataRecord(OBJECT_TYPE.MM_AUXV, auxv);
     this.#dataRecord(OBJECT_TYPE.CORE_NOTES, notes);
-    const { units, runs } = this.#input;
+    const { units, runs, turns } = this.#input;
     const cursor = new RunCursor(units, runs, layoutMm.units.first, layoutMm.units.last);
     for (let ordinal = 0; ordinal < mm.vmas.count; ordinal++) {
+      if (turns.isDue()) await turns.next();
       this.#vma(layoutMm, ordinal);
       const end = mm.vmas.end(mm.vmas.slot(ordinal));
-      for (; cursor.start < end; cursor.next()) this.#run(cursor);
+      for (; cursor.start < end; cursor.next()) {
+        if (turns.isDue()) await turns.next();
+        this.#run(cursor);
+      }
     }
     if (ldt.length > 0) this.#bits(ldt);
   }

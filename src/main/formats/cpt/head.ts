@@ -16,6 +16,8 @@ export interface ImageHead {
   readonly frozen: boolean;
   /** Blocks carry a checksum over their pages. */
   readonly hasPayloadCrc: boolean;
+  /** Pages of VM_DONTDUMP mappings were left out. */
+  readonly dontDump: boolean;
   readonly time: bigint; // ns since 1970, 0 = not recorded
   readonly totalLen: number;
   readonly mmCount: number;
@@ -61,6 +63,7 @@ export function decodeHead(start: Uint8Array, imageBytes: number): ImageHead {
     bytes: FILE_HEAD.SIZE,
     frozen: (flags & HEAD_FLAG.NOT_FROZEN) === 0,
     hasPayloadCrc: (flags & HEAD_FLAG.NO_PAYLOAD_CRC) === 0,
+    dontDump: (flags & HEAD_FLAG.DONTDUMP_LEFT_OUT) !== 0,
     time: fields.u64(FILE_HEAD.TIME),
     totalLen: fields.number(FILE_HEAD.TOTAL_LEN, 'total_len'),
     mmCount,
