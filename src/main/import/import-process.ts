@@ -29,7 +29,7 @@ export async function importWith(
   try {
     // Whatever is not permitted fails here, before a process is touched.
     for (const pid of asked) await assertAlive(pid);
-    await assertDistinct(asked);
+    const groups = await groupsOf(asked);
     const files = new Map<number, ProcessFiles>();
     for (const pid of asked) files.set(pid, await openFiles(pid, opened));
     const kpageflags = await open('/proc/kpageflags', 'r').catch(() => undefined); // root only
@@ -38,13 +38,17 @@ export async function importWith(
     let family: readonly StoppedProcess[] = [];
     let subject: FamilyImport | undefined;
     try {
-      const reports = await withStoppedFamily(asked, { children, signal }, async (stopped) => {
-        family = stopped;
-        const all: ProcessFiles[] = [];
-        for (const { pid } of stopped) all.push(files.get(pid) ?? (await openFiles(pid, opened)));
-        subject = new FamilyImport(pool, target, all, kpageflags, options);
-        return subject.capture();
-      });
+      const reports = await withStoppedFamily(
+        asked,
+        { children, groups, signal },
+        async (stopped) => {
+          family = stopped;
+          const all: ProcessFiles[] = [];
+          for (const { pid } of stopped) all.push(files.get(pid) ?? (await openFiles(pid, opened)));
+          subject = new FamilyImport(pool, target, all, kpageflags, options);
+          return subject.capture();
+        },
+      );
       const now = performance.now();
       const processes = reports.map((report, at) => {
         const stopped = now - family[at]!.standingSince;
@@ -83,8 +87,8 @@ async function assertAlive(pid: number): Promise<void> {
   if (state === 'Z' || state === 'X') throw processGone(pid);
 }
 
-/** OPTION_INVALID if two are one process: the same number twice, or threads of one. */
-async function assertDistinct(pids: readonly number[]): Promise<void> {
+/** Whose threads they are. OPTION_INVALID if two are one process: named twice, or threads of one. */
+async function groupsOf(pids: readonly number[]): Promise<number[]> {
   const seen = new Map<number, number>();
   for (const pid of pids) {
     const status = (await readProc(pid, 'status')).toString('latin1');
@@ -96,6 +100,7 @@ async function assertDistinct(pids: readonly number[]): Promise<void> {
     }
     seen.set(group, pid);
   }
+  return [...seen.keys()];
 }
 
 async function openFiles(pid: number, opened: FileHandle[]): Promise<ProcessFiles> {
