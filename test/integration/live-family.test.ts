@@ -267,6 +267,23 @@ describe('a family', () => {
     await target.kill();
   });
 
+  it('is found by any thread of its parent', async () => {
+    const script =
+      "const { pid } = require('node:child_process').spawn('sleep', ['600']);" +
+      "console.log('child ' + pid); console.log('ready');";
+    const target = await lab.workshop.start([process.execPath, '-e', script]);
+    const child = Number((await target.ready())[0]!.slice('child '.length));
+    lab.workshop.adopt(child);
+    const tasks = readdirSync(`/proc/${target.pid}/task`).map(Number);
+    const thread = tasks.find((id) => id !== target.pid)!;
+    const machine = createMachine({ memory: 256 * MiB });
+    const { dumper } = lab;
+    const { processes } = await importProcess(machine, thread, { dumper, children: true });
+    expect(processes.map(({ pid }) => pid)).toEqual([thread, child]);
+    expect(states([target.pid, child])).toMatch(/^[RSD]+$/);
+    await target.kill();
+  });
+
   it('goes on when the import fails, as a whole', async (context) => {
     const { target, pids } = await needFamily(context, 'family');
     const { machine, expectUntouched } = freshMachine(8 * MiB);

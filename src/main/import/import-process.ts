@@ -30,7 +30,7 @@ export async function importWith(
   try {
     // Whatever is not permitted fails here, before a process is touched.
     for (const pid of asked) await assertAlive(pid);
-    await assertDistinct(asked);
+    const groups = await groupsOf(asked);
     const files = new Map<number, ProcessFiles>();
     for (const pid of asked) files.set(pid, await openFiles(pid, opened));
     const kpageflags = await open('/proc/kpageflags', 'r').catch(() => undefined); // root only
@@ -47,7 +47,9 @@ export async function importWith(
     };
     try {
       const run = options.freeze === false ? captureRunning : captureStopped;
-      const { reports, stoppedMs } = await run(asked, options, capture, () => subject?.undo());
+      const { reports, stoppedMs } = await run({ asked, groups }, options, capture, () =>
+        subject?.undo(),
+      );
       const total = performance.now() - start;
       const processes = reports.map((report, at) => {
         return { ...report, ms: { ...report.ms, stopped: stoppedMs[at]!, total } };
@@ -65,6 +67,12 @@ export async function importWith(
 /** Reads the processes with these pids, in their order. */
 type Capture = (pids: readonly number[]) => Promise<CaptureReport[]>;
 
+interface Asked {
+  readonly asked: readonly number[];
+  /** The processes that these are threads of. */
+  readonly groups: readonly number[];
+}
+
 interface Captured {
   readonly reports: readonly CaptureReport[];
   /** For how long each stood still. */
@@ -72,12 +80,12 @@ interface Captured {
 }
 
 async function captureStopped(
-  asked: readonly number[],
+  { asked, groups }: Asked,
   { children = false, signal }: ImportOptions,
   capture: Capture,
 ): Promise<Captured> {
   let family: readonly StoppedProcess[] = [];
-  const reports = await withStoppedFamily(asked, { children, signal }, (stopped) => {
+  const reports = await withStoppedFamily(asked, { children, groups, signal }, (stopped) => {
     family = stopped;
     return capture(stopped.map(({ pid }) => pid));
   });
@@ -86,12 +94,12 @@ async function captureStopped(
 }
 
 async function captureRunning(
-  asked: readonly number[],
+  { asked, groups }: Asked,
   { children = false, signal }: ImportOptions,
   capture: Capture,
   undo: () => void,
 ): Promise<Captured> {
-  const pids = children ? [...asked, ...(await descendantsOf(asked))] : asked;
+  const pids = children ? [...asked, ...(await descendantsOf([...asked, ...groups]))] : asked;
   const reports = await withRunningFamily(pids, signal, () => capture(pids), undo);
   return { reports, stoppedMs: reports.map(() => 0) };
 }
@@ -119,8 +127,8 @@ async function assertAlive(pid: number): Promise<void> {
   if (state === 'Z' || state === 'X') throw processGone(pid);
 }
 
-/** OPTION_INVALID if two are one process: the same number twice, or threads of one. */
-async function assertDistinct(pids: readonly number[]): Promise<void> {
+/** Whose threads they are. OPTION_INVALID if two are one process: named twice, or threads of one. */
+async function groupsOf(pids: readonly number[]): Promise<number[]> {
   const seen = new Map<number, number>();
   for (const pid of pids) {
     const status = (await readProc(pid, 'status')).toString('latin1');
@@ -132,6 +140,7 @@ async function assertDistinct(pids: readonly number[]): Promise<void> {
     }
     seen.set(group, pid);
   }
+  return [...seen.keys()];
 }
 
 async function openFiles(pid: number, opened: FileHandle[]): Promise<ProcessFiles> {

@@ -14,6 +14,8 @@ const ROUNDS_MAX = 100;
 export interface FamilyOptions {
   /** Stop and hand over all descendants, too. */
   readonly children: boolean;
+  /** The processes' own pids: what was given may be threads of theirs. */
+  readonly groups: readonly number[];
   readonly signal: AbortSignal | undefined;
 }
 
@@ -31,7 +33,7 @@ export async function withStoppedFamily<T>(
   try {
     for (const pid of pids) family.push(await StoppedProcess.stop(pid));
     for (const each of family) await each.standStill(options.signal);
-    if (options.children) await stopDescendants(family, options.signal);
+    if (options.children) await stopDescendants(family, options);
     const ordered = [
       ...family.slice(0, pids.length),
       ...family.slice(pids.length).sort((a, b) => a.pid - b.pid),
@@ -52,12 +54,11 @@ export async function withStoppedFamily<T>(
 /** A parent that stands still has no more children; so it is looked again until nobody is new. */
 async function stopDescendants(
   family: StoppedProcess[],
-  signal: AbortSignal | undefined,
+  { groups, signal }: FamilyOptions,
 ): Promise<void> {
   for (let round = 0; round < ROUNDS_MAX; round++) {
     throwIfAborted(signal);
-    const known = new Set(family.map(({ pid }) => pid));
-    const fresh = await descendantsOf([...known]);
+    const fresh = await descendantsOf([...groups, ...family.map(({ pid }) => pid)]);
     if (fresh.length === 0) return;
     for (const pid of fresh) {
       const stopped = await stopIfThere(pid, signal);
