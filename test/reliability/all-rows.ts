@@ -1,18 +1,11 @@
-import {
-  callRows,
-  heldRows,
-  lostUnitRows,
-  lostWorkerRows,
-  memoryRows,
-  placeRows,
-  streamRows,
-  writeRows,
-} from './dump-rows.ts';
 import type { Lab } from './lab.ts';
 import type { Row } from './matrix.ts';
 import { otherRows } from './other-rows.ts';
 import { randomRows } from './random-rows.ts';
 import { runningRows } from './running-rows.ts';
+import { callRows, memoryRows, placeRows, writeRows } from './sink-rows.ts';
+import { streamRows } from './stream-rows.ts';
+import { heldRows, lostUnitRows, lostWorkerRows } from './worker-rows.ts';
 
 /** Every row, in the order of the table. */
 export function allRows(lab: Lab): Row[] {

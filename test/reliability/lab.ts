@@ -17,6 +17,7 @@ import {
   type ArmedFaults,
   armFaults,
   type Fault,
+  type FaultPoint,
   GATE,
   passesOf,
 } from '../../src/shared/faults.ts';
@@ -40,6 +41,8 @@ export class Lab {
   readonly space: AddressSpace;
   /** The bytes of the image of `space`. */
   readonly image: Buffer;
+  /** Points at which something has happened so far. */
+  readonly reached: Set<FaultPoint> = new Set();
   readonly #threads: Set<Worker>;
   readonly #listeners: number;
 
@@ -122,6 +125,7 @@ export class Lab {
       this.plan.armed = undefined;
       faults.forEach(({ point, nth }, index) => {
         const passes = passesOf(armed, index);
+        if (passes >= nth) this.reached.add(point);
         if (allHappen && passes < nth) throw new Error(`${point}: passed ${passes}/${nth}`);
       });
     }

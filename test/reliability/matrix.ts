@@ -53,6 +53,11 @@ export async function runRow(row: Row): Promise<RowResult> {
   return { row, cases, outcome, problems };
 }
 
+/** Cells of the table that differ in the sink only are one line: what it begins and ends with. */
+export function lineOf({ fault, phase }: Row, { code, left }: Outcome): readonly [string, string] {
+  return [`| ${fault} | ${phase} |`, `| ${code} | ${left} |`];
+}
+
 export function titleOf({ fault, phase, sink }: Row): string {
   return `${fault} · ${phase} · ${sink}`;
 }

@@ -7,25 +7,22 @@
  */
 import { allRows } from './all-rows.ts';
 import { Lab } from './lab.ts';
-import { type RowResult, runRow, titleOf } from './matrix.ts';
+import { lineOf, type RowResult, runRow, titleOf } from './matrix.ts';
 import { SEED } from './random-rows.ts';
 
 /** Rows that differ in the sink only are one line of the table. */
 function lines(results: readonly RowResult[]): string[] {
   const groups = new Map<string, { readonly sinks: string[]; cases: number }>();
   for (const { row, cases, outcome } of results) {
-    const key = [row.fault, row.phase, '', '', outcome.code, outcome.left].join('\n');
+    const key = lineOf(row, outcome).join('\n');
     const group = groups.get(key) ?? { sinks: [], cases: 0 };
     group.sinks.push(row.sink);
     group.cases += cases;
     groups.set(key, group);
   }
-  return [...groups].map(([key, { sinks, cases }]) => {
-    const cells = key.split('\n');
-    cells[2] = sinks.join(' · ');
-    cells[3] = String(cases);
-    return `| ${cells.join(' | ')} |`;
-  });
+  return [...groups].map(([key, { sinks, cases }]) =>
+    key.replace('\n', ` ${sinks.join(' · ')} | ${cases} `),
+  );
 }
 
 const start = performance.now();

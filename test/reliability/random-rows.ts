@@ -1,7 +1,7 @@
 /** Two faults at once, wherever a seed puts them: the second often meets the cleaning up of the first. */
 import fc from 'fast-check';
 import type { Fault, FaultAction, FaultPoint } from '../../src/shared/faults.ts';
-import { dumpCase } from './dump-rows.ts';
+import { dumpCase } from './dump-case.ts';
 import { BOTH, type Lab } from './lab.ts';
 import { NOTHING, type Row } from './matrix.ts';
 import { everySink } from './targets.ts';

@@ -1,7 +1,7 @@
 /** Rows of dumps that let the machine run: what workers pin is given back, the locks they held are open. */
 import { type MemorySink, memorySink } from 'mmdump';
 import type { Fault } from '../../src/shared/faults.ts';
-import { LOSSES, lossOn, namesWorker } from './dump-rows.ts';
+import { LOSSES, lossOn, namesWorker } from './dump-case.ts';
 import { BOTH, codeOf, type Failed, type Lab } from './lab.ts';
 import { NOTHING, type Outcome, type Row } from './matrix.ts';
 

@@ -1,0 +1,94 @@
+/** Rows of streams that go wrong. */
+import { dumpCase, FAILED, namesOutput } from './dump-case.ts';
+import type { Lab } from './lab.ts';
+import { NOTHING, type Row } from './matrix.ts';
+import { Collector, streamTarget } from './targets.ts';
+
+/** A stream that goes wrong at chunk n, for every n. */
+export function streamRows(lab: Lab): Row[] {
+  const noSpace = (): Error =>
+    Object.assign(new Error('ENOSPC: no space left, write'), { code: 'ENOSPC' });
+  const ways: [string, (stream: Collector, done: (error?: Error) => void) => void][] = [
+    ['the stream fails at chunk n: ENOSPC', (_stream, done) => done(noSpace())],
+    ['the stream is destroyed at chunk n', (stream) => void stream.destroy()],
+    [
+      'the stream is destroyed with an error at chunk n',
+      (stream) => void stream.destroy(noSpace()),
+    ],
+  ];
+  const rows = ways.map(
+    ([fault, instead]): Row => ({
+      fault,
+      phase: 'copy',
+      sink: 'stream',
+      expected: FAILED,
+      async *cases() {
+        const chunks = await chunkCount(lab);
+        for (let nth = 1; nth <= chunks; nth++) {
+          const target = streamTarget(lab, new Collector(nth, instead));
+          yield dumpCase(lab, target, [], (error) => {
+            if (!error.message.startsWith('the stream cannot be written')) throw error;
+            if (fault.includes('error')) namesOutput('ENOSPC')(error);
+          });
+        }
+      },
+    }),
+  );
+  rows.push({
+    fault: 'somebody ends the stream at chunk n',
+    phase: 'copy',
+    sink: 'stream',
+    expected: FAILED,
+    async *cases() {
+      const chunks = await chunkCount(lab);
+      for (let nth = 1; nth < chunks; nth++) {
+        const stream = new Collector(nth, (one, done) => {
+          one.end();
+          setImmediate(done);
+        });
+        yield dumpCase(lab, streamTarget(lab, stream), []);
+      }
+    },
+  });
+  return [...rows, ...endRows(lab)];
+}
+
+/** The end of the stream: its last bytes leave it after the last chunk was taken. */
+function endRows(lab: Lab): Row[] {
+  class FailsAtEnd extends Collector {
+    override _final(done: (error?: Error) => void): void {
+      done(Object.assign(new Error('EIO: i/o error, write'), { code: 'EIO' }));
+    }
+  }
+  return [
+    {
+      fault: 'the stream fails at its end: EIO',
+      phase: 'commit',
+      sink: 'stream',
+      expected: FAILED,
+      async *cases() {
+        yield dumpCase(lab, streamTarget(lab, new FailsAtEnd()), [], namesOutput('EIO'));
+      },
+    },
+    {
+      fault: 'the stream has ended before',
+      phase: 'open',
+      sink: 'stream',
+      expected: FAILED,
+      async *cases() {
+        const stream = new Collector();
+        stream.end();
+        const target = streamTarget(lab, stream);
+        const left = (): string => (stream.chunks.length === 0 ? NOTHING : 'bytes');
+        yield dumpCase(lab, { ...target, left }, []);
+      },
+    },
+  ];
+}
+
+async function chunkCount(lab: Lab): Promise<number> {
+  const stream = new Collector();
+  await lab.pair.dump(lab.space, lab.options(streamTarget(lab, stream).sink));
+  if (stream.chunks.length < 2) throw new Error('one chunk only');
+  return stream.chunks.length;
+}
