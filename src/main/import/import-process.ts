@@ -14,6 +14,7 @@ import { MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { runLoadPhase } from '../load/load-phase.ts';
 import type { WorkerPool } from '../pool.ts';
 import type { PhaseProgress } from '../progress.ts';
+import { Turns } from '../stop.ts';
 import {
   findReadable,
   listUnmapped,
@@ -125,6 +126,7 @@ class Import {
   readonly #pid: number;
   readonly #files: ProcessFiles;
   readonly #options: ImportOptions;
+  readonly #turns: Turns;
   #machine: Machine | undefined;
   #space: AddressSpace | undefined;
 
@@ -140,6 +142,7 @@ class Import {
     this.#pid = pid;
     this.#files = files;
     this.#options = options;
+    this.#turns = new Turns(options.signal);
   }
 
   get space(): AddressSpace {
@@ -188,9 +191,9 @@ class Import {
   async #survey(): Promise<Survey> {
     const pid = this.#pid;
     const { pagemap, kpageflags } = this.#files;
-    const smaps = await readSmaps(pid);
+    const smaps = await readSmaps(pid, this.#turns);
     if (smaps.length === 0) throw processGone(pid);
-    const vmas = await describeVmas(pid, smaps);
+    const vmas = await describeVmas(pid, smaps, this.#turns);
     const input = { pid, pagemap: pagemap.fd, kpageflags: kpageflags?.fd ?? -1 };
     const scan = await runScanPhase(
       this.#pool,
@@ -220,7 +223,8 @@ class Import {
     { smaps, vmas, readable }: Survey,
   ): Promise<ReadonlyMap<MappedFile, number>> {
     const pid = this.#pid;
-    const ids = createMappings(machine, space, vmas, await readExe(pid), readable);
+    const exe = await readExe(pid);
+    const ids = await createMappings(machine, space, vmas, exe, readable, this.#turns);
     space.setAddresses(await mmAddresses(pid, smaps));
     space.setAuxv(await readProc(pid, 'auxv'));
     space.setNotes(await mmNotes(pid));
@@ -253,13 +257,13 @@ class Import {
   async #differences({ smaps, scan }: Survey): Promise<readonly string[]> {
     const before = compareWithSmaps(smaps, scan);
     if (before.size === 0) return [];
-    const now = compareWithSmaps(await readSmaps(this.#pid), scan);
+    const now = compareWithSmaps(await readSmaps(this.#pid, this.#turns), scan);
     return [...before].filter(([total]) => now.has(total)).map(([, line]) => line);
   }
 }
 
-async function readSmaps(pid: number): Promise<SmapsVma[]> {
-  return parseSmaps((await readProc(pid, 'smaps')).toString('latin1'));
+async function readSmaps(pid: number, turns: Turns): Promise<SmapsVma[]> {
+  return await parseSmaps((await readProc(pid, 'smaps')).toString('latin1'), turns);
 }
 
 function assertRoom(machine: Machine, pid: number, needed: number): void {

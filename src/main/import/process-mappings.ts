@@ -8,6 +8,7 @@ import { VMA_KIND, type VmaFields } from '../../mmu/vma/vma-table.ts';
 import { SCAN_KIND, type ScannedVma } from '../../shared/dump/scan-table.ts';
 import { PAGE_SIZE, vpnOf } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
+import type { Turns } from '../stop.ts';
 import { type MappedFile, MappedFiles, readFileSystems } from './mapped-files.ts';
 import type { SmapsVma } from './smaps.ts';
 
@@ -18,14 +19,22 @@ export interface ProcessVma {
   readonly isVdso: boolean;
 }
 
-export async function describeVmas(pid: number, smaps: readonly SmapsVma[]): Promise<ProcessVma[]> {
+export async function describeVmas(
+  pid: number,
+  smaps: readonly SmapsVma[],
+  turns: Turns,
+): Promise<ProcessVma[]> {
   const files = new MappedFiles(await readFileSystems(pid));
   const vmas: ProcessVma[] = [];
   for (const vma of smaps) {
+    if (turns.isDue()) await turns.next();
     vmas.push({ smaps: vma, file: await files.find(vma), isVdso: vma.name === '[vdso]' });
   }
   return vmas;
 }
+
+/** Mappings that are created at a stretch. */
+const AT_ONCE = 4096;
 
 /** What the scan has to know of a mapping. */
 export function toScanned({ smaps, file, isVdso }: ProcessVma): ScannedVma {
@@ -43,13 +52,14 @@ function scanKind(file: MappedFile | null, isVdso: boolean): number {
  * Creates the mappings and their files; returns the ids of the files. `known`: the memory-backed
  * files whose every page will be there.
  */
-export function createMappings(
+export async function createMappings(
   machine: Machine,
   space: AddressSpace,
   vmas: readonly ProcessVma[],
   exe: Buffer,
   known: ReadonlyMap<MappedFile, unknown>,
-): ReadonlyMap<MappedFile, number> {
+  turns: Turns,
+): Promise<ReadonlyMap<MappedFile, number>> {
   const ids = new Map<MappedFile, number>();
   try {
     for (const { file } of vmas) {
@@ -57,7 +67,11 @@ export function createMappings(
       ids.set(file, createFile(machine, file, known.has(file)));
     }
     const idOf = ({ file }: ProcessVma): number => (file === null ? 0 : ids.get(file)!);
-    space.insertMappings(vmas.map((vma) => toFields(machine, vma, idOf(vma), exe)));
+    for (let from = 0; from < vmas.length; from += AT_ONCE) {
+      if (from > 0) await turns.next();
+      const some = vmas.slice(from, from + AT_ONCE);
+      space.insertMappings(some.map((vma) => toFields(machine, vma, idOf(vma), exe)));
+    }
     return ids;
   } finally {
     for (const id of ids.values()) putFile(space.mm, id); // their mappings hold them now
