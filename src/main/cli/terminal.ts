@@ -48,7 +48,7 @@ export class Progress {
       this.stop();
       this.#label = label;
       this.#bar = newBar();
-      this.#bar.start(total, 0, { label, done: '', total: formatBytes(total), left: '?' });
+      this.#bar.start(total, 0, { label, done: '', all: formatBytes(total), left: '?' });
       this.#startedAt = performance.now();
     }
     const left = etaMs ?? this.#guess(done, total);
@@ -73,7 +73,7 @@ export class Progress {
 }
 
 function newBar(): SingleBar {
-  const format = '{label} {bar} {percentage}% | {done} of {total} | {left} left';
+  const format = '{label} {bar} {percentage}% | {done} of {all} | {left} left';
   const options = { format, stream: process.stderr, clearOnComplete: true, hideCursor: null };
   return new SingleBar({ ...options, fps: 10 }, Presets.shades_classic);
 }

@@ -50,7 +50,7 @@ function verifyJson({ ok, objects, pages, bytes, id, problems }: Verification): 
 }
 
 function show(path: string, result: Verification, flags: OutputOptions): void {
-  const { ok, objects, pages, bytes, problems } = result;
+  const { ok, objects, pages, bytes, problems, unlisted } = result;
   if (ok) {
     const size = formatBytes(bytes);
     if (flags.quiet !== true) print(`${path}: ok, ${objects} objects, ${pages} pages, ${size}`);
@@ -59,5 +59,6 @@ function show(path: string, result: Verification, flags: OutputOptions): void {
   for (const { code, message } of problems.slice(0, LINES_MAX)) {
     printError(`${path}: ${message} [${code}]`);
   }
-  if (problems.length > LINES_MAX) printError(`${problems.length - LINES_MAX} more problems`);
+  const more = Math.max(0, problems.length - LINES_MAX) + unlisted;
+  if (more > 0) printError(`${more} more problems`);
 }

@@ -9,6 +9,7 @@ import { MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { runLoadPhase } from '../load/load-phase.ts';
 import type { WorkerPool } from '../pool.ts';
 import type { PhaseProgress } from '../progress.ts';
+import { Turns } from '../stop.ts';
 import {
   type FileUser,
   findReadable,
@@ -77,6 +78,7 @@ export class FamilyImport {
   readonly #processes: readonly ProcessFiles[];
   readonly #kpageflags: FileHandle | undefined;
   readonly #options: ImportOptions;
+  readonly #turns: Turns;
   #machine: Machine | undefined;
   /** One for every process, in their order. */
   readonly spaces: AddressSpace[] = [];
@@ -93,6 +95,7 @@ export class FamilyImport {
     this.#processes = processes;
     this.#kpageflags = kpageflags;
     this.#options = options;
+    this.#turns = new Turns(options.signal);
   }
 
   /** Gives back what a failed import has taken of the machine. */
@@ -157,9 +160,9 @@ export class FamilyImport {
 
   async #survey({ pid, pagemap }: ProcessFiles, files: MappedFiles): Promise<Survey> {
     const start = performance.now();
-    const smaps = await readSmaps(pid);
+    const smaps = await readSmaps(pid, this.#turns);
     if (smaps.length === 0) throw processGone(pid);
-    const vmas = await describeVmas(pid, smaps, files);
+    const vmas = await describeVmas(pid, smaps, files, this.#turns);
     const input = {
       pid,
       pagemap: pagemap.fd,
@@ -193,11 +196,12 @@ export class FamilyImport {
     const space = machine.createAddressSpace();
     this.spaces.push(space);
     const sharing = new Set(pages[at]!.shared.map(({ vma }) => vma));
-    createMappings(
+    await createMappings(
       machine,
       space,
       { vmas, exe: await readExe(pid), known: readable, sharing },
       ids,
+      this.#turns,
     );
     space.setAddresses(await mmAddresses(pid, smaps));
     space.setAuxv(await readProc(pid, 'auxv'));
@@ -257,7 +261,7 @@ export class FamilyImport {
       unmappedPages,
       unreadableFiles: unreadableFiles(vmas, readable),
       sharingKnown: privileged,
-      smapsDifferences: privileged ? await smapsDifferences(survey) : null,
+      smapsDifferences: privileged ? await smapsDifferences(survey, this.#turns) : null,
       ms: { scan: ms, load: loadMs },
     };
   }
@@ -267,15 +271,18 @@ export class FamilyImport {
  * The kernel may swap, merge or collapse pages of a process that stands still, which moves totals
  * and no content: what differs from smaps before must differ from smaps of now as well.
  */
-async function smapsDifferences({ pid, smaps, scan }: Survey): Promise<readonly string[]> {
+async function smapsDifferences(
+  { pid, smaps, scan }: Survey,
+  turns: Turns,
+): Promise<readonly string[]> {
   const before = compareWithSmaps(smaps, scan);
   if (before.size === 0) return [];
-  const now = compareWithSmaps(await readSmaps(pid), scan);
+  const now = compareWithSmaps(await readSmaps(pid, turns), scan);
   return [...before].filter(([total]) => now.has(total)).map(([, line]) => line);
 }
 
-async function readSmaps(pid: number): Promise<SmapsVma[]> {
-  return parseSmaps((await readProc(pid, 'smaps')).toString('latin1'));
+async function readSmaps(pid: number, turns: Turns): Promise<SmapsVma[]> {
+  return await parseSmaps((await readProc(pid, 'smaps')).toString('latin1'), turns);
 }
 
 function assertRoom(machine: Machine, pid: number, processes: number, needed: number): void {

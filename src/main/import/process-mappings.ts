@@ -8,6 +8,7 @@ import { VMA_KIND, type VmaFields } from '../../mmu/vma/vma-table.ts';
 import { SCAN_KIND, type ScannedVma } from '../../shared/dump/scan-table.ts';
 import { PAGE_SIZE, vpnOf } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
+import type { Turns } from '../stop.ts';
 import { type MappedFile, type MappedFiles, readFileView } from './mapped-files.ts';
 import type { SmapsVma } from './smaps.ts';
 
@@ -22,14 +23,19 @@ export async function describeVmas(
   pid: number,
   smaps: readonly SmapsVma[],
   files: MappedFiles,
+  turns: Turns,
 ): Promise<ProcessVma[]> {
   const view = await readFileView(pid);
   const vmas: ProcessVma[] = [];
   for (const vma of smaps) {
+    if (turns.isDue()) await turns.next();
     vmas.push({ smaps: vma, file: await files.find(vma, view), isVdso: vma.name === '[vdso]' });
   }
   return vmas;
 }
+
+/** Mappings that are created at a stretch. */
+const AT_ONCE = 4096;
 
 /** What the scan has to know of a mapping. */
 export function toScanned({ smaps, file, isVdso }: ProcessVma): ScannedVma {
@@ -58,12 +64,13 @@ export interface MappingInput {
 export type FileIds = Map<MappedFile, number>;
 
 /** Creates the mappings, and those files that have no id yet. */
-export function createMappings(
+export async function createMappings(
   machine: Machine,
   space: AddressSpace,
   { vmas, exe, known, sharing }: MappingInput,
   ids: FileIds,
-): void {
+  turns: Turns,
+): Promise<void> {
   const created: number[] = [];
   try {
     for (const { file } of vmas) {
@@ -73,9 +80,13 @@ export function createMappings(
       ids.set(file, id);
     }
     const idOf = ({ file }: ProcessVma): number => (file === null ? 0 : ids.get(file)!);
-    space.insertMappings(
-      vmas.map((vma, at) => toFields(machine, vma, idOf(vma), exe, sharing.has(at))),
-    );
+    for (let from = 0; from < vmas.length; from += AT_ONCE) {
+      if (from > 0) await turns.next();
+      const fields = vmas.slice(from, from + AT_ONCE).map((vma, at) => {
+        return toFields(machine, vma, idOf(vma), exe, sharing.has(from + at));
+      });
+      space.insertMappings(fields);
+    }
   } finally {
     for (const id of created) putFile(space.mm, id); // their mappings hold them now
   }

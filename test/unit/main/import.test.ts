@@ -1,7 +1,8 @@
-import { describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { parseStat } from '../../../src/main/import/proc.ts';
 import { prpsinfoNote } from '../../../src/main/import/prpsinfo.ts';
-import { parseSmaps } from '../../../src/main/import/smaps.ts';
+import { parseSmaps, type SmapsVma } from '../../../src/main/import/smaps.ts';
+import { Turns } from '../../../src/main/stop.ts';
 import { VM } from '../../../src/shared/vm-flags.ts';
 
 const SMAPS = `56490d8c6000-56490d8c8000 r--p 00002000 fe:00 260131                     /usr/bin/a b\\012c (deleted)
@@ -23,7 +24,10 @@ VmFlags: ex
 `;
 
 describe('smaps', () => {
-  const vmas = parseSmaps(SMAPS);
+  let vmas: SmapsVma[] = [];
+  beforeAll(async () => {
+    vmas = await parseSmaps(SMAPS, new Turns(undefined));
+  });
 
   it('gives ranges, names as the kernel writes them, and totals', () => {
     expect(vmas[0]).toMatchObject({
