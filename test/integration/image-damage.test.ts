@@ -118,7 +118,7 @@ describe('damage', () => {
     const bad = inMemory(good);
     const bytes = new Uint8Array(bad.chunks[0]!);
     const random = randomOf(SEED, 0);
-    const samples = IS_LONG ? 1000 : 200;
+    const samples = IS_LONG ? 1000 : 100;
     const records = stretches.filter(({ what }) => what === 'record');
     for (let sample = 0; sample < samples; sample++) {
       // Records are a thousandth of the bytes: every fourth bit is one of theirs.

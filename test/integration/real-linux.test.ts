@@ -74,17 +74,17 @@ function shortest(real: RealLinux, history: History): string {
 }
 
 const SHAPES: readonly (Shape & { readonly name: string; readonly runs: number })[] = [
-  { name: 'a window of 8 pages', window: 8, maxSteps: 30, hasHeap: false, runs: 150 },
-  { name: 'a window of 24 pages', window: 24, maxSteps: 50, hasHeap: false, runs: 150 },
-  { name: 'a window of 64 pages', window: 64, maxSteps: 80, hasHeap: false, runs: 75 },
-  { name: 'a heap', window: 32, maxSteps: 40, hasHeap: true, runs: 75 },
+  { name: 'a window of 8 pages', window: 8, maxSteps: 30, hasHeap: false, runs: 50 },
+  { name: 'a window of 24 pages', window: 24, maxSteps: 50, hasHeap: false, runs: 50 },
+  { name: 'a window of 64 pages', window: 64, maxSteps: 80, hasHeap: false, runs: 50 },
+  { name: 'a heap', window: 32, maxSteps: 40, hasHeap: true, runs: 40 },
   {
     name: 'huge pages',
     window: 3 * HUGE,
     maxSteps: 16,
     hasHeap: false,
     landmarks: [0, HUGE, 2 * HUGE, 3 * HUGE],
-    runs: 30,
+    runs: 15,
   },
 ];
 

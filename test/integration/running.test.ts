@@ -35,7 +35,7 @@ const HUGE = CHURN + 8 * MiB;
 const SHARED = START + 48 * MiB;
 const PRIVATE = SHARED + 8 * MiB;
 const ANON = { prot: 'rw', flags: ['private', 'anonymous', 'fixed'] } as const;
-const DUMPS = process.env.MMDUMP_LONG === '1' ? 400 : 6;
+const DUMPS = process.env.MMDUMP_LONG === '1' ? 400 : 3;
 
 /** The invariants read the words of a machine, whichever build it comes from. */
 function assertTrue(machine: Machine): void {

@@ -7,7 +7,7 @@ import { NOTHING, type Row } from './matrix.ts';
 import { everySink } from './targets.ts';
 
 export const SEED: number = Number(process.env.MMDUMP_SEED ?? 2008);
-const RUNS = process.env.MMDUMP_LONG === '1' ? 1000 : 40;
+const RUNS = process.env.MMDUMP_LONG === '1' ? 1000 : 20;
 
 const ERRNO = fc.constantFrom('EIO', 'ENOSPC', 'EACCES', 'EPERM', 'EEXIST', 'ENOENT');
 const FAIL = ERRNO.map((errno): FaultAction => ({ kind: 'errno', errno }));

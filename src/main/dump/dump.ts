@@ -5,60 +5,29 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { MmReference } from '../../mmu/enter.ts';
-import type { MachineParts } from '../../mmu/machine-parts.ts';
 import type { Mm } from '../../mmu/mm.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
-import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
-import { Segments } from '../../shared/dump/piece-table.ts';
 import { pinTableBytes } from '../../shared/dump/pin-table.ts';
-import { runTableBytes } from '../../shared/dump/run-table.ts';
-import type { ClassifyTask, CopyTask, PhaseTask } from '../../shared/dump/tasks.ts';
-import { WorkUnits, workUnitBytes } from '../../shared/dump/work-unit.ts';
+import { WorkUnits } from '../../shared/dump/work-unit.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { layoutCpt } from '../formats/cpt/encode.ts';
 import type { Layout } from '../formats/layout.ts';
 import type { FamilyUsage } from '../memory-usage.ts';
-import type { WorkerPool } from '../pool.ts';
-import {
-  type DumpPhase,
-  type DumpReport,
-  Stopwatch,
-  type WorkerReport,
-  workerReports,
-} from '../report.ts';
+import { type DumpReport, Stopwatch } from '../report.ts';
 import { abortable, type Deadline, Turns } from '../stop.ts';
-import { DumpMeter, type PhaseTotals } from './dump-progress.ts';
+import { classify, copy, type Dump, type Engine, enter, shareUnits } from './dump-phases.ts';
+import { DumpMeter } from './dump-progress.ts';
 import { assertDumpable, describeMms } from './dumped-mms.ts';
 import { noteUsage } from './dumped-usage.ts';
 import { imageId } from './image-id.ts';
 import { mmReport, type PagesReport } from './mm-report.ts';
 import type { ResolvedOptions } from './options.ts';
-import { abortSink, assertSize, openSink, reserveIn } from './output.ts';
+import { abortSink, assertSize, openSink } from './output.ts';
 import { type Plan, planDump } from './plan.ts';
 import { Pins } from './running.ts';
-import type { SharedBuffers } from './shared-buffers.ts';
 import { snapshotLdt, withHeldMms } from './stopped-mm.ts';
 import { leftOutPages, type SkippedPages, unsupportedError } from './tally.ts';
-
-/** What a dumper lends to a dump. */
-export interface Engine {
-  readonly pool: WorkerPool;
-  readonly buffers: SharedBuffers;
-  readonly workersReason: string;
-}
-
-/** One dump under way. */
-interface Dump {
-  readonly engine: Engine;
-  readonly options: ResolvedOptions;
-  readonly deadline: Deadline;
-  readonly turns: Turns;
-  readonly meter: DumpMeter;
-  readonly startedAt: number; // ms since 1970
-  readonly watch: Stopwatch;
-  readonly workers: WorkerReport[];
-}
 
 /** What was captured while the mms stood still. */
 interface Capture {
@@ -106,12 +75,6 @@ export async function runDump(
   } catch (error) {
     throw await abortSink(to, deadline.errorOf(error));
   }
-}
-
-/** The next step begins, unless the dump is to stop. */
-function enter({ deadline }: Dump, phase: string): void {
-  deadline.phase = phase;
-  throwIfAborted(deadline.signal);
 }
 
 /** Everything for which the mms have to be held. */
@@ -203,138 +166,6 @@ function nameOf(source: string | readonly string[], mm: number, { length }: read
 
 function byPlace(a: SkippedPages, b: SkippedPages): number {
   return a.mm - b.mm || a.start - b.start;
-}
-
-function shareUnits(plan: Plan, buffers: SharedBuffers): SharedArrayBuffer {
-  const buffer = buffers.take('units', workUnitBytes(plan.units.length));
-  const units = new WorkUnits(buffer);
-  plan.units.forEach(({ mm, start, pages }, unit) => {
-    units.set(unit, mm, start, pages);
-  });
-  return buffer;
-}
-
-async function classify(
-  dump: Dump,
-  mms: readonly Mm[],
-  plan: Plan,
-  units: SharedArrayBuffer,
-  pins: Pins | undefined,
-): Promise<{ readonly runs: SharedArrayBuffer; readonly sources: SharedArrayBuffer }> {
-  const { buffers } = dump.engine;
-  const { detectZero, unsupported, hugetlb, dontDump, unitPages } = dump.options;
-  const runs = buffers.take('runs', runTableBytes(plan.pages));
-  const sources = buffers.take('sources', plan.pages * 4);
-  const message = {
-    machine: mms[0]!.machine.handle,
-    mms: mms.map(({ slot }) => slot),
-    units,
-    unitCount: plan.units.length,
-    maxUnitPages: unitPages,
-    runs,
-    sources,
-    owners: plan.owners,
-    detectZero,
-    unsupported,
-    hugetlb,
-    dontDump,
-  };
-  const totals = { units: plan.units.length, pages: 0, bytes: 0 };
-  let failed = true;
-  try {
-    const running = pins?.enlist(dump.engine.pool.workers);
-    await runPhase<ClassifyTask>(
-      dump,
-      'classify',
-      totals,
-      (worker) => ({ ...message, running: running?.[worker] }),
-      { onLost: (worker) => pins?.lost(worker) },
-    );
-    failed = false;
-  } finally {
-    pins?.dismiss(failed);
-  }
-  return { runs, sources };
-}
-
-async function copy(
-  dump: Dump,
-  { handle }: MachineParts,
-  layout: Layout,
-  sources: SharedArrayBuffer,
-  pages: number,
-): Promise<void> {
-  enter(dump, 'copy');
-  const { to, signal, sizeLimit } = dump.options;
-  const { segments, segmentCount, maxSegmentBytes, pieces, arena, recordCrcs, bytes } = layout;
-  const { workers } = dump.engine.pool;
-  const extent = {
-    bytes,
-    segments: new Segments(segments),
-    segmentCount,
-    maxSegmentBytes,
-    workers,
-  };
-  const target = await reserveIn(to, extent, sizeLimit, signal);
-  const message = {
-    machine: handle,
-    segments,
-    segmentCount,
-    maxSegmentBytes,
-    pieces,
-    arena,
-    sources,
-    recordCrcs,
-    target,
-  };
-  const totals = { units: segmentCount, pages, bytes };
-  await runPhase<CopyTask>(dump, 'copy', totals, () => message, {
-    beside: to.drain && ((phase, over) => to.drain?.({ phase, over, signal })),
-  });
-}
-
-/** What else happens while a phase runs. */
-interface PhaseCompany {
-  /** Work of the coordinator; `over` fires when the last worker is done. */
-  readonly beside?:
-    | ((control: PhaseControl, over: AbortSignal) => Promise<void> | undefined)
-    | undefined;
-  /** The thread of a worker is gone. */
-  readonly onLost?: (worker: number) => void;
-}
-
-/** Runs a phase on as many workers as there are units for, and keeps their reports. */
-async function runPhase<T extends PhaseTask>(
-  dump: Dump,
-  phase: DumpPhase,
-  totals: PhaseTotals,
-  messageOf: (worker: number) => Omit<T, keyof PhaseTask>,
-  { beside, onLost = () => {} }: PhaseCompany = {},
-): Promise<void> {
-  const { engine, options, startedAt, meter } = dump;
-  const workers = Math.min(engine.pool.workers, Math.max(1, totals.units));
-  const buffer = createPhase(workers);
-  const tasks: (Omit<T, keyof PhaseTask> & PhaseTask)[] = [];
-  for (let worker = 0; worker < workers; worker++) {
-    tasks.push({ ...messageOf(worker), phase: buffer, worker });
-  }
-  const { signal } = options;
-  const { pace } = meter;
-  const control = new PhaseControl(buffer);
-  const over = new AbortController();
-  const running = engine.pool
-    .runPhase({ file: phase, name: phase }, tasks, control, {
-      signal,
-      onLost,
-      onProgress: meter.begin(phase, totals),
-      pace,
-    })
-    .finally(() => over.abort());
-  // Both have to end, whichever fails: the output's own error says more than the stopped phase's.
-  const [work, output] = await Promise.allSettled([running, beside?.(control, over.signal)]);
-  if (output.status === 'rejected') throw output.reason;
-  if (work.status === 'rejected') throw work.reason;
-  dump.workers.push(...workerReports(phase, work.value, startedAt));
 }
 
 function report(

@@ -6,6 +6,7 @@ import { LoadList } from '../../shared/dump/load-table.ts';
 import { SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { MiB, PAGE_SIZE } from '../../shared/page.ts';
+import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { runLoadPhase } from '../load/load-phase.ts';
 import type { WorkerPool } from '../pool.ts';
 import type { PhaseProgress } from '../progress.ts';
@@ -117,6 +118,7 @@ export class FamilyImport {
     const ids: FileIds = new Map();
     for (const at of survey.members.keys()) await this.#createSpace(machine, survey, at, ids);
     const loadMs = await this.#load(survey, ids);
+    throwIfAborted(this.#options.signal); // by who was told of the last page, too
     await this.#share(survey);
     const { signal } = this.#options;
     const first = this.spaces[0]!.reference;
