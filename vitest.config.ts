@@ -13,5 +13,6 @@ export default defineConfig({
     reporters: ['default'],
     // Most files wait for processes or threads of their own now and then: two at a time.
     maxWorkers: 2,
+    setupFiles: ['test/support/seed.ts'],
   },
 });

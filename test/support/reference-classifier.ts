@@ -115,9 +115,10 @@ export function classifyAll(
 function sharedFilePages(
   machine: Machine,
   spaces: readonly AddressSpace[],
-  { hugetlb }: ClassifyOptions,
+  { hugetlb, dontDump }: ClassifyOptions,
 ): Set<string> {
-  const storesNothing = VM_IO | (hugetlb === 'copy' ? 0 : VM_HUGETLB);
+  const storesNothing =
+    VM_IO | (hugetlb === 'copy' ? 0 : VM_HUGETLB) | (dontDump ? VM_DONTDUMP : 0);
   const shown = new Set<string>();
   for (const space of spaces) {
     const pgd = pgdOf(machine, space);

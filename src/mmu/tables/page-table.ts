@@ -18,7 +18,7 @@ import { type PageStructs, PG } from '../physical/page-struct.ts';
 import type { PhysicalMemory } from '../physical/physical-memory.ts';
 import { clearEntry, highOf, isPresent, lowOf, PTE, pfnOf, setEntry, TABLE_ENTRY } from './pte.ts';
 
-const { PRESENT, HUGE, ACCESSED, DIRTY, USER, WRITE, NX_HIGH } = PTE;
+const { PRESENT, HUGE, ACCESSED, DIRTY, USER, WRITE } = PTE;
 /** Address bits 12 to 20 of a 2 MiB leaf. */
 const HUGE_RESERVED = 0x1ff000;
 /** Everything that a table entry may have set in its low 12 bits. */
@@ -80,9 +80,12 @@ export function isBadTableEntry(context: TableContext, low: number, high: number
   return pfn <= 0 || pfn >= context.memory.frames || (context.pages.flags(pfn) & PG.TABLE) === 0;
 }
 
-/** A 2 MiB leaf must be present and aligned; the address bits below 2 MiB are reserved. */
-export function isBadHugeLeaf(low: number, high: number): boolean {
-  return !isPresent(low) || (low & HUGE_RESERVED) !== 0 || (high & ~(0xfffff | NX_HIGH)) !== 0;
+/**
+ * A 2 MiB leaf must be present and aligned: the address bits below 2 MiB are reserved. Bits 52 to 62
+ * mean nothing to the processor, as in any leaf.
+ */
+export function isBadHugeLeaf(low: number): boolean {
+  return !isPresent(low) || (low & HUGE_RESERVED) !== 0;
 }
 
 /**
@@ -106,7 +109,7 @@ export function walk(
     const low = cursor.words[cursor.at]!;
     const high = cursor.words[cursor.at + 1]!;
     if (low === 0) return 'none';
-    if (level === 2 && (low & HUGE) !== 0) return isBadHugeLeaf(low, high) ? 'bad' : 'huge';
+    if (level === 2 && (low & HUGE) !== 0) return isBadHugeLeaf(low) ? 'bad' : 'huge';
     if (isBadTableEntry(context, low, high)) return 'bad';
     table = pfnOf(low, high) as Pfn;
   }

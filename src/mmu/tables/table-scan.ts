@@ -90,7 +90,7 @@ function scanEntries(
     const high = words[first + index * 2 + 1]!;
     const page = base + index * span;
     const isHuge = level === 2 && (low & HUGE) !== 0;
-    const isBad = isHuge ? isBadHugeLeaf(low, high) : isBadTableEntry(context, low, high);
+    const isBad = isHuge ? isBadHugeLeaf(low) : isBadTableEntry(context, low, high);
     if (isBad) visitor.bad(page, page + span);
     else if (level === 2) visitor.granule(page);
     else {
