@@ -34,7 +34,7 @@ import {
 } from '../support/live-family.ts';
 import { PAGE, threadStates } from '../support/live-proc.ts';
 import { type Reference, readReference } from '../support/live-reference.ts';
-import { isInstalled, stopProcess } from '../support/live-target.ts';
+import { isInstalled, stopProcess, Target } from '../support/live-target.ts';
 
 const lab = new Lab();
 const cli = new CliFolder();
@@ -63,6 +63,55 @@ interface Subject extends LiveFamily {
   readonly sink: MemoryImage;
   readonly image: Image;
 }
+
+/** Has 4 MiB of its own and forks; the child changes a quarter of it, then both wait. */
+const PYTHON_PAIR = `
+import os, signal
+pages = bytearray(os.urandom(1 << 22))
+ready, done = os.pipe()
+if os.fork() == 0:
+    pages[:1 << 20] = os.urandom(1 << 20)
+    os.write(done, b'x')
+    signal.pause()
+os.read(ready, 1)
+print('ready', flush=True)
+signal.pause()
+`;
+
+describe('a python3 that has forked', () => {
+  it('stores once what the kernel says is shared', async (context) => {
+    const target = await Target.start(['python3', '-c', PYTHON_PAIR]);
+    try {
+      await target.ready();
+      const pids = familyOf(target.pid);
+      expect(pids).toHaveLength(2);
+      for (const pid of pids) await stopProcess(pid);
+      const shared = sharedPages(pids);
+      if (shared === undefined) context.skip('no privilege: frames are not shown here');
+      const reference = readReference(pids[1]!);
+      const { dumper } = lab;
+      const machine = createMachine({ memory: 128 * MiB });
+      const { mms } = await importProcess(machine, pids, { dumper });
+      const sink = memorySink();
+      await dumper.dump(mms, { to: sink });
+      const image = await lab.open(sink.image);
+      const expected = [...shared![1]!].filter(
+        ([address]) => reference.stored.get(address)?.kind === 'copy',
+      );
+      expect(expected.length).toBeGreaterThan(768); // 3 MiB of the block at least
+      expect(clonesIn(image, 1)).toEqual(new Map(expected));
+      const page = Buffer.alloc(PAGE);
+      for (const [address, { bytes }] of reference.stored) {
+        if (bytes === null) continue;
+        await image.read(address, page, { mm: 1 });
+        expect(page.equals(bytes), `page ${address.toString(16)}`).toBe(true);
+      }
+    } finally {
+      for (const pid of familyOf(target.pid).reverse()) process.kill(pid, 'SIGKILL');
+      await target.kill();
+    }
+  });
+});
 
 describe('a parent, its child and its grandchild', () => {
   let subject: Subject | undefined;

@@ -210,7 +210,7 @@ describe('the dumper and the reference dumper', () => {
             coverage.add(await assertAllAgree(history.machine, spaces, options, turn));
           },
         ),
-        { numRuns: IS_LONG ? 5000 : 500 },
+        { numRuns: IS_LONG ? 5000 : 300 },
       );
       const rows = [1, 2, 5, 6, 7, 8, 11, 12, 14, 16, 17, 18, 19].map((row) => `row ${row}`);
       const objects = [
@@ -257,7 +257,7 @@ describe('the dumper and the reference dumper', () => {
             }
           },
         ),
-        { numRuns: IS_LONG ? 4000 : 400 },
+        { numRuns: IS_LONG ? 4000 : 240 },
       );
       const rows = [0, 3, 6, 7, 9, 10, 13, 15, 16].map((row) => `row ${row}`);
       const others = ['PAGES GUARD', 'PAGE_UNSUPPORTED'];
