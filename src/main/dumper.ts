@@ -53,7 +53,7 @@ export class Dumper {
   /**
    * Dumps an address space, or several of one machine, into one image, in the order given: pages
    * that a later one shares with an earlier one are stored once. The machine is frozen meanwhile, so
-   * all show the same instant. Rejects with one MmdumpError (or AbortError) and leaves nothing behind
+   * all show the same instant, unless the option `freeze` is false. Rejects with one MmdumpError (or AbortError) and leaves nothing behind
    * if anything fails.
    */
   async dump(
@@ -95,7 +95,7 @@ export class Dumper {
   /**
    * Imports live processes into a machine, or into the one that a function makes once it is known how
    * much memory is needed. All are stopped meanwhile, at one instant, and go on afterwards unless they
-   * were stopped before. The mms come in the order of `pids`, then descendants (`children`) by pid.
+   * were stopped before; with `freeze` false they go on all the time. The mms come in the order of `pids`, then descendants (`children`) by pid.
    * As root, pages that forks share are shared in the machine.
    */
   importProcess(

@@ -34,6 +34,9 @@ const CHURN = START + 16 * MiB;
 const HUGE = CHURN + 8 * MiB;
 const SHARED = START + 48 * MiB;
 const PRIVATE = SHARED + 8 * MiB;
+/** Nobody writes here; its pages are sent to swap and fetched again in the middle of dumps. */
+const KEPT = PRIVATE + 8 * MiB;
+const KEPT_BYTES = 3 * MiB;
 const ANON = { prot: 'rw', flags: ['private', 'anonymous', 'fixed'] } as const;
 const DUMPS = process.env.MMDUMP_LONG === '1' ? 400 : 3;
 
@@ -47,6 +50,11 @@ beforeAll(async () => {
   dumper = await createDumper({ workers: 2 });
 });
 afterAll(() => dumper.close());
+
+/** Every page another: 32-bit words that count. */
+function kept(): Uint8Array {
+  return new Uint8Array(Uint32Array.from({ length: KEPT_BYTES / 4 }, (_, word) => word + 1).buffer);
+}
 
 /** A machine, an address space, and the threads that change it. */
 class Scene {
@@ -68,6 +76,8 @@ class Scene {
     space.mmap({ ...ANON, address: CHURN, length: 8 * MiB });
     space.mmap({ ...ANON, address: HUGE, length: 8 * MiB });
     space.madvise(HUGE, 8 * MiB, 'hugepage');
+    space.mmap({ ...ANON, address: KEPT, length: KEPT_BYTES });
+    space.write(KEPT, kept());
     const file = this.machine.createFile({ path: '/memfd:m', memoryBacked: { size: 4 * MiB } });
     const mapped = { prot: 'rw', length: 4 * MiB, file: file.id } as const;
     space.mmap({ ...mapped, address: SHARED, flags: ['shared', 'fixed'] });
@@ -186,13 +196,20 @@ describe('a dump that is not frozen', () => {
     const maps = scene.space.vmas().map(({ start, end }) => `${start}-${end}`);
     for (let round = 0; round < DUMPS; round++) {
       const blocks = round % 2 === 0 ? 'run' : 'page';
-      const sink = between(() => scene.advance(5));
+      const advice = (['pageout', 'populate_write', 'cold'] as const)[round % 3]!;
+      const sink = between(async () => {
+        await scene.space.madviseAsync(KEPT, KEPT_BYTES, advice);
+        await scene.advance(5);
+      });
       const report = await dumper.dump(scene.space, { to: sink, freeze: false, blocks });
       expect(report.frozen).toBe(false);
       expect(await dumper.verify(sink.inner.image)).toMatchObject({ ok: true, problems: [] });
       const image = await openImage(sink.inner.image);
       expect(image.head.frozen).toBe(false);
       expect(image.vmas().map(({ start, end }) => `${start}-${end}`)).toEqual(maps);
+      const found = new Uint8Array(KEPT_BYTES);
+      await image.read(KEPT, found);
+      expect(Buffer.compare(found, kept())).toBe(0);
       const machine = createMachine({ memory: 128 * MiB, maxAddressSpaces: 2, checks: true });
       const { mms } = await dumper.restore(image, machine);
       expect(mms).toHaveLength(1);

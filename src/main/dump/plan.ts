@@ -6,7 +6,7 @@
 import { FILE_KIND } from '../../mmu/files/file-table.ts';
 import { CACHE_NODE_PAGES, forEachCacheNode } from '../../mmu/files/page-cache.ts';
 import type { Mm } from '../../mmu/mm.ts';
-import { scanRunningTables, scanTables } from '../../mmu/tables/table-scan.ts';
+import { scanTables } from '../../mmu/tables/table-scan.ts';
 import { type LeftOutPolicy, leftOutFlags } from '../../shared/dump/left-out.ts';
 import { encodeOwners, type OwnerBuffers } from '../../shared/dump/owner-table.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
@@ -146,13 +146,11 @@ class MmPlanner {
   }
 
   #scan(from: number, to: number, granule: (start: number) => void): void {
-    const scan = this.#options.freeze ? scanTables : scanRunningTables;
-    scan(this.#mm, this.#mm.pgd, from, to, {
-      granule,
-      bad: (start, end) => {
-        this.#leave(Math.max(start, from), Math.min(end, to), RULE.TABLE_BAD);
-      },
-    });
+    const bad = (start: number, end: number): void => {
+      this.#leave(Math.max(start, from), Math.min(end, to), RULE.TABLE_BAD);
+    };
+    const isRunning = !this.#options.freeze;
+    scanTables(this.#mm, this.#mm.pgd, from, to, { granule, bad }, isRunning);
   }
 
   /** A lost file's pages count whether a PTE maps them or not. */

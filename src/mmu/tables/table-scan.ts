@@ -22,63 +22,48 @@ export interface TableVisitor {
   bad(start: number, end: number): void;
 }
 
-/** Visits, ascending, every granule with leaves that intersects pages [from, to). */
+/** What is being scanned for, and how. */
+interface Scan {
+  readonly context: TableContext;
+  readonly from: number; // page
+  readonly to: number;
+  readonly visitor: TableVisitor;
+  readonly isRunning: boolean;
+}
+
+/**
+ * Visits, ascending, every granule with leaves that intersects pages [from, to).
+ *
+ * `isRunning`: page faults go on meanwhile. A table that replaces a huge leaf leaves no entry for an
+ * instant, so the entries that may be one are looked at under their table's lock; the visitor must
+ * take none then.
+ */
 export function scanTables(
   context: TableContext,
   pgd: Pfn,
   from: number,
   to: number,
   visitor: TableVisitor,
+  isRunning = false,
 ): void {
-  scanTable(context, pgd, 4, 0, from, to, visitor, false);
+  scanTable({ context, from, to, visitor, isRunning }, pgd, 4, 0);
 }
 
-/**
- * The same while page faults go on. A table that replaces a huge leaf leaves no entry for an instant:
- * so the entries that may be one are looked at under their table's lock. The visitor must take none.
- */
-export function scanRunningTables(
-  context: TableContext,
-  pgd: Pfn,
-  from: number,
-  to: number,
-  visitor: TableVisitor,
-): void {
-  scanTable(context, pgd, 4, 0, from, to, visitor, true);
-}
-
-function scanTable(
-  context: TableContext,
-  table: Pfn,
-  level: number,
-  base: number,
-  from: number,
-  to: number,
-  visitor: TableVisitor,
-  isRunning: boolean,
-): void {
-  if (!isRunning || level !== 2) {
-    scanEntries(context, table, level, base, from, to, visitor, isRunning);
+function scanTable(scan: Scan, table: Pfn, level: number, base: number): void {
+  if (!scan.isRunning || level !== 2) {
+    scanEntries(scan, table, level, base);
     return;
   }
-  lockTable(context, table);
+  lockTable(scan.context, table);
   try {
-    scanEntries(context, table, level, base, from, to, visitor, isRunning);
+    scanEntries(scan, table, level, base);
   } finally {
-    unlockTable(context, table);
+    unlockTable(scan.context, table);
   }
 }
 
-function scanEntries(
-  context: TableContext,
-  table: Pfn,
-  level: number,
-  base: number,
-  from: number,
-  to: number,
-  visitor: TableVisitor,
-  isRunning: boolean,
-): void {
+function scanEntries(scan: Scan, table: Pfn, level: number, base: number): void {
+  const { context, from, to, visitor } = scan;
   const words = context.memory.wordsOf(table);
   const first = context.memory.wordAt(table);
   const span = entrySpan(level);
@@ -93,9 +78,6 @@ function scanEntries(
     const isBad = isHuge ? isBadHugeLeaf(low) : isBadTableEntry(context, low, high);
     if (isBad) visitor.bad(page, page + span);
     else if (level === 2) visitor.granule(page);
-    else {
-      const below = pfnOf(low, high) as Pfn;
-      scanTable(context, below, level - 1, page, from, to, visitor, isRunning);
-    }
+    else scanTable(scan, pfnOf(low, high) as Pfn, level - 1, page);
   }
 }
