@@ -47,8 +47,10 @@ export function enter({ deadline }: Dump, phase: string): void {
 export function shareUnits(plan: Plan, buffers: SharedBuffers): SharedArrayBuffer {
   const buffer = buffers.take('units', workUnitBytes(plan.units.length));
   const units = new WorkUnits(buffer);
+  let first = 0;
   plan.units.forEach(({ mm, start, pages }, unit) => {
-    units.set(unit, mm, start, pages);
+    units.set(unit, mm, start, pages, first);
+    first += pages;
   });
   return buffer;
 }
@@ -62,7 +64,7 @@ export async function classify(
   pins: Pins | undefined,
 ): Promise<{ readonly runs: SharedArrayBuffer; readonly sources: SharedArrayBuffer }> {
   const { buffers } = dump.engine;
-  const { detectZero, unsupported, hugetlb, dontDump, unitPages } = dump.options;
+  const { detectZero, unsupported, hugetlb, dontDump } = dump.options;
   const runs = buffers.take('runs', runTableBytes(plan.pages));
   const sources = buffers.take('sources', plan.pages * 4);
   const message = {
@@ -70,7 +72,6 @@ export async function classify(
     mms: mms.map(({ slot }) => slot),
     units,
     unitCount: plan.units.length,
-    maxUnitPages: unitPages,
     runs,
     sources,
     owners: plan.owners,

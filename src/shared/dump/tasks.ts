@@ -46,8 +46,6 @@ export interface ClassifyTask extends PhaseTask {
   readonly mms: readonly number[];
   readonly units: SharedArrayBuffer;
   readonly unitCount: number;
-  /** Pages of the largest unit. */
-  readonly maxUnitPages: number;
   readonly runs: SharedArrayBuffer;
   readonly sources: SharedArrayBuffer;
   readonly owners: OwnerBuffers;

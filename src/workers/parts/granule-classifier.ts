@@ -28,6 +28,7 @@ import { VM } from '../../shared/vm-flags.ts';
 import type { Donors } from './donors.ts';
 import { hidesFilePage } from './hidden-pages.ts';
 import type { Leaves } from './leaves.ts';
+import { type PlainView, takePlainPages } from './plain-pages.ts';
 import { NOTHING, type RunWriter } from './run-writer.ts';
 
 export interface ClassifyPolicy {
@@ -70,6 +71,9 @@ export class GranuleClassifier {
   readonly #banks: readonly Int32Array[];
   readonly #frames: number;
   readonly #swap: SwapArea;
+  /** How plain pages are told: in mappings that no earlier mm may share, and in the others. */
+  readonly #ownPlain: PlainView;
+  readonly #plain: PlainView;
 
   constructor(
     mms: readonly Mm[],
@@ -92,6 +96,15 @@ export class GranuleClassifier {
     this.#banks = this.#mm.memory.words;
     this.#frames = this.#mm.memory.frames;
     this.#swap = this.#mm.machine.swap;
+    const { detectZero } = policy;
+    const view = {
+      pageWords: this.#pageWords,
+      frames: this.#frames,
+      banks: this.#banks,
+      detectZero,
+    };
+    this.#ownPlain = { ...view, mayBeShared: false };
+    this.#plain = { ...view, mayBeShared: ordinal > 0 && donors !== undefined };
   }
 
   /** Classifies `pages` pages from `start` on, whole granules. */
@@ -146,8 +159,16 @@ export class GranuleClassifier {
     const pageWords = this.#pageWords;
     const frames = this.#frames;
     const { file, fileView, isVdso } = vma;
-    let at = this.#leaves.at + (from & LOW_BITS) * 2;
-    for (let vpn = from; vpn < to; vpn++, at += 2) {
+    const plain = vma.isShared ? this.#ownPlain : this.#plain;
+    const first = this.#leaves.at + (from & LOW_BITS) * 2;
+    for (let vpn = from; vpn < to; vpn++) {
+      const at = first + (vpn - from) * 2;
+      const taken = takePlainPages(plain, words, at, to - vpn, out.sources, out.sourceEnd);
+      if (taken > 0) {
+        out.copies(vpn, taken);
+        vpn += taken - 1;
+        continue;
+      }
       const low = words[at]!;
       let word = NOTHING;
       let pfn = 0;
