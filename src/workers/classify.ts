@@ -20,6 +20,7 @@ import { GranuleClassifier } from './parts/granule-classifier.ts';
 import { FrozenLeaves, PinnedLeaves } from './parts/leaves.ts';
 import { RunWriter } from './parts/run-writer.ts';
 import { WorkerFaults } from './parts/worker-faults.ts';
+import { zeroTestsOf } from './parts/zero-test.ts';
 import { runUnits } from './phase.ts';
 
 export function classify(task: ClassifyTask): Outcome<PhaseReport> {
@@ -31,7 +32,8 @@ export function classify(task: ClassifyTask): Outcome<PhaseReport> {
   const owners = new OwnerTable(task.owners);
   const { detectZero, unsupported } = task;
   const leftOut = leftOutFlags(task);
-  const policy = { detectZero, copyUnsupported: unsupported === 'copy', leftOut };
+  const zeroTests = zeroTestsOf(machine, task.kernels);
+  const policy = { detectZero, copyUnsupported: unsupported === 'copy', leftOut, zeroTests };
   const out = new RunWriter(task.runs, task.sources);
   // Running, two mms are not seen at one instant: what they share is stored for each.
   const donors = running === undefined ? new Donors(mms, leftOut) : undefined;

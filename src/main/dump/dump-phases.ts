@@ -8,6 +8,7 @@ import type { ClassifyTask, CopyTask, PhaseTask } from '../../shared/dump/tasks.
 import { WorkUnits, workUnitBytes } from '../../shared/dump/work-unit.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import type { Layout } from '../formats/layout.ts';
+import { loadKernels } from '../kernels.ts';
 import type { WorkerPool } from '../pool.ts';
 import { type DumpPhase, type Stopwatch, type WorkerReport, workerReports } from '../report.ts';
 import type { Deadline, Turns } from '../stop.ts';
@@ -69,6 +70,7 @@ export async function classify(
   const sources = buffers.take('sources', plan.pages * 4);
   const message = {
     machine: mms[0]!.machine.handle,
+    kernels: loadKernels(),
     mms: mms.map(({ slot }) => slot),
     units,
     unitCount: plan.units.length,
@@ -120,6 +122,7 @@ export async function copy(
   const target = await reserveIn(to, extent, sizeLimit, signal);
   const message = {
     machine: handle,
+    kernels: loadKernels(),
     segments,
     segmentCount,
     maxSegmentBytes,

@@ -5,6 +5,7 @@
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import type { SourceReach } from '../../shared/dump/tasks.ts';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
+import { viewOfChunk } from '../../shared/image/memory-image.ts';
 import { GiB } from '../../shared/page.ts';
 import type { MemoryImage } from '../sinks/memory-sink.ts';
 
@@ -70,7 +71,7 @@ class MemorySource implements ByteSource {
   constructor(image: MemoryImage) {
     this.#image = image;
     this.bytes = image.bytes;
-    this.#chunks = image.chunks.map((chunk) => new Uint8Array(chunk));
+    this.#chunks = image.chunks.map(viewOfChunk);
   }
 
   get reach(): SourceReach {

@@ -3,11 +3,13 @@
  * same sink (memory that was touched before is several times quicker).
  */
 
-import type { CopyTarget, SharedBytes } from '../../shared/dump/tasks.ts';
+import type { CopyTarget, ImageChunk, SharedBytes } from '../../shared/dump/tasks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import type { FaultPlan } from '../../shared/faults.ts';
-import { GiB } from '../../shared/page.ts';
+import { GiB, MiB, PAGE_SIZE } from '../../shared/page.ts';
+import { Memory, WASM_PAGE } from '../../shared/wasm.ts';
 import { failMemoryAt } from '../faults.ts';
+import { loadKernels } from '../kernels.ts';
 import type { ImageExtent, Sink } from './sink.ts';
 
 /** An image in memory, as `openImage` takes it. */
@@ -21,13 +23,15 @@ export interface MemorySinkOptions {
 }
 
 const MAX_CHUNK = 2 * GiB;
+/** From here on a chunk is worth a wasm memory of its own, which takes 10 GiB of address space. */
+const WASM_CHUNK = 16 * MiB;
 
 export class MemorySink implements Sink {
   readonly kind = 'memory';
   readonly path: null = null;
   readonly #chunkBytes: number;
   readonly #faults: FaultPlan | undefined;
-  #chunks: SharedArrayBuffer[] = [];
+  #chunks: ImageChunk[] = [];
   #bytes = 0;
   #image: MemoryImage | undefined;
 
@@ -64,8 +68,8 @@ export class MemorySink implements Sink {
         failMemoryAt('buffer', this.#faults);
         const needed = Math.min(chunkBytes, bytes - index * chunkBytes);
         const kept = this.#chunks[index];
-        if (kept !== undefined && kept.byteLength >= needed) continue;
-        this.#chunks[index] = new SharedArrayBuffer(Math.ceil(needed / 4096) * 4096);
+        if (kept !== undefined && kept.bytes >= needed) continue;
+        this.#chunks[index] = newChunk(needed);
       }
     } catch (error) {
       throw new MmdumpError('OUTPUT_FAILED', `no memory for an image of ${bytes} bytes`, {}, error);
@@ -78,7 +82,7 @@ export class MemorySink implements Sink {
     const count = Math.ceil(this.#bytes / this.#chunkBytes);
     this.#image = {
       bytes: this.#bytes,
-      chunks: this.#chunks.slice(0, count),
+      chunks: this.#chunks.slice(0, count).map(({ buffer }) => buffer),
       chunkBytes: this.#chunkBytes,
     };
   }
@@ -92,6 +96,24 @@ export class MemorySink implements Sink {
     this.#image = undefined;
     this.#chunks = [];
   }
+}
+
+/** Memory for `bytes` of an image; where Node has kernels that reach it, such memory. */
+function newChunk(bytes: number): ImageChunk {
+  if (bytes < WASM_CHUNK || loadKernels().between === undefined) return ordinaryChunk(bytes);
+  const pages = Math.ceil(bytes / WASM_PAGE);
+  try {
+    const memory = new Memory({ initial: pages, maximum: pages, shared: true });
+    const { buffer } = memory;
+    return { buffer, at: 0, bytes: buffer.byteLength, memory };
+  } catch {
+    return ordinaryChunk(bytes); // the address space is short: the slower way is left
+  }
+}
+
+function ordinaryChunk(needed: number): ImageChunk {
+  const bytes = Math.ceil(needed / PAGE_SIZE) * PAGE_SIZE;
+  return { buffer: new SharedArrayBuffer(bytes), at: 0, bytes, memory: undefined };
 }
 
 export function memorySink(options: MemorySinkOptions = {}): MemorySink {

@@ -8,7 +8,6 @@ import {
   classOfRule,
   FILE_VIEW,
   isPresentLeaf,
-  isZeroPage,
   ruleOfNotPresent,
   ruleOfPresent,
 } from '../../mmu/classify.ts';
@@ -30,6 +29,7 @@ import { hidesFilePage } from './hidden-pages.ts';
 import type { Leaves } from './leaves.ts';
 import { type PlainView, takePlainPages } from './plain-pages.ts';
 import { NOTHING, type RunWriter } from './run-writer.ts';
+import type { ZeroTest } from './zero-test.ts';
 
 export interface ClassifyPolicy {
   /** Row 17: pages of zeros become ZERO. Otherwise row 14 becomes COPY as well. */
@@ -37,6 +37,8 @@ export interface ClassifyPolicy {
   readonly copyUnsupported: boolean;
   /** Flags of mappings of which nothing is stored. */
   readonly leftOut: number;
+  /** By bank. */
+  readonly zeroTests: readonly ZeroTest[];
 }
 
 // Local copies of what the loops use: see docs/ARCHITECTURE.md.
@@ -45,6 +47,7 @@ const { KSM } = PG;
 const { COPY, ZERO, GUARD, UNSUPPORTED, ABSENT } = PAGE_CLASS;
 const RULE_CONTENT = CONTENT;
 const RULE_LOST_FILE = RULE.LOST_FILE_OWNER;
+const PAGE_SHIFT = 12;
 const LOW_BITS = GRANULE_PAGES - 1;
 /** Not a class yet: the page belongs to a lost file, and its owner has to be found. */
 const LOST_PAGE = -1;
@@ -269,8 +272,9 @@ export class GranuleClassifier {
   /** Rows 17 and 19. */
   #contentWord(pfn: number): number {
     if (!this.#policy.detectZero) return COPY;
-    const words = this.#banks[pfn >>> BANK_SHIFT]!;
-    return isZeroPage(words, (pfn & BANK_MASK) << WORD_SHIFT) ? ZERO : COPY;
+    const at = pfn & BANK_MASK;
+    if (this.#banks[pfn >>> BANK_SHIFT]![at << WORD_SHIFT] !== 0) return COPY; // most pages
+    return this.#policy.zeroTests[pfn >>> BANK_SHIFT]!(at << PAGE_SHIFT) ? ZERO : COPY;
   }
 
   /** Class word for a leaf without ordinary content; rule NOTHING: it is beyond physical memory. */

@@ -3,6 +3,7 @@ import { readSync } from 'node:fs';
 import { assert } from '../../shared/assert.ts';
 import type { SourceReach } from '../../shared/dump/tasks.ts';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
+import { viewOfChunk } from '../../shared/image/memory-image.ts';
 import { hex } from '../../shared/page.ts';
 
 /** A source as one worker sees it. */
@@ -12,8 +13,7 @@ export class Reader {
 
   constructor(source: SourceReach) {
     this.#source = source;
-    this.#chunks =
-      source.kind === 'memory' ? source.image.chunks.map((chunk) => new Uint8Array(chunk)) : [];
+    this.#chunks = source.kind === 'memory' ? source.image.chunks.map(viewOfChunk) : [];
   }
 
   get name(): string {
