@@ -5,7 +5,6 @@
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import type { SourceReach } from '../../shared/dump/tasks.ts';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
-import { viewOfChunk } from '../../shared/image/memory-image.ts';
 import { GiB } from '../../shared/page.ts';
 import type { MemoryImage } from '../sinks/memory-sink.ts';
 
@@ -71,7 +70,7 @@ class MemorySource implements ByteSource {
   constructor(image: MemoryImage) {
     this.#image = image;
     this.bytes = image.bytes;
-    this.#chunks = image.chunks.map(viewOfChunk);
+    this.#chunks = image.chunks;
   }
 
   get reach(): SourceReach {

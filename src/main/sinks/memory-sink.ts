@@ -3,6 +3,7 @@
  * same sink (memory that was touched before is several times quicker).
  */
 
+import type { Machine } from '../../mmu/machine.ts';
 import type { CopyTarget, ImageChunk, SharedBytes } from '../../shared/dump/tasks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import type { FaultPlan } from '../../shared/faults.ts';
@@ -10,6 +11,7 @@ import { GiB, MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { Memory, WASM_PAGE } from '../../shared/wasm.ts';
 import { failMemoryAt } from '../faults.ts';
 import { loadKernels } from '../kernels.ts';
+import { MachineRoom } from './machine-room.ts';
 import type { ImageExtent, Sink } from './sink.ts';
 
 /** An image in memory, as `openImage` takes it. */
@@ -18,6 +20,13 @@ export type MemoryImage = SharedBytes;
 export interface MemorySinkOptions {
   /** Bytes of a chunk: a multiple of 4096, at most 2 GiB (the default). */
   readonly chunkBytes?: number;
+  /**
+   * A machine that will be dumped here, of at most 2 GiB. On Node 20 the image then lies in the machine's
+   * own memory, behind the frames, where the quickest copies reach it; a later Node needs no such help.
+   * Once taken, that room stays with the machine: it is not given back to the system before, and only
+   * `release` gives it to the machine's next sink. Without room the image lies where it always does.
+   */
+  readonly machine?: Machine;
   /** For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
   readonly faults?: FaultPlan;
 }
@@ -32,6 +41,7 @@ export class MemorySink implements Sink {
   readonly #chunkBytes: number;
   readonly #faults: FaultPlan | undefined;
   #chunks: ImageChunk[] = [];
+  readonly #room: MachineRoom | undefined;
   #bytes = 0;
   #image: MemoryImage | undefined;
 
@@ -46,6 +56,8 @@ export class MemorySink implements Sink {
     }
     this.#chunkBytes = chunkBytes;
     this.#faults = options.faults;
+    const isHelped = options.machine !== undefined && loadKernels().between === undefined;
+    this.#room = isHelped ? new MachineRoom(options.machine) : undefined;
   }
 
   /** The image of the last dump. Valid until the next dump into this sink begins. */
@@ -68,8 +80,9 @@ export class MemorySink implements Sink {
         failMemoryAt('buffer', this.#faults);
         const needed = Math.min(chunkBytes, bytes - index * chunkBytes);
         const kept = this.#chunks[index];
-        if (kept !== undefined && kept.bytes >= needed) continue;
-        this.#chunks[index] = newChunk(needed);
+        const room = count === 1 ? this.#room?.reserve(needed) : undefined;
+        if (room === undefined && kept !== undefined && kept.bytes >= needed) continue;
+        this.#chunks[index] = room ?? newChunk(needed);
       }
     } catch (error) {
       throw new MmdumpError('OUTPUT_FAILED', `no memory for an image of ${bytes} bytes`, {}, error);
@@ -82,7 +95,7 @@ export class MemorySink implements Sink {
     const count = Math.ceil(this.#bytes / this.#chunkBytes);
     this.#image = {
       bytes: this.#bytes,
-      chunks: this.#chunks.slice(0, count).map(({ buffer }) => buffer),
+      chunks: this.#chunks.slice(0, count).map(viewOf),
       chunkBytes: this.#chunkBytes,
     };
   }
@@ -95,7 +108,12 @@ export class MemorySink implements Sink {
   release(): void {
     this.#image = undefined;
     this.#chunks = [];
+    this.#room?.release();
   }
+}
+
+function viewOf({ buffer, at, bytes }: ImageChunk): Uint8Array {
+  return new Uint8Array(buffer, at, bytes);
 }
 
 /** Memory for `bytes` of an image; where Node has kernels that reach it, such memory. */

@@ -114,7 +114,8 @@ export interface CopyTask extends PhaseTask {
 /** An image in shared memory: every chunk but the last holds `chunkBytes` of it. */
 export interface SharedBytes {
   readonly bytes: number;
-  readonly chunks: readonly (SharedArrayBuffer | Uint8Array)[];
+  /** Views of shared memory. */
+  readonly chunks: readonly Uint8Array[];
   readonly chunkBytes: number;
 }
 

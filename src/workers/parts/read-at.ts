@@ -3,7 +3,6 @@ import { readSync } from 'node:fs';
 import { assert } from '../../shared/assert.ts';
 import type { SourceReach } from '../../shared/dump/tasks.ts';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
-import { viewOfChunk } from '../../shared/image/memory-image.ts';
 import { hex } from '../../shared/page.ts';
 
 /** A source as one worker sees it. */
@@ -13,7 +12,7 @@ export class Reader {
 
   constructor(source: SourceReach) {
     this.#source = source;
-    this.#chunks = source.kind === 'memory' ? source.image.chunks.map(viewOfChunk) : [];
+    this.#chunks = source.kind === 'memory' ? source.image.chunks : [];
   }
 
   get name(): string {
