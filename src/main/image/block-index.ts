@@ -73,6 +73,23 @@ export class BlockIndex {
     };
   }
 
+  /** Its bytes are in the image, and so is their crc32. */
+  isChecked(index: number): boolean {
+    return (this.#bits[index]! & (KIND_MASK | HAS_CRC)) === (BLOCK.DATA | HAS_CRC);
+  }
+
+  pages(index: number): number {
+    return this.#pages[index]!;
+  }
+
+  source(index: number): number {
+    return this.#sources[index]!;
+  }
+
+  crc(index: number): number {
+    return this.#crcs[index]! >>> 0;
+  }
+
   /** The block that holds page `vpn`, or undefined. */
   find(vpn: number): Block | undefined {
     const index = this.firstFrom(vpn);

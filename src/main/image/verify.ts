@@ -85,8 +85,11 @@ interface Checked extends Payload {
   readonly name: string;
 }
 
-const UNIT_BYTES = 4 * MiB;
+/** Small enough for all workers to end within a millisecond of each other. */
+const UNIT_BYTES = MiB;
 
+/** What an mm may have beside its pages, in the order in which it is listed. */
+const PAYLOAD_PARTS = ['auxv', 'notes', 'ldt'] as const;
 const PAYLOAD_NAMES = { auxv: 'auxiliary vector', notes: 'notes', ldt: 'LDT' } as const;
 
 /** Verifies an image with the workers of a pool. Rejects only if the image cannot be read at all. */
@@ -161,12 +164,13 @@ async function readStructure(
   }
 }
 
-/** One at a time, in a fixed order: an image may have millions. */
+/** One at a time, in the order of the table, for messages. */
 function* payloadsOf(mms: readonly ImageMm[]): Generator<Checked> {
   for (const mm of mms) {
     yield* blocksOf(mm);
-    for (const [part, name] of Object.entries(PAYLOAD_NAMES)) {
-      const payload = mm[part as keyof typeof PAYLOAD_NAMES];
+    for (const part of PAYLOAD_PARTS) {
+      const payload = mm[part];
+      const name = PAYLOAD_NAMES[part];
       if (payload !== null) yield { ...payload, mm: mm.ordinal, vma: null, address: null, name };
     }
   }
@@ -200,17 +204,7 @@ async function verifyPayloads(
   problems: ProblemList,
   budget: IndexBudget,
 ): Promise<void> {
-  let count = 0;
-  for (const _ of payloadsOf(mms)) count++;
-  budget.take(count * INDEX_COST.PAYLOAD);
-  const buffer = new SharedArrayBuffer(payloadTableBytes(count));
-  const table = new PayloadTable(buffer);
-  let totalBytes = 0;
-  let set = 0;
-  for (const { offset, bytes, crc } of payloadsOf(mms)) {
-    table.set(set++, offset, bytes, crc);
-    totalBytes += bytes;
-  }
+  const { table, buffer, count, totalBytes } = tableOf(mms, budget);
   const units = cutIntoUnits(count, (index) => table.bytes(index), UNIT_BYTES);
   const workers = Math.min(pool.workers, units.unitCount);
   const phase = createPhase(workers);
@@ -221,6 +215,57 @@ async function verifyPayloads(
   const tell = onProgress && (({ bytes }: PhaseProgress) => onProgress({ bytes, totalBytes }));
   const task = { file: 'verify', name: 'verify' } as const;
   await pool.runPhase(task, tasks, new PhaseControl(phase), { signal, onProgress: tell });
+  if (firstDifference(table, count) < count) reportDifferences(mms, table, problems);
+}
+
+/** The payloads of all mms, in the order of `payloadsOf`: there are millions, so without objects. */
+function tableOf(
+  mms: readonly ImageMm[],
+  budget: IndexBudget,
+): {
+  readonly table: PayloadTable;
+  readonly buffer: SharedArrayBuffer;
+  readonly count: number;
+  readonly totalBytes: number;
+} {
+  let count = 0;
+  for (const { blocks, ...mm } of mms) {
+    for (let index = 0; index < blocks.count; index++) if (blocks.isChecked(index)) count++;
+    for (const part of PAYLOAD_PARTS) if (mm[part] !== null) count++;
+  }
+  budget.take(count * INDEX_COST.PAYLOAD);
+  const buffer = new SharedArrayBuffer(payloadTableBytes(count));
+  const table = new PayloadTable(buffer);
+  let totalBytes = 0;
+  let set = 0;
+  for (const { blocks, ...mm } of mms) {
+    for (let index = 0; index < blocks.count; index++) {
+      if (!blocks.isChecked(index)) continue;
+      const bytes = blocks.pages(index) * PAGE_SIZE;
+      table.set(set++, blocks.source(index), bytes, blocks.crc(index));
+      totalBytes += bytes;
+    }
+    for (const part of PAYLOAD_PARTS) {
+      const payload = mm[part];
+      if (payload === null) continue;
+      table.set(set++, payload.offset, payload.bytes, payload.crc);
+      totalBytes += payload.bytes;
+    }
+  }
+  return { table, buffer, count, totalBytes };
+}
+
+function firstDifference(table: PayloadTable, count: number): number {
+  let index = 0;
+  while (index < count && table.found(index) === table.crc(index)) index++;
+  return index;
+}
+
+function reportDifferences(
+  mms: readonly ImageMm[],
+  table: PayloadTable,
+  problems: ProblemList,
+): void {
   let index = -1;
   for (const payload of payloadsOf(mms)) {
     if (table.found(++index) === table.crc(index)) continue;

@@ -108,7 +108,7 @@ export class FrameAllocator {
     for (let order = largestOrder(0, Math.min(wanted, MAX_BLOCK)); order >= 0; order--) {
       const first = this.#take(order, thread);
       if (first === 0) continue;
-      for (let pfn = first; pfn < first + (1 << order); pfn++) this.#pages.reset(pfn);
+      this.#pages.resetRun(first, 1 << order);
       return { first: first as Pfn, count: 1 << order };
     }
     throw outOfMemory();

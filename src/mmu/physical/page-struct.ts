@@ -126,6 +126,29 @@ export class PageStructs {
     this.words[at + FLAGS] = flags;
   }
 
+  /**
+   * As `describe` and `addMapping` for `count` frames that nobody else can see yet: page `index` of the
+   * mapping, and so on; all the same page where `step` is 0.
+   */
+  describeMapped(
+    first: number,
+    count: number,
+    flags: number,
+    mapping: number,
+    index: number,
+    step: number,
+  ): void {
+    const words = this.words;
+    for (let page = 0, at = first * WORDS; page < count; page++, at += WORDS) {
+      const pageIndex = index + page * step;
+      words[at + MAPPING] = mapping;
+      words[at + INDEX_LO] = lowWord(pageIndex);
+      words[at + INDEX_HI] = highWord(pageIndex);
+      words[at + FLAGS] = flags;
+      words[at + MAPCOUNT] = 1;
+    }
+  }
+
   /** A fresh frame: nobody maps it, one reference. */
   reset(pfn: number): void {
     const at = pfn * WORDS;
@@ -137,6 +160,22 @@ export class PageStructs {
     this.words[at + NEXT] = 0;
     this.words[at + PREV] = 0;
     this.words[at + REFCOUNT] = 1; // published by whoever publishes the frame
+  }
+
+  /** The same for `count` frames from `first` on. */
+  resetRun(first: number, count: number): void {
+    const words = this.words;
+    const end = (first + count) * WORDS;
+    for (let at = first * WORDS; at < end; at += WORDS) {
+      words[at + FLAGS] = 0;
+      words[at + MAPCOUNT] = 0;
+      words[at + MAPPING] = 0;
+      words[at + INDEX_LO] = 0;
+      words[at + INDEX_HI] = 0;
+      words[at + NEXT] = 0;
+      words[at + PREV] = 0;
+      words[at + REFCOUNT] = 1;
+    }
   }
 
   next(pfn: number): number {

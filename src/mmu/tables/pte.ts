@@ -9,7 +9,8 @@
  * A swap entry's type is its swap bank, its value the slot in that bank, plus one.
  *
  * The low word holds PRESENT, so an entry is published by writing the high word first, and
- * withdrawn in the other order: `setEntry` and `clearEntry` are the only ones that write entries.
+ * withdrawn in the other order: `setEntry`, `setEntries`, `replaceEntry` and `clearEntry` are the only
+ * ones that write entries.
  */
 
 export const PTE = {
@@ -107,6 +108,27 @@ export function replaceEntry(words: Int32Array, at: number, low: number, high: n
 export function setEntry(words: Int32Array, at: number, low: number, high: number): void {
   words[at + 1] = high;
   Atomics.store(words, at, low);
+}
+
+/**
+ * Publishes entries in `count` neighbouring slots that are empty; the low word grows by `lowStep` from
+ * one to the next. One fence, between all high words and all low words: an atomic store for each entry
+ * would take as long as to copy a tenth of the page behind it.
+ */
+export function setEntries(
+  words: Int32Array,
+  at: number,
+  count: number,
+  low: number,
+  high: number,
+  lowStep: number,
+): void {
+  const end = at + count * 2;
+  for (let entry = at; entry < end; entry += 2) words[entry + 1] = high;
+  Atomics.store(words, at, low);
+  for (let entry = at + 2, next = low + lowStep; entry < end; entry += 2, next += lowStep) {
+    words[entry] = next;
+  }
 }
 
 /** Withdraws an entry: low word first. */

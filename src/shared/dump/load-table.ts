@@ -107,3 +107,11 @@ export function readLoadRun(words: Int32Array, run: number): LoadRun {
     crc: words[at + CRC]! >>> 0,
   };
 }
+
+export function loadRunMm(words: Int32Array, run: number): number {
+  return words[run * WORDS + MM]!;
+}
+
+export function loadRunKind(words: Int32Array, run: number): number {
+  return words[run * WORDS + KIND]!;
+}

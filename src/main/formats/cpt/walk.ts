@@ -1,9 +1,11 @@
 /** Walking over a native image, object by object, in the order of the stream. */
 import { crc32 } from 'node:zlib';
 import { FILE_HEAD, OBJECT } from '../../../shared/image/cpt-records.ts';
+import { KiB, MiB } from '../../../shared/page.ts';
 import { throwIfAborted } from '../../../shared/sync/wait.ts';
 import type { ByteSource } from '../../image/byte-source.ts';
 import { ImageProblem } from '../../image/problem.ts';
+import { Turns } from '../../stop.ts';
 import { Fields, MAX_HEADER } from './fields.ts';
 import { decodeHead, type ImageHead } from './head.ts';
 import { MAX_NAME_PAYLOAD } from './names.ts';
@@ -17,35 +19,61 @@ export interface Visitor {
   problem(problem: ImageProblem): void;
 }
 
-const WINDOW_BYTES = 32_768;
+/** Of a file: as few bytes as records far apart ask for, as many as a read takes at a stretch. */
+const LEAST_WINDOW = 8 * KiB;
+const LARGEST_WINDOW = MiB;
 
-/** A stretch of the image in memory. Headers are small and close together, or far apart. */
+/**
+ * A stretch of the image in memory. Headers are small and close together, or far apart: the window
+ * grows while one leads to the next, and shrinks where the walk leaps over it. An image that lies
+ * in memory is looked at there.
+ */
 class Window {
   readonly #source: ByteSource;
-  readonly #buffer = new Uint8Array(WINDOW_BYTES);
+  readonly #chunks: readonly Uint8Array[];
+  readonly #chunkBytes: number;
+  #buffer = new Uint8Array(0);
+  #size = LEAST_WINDOW;
   #start = 0;
   #length = 0;
 
   constructor(source: ByteSource) {
     this.#source = source;
+    const { reach } = source;
+    const { chunks, chunkBytes } = reach.kind === 'memory' ? reach.image : NO_CHUNKS;
+    this.#chunks = chunks;
+    this.#chunkBytes = chunkBytes;
   }
 
   /** Up to `length` bytes from `offset` on, fewer only at the end of the image; or not loaded. */
   peek(offset: number, length: number): Uint8Array | undefined {
     const wanted = Math.min(length, this.#source.bytes - offset);
     const from = offset - this.#start;
-    if (from < 0 || from + wanted > this.#length) return undefined;
-    return this.#buffer.subarray(from, from + wanted);
+    if (from >= 0 && from + wanted <= this.#length) {
+      return this.#buffer.subarray(from, from + wanted);
+    }
+    const at = offset % this.#chunkBytes;
+    const chunk = this.#chunks[Math.floor(offset / this.#chunkBytes)];
+    if (chunk === undefined || at + wanted > chunk.length) return undefined;
+    return chunk.subarray(at, at + wanted);
   }
 
   async load(offset: number): Promise<void> {
-    const length = Math.min(WINDOW_BYTES, this.#source.bytes - offset);
+    const isNext = offset <= this.#start + this.#length;
+    this.#size = isNext
+      ? Math.min(this.#size * 2, LARGEST_WINDOW)
+      : Math.max(this.#size / 2, LEAST_WINDOW);
+    const length = Math.min(this.#size, this.#source.bytes - offset);
+    if (length > this.#buffer.length) this.#buffer = new Uint8Array(length);
     this.#length = 0;
     await this.#source.read(this.#buffer.subarray(0, length), offset);
     this.#start = offset;
     this.#length = length;
   }
 }
+
+const OBJECTS_PER_LOOK = 256;
+const NO_CHUNKS = { chunks: [], chunkBytes: 1 } as const;
 
 export async function readHead(source: ByteSource): Promise<ImageHead> {
   const start = new Uint8Array(Math.min(FILE_HEAD.SIZE, source.bytes));
@@ -55,7 +83,7 @@ export async function readHead(source: ByteSource): Promise<ImageHead> {
 
 /**
  * Visits every object. Where one cannot be read, the walk goes on behind it if it can be told.
- * `signal` is looked at whenever more of the image is read.
+ * `signal` is looked at whenever more of the image is read, and after some objects.
  */
 export async function walkObjects(
   source: ByteSource,
@@ -67,14 +95,17 @@ export async function walkObjects(
   const fields = new Fields();
   assertLength(source, head, visitor);
   const end = Math.min(source.bytes, head.totalLen);
+  const turns = new Turns(signal);
   let offset = head.bytes;
-  while (offset < end) {
+  for (let objects = 0; offset < end; ) {
     const bytes = window.peek(offset, MAX_HEADER);
     if (bytes === undefined) {
       throwIfAborted(signal);
       await window.load(offset);
       continue;
     }
+    if (++objects % OBJECTS_PER_LOOK === 0) throwIfAborted(signal);
+    if (turns.isDue()) await turns.next();
     let length: number;
     try {
       const object = decodeObject(fields, bytes, offset, end - offset);
