@@ -376,17 +376,17 @@ describe('a dump that is stopped', () => {
     expect(joined().equals(whole)).toBe(true);
   });
 
-  // The parts have temporary names in all of the first ones.
-  const ends = cases.filter(([which]) => which >= PARTS);
-  it.for(ends)('because its process ends in fsync %i, force %s', ([which, force]) => {
+  /** A process dumps here; `meanwhile` changes fsync or rename so that it ends with exit code 7. */
+  function endOfProcess(force: boolean, meanwhile: string): void {
     if (force) makeBefore();
     const script = `
-      import { open } from 'node:fs/promises';
+      import fs from 'node:fs/promises';
+      import { syncBuiltinESMExports } from 'node:module';
       import { createDumper, createWorkload, splitSink } from ${JSON.stringify(MMDUMP)};
-      const handle = await open('.', 'r');
+      const prototype = Object.getPrototypeOf(await fs.open('.', 'r'));
       let calls = 0;
-      const prototype = Object.getPrototypeOf(handle);
-      prototype.sync = async () => { if (++calls === ${which}) process.exit(7); };
+      ${meanwhile}
+      syncBuiltinESMExports();
       const { space } = await createWorkload('dense', { size: ${MiB} });
       const to = splitSink('OUT', { parts: ${PARTS}, force: ${force} });
       await (await createDumper({ workers: 1 })).dump(space, { to });
@@ -395,6 +395,26 @@ describe('a dump that is stopped', () => {
     const { status, stderr } = spawnSync(process.execPath, args, { cwd: folder, encoding: 'utf8' });
     expect({ status, stderr }).toEqual({ status: 7, stderr: '' });
     expect(found()).toEqual(force ? BEFORE : new Map());
+  }
+
+  // The parts have temporary names in all of the first ones.
+  const ends = cases.filter(([which]) => which >= PARTS);
+  it.for(ends)('because its process ends in fsync %i, force %s', ([which, force]) => {
+    const exit = `prototype.sync = async () => { if (++calls === ${which}) process.exit(7); };`;
+    endOfProcess(force, exit);
+  });
+
+  it('because its process ends while old parts are put back after a failure', () => {
+    endOfProcess(
+      true,
+      `let syncs = 0;
+      prototype.sync = async () => { if (++syncs > ${PARTS}) throw new Error('broken, for a test'); };
+      const { rename } = fs;
+      fs.rename = async (from, to) => {
+        if (from.includes('.old') && ++calls === 2) process.exit(7);
+        await rename(from, to);
+      };`,
+    );
   });
 });
 

@@ -19,8 +19,8 @@ export class SetAside {
   readonly #image: string;
   readonly #stem: string;
   readonly #calls: FileCalls;
-  /** In the order in which they went. */
-  readonly #moved: Moved[] = [];
+  /** In the order in which they went; each until it is back, or gone. */
+  readonly #moved: Set<Moved> = new Set();
 
   /** `image`: what the names of all files that are set aside begin with. */
   constructor(image: string, calls: FileCalls) {
@@ -30,29 +30,31 @@ export class SetAside {
   }
 
   get isEmpty(): boolean {
-    return this.#moved.length === 0;
+    return this.#moved.size === 0;
   }
 
   async move(path: string): Promise<void> {
     const aside = `${this.#stem}${path.slice(this.#image.length)}.tmp`;
-    this.#moved.push({ path, aside }); // before it is so: the end of the process may come between
+    const moved = { path, aside };
+    this.#moved.add(moved); // before it is so: the end of the process may come between
     try {
       await this.#calls.rename(path, aside);
     } catch (error) {
-      this.#moved.pop();
+      this.#moved.delete(moved);
       throw outputFailed(path, 'cannot be set aside', error);
     }
   }
 
   /** All of them have their names again; fails if one keeps the other. */
   async putBack(): Promise<void> {
-    const all = this.#moved.splice(0).reverse();
-    await inTurn(all.map((one) => () => this.#putBack(one)));
+    await inTurn([...this.#moved].reverse().map((one) => () => this.#putBack(one)));
   }
 
-  async #putBack({ path, aside }: Moved): Promise<void> {
+  async #putBack(moved: Moved): Promise<void> {
+    const { path, aside } = moved;
     try {
       await this.#calls.rename(aside, path);
+      this.#moved.delete(moved);
     } catch (error) {
       throw outputFailed(path, `was set aside and is ${aside} now`, error);
     }
@@ -60,12 +62,14 @@ export class SetAside {
 
   /** The new image is safe: they are not needed any more. Fails if one is left. */
   async discard(): Promise<void> {
-    await inTurn(this.#moved.splice(0).map((one) => () => this.#discard(one)));
+    await inTurn([...this.#moved].map((one) => () => this.#discard(one)));
   }
 
-  async #discard({ path, aside }: Moved): Promise<void> {
+  async #discard(moved: Moved): Promise<void> {
+    const { path, aside } = moved;
     try {
       await this.#calls.remove(aside);
+      this.#moved.delete(moved);
     } catch (error) {
       if (errnoOf(error) === 'ENOENT') return;
       throw outputFailed(path, `was replaced, but ${aside} is left behind`, error);
@@ -74,7 +78,7 @@ export class SetAside {
 
   /** For the end of the process. */
   putBackNow(): void {
-    for (const { path, aside } of this.#moved.reverse()) {
+    for (const { path, aside } of [...this.#moved].reverse()) {
       try {
         renameSync(aside, path);
       } catch {

@@ -73,6 +73,7 @@ export class SplitSink extends PathSink {
 
   protected async assertReplaceable(): Promise<void> {
     this.#isFinal = false;
+    this.#old = new SetAside(this.path, this.calls);
     await this.assertFree(this.firstPath); // also says if such a name cannot be
     for (const path of await this.#existing()) await this.assertFree(path);
   }
@@ -149,8 +150,7 @@ export class SplitSink extends PathSink {
 
   /** Every part but the first gets its name, where nothing has it any more. */
   async #nameOthers(output: OpenOutput): Promise<void> {
-    const old = new SetAside(this.path, this.calls);
-    this.#old = old;
+    const old = this.#old;
     for (const path of await this.#existing()) {
       if (output.isAborted) return;
       if (!this.force) throw outputExists(path); // it has come meanwhile
