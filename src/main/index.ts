@@ -56,6 +56,7 @@ export {
   memorySink,
 } from './sinks/memory-sink.ts';
 export type { Sink } from './sinks/sink.ts';
+export { type SplitSink, type SplitSinkOptions, splitSink } from './sinks/split-sink.ts';
 export { StreamSink, type StreamSinkOptions, streamSink } from './sinks/stream-sink.ts';
 export {
   createWorkload,

@@ -46,6 +46,8 @@ export interface DumpReport {
     readonly bytes: number;
     /** First 16 bytes of sha256 over all record crcs, in hex. Names the image. */
     readonly id: string;
+    /** Of an image in parts alone: how many. Their names are `path`, a dot, and a number from 000 on. */
+    readonly parts?: number;
   };
   readonly workers: number;
   readonly workersReason: string;

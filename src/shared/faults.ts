@@ -22,14 +22,15 @@ export const FAULT_POINTS = [
   // On the main thread: memory of the dump.
   'table', //         a shared table of a dump is asked for
   'buffer', //        a chunk of a memory sink, or the slots of a stream sink
-  // On the main thread: the calls of a file sink, in the order in which they come.
+  // On the main thread: the calls of sinks that write files, in the order in which they come.
   'look', //          lstat of the output
+  'list', //          readdir of its directory: parts that are there already
   'directory', //     open of its directory
   'create', //        open of the temporary file; of the name itself where there are no hard links
   'reserve', //       ftruncate
   'sync', //          fsync of the file
   'link', //          link to the output's name
-  'rename', //        rename to it, with force or without hard links
+  'rename', //        rename to it, with force or without hard links; of old parts out of the way
   'remove', //        unlink, also while cleaning up
   'syncDirectory', // fsync of the directory
 ] as const;
@@ -38,7 +39,7 @@ export type FaultPoint = (typeof FAULT_POINTS)[number];
 
 /** What happens at the point. */
 export type FaultAction =
-  /** The call fails with this errno name: points 'write' and those of a file sink. */
+  /** The call fails with this errno name: points 'write' and those of sinks that write files. */
   | { readonly kind: 'errno'; readonly errno: string }
   /** The call writes so many bytes and no more: point 'write'. */
   | { readonly kind: 'short'; readonly bytes: number }

@@ -8,19 +8,20 @@
  */
 import { crc32 } from 'node:zlib';
 import { MachineParts } from '../mmu/machine-parts.ts';
+import { PartClaims } from '../shared/dump/part-claims.ts';
+import { PhaseControl } from '../shared/dump/phase-control.ts';
 import { PIECE, Segments } from '../shared/dump/piece-table.ts';
 import { type RingBuffers, SegmentRing } from '../shared/dump/segment-ring.ts';
-import type { CopyTarget, CopyTask, ImageChunk, PhaseReport } from '../shared/dump/tasks.ts';
+import type { CopyTask, ImageChunk, PhaseReport } from '../shared/dump/tasks.ts';
 import type { Outcome } from '../shared/errors.ts';
 import { crc32Words } from '../shared/image/crc32.ts';
 import { PAGE_SIZE } from '../shared/page.ts';
 import { NO_THREAD } from '../shared/sync/thread-table.ts';
+import { deliver } from './parts/deliver.ts';
 import { FrameMover } from './parts/frame-mover.ts';
 import { ImageWindow } from './parts/image-window.ts';
 import { ordinaryStaging, roomInBank } from './parts/staging.ts';
 import { WorkerFaults } from './parts/worker-faults.ts';
-import { writeAt } from './parts/write-at.ts';
-import { writeSparse } from './parts/write-sparse.ts';
 import { runUnits } from './phase.ts';
 
 const { ARENA_AT, HEAD_BYTES, SOURCE, PAGES, RECORD_BYTES, RECORD_CRC, PAYLOAD_CRC, WORDS } = PIECE;
@@ -37,7 +38,9 @@ export function copy(task: CopyTask): Outcome<PhaseReport> {
   const chunks = target.kind === 'memory' ? target.chunks.map(windowOver) : [];
   let staging: ImageWindow | undefined;
   const faults = WorkerFaults.of(task);
-  return runUnits(task, task.segmentCount, (segment) => {
+  const claims = claimsOf(task, segments);
+  return runUnits(task, task.segmentCount, (unit) => {
+    const segment = claims?.take() ?? unit;
     const offset = segments.offset(segment);
     const bytes = segments.bytes(segment);
     const first = segments.firstPiece(segment);
@@ -49,7 +52,9 @@ export function copy(task: CopyTask): Outcome<PhaseReport> {
     } else {
       staging ??= stagingFor(task, machine);
       pages = copier.copy(first, last, staging, 0);
-      deliver(target, chunks, staging.bytes.subarray(0, bytes), offset, faults);
+      const built = staging.bytes.subarray(0, bytes);
+      if (target.kind === 'memory') scatter(target.chunkBytes, chunks, built, offset);
+      else deliver(target, built, offset, faults);
     }
     return { pages, bytes };
   });
@@ -92,24 +97,26 @@ function isInOneChunk(
   return (offset % target.chunkBytes) + bytes <= target.chunkBytes;
 }
 
-/** Takes a finished segment from staging to its place. */
-function deliver(
-  target: Exclude<CopyTarget, { kind: 'stream' }>,
+/** Which segments of an image in parts are this worker's: see PartClaims. */
+function claimsOf(task: CopyTask, segments: Segments): PartClaims | undefined {
+  const { target, segmentCount, worker } = task;
+  if (target.kind !== 'parts') return undefined;
+  const { workers } = new PhaseControl(task.phase);
+  const who = { worker, workers };
+  return new PartClaims(target.claims, segments, segmentCount, target.partBytes, who);
+}
+
+/** Takes a finished segment from staging to the chunks of a memory sink that it straddles. */
+function scatter(
+  chunkBytes: number,
   chunks: readonly ImageWindow[],
   bytes: Uint8Array,
   offset: number,
-  faults: WorkerFaults | undefined,
 ): void {
-  if (target.kind === 'file') {
-    const { fd, path } = target;
-    if (target.sparse) writeSparse(fd, path, bytes, offset, faults);
-    else writeAt(fd, path, bytes, offset, faults);
-    return;
-  }
   for (let done = 0; done < bytes.length; ) {
-    const at = (offset + done) % target.chunkBytes;
-    const count = Math.min(bytes.length - done, target.chunkBytes - at);
-    const chunk = chunks[Math.floor((offset + done) / target.chunkBytes)]!;
+    const at = (offset + done) % chunkBytes;
+    const count = Math.min(bytes.length - done, chunkBytes - at);
+    const chunk = chunks[Math.floor((offset + done) / chunkBytes)]!;
     chunk.bytes.set(bytes.subarray(done, done + count), at);
     done += count;
   }

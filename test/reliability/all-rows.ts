@@ -4,6 +4,7 @@ import { otherRows } from './other-rows.ts';
 import { randomRows } from './random-rows.ts';
 import { runningRows } from './running-rows.ts';
 import { callRows, memoryRows, placeRows, writeRows } from './sink-rows.ts';
+import { splitRows } from './split-rows.ts';
 import { streamRows } from './stream-rows.ts';
 import { heldRows, lostUnitRows, lostWorkerRows } from './worker-rows.ts';
 
@@ -17,6 +18,7 @@ export function allRows(lab: Lab): Row[] {
     ...memoryRows(lab),
     ...callRows(lab),
     ...placeRows(lab),
+    ...splitRows(lab),
     ...streamRows(lab),
     ...runningRows(lab),
     ...otherRows(lab),

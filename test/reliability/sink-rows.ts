@@ -6,7 +6,14 @@ import { createGate, type Fault, type FaultAction } from '../../src/shared/fault
 import { DONE, dumpCase, FAILED, namesOutput } from './dump-case.ts';
 import { type Lab, openGate } from './lab.ts';
 import { NOTHING, type Outcome, type Row } from './matrix.ts';
-import { everySink, fileTarget, memoryTarget, streamTarget, type TargetKind } from './targets.ts';
+import {
+  everySink,
+  fileTarget,
+  memoryTarget,
+  splitSinks,
+  streamTarget,
+  type TargetKind,
+} from './targets.ts';
 
 /** Every write of a dump into a file fails once, in several ways. */
 export function writeRows(lab: Lab): Row[] {
@@ -19,8 +26,8 @@ export function writeRows(lab: Lab): Row[] {
     ['write n is short: 1 byte', { kind: 'short', bytes: 1 }, null],
     ['write n is short: 4095 bytes', { kind: 'short', bytes: 4095 }, null],
   ];
-  for (const [sink, kindOf] of everySink(lab)) {
-    if (!sink.startsWith('file')) continue;
+  for (const [sink, kindOf] of [...everySink(lab), ...splitSinks()]) {
+    if (!sink.startsWith('file') && sink !== 'split') continue;
     for (const [fault, action, errno] of actions) {
       rows.push({
         fault,

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
-import { fileSink, MiB, memorySink, type Sink, streamSink } from 'mmdump';
+import { fileSink, MiB, memorySink, type Sink, splitSink, streamSink } from 'mmdump';
 import type { Lab } from './lab.ts';
 import { NOTHING } from './matrix.ts';
 
@@ -56,6 +56,63 @@ function describe(folder: string, image: Buffer): string {
       return isWhole ? 'the new image, whole, as the message says' : `${name}, not whole`;
     })
     .join(', ');
+}
+
+/** Parts of the new image; an old one has more, and lies there in one file, too. */
+export const PARTS = 3;
+const OLD_NAMES = ['image.cpt', ...[0, 1, 2, 3, 4].map((part) => `image.cpt.00${part}`)];
+export const OLD_FILES: number = OLD_NAMES.length;
+
+/** An image in parts; with `force` there is an older one. */
+export function splitTarget(lab: Lab, force: boolean): Target {
+  const { folder } = lab;
+  const path = join(folder, 'image.cpt');
+  if (force) for (const name of OLD_NAMES) writeFileSync(join(folder, name), OLD + name);
+  const contentOf = (name: string): string => readFileSync(join(folder, name), 'utf8');
+  const isAsBefore = (): boolean => {
+    const names = readdirSync(folder).sort();
+    if (!force) return names.length === 0;
+    return (
+      names.join() === OLD_NAMES.join() && names.every((name) => contentOf(name) === OLD + name)
+    );
+  };
+  const newParts = (): Buffer[] =>
+    Array.from({ length: PARTS }, (_, part) => readFileSync(`${path}.00${part}`));
+  const clear = (): void => {
+    for (const name of readdirSync(folder)) rmSync(join(folder, name));
+  };
+  const describeLeft = (): string => {
+    const names = readdirSync(folder).sort();
+    const isOld = (name: string): boolean => contentOf(name) === OLD + OLD_NAMES.find(endOf(name));
+    const asides = names.filter((name) => name.endsWith('.tmp'));
+    const others = names.filter((name) => !asides.includes(name));
+    if (asides.length !== 1 || !asides.every(isOld)) return names.join(', ');
+    const aside = 'an old part under another name, which the message names';
+    if (others.every(isOld)) return aside;
+    const isWhole = others.length === PARTS && Buffer.concat(newParts()).equals(lab.image);
+    return isWhole ? `the new image, whole; ${aside}` : names.join(', ');
+  };
+  return {
+    sink: splitSink(path, { parts: PARTS, force, faults: lab.plan }),
+    left() {
+      const left = isAsBefore() ? NOTHING : describeLeft();
+      clear();
+      return left;
+    },
+    taken() {
+      const parts = newParts();
+      const names = readdirSync(folder);
+      if (names.length !== PARTS) throw new Error(`beside the image: ${names}`);
+      clear();
+      return Buffer.concat(parts);
+    },
+  };
+}
+
+/** `.mmdump-….old.003.tmp` was `image.cpt.003`. */
+function endOf(name: string): (old: string) => boolean {
+  const suffix = /\.old(.*)\.tmp$/.exec(name)?.[1];
+  return (old) => old === (suffix === undefined ? name : `image.cpt${suffix}`);
 }
 
 const CHUNK_BYTES = MiB / 2;
@@ -129,4 +186,12 @@ export function everySink(lab: Lab): ReadonlyMap<string, TargetKind> {
   kinds.set('memory', memoryTarget);
   kinds.set('stream', (one) => streamTarget(one));
   return kinds;
+}
+
+/** Sinks of an image in parts: they have the life of a file sink, and rows of their own. */
+export function splitSinks(): ReadonlyMap<string, TargetKind> {
+  return new Map<string, TargetKind>([
+    ['split', (one) => splitTarget(one, false)],
+    ['split, force', (one) => splitTarget(one, true)],
+  ]);
 }

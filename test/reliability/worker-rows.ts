@@ -3,7 +3,7 @@ import { createGate, type Fault, type FaultAction } from '../../src/shared/fault
 import { DONE, dumpCase, IS_LONG, LOSSES, LOST, lossOn, namesWorker } from './dump-case.ts';
 import { BOTH, type Lab, openGate } from './lab.ts';
 import { NOTHING, type Row } from './matrix.ts';
-import { everySink, fileTarget, memoryTarget } from './targets.ts';
+import { everySink, fileTarget, memoryTarget, splitSinks } from './targets.ts';
 
 const DUMP_PHASES = ['classify', 'copy'] as const;
 
@@ -72,7 +72,8 @@ export function heldRows(lab: Lab): Row[] {
   const rows: Row[] = [];
   for (const isAborted of [false, true]) {
     for (const phase of DUMP_PHASES) {
-      for (const [sink, kindOf] of everySink(lab)) {
+      const split = phase === 'copy' ? splitSinks() : [];
+      for (const [sink, kindOf] of [...everySink(lab), ...split]) {
         rows.push({
           fault: `a worker is held${isAborted ? ', and the dump aborted' : ', and goes on'}`,
           phase,

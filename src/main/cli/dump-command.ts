@@ -13,6 +13,7 @@ import { createWorkload, type WorkloadName } from '../workloads/workload.ts';
 import { dumpJson, dumpText } from './dump-output.ts';
 import { NO_OUTPUT, type Output, openOutput } from './output.ts';
 import { EXIT, printError } from './run-command.ts';
+import type { Split } from './sizes.ts';
 import { type OutputOptions, Progress, print, printAside, printJson } from './terminal.ts';
 
 export interface DumpFlags extends OutputOptions {
@@ -33,6 +34,7 @@ export interface DumpFlags extends OutputOptions {
   readonly dontdump?: boolean;
   readonly dryRun?: boolean;
   readonly sizeLimit?: number;
+  readonly split?: Split;
   readonly timeout?: number; // seconds
 }
 
@@ -59,9 +61,12 @@ async function dumpUntil(flags: DumpFlags, signal: AbortSignal | undefined): Pro
   if (path === '-' && flags.json === true && !isDry) {
     throw new MmdumpError('OPTION_INVALID', "output: '-': --json writes to standard output, too");
   }
+  if (path === '-' && flags.split !== undefined) {
+    throw new MmdumpError('OPTION_INVALID', "output: '-': --split writes several files");
+  }
   const output = isDry
     ? NO_OUTPUT
-    : await abortable(openOutput(path, flags.force ?? false), signal);
+    : await abortable(openOutput(path, flags.force ?? false, flags.split), signal);
   const dumper = await createDumper(flags.workers === undefined ? {} : { workers: flags.workers });
   const progress = new Progress(flags);
   try {

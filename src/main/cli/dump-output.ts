@@ -95,6 +95,11 @@ function roundWorker(worker: WorkerReport): unknown {
   return { ...worker, busyMs: round(worker.busyMs), startMs: round(worker.startMs) };
 }
 
+function partsText(parts: number | undefined): string {
+  if (parts === undefined) return '';
+  return parts === 1 ? ' in 1 part' : ` in ${parts} parts`;
+}
+
 export function dumpText(
   report: DumpReport | DumpEstimate,
   importMs: number,
@@ -131,7 +136,7 @@ export function dumpText(
       `the mm stood still for ${formatMs(ms.pause)}`,
     image.id === null
       ? `${output}: the image would have ${image.bytes} bytes (${formatBytes(image.bytes)})`
-      : `${output}: ${formatBytes(image.bytes)}, id ${image.id}, ` +
+      : `${output}: ${formatBytes(image.bytes)}${partsText(image.parts)}, id ${image.id}, ` +
           `${formatBytes(report.bytesPerSecond)}/s with ${report.workers} workers ` +
           `(${report.workersReason})`,
   );

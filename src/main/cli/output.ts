@@ -1,4 +1,4 @@
-/** Where `dump -o` writes: a file, standard output, or whatever else a path leads to. */
+/** Where `dump -o` writes: a file, several, standard output, or whatever else a path leads to. */
 import { createWriteStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
@@ -6,8 +6,10 @@ import { MmdumpError } from '../../shared/errors.ts';
 import { fileSink } from '../sinks/file-sink.ts';
 import { NO_SINK } from '../sinks/no-sink.ts';
 import type { Sink } from '../sinks/sink.ts';
+import { splitSink } from '../sinks/split-sink.ts';
 import { streamSink } from '../sinks/stream-sink.ts';
 import { pipeOutput } from './pipe-output.ts';
+import type { Split } from './sizes.ts';
 
 export interface Output {
   readonly sink: Sink;
@@ -24,7 +26,16 @@ export const NO_OUTPUT: Output = { sink: NO_SINK, name: 'dry run', isStdout: fal
  * The sink for an output path. A file is checked now, before the work, and before a process has to
  * stand still. A pipe or a device is written through, as a stream.
  */
-export async function openOutput(path: string, force: boolean): Promise<Output> {
+export async function openOutput(
+  path: string,
+  force: boolean,
+  split: Split | undefined,
+): Promise<Output> {
+  if (split !== undefined) {
+    const sink = splitSink(path, { ...split, force });
+    await sink.check();
+    return { sink, name: path, isStdout: false };
+  }
   if (path === '-') return { sink: stdoutSink(force), name: 'standard output', isStdout: true };
   const stream = await streamTo(path);
   if (stream !== undefined) {

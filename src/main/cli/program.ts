@@ -7,7 +7,7 @@ import { type DumpFlags, dumpCommand } from './dump-command.ts';
 import { inspectCommand } from './inspect-command.ts';
 import { type RestoreFlags, restoreCommand } from './restore-command.ts';
 import { runCommand } from './run-command.ts';
-import { parseSeconds, parseSize, wholeNumber } from './sizes.ts';
+import { parseSeconds, parseSize, parseSplit, wholeNumber } from './sizes.ts';
 import type { OutputOptions } from './terminal.ts';
 import { type VerifyFlags, verifyCommand } from './verify-command.ts';
 
@@ -84,6 +84,11 @@ function addDump(program: Command): void {
     .option('--dontdump', 'honour VM_DONTDUMP: store no page of such mappings')
     .option('--timeout <seconds>', 'give up then, and leave nothing behind', parseSeconds)
     .option('--size-limit <size>', 'refuse to write a larger image', parseSize)
+    .option(
+      '--split <n or size>',
+      'several files, FILE.000 and so on: so many, or of so many bytes each (512M); cat joins them',
+      parseSplit,
+    )
     .option('--dry-run', 'say what the image would hold and how long it would be; write nothing')
     .option('--seed <n>', 'of a workload', wholeNumber(0, MAX_SEED))
     .option('--memory <size>', 'simulated memory (default: as much as it takes)', parseSize)

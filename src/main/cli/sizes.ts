@@ -1,5 +1,6 @@
 /** Sizes as people write them: 64M, 1G, 1T, 4096. */
 import { InvalidArgumentError } from 'commander';
+import { PART_BLOCK, PARTS_MAX } from '../../shared/image/parts.ts';
 
 const UNITS: { readonly [letter: string]: number } = {
   '': 1,
@@ -15,6 +16,23 @@ export function parseSize(text: string): number {
   const bytes = Number(found?.[1]) * (UNITS[(found?.[2] ?? '').toUpperCase()] ?? Number.NaN);
   if (Number.isSafeInteger(bytes) && bytes > 0) return bytes;
   throw new InvalidArgumentError(`'${text}' is no size: expected a number and K, M, G or T.`);
+}
+
+/** How `--split` cuts an image: into so many parts, or into parts of so many bytes at most. */
+export type Split = { readonly parts: number } | { readonly partBytes: number };
+
+/** A bare number counts parts, one with a unit is the length of a part. */
+export function parseSplit(text: string): Split {
+  if (!/^\d+$/.test(text)) {
+    const partBytes = parseSize(text);
+    if (partBytes >= PART_BLOCK) return { partBytes };
+    throw new InvalidArgumentError(`'${text}': a part has ${PART_BLOCK} bytes at least.`);
+  }
+  const parts = Number(text);
+  if (parts >= 1 && parts <= PARTS_MAX) return { parts };
+  throw new InvalidArgumentError(
+    `'${text}': expected 1 to ${PARTS_MAX} parts, or the length of one as 512M.`,
+  );
 }
 
 /** Longest time-out: what a timer of Node takes. */

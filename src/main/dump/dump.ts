@@ -178,8 +178,9 @@ function report(
   const { bytes } = capture.layout;
   const total = watch.total();
   const { mms: usages, savedBytes } = capture.usage();
+  const { path, parts } = options.to;
   return {
-    image: { path: options.to.path, format: 'cpt', bytes, id },
+    image: { path, format: 'cpt', bytes, id, ...(parts === undefined ? {} : { parts }) },
     workers: engine.pool.workers,
     workersReason: engine.workersReason,
     frozen: options.freeze,

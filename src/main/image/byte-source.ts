@@ -7,6 +7,7 @@ import type { SourceReach } from '../../shared/dump/tasks.ts';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import { GiB } from '../../shared/page.ts';
 import type { MemoryImage } from '../sinks/memory-sink.ts';
+import type { Problem } from './problem.ts';
 
 export interface ByteSource {
   /** For messages: `image 'a.cpt'`. */
@@ -17,13 +18,17 @@ export interface ByteSource {
   read(into: Uint8Array, offset: number): Promise<void>;
   /** What a worker reads the same bytes from. */
   readonly reach: SourceReach;
+  /** Of an image in parts: the first that is missing, or has the wrong length. */
+  readonly problem?: Problem | null;
+  /** Of an image in parts: files that have the name of one and are none. */
+  extraParts?(): Promise<Problem[]>;
   close(): Promise<void>;
 }
 
 /** Node ends the process when it is asked to read 2^31 bytes or more at once. */
 const MAX_READ = GiB;
 
-class FileSource implements ByteSource {
+export class FileSource implements ByteSource {
   readonly name: string;
   readonly path: string;
   readonly bytes: number;
@@ -42,17 +47,7 @@ class FileSource implements ByteSource {
 
   async read(into: Uint8Array, offset: number): Promise<void> {
     assertInside(this, offset, into.length);
-    for (let done = 0; done < into.length; ) {
-      const length = Math.min(into.length - done, MAX_READ);
-      const part = { buffer: into, offset: done, length };
-      const { bytesRead } = await this.#handle
-        .read({ ...part, position: offset + done })
-        .catch((error: unknown) => {
-          throw inputFailed(this.name, offset + done, error);
-        });
-      if (bytesRead === 0) throw truncated(this.name, offset + done, this.bytes);
-      done += bytesRead;
-    }
+    await readFully(this, this.#handle, into, offset, offset);
   }
 
   async close(): Promise<void> {
@@ -60,7 +55,7 @@ class FileSource implements ByteSource {
   }
 }
 
-class MemorySource implements ByteSource {
+export class MemorySource implements ByteSource {
   readonly name = 'image in memory';
   readonly path: null = null;
   readonly bytes: number;
@@ -92,7 +87,26 @@ class MemorySource implements ByteSource {
   async close(): Promise<void> {}
 }
 
-function assertInside(source: ByteSource, offset: number, length: number): void {
+/** Fills `into` with what a file of the source has from `from` on: byte `offset` of the source. */
+export async function readFully(
+  source: ByteSource,
+  handle: FileHandle,
+  into: Uint8Array,
+  from: number,
+  offset: number,
+): Promise<void> {
+  for (let done = 0; done < into.length; ) {
+    const length = Math.min(into.length - done, MAX_READ);
+    const part = { buffer: into, offset: done, length, position: from + done };
+    const { bytesRead } = await handle.read(part).catch((error: unknown) => {
+      throw inputFailed(source.name, offset + done, error);
+    });
+    if (bytesRead === 0) throw truncated(source.name, offset + done, source.bytes);
+    done += bytesRead;
+  }
+}
+
+export function assertInside(source: ByteSource, offset: number, length: number): void {
   if (offset >= 0 && offset + length <= source.bytes) return;
   throw truncated(source.name, offset, source.bytes);
 }
@@ -111,21 +125,22 @@ function inputFailed(name: string, offset: number, error: unknown): MmdumpError 
   return new MmdumpError('INPUT_FAILED', message, fields, error);
 }
 
-/** Opens a file or a memory sink's image. */
-export async function openSource(from: string | MemoryImage): Promise<ByteSource> {
-  if (typeof from !== 'string') return new MemorySource(from);
+/** Opens a file, and says how long it is. INPUT_FAILED if it cannot be opened, or is no file. */
+export async function openFile(
+  path: string,
+): Promise<{ readonly handle: FileHandle; readonly bytes: number }> {
   let handle: FileHandle | undefined;
   try {
     // Looked at before it is opened: to open a pipe would wait for a writer.
-    if (!(await stat(from)).isFile()) {
-      throw new MmdumpError('INPUT_FAILED', `${from} is not a regular file`, { path: from });
+    if (!(await stat(path)).isFile()) {
+      throw new MmdumpError('INPUT_FAILED', `${path} is not a regular file`, { path });
     }
-    handle = await open(from, 'r');
-    return new FileSource(from, handle, (await handle.stat()).size);
+    handle = await open(path, 'r');
+    return { handle, bytes: (await handle.stat()).size };
   } catch (error) {
     await handle?.close();
     if (error instanceof MmdumpError) throw error;
-    const fields = { path: from, errno: errnoOf(error) ?? 'EIO' };
-    throw new MmdumpError('INPUT_FAILED', `${from}: ${reasonOf(error)}`, fields, error);
+    const fields = { path, errno: errnoOf(error) ?? 'EIO' };
+    throw new MmdumpError('INPUT_FAILED', `${path}: ${reasonOf(error)}`, fields, error);
   }
 }

@@ -2,7 +2,6 @@
  * Reading an image at random: its mms, mappings and pages. Only the records are kept in memory,
  * never the pages; their cost follows the number of records in the file, up to a limit.
  */
-import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex, PAGE_SIZE, TASK_SIZE, vpnOf } from '../../shared/page.ts';
@@ -13,10 +12,12 @@ import type { ImageHead } from '../formats/cpt/head.ts';
 import { readHead, type Visitor, walkObjects } from '../formats/cpt/walk.ts';
 import type { MemoryImage } from '../sinks/memory-sink.ts';
 import { BLOCK, type Block } from './block-index.ts';
-import { type ByteSource, openSource } from './byte-source.ts';
+import type { ByteSource } from './byte-source.ts';
 import { FilePages } from './file-pages.ts';
+import { IdHash } from './id-hash.ts';
 import { findVma, type ImageMm, type ImageVma, type Payload } from './image-mm.ts';
 import { IndexBudget } from './index-budget.ts';
+import { openSource } from './open-source.ts';
 import { ImageProblem, problemError } from './problem.ts';
 
 /** What an image says of one page. */
@@ -230,7 +231,7 @@ export class Image {
 }
 
 /**
- * Opens a file, or the image of a memory sink. Checks every record, not the pages. INPUT_FAILED,
+ * Opens a file, the parts of an image (`OUT`, or `OUT.000`), or that of a memory sink. Checks every record, not the pages. INPUT_FAILED,
  * IMAGE_* where the image is damaged, IMAGE_TOO_LARGE beyond `maxIndexBytes`.
  */
 export async function openImage(
@@ -248,6 +249,7 @@ export async function openImage(
 }
 
 async function indexImage(source: ByteSource, options: OpenOptions): Promise<Image> {
+  if (source.problem) throw problemError(source.name, source.problem);
   const budget = new IndexBudget(source.name, options.maxIndexBytes);
   const head = await readHead(source);
   const fatal = (problem: ImageProblem): never => {
@@ -265,32 +267,6 @@ async function indexImage(source: ByteSource, options: OpenOptions): Promise<Ima
   await walkObjects(source, head, visitor, options.signal);
   checker.finish(head.totalLen);
   return new Image(source, head, checker.mms, id.digest());
-}
-
-/** sha256 over record crcs, gathered so that the hash is not called for every one. */
-export class IdHash {
-  readonly #hash = createHash('sha256');
-  readonly #crcs = new Uint32Array(1024);
-  #count = 0;
-
-  constructor(headCrc: number) {
-    this.add(headCrc);
-  }
-
-  add(recordCrc: number): void {
-    this.#crcs[this.#count++] = recordCrc;
-    if (this.#count === this.#crcs.length) this.#flush();
-  }
-
-  digest(): string {
-    this.#flush();
-    return this.#hash.digest('hex').slice(0, 32);
-  }
-
-  #flush(): void {
-    this.#hash.update(new Uint8Array(this.#crcs.buffer, 0, this.#count * 4));
-    this.#count = 0;
-  }
 }
 
 function pageOffset(block: Block, vpn: number): number {

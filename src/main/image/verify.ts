@@ -15,10 +15,11 @@ import type { PhaseProgress } from '../progress.ts';
 import type { MemoryImage } from '../sinks/memory-sink.ts';
 import { cutIntoUnits } from '../units.ts';
 import { BLOCK } from './block-index.ts';
-import { type ByteSource, openSource } from './byte-source.ts';
-import { IdHash } from './image.ts';
+import type { ByteSource } from './byte-source.ts';
+import { IdHash } from './id-hash.ts';
 import type { ImageMm, ImageVma, Payload } from './image-mm.ts';
 import { INDEX_COST, IndexBudget } from './index-budget.ts';
+import { openSource } from './open-source.ts';
 import { ImageProblem, type Problem } from './problem.ts';
 
 export interface VerifyOptions {
@@ -114,6 +115,8 @@ async function verifySource(
   throwIfAborted(options.signal);
   const problems = new ProblemList(options.maxProblems);
   const budget = new IndexBudget(source.name, options.maxIndexBytes);
+  if (source.problem) problems.add(source.problem);
+  for (const problem of (await source.extraParts?.()) ?? []) problems.add(problem);
   const structure = await readStructure(source, problems, budget, options.signal);
   await verifyPayloads(source, structure.mms, pool, options, problems, budget);
   const listed = problems.listed.sort((a, b) => a.offset - b.offset);

@@ -1,6 +1,6 @@
-/** The system calls of a file sink, each by the name of its fault point. */
+/** The system calls of sinks that write files, each by the name of its fault point. */
 import type { Stats } from 'node:fs';
-import { type FileHandle, link, lstat, open, rename, unlink } from 'node:fs/promises';
+import { type FileHandle, link, lstat, open, readdir, rename, unlink } from 'node:fs/promises';
 import type { FaultPlan } from '../../shared/faults.ts';
 import { failCallAt } from '../faults.ts';
 
@@ -8,6 +8,7 @@ const OWNER_ONLY = 0o600;
 
 export interface FileCalls {
   look(path: string): Promise<Stats>;
+  list(directory: string): Promise<string[]>;
   directory(path: string): Promise<FileHandle>;
   /** Fails where there is something of this name. */
   create(path: string): Promise<FileHandle>;
@@ -21,6 +22,7 @@ export interface FileCalls {
 
 const FILE_CALLS: FileCalls = {
   look: (path) => lstat(path),
+  list: (directory) => readdir(directory),
   directory: (path) => open(path, 'r'),
   create: (path) => open(path, 'wx', OWNER_ONLY),
   reserve: (file, bytes) => file.truncate(bytes),
@@ -40,6 +42,7 @@ export function fileCalls(plan: FaultPlan | undefined): FileCalls {
   };
   return {
     look: async (path) => (await before('look')).look(path),
+    list: async (directory) => (await before('list')).list(directory),
     directory: async (path) => (await before('directory')).directory(path),
     create: async (path) => (await before('create')).create(path),
     reserve: async (file, bytes) => (await before('reserve')).reserve(file, bytes),

@@ -1,4 +1,4 @@
-/** Where an image goes: `fileSink`, `memorySink`, `streamSink`. Used for one dump at a time. */
+/** Where an image goes: `fileSink`, `splitSink`, `memorySink`, `streamSink`. Used for one dump at a time. */
 import type { PhaseControl } from '../../shared/dump/phase-control.ts';
 import type { Segments } from '../../shared/dump/piece-table.ts';
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
@@ -23,9 +23,11 @@ export interface DrainContext {
 }
 
 export interface Sink {
-  readonly kind: 'file' | 'memory' | 'stream';
+  readonly kind: 'file' | 'split' | 'memory' | 'stream';
   /** Where the image will lie, or null. */
   readonly path: string | null;
+  /** Files that the image is cut into, where that is so and once it is known. */
+  readonly parts?: number | undefined;
   /** Before the mm is touched: whatever can fail early fails here. */
   open(): Promise<void>;
   /** The image has this length; returns where the workers write. */

@@ -79,6 +79,17 @@ export type CopyTarget =
       readonly sparse: boolean;
     }
   | {
+      readonly kind: 'parts';
+      /** Of the parts, in their order: see ../image/parts.ts. */
+      readonly fds: readonly number[];
+      /** Of the image: the parts have its name, and a number. */
+      readonly path: string;
+      readonly partBytes: number;
+      readonly sparse: boolean;
+      /** PartClaims. */
+      readonly claims: SharedArrayBuffer;
+    }
+  | {
       readonly kind: 'memory';
       readonly chunks: readonly ImageChunk[];
       readonly chunkBytes: number;
@@ -120,11 +131,17 @@ export interface SharedBytes {
 }
 
 /**
- * Bytes that a worker reads: an open file of this process, the memory of another process
+ * Bytes that a worker reads: an open file of this process, the parts of an image, the memory of another process
  * (/proc/PID/mem, by address), or shared memory. `name` is for messages.
  */
 export type SourceReach =
   | { readonly kind: 'file'; readonly name: string; readonly fd: number }
+  | {
+      readonly kind: 'parts';
+      readonly name: string;
+      readonly fds: readonly number[];
+      readonly partBytes: number;
+    }
   | { readonly kind: 'process'; readonly name: string; readonly fd: number; readonly pid: number }
   | { readonly kind: 'memory'; readonly name: string; readonly image: SharedBytes };
 

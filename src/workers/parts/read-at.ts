@@ -22,6 +22,10 @@ export class Reader {
   /** Fills into[at, at + length) from byte `offset` of the source on. */
   read(into: Uint8Array, at: number, length: number, offset: number): void {
     const source = this.#source;
+    if (source.kind === 'parts') {
+      this.#readParts(source.fds, source.partBytes, into, at, length, offset);
+      return;
+    }
     if (source.kind !== 'memory') {
       this.#readFile(source.fd, into, at, length, offset);
       return;
@@ -51,19 +55,53 @@ export class Reader {
     }
   }
 
-  #readFile(fd: number, into: Uint8Array, at: number, length: number, offset: number): void {
+  #readParts(
+    fds: readonly number[],
+    partBytes: number,
+    into: Uint8Array,
+    at: number,
+    length: number,
+    offset: number,
+  ): void {
     for (let done = 0; done < length; ) {
-      const count = this.#readSome(fd, into, at + done, length - done, offset + done);
-      if (count === 0) throw this.#failure(offset + done, 'it ends there', 'EIO');
+      const from = (offset + done) % partBytes;
+      const count = Math.min(length - done, partBytes - from);
+      const fd = fds[Math.floor((offset + done) / partBytes)];
+      if (fd === undefined) throw this.#failure(offset + done, 'it ends there', 'EIO');
+      this.#readFile(fd, into, at + done, count, from, offset + done);
       done += count;
     }
   }
 
-  #readSome(fd: number, into: Uint8Array, at: number, length: number, offset: number): number {
+  /** `place`: where that is in the source, for messages. */
+  #readFile(
+    fd: number,
+    into: Uint8Array,
+    at: number,
+    length: number,
+    offset: number,
+    place: number = offset,
+  ): void {
+    for (let done = 0; done < length; ) {
+      const next = place + done;
+      const count = this.#readSome(fd, into, at + done, length - done, offset + done, next);
+      if (count === 0) throw this.#failure(next, 'it ends there', 'EIO');
+      done += count;
+    }
+  }
+
+  #readSome(
+    fd: number,
+    into: Uint8Array,
+    at: number,
+    length: number,
+    offset: number,
+    place: number = offset,
+  ): number {
     try {
       return readSync(fd, into, at, length, offset);
     } catch (error) {
-      throw this.#failure(offset, reasonOf(error), errnoOf(error) ?? 'EIO');
+      throw this.#failure(place, reasonOf(error), errnoOf(error) ?? 'EIO');
     }
   }
 

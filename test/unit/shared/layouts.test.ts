@@ -6,6 +6,7 @@ import { MM_ADDRESS, MM_FIELD } from '../../../src/mmu/mm-struct.ts';
 import { ALLOCATOR } from '../../../src/mmu/physical/frame-allocator.ts';
 import { PAGE_STRUCT } from '../../../src/mmu/physical/page-struct.ts';
 import { VMA_RECORD } from '../../../src/mmu/vma/vma-table.ts';
+import { PART_CLAIM } from '../../../src/shared/dump/part-claims.ts';
 import { PAYLOAD } from '../../../src/shared/dump/payload-table.ts';
 import { PIECE, SEGMENT } from '../../../src/shared/dump/piece-table.ts';
 import { RUN } from '../../../src/shared/dump/run-table.ts';
@@ -34,6 +35,7 @@ const SHARED_TABLES = {
   FILE_RECORD: { table: FILE_RECORD },
   PAGE_STRUCT: { table: PAGE_STRUCT },
   VMA_RECORD: { table: VMA_RECORD },
+  PART_CLAIM: { table: PART_CLAIM },
   PAYLOAD: { table: PAYLOAD },
   PIECE: { table: PIECE },
   SEGMENT: { table: SEGMENT },

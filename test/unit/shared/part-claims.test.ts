@@ -1,0 +1,87 @@
+/**
+ * Who writes which segment of an image in parts.
+ *
+ * Invariants checked, for any number of workers and parts, segments of any length, and any order in
+ * which the workers come:
+ *  - as many takes as there are segments give every segment once
+ *  - a worker gets those of one part in their order
+ *  - as long as there are as many parts with segments left as workers need, no two are in one part
+ */
+import fc from 'fast-check';
+import { expect, it } from 'vitest';
+import { PartClaims, partClaimsBytes } from '../../../src/shared/dump/part-claims.ts';
+
+interface Taken {
+  readonly worker: number;
+  readonly segment: number;
+  readonly part: number;
+}
+
+/** All takes, in the order of `turns` (workers by turn, repeated). */
+function takeAll(
+  lengths: readonly number[],
+  partBytes: number,
+  workers: number,
+  turns: readonly number[],
+): Taken[] {
+  const offsets: number[] = [];
+  let bytes = 0;
+  for (const length of lengths) {
+    offsets.push(bytes);
+    bytes += length;
+  }
+  const buffer = new SharedArrayBuffer(partClaimsBytes(Math.ceil(bytes / partBytes)));
+  const segments = { offset: (segment: number) => offsets[segment]! };
+  const claims = Array.from({ length: workers }, (_, worker) => {
+    return new PartClaims(buffer, segments, lengths.length, partBytes, { worker, workers });
+  });
+  return lengths.map((_, index) => {
+    const worker = turns[index % turns.length]! % workers;
+    const segment = claims[worker]!.take();
+    return { worker, segment, part: Math.floor(offsets[segment]! / partBytes) };
+  });
+}
+
+it('every segment is taken once, whoever comes when', () => {
+  const lengths = fc.array(fc.integer({ min: 1, max: 50 }), { minLength: 1, maxLength: 60 });
+  const partBytes = fc.integer({ min: 1, max: 600 });
+  const turns = fc.array(fc.nat({ max: 20 }), { minLength: 1, maxLength: 30 });
+  fc.assert(
+    fc.property(
+      lengths,
+      partBytes,
+      fc.integer({ min: 1, max: 9 }),
+      turns,
+      (all, part, count, by) => {
+        const taken = takeAll(all, part, count, by);
+        const sorted = taken.map(({ segment }) => segment).sort((a, b) => a - b);
+        expect(sorted).toEqual(all.map((_, segment) => segment));
+        const last = new Map<string, number>();
+        for (const { worker, segment, part: where } of taken) {
+          const key = `${worker} in ${where}`;
+          expect(segment, key).toBeGreaterThan(last.get(key) ?? -1);
+          last.set(key, segment);
+        }
+      },
+    ),
+  );
+});
+
+it('as many workers as parts have a part each', () => {
+  const lengths = new Array(40).fill(10);
+  const taken = takeAll(lengths, 100, 4, [0, 1, 2, 3]);
+  for (const { worker, part } of taken) expect(part).toBe(worker);
+});
+
+it('two workers share four parts, and four workers share two', () => {
+  const lengths = new Array(40).fill(10);
+  const owner = takeAll(lengths, 100, 2, [0, 1]).map(({ part, worker }) => `${part}: ${worker}`);
+  expect(new Set(owner)).toEqual(new Set(['0: 0', '1: 1', '2: 0', '3: 1']));
+  const guests = takeAll(lengths, 200, 4, [0, 1, 2, 3]).map((one) => `${one.part}: ${one.worker}`);
+  expect(new Set(guests)).toEqual(new Set(['0: 0', '1: 1', '0: 2', '1: 3']));
+});
+
+it('a worker whose part is done helps with another', () => {
+  const taken = takeAll(new Array(20).fill(10), 100, 2, [0]);
+  expect(taken.map(({ segment }) => segment)).toEqual([...new Array(20).keys()]);
+});
