@@ -1,5 +1,4 @@
 /** The dumper: a pool of workers, and the dumps and restores that run on it. */
-import { availableParallelism } from 'node:os';
 import type { AddressSpace } from '../mmu/address-space.ts';
 import type { Machine } from '../mmu/machine.ts';
 import { MmdumpError } from '../shared/errors.ts';
@@ -21,8 +20,17 @@ import { NO_SINK } from './sinks/no-sink.ts';
 import { abortable, withDeadline } from './stop.ts';
 
 export interface DumperOptions {
-  /** Worker threads. Default: one per core that this process may use. */
+  /**
+   * Worker threads: every phase of every job runs on so many, as far as it has units of work for
+   * them. Default: chosen for each phase, by its bytes, the cores, the CPU quota and the free memory;
+   * the report of a dump says how many and why.
+   */
   readonly workers?: number;
+  /**
+   * Bytes of memory that the first job will be about, where the number of workers is not given: the
+   * threads that it is worth start at once. Default: unknown, one thread starts.
+   */
+  readonly expectedBytes?: number;
   /**
    * For tests of parallelism: every worker waits after its first claim until all have claimed one,
    * so that a finished dump proves that all ran at the same time. Default false.
@@ -34,20 +42,18 @@ export interface DumperOptions {
 
 /** Runs one job at a time; the next waits for it. Keep it: starting threads takes its time. */
 export class Dumper {
+  /** As asked, or the most that a phase is given. */
   readonly workers: number;
   readonly #engine: Engine;
   #last: Promise<void> = Promise.resolve();
   #closed = false;
 
   constructor(options: DumperOptions) {
-    const { workers = availableParallelism(), rendezvous = false, faults } = options;
-    assertWorkers(workers);
-    this.workers = workers;
-    this.#engine = {
-      pool: new WorkerPool(workers, { rendezvous, faults }),
-      buffers: new SharedBuffers(faults),
-      workersReason: options.workers === undefined ? 'one per available core' : 'as asked',
-    };
+    const { workers, rendezvous = false, faults, expectedBytes } = options;
+    if (workers !== undefined) assertWorkers(workers);
+    const pool = new WorkerPool(workers, { rendezvous, faults }, expectedBytes);
+    this.workers = pool.workers;
+    this.#engine = { pool, buffers: new SharedBuffers(faults) };
   }
 
   /**
@@ -140,6 +146,7 @@ export class Dumper {
   async #enqueue<T>(job: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     if (this.#closed) throw new MmdumpError('DUMPER_CLOSED', 'the dumper was closed');
     const before = this.#last;
+    this.#engine.pool.nextJob();
     const mine = abortable(before, signal).then(job); // whoever started the one before has its error
     // Only when both are over matters to the next; a result is not to be kept alive.
     this.#last = mine.then(
@@ -150,7 +157,7 @@ export class Dumper {
   }
 }
 
-/** Starts a dumper with its worker threads. Close it, or Node stays alive. */
+/** A dumper; its threads start now, or when a job is worth them. Close it, or Node stays alive. */
 export async function createDumper(options: DumperOptions = {}): Promise<Dumper> {
   return new Dumper(options);
 }
@@ -158,7 +165,7 @@ export async function createDumper(options: DumperOptions = {}): Promise<Dumper>
 /** Which workers a single job runs on: those of a dumper, or some of its own. */
 export interface WorkerChoice {
   readonly dumper?: Dumper;
-  /** Without a dumper: how many threads to start. Default: one per core. */
+  /** Without a dumper: how many threads to start. Default: as of `createDumper`. */
   readonly workers?: number;
 }
 

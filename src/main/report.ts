@@ -47,7 +47,9 @@ export interface DumpReport {
     /** First 16 bytes of sha256 over all record crcs, in hex. Names the image. */
     readonly id: string;
   };
+  /** Of the phase that had most; as many as were asked for, where that is so. */
   readonly workers: number;
+  /** `2: one per available core`, `1: the dump is small (212 KiB)`, `4 as asked`. */
   readonly workersReason: string;
   /** One instant; false: the machine ran meanwhile. */
   readonly frozen: boolean;

@@ -1,7 +1,7 @@
 /** The command line: commands, options, help. */
 import { readFileSync } from 'node:fs';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { WORKERS_MAX } from '../pool.ts';
+import { WORKERS_MAX } from '../crew/crew.ts';
 import { WORKLOADS, type WorkloadName } from '../workloads/workload.ts';
 import { type DumpFlags, dumpCommand } from './dump-command.ts';
 import { inspectCommand } from './inspect-command.ts';
@@ -41,9 +41,10 @@ function addCommon(command: Command): Command {
 }
 
 function workersOption(): Option {
-  return new Option('--workers <n>', 'worker threads (default: one per core)').argParser(
-    wholeNumber(1, WORKERS_MAX),
-  );
+  return new Option(
+    '--workers <n>',
+    'worker threads (default: as many as the work is worth)',
+  ).argParser(wholeNumber(1, WORKERS_MAX));
 }
 
 function choice(flags: string, description: string, choices: readonly string[]): Option {

@@ -1,7 +1,7 @@
 /** What a command prints: results on stdout, progress and errors on stderr. */
 import { Presets, SingleBar } from 'cli-progress';
 import Table from 'cli-table3';
-import { formatBytes, formatMs } from './sizes.ts';
+import { formatBytes, formatMs } from '../human-units.ts';
 
 export interface OutputOptions {
   readonly json?: boolean;

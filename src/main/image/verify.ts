@@ -212,7 +212,11 @@ async function verifyPayloads(
     totalBytes += bytes;
   }
   const units = cutIntoUnits(count, (index) => table.bytes(index), UNIT_BYTES);
-  const workers = Math.min(pool.workers, units.unitCount);
+  const { workers, here } = pool.crew({
+    units: units.unitCount,
+    bytes: totalBytes,
+    mayRunHere: true,
+  });
   const phase = createPhase(workers);
   const tasks: VerifyTask[] = Array.from({ length: workers }, (_, worker) => {
     return { ...units, phase, worker, source: source.reach, payloads: buffer };
@@ -220,7 +224,7 @@ async function verifyPayloads(
   const { signal, onProgress } = options;
   const tell = onProgress && (({ bytes }: PhaseProgress) => onProgress({ bytes, totalBytes }));
   const task = { file: 'verify', name: 'verify' } as const;
-  await pool.runPhase(task, tasks, new PhaseControl(phase), { signal, onProgress: tell });
+  await pool.runPhase(task, tasks, new PhaseControl(phase), { signal, onProgress: tell, here });
   let index = -1;
   for (const payload of payloadsOf(mms)) {
     if (table.found(++index) === table.crc(index)) continue;

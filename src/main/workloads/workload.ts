@@ -34,6 +34,8 @@ export interface Workload {
 interface Recipe {
   readonly defaultSize: number;
   readonly maxSize: number;
+  /** Of its pages, where they are not `size`. */
+  readonly present?: number;
   /** Physical memory for a size. */
   memory(size: number): number;
   readonly deviceMemory: number;
@@ -57,6 +59,7 @@ const RECIPES: { readonly [name in WorkloadName]: Recipe } = {
   sparse: {
     defaultSize: TiB,
     maxSize: 100 * TiB,
+    present: 1000 * PAGE_SIZE,
     memory: () => OVERHEAD + 1000 * 4 * PAGE_SIZE,
     deviceMemory: 0,
     fill: fillSparse,
@@ -78,6 +81,12 @@ const RECIPES: { readonly [name in WorkloadName]: Recipe } = {
     fill: fillMixed,
   },
 };
+
+/** About how many bytes a workload has in memory. */
+export function workloadBytes(name: WorkloadName, size?: number): number {
+  const { present, defaultSize } = RECIPES[name];
+  return present ?? size ?? defaultSize;
+}
 
 /** Creates a workload. OPTION_INVALID for a name or size that does not exist. */
 export async function createWorkload(
