@@ -57,10 +57,9 @@ export {
 } from './sinks/memory-sink.ts';
 export type { Sink } from './sinks/sink.ts';
 export { StreamSink, type StreamSinkOptions, streamSink } from './sinks/stream-sink.ts';
+export { WORKLOADS, type WorkloadName } from './workloads/names.ts';
 export {
   createWorkload,
-  WORKLOADS,
   type Workload,
-  type WorkloadName,
   type WorkloadOptions,
 } from './workloads/workload.ts';

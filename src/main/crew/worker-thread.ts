@@ -2,7 +2,11 @@
  * One thread of a pool: a piscina of its own, so that each starts when it is wanted, the next one
  * takes its place when it is lost, and the tasks of a phase never queue behind each other.
  */
-import { Piscina } from 'piscina';
+import { createRequire } from 'node:module';
+import type { Piscina } from 'piscina';
+
+/** Loaded with the first thread: small jobs need none. At once, so that the thread starts now. */
+const require = createRequire(import.meta.url);
 
 /** Of the threads of tests: to fill a heap of the usual size takes seconds. */
 const LITTLE_HEAP = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 8 } as const;
@@ -15,7 +19,8 @@ export class WorkerThread {
 
   /** Starts the thread. `hasLittleHeap`: for tests that fill it. */
   constructor(hasLittleHeap: boolean) {
-    this.#pool = new Piscina({
+    const { Piscina: Pool } = require('piscina') as { readonly Piscina: typeof Piscina };
+    this.#pool = new Pool({
       minThreads: 1,
       maxThreads: 1,
       concurrentTasksPerWorker: 2, // 'ready', and behind it the task of a phase: both are lost with the thread

@@ -6,13 +6,11 @@ import { GiB, MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { fillDense } from './dense.ts';
 import { fillManyMaps } from './manymaps.ts';
 import { fillMixed } from './mixed.ts';
+import { WORKLOADS, type WorkloadName } from './names.ts';
 import { Pace } from './pace.ts';
 import { Random } from './random.ts';
 import type { Site } from './site.ts';
 import { fillSparse } from './sparse.ts';
-
-export const WORKLOADS = ['dense', 'sparse', 'manymaps', 'mixed'] as const;
-export type WorkloadName = (typeof WORKLOADS)[number];
 
 export interface WorkloadOptions {
   /** Bytes. What they count depends on the workload; each has a default. */
