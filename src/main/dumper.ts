@@ -30,7 +30,7 @@ export interface DumperOptions {
   readonly workers?: number;
   /**
    * Bytes of memory that the first job will be about, where the number of workers is not given: the
-   * threads that it is worth start at once. Default: unknown, one thread starts.
+   * threads that it is worth start at once. Default: unknown; they start when the job has found out.
    */
   readonly expectedBytes?: number;
   /**
@@ -96,6 +96,7 @@ export class Dumper {
   /** Restores every mm of an image into a machine, which need not be the one it came from. */
   restore(image: Image, machine: Machine, options: RestoreOptions = {}): Promise<RestoreResult> {
     return this.#enqueue(async () => {
+      this.#engine.pool.expectOne();
       const { restoreImage } = await import('./load/restore.ts');
       return restoreImage(this.#engine.pool, image, machine, options);
     });
@@ -124,6 +125,7 @@ export class Dumper {
       const { signal } = deadline;
       return this.#enqueue(async () => {
         deadline.phase = 'import';
+        this.#engine.pool.expectOne();
         const { importWith } = await import('./import/import-process.ts');
         return importWith(this.#engine.pool, machine, pids, { ...options, signal });
       }, signal);

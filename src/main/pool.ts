@@ -70,9 +70,9 @@ export class WorkerPool {
 
   /**
    * `asked`: so many workers, all started now. Without it they are chosen, phase by phase, and those
-   * are started that a job of `expectedBytes` needs.
+   * are started now that a job of `expectedBytes` needs.
    */
-  constructor(asked: number | undefined, tests: PoolTests, expectedBytes?: number) {
+  constructor(asked: number | undefined, tests: PoolTests, expectedBytes = 0) {
     const host = readHost();
     this.asked = asked;
     this.workers = asked ?? mostWorkers(host).workers;
@@ -88,6 +88,11 @@ export class WorkerPool {
     const crew = chooseCrew(readHost(), { asked: this.asked, up }, { ...work, mayRunHere });
     this.#worth = Math.max(this.#worth, crew.worth);
     return crew;
+  }
+
+  /** A job begins that needs a thread, however small it is. */
+  expectOne(): void {
+    this.#start(1);
   }
 
   /** So many bytes are to be copied soon: starts the threads that are worth it. */

@@ -80,9 +80,19 @@ describe('a dumper that chooses', () => {
     expect((await imageOf(await dumperOf({ workers: 2 }), space)).equals(image)).toBe(true);
   });
 
-  it('starts one thread for what it does not know', async () => {
+  it('starts a thread before it is used where it was told what comes', async () => {
     await dumperOf();
+    expect(await threadsStarted()).toBe(0);
+    await dumperOf({ expectedBytes: 20 * MiB });
     expect(await threadsStarted()).toBe(1);
+  });
+
+  it('can be closed while its threads start', async () => {
+    for (let round = 0; round < 10; round++) {
+      const dumper = await createDumper({ workers: 3 });
+      await dumper.close();
+      await expect(dumper.verify('none')).rejects.toMatchObject({ code: 'DUMPER_CLOSED' });
+    }
   });
 
   it.skipIf(CORES === 1)('starts more for a large dump, and writes while they start', async () => {

@@ -90,12 +90,8 @@ export function chooseCrew(host: Host, threads: Threads, work: Work): Crew {
   }
 }
 
-/**
- * Threads that a job of so many bytes is worth starting for, before it comes to them; 0: it is done
- * without. Nothing is known of a job of `undefined` bytes: one thread serves most.
- */
-export function threadsToStart(host: Host, bytes: number | undefined): number {
-  if (bytes === undefined) return 1;
+/** Threads that a job of so many bytes is worth, before it comes to them; 0: it is done without. */
+export function threadsToStart(host: Host, bytes: number): number {
   if (bytes <= HERE_COLD_BYTES) return 0;
   return Math.min(mostWorkers(host).workers, 1 + Math.floor(bytes / BYTES_PER_START));
 }

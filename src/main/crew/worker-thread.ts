@@ -15,6 +15,7 @@ const READY = new URL('../../workers/ready.js', import.meta.url).href;
 
 export class WorkerThread {
   readonly #pool: Piscina;
+  readonly #ready: Promise<void>;
   #isUp = false;
 
   /** Starts the thread. `hasLittleHeap`: for tests that fill it. */
@@ -34,7 +35,7 @@ export class WorkerThread {
       this.#isUp = true;
     };
     // A thread that cannot even start says so when it gets a task.
-    this.#pool.run(null, { filename: READY, name: 'ready' }).then(up, () => {});
+    this.#ready = this.#pool.run(null, { filename: READY, name: 'ready' }).then(up, () => {});
   }
 
   /** Its modules are loaded: a task begins at once. */
@@ -47,8 +48,12 @@ export class WorkerThread {
     return this.#pool.run(message, { filename, name });
   }
 
-  /** Ends the thread, whatever it does. */
-  end(): Promise<void> {
-    return this.#pool.destroy();
+  /**
+   * Ends the thread, once its modules are loaded: to end it in the middle of that can end the whole
+   * process (Node 22: "v8::Module::IsGraphAsync must be used on an instantiated module").
+   */
+  async end(): Promise<void> {
+    await this.#ready;
+    await this.#pool.destroy();
   }
 }

@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import type { AddressSpace } from '../../mmu/address-space.ts';
 import { createMachine, type Machine } from '../../mmu/machine.ts';
 import { MmdumpError } from '../../shared/errors.ts';
+import { GiB } from '../../shared/page.ts';
 import { print, table } from '../cli/terminal.ts';
 import { createDumper, type Dumper } from '../dumper.ts';
 import { formatBytes, formatMs } from '../human-units.ts';
@@ -45,7 +46,7 @@ interface Way {
 
 async function main(): Promise<void> {
   const path = resolve('demo.cpt');
-  const dumper = await createDumper();
+  const dumper = await createDumper({ expectedBytes: GiB }); // all threads start beside the target
   try {
     const subject = await load(dumper);
     const way = await goAround(dumper, subject, path);

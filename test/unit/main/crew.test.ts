@@ -161,10 +161,10 @@ it('every crew keeps within all bounds, and its reason says its number', () => {
   );
 });
 
-it('threads start for what they are worth: none for little, one for the unknown, all for much', () => {
+it('threads start for what they are worth: none for little, one for more, all for much', () => {
   expect(threadsToStart(EIGHT, 8 * MiB)).toBe(0);
   expect(threadsToStart(EIGHT, 8 * MiB + 1)).toBe(1);
-  expect(threadsToStart(EIGHT, undefined)).toBe(1);
+  expect(threadsToStart(EIGHT, 0)).toBe(0);
   expect(threadsToStart(EIGHT, 300 * MiB)).toBe(3);
   expect(threadsToStart(EIGHT, 64 * GiB)).toBe(8);
   expect(mostWorkers({ ...FREE, cores: 500 })).toEqual({
