@@ -6,7 +6,7 @@ import type { Mm } from '../mmu/mm.ts';
 import { createPhase, PhaseControl } from '../shared/dump/phase-control.ts';
 import type { CompareReport, CompareTask } from '../shared/dump/tasks.ts';
 import { WorkUnits, workUnitBytes } from '../shared/dump/work-unit.ts';
-import { addressOf, GRANULE_PAGES, hex } from '../shared/page.ts';
+import { addressOf, GRANULE_PAGES, hex, PAGE_SIZE } from '../shared/page.ts';
 import { planDump } from './dump/plan.ts';
 import { withStoppedMm } from './dump/stopped-mm.ts';
 import type { WorkerPool } from './pool.ts';
@@ -95,7 +95,11 @@ async function comparePages(
   sorted.forEach((start, unit) => {
     table.set(unit, 0, start, GRANULE_PAGES, unit * GRANULE_PAGES);
   });
-  const workers = Math.min(pool.workers, Math.max(1, sorted.length));
+  const { workers, here } = pool.crew({
+    units: sorted.length,
+    bytes: sorted.length * GRANULE_PAGES * PAGE_SIZE,
+    mayRunHere: true,
+  });
   const phase = createPhase(workers);
   const message = {
     left: { machine: a.machine.handle, slot: a.slot },
@@ -111,7 +115,7 @@ async function comparePages(
     { file: 'compare', name: 'compare' },
     tasks,
     new PhaseControl(phase),
-    { signal },
+    { signal, here },
   );
   return conclude(reports);
 }

@@ -1,19 +1,20 @@
-/** The dumper: a pool of workers, and the dumps and restores that run on it. */
-import { availableParallelism } from 'node:os';
+/**
+ * The dumper: a pool of workers, and the dumps and restores that run on it. What a single kind of job
+ * needs is loaded when such a job runs: a command line that starts for one small dump is half as long
+ * at it.
+ */
 import type { AddressSpace } from '../mmu/address-space.ts';
 import type { Machine } from '../mmu/machine.ts';
 import { MmdumpError } from '../shared/errors.ts';
 import type { FaultPlan } from '../shared/faults.ts';
-import { type CompareOptions, type Comparison, compareWith } from './compare.ts';
-import { runDump } from './dump/dump.ts';
+import type { CompareOptions, Comparison } from './compare.ts';
 import type { Engine } from './dump/dump-phases.ts';
 import { type DumpOptions, type EstimateOptions, resolveOptions } from './dump/options.ts';
 import { SharedBuffers } from './dump/shared-buffers.ts';
 import type { Image } from './image/image.ts';
-import { type Verification, type VerifyOptions, verifyWith } from './image/verify.ts';
-import { importWith } from './import/import-process.ts';
+import type { Verification, VerifyOptions } from './image/verify.ts';
 import type { ImportOptions, ImportResult, MachineFor } from './import/import-report.ts';
-import { type RestoreOptions, type RestoreResult, restoreImage } from './load/restore.ts';
+import type { RestoreOptions, RestoreResult } from './load/restore.ts';
 import { assertWorkers, WorkerPool } from './pool.ts';
 import type { DumpEstimate, DumpReport } from './report.ts';
 import type { MemoryImage } from './sinks/memory-sink.ts';
@@ -21,8 +22,17 @@ import { NO_SINK } from './sinks/no-sink.ts';
 import { abortable, withDeadline } from './stop.ts';
 
 export interface DumperOptions {
-  /** Worker threads. Default: one per core that this process may use. */
+  /**
+   * Worker threads: every phase of every job runs on so many, as far as it has units of work for
+   * them. Default: chosen for each phase, by its bytes, the cores, the CPU quota and the free memory;
+   * the report of a dump says how many and why.
+   */
   readonly workers?: number;
+  /**
+   * Bytes of memory that the first job will be about, where the number of workers is not given: the
+   * threads that it is worth start at once. Default: unknown; they start when the job has found out.
+   */
+  readonly expectedBytes?: number;
   /**
    * For tests of parallelism: every worker waits after its first claim until all have claimed one,
    * so that a finished dump proves that all ran at the same time. Default false.
@@ -34,20 +44,18 @@ export interface DumperOptions {
 
 /** Runs one job at a time; the next waits for it. Keep it: starting threads takes its time. */
 export class Dumper {
+  /** As asked, or the most that a phase is given. */
   readonly workers: number;
   readonly #engine: Engine;
   #last: Promise<void> = Promise.resolve();
   #closed = false;
 
   constructor(options: DumperOptions) {
-    const { workers = availableParallelism(), rendezvous = false, faults } = options;
-    assertWorkers(workers);
-    this.workers = workers;
-    this.#engine = {
-      pool: new WorkerPool(workers, { rendezvous, faults }),
-      buffers: new SharedBuffers(faults),
-      workersReason: options.workers === undefined ? 'one per available core' : 'as asked',
-    };
+    const { workers, rendezvous = false, faults, expectedBytes } = options;
+    if (workers !== undefined) assertWorkers(workers);
+    const pool = new WorkerPool(workers, { rendezvous, faults }, expectedBytes);
+    this.workers = pool.workers;
+    this.#engine = { pool, buffers: new SharedBuffers(faults) };
   }
 
   /**
@@ -65,7 +73,10 @@ export class Dumper {
     return await withDeadline(options, 'queue', (deadline) => {
       const { signal } = deadline;
       const job = { ...resolved, signal };
-      return this.#enqueue(() => runDump(this.#engine, references, job, deadline), signal);
+      return this.#enqueue(async () => {
+        const { runDump } = await import('./dump/dump.ts');
+        return runDump(this.#engine, references, job, deadline);
+      }, signal);
     });
   }
 
@@ -84,12 +95,19 @@ export class Dumper {
 
   /** Restores every mm of an image into a machine, which need not be the one it came from. */
   restore(image: Image, machine: Machine, options: RestoreOptions = {}): Promise<RestoreResult> {
-    return this.#enqueue(() => restoreImage(this.#engine.pool, image, machine, options));
+    return this.#enqueue(async () => {
+      this.#engine.pool.expectOne();
+      const { restoreImage } = await import('./load/restore.ts');
+      return restoreImage(this.#engine.pool, image, machine, options);
+    });
   }
 
   /** Verifies an image: structure, order, bounds, checksums. Problems are listed, not thrown. */
   async verify(from: string | MemoryImage, options: VerifyOptions = {}): Promise<Verification> {
-    return this.#enqueue(() => verifyWith(this.#engine.pool, from, options));
+    return this.#enqueue(async () => {
+      const { verifyWith } = await import('./image/verify.ts');
+      return verifyWith(this.#engine.pool, from, options);
+    });
   }
 
   /**
@@ -105,8 +123,10 @@ export class Dumper {
   ): Promise<ImportResult> {
     return withDeadline(options, 'queue', (deadline) => {
       const { signal } = deadline;
-      return this.#enqueue(() => {
+      return this.#enqueue(async () => {
         deadline.phase = 'import';
+        this.#engine.pool.expectOne();
+        const { importWith } = await import('./import/import-process.ts');
         return importWith(this.#engine.pool, machine, pids, { ...options, signal });
       }, signal);
     });
@@ -121,7 +141,10 @@ export class Dumper {
     right: AddressSpace,
     options: CompareOptions = {},
   ): Promise<Comparison> {
-    return this.#enqueue(() => compareWith(this.#engine.pool, left, right, options));
+    return this.#enqueue(async () => {
+      const { compareWith } = await import('./compare.ts');
+      return compareWith(this.#engine.pool, left, right, options);
+    });
   }
 
   /** Ends the worker threads, after the jobs that are queued. */
@@ -140,6 +163,7 @@ export class Dumper {
   async #enqueue<T>(job: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     if (this.#closed) throw new MmdumpError('DUMPER_CLOSED', 'the dumper was closed');
     const before = this.#last;
+    this.#engine.pool.nextJob();
     const mine = abortable(before, signal).then(job); // whoever started the one before has its error
     // Only when both are over matters to the next; a result is not to be kept alive.
     this.#last = mine.then(
@@ -150,7 +174,7 @@ export class Dumper {
   }
 }
 
-/** Starts a dumper with its worker threads. Close it, or Node stays alive. */
+/** A dumper; its threads start now, or when a job is worth them. Close it, or Node stays alive. */
 export async function createDumper(options: DumperOptions = {}): Promise<Dumper> {
   return new Dumper(options);
 }
@@ -158,7 +182,7 @@ export async function createDumper(options: DumperOptions = {}): Promise<Dumper>
 /** Which workers a single job runs on: those of a dumper, or some of its own. */
 export interface WorkerChoice {
   readonly dumper?: Dumper;
-  /** Without a dumper: how many threads to start. Default: one per core. */
+  /** Without a dumper: how many threads to start. Default: as of `createDumper`. */
   readonly workers?: number;
 }
 

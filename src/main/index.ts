@@ -58,10 +58,9 @@ export {
 export type { Sink } from './sinks/sink.ts';
 export { type SplitSink, type SplitSinkOptions, splitSink } from './sinks/split-sink.ts';
 export { StreamSink, type StreamSinkOptions, streamSink } from './sinks/stream-sink.ts';
+export { WORKLOADS, type WorkloadName } from './workloads/names.ts';
 export {
   createWorkload,
-  WORKLOADS,
   type Workload,
-  type WorkloadName,
   type WorkloadOptions,
 } from './workloads/workload.ts';

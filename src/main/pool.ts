@@ -2,8 +2,13 @@
  * The worker threads of a dumper, and how a phase runs on them: one long task per worker, all of
  * them settled before the phase is over. A task that fails, or whose thread is lost, stops the
  * others at their next claim; nothing waits for it.
+ *
+ * Threads start when they are wanted (`crew/crew.ts`). That some are up and others not yet changes
+ * nothing but the time: no task needs another one's to get on. Units are claimed, so whoever is there does
+ * them all; a segment of a stream waits for a slot, which is emptied in the order in which segments are
+ * claimed; and at the rendezvous of tests, which does wait for the others, every task has a thread of
+ * its own, queued behind nobody.
  */
-import { Piscina } from 'piscina';
 import type { PhaseControl } from '../shared/dump/phase-control.ts';
 import type { PhaseReport, PhaseTask } from '../shared/dump/tasks.ts';
 import {
@@ -17,6 +22,16 @@ import {
 } from '../shared/errors.ts';
 import type { FaultPlan, PhaseName } from '../shared/faults.ts';
 import { throwIfAborted } from '../shared/sync/wait.ts';
+import {
+  type Crew,
+  chooseCrew,
+  mostWorkers,
+  threadsToStart,
+  WORKERS_MAX,
+  type Work,
+} from './crew/crew.ts';
+import { readHost } from './crew/host.ts';
+import { WorkerThread } from './crew/worker-thread.ts';
 import { type PhaseProgress, type ProgressPace, ProgressWatch } from './progress.ts';
 
 /** Module of src/workers and the task that it exports. */
@@ -33,6 +48,8 @@ export interface PhaseOptions {
   readonly onLost?: (worker: number) => void;
   /** Of a job of several phases: so often at most over all of them. */
   readonly pace?: ProgressPace | undefined;
+  /** The one task runs on the thread of the caller (`Crew.here`). */
+  readonly here?: boolean;
 }
 
 /** What tests ask of a pool: see `DumperOptions`. */
@@ -41,29 +58,56 @@ export interface PoolTests {
   readonly faults: FaultPlan | undefined;
 }
 
-/** Of the threads of tests: to fill a heap of the usual size takes seconds. */
-const LITTLE_HEAP = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 8 } as const;
-/** Worker threads of one dumper; a machine has room for 256 threads in all. */
-export const WORKERS_MAX = 128;
-
 export class WorkerPool {
+  /** The most that a phase is given. */
   readonly workers: number;
-  readonly #pool: Piscina;
+  /** How many workers the caller has asked for; undefined: they are chosen. */
+  readonly asked: number | undefined;
   readonly #tests: PoolTests;
+  readonly #threads: WorkerThread[] = [];
+  /** What an earlier job was worth, had the threads been up. */
+  #worth = 0;
 
-  constructor(workers: number, tests: PoolTests) {
-    this.workers = workers;
+  /**
+   * `asked`: so many workers, all started now. Without it they are chosen, phase by phase, and those
+   * are started now that a job of `expectedBytes` needs.
+   */
+  constructor(asked: number | undefined, tests: PoolTests, expectedBytes = 0) {
+    const host = readHost();
+    this.asked = asked;
+    this.workers = asked ?? mostWorkers(host).workers;
     this.#tests = tests;
-    this.#pool = new Piscina({
-      minThreads: workers,
-      maxThreads: workers,
-      concurrentTasksPerWorker: 1,
-      idleTimeout: Number.POSITIVE_INFINITY,
-      recordTiming: false,
-      ...(tests.faults && { resourceLimits: LITTLE_HEAP }),
-    });
-    // A thread may be lost between two tasks, too. There is another then, and nobody to be told.
-    this.#pool.on('error', () => {});
+    this.#start(asked ?? threadsToStart(host, expectedBytes));
+  }
+
+  /** The workers for a phase. */
+  crew(work: Work): Crew {
+    const up = this.#threads.filter(({ isUp }) => isUp).length;
+    const mayRunHere =
+      work.mayRunHere && !this.#tests.rendezvous && this.#tests.faults === undefined;
+    const crew = chooseCrew(readHost(), { asked: this.asked, up }, { ...work, mayRunHere });
+    this.#worth = Math.max(this.#worth, crew.worth);
+    return crew;
+  }
+
+  /** A job begins that needs a thread, however small it is. */
+  expectOne(): void {
+    this.#start(1);
+  }
+
+  /** So many bytes are to be copied soon: starts the threads that are worth it. */
+  expect(bytes: number): void {
+    if (this.asked === undefined) this.#start(threadsToStart(readHost(), bytes));
+  }
+
+  /** Another job comes: what was not worth starting for one is for many. Nobody waits for it. */
+  nextJob(): void {
+    this.#start(this.#worth > 1 ? this.#worth : 0);
+  }
+
+  #start(threads: number): void {
+    const hasLittleHeap = this.#tests.faults !== undefined;
+    while (this.#threads.length < threads) this.#threads.push(new WorkerThread(hasLittleHeap));
   }
 
   /** Runs one task per element and resolves with the reports, by worker. */
@@ -78,11 +122,11 @@ export class WorkerPool {
     throwIfAborted(signal);
     signal?.addEventListener('abort', stop, { once: true });
     const watch = new ProgressWatch(control, options.onProgress, options.pace);
-    const filename = new URL(`../workers/${task.file}.js`, import.meta.url).href;
     try {
+      const runners = options.here === true ? [RUN_HERE] : this.#runners(tasks.length);
       const settled = await Promise.all(
-        this.#withTests(tasks, task.name).map((message) =>
-          this.#runTask<R>(message, filename, task.name, control, options),
+        this.#withTests(tasks, task.name).map((message, index) =>
+          runTask<R>(runners[index]!, message, task, control, options),
         ),
       );
       throwIfAborted(signal);
@@ -101,29 +145,49 @@ export class WorkerPool {
     return tasks.map((task) => ({ ...task, tests }));
   }
 
-  /** The outcome of one task. A lost thread is an outcome, too. */
-  async #runTask<R extends PhaseReport>(
-    message: PhaseTask,
-    filename: string,
-    name: string,
-    control: PhaseControl,
-    { onLost }: PhaseOptions,
-  ): Promise<Outcome<R>> {
-    try {
-      return await this.#pool.run(message, { filename, name });
-    } catch (error) {
-      control.stop();
-      const { worker } = message;
-      onLost?.(worker);
-      const unit = control.claimedBy(worker);
-      const lost = workerLost('was lost', worker, name, unit, reasonOf(error));
-      return { ok: false, failure: toFailure(lost) };
-    }
+  /** Threads for so many tasks, first those that are up. */
+  #runners(count: number): Runner[] {
+    this.#start(count);
+    const up = this.#threads.filter(({ isUp }) => isUp);
+    return [...up, ...this.#threads.filter(({ isUp }) => !isUp)].slice(0, count);
   }
 
   async close(): Promise<void> {
-    await this.#pool.close({ force: true });
-    await this.#pool.destroy();
+    await Promise.all(this.#threads.splice(0).map((thread) => thread.end()));
+  }
+}
+
+/** Where a task runs. */
+interface Runner {
+  run<T>(message: unknown, filename: string, name: string): Promise<T>;
+}
+
+/** The thread of the caller, for work that is done before another thread would have begun. */
+const RUN_HERE: Runner = {
+  async run<T>(message: unknown, filename: string, name: string): Promise<T> {
+    const tasks = (await import(filename)) as { readonly [name: string]: (message: unknown) => T };
+    return tasks[name]!(message);
+  },
+};
+
+/** The outcome of one task. A lost thread is an outcome, too. */
+async function runTask<R extends PhaseReport>(
+  runner: Runner,
+  message: PhaseTask,
+  { file, name }: TaskName,
+  control: PhaseControl,
+  { onLost }: PhaseOptions,
+): Promise<Outcome<R>> {
+  try {
+    const filename = new URL(`../workers/${file}.js`, import.meta.url).href;
+    return await runner.run<Outcome<R>>(message, filename, name);
+  } catch (error) {
+    control.stop();
+    const { worker } = message;
+    onLost?.(worker);
+    const unit = control.claimedBy(worker);
+    const lost = workerLost('was lost', worker, name, unit, reasonOf(error));
+    return { ok: false, failure: toFailure(lost) };
   }
 }
 

@@ -49,7 +49,9 @@ export interface DumpReport {
     /** Of an image in parts alone: how many. Their names are `path`, a dot, and a number from 000 on. */
     readonly parts?: number;
   };
+  /** Of the phase that had most; as many as were asked for, where that is so. */
   readonly workers: number;
+  /** `2: one per available core`, `1: the dump is small (212 KiB)`, `4 as asked`. */
   readonly workersReason: string;
   /** One instant; false: the machine ran meanwhile. */
   readonly frozen: boolean;

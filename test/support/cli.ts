@@ -18,13 +18,16 @@ export interface Result {
 export class CliFolder {
   readonly path: string = mkdtempSync(join(tmpdir(), 'mmdump-cli-'));
 
-  readonly mmdump = (...args: string[]): Result => {
-    const { status, stdout, stderr } = spawnSync(process.execPath, [CLI, ...args], {
+  readonly mmdump = (...args: string[]): Result => this.run([CLI, ...args]);
+
+  /** Node, with arguments of its own. */
+  run(args: readonly string[]): Result {
+    const { status, stdout, stderr } = spawnSync(process.execPath, args, {
       cwd: this.path,
       encoding: 'utf8',
     });
     return { status, stdout, stderr };
-  };
+  }
 
   remove(): void {
     rmSync(this.path, { recursive: true });

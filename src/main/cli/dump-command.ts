@@ -9,12 +9,14 @@ import { createDumper, type Dumper } from '../dumper.ts';
 import type { ProcessReport } from '../import/import-report.ts';
 import type { DumpEstimate, DumpReport } from '../report.ts';
 import { abortable, withDeadline } from '../stop.ts';
-import { createWorkload, type WorkloadName } from '../workloads/workload.ts';
+import type { WorkloadName } from '../workloads/names.ts';
+import { createWorkload, workloadBytes } from '../workloads/workload.ts';
 import { dumpJson, dumpText } from './dump-output.ts';
 import { NO_OUTPUT, type Output, openOutput } from './output.ts';
 import { EXIT, printError } from './run-command.ts';
 import type { Split } from './sizes.ts';
 import { type OutputOptions, Progress, print, printAside, printJson } from './terminal.ts';
+import { workersOption } from './workers-option.ts';
 
 export interface DumpFlags extends OutputOptions {
   readonly pid?: readonly number[];
@@ -67,7 +69,7 @@ async function dumpUntil(flags: DumpFlags, signal: AbortSignal | undefined): Pro
   const output = isDry
     ? NO_OUTPUT
     : await abortable(openOutput(path, flags.force ?? false, flags.split), signal);
-  const dumper = await createDumper(flags.workers === undefined ? {} : { workers: flags.workers });
+  const dumper = await createDumper(workersOption(flags.workers, expectedBytes(flags)));
   const progress = new Progress(flags);
   try {
     const source = await openSource(flags, dumper, progress, signal);
@@ -82,6 +84,11 @@ async function dumpUntil(flags: DumpFlags, signal: AbortSignal | undefined): Pro
     await dumper.close();
   }
   return EXIT.DONE;
+}
+
+/** Of a workload it is known beforehand: threads start while it is made, or never. */
+function expectedBytes({ workload }: DumpFlags): number | undefined {
+  return workload && workloadBytes(workload.name, workload.size);
 }
 
 function dumpOptions(

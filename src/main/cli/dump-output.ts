@@ -1,9 +1,9 @@
 /** The report of a dump, for people and for scripts. */
 import { hex } from '../../shared/page.ts';
+import { formatBytes, formatMs } from '../human-units.ts';
 import type { ProcessReport } from '../import/import-report.ts';
 import type { MemoryUsage } from '../memory-usage.ts';
 import type { DumpEstimate, DumpReport, WorkerReport } from '../report.ts';
-import { formatBytes, formatMs } from './sizes.ts';
 import { table } from './terminal.ts';
 
 /** The object that `dump --json` prints; its keys are a contract. */
@@ -137,8 +137,7 @@ export function dumpText(
     image.id === null
       ? `${output}: the image would have ${image.bytes} bytes (${formatBytes(image.bytes)})`
       : `${output}: ${formatBytes(image.bytes)}${partsText(image.parts)}, id ${image.id}, ` +
-          `${formatBytes(report.bytesPerSecond)}/s with ${report.workers} workers ` +
-          `(${report.workersReason})`,
+          `${formatBytes(report.bytesPerSecond)}/s; workers ${report.workersReason}`,
   );
   return lines.join('\n');
 }

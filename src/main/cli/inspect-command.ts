@@ -2,12 +2,12 @@
 
 import { hex } from '../../shared/page.ts';
 import { protLetters, vmFlagNames } from '../../shared/vm-flags.ts';
+import { formatBytes } from '../human-units.ts';
 import { type Image, openImage } from '../image/image.ts';
 import type { ImageMm, ImageVma } from '../image/image-mm.ts';
 import { memoryUsage } from '../image/image-usage.ts';
 import { usageText } from './dump-output.ts';
 import { EXIT } from './run-command.ts';
-import { formatBytes } from './sizes.ts';
 import { type OutputOptions, print, printJson, table } from './terminal.ts';
 
 const LDT_ENTRY_BYTES = 8;

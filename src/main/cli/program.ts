@@ -1,15 +1,14 @@
-/** The command line: commands, options, help. */
+/** The command line: commands, options, help. A command's own modules are loaded when it runs. */
 import { readFileSync } from 'node:fs';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { WORKERS_MAX } from '../pool.ts';
-import { WORKLOADS, type WorkloadName } from '../workloads/workload.ts';
-import { type DumpFlags, dumpCommand } from './dump-command.ts';
-import { inspectCommand } from './inspect-command.ts';
-import { type RestoreFlags, restoreCommand } from './restore-command.ts';
+import { WORKERS_MAX } from '../crew/crew.ts';
+import { WORKLOADS, type WorkloadName } from '../workloads/names.ts';
+import type { DumpFlags } from './dump-command.ts';
+import type { RestoreFlags } from './restore-command.ts';
 import { runCommand } from './run-command.ts';
 import { parseSeconds, parseSize, parseSplit, wholeNumber } from './sizes.ts';
 import type { OutputOptions } from './terminal.ts';
-import { type VerifyFlags, verifyCommand } from './verify-command.ts';
+import type { VerifyFlags } from './verify-command.ts';
 
 const MAX_PID = 2 ** 22;
 /** What the generator of random numbers takes in. */
@@ -41,9 +40,10 @@ function addCommon(command: Command): Command {
 }
 
 function workersOption(): Option {
-  return new Option('--workers <n>', 'worker threads (default: one per core)').argParser(
-    wholeNumber(1, WORKERS_MAX),
-  );
+  return new Option(
+    '--workers <n>',
+    'worker threads (default: as many as the work is worth)',
+  ).argParser(wholeNumber(1, WORKERS_MAX));
 }
 
 function choice(flags: string, description: string, choices: readonly string[]): Option {
@@ -97,7 +97,10 @@ function addDump(program: Command): void {
     if (flags.pid === undefined && flags.workload === undefined) {
       command.error("error: one of '--pid <pid>' and '--workload <name[:size]>' is needed");
     }
-    await runCommand((signal) => dumpCommand(flags, signal));
+    await runCommand(async (signal) => {
+      const { dumpCommand } = await import('./dump-command.ts');
+      return dumpCommand(flags, signal);
+    });
   });
 }
 
@@ -107,7 +110,10 @@ function addInspect(program: Command): void {
     .description('list the mappings of an image and the pages it holds')
     .argument('<image>');
   addCommon(command).action(async (path: string, flags: OutputOptions) => {
-    await runCommand((signal) => inspectCommand(path, flags, signal));
+    await runCommand(async (signal) => {
+      const { inspectCommand } = await import('./inspect-command.ts');
+      return inspectCommand(path, flags, signal);
+    });
   });
 }
 
@@ -118,7 +124,10 @@ function addVerify(program: Command): void {
     .argument('<image>')
     .addOption(workersOption());
   addCommon(command).action(async (path: string, flags: VerifyFlags) => {
-    await runCommand((signal) => verifyCommand(path, flags, signal));
+    await runCommand(async (signal) => {
+      const { verifyCommand } = await import('./verify-command.ts');
+      return verifyCommand(path, flags, signal);
+    });
   });
 }
 
@@ -131,7 +140,10 @@ function addRestore(program: Command): void {
     .addOption(workersOption())
     .option('--memory <size>', 'simulated memory (default: chosen by itself)', parseSize);
   addCommon(command).action(async (path: string, flags: RestoreFlags) => {
-    await runCommand((signal) => restoreCommand(path, flags, signal));
+    await runCommand(async (signal) => {
+      const { restoreCommand } = await import('./restore-command.ts');
+      return restoreCommand(path, flags, signal);
+    });
   });
 }
 

@@ -2,11 +2,12 @@
 import { createMachine } from '../../mmu/machine.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import { createDumper } from '../dumper.ts';
+import { formatMs } from '../human-units.ts';
 import { openImage } from '../image/image.ts';
 import { type CheckResult, checkRestored, memoryForImage } from '../load/check-restored.ts';
 import { EXIT, printError } from './run-command.ts';
-import { formatMs } from './sizes.ts';
 import { type OutputOptions, Progress, print, printJson } from './terminal.ts';
+import { workersOption } from './workers-option.ts';
 
 export interface RestoreFlags extends OutputOptions {
   readonly check?: boolean;
@@ -20,7 +21,7 @@ export async function restoreCommand(
   signal: AbortSignal,
 ): Promise<number> {
   const image = await openImage(path, { signal });
-  const dumper = await createDumper(flags.workers === undefined ? {} : { workers: flags.workers });
+  const dumper = await createDumper(workersOption(flags.workers));
   const progress = new Progress(flags);
   try {
     const memory = flags.memory ?? memoryForImage(image);

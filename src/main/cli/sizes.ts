@@ -1,4 +1,4 @@
-/** Sizes as people write them: 64M, 1G, 1T, 4096. */
+/** Sizes as people write them on a command line: 64M, 1G, 1T, 4096. */
 import { InvalidArgumentError } from 'commander';
 import { PART_BLOCK, PARTS_MAX } from '../../shared/image/parts.ts';
 
@@ -52,24 +52,4 @@ export function wholeNumber(minimum: number, maximum: number): (text: string) =>
     if (Number.isSafeInteger(value) && value >= minimum && value <= maximum) return value;
     throw new InvalidArgumentError(`'${text}': expected a whole number, ${minimum} to ${maximum}.`);
   };
-}
-
-const STEPS = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
-
-/** `1.5 GiB`, three digits at most. */
-export function formatBytes(bytes: number): string {
-  let value = bytes;
-  let step = 0;
-  while (value >= 1024 && step < STEPS.length - 1) {
-    value /= 1024;
-    step++;
-  }
-  const digits = step === 0 || value >= 100 ? 0 : value >= 10 ? 1 : 2;
-  return `${value.toFixed(digits)} ${STEPS[step]}`;
-}
-
-/** `12.3 ms`, `1.23 s`. */
-export function formatMs(ms: number): string {
-  if (ms >= 1000) return `${(ms / 1000).toFixed(2)} s`;
-  return `${ms >= 100 ? ms.toFixed(0) : ms.toFixed(1)} ms`;
 }

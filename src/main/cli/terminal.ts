@@ -1,7 +1,11 @@
 /** What a command prints: results on stdout, progress and errors on stderr. */
-import { Presets, SingleBar } from 'cli-progress';
-import Table from 'cli-table3';
-import { formatBytes, formatMs } from './sizes.ts';
+import { createRequire } from 'node:module';
+import type CliProgress from 'cli-progress';
+import type Table from 'cli-table3';
+import { formatBytes, formatMs } from '../human-units.ts';
+
+/** A table or a progress bar is not always wanted: their libraries are loaded when one is. */
+const require = createRequire(import.meta.url);
 
 export interface OutputOptions {
   readonly json?: boolean;
@@ -25,14 +29,15 @@ export function printJson(value: unknown): void {
 /** A table without colours: what scripts and screen readers can take. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const noLines = { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' };
-  const plain = new Table({ head: [...head], style: { head: [], border: [] }, chars: noLines });
+  const Plain = require('cli-table3') as typeof Table;
+  const plain = new Plain({ head: [...head], style: { head: [], border: [] }, chars: noLines });
   for (const row of rows) plain.push([...row]);
   return plain.toString();
 }
 
 /** A progress bar with the remaining time: only on a terminal, and only if anybody wants it. */
 export class Progress {
-  #bar: SingleBar | undefined;
+  #bar: CliProgress.SingleBar | undefined;
   #label = '';
   #startedAt = 0;
   readonly #isShown: boolean;
@@ -72,7 +77,8 @@ export class Progress {
   }
 }
 
-function newBar(): SingleBar {
+function newBar(): CliProgress.SingleBar {
+  const { SingleBar, Presets } = require('cli-progress') as typeof CliProgress;
   const format = '{label} {bar} {percentage}% | {done} of {all} | {left} left';
   const options = { format, stream: process.stderr, clearOnComplete: true, hideCursor: null };
   return new SingleBar({ ...options, fps: 10 }, Presets.shades_classic);

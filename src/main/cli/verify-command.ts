@@ -1,10 +1,11 @@
 /** `mmdump verify`: whether an image is whole and undamaged. */
 import { hex } from '../../shared/page.ts';
 import { createDumper } from '../dumper.ts';
+import { formatBytes } from '../human-units.ts';
 import type { Verification } from '../image/verify.ts';
 import { EXIT, printError } from './run-command.ts';
-import { formatBytes } from './sizes.ts';
 import { type OutputOptions, Progress, print, printJson } from './terminal.ts';
+import { sizeOf, workersOption } from './workers-option.ts';
 
 export interface VerifyFlags extends OutputOptions {
   readonly workers?: number;
@@ -18,7 +19,7 @@ export async function verifyCommand(
   flags: VerifyFlags,
   signal: AbortSignal,
 ): Promise<number> {
-  const dumper = await createDumper(flags.workers === undefined ? {} : { workers: flags.workers });
+  const dumper = await createDumper(workersOption(flags.workers, sizeOf(path)));
   const progress = new Progress(flags);
   let result: Verification;
   try {

@@ -9,9 +9,10 @@ import { fileURLToPath } from 'node:url';
 import type { AddressSpace } from '../../mmu/address-space.ts';
 import { createMachine, type Machine } from '../../mmu/machine.ts';
 import { MmdumpError } from '../../shared/errors.ts';
-import { formatBytes, formatMs } from '../cli/sizes.ts';
+import { GiB } from '../../shared/page.ts';
 import { print, table } from '../cli/terminal.ts';
 import { createDumper, type Dumper } from '../dumper.ts';
+import { formatBytes, formatMs } from '../human-units.ts';
 import { openImage } from '../image/image.ts';
 import { memoryForImage } from '../load/check-restored.ts';
 import { type DumpReport, Stopwatch } from '../report.ts';
@@ -45,11 +46,11 @@ interface Way {
 
 async function main(): Promise<void> {
   const path = resolve('demo.cpt');
-  const dumper = await createDumper();
+  const dumper = await createDumper({ expectedBytes: GiB }); // all threads start beside the target
   try {
     const subject = await load(dumper);
     const way = await goAround(dumper, subject, path);
-    show(subject, way, dumper.workers, path);
+    show(subject, way, path);
     if (!way.isWhole || !way.isEqual) process.exitCode = 1;
   } finally {
     await dumper.close();
@@ -77,7 +78,7 @@ async function goAround(dumper: Dumper, { space, what }: Subject, path: string):
   }
 }
 
-function show(subject: Subject, way: Way, workers: number, path: string): void {
+function show(subject: Subject, way: Way, path: string): void {
   const { report, mappings, isWhole, verifyMs, restoredPages, restoreMs } = way;
   const { pages } = report.mms[0]!;
   const outcome = (good: boolean): string => (good ? 'yes' : 'NO');
@@ -90,7 +91,7 @@ function show(subject: Subject, way: Way, workers: number, path: string): void {
   ];
   print(table(['step', 'result', 'time'], rows));
   const { bytes, id } = report.image;
-  print(`${formatBytes(bytes)} by ${workers} worker${workers === 1 ? '' : 's'}, id ${id}`);
+  print(`${formatBytes(bytes)}, id ${id}; workers ${report.workersReason}`);
   print(`The image: ${path}`);
   print(`Look at it: npx mmdump inspect ${path}`);
 }

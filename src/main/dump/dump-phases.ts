@@ -7,6 +7,7 @@ import { runTableBytes } from '../../shared/dump/run-table.ts';
 import type { ClassifyTask, CopyTask, PhaseTask } from '../../shared/dump/tasks.ts';
 import { WorkUnits, workUnitBytes } from '../../shared/dump/work-unit.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
+import type { Crew, Work } from '../crew/crew.ts';
 import type { Layout } from '../formats/layout.ts';
 import { loadKernels } from '../kernels.ts';
 import type { WorkerPool } from '../pool.ts';
@@ -18,12 +19,12 @@ import { reserveIn } from './output.ts';
 import type { Plan } from './plan.ts';
 import type { Pins } from './running.ts';
 import type { SharedBuffers } from './shared-buffers.ts';
+import { bytesToClassify } from './work.ts';
 
 /** What a dumper lends to a dump. */
 export interface Engine {
   readonly pool: WorkerPool;
   readonly buffers: SharedBuffers;
-  readonly workersReason: string;
 }
 
 /** One dump under way. */
@@ -36,6 +37,8 @@ export interface Dump {
   readonly startedAt: number; // ms since 1970
   readonly watch: Stopwatch;
   readonly workers: WorkerReport[];
+  /** Of each phase. */
+  readonly crews: Crew[];
 }
 
 /** The next step begins, unless the dump is to stop. */
@@ -85,10 +88,16 @@ export async function classify(
   const totals = { units: plan.units.length, pages: 0, bytes: 0 };
   let failed = true;
   try {
-    const running = pins?.enlist(dump.engine.pool.workers);
+    const crew = crewOf(dump, {
+      units: totals.units,
+      bytes: bytesToClassify(mms, plan),
+      mayRunHere: pins === undefined, // else it waits for the locks of tables
+    });
+    const running = pins?.enlist(crew.workers);
     await runPhase<ClassifyTask>(
       dump,
       'classify',
+      crew,
       totals,
       (worker) => ({ ...message, running: running?.[worker] }),
       { onLost: (worker) => pins?.lost(worker) },
@@ -111,13 +120,14 @@ export async function copy(
   enter(dump, 'copy');
   const { to, signal, sizeLimit } = dump.options;
   const { segments, segmentCount, maxSegmentBytes, pieces, arena, recordCrcs, bytes } = layout;
-  const { workers } = dump.engine.pool;
+  const isStream = to.kind === 'stream'; // the workers wait for slots that the caller empties
+  const crew = crewOf(dump, { units: segmentCount, bytes, mayRunHere: !isStream });
   const extent = {
     bytes,
     segments: new Segments(segments),
     segmentCount,
     maxSegmentBytes,
-    workers,
+    workers: crew.workers,
   };
   const target = await reserveIn(to, extent, sizeLimit, signal);
   const message = {
@@ -133,7 +143,7 @@ export async function copy(
     target,
   };
   const totals = { units: segmentCount, pages, bytes };
-  await runPhase<CopyTask>(dump, 'copy', totals, () => message, {
+  await runPhase<CopyTask>(dump, 'copy', crew, totals, () => message, {
     beside: to.drain && ((phase, over) => to.drain?.({ phase, over, signal })),
   });
 }
@@ -148,16 +158,22 @@ interface PhaseCompany {
   readonly onLost?: (worker: number) => void;
 }
 
-/** Runs a phase on as many workers as there are units for, and keeps their reports. */
+function crewOf({ engine, crews }: Dump, work: Work): Crew {
+  const crew = engine.pool.crew(work);
+  crews.push(crew);
+  return crew;
+}
+
+/** Runs a phase on its workers, and keeps their reports. */
 async function runPhase<T extends PhaseTask>(
   dump: Dump,
   phase: DumpPhase,
+  { workers, here }: Crew,
   totals: PhaseTotals,
   messageOf: (worker: number) => Omit<T, keyof PhaseTask>,
   { beside, onLost = () => {} }: PhaseCompany = {},
 ): Promise<void> {
   const { engine, options, startedAt, meter } = dump;
-  const workers = Math.min(engine.pool.workers, Math.max(1, totals.units));
   const buffer = createPhase(workers);
   const tasks: (Omit<T, keyof PhaseTask> & PhaseTask)[] = [];
   for (let worker = 0; worker < workers; worker++) {
@@ -173,6 +189,7 @@ async function runPhase<T extends PhaseTask>(
       onLost,
       onProgress: meter.begin(phase, totals),
       pace,
+      here,
     })
     .finally(() => over.abort());
   // Both have to end, whichever fails: the output's own error says more than the stopped phase's.

@@ -11,6 +11,7 @@ import { pinTableBytes } from '../../shared/dump/pin-table.ts';
 import { WorkUnits } from '../../shared/dump/work-unit.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
+import { workersOf } from '../crew/workers-report.ts';
 import { layoutCpt } from '../formats/cpt/encode.ts';
 import type { Layout } from '../formats/layout.ts';
 import type { FamilyUsage } from '../memory-usage.ts';
@@ -28,6 +29,7 @@ import { type Plan, planDump } from './plan.ts';
 import { Pins } from './running.ts';
 import { snapshotLdt, withHeldMms } from './stopped-mm.ts';
 import { leftOutPages, type SkippedPages, unsupportedError } from './tally.ts';
+import { bytesToCopy } from './work.ts';
 
 /** What was captured while the mms stood still. */
 interface Capture {
@@ -50,7 +52,8 @@ export async function runDump(
   const turns = new Turns(signal);
   const meter = new DumpMeter(onProgress);
   const watch = new Stopwatch();
-  const dump: Dump = { engine, options, deadline, turns, meter, startedAt, watch, workers: [] };
+  const lists = { workers: [], crews: [] };
+  const dump: Dump = { engine, options, deadline, turns, meter, startedAt, watch, ...lists };
   throwIfAborted(signal);
   assertDumpable(references);
   enter(dump, 'open');
@@ -82,6 +85,7 @@ async function captureLocked(dump: Dump, mms: readonly Mm[]): Promise<Capture> {
   const { engine, options } = dump;
   enter(dump, 'plan');
   const plan = await planHeld(mms, dump);
+  if (!options.dryRun) engine.pool.expect(bytesToCopy(mms, plan));
   if (options.freeze) return capturePlanned(dump, mms, plan, undefined);
   const buffer = engine.buffers.take('pins', pinTableBytes(plan.pages));
   const pins = new Pins(mms[0]!.machine, buffer, plan.pages);
@@ -181,8 +185,7 @@ function report(
   const { path, parts } = options.to;
   return {
     image: { path, format: 'cpt', bytes, id, ...(parts === undefined ? {} : { parts }) },
-    workers: engine.pool.workers,
-    workersReason: engine.workersReason,
+    ...workersOf(engine.pool, dump.crews),
     frozen: options.freeze,
     mms: capture.mmReports.map((mm, ordinal) => ({ ...mm, ...usages[ordinal]! })),
     savedBytes,

@@ -209,7 +209,11 @@ async function verifyPayloads(
 ): Promise<void> {
   const { table, buffer, count, totalBytes } = tableOf(mms, budget);
   const units = cutIntoUnits(count, (index) => table.bytes(index), UNIT_BYTES);
-  const workers = Math.min(pool.workers, units.unitCount);
+  const { workers, here } = pool.crew({
+    units: units.unitCount,
+    bytes: totalBytes,
+    mayRunHere: true,
+  });
   const phase = createPhase(workers);
   const tasks: VerifyTask[] = Array.from({ length: workers }, (_, worker) => {
     return { ...units, phase, worker, source: source.reach, payloads: buffer };
@@ -217,7 +221,7 @@ async function verifyPayloads(
   const { signal, onProgress } = options;
   const tell = onProgress && (({ bytes }: PhaseProgress) => onProgress({ bytes, totalBytes }));
   const task = { file: 'verify', name: 'verify' } as const;
-  await pool.runPhase(task, tasks, new PhaseControl(phase), { signal, onProgress: tell });
+  await pool.runPhase(task, tasks, new PhaseControl(phase), { signal, onProgress: tell, here });
   if (firstDifference(table, count) < count) reportDifferences(mms, table, problems);
 }
 

@@ -18,6 +18,12 @@ export interface MappedFile {
 /** Kinds of file systems whose files live in memory alone. */
 const MEMORY_FILE_SYSTEMS = new Set(['tmpfs', 'ramfs', 'hugetlbfs', 'devtmpfs']);
 
+/**
+ * Rings of io_uring, buffers of perf: files of the kernel that have no path and no suffix, and share one inode,
+ * so that nobody can tell whose a mapping is. Each is taken for a file of its own.
+ */
+const ANON_INODE = 'anon_inode:';
+
 /** What a process's mappings have to be read with: its mounts, and whose SysV segments it sees. */
 export interface FileView {
   /** Type of the file system by device. */
@@ -35,6 +41,7 @@ export class MappedFiles {
   /** The file of a mapping, or null: anonymous memory, or a special mapping of the kernel. */
   async find(vma: SmapsVma, view: FileView): Promise<MappedFile | null> {
     if (vma.inode === 0 && !vma.name.startsWith('/')) return null;
+    if (vma.name.startsWith(ANON_INODE)) return anonInode(vma);
     const key = keyOf(vma, view);
     const reach = vma.offset + (vma.end - vma.start);
     let file = this.#known.get(key);
@@ -48,6 +55,11 @@ export class MappedFiles {
     if (file.isDeleted) file.size = Math.max(file.size, reach);
     return file;
   }
+}
+
+function anonInode({ name, offset, start, end }: SmapsVma): MappedFile {
+  const path = Buffer.from(name, 'latin1');
+  return { path, isDeleted: false, isMemoryBacked: true, size: offset + (end - start) };
 }
 
 async function ask(vma: SmapsVma, reach: number, view: FileView): Promise<MappedFile> {

@@ -8,7 +8,7 @@ import {
   ScanVmas,
 } from '../../shared/dump/scan-table.ts';
 import type { ScanReport, ScanTask } from '../../shared/dump/tasks.ts';
-import { GiB } from '../../shared/page.ts';
+import { GiB, KiB, MiB } from '../../shared/page.ts';
 import { readU64, writeU64 } from '../../shared/u64.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import type { WorkerPool } from '../pool.ts';
@@ -16,6 +16,8 @@ import type { SmapsVma } from './smaps.ts';
 
 /** Address space of a unit in pages: 1 MiB of page map. */
 const UNIT_PAGES = 0x2_0000;
+/** To read 1 MiB of page map takes as long as to copy so many bytes. */
+const UNIT_COST = 2 * MiB;
 
 export interface ScanInput {
   readonly pid: number;
@@ -61,7 +63,12 @@ export async function runScanPhase(
 ): Promise<ScanResult> {
   const buffer = ScanVmas.create(vmas);
   const { units, unitCount } = planUnits(vmas, smaps.map(isEmpty));
-  const workers = Math.min(pool.workers, Math.max(1, unitCount));
+  pool.expect(smaps.reduce((sum, { totals }) => sum + totals.rss, 0) * KiB); // comes next
+  const { workers } = pool.crew({
+    units: unitCount,
+    bytes: unitCount * UNIT_COST,
+    mayRunHere: false,
+  });
   const phase = createPhase(workers);
   const tasks: ScanTask[] = Array.from({ length: workers }, (_, worker) => {
     return { ...input, phase, worker, vmas: buffer, units, unitCount };

@@ -4,6 +4,7 @@ import { threadGone } from '../../mmu/thread-gone.ts';
 import type { LoadList } from '../../shared/dump/load-table.ts';
 import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
 import type { LoadTask, PhaseReport, SourceReach } from '../../shared/dump/tasks.ts';
+import { PAGE_SIZE } from '../../shared/page.ts';
 import type { PhaseOptions, WorkerPool } from '../pool.ts';
 import { cutIntoUnits } from '../units.ts';
 
@@ -26,7 +27,13 @@ export async function runLoadPhase(
   const machine = mms[0]?.machine;
   if (machine === undefined || list.count === 0) return [];
   const units = cutIntoUnits(list.count, (run) => list.pages(run), UNIT_PAGES);
-  const workers = Math.min(pool.workers, units.unitCount);
+  let pages = 0;
+  for (let run = 0; run < list.count; run++) pages += list.pages(run);
+  const { workers } = pool.crew({
+    units: units.unitCount,
+    bytes: pages * PAGE_SIZE,
+    mayRunHere: false, // it waits for locks
+  });
   const phase = createPhase(workers);
   const threads: number[] = [];
   const lost = new Set<number>();

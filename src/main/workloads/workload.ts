@@ -6,13 +6,11 @@ import { GiB, MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { fillDense } from './dense.ts';
 import { fillManyMaps } from './manymaps.ts';
 import { fillMixed } from './mixed.ts';
+import { WORKLOADS, type WorkloadName } from './names.ts';
 import { Pace } from './pace.ts';
 import { Random } from './random.ts';
 import type { Site } from './site.ts';
 import { fillSparse } from './sparse.ts';
-
-export const WORKLOADS = ['dense', 'sparse', 'manymaps', 'mixed'] as const;
-export type WorkloadName = (typeof WORKLOADS)[number];
 
 export interface WorkloadOptions {
   /** Bytes. What they count depends on the workload; each has a default. */
@@ -34,6 +32,8 @@ export interface Workload {
 interface Recipe {
   readonly defaultSize: number;
   readonly maxSize: number;
+  /** Of its pages, where they are not `size`. */
+  readonly present?: number;
   /** Physical memory for a size. */
   memory(size: number): number;
   readonly deviceMemory: number;
@@ -57,6 +57,7 @@ const RECIPES: { readonly [name in WorkloadName]: Recipe } = {
   sparse: {
     defaultSize: TiB,
     maxSize: 100 * TiB,
+    present: 1000 * PAGE_SIZE,
     memory: () => OVERHEAD + 1000 * 4 * PAGE_SIZE,
     deviceMemory: 0,
     fill: fillSparse,
@@ -78,6 +79,12 @@ const RECIPES: { readonly [name in WorkloadName]: Recipe } = {
     fill: fillMixed,
   },
 };
+
+/** About how many bytes a workload has in memory. */
+export function workloadBytes(name: WorkloadName, size?: number): number {
+  const { present, defaultSize } = RECIPES[name];
+  return present ?? size ?? defaultSize;
+}
 
 /** Creates a workload. OPTION_INVALID for a name or size that does not exist. */
 export async function createWorkload(

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { formatBytes, formatMs, parseSize, wholeNumber } from '../../../src/main/cli/sizes.ts';
+import { parseSize, wholeNumber } from '../../../src/main/cli/sizes.ts';
+import { formatBytes, formatMs } from '../../../src/main/human-units.ts';
 
 describe('sizes', () => {
   it.each([

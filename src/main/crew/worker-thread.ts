@@ -1,0 +1,59 @@
+/**
+ * One thread of a pool: a piscina of its own, so that each starts when it is wanted, the next one
+ * takes its place when it is lost, and the tasks of a phase never queue behind each other.
+ */
+import { createRequire } from 'node:module';
+import type { Piscina } from 'piscina';
+
+/** Loaded with the first thread: small jobs need none. At once, so that the thread starts now. */
+const require = createRequire(import.meta.url);
+
+/** Of the threads of tests: to fill a heap of the usual size takes seconds. */
+const LITTLE_HEAP = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 8 } as const;
+/** Loads what dumps need. */
+const READY = new URL('../../workers/ready.js', import.meta.url).href;
+
+export class WorkerThread {
+  readonly #pool: Piscina;
+  readonly #ready: Promise<void>;
+  #isUp = false;
+
+  /** Starts the thread. `hasLittleHeap`: for tests that fill it. */
+  constructor(hasLittleHeap: boolean) {
+    const { Piscina: Pool } = require('piscina') as { readonly Piscina: typeof Piscina };
+    this.#pool = new Pool({
+      minThreads: 1,
+      maxThreads: 1,
+      concurrentTasksPerWorker: 2, // 'ready', and behind it the task of a phase: both are lost with the thread
+      idleTimeout: Number.POSITIVE_INFINITY,
+      recordTiming: false,
+      ...(hasLittleHeap && { resourceLimits: LITTLE_HEAP }),
+    });
+    // It may be lost between two tasks, too. There is another then, and nobody to be told.
+    this.#pool.on('error', () => {});
+    const up = (): void => {
+      this.#isUp = true;
+    };
+    // A thread that cannot even start says so when it gets a task.
+    this.#ready = this.#pool.run(null, { filename: READY, name: 'ready' }).then(up, () => {});
+  }
+
+  /** Its modules are loaded: a task begins at once. */
+  get isUp(): boolean {
+    return this.#isUp;
+  }
+
+  /** What the task returns; rejects if it throws, or the thread is lost. */
+  run<T>(message: unknown, filename: string, name: string): Promise<T> {
+    return this.#pool.run(message, { filename, name });
+  }
+
+  /**
+   * Ends the thread, once its modules are loaded: to end it in the middle of that can end the whole
+   * process (Node 22: "v8::Module::IsGraphAsync must be used on an instantiated module").
+   */
+  async end(): Promise<void> {
+    await this.#ready;
+    await this.#pool.destroy();
+  }
+}
