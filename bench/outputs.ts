@@ -1,0 +1,62 @@
+/** Where the dumps of a benchmark go. */
+import { rmSync } from 'node:fs';
+import { Writable } from 'node:stream';
+import * as mmdump from 'mmdump';
+import type { Stage } from './stage.ts';
+
+export type OutputKind = 'memory' | 'file' | 'split' | 'stream';
+
+/** A sink for each dump, made before its time is taken. */
+export interface Output {
+  readonly kind: OutputKind;
+  /** Removes what the last dump left: every dump writes a fresh file. */
+  next(): mmdump.Sink;
+  release(): void;
+}
+
+/** `splitSink`, where this version of mmdump has it. */
+type SplitSink = (path: string, options: { readonly parts: number }) => mmdump.Sink;
+const { splitSink } = mmdump as unknown as { readonly splitSink?: SplitSink };
+
+export const OUTPUTS: readonly OutputKind[] =
+  splitSink === undefined ? ['memory', 'file', 'stream'] : ['memory', 'file', 'split', 'stream'];
+
+export function openOutput(kind: OutputKind, stage: Stage, workers: number): Output {
+  switch (kind) {
+    case 'memory': {
+      const sink = mmdump.memorySink();
+      return { kind, next: () => sink, release: () => sink.release() };
+    }
+    case 'stream':
+      return { kind, next: () => mmdump.streamSink(nowhere()), release: () => {} };
+    case 'file': {
+      const path = stage.path('.cpt');
+      const remove = (): void => rmSync(path, { force: true });
+      return { kind, next: () => mmdump.fileSink(freed(path, remove)), release: remove };
+    }
+    case 'split': {
+      const path = stage.path('.split');
+      const parts = Math.max(2, workers);
+      const remove = (): void => {
+        for (let part = 0; part < parts; part++) {
+          rmSync(`${path}.${String(part).padStart(3, '0')}`, { force: true });
+        }
+      };
+      return { kind, next: () => splitSink!(freed(path, remove), { parts }), release: remove };
+    }
+  }
+}
+
+/** A path under which nothing lies any more. */
+function freed(path: string, remove: () => void): string {
+  remove();
+  return path;
+}
+
+/** A stream that takes everything at once and keeps nothing: what is left is the sink's own cost. */
+function nowhere(): Writable {
+  return new Writable({
+    highWaterMark: 8 * mmdump.MiB,
+    write: (_chunk, _encoding, done) => done(),
+  });
+}
