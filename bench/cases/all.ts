@@ -1,7 +1,14 @@
 /** Every case, in the order in which they run. */
 import type { BenchCase } from '../case.ts';
+import { classify } from './classify.ts';
 import { dumpRuns, dumpSinks, dumpSize, dumpWorkers, dumpZero } from './dump-axes.ts';
+import { file } from './file.ts';
+import { locks } from './locks.ts';
+import { overhead } from './overhead.ts';
+import { restore } from './restore.ts';
+import { serial } from './serial.ts';
 import { targets } from './targets.ts';
+import { verify } from './verify.ts';
 
 export const CASES: readonly BenchCase[] = [
   targets,
@@ -10,6 +17,13 @@ export const CASES: readonly BenchCase[] = [
   dumpWorkers,
   dumpZero,
   dumpSize,
+  file,
+  classify,
+  serial,
+  locks,
+  overhead,
+  verify,
+  restore,
 ];
 
 /** The cases that a list of names asks for; a name stands for all that it begins, up to a hyphen. */
