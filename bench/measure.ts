@@ -16,15 +16,18 @@ export type Tasks = { readonly [name: string]: Task };
 /** Samples of tasks, and of their parts under `task: part`; the n-th of each is of round n. */
 export type Samples = ReadonlyMap<string, readonly number[]>;
 
-/** Runs the tasks in turn for so many rounds, after one that counts for nothing. */
-export async function measure(tasks: Tasks, rounds: number): Promise<Samples> {
+/**
+ * Runs the tasks in turn for so many rounds, after some that count for nothing: they touch memory and
+ * let code be compiled. Short tasks need more of them.
+ */
+export async function measure(tasks: Tasks, rounds: number, before = 1): Promise<Samples> {
   const samples = new Map<string, number[]>();
-  for (let round = -1; round < rounds; round++) {
+  for (let round = -before; round < rounds; round++) {
     const parts = new Map<string, number>();
     const bench = new Bench({
       time: 0,
       iterations: 1,
-      warmup: false, // the first round is
+      warmup: false, // the first rounds are
       retainSamples: true,
       throws: true,
     });

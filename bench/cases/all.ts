@@ -3,8 +3,11 @@ import type { BenchCase } from '../case.ts';
 import { classify } from './classify.ts';
 import { dumpRuns, dumpSinks, dumpSize, dumpWorkers, dumpZero } from './dump-axes.ts';
 import { file } from './file.ts';
+import { growthPages, growthRange, growthVmas, growthWorkers } from './growth.ts';
+import { importCase } from './import.ts';
 import { locks } from './locks.ts';
 import { overhead } from './overhead.ts';
+import { peers } from './peers.ts';
 import { restore } from './restore.ts';
 import { serial } from './serial.ts';
 import { targets } from './targets.ts';
@@ -24,6 +27,12 @@ export const CASES: readonly BenchCase[] = [
   overhead,
   verify,
   restore,
+  importCase,
+  peers,
+  growthPages,
+  growthVmas,
+  growthRange,
+  growthWorkers,
 ];
 
 /** The cases that a list of names asks for; a name stands for all that it begins, up to a hyphen. */

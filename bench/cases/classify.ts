@@ -11,6 +11,9 @@ const MOST_VMAS = 65_530;
 const PAGE = 4096;
 const PURE = { zeroPages: 'copy', checksum: 'none' } as const;
 
+/** Estimates that count for nothing: a worker's loop is compiled in steps, the last one late. */
+const WARM_UP = 10;
+
 /** Times of one estimate. */
 async function timing(estimate: () => Promise<DumpEstimate>): Promise<Timing> {
   const { ms, perWorker, mms } = await estimate();
@@ -36,7 +39,7 @@ async function perPage(
   try {
     const rounds = 3 * stage.options.rounds;
     const task = (): Promise<Timing> => timing(() => dumper.estimate(space, PURE));
-    const samples = await measure({ [what]: task }, rounds);
+    const samples = await measure({ [what]: task }, rounds, WARM_UP);
     const line = (name: string, part: string, aim?: Target): Line =>
       toLine('classify', {
         name,
@@ -81,7 +84,7 @@ async function sparse(stage: Stage): Promise<Line> {
   const dumper = await createDumper({ workers: stage.workers });
   try {
     const task = (): Promise<Timing> => timing(() => dumper.estimate(space, PURE));
-    const samples = await measure({ sparse: task }, 3 * stage.options.rounds);
+    const samples = await measure({ sparse: task }, 3 * stage.options.rounds, 3 * WARM_UP);
     return toLine('classify', {
       name: '1 TiB reserved, 1000 pages: plan and classify',
       parameters: { workers: stage.workers },

@@ -30,7 +30,7 @@ async function shares(
     };
   };
   try {
-    const samples = await measure({ dump }, 2 * stage.options.rounds);
+    const samples = await measure({ dump }, 2 * stage.options.rounds, 3);
     const parameters = { ...parametersOf(pattern, workers), mode };
     const line = (part: string, name: string, unit: 'ms' | '%', aim?: Target): Line =>
       toLine('serial', {
