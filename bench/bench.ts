@@ -11,6 +11,7 @@ import { CASES, chooseCases } from './cases/all.ts';
 import type { Growth } from './growth.ts';
 import type { Line } from './line.ts';
 import { type BenchOptions, parseOptions } from './options.ts';
+import { writePlots } from './plots.ts';
 import { describeMachine, printHeader, writeJson } from './results.ts';
 import { showGrowth, showLines, showTargets } from './show.ts';
 import { Stage } from './stage.ts';
@@ -33,8 +34,11 @@ async function runCases(options: BenchOptions): Promise<void> {
   const lines: Line[] = [];
   const growth: Growth[] = [];
   process.once('exit', () => stage.removeFiles());
+  // Ended from outside, the process would leave gigabytes behind.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
   for (const each of chosen) {
     const start = performance.now();
+    process.stderr.write(`${each.name} …\n`);
     const result = await each.run(stage);
     lines.push(...result.lines);
     growth.push(...(result.growth ?? []));
@@ -45,4 +49,5 @@ async function runCases(options: BenchOptions): Promise<void> {
   }
   showTargets(lines);
   writeJson(options.json, { machine, options, lines, growth });
+  if (options.plots !== undefined) writePlots({ machine, lines, growth }, options.plots);
 }

@@ -56,6 +56,7 @@ export async function timedDump(
   const start = performance.now();
   const report = await dumper.dump(space, { to, ...MODES[mode] });
   const ms = performance.now() - start;
+  output.remove();
   const parts = Object.fromEntries(PHASES.map((phase) => [phase, report.ms[phase]]));
   const accounted = PHASES.reduce((sum, phase) => sum + report.ms[phase], 0);
   const more = { other: Math.max(0, ms - accounted), 'without fsync': ms - report.ms.commit };

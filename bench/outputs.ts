@@ -2,6 +2,7 @@
 import { rmSync } from 'node:fs';
 import { Writable } from 'node:stream';
 import * as mmdump from 'mmdump';
+import { settleDisk } from './programs.ts';
 import type { Stage } from './stage.ts';
 
 export type OutputKind = 'memory' | 'file' | 'split' | 'stream';
@@ -9,8 +10,10 @@ export type OutputKind = 'memory' | 'file' | 'split' | 'stream';
 /** A sink for each dump, made before its time is taken. */
 export interface Output {
   readonly kind: OutputKind;
-  /** Removes what the last dump left: every dump writes a fresh file. */
+  /** Every dump writes a fresh file, on a disk that has nothing else to do. */
   next(): mmdump.Sink;
+  /** Removes what a dump has written, its time taken. */
+  remove(): void;
   release(): void;
 }
 
@@ -25,14 +28,19 @@ export function openOutput(kind: OutputKind, stage: Stage, workers: number): Out
   switch (kind) {
     case 'memory': {
       const sink = mmdump.memorySink();
-      return { kind, next: () => sink, release: () => sink.release() };
+      return { kind, next: () => sink, remove: () => {}, release: () => sink.release() };
     }
     case 'stream':
-      return { kind, next: () => mmdump.streamSink(nowhere()), release: () => {} };
+      return {
+        kind,
+        next: () => mmdump.streamSink(nowhere()),
+        remove: () => {},
+        release: () => {},
+      };
     case 'file': {
       const path = stage.path('.cpt');
       const remove = (): void => rmSync(path, { force: true });
-      return { kind, next: () => mmdump.fileSink(freed(path, remove)), release: remove };
+      return { kind, next: () => mmdump.fileSink(settled(path)), remove, release: remove };
     }
     case 'split': {
       const path = stage.path('.split');
@@ -42,14 +50,13 @@ export function openOutput(kind: OutputKind, stage: Stage, workers: number): Out
           rmSync(`${path}.${String(part).padStart(3, '0')}`, { force: true });
         }
       };
-      return { kind, next: () => splitSink!(freed(path, remove), { parts }), release: remove };
+      return { kind, next: () => splitSink!(settled(path), { parts }), remove, release: remove };
     }
   }
 }
 
-/** A path under which nothing lies any more. */
-function freed(path: string, remove: () => void): string {
-  remove();
+function settled(path: string): string {
+  settleDisk();
   return path;
 }
 

@@ -32,3 +32,11 @@ export async function runProgram(name: string, args: readonly string[]): Promise
   if (code !== 0) throw new Error(`${name} ended with ${code}: ${texts.errors.slice(-500)}`);
   return { ms, output: texts.output };
 }
+
+/**
+ * Lets the disk come to rest: what an fsync or a removed file leaves for it to do makes the next
+ * writer wait, ten times as long as it writes.
+ */
+export function settleDisk(): void {
+  spawnSync('sync', { stdio: 'ignore' });
+}

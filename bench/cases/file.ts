@@ -6,6 +6,7 @@ import { parametersOf, phasesOf, timedDump } from '../dumps.ts';
 import { toLine } from '../line.ts';
 import { measure, samplesOf, type Task, type Tasks } from '../measure.ts';
 import { OUTPUTS, openOutput } from '../outputs.ts';
+import { settleDisk } from '../programs.ts';
 import { storedFrames } from '../scatter.ts';
 import { TARGETS } from '../targets.ts';
 
@@ -59,7 +60,7 @@ function gatherWrites(bytes: number, frames: Int32Array, path: string): Task {
   new Int32Array(memory.buffer).fill(1); // words: on shared memory V8 fills byte by byte
   const calls = callsOf(memory, frames);
   return async () => {
-    rmSync(path, { force: true });
+    settleDisk();
     const fd = openSync(path, 'w', 0o600);
     try {
       const start = performance.now();

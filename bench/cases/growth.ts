@@ -6,7 +6,6 @@ import {
   createWorkload,
   GiB,
   MiB,
-  memorySink,
   PAGE_SIZE,
 } from 'mmdump';
 import type { BenchCase } from '../case.ts';
@@ -14,7 +13,7 @@ import { parametersOf, phasesOf, timedDump } from '../dumps.ts';
 import { type Growth, growthOf } from '../growth.ts';
 import { type Line, toLine } from '../line.ts';
 import { measure, samplesOf } from '../measure.ts';
-import type { Output } from '../outputs.ts';
+import { openOutput } from '../outputs.ts';
 import { collectGarbage, memoryFor, type Stage } from '../stage.ts';
 
 /** One point of a series. */
@@ -36,8 +35,7 @@ async function pointOf(
   parameters: Line['parameters'],
 ): Promise<Point> {
   const dumper = await createDumper({ workers });
-  const sink = memorySink();
-  const output: Output = { kind: 'memory', next: () => sink, release: () => sink.release() };
+  const output = openOutput('memory', stage, workers);
   try {
     const dump = (): ReturnType<typeof timedDump> => timedDump(dumper, space, output, 'bare');
     const samples = await measure({ dump }, 2 * stage.options.rounds, WARM_UP);
@@ -47,7 +45,7 @@ async function pointOf(
     return { x, line: toLine(of, { ...shape, phases }) };
   } finally {
     await dumper.close();
-    sink.release();
+    output.release();
     collectGarbage();
   }
 }

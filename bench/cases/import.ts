@@ -9,7 +9,7 @@ import type { BenchCase } from '../case.ts';
 import { FloorThreads } from '../floor-threads.ts';
 import { type Line, toLine } from '../line.ts';
 import { measure, type Samples, samplesOf, type Task, type Tasks } from '../measure.ts';
-import { runProgram } from '../programs.ts';
+import { runProgram, settleDisk } from '../programs.ts';
 import { collectGarbage, type Stage } from '../stage.ts';
 import { TargetProcess } from '../target-process.ts';
 import { TARGETS } from '../targets.ts';
@@ -36,9 +36,10 @@ interface DumpJson {
 function dumpProcess(pid: number, path: string, workers: number, seen: { pages: number }): Task {
   const args = ['dump', '--pid', `${pid}`, '-o', path, '--json', '--quiet'];
   return async () => {
-    rmSync(path, { force: true });
+    settleDisk();
     const options = ['--workers', `${workers}`];
     const { ms, output } = await runProgram(process.execPath, [COMMAND, ...args, ...options]);
+    rmSync(path);
     const report = JSON.parse(output) as DumpJson;
     seen.pages = report.import.contentPages;
     const { scan = 0, load = 0 } = report.import.ms;
@@ -54,7 +55,7 @@ function writeFloor(buffer: SharedArrayBuffer, bytes: number, path: string): Tas
   const views: Uint8Array[] = [];
   for (let at = 0; at < bytes; at += VIEW) views.push(new Uint8Array(buffer, at, VIEW));
   return async () => {
-    rmSync(path, { force: true });
+    settleDisk();
     const fd = openSync(path, 'w', 0o600);
     try {
       const start = performance.now();

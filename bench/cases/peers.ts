@@ -8,7 +8,7 @@ import { timedDump } from '../dumps.ts';
 import { type Line, skippedLine, toLine } from '../line.ts';
 import { measure, samplesOf, type Task, type Tasks, type Timing } from '../measure.ts';
 import { openOutput } from '../outputs.ts';
-import { hasProgram, runProgram } from '../programs.ts';
+import { hasProgram, runProgram, settleDisk } from '../programs.ts';
 import type { Stage } from '../stage.ts';
 import { TargetProcess } from '../target-process.ts';
 import { TARGETS } from '../targets.ts';
@@ -66,6 +66,7 @@ class PeerProcess {
 /** A core file of a process of that size, by gdb's own program. */
 function gcore(target: TargetProcess, prefix: string): Task {
   return async () => {
+    settleDisk();
     const { ms } = await runProgram('gcore', ['-o', prefix, `${target.pid}`]);
     rmSync(`${prefix}.${target.pid}`, { force: true });
     return { ms };
@@ -79,8 +80,10 @@ function copyFile(bytes: number, stage: Stage): Task {
   writeFileSync(from, '');
   for (let at = 0; at < bytes; at += part.length) writeFileSync(from, part, { flag: 'a' });
   return async () => {
-    rmSync(to, { force: true });
-    return runProgram('cp', [from, to]);
+    settleDisk();
+    const { ms } = await runProgram('cp', [from, to]);
+    rmSync(to);
+    return { ms };
   };
 }
 
@@ -123,6 +126,8 @@ export const peers: BenchCase = {
     try {
       const { tasks, skipped } = await peerTasks(stage, target, others);
       const rounds = Math.min(stage.options.rounds, 3);
+      await timedDump(dumper, space, toFile, 'bare');
+      await timedDump(dumper, space, toMemory, 'bare');
       const samples = await measure(
         {
           [FILE_DUMP]: () => timedDump(dumper, space, toFile, 'bare'),
@@ -130,6 +135,7 @@ export const peers: BenchCase = {
           ...tasks,
         },
         rounds,
+        0, // each was tried once
       );
       const lines = linesOf(stage, (name) => samplesOf(samples, name), Object.keys(tasks));
       return { lines: [...lines, ...skippedLines(skipped)] };

@@ -5,7 +5,6 @@ import {
   type Dumper,
   type Image,
   type Machine,
-  type MemorySink,
   memorySink,
   openImage,
 } from 'mmdump';
@@ -41,11 +40,14 @@ async function timedRestore(dumper: Dumper, image: Image, machine: Machine): Pro
   return { ms };
 }
 
-/** Threads of its own: those that go on would keep every machine that they have seen. */
-async function freshRestore(image: Image, sink: MemorySink, stage: Stage): Promise<Timing> {
+/**
+ * Threads of its own: those that go on would keep every machine that they have seen. A first restore
+ * compiles their code.
+ */
+async function freshRestore(image: Image, used: Machine, stage: Stage): Promise<Timing> {
   const dumper = await createDumper({ workers: stage.workers });
   try {
-    await dumper.verify(sink.image); // the threads have started
+    await timedRestore(dumper, image, used);
     return await timedRestore(dumper, image, machineFor(stage));
   } finally {
     await dumper.close();
@@ -70,7 +72,7 @@ async function restores(stage: Stage, pattern: Pattern, mode: Mode): Promise<Lin
       // The image lies in the order of address: what has to be read is contiguous.
       ...(await stage.limitTasks({ ...pattern, run: 0 }, threads)),
       used: () => timedRestore(dumper, image, used),
-      fresh: () => freshRestore(image, sink, stage),
+      fresh: () => freshRestore(image, used, stage),
     };
     return linesOf(await measure(tasks, stage.options.rounds), pattern, workers, mode);
   } finally {
