@@ -35,7 +35,8 @@ async function runCases(options: BenchOptions): Promise<void> {
   const growth: Growth[] = [];
   process.once('exit', () => stage.removeFiles());
   // Ended from outside, the process would leave gigabytes behind.
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130));
+  for (const signal of ['SIGINT', 'SIGTERM'] as const)
+    process.once(signal, () => process.exit(130));
   for (const each of chosen) {
     const start = performance.now();
     process.stderr.write(`${each.name} …\n`);

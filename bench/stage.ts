@@ -1,5 +1,5 @@
 /** What cases are measured on: address spaces, the copy limit, threads. Kept from case to case. */
-import { rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -19,7 +19,7 @@ export class Stage {
   #last: { readonly key: string; readonly space: AddressSpace } | undefined;
   #limit: CopyLimit | undefined;
   #files = 0;
-  readonly #paths: string[] = [];
+  #folder: string | undefined;
 
   constructor(options: BenchOptions) {
     this.options = options;
@@ -56,15 +56,15 @@ export class Stage {
     return this.#limit.tasks(threads, pattern.bytes / bytes);
   }
 
-  /** A path for a file of this run; removed at its end, whatever happens. */
+  /** A path for a file of this run; its folder is removed at the end, whatever happens. */
   path(suffix: string): string {
-    const path = join(this.options.folder, `bench-${process.pid}-${this.#files++}${suffix}`);
-    this.#paths.push(path);
-    return path;
+    this.#folder ??= mkdtempSync(join(this.options.folder, 'mmdump-bench-'));
+    return join(this.#folder, `${this.#files++}${suffix}`);
   }
 
   removeFiles(): void {
-    for (const path of this.#paths) rmSync(path, { recursive: true, force: true });
+    if (this.#folder !== undefined) rmSync(this.#folder, { recursive: true, force: true });
+    this.#folder = undefined;
   }
 }
 
