@@ -27,7 +27,7 @@ const USAGE = `npm run bench -- [options]
   --size SIZE          memory that is dumped, 16M to 4G in whole MiB (1G)
   --rounds N           measured rounds (5)
   --workers N[,N]      numbers of workers (1, 2, 4, … all cores)
-  --quick              256 MiB, 2 rounds, shorter series
+  --quick              64 MiB, 2 rounds, shorter series
   --json FILE          everything as JSON
   --plots FOLDER       SVG plots
   --folder FOLDER      where files are written (the current one)
@@ -57,7 +57,7 @@ export function parseOptions(args: readonly string[]): BenchOptions {
   return {
     only: values.only.split(',').filter((name) => name !== ''),
     list: values.list,
-    bytes: benchSize(values.size ?? (isQuick ? '256M' : '1G')),
+    bytes: benchSize(values.size ?? (isQuick ? '64M' : '1G')),
     rounds: wholeNumber(1, 100)(values.rounds ?? (isQuick ? '2' : '5')),
     workers: values.workers === undefined ? defaultWorkers() : workerList(values.workers),
     isQuick,

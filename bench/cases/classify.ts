@@ -8,6 +8,7 @@ import type { Stage } from '../stage.ts';
 import { TARGETS, type Target } from '../targets.ts';
 
 const MOST_VMAS = 65_530;
+const FEWER_VMAS = 8192;
 const PAGE = 4096;
 const PURE = { zeroPages: 'copy', checksum: 'none' } as const;
 
@@ -71,8 +72,9 @@ export const classify: BenchCase = {
       }
     }
     stage.letGo();
-    const { space } = await createWorkload('manymaps', { size: MOST_VMAS * PAGE });
-    lines.push(...(await perPage(stage, space, `${MOST_VMAS} mappings of a page`, stage.workers)));
+    const vmas = stage.options.isQuick ? FEWER_VMAS : MOST_VMAS;
+    const { space } = await createWorkload('manymaps', { size: vmas * PAGE });
+    lines.push(...(await perPage(stage, space, `${vmas} mappings of a page`, stage.workers)));
     lines.push(await sparse(stage));
     return { lines };
   },

@@ -76,7 +76,7 @@ export const dumpSize: BenchCase = {
   about: '64 MiB to 8 GiB, as far as memory allows',
   async run(stage) {
     const { isQuick, rounds } = stage.options;
-    const sizes = isQuick ? [16 * MiB, 64 * MiB, 256 * MiB] : [64 * MiB, GiB, 4 * GiB, 8 * GiB];
+    const sizes = isQuick ? [16 * MiB, 64 * MiB] : [64 * MiB, GiB, 4 * GiB, 8 * GiB];
     const dumps = IN_MEMORY.filter(({ mode }) => mode !== 'zero test');
     const lines: Line[] = [];
     for (const bytes of sizes) {
