@@ -93,7 +93,7 @@ async function comparePages(
   const units = new SharedArrayBuffer(workUnitBytes(sorted.length));
   const table = new WorkUnits(units);
   sorted.forEach((start, unit) => {
-    table.set(unit, 0, start, GRANULE_PAGES);
+    table.set(unit, 0, start, GRANULE_PAGES, unit * GRANULE_PAGES);
   });
   const workers = Math.min(pool.workers, Math.max(1, sorted.length));
   const phase = createPhase(workers);

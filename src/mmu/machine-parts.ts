@@ -95,7 +95,9 @@ export function createMachineHandle(options: MachineOptions): MachineHandle {
   const handle: MachineHandle = {
     kind: 'machine',
     banks: createBanks(frames),
+    frames,
     swapBanks: createBanks(slots),
+    slots,
     swapMap: shared('swap map', swapMapBytes(slots)),
     pages: shared('page structs', frames * PAGE_STRUCT.WORDS * 4),
     control: shared('control block', CONTROL_WORDS * 4),
@@ -171,7 +173,7 @@ export class MachineParts {
     this.mayBlock = options.mayBlock ?? true;
     const control = new Int32Array(handle.control);
     this.#control = control;
-    this.memory = new PhysicalMemory(handle.banks, handle.swapBanks);
+    this.memory = new PhysicalMemory(handle);
     this.swap = new SwapArea(handle.swapMap, this.memory.swapBase);
     this.pages = new PageStructs(handle.pages);
     this.threads = new ThreadTable(control, CONTROL.THREADS, handle.checks);
@@ -192,11 +194,16 @@ export class MachineParts {
     };
   }
 
+  /** Names the machine among all: 64 random bits. */
+  get id(): string {
+    const low = this.#control[CONTROL.ID_LOW]! >>> 0;
+    const high = this.#control[CONTROL.ID_HIGH]! >>> 0;
+    return `${high.toString(16)}-${low.toString(16)}`;
+  }
+
   /** Whether both are views of one machine: buffers that were posted are other objects each time. */
-  isSameMachine({ handle }: MachineParts): boolean {
-    const other = new Int32Array(handle.control);
-    const { ID_LOW, ID_HIGH } = CONTROL;
-    return this.#control[ID_LOW] === other[ID_LOW] && this.#control[ID_HIGH] === other[ID_HIGH];
+  isSameMachine({ id }: MachineParts): boolean {
+    return this.id === id;
   }
 
   /** First frame of the huge zero page, made now if need be; 0 where there is no room for it. */

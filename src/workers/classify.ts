@@ -11,9 +11,6 @@ import { MachineParts } from '../mmu/machine-parts.ts';
 import { type Mm, mmOf } from '../mmu/mm.ts';
 import { leftOutFlags } from '../shared/dump/left-out.ts';
 import { OwnerTable } from '../shared/dump/owner-table.ts';
-import { PHASE } from '../shared/dump/phase-control.ts';
-import { firstPins } from '../shared/dump/pin-table.ts';
-import { RUN } from '../shared/dump/run-table.ts';
 import type { ClassifyTask, PhaseReport } from '../shared/dump/tasks.ts';
 import { WorkUnits } from '../shared/dump/work-unit.ts';
 import type { Outcome } from '../shared/errors.ts';
@@ -23,6 +20,7 @@ import { GranuleClassifier } from './parts/granule-classifier.ts';
 import { FrozenLeaves, PinnedLeaves } from './parts/leaves.ts';
 import { RunWriter } from './parts/run-writer.ts';
 import { WorkerFaults } from './parts/worker-faults.ts';
+import { zeroTestsOf } from './parts/zero-test.ts';
 import { runUnits } from './phase.ts';
 
 export function classify(task: ClassifyTask): Outcome<PhaseReport> {
@@ -32,34 +30,27 @@ export function classify(task: ClassifyTask): Outcome<PhaseReport> {
   const mms: Mm[] = task.mms.map((slot) => mmOf(machine, slot, thread));
   const units = new WorkUnits(task.units);
   const owners = new OwnerTable(task.owners);
-  const runTable = new Int32Array(task.runs);
-  const sourceList = new Int32Array(task.sources);
   const { detectZero, unsupported } = task;
   const leftOut = leftOutFlags(task);
-  const policy = { detectZero, copyUnsupported: unsupported === 'copy', leftOut };
-  const out = new RunWriter(task.maxUnitPages);
+  const zeroTests = zeroTestsOf(machine, task.kernels);
+  const policy = { detectZero, copyUnsupported: unsupported === 'copy', leftOut, zeroTests };
+  const out = new RunWriter(task.runs, task.sources);
   // Running, two mms are not seen at one instant: what they share is stored for each.
   const donors = running === undefined ? new Donors(mms, leftOut) : undefined;
   const faults = WorkerFaults.of(task);
   const pinned =
     running && mms.map((mm) => new PinnedLeaves(mm, new Int32Array(running.pins), faults));
-  const pinsAt = running && firstPins(units, task.unitCount);
   const classifiers = mms.map((mm, ordinal) => {
     const leaves = pinned?.[ordinal] ?? new FrozenLeaves(mm);
     return new GranuleClassifier(mms, ordinal, leaves, owners, donors, policy, out);
   });
-  return runUnits(task, task.unitCount, (unit, phase) => {
+  return runUnits(task, task.unitCount, (unit) => {
     const start = units.start(unit);
-    out.begin(start);
-    pinned?.[units.mm(unit)]?.beginUnit(start, pinsAt?.[unit] ?? 0);
+    const first = units.first(unit);
+    out.begin(start, first);
+    pinned?.[units.mm(unit)]?.beginUnit(start, first);
     classifiers[units.mm(unit)]!.classify(start, units.pages(unit));
-    const { runs, runCount, sources, sourceCount } = out;
-    const sourceAt = phase.reserve(PHASE.SOURCES, sourceCount);
-    for (let at = RUN.SOURCE; at < runCount * RUN.WORDS; at += RUN.WORDS) runs[at]! += sourceAt;
-    const runAt = phase.reserve(PHASE.RUNS, runCount);
-    runTable.set(runs.subarray(0, runCount * RUN.WORDS), runAt * RUN.WORDS);
-    sourceList.set(sources.subarray(0, sourceCount), sourceAt);
-    units.setRuns(unit, runAt, runCount);
-    return { pages: sourceCount, bytes: 0 };
+    units.setRunCount(unit, out.runEnd - first);
+    return { pages: out.sourceEnd - first, bytes: 0 };
   });
 }

@@ -3,20 +3,21 @@
  * says which record bytes stand before which frames and where its crcs belong.
  *
  * A segment that lies in one chunk of a memory sink is built in place. Any other is built in a
- * staging buffer of the worker and leaves it in one go: many small writes to one file would queue
+ * staging area of the worker and leaves it in one go: many small writes to one file would queue
  * for the file's lock.
  */
 import { crc32 } from 'node:zlib';
 import { MachineParts } from '../mmu/machine-parts.ts';
-import type { PhysicalMemory } from '../mmu/physical/physical-memory.ts';
-import { BANK_MASK, BANK_SHIFT } from '../mmu/physical/physical-memory.ts';
 import { PIECE, Segments } from '../shared/dump/piece-table.ts';
 import { type RingBuffers, SegmentRing } from '../shared/dump/segment-ring.ts';
-import type { CopyTarget, CopyTask, PhaseReport } from '../shared/dump/tasks.ts';
+import type { CopyTarget, CopyTask, ImageChunk, PhaseReport } from '../shared/dump/tasks.ts';
 import type { Outcome } from '../shared/errors.ts';
 import { crc32Words } from '../shared/image/crc32.ts';
 import { PAGE_SIZE } from '../shared/page.ts';
 import { NO_THREAD } from '../shared/sync/thread-table.ts';
+import { FrameMover } from './parts/frame-mover.ts';
+import { ImageWindow } from './parts/image-window.ts';
+import { ordinaryStaging, roomInBank } from './parts/staging.ts';
 import { WorkerFaults } from './parts/worker-faults.ts';
 import { writeAt } from './parts/write-at.ts';
 import { writeSparse } from './parts/write-sparse.ts';
@@ -24,20 +25,17 @@ import { runUnits } from './phase.ts';
 
 const { ARENA_AT, HEAD_BYTES, SOURCE, PAGES, RECORD_BYTES, RECORD_CRC, PAYLOAD_CRC, WORDS } = PIECE;
 
-/** A stretch of memory that takes segments: a chunk of a memory sink, or staging. */
-interface Window {
-  readonly bytes: Uint8Array;
-  readonly words: Int32Array;
-}
+/** Pages that are copied before their crc is taken: it finds them in the second cache. */
+const CRC_PAGES = 32;
 
 export function copy(task: CopyTask): Outcome<PhaseReport> {
   const machine = new MachineParts(task.machine, { thread: NO_THREAD });
   const segments = new Segments(task.segments);
-  const copier = new SegmentCopier(task, machine.memory);
+  const copier = new SegmentCopier(task, machine);
   const { target } = task;
   if (target.kind === 'stream') return copyIntoRing(task, segments, copier, target.ring);
   const chunks = target.kind === 'memory' ? target.chunks.map(windowOver) : [];
-  let staging: Window | undefined;
+  let staging: ImageWindow | undefined;
   const faults = WorkerFaults.of(task);
   return runUnits(task, task.segmentCount, (segment) => {
     const offset = segments.offset(segment);
@@ -49,7 +47,7 @@ export function copy(task: CopyTask): Outcome<PhaseReport> {
       const chunk = chunks[Math.floor(offset / target.chunkBytes)]!;
       pages = copier.copy(first, last, chunk, offset % target.chunkBytes);
     } else {
-      staging ??= windowOver(new SharedArrayBuffer(task.maxSegmentBytes));
+      staging ??= stagingFor(task, machine);
       pages = copier.copy(first, last, staging, 0);
       deliver(target, chunks, staging.bytes.subarray(0, bytes), offset, faults);
     }
@@ -65,7 +63,7 @@ function copyIntoRing(
   buffers: RingBuffers,
 ): Outcome<PhaseReport> {
   const ring = new SegmentRing(buffers);
-  const slots = buffers.slots.map(windowOver);
+  const slots = buffers.slots.map((slot) => new ImageWindow(slot, 0, slot.byteLength, undefined));
   return runUnits(task, task.segmentCount, (segment, phase) => {
     if (!ring.waitForSlot(segment, phase)) return { pages: 0, bytes: 0 };
     const first = segments.firstPiece(segment);
@@ -76,8 +74,14 @@ function copyIntoRing(
   });
 }
 
-function windowOver(buffer: SharedArrayBuffer): Window {
-  return { bytes: new Uint8Array(buffer), words: new Int32Array(buffer) };
+function windowOver({ buffer, at, bytes, memory }: ImageChunk): ImageWindow {
+  return new ImageWindow(buffer, at, bytes, memory);
+}
+
+/** Where a segment is built before it is delivered: where kernels can fill it, if they can. */
+function stagingFor({ maxSegmentBytes, kernels }: CopyTask, machine: MachineParts): ImageWindow {
+  const room = kernels && roomInBank(machine, 0, 'segment', maxSegmentBytes);
+  return room ?? ordinaryStaging(maxSegmentBytes);
 }
 
 function isInOneChunk(
@@ -91,7 +95,7 @@ function isInOneChunk(
 /** Takes a finished segment from staging to its place. */
 function deliver(
   target: Exclude<CopyTarget, { kind: 'stream' }>,
-  chunks: readonly Window[],
+  chunks: readonly ImageWindow[],
   bytes: Uint8Array,
   offset: number,
   faults: WorkerFaults | undefined,
@@ -114,20 +118,18 @@ function deliver(
 class SegmentCopier {
   readonly #pieces: Int32Array;
   readonly #arena: Int32Array;
-  readonly #sources: Int32Array;
   readonly #recordCrcs: Int32Array;
-  readonly #banks: readonly Uint8Array[];
+  readonly #mover: FrameMover;
 
-  constructor(task: CopyTask, memory: PhysicalMemory) {
+  constructor(task: CopyTask, machine: MachineParts) {
     this.#pieces = new Int32Array(task.pieces);
     this.#arena = new Int32Array(task.arena);
-    this.#sources = new Int32Array(task.sources);
     this.#recordCrcs = new Int32Array(task.recordCrcs);
-    this.#banks = memory.bytes;
+    this.#mover = new FrameMover(machine, task.sources, task.kernels);
   }
 
   /** Writes pieces [first, last) one behind the other from byte `at` on; returns pages copied. */
-  copy(first: number, last: number, into: Window, at: number): number {
+  copy(first: number, last: number, into: ImageWindow, at: number): number {
     const pieces = this.#pieces;
     let copied = 0;
     for (let piece = first; piece < last; piece++) {
@@ -135,8 +137,8 @@ class SegmentCopier {
       const headBytes = pieces[record + HEAD_BYTES]!;
       const pages = pieces[record + PAGES]!;
       this.#copyHead(pieces[record + ARENA_AT]!, headBytes, into.words, at);
-      if (pages > 0) this.#copyPages(pieces[record + SOURCE]!, pages, into.bytes, at + headBytes);
-      this.#sign(piece, into, at, headBytes, pages * PAGE_SIZE);
+      this.#copyPages(piece, pages, into, at);
+      this.#signRecord(piece, into, at);
       at += headBytes + pages * PAGE_SIZE;
       copied += pages;
     }
@@ -151,37 +153,35 @@ class SegmentCopier {
     for (let word = 0; word < bytes >> 2; word++) into[to + word] = arena[from + word]!;
   }
 
-  /** Frames that are neighbours in memory go in one copy. */
-  #copyPages(source: number, count: number, into: Uint8Array, at: number): void {
-    const sources = this.#sources;
-    const banks = this.#banks;
-    for (let index = source; index < source + count; ) {
-      const pfn = sources[index]!;
-      let run = 1;
-      const limit = Math.min(source + count - index, BANK_MASK + 1 - (pfn & BANK_MASK));
-      while (run < limit && sources[index + run] === pfn + run) run++;
-      const from = (pfn & BANK_MASK) * PAGE_SIZE;
-      const bank = banks[pfn >>> BANK_SHIFT]!;
-      into.set(bank.subarray(from, from + run * PAGE_SIZE), at);
-      at += run * PAGE_SIZE;
-      index += run;
+  /** The frames behind a record, and their crc if it has one, from the bytes that go out. */
+  #copyPages(piece: number, pages: number, into: ImageWindow, at: number): void {
+    if (pages === 0) return;
+    const record = piece * WORDS;
+    const source = this.#pieces[record + SOURCE]!;
+    const payloadCrc = this.#pieces[record + PAYLOAD_CRC]!;
+    const to = at + this.#pieces[record + HEAD_BYTES]!;
+    if (payloadCrc === 0) {
+      this.#mover.move(source, pages, into, to);
+      return;
     }
+    let crc = 0;
+    for (let done = 0; done < pages; done += CRC_PAGES) {
+      const count = Math.min(CRC_PAGES, pages - done);
+      const from = to + done * PAGE_SIZE;
+      this.#mover.move(source + done, count, into, from);
+      crc = crc32(into.bytes.subarray(from, from + count * PAGE_SIZE), crc);
+    }
+    into.words[(at + payloadCrc) >> 2] = crc | 0;
   }
 
-  /** Fills in the crcs of a piece, from the bytes that go out, and notes its record_crc. */
-  #sign(piece: number, into: Window, at: number, headBytes: number, payload: number): void {
+  /** The crc of a record that the layout could not sign, since it covers that of the pages. */
+  #signRecord(piece: number, into: ImageWindow, at: number): void {
     const record = piece * WORDS;
-    const payloadCrc = this.#pieces[record + PAYLOAD_CRC]!;
-    if (payloadCrc !== 0) {
-      const bytes = into.bytes.subarray(at + headBytes, at + headBytes + payload);
-      into.words[(at + payloadCrc) >> 2] = crc32(bytes) | 0;
-    }
     const recordCrc = this.#pieces[record + RECORD_CRC]!;
-    if (recordCrc !== 0) {
-      const words = this.#pieces[record + RECORD_BYTES]! >> 2;
-      const crc = crc32Words(into.words, at >> 2, words) | 0;
-      into.words[(at + recordCrc) >> 2] = crc;
-      this.#recordCrcs[piece] = crc;
-    }
+    if (recordCrc === 0) return;
+    const words = this.#pieces[record + RECORD_BYTES]! >> 2;
+    const crc = crc32Words(into.words, at >> 2, words) | 0;
+    into.words[(at + recordCrc) >> 2] = crc;
+    this.#recordCrcs[piece] = crc;
   }
 }

@@ -23,7 +23,6 @@ import {
 } from '../mmu/tables/pte.ts';
 import { assert } from '../shared/assert.ts';
 import { LOAD, LOAD_FLAG, type LoadRun, readLoadRun } from '../shared/dump/load-table.ts';
-import { PHASE } from '../shared/dump/phase-control.ts';
 import type { LoadTask, PhaseReport } from '../shared/dump/tasks.ts';
 import { MmdumpError, type Outcome } from '../shared/errors.ts';
 import { addressOf, GRANULE_PAGES, granuleEnd, hex, PAGE_SIZE, type Pfn } from '../shared/page.ts';
@@ -57,8 +56,7 @@ export function load(task: LoadTask): Outcome<PhaseReport> {
       if (run.kind === LOAD.CONTENT) {
         const found = holdMm(mm, reference, 'read', () => contents.load(mm, run));
         bytes += found * PAGE_SIZE;
-        if (task.enough > 0 && phase.reserve(PHASE.RUNS, found) + found >= task.enough)
-          phase.stop();
+        if (task.enough > 0 && phase.found(found) >= task.enough) phase.stop();
         pages += run.pages;
         continue;
       }

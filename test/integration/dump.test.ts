@@ -43,7 +43,7 @@ afterEach(async () => {
 /** The image in a memory sink, in one piece. */
 function bytesOf(sink: MemorySink): Buffer {
   const { bytes, chunks, chunkBytes } = sink.image;
-  const whole = Buffer.concat(chunks.map((chunk) => Buffer.from(chunk).subarray(0, chunkBytes)));
+  const whole = Buffer.concat(chunks.map((chunk) => chunk.subarray(0, chunkBytes)));
   return whole.subarray(0, bytes);
 }
 

@@ -224,12 +224,12 @@ describe('what a reader keeps in memory', () => {
     const bytes = manyRecords(20_000, true);
     const script = `
       const { openImage } = await import('mmdump');
-      const chunk = new SharedArrayBuffer(${bytes.length});
+      const into = new Uint8Array(new SharedArrayBuffer(${bytes.length}));
       const { readSync } = await import('node:fs');
-      for (let at = 0, into = new Uint8Array(chunk); at < into.length; ) {
+      for (let at = 0; at < into.length; ) {
         at += readSync(0, into, at, into.length - at);
       }
-      const image = { bytes: ${bytes.length}, chunks: [chunk], chunkBytes: 2 ** 31 };
+      const image = { bytes: ${bytes.length}, chunks: [into], chunkBytes: 2 ** 31 };
       const used = () => { gc(); const { heapUsed, external, arrayBuffers } = process.memoryUsage();
         return heapUsed + external; };
       const before = used();

@@ -31,7 +31,7 @@ beforeAll(async () => {
   const sink = memorySink();
   await dumpers[0]!.dump(workload.space, { to: sink });
   const { bytes, chunks } = sink.image;
-  expected = Buffer.from(new Uint8Array(chunks[0]!, 0, bytes).slice());
+  expected = Buffer.from(chunks[0]!.subarray(0, bytes));
 });
 
 afterAll(() => Promise.all(dumpers.map((dumper) => dumper.close())));

@@ -117,7 +117,7 @@ async function dump(
     throw error;
   }
   const { bytes, chunks } = sink.image;
-  return Buffer.concat(chunks.map((chunk) => new Uint8Array(chunk))).subarray(0, bytes);
+  return Buffer.concat(chunks).subarray(0, bytes);
 }
 
 /** The first byte that differs, and its object. The head, which knows the length, is looked at last. */

@@ -188,7 +188,7 @@ export async function imageOf(dumper: Dumper, space: AddressSpace): Promise<Buff
   const sink = memorySink();
   await dumper.dump(space, { to: sink, unitBytes: UNIT_BYTES });
   const { bytes, chunks } = sink.image;
-  return Buffer.from(new Uint8Array(chunks[0]!, 0, bytes));
+  return Buffer.from(chunks[0]!.subarray(0, bytes));
 }
 
 export function openGate(gate: SharedArrayBuffer): void {

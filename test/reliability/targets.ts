@@ -73,7 +73,7 @@ export function memoryTarget(lab: Lab): Target {
     },
     taken() {
       const { bytes, chunks } = sink.image;
-      const parts = chunks.map((chunk) => Buffer.from(new Uint8Array(chunk)));
+      const parts = chunks.map((chunk) => Buffer.from(chunk));
       return Buffer.concat(parts).subarray(0, bytes);
     },
   };

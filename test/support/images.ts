@@ -42,8 +42,8 @@ export async function imageOf(
 }
 
 export function inMemory(bytes: Uint8Array): MemoryImage {
-  const chunk = new SharedArrayBuffer(Math.max(8, bytes.length));
-  new Uint8Array(chunk).set(bytes);
+  const chunk = new Uint8Array(new SharedArrayBuffer(Math.max(8, bytes.length)));
+  chunk.set(bytes);
   return { bytes: bytes.length, chunks: [chunk], chunkBytes: 2 ** 31 };
 }
 

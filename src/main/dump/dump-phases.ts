@@ -8,6 +8,7 @@ import type { ClassifyTask, CopyTask, PhaseTask } from '../../shared/dump/tasks.
 import { WorkUnits, workUnitBytes } from '../../shared/dump/work-unit.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import type { Layout } from '../formats/layout.ts';
+import { loadKernels } from '../kernels.ts';
 import type { WorkerPool } from '../pool.ts';
 import { type DumpPhase, type Stopwatch, type WorkerReport, workerReports } from '../report.ts';
 import type { Deadline, Turns } from '../stop.ts';
@@ -47,8 +48,10 @@ export function enter({ deadline }: Dump, phase: string): void {
 export function shareUnits(plan: Plan, buffers: SharedBuffers): SharedArrayBuffer {
   const buffer = buffers.take('units', workUnitBytes(plan.units.length));
   const units = new WorkUnits(buffer);
+  let first = 0;
   plan.units.forEach(({ mm, start, pages }, unit) => {
-    units.set(unit, mm, start, pages);
+    units.set(unit, mm, start, pages, first);
+    first += pages;
   });
   return buffer;
 }
@@ -62,15 +65,15 @@ export async function classify(
   pins: Pins | undefined,
 ): Promise<{ readonly runs: SharedArrayBuffer; readonly sources: SharedArrayBuffer }> {
   const { buffers } = dump.engine;
-  const { detectZero, unsupported, hugetlb, dontDump, unitPages } = dump.options;
+  const { detectZero, unsupported, hugetlb, dontDump } = dump.options;
   const runs = buffers.take('runs', runTableBytes(plan.pages));
   const sources = buffers.take('sources', plan.pages * 4);
   const message = {
     machine: mms[0]!.machine.handle,
+    kernels: loadKernels(),
     mms: mms.map(({ slot }) => slot),
     units,
     unitCount: plan.units.length,
-    maxUnitPages: unitPages,
     runs,
     sources,
     owners: plan.owners,
@@ -119,6 +122,7 @@ export async function copy(
   const target = await reserveIn(to, extent, sizeLimit, signal);
   const message = {
     machine: handle,
+    kernels: loadKernels(),
     segments,
     segmentCount,
     maxSegmentBytes,

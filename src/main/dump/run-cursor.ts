@@ -39,7 +39,7 @@ export class RunCursor {
         return;
       }
       this.#unitStart = this.#units.start(this.#unit);
-      this.#run = this.#units.runAt(this.#unit);
+      this.#run = this.#units.first(this.#unit);
       this.#left = this.#units.runCount(this.#unit);
     }
     const at = this.#run * WORDS;

@@ -70,7 +70,7 @@ class MemorySource implements ByteSource {
   constructor(image: MemoryImage) {
     this.#image = image;
     this.bytes = image.bytes;
-    this.#chunks = image.chunks.map((chunk) => new Uint8Array(chunk));
+    this.#chunks = image.chunks;
   }
 
   get reach(): SourceReach {

@@ -6,14 +6,9 @@
  * work on it in place. A bank holds at most 2 GiB of frames: views longer than that are slow.
  */
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
-import type { Bank } from '../../shared/machine-handle.ts';
+import type { MachineHandle } from '../../shared/machine-handle.ts';
 import { MiB, PAGE_SIZE, WORDS_PER_PAGE } from '../../shared/page.ts';
-
-interface WasmMemoryConstructor {
-  new (descriptor: { initial: number; maximum: number; shared: true }): Bank;
-}
-
-const WASM_PAGE = 0x10000; // bytes
+import { Memory, WASM_PAGE, WASM_PAGES_MAX, type WasmMemory } from '../../shared/wasm.ts';
 
 export const BANK_SHIFT = 19; //       frames: 2^19 × 4 KiB = 2 GiB
 export const BANK_MASK = 0x7ffff;
@@ -24,14 +19,13 @@ export const WORD_SHIFT = 10;
 const ZEROS = new Int32Array(WORDS_PER_PAGE);
 
 /** Reserves banks for `frames` frames or slots. MACHINE_TOO_LARGE when the system refuses. */
-export function createBanks(frames: number): Bank[] {
-  const { Memory } = (globalThis as unknown as { WebAssembly: { Memory: WasmMemoryConstructor } })
-    .WebAssembly;
-  const banks: Bank[] = [];
+export function createBanks(frames: number): WasmMemory[] {
+  const banks: WasmMemory[] = [];
   try {
     for (let left = frames; left > 0; left -= BANK_FRAMES) {
       const pages = (Math.min(left, BANK_FRAMES) * PAGE_SIZE) / WASM_PAGE;
-      banks.push(new Memory({ initial: pages, maximum: pages, shared: true }));
+      // The system reserves as much address space for any maximum.
+      banks.push(new Memory({ initial: pages, maximum: WASM_PAGES_MAX, shared: true }));
     }
   } catch (error) {
     const megabytes = (frames * PAGE_SIZE) / MiB;
@@ -46,6 +40,14 @@ export function createBanks(frames: number): Bank[] {
   return banks;
 }
 
+/** Bytes of one of the banks that hold `pages` frames or slots. */
+function bytesOfBank(pages: number, bank: number): number {
+  return Math.min(pages - bank * BANK_FRAMES, BANK_FRAMES) * PAGE_SIZE;
+}
+
+/** What a machine's handle says of its memory. */
+export type MemoryBanks = Pick<MachineHandle, 'banks' | 'frames' | 'swapBanks' | 'slots'>;
+
 /**
  * Views of the banks, one pair a bank. Whoever indexes them shifts the pfn by hand.
  *
@@ -58,15 +60,23 @@ export class PhysicalMemory {
   readonly frames: number;
   /** "pfn" of swap slot 0: the first of its bank. */
   readonly swapBase: number;
+  /** The memories of the banks. Their frames come first; what follows is no frame. */
+  readonly memories: readonly WasmMemory[];
   readonly words: readonly Int32Array[];
   readonly bytes: readonly Uint8Array[];
 
-  constructor(banks: readonly Bank[], swapBanks: readonly Bank[]) {
-    const all = [...banks, ...swapBanks];
-    this.words = all.map((bank) => new Int32Array(bank.buffer));
-    this.bytes = all.map((bank) => new Uint8Array(bank.buffer));
-    this.frames = banks.reduce((sum, { buffer }) => sum + buffer.byteLength / PAGE_SIZE, 0);
+  constructor({ banks, frames, swapBanks, slots }: MemoryBanks) {
+    this.frames = frames;
     this.swapBase = banks.length * BANK_FRAMES;
+    this.memories = [...banks, ...swapBanks];
+    const lengths = [
+      ...banks.map((_, bank) => bytesOfBank(frames, bank)),
+      ...swapBanks.map((_, bank) => bytesOfBank(slots, bank)),
+    ];
+    this.bytes = this.memories.map(({ buffer }, bank) => new Uint8Array(buffer, 0, lengths[bank]));
+    this.words = this.bytes.map(({ buffer, byteLength }) => {
+      return new Int32Array(buffer, 0, byteLength / 4);
+    });
   }
 
   /** The bank's words, to be indexed from `wordAt(pfn)`. */

@@ -9,8 +9,7 @@ export const PHASE = {
   NEXT_UNIT: 0, // the next unit to be claimed; Atomics only
   STOP: 1, //      not 0: claim nothing more; Atomics only
   ARRIVED: 2, //   workers that wait at the rendezvous; Atomics only, tests only
-  RUNS: 3, //      run records handed out (classify), pages found (load); Atomics only
-  SOURCES: 4, //   source words handed out (classify); Atomics only
+  FOUND: 3, //     pages with content that were found (load); Atomics only
   WORKERS: 16, //  one record a worker
 } as const;
 
@@ -23,7 +22,7 @@ export const WORKER_PROGRESS = {
   WORDS: 16,
 } as const;
 
-const { NEXT_UNIT, STOP, ARRIVED, WORKERS } = PHASE;
+const { NEXT_UNIT, STOP, ARRIVED, FOUND, WORKERS } = PHASE;
 const { UNITS, PAGES, BYTES, CLAIMED, WORDS } = WORKER_PROGRESS;
 
 /** Longest wait at a rendezvous: whoever is missing by then will not come. */
@@ -67,9 +66,9 @@ export class PhaseControl {
     return Atomics.load(this.words, STOP) !== 0;
   }
 
-  /** Takes `count` records of a shared table; returns the first. `table` is RUNS or SOURCES. */
-  reserve(table: number, count: number): number {
-    return Atomics.add(this.words, table, count);
+  /** Notes `count` pages more that were found; returns how many are by now. */
+  found(count: number): number {
+    return Atomics.add(this.words, FOUND, count) + count;
   }
 
   /** A worker has finished the unit that it had claimed. */

@@ -1,6 +1,6 @@
 /**
  * The references that a dump holds while the machine goes on running: two words for every page of
- * every unit, the frame or swap slot ("pfn", see PhysicalMemory) that is kept, 0 = none. A page of a
+ * every unit (WorkUnits.first), the frame or swap slot ("pfn", see PhysicalMemory) that is kept, 0 = none. A page of a
  * file that only memory holds may need both: its leaf need not show what the page cache has.
  *
  *   0 ──a worker, right after it took the reference──▶ pfn ──the coordinator gives it back──▶ 0
@@ -8,8 +8,6 @@
  * Nothing that could end a thread lies between taking a reference and writing it down: a thread is
  * terminated at calls and at the ends of loops. So the table is true whoever dies.
  */
-import type { WorkUnits } from './work-unit.ts';
-
 export const PIN = {
   LEAF: 0, //   what the page's leaf shows
   CACHED: 1, // what the page cache of its file has
@@ -19,15 +17,4 @@ export const PIN = {
 /** Bytes of the table for units that span so many pages. */
 export function pinTableBytes(pages: number): number {
   return pages * PIN.WORDS * 4;
-}
-
-/** For every unit the number of its first page: pages of all units are counted through. */
-export function firstPins(units: WorkUnits, count: number): Int32Array {
-  const first = new Int32Array(count);
-  let pages = 0;
-  for (let unit = 0; unit < count; unit++) {
-    first[unit] = pages;
-    pages += units.pages(unit);
-  }
-  return first;
 }

@@ -1,6 +1,7 @@
 /**
  * Runs: neighbouring pages of one class inside one VMA and one granule. Written by the classify
- * phase, each worker into records that it reserved, read by the layout.
+ * phase, read by the layout. Every unit has its own part of the tables, with a place for each of its
+ * pages (WorkUnits.first): where a record stands depends on no worker.
  *
  * SOURCES is the list of frames that the COPY runs take their bytes from, in order of address: a
  * run's pages are SOURCES[SOURCE] … SOURCES[SOURCE + COUNT - 1].

@@ -3,7 +3,9 @@
  * is an `Outcome`, because errors lose their class on the way.
  */
 import type { ArmedFaults, PhaseName } from '../faults.ts';
+import type { KernelModules } from '../kernels.ts';
 import type { MachineHandle } from '../machine-handle.ts';
+import type { WasmMemory } from '../wasm.ts';
 import type { OwnerBuffers } from './owner-table.ts';
 import type { RingBuffers } from './segment-ring.ts';
 
@@ -42,12 +44,12 @@ export type UnsupportedPolicy = 'fail' | 'skip' | 'copy';
 
 export interface ClassifyTask extends PhaseTask {
   readonly machine: MachineHandle;
+  /** Undefined: plain JavaScript does it. */
+  readonly kernels: KernelModules | undefined;
   /** Slots of the mms, by ordinal. */
   readonly mms: readonly number[];
   readonly units: SharedArrayBuffer;
   readonly unitCount: number;
-  /** Pages of the largest unit. */
-  readonly maxUnitPages: number;
   readonly runs: SharedArrayBuffer;
   readonly sources: SharedArrayBuffer;
   readonly owners: OwnerBuffers;
@@ -78,13 +80,25 @@ export type CopyTarget =
     }
   | {
       readonly kind: 'memory';
-      readonly chunks: readonly SharedArrayBuffer[];
+      readonly chunks: readonly ImageChunk[];
       readonly chunkBytes: number;
     }
   | { readonly kind: 'stream'; readonly ring: RingBuffers };
 
+/** Memory for a chunk of an image. */
+export interface ImageChunk {
+  readonly buffer: SharedArrayBuffer;
+  /** Where in `buffer` it begins, a multiple of 4, and how long it is. */
+  readonly at: number;
+  readonly bytes: number;
+  /** The wasm memory whose buffer that is, if it is one: kernels can reach it. */
+  readonly memory: WasmMemory | undefined;
+}
+
 export interface CopyTask extends PhaseTask {
   readonly machine: MachineHandle;
+  /** Undefined: plain JavaScript does it. */
+  readonly kernels: KernelModules | undefined;
   readonly segments: SharedArrayBuffer;
   readonly segmentCount: number;
   /** Length of the longest segment: what a staging buffer must hold. */
@@ -100,7 +114,8 @@ export interface CopyTask extends PhaseTask {
 /** An image in shared memory: every chunk but the last holds `chunkBytes` of it. */
 export interface SharedBytes {
   readonly bytes: number;
-  readonly chunks: readonly SharedArrayBuffer[];
+  /** Views of shared memory. */
+  readonly chunks: readonly Uint8Array[];
   readonly chunkBytes: number;
 }
 

@@ -8,7 +8,6 @@ import {
   classOfRule,
   FILE_VIEW,
   isPresentLeaf,
-  isZeroPage,
   ruleOfNotPresent,
   ruleOfPresent,
 } from '../../mmu/classify.ts';
@@ -28,7 +27,9 @@ import { VM } from '../../shared/vm-flags.ts';
 import type { Donors } from './donors.ts';
 import { hidesFilePage } from './hidden-pages.ts';
 import type { Leaves } from './leaves.ts';
+import { type PlainView, takePlainPages } from './plain-pages.ts';
 import { NOTHING, type RunWriter } from './run-writer.ts';
+import type { ZeroTest } from './zero-test.ts';
 
 export interface ClassifyPolicy {
   /** Row 17: pages of zeros become ZERO. Otherwise row 14 becomes COPY as well. */
@@ -36,6 +37,8 @@ export interface ClassifyPolicy {
   readonly copyUnsupported: boolean;
   /** Flags of mappings of which nothing is stored. */
   readonly leftOut: number;
+  /** By bank. */
+  readonly zeroTests: readonly ZeroTest[];
 }
 
 // Local copies of what the loops use: see docs/ARCHITECTURE.md.
@@ -44,6 +47,7 @@ const { KSM } = PG;
 const { COPY, ZERO, GUARD, UNSUPPORTED, ABSENT } = PAGE_CLASS;
 const RULE_CONTENT = CONTENT;
 const RULE_LOST_FILE = RULE.LOST_FILE_OWNER;
+const PAGE_SHIFT = 12;
 const LOW_BITS = GRANULE_PAGES - 1;
 /** Not a class yet: the page belongs to a lost file, and its owner has to be found. */
 const LOST_PAGE = -1;
@@ -70,6 +74,9 @@ export class GranuleClassifier {
   readonly #banks: readonly Int32Array[];
   readonly #frames: number;
   readonly #swap: SwapArea;
+  /** How plain pages are told: in mappings that no earlier mm may share, and in the others. */
+  readonly #ownPlain: PlainView;
+  readonly #plain: PlainView;
 
   constructor(
     mms: readonly Mm[],
@@ -92,6 +99,15 @@ export class GranuleClassifier {
     this.#banks = this.#mm.memory.words;
     this.#frames = this.#mm.memory.frames;
     this.#swap = this.#mm.machine.swap;
+    const { detectZero } = policy;
+    const view = {
+      pageWords: this.#pageWords,
+      frames: this.#frames,
+      banks: this.#banks,
+      detectZero,
+    };
+    this.#ownPlain = { ...view, mayBeShared: false };
+    this.#plain = { ...view, mayBeShared: ordinal > 0 && donors !== undefined };
   }
 
   /** Classifies `pages` pages from `start` on, whole granules. */
@@ -146,8 +162,16 @@ export class GranuleClassifier {
     const pageWords = this.#pageWords;
     const frames = this.#frames;
     const { file, fileView, isVdso } = vma;
-    let at = this.#leaves.at + (from & LOW_BITS) * 2;
-    for (let vpn = from; vpn < to; vpn++, at += 2) {
+    const plain = vma.isShared ? this.#ownPlain : this.#plain;
+    const first = this.#leaves.at + (from & LOW_BITS) * 2;
+    for (let vpn = from; vpn < to; vpn++) {
+      const at = first + (vpn - from) * 2;
+      const taken = takePlainPages(plain, words, at, to - vpn, out.sources, out.sourceEnd);
+      if (taken > 0) {
+        out.copies(vpn, taken);
+        vpn += taken - 1;
+        continue;
+      }
       const low = words[at]!;
       let word = NOTHING;
       let pfn = 0;
@@ -248,8 +272,9 @@ export class GranuleClassifier {
   /** Rows 17 and 19. */
   #contentWord(pfn: number): number {
     if (!this.#policy.detectZero) return COPY;
-    const words = this.#banks[pfn >>> BANK_SHIFT]!;
-    return isZeroPage(words, (pfn & BANK_MASK) << WORD_SHIFT) ? ZERO : COPY;
+    const at = pfn & BANK_MASK;
+    if (this.#banks[pfn >>> BANK_SHIFT]![at << WORD_SHIFT] !== 0) return COPY; // most pages
+    return this.#policy.zeroTests[pfn >>> BANK_SHIFT]!(at << PAGE_SHIFT) ? ZERO : COPY;
   }
 
   /** Class word for a leaf without ordinary content; rule NOTHING: it is beyond physical memory. */

@@ -12,8 +12,7 @@ export class Reader {
 
   constructor(source: SourceReach) {
     this.#source = source;
-    this.#chunks =
-      source.kind === 'memory' ? source.image.chunks.map((chunk) => new Uint8Array(chunk)) : [];
+    this.#chunks = source.kind === 'memory' ? source.image.chunks : [];
   }
 
   get name(): string {

@@ -11,33 +11,41 @@ const { COPY } = PAGE_CLASS;
 export const NOTHING = 0;
 
 export class RunWriter {
-  /** RUN records; OFFSET counts from the unit's start, SOURCE from its first source. */
-  readonly runs: Int32Array;
-  runCount = 0;
+  /** The table of runs; OFFSET counts from the unit's start. */
+  readonly #runs: Int32Array;
+  /** The list of frames. */
   readonly sources: Int32Array;
-  sourceCount = 0;
+  /** Behind the last run of the unit, in records. */
+  runEnd = 0;
+  /** Behind the last frame of the unit. */
+  sourceEnd = 0;
   #unitStart = 0;
   #word = NOTHING;
   #from = 0;
   #source = 0;
 
-  /** For units of at most `pages` pages. Used for one after the other: fresh arrays cost more. */
-  constructor(pages: number) {
-    this.runs = new Int32Array(pages * WORDS);
-    this.sources = new Int32Array(pages);
+  constructor(runs: SharedArrayBuffer, sources: SharedArrayBuffer) {
+    this.#runs = new Int32Array(runs);
+    this.sources = new Int32Array(sources);
   }
 
-  /** Begins a unit. What the last one left is gone. */
-  begin(unitStart: number): void {
+  /** Begins a unit, whose part of both tables starts at `first`: it has a place for every page. */
+  begin(unitStart: number, first: number): void {
     this.#unitStart = unitStart;
-    this.runCount = 0;
-    this.sourceCount = 0;
+    this.runEnd = first;
+    this.sourceEnd = first;
   }
 
   /** The next page of the part. `pfn` matters only for COPY. */
   page(vpn: number, word: number, pfn: number): void {
     if (word !== this.#word) this.#start(vpn, word);
-    if ((word & 0xff) === COPY) this.sources[this.sourceCount++] = pfn;
+    if ((word & 0xff) === COPY) this.sources[this.sourceEnd++] = pfn;
+  }
+
+  /** The next `count` pages, all COPY; their frames stand in `sources` already. */
+  copies(vpn: number, count: number): void {
+    if (this.#word !== COPY) this.#start(vpn, COPY);
+    this.sourceEnd += count;
   }
 
   /** Ends the part before page `vpn`. */
@@ -47,14 +55,15 @@ export class RunWriter {
 
   #start(vpn: number, word: number): void {
     if (this.#word !== NOTHING) {
-      const at = this.runCount++ * WORDS;
-      this.runs[at + OFFSET] = this.#from - this.#unitStart;
-      this.runs[at + COUNT] = vpn - this.#from;
-      this.runs[at + CLASS] = this.#word;
-      this.runs[at + SOURCE] = this.#source;
+      const runs = this.#runs;
+      const at = this.runEnd++ * WORDS;
+      runs[at + OFFSET] = this.#from - this.#unitStart;
+      runs[at + COUNT] = vpn - this.#from;
+      runs[at + CLASS] = this.#word;
+      runs[at + SOURCE] = this.#source;
     }
     this.#word = word;
     this.#from = vpn;
-    this.#source = this.sourceCount;
+    this.#source = this.sourceEnd;
   }
 }

@@ -1,0 +1,174 @@
+/**
+ * Copies frames, one behind the other, into a window. Three ways, by what Node can do and how the
+ * frames lie (the costs: docs/PERFORMANCE.md):
+ *
+ *   direct   a kernel reaches the window: it lies in the memory of the frames, or Node knows several
+ *            memories. Long runs by memory.copy, everything else four pages at a time.
+ *   staged   no kernel reaches it: short runs four pages at a time to a place in the memory of the
+ *            frames that stays in the cache, and on from there in one go …
+ *   set      … long runs by Uint8Array.set; everything where there are no kernels.
+ */
+import type { MachineParts } from '../../mmu/machine-parts.ts';
+import { BANK_MASK, BANK_SHIFT } from '../../mmu/physical/physical-memory.ts';
+import type { KernelModules } from '../../shared/kernels.ts';
+import { PAGE_SIZE } from '../../shared/page.ts';
+import { type FrameKernels, frameKernels } from './frame-kernels.ts';
+import type { ImageWindow } from './image-window.ts';
+import { roomInBank } from './staging.ts';
+
+/** Pages of neighbouring frames from which on memory.copy is as good as four at a time. */
+const LONG_RUN = 8;
+/** The same where four at a time means a second copy. */
+const LONG_RUN_STAGED = 4;
+/** Of short runs that are staged: stays in the first cache beside what comes in. */
+const STAGE_PAGES = 16;
+
+// Local copies of what the loops use: see docs/ARCHITECTURE.md.
+const SHIFT = BANK_SHIFT;
+const MASK = BANK_MASK;
+const PAGE_SHIFT = 12;
+
+/** Where short runs of one bank are gathered, and by what. */
+interface Stage {
+  readonly kernels: FrameKernels;
+  readonly window: ImageWindow;
+}
+
+export class FrameMover {
+  readonly #machine: MachineParts;
+  readonly #banks: readonly Uint8Array[];
+  readonly #sources: Int32Array;
+  readonly #modules: KernelModules | undefined;
+  /** By bank; null: there is no room. */
+  readonly #stages: (Stage | null | undefined)[] = [];
+
+  /** `sources`: frame numbers, in the order of the image. */
+  constructor(
+    machine: MachineParts,
+    sources: SharedArrayBuffer,
+    modules: KernelModules | undefined,
+  ) {
+    this.#machine = machine;
+    this.#banks = machine.memory.bytes;
+    this.#sources = new Int32Array(sources);
+    this.#modules = modules;
+  }
+
+  /** Copies the frames sources[first] to sources[first + count - 1] to byte `at` of `into`. */
+  move(first: number, count: number, into: ImageWindow, at: number): void {
+    const last = first + count;
+    for (let index = first; index < last; ) {
+      const bank = this.#sources[index]! >>> SHIFT;
+      const end = this.#endOfBank(bank, index, last);
+      const kernels = this.#kernelsTo(into, bank);
+      if (kernels !== null) this.#moveDirect(kernels, index, end, into.at + at);
+      else this.#moveStaged(bank, index, end, into.bytes, at);
+      at += (end - index) * PAGE_SIZE;
+      index = end;
+    }
+  }
+
+  /** Behind the last of the frames from `index` on that lie in one bank. */
+  #endOfBank(bank: number, index: number, last: number): number {
+    if (this.#banks.length === 1) return last;
+    const sources = this.#sources;
+    let end = index + 1;
+    while (end < last && sources[end]! >>> SHIFT === bank) end++;
+    return end;
+  }
+
+  #moveDirect(kernels: FrameKernels, index: number, end: number, at: number): void {
+    const sources = this.#sources;
+    let to = at | 0; // a kernel takes addresses beyond 2 GiB as the same 32 bits
+    while (index < end) {
+      const run = this.#runAt(index, end);
+      let pages = run;
+      if (run >= LONG_RUN || end - index < 4) {
+        kernels.copyRun(to, (sources[index]! & MASK) << PAGE_SHIFT, run << PAGE_SHIFT);
+      } else {
+        pages = 4;
+        kernels.copyFour(
+          to,
+          (sources[index]! & MASK) << PAGE_SHIFT,
+          (sources[index + 1]! & MASK) << PAGE_SHIFT,
+          (sources[index + 2]! & MASK) << PAGE_SHIFT,
+          (sources[index + 3]! & MASK) << PAGE_SHIFT,
+        );
+      }
+      to = (to + (pages << PAGE_SHIFT)) | 0;
+      index += pages;
+    }
+  }
+
+  #moveStaged(bank: number, index: number, end: number, into: Uint8Array, at: number): void {
+    const frames = this.#banks[bank]!;
+    const sources = this.#sources;
+    const stage = this.#stageOf(bank);
+    while (index < end) {
+      let pages = this.#runAt(index, end);
+      if (pages >= LONG_RUN_STAGED || end - index < 4 || stage === null) {
+        const from = (sources[index]! & MASK) * PAGE_SIZE;
+        into.set(frames.subarray(from, from + pages * PAGE_SIZE), at);
+      } else {
+        pages = this.#gather(stage, index, end);
+        into.set(stage.window.bytes.subarray(0, pages * PAGE_SIZE), at);
+      }
+      at += pages * PAGE_SIZE;
+      index += pages;
+    }
+  }
+
+  /** Fills the stage with pages up to the next long run; returns how many. */
+  #gather({ kernels, window }: Stage, index: number, end: number): number {
+    let pages = 0;
+    while (pages < STAGE_PAGES) {
+      const left = Math.min(end - index, STAGE_PAGES);
+      if (left < 4 || this.#runAt(index, index + left) >= LONG_RUN_STAGED) break;
+      this.#moveDirect(kernels, index, index + 4, window.at + pages * PAGE_SIZE);
+      index += 4;
+      pages += 4;
+    }
+    return pages;
+  }
+
+  /** How many frames from `index` on are neighbours. */
+  #runAt(index: number, end: number): number {
+    const sources = this.#sources;
+    const pfn = sources[index]!;
+    let run = 1;
+    while (index + run < end && sources[index + run] === pfn + run) run++;
+    return run;
+  }
+
+  #kernelsTo(into: ImageWindow, bank: number): FrameKernels | null {
+    const known = into.kernels[bank];
+    if (known !== undefined) return known;
+    const found = this.#newKernelsTo(into, bank);
+    into.kernels[bank] = found;
+    return found;
+  }
+
+  #newKernelsTo({ memory }: ImageWindow, bank: number): FrameKernels | null {
+    const modules = this.#modules;
+    if (modules === undefined || memory === undefined) return null;
+    const frames = this.#machine.memory.memories[bank]!;
+    if (memory === frames) return frameKernels(modules.inside, frames, frames);
+    if (modules.between === undefined) return null;
+    return frameKernels(modules.between, frames, memory);
+  }
+
+  #stageOf(bank: number): Stage | null {
+    const known = this.#stages[bank];
+    if (known !== undefined) return known;
+    const modules = this.#modules;
+    const bytes = STAGE_PAGES * PAGE_SIZE;
+    const window = modules && roomInBank(this.#machine, bank, 'short runs', bytes);
+    const memory = window?.memory;
+    const stage =
+      modules && window && memory
+        ? { kernels: frameKernels(modules.inside, memory, memory), window }
+        : null;
+    this.#stages[bank] = stage;
+    return stage;
+  }
+}

@@ -1,0 +1,62 @@
+/**
+ * The pages that most mappings consist of: an ordinary anonymous frame behind a 4 KiB leaf, with
+ * content, shared with nobody that matters. One tight loop finds them, so that the processor has
+ * the page structs and first words of several pages under way at a time; whatever else a page is, the
+ * rules of classify.ts decide. What is taken here is COPY by those rules as well (rows 5 to 19).
+ */
+import { PAGE_STRUCT, PG } from '../../mmu/physical/page-struct.ts';
+import { BANK_MASK, BANK_SHIFT, WORD_SHIFT } from '../../mmu/physical/physical-memory.ts';
+import { PTE } from '../../mmu/tables/pte.ts';
+
+// Local copies of what the loop uses: see docs/ARCHITECTURE.md.
+const { FLAGS, REFCOUNT, MAPPING, WORDS: PAGE_WORDS } = PAGE_STRUCT;
+const PRESENT = PTE.PRESENT | PTE.PROTNONE;
+const { SPECIAL } = PTE;
+const { ANON } = PG;
+const KIND = PG.ANON | PG.RESERVED;
+const PFN_HIGH = 0xfffff;
+const SHIFT = BANK_SHIFT;
+const MASK = BANK_MASK;
+const TO_WORD = WORD_SHIFT;
+
+/** What the loop looks at beside the leaves. */
+export interface PlainView {
+  /** Page structs of the machine. */
+  readonly pageWords: Int32Array;
+  /** Frames of the machine. */
+  readonly frames: number;
+  readonly banks: readonly Int32Array[];
+  /** A page whose first word is 0 is left to whoever looks at all of it. */
+  readonly detectZero: boolean;
+  /** An earlier mm may show the frame as well: a frame with two references is left alone. */
+  readonly mayBeShared: boolean;
+}
+
+/**
+ * Takes plain pages from `limit` leaves at words[at], until the first that is something else. Their
+ * frames go to sources[sourceAt] and on; returns how many.
+ */
+export function takePlainPages(
+  view: PlainView,
+  words: Int32Array,
+  at: number,
+  limit: number,
+  sources: Int32Array,
+  sourceAt: number,
+): number {
+  const { pageWords, frames, banks, detectZero, mayBeShared } = view;
+  let taken = 0;
+  for (; taken < limit; taken++, at += 2) {
+    const low = words[at]!;
+    const high = words[at + 1]! & PFN_HIGH;
+    if ((low & PRESENT) === 0 || (low & SPECIAL) !== 0 || high !== 0) break;
+    const pfn = low >>> 12;
+    if (pfn >= frames) break;
+    const page = pfn * PAGE_WORDS;
+    if ((pageWords[page + FLAGS]! & KIND) !== ANON || pageWords[page + MAPPING] === 0) break;
+    if (mayBeShared && pageWords[page + REFCOUNT]! > 1) break;
+    if (detectZero && banks[pfn >>> SHIFT]![(pfn & MASK) << TO_WORD] === 0) break;
+    sources[sourceAt + taken] = pfn;
+  }
+  return taken;
+}

@@ -1,0 +1,20 @@
+/** Row 17, bank by bank: whether a page is all zeros. */
+import { isZeroPage } from '../../mmu/classify.ts';
+import type { MachineParts } from '../../mmu/machine-parts.ts';
+import type { KernelModules } from '../../shared/kernels.ts';
+import { frameKernels } from './frame-kernels.ts';
+
+/** Whether the page at byte `at` of the bank is zeros. The kernel takes half the time. */
+export type ZeroTest = (at: number) => boolean;
+
+export function zeroTestsOf(
+  machine: MachineParts,
+  modules: KernelModules | undefined,
+): readonly ZeroTest[] {
+  const { memories, words } = machine.memory;
+  return memories.map((memory, bank) => {
+    if (modules === undefined) return (at) => isZeroPage(words[bank]!, at >>> 2);
+    const kernels = frameKernels(modules.inside, memory, memory);
+    return (at) => kernels.isZeroPage(at) !== 0;
+  });
+}
