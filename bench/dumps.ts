@@ -10,7 +10,7 @@ import { bestCopy } from './copy-limit.ts';
 import { FloorThreads } from './floor-threads.ts';
 import { type Line, type Parameters, toLine } from './line.ts';
 import { measure, type Samples, samplesOf, type Task, type Tasks, type Timing } from './measure.ts';
-import { type Output, type OutputKind, openOutput } from './outputs.ts';
+import { type Output, type OutputKind, openOutput, SINKS } from './outputs.ts';
 import { describeRun, type Pattern } from './scatter.ts';
 import type { Stage } from './stage.ts';
 import { median } from './statistics.ts';
@@ -93,7 +93,7 @@ export async function dumpLines(stage: Stage, plan: DumpPlan): Promise<Line[]> {
 }
 
 function nameOf(kind: OutputKind, mode: Mode): string {
-  return `${kind} sink, ${mode}`;
+  return `${SINKS[kind]}, ${mode}`;
 }
 
 function linesOf({ of, pattern, workers, dumps }: DumpPlan, samples: Samples): Line[] {

@@ -17,7 +17,8 @@ export interface FloorJobs {
     readonly chunk: number; // frames
   };
   readonly crc: {
-    readonly chunks: readonly SharedArrayBuffer[];
+    /** Of an image in memory: views of shared memory. */
+    readonly chunks: readonly Uint8Array[];
     readonly chunkBytes: number;
     readonly bytes: number;
     readonly chunk: number; // bytes

@@ -5,7 +5,16 @@ import * as mmdump from 'mmdump';
 import { settleDisk } from './programs.ts';
 import type { Stage } from './stage.ts';
 
-export type OutputKind = 'memory' | 'file' | 'split' | 'stream';
+export type OutputKind = 'memory' | 'machine' | 'file' | 'split' | 'stream';
+
+/** What lines call a sink. */
+export const SINKS: { readonly [kind in OutputKind]: string } = {
+  memory: 'memory sink',
+  machine: "memory sink in the machine's memory",
+  file: 'file sink',
+  split: 'split sink',
+  stream: 'stream sink',
+};
 
 /** A sink for each dump, made before its time is taken. */
 export interface Output {
@@ -21,13 +30,22 @@ export interface Output {
 type SplitSink = (path: string, options: { readonly parts: number }) => mmdump.Sink;
 const { splitSink } = mmdump as unknown as { readonly splitSink?: SplitSink };
 
-export const OUTPUTS: readonly OutputKind[] =
-  splitSink === undefined ? ['memory', 'file', 'stream'] : ['memory', 'file', 'split', 'stream'];
+export const OUTPUTS: readonly OutputKind[] = [
+  'memory',
+  'machine',
+  'file',
+  ...(splitSink === undefined ? [] : (['split'] as const)),
+  'stream',
+];
 
+/** `machine`: of the address space that the stage made last. */
 export function openOutput(kind: OutputKind, stage: Stage, workers: number): Output {
   switch (kind) {
-    case 'memory': {
-      const sink = mmdump.memorySink();
+    case 'memory':
+    case 'machine': {
+      const { machine } = stage;
+      const isInside = kind === 'machine' && machine !== undefined;
+      const sink = mmdump.memorySink(isInside ? { machine } : {});
       return { kind, next: () => sink, remove: () => {}, release: () => sink.release() };
     }
     case 'stream':

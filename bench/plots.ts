@@ -65,8 +65,9 @@ function frame({ machine }: Results, title: string): EChartsOption {
   const { cores, cpu, node } = machine;
   return {
     title: { text: title, subtext: `${cores} × ${cpu}, Node ${node}`, left: 'center' },
-    legend: { top: 56 },
-    grid: { top: 110, left: 80, right: 40, bottom: 60 },
+    legend: { top: 64, itemGap: 28 },
+    textStyle: { fontFamily: 'sans-serif' },
+    grid: { top: 116, left: 80, right: 40, bottom: 60 },
   };
 }
 
@@ -128,7 +129,7 @@ function timeByPhase(results: Results): EChartsOption | undefined {
   const phases = PHASES.filter((phase) => lines.some((line) => (line.phases![phase] ?? 0) > 0));
   return {
     ...frame(results, 'Time by phase'),
-    grid: { top: 110, left: 190, right: 40, bottom: 60 },
+    grid: { top: 116, left: 290, right: 40, bottom: 60 },
     xAxis: { type: 'value', name: 'ms', ...below },
     yAxis: { type: 'category', inverse: true, data: lines.map(({ name }) => name) },
     series: phases.map((phase) => ({

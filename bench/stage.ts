@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
-import { type AddressSpace, createMachine, GiB, MiB } from 'mmdump';
+import { type AddressSpace, createMachine, GiB, type Machine, MiB } from 'mmdump';
 import { CopyLimit } from './copy-limit.ts';
 import type { FloorThreads } from './floor-threads.ts';
 import type { Tasks } from './measure.ts';
@@ -16,7 +16,9 @@ const LIMIT_MAX = GiB;
 
 export class Stage {
   readonly options: BenchOptions;
-  #last: { readonly key: string; readonly space: AddressSpace } | undefined;
+  #last:
+    | { readonly key: string; readonly machine: Machine; readonly space: AddressSpace }
+    | undefined;
   #limit: CopyLimit | undefined;
   #files = 0;
   #folder: string | undefined;
@@ -35,8 +37,13 @@ export class Stage {
     const key = JSON.stringify(pattern);
     if (this.#last?.key === key) return this.#last.space;
     this.letGo();
-    this.#last = { key, space: createSpace(pattern) };
+    this.#last = { key, ...createSpace(pattern) };
     return this.#last.space;
+  }
+
+  /** The machine of the last address space. */
+  get machine(): Machine | undefined {
+    return this.#last?.machine;
   }
 
   /** Lets the last address space go, before more memory is taken than there may be. */
@@ -74,9 +81,13 @@ export function memoryFor(bytes: number): number {
 }
 
 /** A machine whose address space is written so that its frames lie in this pattern. */
-function createSpace(pattern: Pattern): AddressSpace {
+function createSpace(pattern: Pattern): {
+  readonly machine: Machine;
+  readonly space: AddressSpace;
+} {
   const { bytes } = pattern;
-  const space = createMachine({ memory: memoryFor(bytes) }).createAddressSpace();
+  const machine = createMachine({ memory: memoryFor(bytes) });
+  const space = machine.createAddressSpace();
   const start = space.mmap({ length: bytes, prot: 'rw', flags: ['private', 'anonymous'] });
   // Frames are handed out in order: whoever is written first gets the lowest.
   const pages = bytes / PAGE;
@@ -95,7 +106,7 @@ function createSpace(pattern: Pattern): AddressSpace {
     space.fill(start + page * PAGE, run * PAGE, isZero[page] === 1 ? 0 : (page % 255) + 1);
     frame += run;
   }
-  return space;
+  return { machine, space };
 }
 
 let collect: (() => void) | undefined;

@@ -9,7 +9,10 @@ import type { Pattern } from '../scatter.ts';
 import type { Stage } from '../stage.ts';
 
 const ALL_MODES = Object.keys(MODES) as Mode[];
-const IN_MEMORY: readonly DumpSpec[] = ALL_MODES.map((mode) => ({ output: 'memory', mode }));
+const IN_MEMORY: readonly DumpSpec[] = ALL_MODES.flatMap((mode) => [
+  { output: 'memory', mode },
+  { output: 'machine', mode },
+]);
 
 function base({ options }: Stage): Pattern {
   return { bytes: options.bytes, run: 16, zeroPercent: 0 };

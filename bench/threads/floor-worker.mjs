@@ -92,8 +92,8 @@ const JOBS = {
     let sum = 0;
     claimAll(claims, bytes / chunk, 1, (index) => {
       const at = index * chunk;
-      const view = new Uint8Array(chunks[Math.floor(at / chunkBytes)], at % chunkBytes, chunk);
-      sum ^= crc32(view);
+      const from = at % chunkBytes;
+      sum ^= crc32(chunks[Math.floor(at / chunkBytes)].subarray(from, from + chunk));
     });
     return sum;
   },
