@@ -2,106 +2,107 @@
  * The copy limit: what the machine gives when every worker does nothing but copy frames, in the same
  * scatter as the dump beside it, with the best bulk copy there is. No classification, no records.
  *
- * Frames, destination and lists lie in one shared wasm memory, because that is where memory.copy
- * works on Node 20.
+ * Frames, copies and the list of frames lie in one shared wasm memory, because that is where
+ * memory.copy works on Node 20; all of it was written before anything is timed.
  */
-import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import { Worker } from 'node:worker_threads';
 import wabt from 'wabt';
+import type { FloorThreads } from './floor-threads.ts';
+import { type Samples, samplesOf, type Tasks } from './measure.ts';
+import { median } from './statistics.ts';
 
 const PAGE = 4096;
+const WASM_PAGE = 65536;
+/** Frames of a claim: 1 MiB, as a dump's segments. */
+const CHUNK = 256;
 
 /** What of WebAssembly is used here; Node's types leave it to the DOM's. */
+interface SharedMemory {
+  readonly buffer: SharedArrayBuffer;
+}
 const { WebAssembly: wasm } = globalThis as unknown as {
   readonly WebAssembly: {
     readonly Memory: new (descriptor: {
       initial: number;
       maximum: number;
       shared: true;
-    }) => { readonly buffer: SharedArrayBuffer };
+    }) => SharedMemory;
     compile(bytes: Uint8Array): Promise<unknown>;
   };
 };
 
-export type Scatter = 'runs' | 'random';
+/** The ways to copy; `threads/floor-worker.mjs` has them. Which is best depends on the scatter. */
+const KERNELS = ['memory.copy', 'four at once', 'Uint8Array.set', 'Buffer.copy'] as const;
+const PREFIX = 'copy limit: ';
 
-/** Frame numbers in the order of address: runs of `run` neighbours, the runs in random order. */
-export function scatteredFrames(frames: number, run: number): Int32Array {
-  const runs = Math.floor(frames / run);
-  const order = Int32Array.from({ length: runs }, (_, index) => index);
-  let state = 12345;
-  for (let index = runs - 1; index > 0; index--) {
-    state = (Math.imul(state, 1103515245) + 12345) & 0x7fffffff;
-    const other = state % (index + 1);
-    const kept = order[index]!;
-    order[index] = order[other]!;
-    order[other] = kept;
-  }
-  const list = new Int32Array(runs * run);
-  for (let index = 0; index < list.length; index++) {
-    list[index] = order[Math.floor(index / run)]! * run + (index % run);
-  }
-  return list;
+/** What was reached at best, and how. */
+export interface BestCopy {
+  readonly name: string;
+  /** Milliseconds by round. */
+  readonly samples: readonly number[];
 }
 
 export class CopyLimit {
-  readonly #workers: readonly Worker[];
+  /** Bytes of frames at most. */
+  readonly bytes: number;
+  readonly #arena: object;
+  readonly #words: Int32Array;
+  #count = 0;
 
-  private constructor(workers: readonly Worker[]) {
-    this.#workers = workers;
+  private constructor(bytes: number, memory: SharedMemory, module: unknown) {
+    this.bytes = bytes;
+    this.#arena = { id: nextId++, memory, module, bytes };
+    this.#words = new Int32Array(memory.buffer);
   }
 
-  /** Sets `workers` threads up to copy `bytes` in either scatter. */
-  static async create(bytes: number, workers: number, run: number): Promise<CopyLimit> {
-    const frames = bytes / PAGE;
-    const listBytes = frames * 4;
-    const total = 2 * bytes + 2 * listBytes;
-    const pages = Math.ceil(total / 65536);
+  /** Room for `bytes` of frames, at most 1 GiB. */
+  static async create(bytes: number): Promise<CopyLimit> {
+    const listBytes = (bytes / PAGE) * 4;
+    const pages = Math.ceil((2 * bytes + listBytes) / WASM_PAGE);
     const memory = new wasm.Memory({ initial: pages, maximum: pages, shared: true });
-    const words = new Int32Array(memory.buffer);
-    const lists = { runs: 2 * bytes, random: 2 * bytes + listBytes };
-    words.set(scatteredFrames(frames, run), lists.runs / 4);
-    words.set(scatteredFrames(frames, 1), lists.random / 4);
-    words.fill(1, 0, bytes / 4);
-    const module = await compileKernel();
-    const share = frames / workers;
-    const url = new URL('./copy-limit-worker.mjs', import.meta.url);
-    const threads = Array.from({ length: workers }, (_, worker) => {
-      const first = worker * share;
-      return new Worker(url, {
-        workerData: {
-          memory,
-          module,
-          share,
-          lists: { runs: lists.runs + first * 4, random: lists.random + first * 4 },
-          to: bytes + first * PAGE,
-        },
-      });
-    });
-    await Promise.all(threads.map((thread) => once(thread, 'online')));
-    return new CopyLimit(threads);
+    const limit = new CopyLimit(bytes, memory, await compileKernels());
+    limit.#words.fill(1, 0, (2 * bytes) / 4);
+    return limit;
   }
 
-  /** Copies everything once. */
-  async run(scatter: Scatter, kernel: 'wasm' | 'set'): Promise<void> {
-    await Promise.all(
-      this.#workers.map((worker) => {
-        const done = once(worker, 'message');
-        worker.postMessage({ scatter, kernel });
-        return done;
-      }),
+  /** What is copied from now on: these frames, one behind the other. */
+  setFrames(frames: Int32Array): void {
+    if (frames.length * PAGE > this.bytes) throw new RangeError('more frames than there is room');
+    this.#words.set(frames, (2 * this.bytes) / 4);
+    this.#count = frames.length;
+  }
+
+  /** Copies everything once; milliseconds. */
+  run(threads: FloorThreads, kernel: (typeof KERNELS)[number]): Promise<number> {
+    const list = 2 * this.bytes;
+    const count = this.#count;
+    return threads.run('copy', { arena: this.#arena, list, count, kernel, chunk: CHUNK });
+  }
+
+  /** A task for each way to copy. `scale`: what was asked for is so many times what is copied. */
+  tasks(threads: FloorThreads, scale = 1): Tasks {
+    return Object.fromEntries(
+      KERNELS.map((kernel) => [
+        PREFIX + kernel,
+        async () => ({ ms: scale * (await this.run(threads, kernel)) }),
+      ]),
     );
-  }
-
-  async close(): Promise<void> {
-    await Promise.all(this.#workers.map((worker) => worker.terminate()));
   }
 }
 
-async function compileKernel(): Promise<unknown> {
-  const text = await readFile(new URL('./copy-limit.wat', import.meta.url), 'utf8');
-  const features = { threads: true, bulk_memory: true };
+let nextId = 0;
+
+/** The best of the copies that were measured: the one with the lowest median. */
+export function bestCopy(samples: Samples): BestCopy {
+  const all = KERNELS.map((kernel) => {
+    return { name: `copy limit (${kernel})`, samples: samplesOf(samples, PREFIX + kernel) };
+  });
+  return all.reduce((best, each) => (median(each.samples) < median(best.samples) ? each : best));
+}
+
+async function compileKernels(): Promise<unknown> {
+  const text = await readFile(new URL('./threads/copy-limit.wat', import.meta.url), 'utf8');
+  const features = { threads: true, bulk_memory: true, simd: true };
   const parsed = (await wabt()).parseWat('copy-limit.wat', text, features);
   return wasm.compile(parsed.toBinary({}).buffer);
 }

@@ -20,7 +20,8 @@ import {
   memorySink,
 } from 'mmdump';
 import { parseSize, wholeNumber } from '../src/main/cli/sizes.ts';
-import { describeMachine, median, printHeader, printTable, writeJson } from './results.ts';
+import { describeMachine, printHeader, printTable, writeJson } from './results.ts';
+import { median } from './statistics.ts';
 
 const PAGE = 4096;
 const WORKERS = [1, 2];

@@ -17,7 +17,8 @@ import { GiB, MiB, PAGE_SIZE } from 'mmdump';
 import { parseSize, wholeNumber } from '../src/main/cli/sizes.ts';
 import { type LineOf, type MemoryCase, memoryCases } from './memory-cases.ts';
 import { type Parts, RealMemory } from './real-memory.ts';
-import { describeMachine, median, printHeader, printTable, writeJson } from './results.ts';
+import { describeMachine, printHeader, printTable, writeJson } from './results.ts';
+import { median } from './statistics.ts';
 
 const { values: flags } = parseArgs({
   options: {

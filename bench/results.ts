@@ -1,14 +1,22 @@
 /** What every benchmark prints and writes: the machine, a table, one object of JSON. */
+import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
-import { cpus, release } from 'node:os';
+import { cpus, release, totalmem } from 'node:os';
 import Table from 'cli-table3';
 
 export interface BenchMachine {
   readonly command: string;
   readonly cpu: string;
   readonly cores: number;
+  readonly memoryBytes: number;
   readonly node: string;
+  readonly v8: string;
   readonly kernel: string;
+  /** Of this repository; null outside of one. */
+  readonly commit: string | null;
+  /** Whether files differ from that commit. */
+  readonly isDirty: boolean;
+  readonly startedAt: string;
 }
 
 /** The machine that this runs on, and `command` with the options that were given. */
@@ -18,9 +26,27 @@ export function describeMachine(command: string): BenchMachine {
     command: options.length === 0 ? command : `${command} -- ${options.join(' ')}`,
     cpu: cpus()[0]?.model ?? 'unknown',
     cores: cpus().length,
+    memoryBytes: totalmem(),
     node: process.version,
+    v8: process.versions.v8,
     kernel: release(),
+    commit: git('rev-parse', 'HEAD'),
+    isDirty: git('status', '--porcelain', '--untracked-files=no') !== '',
+    startedAt: new Date().toISOString(),
   };
+}
+
+function git(...args: readonly string[]): string | null {
+  try {
+    const cwd = new URL('.', import.meta.url);
+    return execFileSync('git', args, {
+      cwd,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
+  } catch {
+    return null; // no git, or a package without its repository
+  }
 }
 
 export function printHeader(machine: BenchMachine, what: string): void {
@@ -40,9 +66,4 @@ export function printTable(head: string[], rows: readonly (string | number)[][])
 
 export function writeJson(path: string | undefined, results: object): void {
   if (path !== undefined) writeFileSync(path, `${JSON.stringify(results, null, 2)}\n`);
-}
-
-export function median(samples: readonly number[]): number {
-  const sorted = [...samples].sort((a, b) => a - b);
-  return sorted[sorted.length >> 1]!;
 }

@@ -1,0 +1,49 @@
+/** Every case, in the order in which they run. */
+import type { BenchCase } from '../case.ts';
+import { classify } from './classify.ts';
+import { dumpRuns, dumpSinks, dumpSize, dumpWorkers, dumpZero } from './dump-axes.ts';
+import { file } from './file.ts';
+import { growthPages, growthRange, growthVmas, growthWorkers } from './growth.ts';
+import { importCase } from './import.ts';
+import { locks } from './locks.ts';
+import { overhead } from './overhead.ts';
+import { peers } from './peers.ts';
+import { restore } from './restore.ts';
+import { serial } from './serial.ts';
+import { targets } from './targets.ts';
+import { verify } from './verify.ts';
+
+export const CASES: readonly BenchCase[] = [
+  targets,
+  dumpSinks,
+  dumpRuns,
+  dumpWorkers,
+  dumpZero,
+  dumpSize,
+  file,
+  classify,
+  serial,
+  locks,
+  overhead,
+  verify,
+  restore,
+  importCase,
+  peers,
+  growthPages,
+  growthVmas,
+  growthRange,
+  growthWorkers,
+];
+
+/** The cases that a list of names asks for; a name stands for all that it begins, up to a hyphen. */
+export function chooseCases(only: readonly string[]): BenchCase[] {
+  for (const name of only) {
+    if (CASES.some((each) => isChosen(each, name))) continue;
+    throw new RangeError(`--only ${name}: no such case; --list names them`);
+  }
+  return CASES.filter((each) => only.length === 0 || only.some((name) => isChosen(each, name)));
+}
+
+function isChosen({ name }: BenchCase, wanted: string): boolean {
+  return name === wanted || name.startsWith(`${wanted}-`);
+}

@@ -1,0 +1,102 @@
+/** Dumps around a base point, runs of 16 on all workers: one axis is varied at a time. */
+import { freemem } from 'node:os';
+import { GiB, MiB } from 'mmdump';
+import type { BenchCase } from '../case.ts';
+import { type DumpSpec, dumpLines, MODES, type Mode } from '../dumps.ts';
+import { type Line, skippedLine } from '../line.ts';
+import { OUTPUTS } from '../outputs.ts';
+import type { Pattern } from '../scatter.ts';
+import type { Stage } from '../stage.ts';
+
+const ALL_MODES = Object.keys(MODES) as Mode[];
+const IN_MEMORY: readonly DumpSpec[] = ALL_MODES.flatMap((mode) => [
+  { output: 'memory', mode },
+  { output: 'machine', mode },
+]);
+
+function base({ options }: Stage): Pattern {
+  return { bytes: options.bytes, run: 16, zeroPercent: 0 };
+}
+
+export const dumpSinks: BenchCase = {
+  name: 'dump-sinks',
+  about: 'every sink, bare, with the zero test, with default options',
+  async run(stage) {
+    const lines: Line[] = [];
+    for (const output of OUTPUTS) {
+      const dumps = ALL_MODES.map((mode) => ({ output, mode }));
+      const plan = { of: this.name, pattern: base(stage), workers: stage.workers, dumps };
+      lines.push(...(await dumpLines(stage, plan)));
+    }
+    return { lines };
+  },
+};
+
+export const dumpRuns: BenchCase = {
+  name: 'dump-runs',
+  about: 'frames at random, in runs of 16 and 512, all side by side',
+  async run(stage) {
+    const lines: Line[] = [];
+    for (const run of [1, 16, 512, 0]) {
+      const pattern = { ...base(stage), run };
+      const plan = { of: this.name, pattern, workers: stage.workers, dumps: IN_MEMORY };
+      lines.push(...(await dumpLines(stage, plan)));
+    }
+    return { lines };
+  },
+};
+
+export const dumpWorkers: BenchCase = {
+  name: 'dump-workers',
+  about: '1, 2, … all cores, the copy limit measured at each',
+  async run(stage) {
+    const lines: Line[] = [];
+    for (const workers of stage.options.workers) {
+      const plan = { of: this.name, pattern: base(stage), workers, dumps: IN_MEMORY };
+      lines.push(...(await dumpLines(stage, plan)));
+    }
+    return { lines };
+  },
+};
+
+export const dumpZero: BenchCase = {
+  name: 'dump-zero',
+  about: 'no zero pages, 20 %, 80 %; the limit copies what is stored',
+  async run(stage) {
+    const lines: Line[] = [];
+    const dumps = IN_MEMORY.filter(({ mode }) => mode !== 'bare');
+    for (const zeroPercent of [0, 20, 80]) {
+      const pattern = { ...base(stage), zeroPercent };
+      const plan = { of: this.name, pattern, workers: stage.workers, dumps };
+      lines.push(...(await dumpLines(stage, plan)));
+    }
+    return { lines };
+  },
+};
+
+export const dumpSize: BenchCase = {
+  name: 'dump-size',
+  about: '64 MiB to 8 GiB, as far as memory allows',
+  async run(stage) {
+    const { isQuick, rounds } = stage.options;
+    const sizes = isQuick ? [16 * MiB, 64 * MiB] : [64 * MiB, GiB, 4 * GiB, 8 * GiB];
+    const dumps = IN_MEMORY.filter(({ mode }) => mode !== 'zero test');
+    const lines: Line[] = [];
+    for (const bytes of sizes) {
+      stage.letGo();
+      // The machine, the image, and what the limit and the tables take.
+      const needed = 2.3 * bytes + 2.5 * GiB;
+      if (!isQuick && freemem() < needed) {
+        const why = `${(needed / GiB).toFixed(1)} GiB of free memory are needed`;
+        lines.push(skippedLine(this.name, `memory sink, ${bytes / GiB} GiB`, why));
+        continue;
+      }
+      const pattern = { ...base(stage), bytes };
+      const few = bytes > GiB ? Math.min(rounds, 3) : rounds;
+      const plan = { of: this.name, pattern, workers: stage.workers, dumps, rounds: few };
+      lines.push(...(await dumpLines(stage, plan)));
+    }
+    stage.letGo();
+    return { lines };
+  },
+};

@@ -1,0 +1,187 @@
+/**
+ * A live process into a file, end to end, beside the sum of its floors: what it takes at least to
+ * touch as much memory for the first time, to read the process, and to write the file.
+ */
+import { closeSync, fsyncSync, openSync, rmSync, writevSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { MiB, PAGE_SIZE } from 'mmdump';
+import type { BenchCase } from '../case.ts';
+import { FloorThreads } from '../floor-threads.ts';
+import { type Line, toLine } from '../line.ts';
+import { measure, type Samples, samplesOf, type Task, type Tasks } from '../measure.ts';
+import { runProgram, settleDisk } from '../programs.ts';
+import { collectGarbage, type Stage } from '../stage.ts';
+import { TargetProcess } from '../target-process.ts';
+import { TARGETS } from '../targets.ts';
+
+const COMMAND = fileURLToPath(new URL('../../dist/main/cli/mmdump.js', import.meta.url));
+/** A read or first touch of a thread: what a worker of an import claims. */
+const CHUNK = 2 * MiB;
+/** Of a call that writes: 256 views of 64 KiB. */
+const VIEW = 0x1_0000;
+const VIEWS = 256;
+/** CRIU 4 of a process of 1 GiB, measured once on such a machine: a yardstick, not a neighbour. */
+const CRIU_MS_PER_GIB = 670;
+
+/** Phases of `dump --pid --json`, and its own total. */
+interface DumpJson {
+  readonly ms: { readonly [phase: string]: number };
+  readonly import: {
+    readonly contentPages: number;
+    readonly ms: { readonly [part: string]: number };
+  };
+}
+
+/** From the start of the command to its end, Node's own start included. */
+function dumpProcess(pid: number, path: string, workers: number, seen: { pages: number }): Task {
+  const args = ['dump', '--pid', `${pid}`, '-o', path, '--json', '--quiet'];
+  return async () => {
+    settleDisk();
+    const options = ['--workers', `${workers}`];
+    const { ms, output } = await runProgram(process.execPath, [COMMAND, ...args, ...options]);
+    rmSync(path);
+    const report = JSON.parse(output) as DumpJson;
+    seen.pages = report.import.contentPages;
+    const { scan = 0, load = 0 } = report.import.ms;
+    const { plan = 0, classify = 0, layout = 0, copy = 0, commit = 0 } = report.ms;
+    const known = { scan, load, plan, classify, layout, copy, commit };
+    const other = ms - Object.values(known).reduce((sum, each) => sum + each, 0);
+    return { ms, parts: { ...known, other, 'without fsync': ms - commit } };
+  };
+}
+
+/** Everything that a file takes at least: gather writes of one thread, and its fsync as a part. */
+function writeFloor(buffer: SharedArrayBuffer, bytes: number, path: string): Task {
+  const views: Uint8Array[] = [];
+  for (let at = 0; at < bytes; at += VIEW) views.push(new Uint8Array(buffer, at, VIEW));
+  return async () => {
+    settleDisk();
+    const fd = openSync(path, 'w', 0o600);
+    try {
+      const start = performance.now();
+      for (let at = 0; at < views.length; at += VIEWS) writevSync(fd, views.slice(at, at + VIEWS));
+      const ms = performance.now() - start;
+      fsyncSync(fd);
+      return { ms, parts: { 'with fsync': performance.now() - start } };
+    } finally {
+      closeSync(fd);
+      rmSync(path);
+    }
+  };
+}
+
+/** Reads as many bytes of the process as it holds on purpose, into memory that was used before. */
+function readFloor(
+  threads: FloorThreads,
+  target: TargetProcess,
+  bytes: number,
+  buffer: SharedArrayBuffer,
+): Task {
+  const stretches = target.memory(bytes);
+  return async () => {
+    let ms = 0;
+    let left = bytes;
+    for (const [start, length] of stretches) {
+      const part = Math.floor(Math.min(left, length) / CHUNK) * CHUNK;
+      if (part === 0) continue;
+      const message = { pid: target.pid, start, bytes: part, buffer, chunk: CHUNK };
+      ms += await threads.run('readProcess', message);
+      left -= part;
+    }
+    return { ms: (ms * bytes) / (bytes - left) };
+  };
+}
+
+export const importCase: BenchCase = {
+  name: 'import',
+  about: 'dump --pid, from the start of the command to the finished file, beside its floors',
+  async run(stage) {
+    const { bytes } = stage.options;
+    const { workers } = stage;
+    stage.letGo();
+    const target = await TargetProcess.start(bytes);
+    const threads = await FloorThreads.create(workers);
+    const path = stage.path('.cpt');
+    const buffer = new SharedArrayBuffer(bytes);
+    const seen = { pages: 0 };
+    try {
+      new Int32Array(buffer).fill(1);
+      const tasks: Tasks = {
+        'dump --pid': dumpProcess(target.pid, path, workers, seen),
+        touch: async () => {
+          const fresh = new SharedArrayBuffer(bytes);
+          const ms = await threads.run('touch', { buffer: fresh, chunk: CHUNK });
+          collectGarbage();
+          return { ms };
+        },
+        read: readFloor(threads, target, bytes, buffer),
+        write: writeFloor(buffer, bytes, stage.path('.floor')),
+      };
+      const samples = await measure(tasks, stage.options.rounds);
+      return { lines: linesOf(samples, stage, (seen.pages * PAGE_SIZE) / bytes) };
+    } finally {
+      await threads.close();
+      await target.end();
+      rmSync(path, { force: true });
+    }
+  },
+};
+
+/** `more`: so many times the memory that the floors are about was found in the process. */
+function linesOf(samples: Samples, stage: Stage, more: number): Line[] {
+  const { bytes } = stage.options;
+  const { workers } = stage;
+  const found = Math.round((bytes * more) / MiB);
+  const shape = { parameters: { MiB: found, workers }, unit: 'ms', bytes: bytes * more } as const;
+  const floor = (part: string): number[] => samplesOf(samples, part).map((ms) => ms * more);
+  const sum = (write: string): number[] => {
+    const [touch, read, written] = [floor('touch'), floor('read'), floor(write)];
+    return touch.map((ms, round) => ms + read[round]! + written[round]!);
+  };
+  const line = (name: string, from: readonly number[]): Line =>
+    toLine('import', { ...shape, name, samples: from });
+  const limit = { name: 'the floors, without fsync', samples: sum('write') };
+  const whole = { name: 'the floors, with fsync', samples: sum('write: with fsync') };
+  const criu = samplesOf(samples, 'dump --pid').map(
+    () => (CRIU_MS_PER_GIB * bytes * more) / 2 ** 30,
+  );
+  const without = samplesOf(samples, 'dump --pid: without fsync');
+  const name = 'dump --pid, without fsync';
+  const target = TARGETS.importFloors;
+  return [
+    line('floor: first touch', floor('touch')),
+    line('floor: reading /proc/PID/mem', floor('read')),
+    line('floor: writing the file', floor('write')),
+    toLine('import', {
+      ...shape,
+      name,
+      samples: without,
+      limit,
+      target,
+      phases: phasesOf(samples),
+    }),
+    toLine('import', {
+      ...shape,
+      name: 'dump --pid',
+      samples: samplesOf(samples, 'dump --pid'),
+      limit: whole,
+    }),
+    toLine('import', {
+      ...shape,
+      name: `${name}, beside CRIU`,
+      samples: without,
+      limit: { name: 'CRIU', samples: criu },
+      note: `CRIU: ${CRIU_MS_PER_GIB} ms a GiB, measured elsewhere`,
+    }),
+  ];
+}
+
+const PHASES = ['scan', 'load', 'plan', 'classify', 'layout', 'copy', 'commit', 'other'] as const;
+
+function phasesOf(samples: Samples): { [phase: string]: number } {
+  const medianOf = (part: string): number => {
+    const sorted = [...samplesOf(samples, `dump --pid: ${part}`)].sort((a, b) => a - b);
+    return sorted[sorted.length >> 1]!;
+  };
+  return Object.fromEntries(PHASES.map((phase) => [phase, medianOf(phase)]));
+}

@@ -1,0 +1,107 @@
+/** Restoring an image into a machine, beside the copy limit. */
+import {
+  createDumper,
+  createMachine,
+  type Dumper,
+  type Image,
+  type Machine,
+  memorySink,
+  openImage,
+} from 'mmdump';
+import type { BenchCase } from '../case.ts';
+import { bestCopy } from '../copy-limit.ts';
+import { MODES, type Mode } from '../dumps.ts';
+import { FloorThreads } from '../floor-threads.ts';
+import { type Line, toLine } from '../line.ts';
+import { measure, type Samples, samplesOf, type Tasks, type Timing } from '../measure.ts';
+import type { Pattern } from '../scatter.ts';
+import { collectGarbage, memoryFor, type Stage } from '../stage.ts';
+import { TARGETS, type Target } from '../targets.ts';
+
+export const restore: BenchCase = {
+  name: 'restore',
+  about: 'an image in memory into a machine whose memory was used before, and into a fresh one',
+  async run(stage) {
+    const pattern = { bytes: stage.options.bytes, run: 16, zeroPercent: 0 };
+    const lines: Line[] = [];
+    for (const mode of ['bare', 'defaults'] as const) {
+      lines.push(...(await restores(stage, pattern, mode)));
+    }
+    return { lines };
+  },
+};
+
+/** Times a restore; what it made is destroyed again, so that its memory can be used once more. */
+async function timedRestore(dumper: Dumper, image: Image, machine: Machine): Promise<Timing> {
+  const start = performance.now();
+  const { mms } = await dumper.restore(image, machine);
+  const ms = performance.now() - start;
+  for (const space of mms) machine.destroyAddressSpace(space);
+  return { ms };
+}
+
+/**
+ * Threads of its own: those that go on would keep every machine that they have seen. A first restore
+ * compiles their code.
+ */
+async function freshRestore(image: Image, used: Machine, stage: Stage): Promise<Timing> {
+  const dumper = await createDumper({ workers: stage.workers });
+  try {
+    await timedRestore(dumper, image, used);
+    return await timedRestore(dumper, image, machineFor(stage));
+  } finally {
+    await dumper.close();
+    collectGarbage();
+  }
+}
+
+function machineFor({ options }: Stage): Machine {
+  return createMachine({ memory: memoryFor(options.bytes) });
+}
+
+async function restores(stage: Stage, pattern: Pattern, mode: Mode): Promise<Line[]> {
+  const { workers } = stage;
+  const dumper = await createDumper({ workers });
+  const threads = await FloorThreads.create(workers);
+  const sink = memorySink();
+  try {
+    await dumper.dump(stage.space(pattern), { to: sink, ...MODES[mode] });
+    const image = await openImage(sink.image);
+    const used = machineFor(stage);
+    const tasks: Tasks = {
+      // The image lies in the order of address: what has to be read is contiguous.
+      ...(await stage.limitTasks({ ...pattern, run: 0 }, threads)),
+      used: () => timedRestore(dumper, image, used),
+      fresh: () => freshRestore(image, used, stage),
+    };
+    return linesOf(await measure(tasks, stage.options.rounds), pattern, workers, mode);
+  } finally {
+    await dumper.close();
+    await threads.close();
+    sink.release();
+    collectGarbage();
+  }
+}
+
+function linesOf(samples: Samples, pattern: Pattern, workers: number, mode: Mode): Line[] {
+  const limit = bestCopy(samples);
+  const { bytes } = pattern;
+  const isChecked = mode === 'defaults';
+  const checks = isChecked ? 'checked against checksums' : 'image without checksums';
+  const line = (name: string, task: string, target?: Target): Line =>
+    toLine('restore', {
+      name,
+      parameters: { MiB: bytes / 2 ** 20, workers, checks },
+      unit: 'ms',
+      samples: samplesOf(samples, task),
+      limit,
+      target,
+      bytes,
+    });
+  const parameters = { MiB: bytes / 2 ** 20, frames: 'contiguous', workers };
+  return [
+    toLine('restore', { ...limit, parameters, unit: 'ms', bytes }),
+    line('restore, memory used before', 'used', isChecked ? undefined : TARGETS.restore),
+    line('restore, fresh memory', 'fresh'),
+  ];
+}

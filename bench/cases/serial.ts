@@ -1,0 +1,65 @@
+/** What the coordinator does alone, while the workers wait: share of a dump, without fsync. */
+import { createDumper, memorySink } from 'mmdump';
+import type { BenchCase } from '../case.ts';
+import { MODES, type Mode, parametersOf } from '../dumps.ts';
+import { type Line, toLine } from '../line.ts';
+import { measure, samplesOf, type Timing } from '../measure.ts';
+import type { Pattern } from '../scatter.ts';
+import type { Stage } from '../stage.ts';
+import { TARGETS, type Target } from '../targets.ts';
+
+/** Parts of a dump in milliseconds; everything that is not classify or copy is serial. */
+async function shares(
+  stage: Stage,
+  pattern: Pattern,
+  mode: Mode,
+  target?: Target,
+): Promise<Line[]> {
+  const { workers } = stage;
+  const space = stage.space(pattern);
+  const dumper = await createDumper({ workers });
+  const to = memorySink();
+  const dump = async (): Promise<Timing> => {
+    const { ms } = await dumper.dump(space, { to, ...MODES[mode] });
+    const serial = ms.total - ms.classify - ms.copy;
+    const named = { 'plan and LDT': ms.plan, layout: ms.layout };
+    const rest = serial - ms.plan - ms.layout;
+    return {
+      ms: ms.total,
+      parts: { share: (100 * serial) / ms.total, ...named, 'lock, image id, report': rest },
+    };
+  };
+  try {
+    const samples = await measure({ dump }, 2 * stage.options.rounds, 3);
+    const parameters = { ...parametersOf(pattern, workers), mode };
+    const line = (part: string, name: string, unit: 'ms' | '%', aim?: Target): Line =>
+      toLine('serial', {
+        name,
+        parameters,
+        unit,
+        samples: samplesOf(samples, `dump: ${part}`),
+        target: aim,
+      });
+    return [
+      line('share', 'serial share of a dump', '%', target),
+      ...['plan and LDT', 'layout', 'lock, image id, report'].map((part) => line(part, part, 'ms')),
+    ];
+  } finally {
+    await dumper.close();
+    to.release();
+  }
+}
+
+export const serial: BenchCase = {
+  name: 'serial',
+  about: "the coordinator's part: everything but classify and copy, into memory",
+  async run(stage) {
+    const pattern = { bytes: stage.options.bytes, run: 16, zeroPercent: 0 };
+    return {
+      lines: [
+        ...(await shares(stage, pattern, 'bare', TARGETS.serial)),
+        ...(await shares(stage, { ...pattern, zeroPercent: 20 }, 'defaults')),
+      ],
+    };
+  },
+};

@@ -1,0 +1,58 @@
+/**
+ * The lines of the target table that are about dumps into memory. The sink that lies in the machine's
+ * own memory is the one that is meant to reach them; an ordinary one stands beside it.
+ */
+import type { BenchCase } from '../case.ts';
+import { type DumpSpec, dumpLines, type Mode } from '../dumps.ts';
+import { type Line, toLine } from '../line.ts';
+import type { Pattern } from '../scatter.ts';
+import { TARGETS, type Target } from '../targets.ts';
+
+function both(mode: Mode, target?: Target): DumpSpec[] {
+  return [
+    { output: 'machine', mode, target },
+    { output: 'memory', mode },
+  ];
+}
+
+export const targets: BenchCase = {
+  name: 'targets',
+  about: 'dumps into memory beside the copy limit, as the table of targets has them',
+  async run(stage) {
+    const { bytes } = stage.options;
+    const of = this.name;
+    const pattern: Pattern = { bytes, run: 16, zeroPercent: 0 };
+    const workers = Math.min(2, stage.workers);
+    const at = { of, pattern, workers };
+    const one = await dumpLines(stage, { ...at, workers: 1, dumps: both('defaults') });
+    const two = await dumpLines(stage, {
+      ...at,
+      dumps: [...both('bare', TARGETS.memoryRuns), ...both('defaults', TARGETS.memoryDefaults)],
+    });
+    const random = await dumpLines(stage, {
+      ...at,
+      pattern: { ...pattern, run: 1 },
+      dumps: both('bare', TARGETS.memoryRandom),
+    });
+    const fifth = await dumpLines(stage, {
+      ...at,
+      pattern: { ...pattern, zeroPercent: 20 },
+      dumps: both('zero test', TARGETS.memoryZeroTest),
+    });
+    return { lines: [...one, ...two, speedup(of, one, two), ...random, ...fifth] };
+  },
+};
+
+/** How many times as quick two workers are; of the medians, since their rounds are not the same. */
+function speedup(of: string, one: readonly Line[], two: readonly Line[]): Line {
+  const { name } = one[1]!; // behind the copy limit
+  const before = one[1]!.value!.median;
+  const line = two.find((each) => each.name === name)!;
+  return toLine(of, {
+    name: 'defaults, from 1 to 2 workers',
+    parameters: line.parameters,
+    unit: '×',
+    samples: [before / line.value!.median],
+    target: TARGETS.twoWorkers,
+  });
+}

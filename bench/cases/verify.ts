@@ -1,0 +1,61 @@
+/** Verification beside crc32 alone, over the same bytes on as many threads. */
+import { createDumper, fileSink, memorySink } from 'mmdump';
+import type { BenchCase } from '../case.ts';
+import { parametersOf } from '../dumps.ts';
+import { FloorThreads } from '../floor-threads.ts';
+import { toLine } from '../line.ts';
+import { measure, samplesOf, timed } from '../measure.ts';
+import { TARGETS } from '../targets.ts';
+
+const CHUNK = 0x10_0000; // bytes
+
+export const verify: BenchCase = {
+  name: 'verify',
+  about: "an image in memory, and from a file, beside crc32's own speed on as many threads",
+  async run(stage) {
+    const { workers } = stage;
+    const pattern = { bytes: stage.options.bytes, run: 16, zeroPercent: 0 };
+    const space = stage.space(pattern);
+    const dumper = await createDumper({ workers });
+    const threads = await FloorThreads.create(workers);
+    const sink = memorySink();
+    const path = stage.path('.cpt');
+    try {
+      await dumper.dump(space, { to: sink });
+      await dumper.dump(space, { to: fileSink(path) });
+      const { chunks, chunkBytes } = sink.image;
+      const floor = { chunks, chunkBytes, bytes: pattern.bytes, chunk: CHUNK };
+      const check = async (image: Parameters<typeof dumper.verify>[0]): Promise<void> => {
+        const { ok } = await dumper.verify(image);
+        if (!ok) throw new Error('an image that was just written has problems');
+      };
+      const samples = await measure(
+        {
+          crc32: async () => ({ ms: await threads.run('crc', floor) }),
+          memory: () => timed(() => check(sink.image)),
+          file: () => timed(() => check(path)),
+        },
+        stage.options.rounds,
+      );
+      const limit = { name: `crc32 on ${workers} threads`, samples: samplesOf(samples, 'crc32') };
+      const parameters = parametersOf(pattern, workers);
+      const shape = { parameters, unit: 'ms', bytes: pattern.bytes } as const;
+      const line = (name: string, of: 'memory' | 'file') =>
+        ({ ...shape, name, samples: samplesOf(samples, of), limit }) as const;
+      return {
+        lines: [
+          toLine(this.name, { ...shape, ...limit }),
+          toLine(this.name, {
+            ...line('verify, image in memory', 'memory'),
+            target: TARGETS.verify,
+          }),
+          toLine(this.name, line('verify, image in a cached file', 'file')),
+        ],
+      };
+    } finally {
+      await dumper.close();
+      await threads.close();
+      sink.release();
+    }
+  },
+};

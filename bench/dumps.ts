@@ -1,0 +1,123 @@
+/** Dumps beside the copy limit: what the cases about dumping have in common. */
+import {
+  type AddressSpace,
+  createDumper,
+  type Dumper,
+  type DumpOptions,
+  type DumpReport,
+} from 'mmdump';
+import { bestCopy } from './copy-limit.ts';
+import { FloorThreads } from './floor-threads.ts';
+import { type Line, type Parameters, toLine } from './line.ts';
+import { measure, type Samples, samplesOf, type Task, type Tasks, type Timing } from './measure.ts';
+import { type Output, type OutputKind, openOutput, SINKS } from './outputs.ts';
+import { describeRun, type Pattern } from './scatter.ts';
+import type { Stage } from './stage.ts';
+import { median } from './statistics.ts';
+import type { Target } from './targets.ts';
+
+/** What a dump is asked for. */
+export const MODES = {
+  bare: { checksum: 'none', zeroPages: 'copy' },
+  'zero test': { checksum: 'none' },
+  defaults: {},
+} as const satisfies { readonly [mode: string]: Omit<DumpOptions, 'to'> };
+export type Mode = keyof typeof MODES;
+
+/** One kind of dump to be measured. */
+export interface DumpSpec {
+  readonly output: OutputKind;
+  readonly mode: Mode;
+  readonly target?: Target | undefined;
+}
+
+export interface DumpPlan {
+  readonly of: string; // name of the case
+  readonly pattern: Pattern;
+  readonly workers: number;
+  readonly dumps: readonly DumpSpec[];
+  readonly rounds?: number;
+}
+
+export function parametersOf({ bytes, run, zeroPercent }: Pattern, workers: number): Parameters {
+  return { MiB: bytes / 2 ** 20, frames: describeRun(run), zero: `${zeroPercent} %`, workers };
+}
+
+const PHASES = ['lockWait', 'plan', 'classify', 'layout', 'copy', 'commit'] as const;
+
+/** Times one dump; its parts are the phases, and what it would take without fsync. */
+export async function timedDump(
+  dumper: Dumper,
+  space: AddressSpace,
+  output: Output,
+  mode: Mode,
+): Promise<Timing & { readonly report: DumpReport }> {
+  const to = output.next();
+  const start = performance.now();
+  const report = await dumper.dump(space, { to, ...MODES[mode] });
+  const ms = performance.now() - start;
+  output.remove();
+  const parts = Object.fromEntries(PHASES.map((phase) => [phase, report.ms[phase]]));
+  const accounted = PHASES.reduce((sum, phase) => sum + report.ms[phase], 0);
+  const more = { other: Math.max(0, ms - accounted), 'without fsync': ms - report.ms.commit };
+  return { ms, parts: { ...parts, ...more }, report };
+}
+
+/** Medians of the phases of a dump that was measured under `name`. */
+export function phasesOf(samples: Samples, name: string): { [phase: string]: number } {
+  return Object.fromEntries(
+    [...PHASES, 'other'].map((phase) => [phase, median(samplesOf(samples, `${name}: ${phase}`))]),
+  );
+}
+
+/** Measures the dumps of a plan in turn with the copy limit; a line for the limit, one for each. */
+export async function dumpLines(stage: Stage, plan: DumpPlan): Promise<Line[]> {
+  const { pattern, workers, dumps, rounds = stage.options.rounds } = plan;
+  const space = stage.space(pattern);
+  const threads = await FloorThreads.create(workers);
+  const dumper = await createDumper({ workers });
+  const outputs = new Map<OutputKind, Output>();
+  const tasks: { [name: string]: Task } = { ...(await stage.limitTasks(pattern, threads)) };
+  for (const { output: kind, mode } of dumps) {
+    const output = outputs.get(kind) ?? openOutput(kind, stage, workers);
+    outputs.set(kind, output);
+    tasks[nameOf(kind, mode)] = () => timedDump(dumper, space, output, mode);
+  }
+  try {
+    return linesOf(plan, await measure(tasks as Tasks, rounds));
+  } finally {
+    await threads.close();
+    await dumper.close();
+    for (const output of outputs.values()) output.release();
+  }
+}
+
+function nameOf(kind: OutputKind, mode: Mode): string {
+  return `${SINKS[kind]}, ${mode}`;
+}
+
+function linesOf({ of, pattern, workers, dumps }: DumpPlan, samples: Samples): Line[] {
+  const limit = bestCopy(samples);
+  const bytes = pattern.bytes * (1 - pattern.zeroPercent / 100);
+  const parameters = parametersOf(pattern, workers);
+  const lines = [toLine(of, { ...limit, parameters, unit: 'ms', bytes })];
+  for (const { output, mode, target } of dumps) {
+    const name = nameOf(output, mode);
+    const onDisk = output === 'file' || output === 'split';
+    const note = onDisk ? 'without fsync' : undefined;
+    lines.push(
+      toLine(of, {
+        name,
+        parameters,
+        unit: 'ms',
+        samples: samplesOf(samples, onDisk ? `${name}: without fsync` : name),
+        limit,
+        target,
+        bytes,
+        phases: phasesOf(samples, name),
+        note,
+      }),
+    );
+  }
+  return lines;
+}

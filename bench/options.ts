@@ -1,0 +1,86 @@
+/** The options of `npm run bench`. */
+import { availableParallelism } from 'node:os';
+import { parseArgs } from 'node:util';
+import { GiB, MiB } from 'mmdump';
+import { parseSize, wholeNumber } from '../src/main/cli/sizes.ts';
+
+export interface BenchOptions {
+  /** Cases to run: their names, or what precedes the hyphen in them. Empty: all. */
+  readonly only: readonly string[];
+  readonly list: boolean;
+  /** Bytes of memory that most cases dump. */
+  readonly bytes: number;
+  readonly rounds: number;
+  /** Numbers of workers, ascending. */
+  readonly workers: readonly number[];
+  /** Less of everything: to see that it runs. */
+  readonly isQuick: boolean;
+  readonly json: string | undefined;
+  readonly plots: string | undefined;
+  /** Where files are written that are measured. */
+  readonly folder: string;
+}
+
+const USAGE = `npm run bench -- [options]
+  --only NAME[,NAME]   these cases, or all whose name begins with NAME-
+  --list               names the cases
+  --size SIZE          memory that is dumped, 16M to 4G in whole MiB (1G)
+  --rounds N           measured rounds (5)
+  --workers N[,N]      numbers of workers (1, 2, 4, … all cores)
+  --quick              64 MiB, 2 rounds, shorter series
+  --json FILE          everything as JSON
+  --plots FOLDER       SVG plots
+  --folder FOLDER      where files are written (the current one)
+`;
+
+export function parseOptions(args: readonly string[]): BenchOptions {
+  const { values } = parseArgs({
+    args: [...args],
+    options: {
+      only: { type: 'string', default: '' },
+      list: { type: 'boolean', default: false },
+      size: { type: 'string' },
+      rounds: { type: 'string' },
+      workers: { type: 'string' },
+      quick: { type: 'boolean', default: false },
+      json: { type: 'string' },
+      plots: { type: 'string' },
+      folder: { type: 'string', default: '.' },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (values.help) {
+    process.stdout.write(USAGE);
+    process.exit(0);
+  }
+  const isQuick = values.quick;
+  return {
+    only: values.only.split(',').filter((name) => name !== ''),
+    list: values.list,
+    bytes: benchSize(values.size ?? (isQuick ? '64M' : '1G')),
+    rounds: wholeNumber(1, 100)(values.rounds ?? (isQuick ? '2' : '5')),
+    workers: values.workers === undefined ? defaultWorkers() : workerList(values.workers),
+    isQuick,
+    json: values.json,
+    plots: values.plots,
+    folder: values.folder,
+  };
+}
+
+/** Whole pages and runs, so that the frames come out even; enough of them to be worth measuring. */
+function benchSize(text: string): number {
+  const size = parseSize(text);
+  if (size >= 16 * MiB && size <= 4 * GiB && size % (2 * MiB) === 0) return size;
+  throw new RangeError(`--size ${text}: expected an even number of MiB, 16M to 4G`);
+}
+
+function workerList(text: string): number[] {
+  return [...new Set(text.split(',').map(wholeNumber(1, 128)))].sort((a, b) => a - b);
+}
+
+/** 1, 2, 4, … and all cores. */
+export function defaultWorkers(cores: number = availableParallelism()): number[] {
+  const counts: number[] = [];
+  for (let count = 1; count < cores; count *= 2) counts.push(count);
+  return [...counts, cores];
+}

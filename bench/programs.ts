@@ -1,0 +1,42 @@
+/** Other programs: whether they are here, and how long they take. */
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+
+/** Whether a program can be started. */
+export function hasProgram(name: string, args: readonly string[] = ['--version']): boolean {
+  const { error } = spawnSync(name, args, { stdio: 'ignore' });
+  return error === undefined;
+}
+
+/** What a program that has ended well has written, and how long it took from start to end. */
+export interface ProgramRun {
+  readonly ms: number;
+  readonly output: string;
+}
+
+export async function runProgram(name: string, args: readonly string[]): Promise<ProgramRun> {
+  const start = performance.now();
+  const child = spawn(name, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const texts = { output: '', errors: '' };
+  child.stdout.setEncoding('utf8').on('data', (text: string) => {
+    texts.output += text;
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    texts.errors += text;
+  });
+  let ms = Number.NaN;
+  child.once('exit', () => {
+    ms = performance.now() - start;
+  });
+  const [code] = await once(child, 'close');
+  if (code !== 0) throw new Error(`${name} ended with ${code}: ${texts.errors.slice(-500)}`);
+  return { ms, output: texts.output };
+}
+
+/**
+ * Lets the disk come to rest: what an fsync or a removed file leaves for it to do makes the next
+ * writer wait, ten times as long as it writes.
+ */
+export function settleDisk(): void {
+  spawnSync('sync', { stdio: 'ignore' });
+}

@@ -1,0 +1,72 @@
+/** A living process of a known size, for the cases that read one. */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const GiB = 2 ** 30;
+
+/** A command that starts a process of `bytes`, and what has to be removed after it. */
+interface Program {
+  readonly name: string;
+  readonly args: readonly string[];
+  readonly folder?: string;
+}
+
+/** In C where there is a compiler: Node's own mappings would be most of what gdb has to do. */
+function findProgram(bytes: number): Program {
+  const folder = mkdtempSync(join(tmpdir(), 'mmdump-bench-'));
+  const source = fileURLToPath(new URL('./threads/target.c', import.meta.url));
+  const name = join(folder, 'target');
+  const built = spawnSync('gcc', ['-O2', '-o', name, source], { stdio: 'ignore' });
+  if (built.status === 0) return { name, args: [`${bytes}`], folder };
+  rmSync(folder, { recursive: true });
+  const script = fileURLToPath(new URL('./threads/target-process.mjs', import.meta.url));
+  return { name: process.execPath, args: [script, `${bytes}`] };
+}
+
+export class TargetProcess {
+  readonly pid: number;
+  /** What it is, for parameters of a line. */
+  readonly kind: 'C' | 'Node';
+  readonly #child: ChildProcess;
+
+  private constructor(child: ChildProcess, kind: 'C' | 'Node') {
+    this.pid = child.pid!;
+    this.kind = kind;
+    this.#child = child;
+  }
+
+  /** Starts a process with `bytes` of memory that is not zero, and waits until it has written it. */
+  static async start(bytes: number): Promise<TargetProcess> {
+    const { name, args, folder } = findProgram(bytes);
+    const child = spawn(name, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+    try {
+      const [text] = await Promise.race([once(child.stdout, 'data'), once(child, 'exit')]);
+      if (!String(text).startsWith('ready')) throw new Error(`a target process ended: ${text}`);
+    } finally {
+      if (folder !== undefined) rmSync(folder, { recursive: true });
+    }
+    return new TargetProcess(child, folder === undefined ? 'Node' : 'C');
+  }
+
+  /** Where its memory lies, in whole pages: [address, bytes] of each long stretch. */
+  memory(bytes: number): (readonly [start: number, length: number])[] {
+    const found: (readonly [number, number])[] = [];
+    const part = Math.min(bytes, GiB);
+    for (const line of readFileSync(`/proc/${this.pid}/maps`, 'utf8').split('\n')) {
+      const [range = '', prot] = line.split(' ');
+      const [start = 0, end = 0] = range.split('-').map((text) => Number.parseInt(text, 16));
+      if (prot === 'rw-p' && end - start >= part) found.push([start, end - start]);
+    }
+    return found;
+  }
+
+  async end(): Promise<void> {
+    const gone = once(this.#child, 'exit');
+    this.#child.kill('SIGKILL');
+    await gone;
+  }
+}

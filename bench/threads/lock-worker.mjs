@@ -1,0 +1,50 @@
+// One thread that takes and gives back a lock of a machine, as often as it is told to.
+// It works with the built modules, those that a dump's workers run.
+import { parentPort, workerData } from 'node:worker_threads';
+import { attach } from 'mmdump';
+import { mmOf } from '../../dist/mmu/mm.js';
+import { lockTable, unlockTable } from '../../dist/mmu/tables/page-table.js';
+
+const { handle, thread, start } = workerData;
+const { parts } = attach(handle.machine, { thread });
+const mm = mmOf(parts, handle.slot, thread);
+const { gate } = parts;
+const gateOpen = new Int32Array(start);
+
+const PAIRS = {
+  'mmap lock, reading': () => {
+    mm.lock.lock(thread, 'read');
+    mm.lock.unlock(thread);
+  },
+  'mmap lock, writing': () => {
+    mm.lock.lock(thread, 'write');
+    mm.lock.unlock(thread);
+  },
+  'LDT lock': () => {
+    mm.ldtLock.lock(thread, true);
+    mm.ldtLock.unlock(thread);
+  },
+  'page-table lock': () => {
+    lockTable(mm, mm.pgd);
+    unlockTable(mm, mm.pgd);
+  },
+  'freeze gate': () => {
+    gate.enter(thread);
+    gate.leave(thread);
+  },
+};
+
+/** All threads start their pairs together: each waits until everybody is here. */
+function meet(threads) {
+  Atomics.add(gateOpen, 0, 1);
+  while (Atomics.load(gateOpen, 0) < threads);
+}
+
+parentPort.on('message', ({ lock, pairs, threads }) => {
+  const pair = PAIRS[lock];
+  for (let warm = 0; warm < 1000; warm++) pair();
+  meet(threads);
+  const begin = performance.now();
+  for (let done = 0; done < pairs; done++) pair();
+  parentPort.postMessage(((performance.now() - begin) * 1e6) / pairs);
+});
