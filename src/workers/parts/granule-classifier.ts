@@ -105,6 +105,9 @@ export class GranuleClassifier {
       frames: this.#frames,
       banks: this.#banks,
       detectZero,
+      aheadFrom: 0,
+      aheadTo: 0,
+      touched: 0,
     };
     this.#ownPlain = { ...view, mayBeShared: false };
     this.#plain = { ...view, mayBeShared: ordinal > 0 && donors !== undefined };

@@ -30,6 +30,11 @@ export interface PlainView {
   readonly detectZero: boolean;
   /** An earlier mm may show the frame as well: a frame with two references is left alone. */
   readonly mayBeShared: boolean;
+  /** Entries that were looked at ahead: words [aheadFrom, aheadTo). */
+  aheadFrom: number;
+  aheadTo: number;
+  /** Takes what `touch` has loaded: loads that nobody wants would be left out. */
+  touched: number;
 }
 
 /**
@@ -37,6 +42,58 @@ export interface PlainView {
  * frames go to sources[sourceAt] and on; returns how many.
  */
 export function takePlainPages(
+  view: PlainView,
+  words: Int32Array,
+  at: number,
+  limit: number,
+  sources: Int32Array,
+  sourceAt: number,
+): number {
+  let taken = 0;
+  while (taken < limit) {
+    const from = at + taken * 2;
+    if (from < view.aheadFrom || from >= view.aheadTo) lookAhead(view, words, from, limit - taken);
+    const pages = Math.min(limit - taken, (view.aheadTo - from) >> 1);
+    const found = takeBatch(view, words, from, pages, sources, sourceAt + taken);
+    taken += found;
+    if (found < pages) break;
+  }
+  return taken;
+}
+
+/** Pages that are looked at ahead: what they bring into the first cache stays there. */
+const BATCH = 64;
+
+/** At each entry once, also where plain pages are few between others. */
+function lookAhead(view: PlainView, words: Int32Array, at: number, limit: number): void {
+  const pages = Math.min(limit, BATCH);
+  view.aheadFrom = at;
+  view.aheadTo = at + pages * 2;
+  if (!seemsInOrder(words, at, pages)) view.touched ^= touch(view, words, at, pages);
+}
+
+/** Frames side by side need no help: the processor sees where the loads go. */
+function seemsInOrder(words: Int32Array, at: number, pages: number): boolean {
+  return (words[at + (pages - 1) * 2]! >>> 12) - (words[at]! >>> 12) === pages - 1;
+}
+
+/**
+ * Loads what takeBatch compares: loads that wait for nothing but memory, so that the processor has
+ * as many under way as it can. Entries that hold no frame lead to a word that does no harm.
+ */
+function touch(view: PlainView, words: Int32Array, at: number, pages: number): number {
+  const { pageWords, frames, banks, detectZero } = view;
+  let sum = 0;
+  for (let index = 0; index < pages; index++) {
+    const pfn = words[at + index * 2]! >>> 12;
+    if (pfn >= frames) continue;
+    sum ^= pageWords[pfn * PAGE_WORDS]!;
+    if (detectZero) sum ^= banks[pfn >>> SHIFT]![(pfn & MASK) << TO_WORD]!;
+  }
+  return sum;
+}
+
+function takeBatch(
   view: PlainView,
   words: Int32Array,
   at: number,
