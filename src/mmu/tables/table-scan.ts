@@ -70,8 +70,9 @@ function scanEntries(scan: Scan, table: Pfn, level: number, base: number): void 
   const start = Math.max(0, Math.floor((from - base) / span));
   const end = Math.min(512, Math.ceil((to - base) / span));
   for (let index = start; index < end; index++) {
+    index += countEmpty(words, first + index * 2, end - index);
+    if (index === end) return;
     const low = words[first + index * 2]!;
-    if (low === 0) continue;
     const high = words[first + index * 2 + 1]!;
     const page = base + index * span;
     const isHuge = level === 2 && (low & HUGE) !== 0;
@@ -80,4 +81,12 @@ function scanEntries(scan: Scan, table: Pfn, level: number, base: number): void 
     else if (level === 2) visitor.granule(page);
     else scanTable(scan, pfnOf(low, high) as Pfn, level - 1, page);
   }
+}
+
+/** How many of `limit` entries from words[at] on are empty, before the first that is not. */
+export function countEmpty(words: Int32Array, at: number, limit: number): number {
+  const end = at + limit * 2;
+  let next = at;
+  while (next < end && words[next] === 0) next += 2;
+  return (next - at) >> 1;
 }

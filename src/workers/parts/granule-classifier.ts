@@ -18,6 +18,7 @@ import { BANK_MASK, BANK_SHIFT, WORD_SHIFT } from '../../mmu/physical/physical-m
 import type { SwapArea } from '../../mmu/swap/swap-area.ts';
 import type { WalkEnd } from '../../mmu/tables/page-table.ts';
 import { pfnOf } from '../../mmu/tables/pte.ts';
+import { countEmpty } from '../../mmu/tables/table-scan.ts';
 import { VMA_KIND } from '../../mmu/vma/vma-table.ts';
 import type { OwnedInterval, OwnerTable } from '../../shared/dump/owner-table.ts';
 import { PAGE_CLASS, RULE } from '../../shared/dump/page-class.ts';
@@ -169,6 +170,12 @@ export class GranuleClassifier {
     const first = this.#leaves.at + (from & LOW_BITS) * 2;
     for (let vpn = from; vpn < to; vpn++) {
       const at = first + (vpn - from) * 2;
+      const empty = countEmpty(words, at, to - vpn);
+      if (empty > 0) {
+        out.page(vpn, NOTHING, 0);
+        vpn += empty - 1;
+        continue;
+      }
       const taken = takePlainPages(plain, words, at, to - vpn, out.sources, out.sourceEnd);
       if (taken > 0) {
         out.copies(vpn, taken);
@@ -176,23 +183,19 @@ export class GranuleClassifier {
         continue;
       }
       const low = words[at]!;
-      let word = NOTHING;
-      let pfn = 0;
-      if (low !== 0) {
-        const high = words[at + 1]!;
-        pfn = pfnOf(low, high);
-        let rule = NOTHING;
-        if (isPresentLeaf(low) && pfn < frames) {
-          const page = pfn * PAGE_WORDS;
-          const flags = pageWords[page + FLAGS]!;
-          rule = ruleOfPresent(low, flags, pageWords[page + MAPPING]!, file, fileView, isVdso);
-        } else if (!isPresentLeaf(low)) {
-          const slot = this.#swap.slotOf(low, high);
-          rule = ruleOfNotPresent(low, high, slot);
-          if (slot >= 0) pfn = this.#swap.frameOf(slot); // row 6: the slot's content
-        }
-        word = rule === RULE_CONTENT ? this.#ownWord(vma, vpn, pfn) : this.#otherWord(rule);
+      const high = words[at + 1]!;
+      let pfn = pfnOf(low, high);
+      let rule = NOTHING;
+      if (isPresentLeaf(low) && pfn < frames) {
+        const page = pfn * PAGE_WORDS;
+        const flags = pageWords[page + FLAGS]!;
+        rule = ruleOfPresent(low, flags, pageWords[page + MAPPING]!, file, fileView, isVdso);
+      } else if (!isPresentLeaf(low)) {
+        const slot = this.#swap.slotOf(low, high);
+        rule = ruleOfNotPresent(low, high, slot);
+        if (slot >= 0) pfn = this.#swap.frameOf(slot); // row 6: the slot's content
       }
+      const word = rule === RULE_CONTENT ? this.#ownWord(vma, vpn, pfn) : this.#otherWord(rule);
       out.page(vpn, word, pfn);
     }
   }
