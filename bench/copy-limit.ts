@@ -15,6 +15,8 @@ const PAGE = 4096;
 const WASM_PAGE = 65536;
 /** Frames of a claim: 1 MiB, as a dump's segments. */
 const CHUNK = 256;
+/** The same where a crc32 follows: 128 KiB. */
+const CRC_CHUNK = 32;
 
 /** What of WebAssembly is used here; Node's types leave it to the DOM's. */
 interface SharedMemory {
@@ -77,6 +79,14 @@ export class CopyLimit {
     const list = 2 * this.bytes;
     const count = this.#count;
     return threads.run('copy', { arena: this.#arena, list, count, kernel, chunk: CHUNK });
+  }
+
+  /** Copies everything once and takes a crc32 of each part while it is in the cache; milliseconds. */
+  runWithCrc(threads: FloorThreads, kernel: (typeof KERNELS)[number]): Promise<number> {
+    const list = 2 * this.bytes;
+    const count = this.#count;
+    const message = { arena: this.#arena, list, count, kernel, chunk: CRC_CHUNK };
+    return threads.run('copyAndCrc', message);
   }
 
   /** A task for each way to copy. `scale`: what was asked for is so many times what is copied. */

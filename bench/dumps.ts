@@ -12,7 +12,7 @@ import { type Line, type Parameters, toLine } from './line.ts';
 import { measure, type Samples, samplesOf, type Task, type Tasks, type Timing } from './measure.ts';
 import { type Output, type OutputKind, openOutput, SINKS } from './outputs.ts';
 import { describeRun, type Pattern } from './scatter.ts';
-import type { Stage } from './stage.ts';
+import { COPY_AND_CRC, type Stage } from './stage.ts';
 import { median } from './statistics.ts';
 import type { Target } from './targets.ts';
 
@@ -77,7 +77,9 @@ export async function dumpLines(stage: Stage, plan: DumpPlan): Promise<Line[]> {
   const threads = await FloorThreads.create(workers);
   const dumper = await createDumper({ workers });
   const outputs = new Map<OutputKind, Output>();
-  const tasks: { [name: string]: Task } = { ...(await stage.limitTasks(pattern, threads)) };
+  const checksums = dumps.some(({ mode }) => mode === 'defaults');
+  const limits = await stage.limitTasks(pattern, threads, checksums);
+  const tasks: { [name: string]: Task } = { ...limits };
   for (const { output: kind, mode } of dumps) {
     const output = outputs.get(kind) ?? openOutput(kind, stage, workers);
     outputs.set(kind, output);
@@ -105,19 +107,13 @@ function linesOf({ of, pattern, workers, dumps }: DumpPlan, samples: Samples): L
     const name = nameOf(output, mode);
     const onDisk = output === 'file' || output === 'split';
     const note = onDisk ? 'without fsync' : undefined;
-    lines.push(
-      toLine(of, {
-        name,
-        parameters,
-        unit: 'ms',
-        samples: samplesOf(samples, onDisk ? `${name}: without fsync` : name),
-        limit,
-        target,
-        bytes,
-        phases: phasesOf(samples, name),
-        note,
-      }),
-    );
+    const own = samplesOf(samples, onDisk ? `${name}: without fsync` : name);
+    const shape = { parameters, unit: 'ms', samples: own, bytes, note } as const;
+    lines.push(toLine(of, { ...shape, name, limit, target, phases: phasesOf(samples, name) }));
+    if (mode === 'defaults') {
+      const floor = { name: COPY_AND_CRC, samples: samplesOf(samples, COPY_AND_CRC) };
+      lines.push(toLine(of, { ...shape, name: `${name}, beside ${COPY_AND_CRC}`, limit: floor }));
+    }
   }
   return lines;
 }

@@ -6,16 +6,19 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 
+interface CopyJob {
+  readonly arena: object;
+  /** Byte offset of the list of frames in the arena. */
+  readonly list: number;
+  readonly count: number;
+  readonly kernel: string;
+  readonly chunk: number; // frames
+}
+
 /** What a job reads, by its name in `threads/floor-worker.mjs`. */
 export interface FloorJobs {
-  readonly copy: {
-    readonly arena: object;
-    /** Byte offset of the list of frames in the arena. */
-    readonly list: number;
-    readonly count: number;
-    readonly kernel: string;
-    readonly chunk: number; // frames
-  };
+  readonly copy: CopyJob;
+  readonly copyAndCrc: CopyJob;
   readonly crc: {
     /** Of an image in memory: views of shared memory. */
     readonly chunks: readonly Uint8Array[];

@@ -14,6 +14,8 @@ const PAGE = 4096;
 /** The copy limit of more than this is that of so much, times as much. */
 const LIMIT_MAX = GiB;
 
+export const COPY_AND_CRC = 'copy and crc32';
+
 export class Stage {
   readonly options: BenchOptions;
   #last:
@@ -53,14 +55,26 @@ export class Stage {
     collectGarbage();
   }
 
-  /** The tasks of the copy limit for what a dump of the pattern stores. */
-  async limitTasks(pattern: Pattern, threads: FloorThreads): Promise<Tasks> {
+  /**
+   * The tasks of the copy limit for what a dump of the pattern stores; with checksums also, by name
+   * COPY_AND_CRC, what such a dump cannot do without.
+   */
+  async limitTasks(pattern: Pattern, threads: FloorThreads, checksums = false): Promise<Tasks> {
     this.#limit ??= await CopyLimit.create(
       Math.min(LIMIT_MAX, Math.max(this.options.bytes, 64 * MiB)),
     );
     const bytes = Math.min(pattern.bytes, this.#limit.bytes);
     this.#limit.setFrames(storedFrames({ ...pattern, bytes }));
-    return this.#limit.tasks(threads, pattern.bytes / bytes);
+    const limit = this.#limit;
+    const scale = pattern.bytes / bytes;
+    // Nearly the best of them for this pattern: beside crc32 it matters little.
+    const kernel = pattern.run === 1 ? 'four at once' : 'memory.copy';
+    const tasks = limit.tasks(threads, scale);
+    if (!checksums) return tasks;
+    return {
+      ...tasks,
+      [COPY_AND_CRC]: async () => ({ ms: scale * (await limit.runWithCrc(threads, kernel)) }),
+    };
   }
 
   /** A path for a file of this run; its folder is removed at the end, whatever happens. */
