@@ -60,17 +60,20 @@ describe('dump -o -', () => {
     expect(stderr).toMatch(/^mmdump: standard output cannot be written: .*\[OUTPUT_FAILED\]\n$/);
   });
 
-  it('is interrupted while nobody reads', async () => {
-    const child = spawn(process.execPath, [CLI, ...SOURCE, '-o', '-'], {
-      cwd: folder,
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    await once(child.stdout, 'readable'); // the pipe is full soon, and stays so
-    child.kill('SIGINT');
-    const [status] = await once(child, 'exit');
-    expect(status).toBe(130);
-    child.stdout.destroy();
-  });
+  it.for(['SIGINT', 'SIGHUP', 'SIGQUIT'] as const)(
+    'is interrupted by %s while nobody reads',
+    async (signal) => {
+      const child = spawn(process.execPath, [CLI, ...SOURCE, '-o', '-'], {
+        cwd: folder,
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      await once(child.stdout, 'readable'); // the pipe is full soon, and stays so
+      child.kill(signal);
+      const [status] = await once(child, 'exit');
+      expect(status).toBe(130);
+      child.stdout.destroy();
+    },
+  );
 });
 
 describe('an output that is no file', () => {
