@@ -33,7 +33,7 @@ import { Watchdog } from '../support/watchdog.ts';
 
 const IS_LONG = process.env.MMDUMP_LONG === '1';
 const SEED = Number(process.env.MMDUMP_SEED ?? (IS_LONG ? Date.now() & 0x7fff_ffff : 4098));
-const CASES = IS_LONG ? 100_000 : 2000;
+const CASES = IS_LONG ? 100_000 : 1000;
 const HANG_SECONDS = 60;
 /** What the process may hold more after all cases than before: their images alone are gigabytes. */
 const GROWTH_BYTES = 512 * MiB;
