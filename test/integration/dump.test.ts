@@ -67,8 +67,8 @@ describe('the bytes of an image', () => {
   });
 
   it.each([
-    ['mixed', 32 * MiB],
-    ['dense', 24 * MiB],
+    ['mixed', 16 * MiB],
+    ['dense', 16 * MiB],
     ['manymaps', 3000 * PAGE_SIZE],
     ['sparse', 2 ** 40],
   ] as const)(

@@ -81,7 +81,8 @@ function assertPlace(stretch: Stretch, problems: readonly Problem[], bit: string
 }
 
 describe('damage', () => {
-  it('is found for every single bit of an image, with its place', {
+  const which = IS_LONG ? 'every single bit' : 'two bits of every byte';
+  it(`is found for ${which} of an image, with its place`, {
     timeout: 3_600_000,
   }, async () => {
     const good = await imageOf(dumper, smallSpace());
@@ -95,7 +96,7 @@ describe('damage', () => {
         // The long mode flips all there are; the short one, inside of pages, only some.
         const isInside = what === 'payload' && type === 'PAGES' && byte >= from + 16;
         if (!IS_LONG && isInside && byte < to - 16 && byte % 2039 !== 0) continue;
-        for (let bit = 0; bit < 8; bit++) {
+        for (let bit = IS_LONG ? 0 : byte % 4; bit < 8; bit += IS_LONG ? 1 : 4) {
           bytes[byte]! ^= 1 << bit;
           const { problems } = await dumper.verify(bad);
           bytes[byte]! ^= 1 << bit;
@@ -104,7 +105,7 @@ describe('damage', () => {
         }
       }
     }
-    expect(flips).toBeGreaterThan(6000);
+    expect(flips).toBeGreaterThan(IS_LONG ? 60_000 : 1200);
     expect(stretches.at(-1)?.to).toBe(good.length);
     expect((await dumper.verify(bad)).ok).toBe(true);
     console.log(`bit flips: ${flips} of ${good.length * 8} bits`);
