@@ -384,7 +384,9 @@ describe('a dump that is stopped', () => {
       import fs from 'node:fs/promises';
       import { syncBuiltinESMExports } from 'node:module';
       import { createDumper, createWorkload, splitSink } from ${JSON.stringify(MMDUMP)};
-      const prototype = Object.getPrototypeOf(await fs.open('.', 'r'));
+      const handle = await fs.open('.', 'r');
+      const prototype = Object.getPrototypeOf(handle);
+      await handle.close();
       let calls = 0;
       ${meanwhile}
       syncBuiltinESMExports();
