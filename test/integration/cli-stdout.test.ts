@@ -10,7 +10,7 @@ const cli = new CliFolder();
 const { inside, mmdump, path: folder } = cli;
 afterAll(() => cli.remove());
 
-const SOURCE = ['dump', '--workload', 'mixed:8M', '--seed', '5', '--workers', '2'] as const;
+const SOURCE = ['dump', '--workload', 'mixed:4M', '--seed', '5', '--workers', '2'] as const;
 let expected: Buffer;
 
 beforeAll(() => {

@@ -23,7 +23,7 @@ const SHAPES: readonly Shape[] = [
     pages: 24,
     memory: 8 * MiB,
     steps: 60,
-    runs: 45,
+    runs: 30,
     meets: ['merged pages', 'forks', 'swapped pages'],
   },
   {
@@ -98,7 +98,7 @@ describe('several forked mms', () => {
             expect(freeFrames(machine)).toBeGreaterThanOrEqual(before - 2);
           },
         ),
-        { numRuns: shape.runs * (IS_LONG ? 100 : 1) },
+        { numRuns: shape.runs * (IS_LONG ? 150 : 1) },
       );
       expect(shape.meets.filter((each) => !seen.has(each))).toEqual([]);
     },

@@ -84,7 +84,7 @@ describe('the frame allocator', () => {
           expect(allocator.tryAllocateHuge(thread, true)).not.toBe(0);
         }
       }),
-      { numRuns: IS_LONG ? 1500 : 100 },
+      { numRuns: IS_LONG ? 1500 : 60 },
     );
   });
 });
