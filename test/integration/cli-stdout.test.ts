@@ -7,10 +7,10 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CLI, CliFolder, expectFailure } from '../support/cli.ts';
 
 const cli = new CliFolder();
-const { mmdump, path: folder } = cli;
+const { inside, mmdump, path: folder } = cli;
 afterAll(() => cli.remove());
 
-const SOURCE = ['dump', '--workload', 'mixed:8M', '--seed', '5', '--workers', '2'] as const;
+const SOURCE = ['dump', '--workload', 'mixed:4M', '--seed', '5', '--workers', '2'] as const;
 let expected: Buffer;
 
 beforeAll(() => {
@@ -60,17 +60,20 @@ describe('dump -o -', () => {
     expect(stderr).toMatch(/^mmdump: standard output cannot be written: .*\[OUTPUT_FAILED\]\n$/);
   });
 
-  it('is interrupted while nobody reads', async () => {
-    const child = spawn(process.execPath, [CLI, ...SOURCE, '-o', '-'], {
-      cwd: folder,
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    await once(child.stdout, 'readable'); // the pipe is full soon, and stays so
-    child.kill('SIGINT');
-    const [status] = await once(child, 'exit');
-    expect(status).toBe(130);
-    child.stdout.destroy();
-  });
+  it.for(['SIGINT', 'SIGHUP', 'SIGQUIT'] as const)(
+    'is interrupted by %s while nobody reads',
+    async (signal) => {
+      const child = spawn(process.execPath, [CLI, ...SOURCE, '-o', '-'], {
+        cwd: folder,
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      await once(child.stdout, 'readable'); // the pipe is full soon, and stays so
+      child.kill(signal);
+      const [status] = await once(child, 'exit');
+      expect(status).toBe(130);
+      child.stdout.destroy();
+    },
+  );
 });
 
 describe('an output that is no file', () => {
@@ -81,12 +84,12 @@ describe('an output that is no file', () => {
     expect(mmdump(...SOURCE, '-o', '/dev/null')).toMatchObject({ status: 0 });
   });
 
-  it('fails with one line when it is full, or a directory', () => {
+  it('fails with one line when it is full, or a directory', async () => {
     if (existsSync('/dev/full')) {
       expectFailure(mmdump(...SOURCE, '-o', '/dev/full'), 1, '/dev/full', 'OUTPUT_FAILED');
     }
-    expectFailure(mmdump(...SOURCE, '-o', folder), 1, 'OUTPUT_');
+    expectFailure(await inside(...SOURCE, '-o', folder), 1, 'OUTPUT_');
     writeFileSync(join(folder, 'there.cpt'), 'x');
-    expectFailure(mmdump(...SOURCE, '-o', 'there.cpt'), 1, 'OUTPUT_EXISTS');
+    expectFailure(await inside(...SOURCE, '-o', 'there.cpt'), 1, 'OUTPUT_EXISTS');
   });
 });

@@ -12,11 +12,18 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CLI, CliFolder, expectFailure } from '../support/cli.ts';
+import { CLI, CliFolder, expectFailure, type Result } from '../support/cli.ts';
 
 const cli = new CliFolder();
-const { mmdump, path: folder } = cli;
+const { inside, mmdump, path: folder } = cli;
 afterAll(() => cli.remove());
+
+function expectUsage({ status, stdout, stderr }: Result): void {
+  expect(status).toBe(2);
+  expect(stdout).toBe('');
+  expect(stderr).not.toBe('');
+  expect(stderr).not.toMatch(/\n\s+at /);
+}
 
 describe('usage', () => {
   it.each([
@@ -32,17 +39,17 @@ describe('usage', () => {
     ['JSON and the image on stdout', ['dump', '--workload', 'dense:1M', '-o', '-', '--json']],
     ['no image', ['inspect']],
     ['nothing at all', []],
-  ])('%s exits with 2', (_name, args) => {
-    const { status, stdout, stderr } = mmdump(...args);
-    expect(status).toBe(2);
-    expect(stdout).toBe('');
-    expect(stderr).not.toBe('');
-    expect(stderr).not.toMatch(/\n\s+at /);
+  ])('%s exits with 2', async (_name, args) => {
+    expectUsage(await inside(...args));
   });
 
-  it('prints help and version with 0', () => {
-    expect(mmdump('--help')).toMatchObject({ status: 0, stderr: '' });
-    expect(mmdump('dump', '--help').stdout).toContain('--zero-pages');
+  it('exits with 2 as a process does, and says why', () => {
+    expectUsage(mmdump('dump', '--workload', 'huge'));
+  });
+
+  it('prints help and version with 0', async () => {
+    expect(await inside('--help')).toMatchObject({ status: 0, stderr: '' });
+    expect((await inside('dump', '--help')).stdout).toContain('--zero-pages');
     expect(mmdump('--version').stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 });
@@ -58,9 +65,9 @@ describe('inspect, verify and restore', () => {
     return bytes;
   }
 
-  it('inspect lists what the image holds', () => {
+  it('inspect lists what the image holds', async () => {
     expect(mmdump('inspect', 'good.cpt').stdout).toContain('/usr/bin/mixed');
-    const image = JSON.parse(mmdump('inspect', 'good.cpt', '--json').stdout);
+    const image = JSON.parse((await inside('inspect', 'good.cpt', '--json')).stdout);
     expect(image).toMatchObject({ format: 'cpt', id: expect.any(String) });
     const { fields, ldtEntries, vmas } = image.mms[0];
     expect(fields.start_code).toBe('0x400000');
@@ -78,42 +85,42 @@ describe('inspect, verify and restore', () => {
     });
   });
 
-  it('verify says ok, or what is damaged and where', () => {
+  it('verify says ok, or what is damaged and where', async () => {
     expect(mmdump('verify', 'good.cpt')).toMatchObject({ status: 0, stderr: '' });
-    const ok = JSON.parse(mmdump('verify', 'good.cpt', '--json').stdout);
+    const ok = JSON.parse((await inside('verify', 'good.cpt', '--json')).stdout);
     expect(ok).toMatchObject({ ok: true, problems: [], objects: expect.any(Number) });
     writeFileSync(join(folder, 'bad.cpt'), damaged());
     expectFailure(
-      mmdump('verify', 'bad.cpt'),
+      await inside('verify', 'bad.cpt'),
       1,
       'bad.cpt',
       'mm 0, VMA 0x',
       'byte',
       'IMAGE_CHECKSUM',
     );
-    const bad = JSON.parse(mmdump('verify', 'bad.cpt', '--json').stdout);
+    const bad = JSON.parse((await inside('verify', 'bad.cpt', '--json')).stdout);
     expect(bad).toMatchObject({ ok: false, problems: [{ code: 'IMAGE_CHECKSUM' }] });
     expect(bad.problems[0].address).toMatch(/^0x[0-9a-f]+$/);
     expectFailure(mmdump('restore', 'bad.cpt', '--check'), 1, 'bad.cpt', 'IMAGE_CHECKSUM');
   });
 
-  it('restore checks every page if asked', () => {
+  it('restore checks every page if asked', async () => {
     expect(mmdump('restore', 'good.cpt')).toMatchObject({ status: 0, stderr: '' });
-    expect(mmdump('restore', 'good.cpt', '--check').stdout).toContain('equal');
-    const json = JSON.parse(mmdump('restore', 'good.cpt', '--check', '--json').stdout);
+    expect((await inside('restore', 'good.cpt', '--check')).stdout).toContain('equal');
+    const json = JSON.parse((await inside('restore', 'good.cpt', '--check', '--json')).stdout);
     expect(json).toMatchObject({ mms: 1, check: { equal: true, difference: null } });
-    const small = mmdump('restore', 'good.cpt', '--memory', '2M');
+    const small = await inside('restore', 'good.cpt', '--memory', '2M');
     expectFailure(small, 1, 'ENOMEM');
   });
 
-  it('a file that is missing, no image, or cut', () => {
+  it('a file that is missing, no image, or cut', async () => {
     for (const command of ['inspect', 'verify', 'restore']) {
-      expectFailure(mmdump(command, 'none.cpt'), 1, 'none.cpt', 'INPUT_FAILED');
+      expectFailure(await inside(command, 'none.cpt'), 1, 'none.cpt', 'INPUT_FAILED');
       writeFileSync(join(folder, 'text.cpt'), 'this is no image');
-      expectFailure(mmdump(command, 'text.cpt'), 1, 'text.cpt', 'IMAGE_NOT_RECOGNISED');
+      expectFailure(await inside(command, 'text.cpt'), 1, 'text.cpt', 'IMAGE_NOT_RECOGNISED');
       writeFileSync(join(folder, 'cut.cpt'), readFileSync(join(folder, 'good.cpt')));
       truncateSync(join(folder, 'cut.cpt'), 100_000);
-      const cut = mmdump(command, 'cut.cpt');
+      const cut = await inside(command, 'cut.cpt');
       expect(cut.status).toBe(1);
       expect(cut.stderr).toContain('IMAGE_TRUNCATED');
     }

@@ -68,8 +68,8 @@ describe('an import that fails in the middle', () => {
 
   /** The lab.dumper still works, and writes what it is asked to and nothing else. */
   async function expectUsable(): Promise<void> {
-    const target = await lab.workshop.startReady(lab.workshop.nodeCommand());
-    const machine = createMachine({ memory: 256 * MiB });
+    const target = await lab.workshop.startReady(['sh', '-c', 'echo ready; read line']);
+    const machine = createMachine({ memory: 64 * MiB });
     const { mms } = await importProcess(machine, target.pid, { dumper: lab.dumper });
     const path = join(workingDirectory, 'after.cpt');
     await lab.dumper.dump(mms[0]!, { to: fileSink(path, { force: true }) });

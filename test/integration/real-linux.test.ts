@@ -74,17 +74,17 @@ function shortest(real: RealLinux, history: History): string {
 }
 
 const SHAPES: readonly (Shape & { readonly name: string; readonly runs: number })[] = [
-  { name: 'a window of 8 pages', window: 8, maxSteps: 30, hasHeap: false, runs: 50 },
-  { name: 'a window of 24 pages', window: 24, maxSteps: 50, hasHeap: false, runs: 50 },
-  { name: 'a window of 64 pages', window: 64, maxSteps: 80, hasHeap: false, runs: 50 },
-  { name: 'a heap', window: 32, maxSteps: 40, hasHeap: true, runs: 40 },
+  { name: 'a window of 8 pages', window: 8, maxSteps: 30, hasHeap: false, runs: 25 },
+  { name: 'a window of 24 pages', window: 24, maxSteps: 50, hasHeap: false, runs: 25 },
+  { name: 'a window of 64 pages', window: 64, maxSteps: 80, hasHeap: false, runs: 25 },
+  { name: 'a heap', window: 32, maxSteps: 40, hasHeap: true, runs: 20 },
   {
     name: 'huge pages',
     window: 3 * HUGE,
     maxSteps: 16,
     hasHeap: false,
     landmarks: [0, HUGE, 2 * HUGE, 3 * HUGE],
-    runs: 15,
+    runs: 8,
   },
 ];
 
@@ -105,7 +105,7 @@ describe('the same histories on Linux and on the simulated machine', () => {
         fc.property(historyOf(shape, isSupported), (history) => {
           return difference(real, history) === undefined;
         }),
-        { seed: SEED, numRuns: shape.runs * (IS_LONG ? 100 : 1), endOnFailure: true },
+        { seed: SEED, numRuns: shape.runs * (IS_LONG ? 200 : 1), endOnFailure: true },
       );
       if (!outcome.failed) return;
       throw new Error(

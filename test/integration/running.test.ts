@@ -38,7 +38,7 @@ const PRIVATE = SHARED + 8 * MiB;
 const KEPT = PRIVATE + 8 * MiB;
 const KEPT_BYTES = 3 * MiB;
 const ANON = { prot: 'rw', flags: ['private', 'anonymous', 'fixed'] } as const;
-const DUMPS = process.env.MMDUMP_LONG === '1' ? 400 : 3;
+const DUMPS = process.env.MMDUMP_LONG === '1' ? 400 : 2;
 
 /** The invariants read the words of a machine, whichever build it comes from. */
 function assertTrue(machine: Machine): void {

@@ -88,7 +88,7 @@ describe('a dumper that chooses', () => {
   });
 
   it('can be closed while its threads start', async () => {
-    for (let round = 0; round < 10; round++) {
+    for (let round = 0; round < 5; round++) {
       const dumper = await createDumper({ workers: 3 });
       await dumper.close();
       await expect(dumper.verify('none')).rejects.toMatchObject({ code: 'DUMPER_CLOSED' });

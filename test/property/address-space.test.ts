@@ -15,6 +15,8 @@ import { MiB, PAGE_SIZE } from '../../src/shared/page.ts';
 import { assertTablesTrue } from '../support/invariants.ts';
 import { codeOf, freeFrames, testMachine } from '../support/machine.ts';
 
+const IS_LONG = process.env.MMDUMP_LONG === '1';
+
 const BASE = 0x4000_0000;
 /** Two granules and a bit, so that operations cross granules. */
 const PAGES = 1100;
@@ -132,7 +134,7 @@ describe('an address space', () => {
       fc.property(fc.array(operation, { maxLength: 40 }), (steps) => {
         runHistory(testMachine({ memory: 24 * MiB, maxAddressSpaces: 1 }), steps);
       }),
-      { numRuns: 120 },
+      { numRuns: IS_LONG ? 1200 : 80 },
     );
   });
 });

@@ -14,6 +14,8 @@ import { imageOf, inMemory } from '../support/images.ts';
 import { assertTablesTrue, leaves } from '../support/invariants.ts';
 import { createHistory, historyArbitrary } from '../support/reference-histories.ts';
 
+const IS_LONG = process.env.MMDUMP_LONG === '1';
+
 let dumper: Dumper;
 beforeAll(async () => {
   dumper = await createDumper({ workers: 2 });
@@ -53,7 +55,7 @@ describe('a family of any history', () => {
         assertTablesTrue(target as never);
         expect(target.memory.free).toBe(free);
       }),
-      { numRuns: 150 },
+      { numRuns: IS_LONG ? 1500 : 80 },
     );
     expect(clones).toBeGreaterThan(0);
   });

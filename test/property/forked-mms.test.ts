@@ -23,7 +23,7 @@ const SHAPES: readonly Shape[] = [
     pages: 24,
     memory: 8 * MiB,
     steps: 60,
-    runs: 90,
+    runs: 30,
     meets: ['merged pages', 'forks', 'swapped pages'],
   },
   {
@@ -31,7 +31,7 @@ const SHAPES: readonly Shape[] = [
     pages: 200,
     memory: 1.5 * MiB,
     steps: 60,
-    runs: 25,
+    runs: 12,
     meets: ['memory pressure', 'swapped pages', 'forks'],
   },
   {
@@ -39,7 +39,7 @@ const SHAPES: readonly Shape[] = [
     pages: 1400,
     memory: 24 * MiB,
     steps: 40,
-    runs: 8,
+    runs: 4,
     meets: ['huge pages', 'the huge zero page', 'swapped pages', 'forks'],
   },
 ];
@@ -98,7 +98,7 @@ describe('several forked mms', () => {
             expect(freeFrames(machine)).toBeGreaterThanOrEqual(before - 2);
           },
         ),
-        { numRuns: shape.runs * (IS_LONG ? 50 : 1) },
+        { numRuns: shape.runs * (IS_LONG ? 150 : 1) },
       );
       expect(shape.meets.filter((each) => !seen.has(each))).toEqual([]);
     },

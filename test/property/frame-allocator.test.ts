@@ -13,6 +13,8 @@ import { MAX_BLOCK } from '../../src/mmu/physical/frame-allocator.ts';
 import { MiB, PAGE_SIZE } from '../../src/shared/page.ts';
 import { testMachine } from '../support/machine.ts';
 
+const IS_LONG = process.env.MMDUMP_LONG === '1';
+
 type Step =
   | { readonly kind: 'one' | 'zeroed' | 'huge' }
   | { readonly kind: 'run'; readonly wanted: number }
@@ -82,7 +84,7 @@ describe('the frame allocator', () => {
           expect(allocator.tryAllocateHuge(thread, true)).not.toBe(0);
         }
       }),
-      { numRuns: 150 },
+      { numRuns: IS_LONG ? 1500 : 60 },
     );
   });
 });

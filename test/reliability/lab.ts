@@ -31,7 +31,11 @@ const UNIT_BYTES = 2 * MiB;
 const AUXV = new Uint8Array(16).fill(1);
 const NEVER = Number.POSITIVE_INFINITY;
 
+/** `npm test` runs some cases of some rows, `npm run reliability` and the long mode all. */
+export type Breadth = 'some' | 'all';
+
 export class Lab {
+  readonly breadth: Breadth;
   readonly plan: { armed: ArmedFaults | undefined } = { armed: undefined };
   /** Where outputs go: on disk, and in memory where that is another file system. */
   readonly folders: ReadonlyMap<string, string>;
@@ -47,6 +51,7 @@ export class Lab {
   readonly #listeners: number;
 
   private constructor(
+    breadth: Breadth,
     folders: ReadonlyMap<string, string>,
     pair: Dumper,
     space: AddressSpace,
@@ -55,6 +60,7 @@ export class Lab {
     plan: { armed: ArmedFaults | undefined },
     threads: Set<Worker>,
   ) {
+    this.breadth = breadth;
     this.folders = folders;
     this.pair = pair;
     this.space = space;
@@ -65,7 +71,7 @@ export class Lab {
     this.#listeners = process.listenerCount('exit');
   }
 
-  static async open(): Promise<Lab> {
+  static async open(breadth: Breadth): Promise<Lab> {
     const threads = new Set<Worker>();
     process.on('worker', (worker: Worker) => {
       threads.add(worker);
@@ -76,7 +82,7 @@ export class Lab {
     const { machine, space } = await createWorkload('mixed', { size: 4 * MiB });
     space.setAuxv(AUXV);
     const image = await imageOf(pair, space);
-    return new Lab(makeFolders(), pair, space, machine, image, plan, threads);
+    return new Lab(breadth, makeFolders(), pair, space, machine, image, plan, threads);
   }
 
   async close(): Promise<void> {
@@ -139,6 +145,20 @@ export class Lab {
     const id = Atomics.load(words, GATE.ARRIVED);
     for (const worker of this.#threads) if (worker.threadId === id) return worker;
     throw new Error(`no thread ${id}`);
+  }
+
+  /** Passes of a point at which a case fails: all, or the first two, one in the middle and the last. */
+  passes(count: number): number[] {
+    const all = Array.from({ length: count }, (_, index) => index + 1);
+    if (this.breadth === 'all') return all;
+    return [
+      ...new Set([...all.slice(0, 2), ...all.slice(count >> 1).slice(0, 1), ...all.slice(-1)]),
+    ];
+  }
+
+  /** Ways in which one thing fails: all, or the first and the last. */
+  ways<T>(all: readonly T[]): readonly T[] {
+    return this.breadth === 'all' || all.length < 3 ? all : [all[0]!, all.at(-1)!];
   }
 
   /** A thread of the dumper that has nothing to do. */

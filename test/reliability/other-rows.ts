@@ -201,7 +201,7 @@ function rowsOf(lab: Lab, phase: Job['phase'], name: string, open: OpenJob): Row
     async *cases() {
       const job = await open(lab);
       try {
-        for (const worker of job.workers) {
+        for (const worker of lab.breadth === 'all' ? job.workers : job.workers.slice(-1)) {
           const at = { point: 'unit', phase, worker, nth: 1 } as const;
           const { faults, meanwhile } = lossOn(lab, kind, at);
           yield jobCase(lab, job, faults, namesWorker(phase, worker), meanwhile);
@@ -213,7 +213,14 @@ function rowsOf(lab: Lab, phase: Job['phase'], name: string, open: OpenJob): Row
   }));
 }
 
-/** The frames that a load asks for: every one of the first, then fewer and fewer. */
+/** Requests for frames: every one of the first, then fewer and fewer. */
+function requests(count: number): number[] {
+  const all: number[] = [];
+  for (let nth = 1; nth <= count; nth += nth < 16 ? 1 : Math.ceil(nth / 4)) all.push(nth);
+  return all;
+}
+
+/** The frames that a load asks for. */
 function frameRow(lab: Lab, name: string, open: OpenJob): Row {
   return {
     fault: 'frame n is denied',
@@ -224,7 +231,9 @@ function frameRow(lab: Lab, name: string, open: OpenJob): Row {
       const job = await open(lab);
       try {
         const count = await lab.count({ point: 'frame' }, () => job.run());
-        for (let nth = 1; nth <= count; nth += nth < 16 ? 1 : Math.ceil(nth / 4)) {
+        const all = requests(count);
+        for (const which of lab.passes(all.length)) {
+          const nth = all[which - 1]!;
           yield jobCase(lab, job, [{ point: 'frame', nth, action: { kind: 'deny' } }]);
         }
       } finally {
@@ -248,7 +257,8 @@ function diesWithLocksRow(lab: Lab): Row {
       const image = await openImage(inMemory(lab.image));
       const run = (machine: Machine): Promise<unknown> => lab.pair.restore(image, machine);
       const count = await lab.count({ point: 'frame' }, () => run(restoreTarget(lab).machine));
-      for (let nth = 1; nth <= count; nth += Math.ceil(count / 12)) {
+      const step = Math.ceil(count / (lab.breadth === 'all' ? 12 : 4));
+      for (let nth = 1; nth <= count; nth += step) {
         const { machine, left } = restoreTarget(lab);
         const fault: Fault = { point: 'frame', nth, action: { kind: 'exit' } };
         const outcome = await lab.attempt(() => run(machine), [fault]);

@@ -27,7 +27,7 @@ function lines(results: readonly RowResult[]): string[] {
 
 const start = performance.now();
 const results: RowResult[] = [];
-const lab = await Lab.open();
+const lab = await Lab.open('all');
 try {
   for (const row of allRows(lab)) {
     const result = await runRow(row);

@@ -7,7 +7,12 @@ import { NOTHING, type Row } from './matrix.ts';
 import { everySink, splitSinks } from './targets.ts';
 
 export const SEED: number = Number(process.env.MMDUMP_SEED ?? 2008);
-const RUNS = process.env.MMDUMP_LONG === '1' ? 1000 : 20;
+
+/** Pairs for each sink. */
+function runsOf({ breadth }: Lab): number {
+  if (breadth === 'some') return 5;
+  return process.env.MMDUMP_LONG === '1' ? 1000 : 20;
+}
 
 const ERRNO = fc.constantFrom('EIO', 'ENOSPC', 'EACCES', 'EPERM', 'EEXIST', 'ENOENT');
 const FAIL = ERRNO.map((errno): FaultAction => ({ kind: 'errno', errno }));
@@ -61,7 +66,7 @@ export function randomRows(lab: Lab): Row[] {
     async *cases() {
       const pairs = fc.sample(PAIR, {
         seed: SEED + ordinal,
-        numRuns: sink.startsWith('split') ? RUNS / 5 : RUNS, // much of it is the file sink's
+        numRuns: sink.startsWith('split') ? runsOf(lab) / 5 : runsOf(lab), // much of it is the file sink's
       });
       for (const faults of pairs) {
         const { code, left } = await dumpCase(

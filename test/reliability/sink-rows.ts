@@ -41,7 +41,7 @@ export function writeRows(lab: Lab): Row[] {
             pair.dump(space, options(counted.sink)),
           );
           counted.taken();
-          for (let nth = 1; nth <= writes; nth++) {
+          for (const nth of lab.passes(writes)) {
             const target = kindOf(lab);
             yield dumpCase(lab, target, [{ point: 'write', nth, action }], (error) => {
               namesOutput(errno!, target.sink.path!)(error);
@@ -75,7 +75,7 @@ export function memoryRows(lab: Lab): Row[] {
       const job = () => lab.pair.dump(lab.space, lab.options(counted.sink));
       const passes = await lab.count({ point }, job);
       counted.taken();
-      for (let nth = 1; nth <= passes; nth++) {
+      for (const nth of lab.passes(passes)) {
         yield dumpCase(lab, kindOf(lab), [{ point, nth, action: { kind: 'deny' } }]);
       }
     },
@@ -121,7 +121,7 @@ export function callRows(lab: Lab): Row[] {
         sink,
         expected: { code: 'OUTPUT_FAILED', left },
         async *cases() {
-          for (const errno of ERRNOS) {
+          for (const errno of lab.ways(ERRNOS)) {
             const target = kindOf(lab);
             const faults: Fault[] = [{ point, nth: 1, action: { kind: 'errno', errno } }];
             yield dumpCase(lab, target, faults, namesOutput(errno, target.sink.path!));
@@ -145,7 +145,7 @@ function noLinkRows(lab: Lab): Row[] {
     sink: 'file',
     expected,
     async *cases() {
-      for (const errno of ['EPERM', 'ENOTSUP', 'ENOSYS', 'EMLINK']) {
+      for (const errno of lab.ways(['EPERM', 'ENOTSUP', 'ENOSYS', 'EMLINK'])) {
         const faults = [fails('link', errno), ...more];
         yield dumpCase(lab, fileTarget(lab, lab.folder, false), faults);
       }

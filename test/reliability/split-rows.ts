@@ -73,7 +73,7 @@ function forceRows(lab: Lab): Row[] {
     sink: 'split, force',
     expected: { code: 'OUTPUT_FAILED', left },
     async *cases() {
-      for (let nth = 1; nth <= OLD_FILES; nth++) {
+      for (const nth of lab.passes(OLD_FILES)) {
         const target = splitTarget(lab, true);
         yield dumpCase(lab, target, faultsOf(nth), (error) => {
           namesOutput('EIO', target.sink.path!)(error);

@@ -24,7 +24,7 @@ export function streamRows(lab: Lab): Row[] {
       expected: FAILED,
       async *cases() {
         const chunks = await chunkCount(lab);
-        for (let nth = 1; nth <= chunks; nth++) {
+        for (const nth of lab.passes(chunks)) {
           const target = streamTarget(lab, new Collector(nth, instead));
           yield dumpCase(lab, target, [], (error) => {
             if (!error.message.startsWith('the stream cannot be written')) throw error;
@@ -41,7 +41,7 @@ export function streamRows(lab: Lab): Row[] {
     expected: FAILED,
     async *cases() {
       const chunks = await chunkCount(lab);
-      for (let nth = 1; nth < chunks; nth++) {
+      for (const nth of lab.passes(chunks - 1)) {
         const stream = new Collector(nth, (one, done) => {
           one.end();
           setImmediate(done);

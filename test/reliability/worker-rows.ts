@@ -19,7 +19,8 @@ export function lostWorkerRows(lab: Lab): Row[] {
           expected: LOST,
           async *cases() {
             // A new thread takes half a second: elsewhere one of them is enough.
-            for (const worker of sink === 'file' || IS_LONG ? BOTH : BOTH.slice(1)) {
+            const isBoth = IS_LONG || (sink === 'file' && lab.breadth === 'all');
+            for (const worker of isBoth ? BOTH : BOTH.slice(1)) {
               const at = { point: 'unit', phase, worker, nth: 1 } as const;
               const { faults, meanwhile } = lossOn(lab, kind, at);
               yield dumpCase(lab, kindOf(lab), faults, namesWorker(phase, worker), meanwhile);
@@ -46,7 +47,7 @@ export function lostUnitRows(lab: Lab): Row[] {
         const units = await lab.count(point, () =>
           lab.pair.dump(lab.space, lab.options(target.sink)),
         );
-        for (let nth = 1; nth <= units; nth++) {
+        for (const nth of lab.passes(units)) {
           const fault: Fault = { ...point, nth, action: { kind: 'throw' } };
           yield dumpCase(lab, memoryTarget(lab), [fault], namesWorker(phase));
         }

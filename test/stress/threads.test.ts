@@ -182,10 +182,10 @@ describe('four threads and one mm', () => {
     'are seen at instants only, and leave nothing behind: %s',
     async (name, sizes) => {
       const isShort = name === 'short of memory';
-      const stage = stageOf({ ...sizes, seed: SEED, operations: 600 * SCALE });
+      const stage = stageOf({ ...sizes, seed: SEED, operations: 400 * SCALE });
       const { machine } = stage;
       await stage.start();
-      const rounds = 6 * SCALE;
+      const rounds = 4 * SCALE;
       for (let round = 1; round < rounds; round++) {
         await stage.progress(round / rounds);
         const { image, child } = await watch(stage);
@@ -256,7 +256,7 @@ describe('a thread that is terminated', () => {
     'poisons the machine for everybody, or is not missed',
     async () => {
       let poisoned = 0;
-      const rounds = 4 * SCALE;
+      const rounds = 3 * SCALE; // one of three is dumped meanwhile
       for (let round = 0; round < rounds; round++) {
         if (await killOne(SEED + 7 * round)) poisoned++;
       }

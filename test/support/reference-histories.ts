@@ -159,6 +159,28 @@ export const historyArbitrary = fc.record({
 });
 export type HistoryRecipe = Arbitrated<typeof historyArbitrary>;
 
+/** What random steps reach seldom: data that was sent to swap, row 6. */
+export const SWAPPED: HistoryRecipe = {
+  steps: [
+    {
+      op: 'map',
+      what: 'anonymous',
+      file: 0,
+      place: PLACES[0],
+      pages: 12,
+      offset: 0,
+      prot: 'rw',
+      flag: undefined,
+    },
+    { op: 'write', vma: 0, page: 0, count: 9, value: 7, within: 0 },
+    { op: 'pageout', place: PLACES[0], vma: 0, page: 0, count: 6, prot: 'rw' },
+  ],
+  auxv: new Uint8Array(16),
+  notes: new Uint8Array(0),
+  brk: 0,
+  flags: 0,
+};
+
 /** A machine of its own with the address space that the recipe describes. */
 export function createHistory({ steps, auxv, notes, brk, flags }: HistoryRecipe): History {
   const machine = createMachine({

@@ -1,8 +1,7 @@
 #!/usr/bin/env node
 /** The entry of the command line. */
-import { CommanderError } from 'commander';
 import { errnoOf, reasonOf } from '../../shared/errors.ts';
-import { createProgram } from './program.ts';
+import { runProgram } from './program.ts';
 import { EXIT, printError } from './run-command.ts';
 
 // Whoever reads our output may stop reading, as `head` does: that is no failure, and no success
@@ -15,9 +14,4 @@ process.stdout.on('error', (error) => {
 });
 process.stderr.on('error', () => {}); // there is nobody left who could be told
 
-try {
-  await createProgram().parseAsync();
-} catch (error) {
-  if (!(error instanceof CommanderError)) throw error;
-  process.exitCode = error.exitCode === 0 ? EXIT.DONE : EXIT.USAGE;
-}
+await runProgram(process.argv.slice(2));

@@ -1,11 +1,11 @@
 /** The command line: commands, options, help. A command's own modules are loaded when it runs. */
 import { readFileSync } from 'node:fs';
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { WORKERS_MAX } from '../crew/crew.ts';
 import { WORKLOADS, type WorkloadName } from '../workloads/names.ts';
 import type { DumpFlags } from './dump-command.ts';
 import type { RestoreFlags } from './restore-command.ts';
-import { runCommand } from './run-command.ts';
+import { EXIT, runCommand } from './run-command.ts';
 import { parseSeconds, parseSize, parseSplit, wholeNumber } from './sizes.ts';
 import type { OutputOptions } from './terminal.ts';
 import type { VerifyFlags } from './verify-command.ts';
@@ -13,6 +13,16 @@ import type { VerifyFlags } from './verify-command.ts';
 const MAX_PID = 2 ** 22;
 /** What the generator of random numbers takes in. */
 const MAX_SEED = 2 ** 32 - 1;
+
+/** Runs the command that these arguments name, and sets the exit code of the process. */
+export async function runProgram(args: readonly string[]): Promise<void> {
+  try {
+    await createProgram().parseAsync(args, { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    process.exitCode = error.exitCode === 0 ? EXIT.DONE : EXIT.USAGE;
+  }
+}
 
 export function createProgram(): Command {
   const program = new Command('mmdump')
