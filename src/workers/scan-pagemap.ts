@@ -11,6 +11,7 @@ import {
   SCAN_RUN_KIND,
   SCAN_UNIT,
   SCAN_VMA,
+  type ScannedVma,
   ScanVmas,
 } from '../shared/dump/scan-table.ts';
 import type { ScanReport, ScanTask } from '../shared/dump/tasks.ts';
@@ -22,7 +23,7 @@ import { ScanRuns } from './parts/scan-runs.ts';
 import { runUnits } from './phase.ts';
 
 const ENTRY_BYTES = 8;
-const WINDOW_ENTRIES = 0x2_0000; // 1 MiB of page map, 512 MiB of address
+const WINDOW_ENTRIES = 0x8000; // 256 KiB of page map, 128 MiB of address: in the second-level cache
 /** Read at least so many: small mappings lie close together. */
 const AHEAD_ENTRIES = 0x1000;
 
@@ -38,6 +39,10 @@ const PFN_HIGH = 0x007f_ffff;
 const KPF_KSM = 1 << 21;
 const KPF_THP = 1 << 22;
 const KPF_ZERO_PAGE = 1 << 24;
+
+/** One mm maps it, and no file: neither the zero page, which nobody owns, nor the huge one. */
+const PLAIN_MASK = PRESENT | EXCLUSIVE | FILE_PAGE;
+const PLAIN = PRESENT | EXCLUSIVE;
 
 const { CONTENT, ZERO_PAGE, FILE_PAGES, GUARD: GUARD_RUN, MERGED } = SCAN_RUN_KIND;
 const { ANONYMOUS } = SCAN_KIND;
@@ -84,12 +89,12 @@ class Scanner {
 
   /** Scans the part of a mapping that lies in pages [from, to). */
   scanVma(index: number, from: number, to: number): void {
-    const { start, end, kind, flags } = this.#vmas.get(index);
+    const { start, end, kind, flags, ask } = this.#vmas.get(index);
     const last = Math.min(end, to);
     for (let vpn = Math.max(start, from); vpn < last; ) {
       if (vpn < this.#windowStart || vpn >= this.#windowEnd) this.#load(vpn, last, to);
       const stop = Math.min(last, this.#windowEnd);
-      if (!this.#windowEmpty) this.#scanEntries(index, kind, flags, vpn, stop);
+      if (!this.#windowEmpty) this.#scanEntries(index, { kind, flags, ask }, vpn, stop);
       vpn = stop;
     }
     this.runs.end();
@@ -109,7 +114,8 @@ class Scanner {
       Buffer.compare(this.#bytes.subarray(0, length), this.#zeros.subarray(0, length)) === 0;
   }
 
-  #scanEntries(vma: number, kind: number, vmaFlags: number, from: number, to: number): void {
+  #scanEntries(vma: number, about: VmaKind, from: number, to: number): void {
+    const { kind, flags: vmaFlags, ask } = about;
     const words = this.#words;
     const isShared = (vmaFlags & VM.SHARED) !== 0;
     const mayWrite = (vmaFlags & VM.WRITE) !== 0;
@@ -127,7 +133,10 @@ class Scanner {
       const pfn = (high & PFN_HIGH) * 0x1_0000_0000 + (low >>> 0);
       if (pfn !== 0 && (high & PRESENT) !== 0) this.framesShown = true;
       // The huge zero page shows as a page of a file, where there is none.
-      const isAsked = (high & PRESENT) !== 0 && ((high & FILE_PAGE) === 0 || kind === ANONYMOUS);
+      const isAsked =
+        (high & PRESENT) !== 0 &&
+        ((high & FILE_PAGE) === 0 || kind === ANONYMOUS) &&
+        (ask !== 0 || (high & PLAIN_MASK) !== PLAIN);
       const pageFlags = isAsked && pfn !== 0 ? (this.#flags?.of(pfn) ?? 0) : 0;
       const runKind = kindOf(kind, high, pageFlags, totals);
       if (runKind === NONE) {
@@ -145,6 +154,8 @@ class Scanner {
     this.#vmas.addTotal(vma, SCAN_VMA.KSM, totals.ksm);
   }
 }
+
+type VmaKind = Pick<ScannedVma, 'kind' | 'flags' | 'ask'>;
 
 /** What an entry stands for, and its share of the totals. */
 function kindOf(

@@ -7,6 +7,7 @@ import { PAGE_SIZE } from '../../shared/page.ts';
 import type { EstimateOptions } from '../dump/options.ts';
 import { createDumper, type Dumper } from '../dumper.ts';
 import type { ProcessReport } from '../import/import-report.ts';
+import { residentBytes } from '../import/proc.ts';
 import type { DumpEstimate, DumpReport } from '../report.ts';
 import { abortable, withDeadline } from '../stop.ts';
 import type { WorkloadName } from '../workloads/names.ts';
@@ -86,9 +87,10 @@ async function dumpUntil(flags: DumpFlags, signal: AbortSignal | undefined): Pro
   return EXIT.DONE;
 }
 
-/** Of a workload it is known beforehand: threads start while it is made, or never. */
-function expectedBytes({ workload }: DumpFlags): number | undefined {
-  return workload && workloadBytes(workload.name, workload.size);
+/** What is known beforehand: threads start while a workload is made or mappings are read, or never. */
+function expectedBytes({ workload, pid }: DumpFlags): number | undefined {
+  if (workload !== undefined) return workloadBytes(workload.name, workload.size);
+  return pid?.reduce((bytes, each) => bytes + residentBytes(each), 0);
 }
 
 function dumpOptions(

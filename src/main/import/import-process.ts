@@ -11,7 +11,7 @@ import { MmdumpError } from '../../shared/errors.ts';
 import type { WorkerPool } from '../pool.ts';
 import { type CaptureReport, FamilyImport, type ProcessFiles } from './family-import.ts';
 import type { ImportOptions, ImportResult, MachineFor } from './import-report.ts';
-import { openProc, processGone, readProc, readStat } from './proc.ts';
+import { openProc, processGone, readProc, readStat, residentBytes } from './proc.ts';
 import { withRunningFamily } from './running-family.ts';
 import { descendantsOf, withStoppedFamily } from './stopped-family.ts';
 import type { StoppedProcess } from './stopped-process.ts';
@@ -28,6 +28,8 @@ export async function importWith(
   const start = performance.now();
   const opened: FileHandle[] = [];
   try {
+    // Threads start while mappings are read.
+    pool.expect(asked.reduce((bytes, pid) => bytes + residentBytes(pid), 0));
     // Whatever is not permitted fails here, before a process is touched.
     for (const pid of asked) await assertAlive(pid);
     const groups = await groupsOf(asked);

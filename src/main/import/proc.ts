@@ -1,6 +1,8 @@
 /** Reading /proc/PID: plain files, with errors that say what the matter is. */
+import { readFileSync } from 'node:fs';
 import { type FileHandle, open, readFile, readlink } from 'node:fs/promises';
 import { type ErrorFields, errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
+import { PAGE_SIZE } from '../../shared/page.ts';
 
 /** The error for a process that has ended, or never had a memory. */
 export function processGone(pid: number, fields: ErrorFields = {}): MmdumpError {
@@ -31,6 +33,16 @@ export async function readProc(pid: number, file: string): Promise<Buffer> {
     return await readFile(`/proc/${pid}/${file}`);
   } catch (error) {
     throw procError(pid, file, error);
+  }
+}
+
+/** What a process has in memory, in bytes: to plan with. 0 if it cannot be told. */
+export function residentBytes(pid: number): number {
+  try {
+    const [, resident] = readFileSync(`/proc/${pid}/statm`, 'latin1').split(' ');
+    return Number(resident) * PAGE_SIZE;
+  } catch {
+    return 0; // whoever reads the process itself says why
   }
 }
 

@@ -5,7 +5,7 @@ import { FILE_BACKING, FILE_KIND } from '../../mmu/files/file-table.ts';
 import { putFile } from '../../mmu/files/page-cache.ts';
 import type { Machine } from '../../mmu/machine.ts';
 import { VMA_KIND, type VmaFields } from '../../mmu/vma/vma-table.ts';
-import { SCAN_KIND, type ScannedVma } from '../../shared/dump/scan-table.ts';
+import { SCAN_ASK, SCAN_KIND, type ScannedVma } from '../../shared/dump/scan-table.ts';
 import { PAGE_SIZE, vpnOf } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import type { Turns } from '../stop.ts';
@@ -39,8 +39,10 @@ const AT_ONCE = 4096;
 
 /** What the scan has to know of a mapping. */
 export function toScanned({ smaps, file, isVdso }: ProcessVma): ScannedVma {
-  const { start, end, flags } = smaps;
-  return { start: vpnOf(start), end: vpnOf(end), flags, kind: scanKind(file, isVdso) };
+  const { start, end, flags, totals } = smaps;
+  const ask =
+    (totals.ksm === 0 ? 0 : SCAN_ASK.MERGED) | (totals.anonHugePages === 0 ? 0 : SCAN_ASK.HUGE);
+  return { start: vpnOf(start), end: vpnOf(end), flags, kind: scanKind(file, isVdso), ask };
 }
 
 function scanKind(file: MappedFile | null, isVdso: boolean): number {

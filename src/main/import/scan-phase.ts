@@ -8,16 +8,16 @@ import {
   ScanVmas,
 } from '../../shared/dump/scan-table.ts';
 import type { ScanReport, ScanTask } from '../../shared/dump/tasks.ts';
-import { GiB, KiB, MiB } from '../../shared/page.ts';
+import { GiB, MiB } from '../../shared/page.ts';
 import { readU64, writeU64 } from '../../shared/u64.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import type { WorkerPool } from '../pool.ts';
 import type { SmapsVma } from './smaps.ts';
 
-/** Address space of a unit in pages: 1 MiB of page map. */
-const UNIT_PAGES = 0x2_0000;
-/** To read 1 MiB of page map takes as long as to copy so many bytes. */
-const UNIT_COST = 2 * MiB;
+/** Address space of a unit in pages: 256 KiB of page map, and so many workers for 1 GiB at least. */
+const UNIT_PAGES = 0x8000;
+/** To read 256 KiB of page map takes as long as to copy so many bytes. */
+const UNIT_COST = MiB / 2;
 
 export interface ScanInput {
   readonly pid: number;
@@ -63,7 +63,6 @@ export async function runScanPhase(
 ): Promise<ScanResult> {
   const buffer = ScanVmas.create(vmas);
   const { units, unitCount } = planUnits(vmas, smaps.map(isEmpty));
-  pool.expect(smaps.reduce((sum, { totals }) => sum + totals.rss, 0) * KiB); // comes next
   const { workers } = pool.crew({
     units: unitCount,
     bytes: unitCount * UNIT_COST,

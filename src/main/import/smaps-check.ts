@@ -35,7 +35,7 @@ export function compareWithSmaps(
       anonHugePages: (hugePages.get(index) ?? 0) * KB_PER_PAGE,
     };
     for (const name of ['rss', 'anonymous', 'swap', 'ksm', 'anonHugePages'] as const) {
-      if (found[name] === vma.totals[name]) continue;
+      if (found[name] === vma.totals[name] || vma.totals[name] === null) continue;
       if (name === 'swap' && isFilesOwn) continue;
       const total = `${hex(vma.start)}-${hex(vma.end)} ${name}`;
       differences.set(total, `${total}: ${found[name]} kB found, smaps says ${vma.totals[name]}`);

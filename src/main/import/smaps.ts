@@ -13,7 +13,8 @@ export interface SmapsTotals {
   readonly rss: number;
   readonly anonymous: number;
   readonly swap: number;
-  readonly ksm: number;
+  /** Null: the kernel does not tell (before 6.6). */
+  readonly ksm: number | null;
   readonly anonHugePages: number;
 }
 
@@ -138,7 +139,7 @@ function toVma(
       rss: kilobytes.Rss ?? 0,
       anonymous: kilobytes.Anonymous ?? 0,
       swap: kilobytes.Swap ?? 0,
-      ksm: kilobytes.KSM ?? 0,
+      ksm: kilobytes.KSM ?? null,
       anonHugePages: kilobytes.AnonHugePages ?? 0,
     },
   };

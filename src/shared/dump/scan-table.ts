@@ -22,7 +22,14 @@ export const SCAN_VMA = {
   ANONYMOUS: 7,
   SWAP: 8,
   KSM: 9,
+  ASK: 10, //    SCAN_ASK bits
   WORDS: 16,
+} as const;
+
+/** What /proc/kpageflags has to be asked of every page of a mapping. */
+export const SCAN_ASK = {
+  MERGED: 1, // some are KSM's, or nobody knows
+  HUGE: 2, //   some lie in huge pages
 } as const;
 
 /** What a run of pages is. */
@@ -47,13 +54,14 @@ export const SCAN_RUN = {
   WORDS: 9,
 } as const;
 
-const { START, END, KIND, FLAGS, WORDS } = SCAN_VMA;
+const { START, END, KIND, FLAGS, ASK, WORDS } = SCAN_VMA;
 
 export interface ScannedVma {
   readonly start: number; // page
   readonly end: number;
   readonly kind: number;
   readonly flags: number;
+  readonly ask: number; // SCAN_ASK bits
 }
 
 export class ScanVmas {
@@ -66,12 +74,13 @@ export class ScanVmas {
   static create(vmas: readonly ScannedVma[]): SharedArrayBuffer {
     const buffer = new SharedArrayBuffer(vmas.length * WORDS * 4);
     const words = new Int32Array(buffer);
-    vmas.forEach(({ start, end, kind, flags }, index) => {
+    vmas.forEach(({ start, end, kind, flags, ask }, index) => {
       const at = index * WORDS;
       writeU64(words, at + START, start);
       writeU64(words, at + END, end);
       words[at + KIND] = kind;
       words[at + FLAGS] = flags | 0;
+      words[at + ASK] = ask;
     });
     return buffer;
   }
@@ -87,6 +96,7 @@ export class ScanVmas {
       end: readU64(this.#words, at + END),
       kind: this.#words[at + KIND]!,
       flags: this.#words[at + FLAGS]! >>> 0,
+      ask: this.#words[at + ASK]!,
     };
   }
 

@@ -1,19 +1,20 @@
 import { describe, expect, it } from 'vitest';
+import { toScanned } from '../../../src/main/import/process-mappings.ts';
 import type { ScanResult } from '../../../src/main/import/scan-phase.ts';
-import type { SmapsVma } from '../../../src/main/import/smaps.ts';
+import type { SmapsTotals, SmapsVma } from '../../../src/main/import/smaps.ts';
 import { compareWithSmaps } from '../../../src/main/import/smaps-check.ts';
-import { SCAN_KIND, SCAN_VMA, ScanVmas } from '../../../src/shared/dump/scan-table.ts';
+import { SCAN_ASK, SCAN_KIND, SCAN_VMA, ScanVmas } from '../../../src/shared/dump/scan-table.ts';
 
-const NONE = { rss: 0, anonymous: 0, swap: 0, ksm: 0, anonHugePages: 0 };
+const NONE: SmapsTotals = { rss: 0, anonymous: 0, swap: 0, ksm: 0, anonHugePages: 0 };
 
-function smaps(totals: Partial<typeof NONE>): SmapsVma[] {
+function smaps(totals: Partial<SmapsTotals>): SmapsVma[] {
   const vma = { start: 0x1000, end: 0x5000, flags: 0, totals: { ...NONE, ...totals } };
   return [vma as unknown as SmapsVma];
 }
 
 /** A scan that found so many resident pages in the mapping. */
 function scan(kind: number, rss: number): ScanResult {
-  const vmas = new ScanVmas(ScanVmas.create([{ start: 1, end: 5, kind, flags: 0 }]));
+  const vmas = new ScanVmas(ScanVmas.create([{ start: 1, end: 5, kind, flags: 0, ask: 0 }]));
   vmas.addTotal(0, SCAN_VMA.RSS, rss);
   return { runs: [], vmas, frames: new Float64Array(), framesShown: true };
 }
@@ -29,5 +30,26 @@ describe('the check against smaps', () => {
     const swapped = smaps({ swap: 4 });
     expect(compareWithSmaps(swapped, scan(SCAN_KIND.LOST_FILE, 0)).size).toBe(0);
     expect(compareWithSmaps(swapped, scan(SCAN_KIND.ANONYMOUS, 0)).size).toBe(1);
+  });
+
+  it('compares no merged pages with a kernel that does not count them', () => {
+    const found = scan(SCAN_KIND.ANONYMOUS, 2);
+    found.vmas.addTotal(0, SCAN_VMA.KSM, 1);
+    expect(compareWithSmaps(smaps({ rss: 8, ksm: null }), found).size).toBe(0);
+    expect(compareWithSmaps(smaps({ rss: 8, ksm: 0 }), found).size).toBe(1);
+  });
+});
+
+describe('what the scan asks about frames', () => {
+  const asked = (totals: Partial<SmapsTotals>): number => {
+    const [vma] = smaps(totals);
+    return toScanned({ smaps: vma!, file: null, isVdso: false }).ask;
+  };
+
+  it('is nothing where smaps says that there is nothing to find', () => {
+    expect(asked({ rss: 8 })).toBe(0);
+    expect(asked({ ksm: 4 })).toBe(SCAN_ASK.MERGED);
+    expect(asked({ ksm: null })).toBe(SCAN_ASK.MERGED);
+    expect(asked({ anonHugePages: 2048 })).toBe(SCAN_ASK.HUGE);
   });
 });
