@@ -1,18 +1,20 @@
-// Compiles src/workers/kernels/frames.wat into the two modules that frames.wat describes.
+// Compiles frames.wat of a folder into the two modules that it describes.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import wabt from 'wabt';
 
-const [from, to] = process.argv.slice(2);
-const text = readFileSync(`${from}/frames.wat`, 'utf8');
-const features = { threads: true, bulk_memory: true, simd: true, multi_memory: true };
-const { parseWat } = await wabt();
+const FEATURES = { threads: true, bulk_memory: true, simd: true, multi_memory: true };
 
-mkdirSync(to, { recursive: true });
-compile('between', text);
-compile('inside', text.replace(/^.*\(memory \$image .*\n/m, '').replaceAll('$image', '$frames'));
+export async function buildKernels(from, to) {
+  const text = readFileSync(`${from}/frames.wat`, 'utf8');
+  const { parseWat } = await wabt();
+  mkdirSync(to, { recursive: true });
+  compile(parseWat, to, 'between', text);
+  const alone = text.replace(/^.*\(memory \$image .*\n/m, '').replaceAll('$image', '$frames');
+  compile(parseWat, to, 'inside', alone);
+}
 
-function compile(name, source) {
-  const module = parseWat(`${name}.wat`, source, features);
+function compile(parseWat, to, name, source) {
+  const module = parseWat(`${name}.wat`, source, FEATURES);
   const { buffer } = module.toBinary({});
   module.destroy();
   // "between" is looked at where it is loaded: Node 20 cannot tell.

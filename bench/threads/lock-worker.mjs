@@ -1,9 +1,12 @@
 // One thread that takes and gives back a lock of a machine, as often as it is told to.
-// It works with the built modules, those that a dump's workers run.
+// All modules come from src: a lock is reached through no entry of the package.
 import { parentPort, workerData } from 'node:worker_threads';
-import { attach } from 'mmdump';
-import { mmOf } from '../../dist/mmu/mm.js';
-import { lockTable, unlockTable } from '../../dist/mmu/tables/page-table.js';
+import { register } from 'tsx/esm/api';
+
+register();
+const { attach } = await import('../../src/main/index.ts');
+const { mmOf } = await import('../../src/mmu/mm.ts');
+const { lockTable, unlockTable } = await import('../../src/mmu/tables/page-table.ts');
 
 const { handle, thread, start } = workerData;
 const { parts } = attach(handle.machine, { thread });

@@ -112,7 +112,7 @@ async function comparePages(
     return { ...message, worker };
   });
   const reports = await pool.runPhase<CompareTask, CompareReport>(
-    { file: 'compare', name: 'compare' },
+    'compare',
     tasks,
     new PhaseControl(phase),
     { signal, here },

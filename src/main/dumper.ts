@@ -1,20 +1,18 @@
-/**
- * The dumper: a pool of workers, and the dumps and restores that run on it. What a single kind of job
- * needs is loaded when such a job runs: a command line that starts for one small dump is half as long
- * at it.
- */
+/** The dumper: a pool of workers, and the jobs that run on it. */
 import type { AddressSpace } from '../mmu/address-space.ts';
 import type { Machine } from '../mmu/machine.ts';
 import { MmdumpError } from '../shared/errors.ts';
 import type { FaultPlan } from '../shared/faults.ts';
-import type { CompareOptions, Comparison } from './compare.ts';
+import { type CompareOptions, type Comparison, compareWith } from './compare.ts';
+import { runDump } from './dump/dump.ts';
 import type { Engine } from './dump/dump-phases.ts';
 import { type DumpOptions, type EstimateOptions, resolveOptions } from './dump/options.ts';
 import { SharedBuffers } from './dump/shared-buffers.ts';
 import type { Image } from './image/image.ts';
-import type { Verification, VerifyOptions } from './image/verify.ts';
+import { type Verification, type VerifyOptions, verifyWith } from './image/verify.ts';
+import { importWith } from './import/import-process.ts';
 import type { ImportOptions, ImportResult, MachineFor } from './import/import-report.ts';
-import type { RestoreOptions, RestoreResult } from './load/restore.ts';
+import { type RestoreOptions, type RestoreResult, restoreImage } from './load/restore.ts';
 import { assertWorkers, WorkerPool } from './pool.ts';
 import type { DumpEstimate, DumpReport } from './report.ts';
 import type { MemoryImage } from './sinks/memory-sink.ts';
@@ -74,7 +72,6 @@ export class Dumper {
       const { signal } = deadline;
       const job = { ...resolved, signal };
       return this.#enqueue(async () => {
-        const { runDump } = await import('./dump/dump.ts');
         return runDump(this.#engine, references, job, deadline);
       }, signal);
     });
@@ -97,7 +94,6 @@ export class Dumper {
   restore(image: Image, machine: Machine, options: RestoreOptions = {}): Promise<RestoreResult> {
     return this.#enqueue(async () => {
       this.#engine.pool.expectOne();
-      const { restoreImage } = await import('./load/restore.ts');
       return restoreImage(this.#engine.pool, image, machine, options);
     });
   }
@@ -105,7 +101,6 @@ export class Dumper {
   /** Verifies an image: structure, order, bounds, checksums. Problems are listed, not thrown. */
   async verify(from: string | MemoryImage, options: VerifyOptions = {}): Promise<Verification> {
     return this.#enqueue(async () => {
-      const { verifyWith } = await import('./image/verify.ts');
       return verifyWith(this.#engine.pool, from, options);
     });
   }
@@ -126,7 +121,6 @@ export class Dumper {
       return this.#enqueue(async () => {
         deadline.phase = 'import';
         this.#engine.pool.expectOne();
-        const { importWith } = await import('./import/import-process.ts');
         return importWith(this.#engine.pool, machine, pids, { ...options, signal });
       }, signal);
     });
@@ -142,7 +136,6 @@ export class Dumper {
     options: CompareOptions = {},
   ): Promise<Comparison> {
     return this.#enqueue(async () => {
-      const { compareWith } = await import('./compare.ts');
       return compareWith(this.#engine.pool, left, right, options);
     });
   }

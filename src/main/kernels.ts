@@ -2,22 +2,20 @@
 import { readFileSync } from 'node:fs';
 import type { KernelModules } from '../shared/kernels.ts';
 import { isValidModule, Module } from '../shared/wasm.ts';
+import { kernelUrl } from './places.ts';
 
 let loaded: KernelModules | undefined;
 
 export function loadKernels(): KernelModules {
-  loaded ??= load();
+  loaded ??= compileKernels((name) => readFileSync(kernelUrl(name)));
   return loaded;
 }
 
-function load(): KernelModules {
+/** `read`: the bytes of a kernel by its name. */
+export function compileKernels(read: (name: string) => Uint8Array): KernelModules {
   const between = read('between');
   return {
     inside: new Module(read('inside')),
     between: isValidModule(between) ? new Module(between) : undefined,
   };
-}
-
-function read(name: string): Uint8Array {
-  return readFileSync(new URL(`../workers/kernels/${name}.wasm`, import.meta.url));
 }

@@ -32,14 +32,10 @@ import {
 } from './crew/crew.ts';
 import { readHost } from './crew/host.ts';
 import { WorkerThread } from './crew/worker-thread.ts';
+import { tasksUrl } from './places.ts';
 import { type PhaseProgress, type ProgressPace, ProgressWatch } from './progress.ts';
 
 /** Module of src/workers and the task that it exports. */
-export interface TaskName {
-  readonly file: string;
-  readonly name: PhaseName;
-}
-
 export interface PhaseOptions {
   readonly signal?: AbortSignal | undefined;
   /** Called at most ten times a second while the phase runs, and once at its end. */
@@ -112,7 +108,7 @@ export class WorkerPool {
 
   /** Runs one task per element and resolves with the reports, by worker. */
   async runPhase<T extends PhaseTask, R extends PhaseReport = PhaseReport>(
-    task: TaskName,
+    phase: PhaseName,
     tasks: readonly T[],
     control: PhaseControl,
     options: PhaseOptions = {},
@@ -125,13 +121,13 @@ export class WorkerPool {
     try {
       const runners = options.here === true ? [RUN_HERE] : this.#runners(tasks.length);
       const settled = await Promise.all(
-        this.#withTests(tasks, task.name).map((message, index) =>
-          runTask<R>(runners[index]!, message, task, control, options),
+        this.#withTests(tasks, phase).map((message, index) =>
+          runTask<R>(runners[index]!, message, phase, control, options),
         ),
       );
       throwIfAborted(signal);
       watch.finish();
-      return collect(settled, task.name, control);
+      return collect(settled, phase, control);
     } finally {
       watch.stop();
       signal?.removeEventListener('abort', stop);
@@ -159,14 +155,14 @@ export class WorkerPool {
 
 /** Where a task runs. */
 interface Runner {
-  run<T>(message: unknown, filename: string, name: string): Promise<T>;
+  run<T>(message: unknown, phase: PhaseName): Promise<T>;
 }
 
 /** The thread of the caller, for work that is done before another thread would have begun. */
 const RUN_HERE: Runner = {
-  async run<T>(message: unknown, filename: string, name: string): Promise<T> {
-    const tasks = (await import(filename)) as { readonly [name: string]: (message: unknown) => T };
-    return tasks[name]!(message);
+  async run<T>(message: unknown, phase: PhaseName): Promise<T> {
+    const tasks = (await import(tasksUrl())) as Record<PhaseName, (message: unknown) => T>;
+    return tasks[phase](message);
   },
 };
 
@@ -174,19 +170,18 @@ const RUN_HERE: Runner = {
 async function runTask<R extends PhaseReport>(
   runner: Runner,
   message: PhaseTask,
-  { file, name }: TaskName,
+  phase: PhaseName,
   control: PhaseControl,
   { onLost }: PhaseOptions,
 ): Promise<Outcome<R>> {
   try {
-    const filename = new URL(`../workers/${file}.js`, import.meta.url).href;
-    return await runner.run<Outcome<R>>(message, filename, name);
+    return await runner.run<Outcome<R>>(message, phase);
   } catch (error) {
     control.stop();
     const { worker } = message;
     onLost?.(worker);
     const unit = control.claimedBy(worker);
-    const lost = workerLost('was lost', worker, name, unit, reasonOf(error));
+    const lost = workerLost('was lost', worker, phase, unit, reasonOf(error));
     return { ok: false, failure: toFailure(lost) };
   }
 }

@@ -1,8 +1,10 @@
 /** The kernels as the build has made them, for tests of what workers do with them. */
-import { loadKernels } from '../../dist/main/kernels.js';
+import { readFileSync } from 'node:fs';
+import { compileKernels } from '../../src/main/kernels.ts';
 import type { KernelModules } from '../../src/shared/kernels.ts';
 
-const all: KernelModules = loadKernels();
+const FOLDER = new URL('../../dist/workers/kernels/', import.meta.url);
+const all: KernelModules = compileKernels((name) => readFileSync(new URL(`${name}.wasm`, FOLDER)));
 
 /** Every way in which workers may have kernels here, by name. */
 export const KERNELS: readonly (readonly [string, KernelModules | undefined])[] = [

@@ -1,14 +1,16 @@
-/** The command line: commands, options, help. A command's own modules are loaded when it runs. */
+/** The command line: commands, options, help. */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { WORKERS_MAX } from '../crew/crew.ts';
+import { packageUrl } from '../places.ts';
 import { WORKLOADS, type WorkloadName } from '../workloads/names.ts';
-import type { DumpFlags } from './dump-command.ts';
-import type { RestoreFlags } from './restore-command.ts';
+import { type DumpFlags, dumpCommand } from './dump-command.ts';
+import { inspectCommand } from './inspect-command.ts';
+import { type RestoreFlags, restoreCommand } from './restore-command.ts';
 import { EXIT, runCommand } from './run-command.ts';
 import { parseSeconds, parseSize, parseSplit, wholeNumber } from './sizes.ts';
 import type { OutputOptions } from './terminal.ts';
-import type { VerifyFlags } from './verify-command.ts';
+import { type VerifyFlags, verifyCommand } from './verify-command.ts';
 
 const MAX_PID = 2 ** 22;
 /** What the generator of random numbers takes in. */
@@ -38,7 +40,7 @@ export function createProgram(): Command {
 }
 
 function packageVersion(): string {
-  const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
+  const text = readFileSync(packageUrl(), 'utf8');
   return (JSON.parse(text) as { version: string }).version;
 }
 
@@ -107,10 +109,7 @@ function addDump(program: Command): void {
     if (flags.pid === undefined && flags.workload === undefined) {
       command.error("error: one of '--pid <pid>' and '--workload <name[:size]>' is needed");
     }
-    await runCommand(async (signal) => {
-      const { dumpCommand } = await import('./dump-command.ts');
-      return dumpCommand(flags, signal);
-    });
+    await runCommand((signal) => dumpCommand(flags, signal));
   });
 }
 
@@ -120,10 +119,7 @@ function addInspect(program: Command): void {
     .description('list the mappings of an image and the pages it holds')
     .argument('<image>');
   addCommon(command).action(async (path: string, flags: OutputOptions) => {
-    await runCommand(async (signal) => {
-      const { inspectCommand } = await import('./inspect-command.ts');
-      return inspectCommand(path, flags, signal);
-    });
+    await runCommand((signal) => inspectCommand(path, flags, signal));
   });
 }
 
@@ -134,10 +130,7 @@ function addVerify(program: Command): void {
     .argument('<image>')
     .addOption(workersOption());
   addCommon(command).action(async (path: string, flags: VerifyFlags) => {
-    await runCommand(async (signal) => {
-      const { verifyCommand } = await import('./verify-command.ts');
-      return verifyCommand(path, flags, signal);
-    });
+    await runCommand((signal) => verifyCommand(path, flags, signal));
   });
 }
 
@@ -150,10 +143,7 @@ function addRestore(program: Command): void {
     .addOption(workersOption())
     .option('--memory <size>', 'simulated memory (default: chosen by itself)', parseSize);
   addCommon(command).action(async (path: string, flags: RestoreFlags) => {
-    await runCommand(async (signal) => {
-      const { restoreCommand } = await import('./restore-command.ts');
-      return restoreCommand(path, flags, signal);
-    });
+    await runCommand((signal) => restoreCommand(path, flags, signal));
   });
 }
 

@@ -4,14 +4,15 @@
  */
 import { createRequire } from 'node:module';
 import type { Piscina } from 'piscina';
+import type { PhaseName } from '../../shared/faults.ts';
+import { tasksUrl } from '../places.ts';
 
 /** Loaded with the first thread: small jobs need none. At once, so that the thread starts now. */
 const require = createRequire(import.meta.url);
 
 /** Of the threads of tests: to fill a heap of the usual size takes seconds. */
 const LITTLE_HEAP = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 8 } as const;
-/** Loads what dumps need. */
-const READY = new URL('../../workers/ready.js', import.meta.url).href;
+const TASKS: string = tasksUrl();
 
 export class WorkerThread {
   readonly #pool: Piscina;
@@ -35,7 +36,7 @@ export class WorkerThread {
       this.#isUp = true;
     };
     // A thread that cannot even start says so when it gets a task.
-    this.#ready = this.#pool.run(null, { filename: READY, name: 'ready' }).then(up, () => {});
+    this.#ready = this.#pool.run(null, { filename: TASKS, name: 'ready' }).then(up, () => {});
   }
 
   /** Its modules are loaded: a task begins at once. */
@@ -44,8 +45,8 @@ export class WorkerThread {
   }
 
   /** What the task returns; rejects if it throws, or the thread is lost. */
-  run<T>(message: unknown, filename: string, name: string): Promise<T> {
-    return this.#pool.run(message, { filename, name });
+  run<T>(message: unknown, name: PhaseName): Promise<T> {
+    return this.#pool.run(message, { filename: TASKS, name });
   }
 
   /**

@@ -15,6 +15,7 @@ import { createDumper, type Dumper } from '../dumper.ts';
 import { formatBytes, formatMs } from '../human-units.ts';
 import { openImage } from '../image/image.ts';
 import { memoryForImage } from '../load/check-restored.ts';
+import { demoTargetUrl } from '../places.ts';
 import { type DumpReport, Stopwatch } from '../report.ts';
 import { fileSink } from '../sinks/file-sink.ts';
 import { createWorkload } from '../workloads/workload.ts';
@@ -116,7 +117,7 @@ async function load(dumper: Dumper): Promise<Subject> {
 }
 
 async function startTarget(): Promise<ChildProcess> {
-  const path = fileURLToPath(new URL('./target.js', import.meta.url));
+  const path = fileURLToPath(demoTargetUrl());
   const child = spawn(process.execPath, [path], { stdio: ['pipe', 'pipe', 'inherit'] });
   await Promise.race([
     once(child.stdout, 'data'),

@@ -184,7 +184,7 @@ async function runPhase<T extends PhaseTask>(
   const control = new PhaseControl(buffer);
   const over = new AbortController();
   const running = engine.pool
-    .runPhase({ file: phase, name: phase }, tasks, control, {
+    .runPhase(phase, tasks, control, {
       signal,
       onLost,
       onProgress: meter.begin(phase, totals),

@@ -220,8 +220,7 @@ async function verifyPayloads(
   });
   const { signal, onProgress } = options;
   const tell = onProgress && (({ bytes }: PhaseProgress) => onProgress({ bytes, totalBytes }));
-  const task = { file: 'verify', name: 'verify' } as const;
-  await pool.runPhase(task, tasks, new PhaseControl(phase), { signal, onProgress: tell, here });
+  await pool.runPhase('verify', tasks, new PhaseControl(phase), { signal, onProgress: tell, here });
   if (firstDifference(table, count) < count) reportDifferences(mms, table, problems);
 }
 

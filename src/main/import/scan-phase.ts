@@ -72,9 +72,8 @@ export async function runScanPhase(
   const tasks: ScanTask[] = Array.from({ length: workers }, (_, worker) => {
     return { ...input, phase, worker, vmas: buffer, units, unitCount };
   });
-  const task = { file: 'scan-pagemap', name: 'scan' } as const;
   const control = new PhaseControl(phase);
-  const reports = await pool.runPhase<ScanTask, ScanReport>(task, tasks, control, { signal });
+  const reports = await pool.runPhase<ScanTask, ScanReport>('scan', tasks, control, { signal });
   return {
     runs: settleHuge(collectRuns(reports), smaps),
     frames: collectFrames(reports),

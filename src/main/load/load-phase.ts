@@ -49,8 +49,7 @@ export async function runLoadPhase(
       phase,
     };
     const tasks: LoadTask[] = threads.map((thread, worker) => ({ ...message, thread, worker }));
-    const task = { file: 'load', name: 'load' } as const;
-    const reports = await pool.runPhase(task, tasks, new PhaseControl(phase), {
+    const reports = await pool.runPhase('load', tasks, new PhaseControl(phase), {
       ...options,
       onLost: (worker) => {
         // At once: the other workers may be waiting for a lock that it held.

@@ -1,0 +1,10 @@
+/** What a pool calls by name: the task of each phase. A worker thread loads this, and with it everything. */
+export { classify } from './classify.ts';
+export { compare } from './compare.ts';
+export { copy } from './copy.ts';
+export { load } from './load.ts';
+export { scan } from './scan-pagemap.ts';
+export { verify } from './verify.ts';
+
+/** A thread's first task: when it returns, its modules are loaded. */
+export function ready(): void {}
