@@ -13,7 +13,7 @@ import { MmdumpError } from '../../shared/errors.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { workersOf } from '../crew/workers-report.ts';
 import { layoutCpt } from '../formats/cpt/encode.ts';
-import type { Layout } from '../formats/layout.ts';
+import type { Layout, LayoutMm } from '../formats/layout.ts';
 import type { FamilyUsage } from '../memory-usage.ts';
 import { type DumpReport, Stopwatch } from '../report.ts';
 import { abortable, type Deadline, Turns } from '../stop.ts';
@@ -145,21 +145,40 @@ async function capturePlanned(
     dontDump: options.dontDump,
     turns,
   });
-  const mmReports: PagesReport[] = [];
-  for (const [mm, one] of described.entries()) {
-    mmReports.push(await mmReport(one, nameOf(options.source, mm, mms), turns));
-  }
   const usage = noteUsage(described, units, runs);
   const layoutMs = watch.lap();
+  const reporting = async (): Promise<PagesReport[]> => {
+    const reports: PagesReport[] = [];
+    for (const [mm, one] of described.entries()) {
+      reports.push(await mmReport(one, nameOf(options.source, mm, mms), turns));
+    }
+    return reports;
+  };
   if (options.dryRun) assertSize(layout.bytes, options.sizeLimit);
-  else await copy(dump, mms[0]!.machine, layout, tables.sources, pagesOf(mmReports));
+  // The coordinator has nothing to do while workers copy.
+  const mmReports = options.dryRun
+    ? await reporting()
+    : await beside(
+        copy(dump, mms[0]!.machine, layout, tables.sources, copiedPages(described)),
+        reporting,
+      );
   const ms = { plan: planMs, classify: classifyMs, layout: layoutMs, copy: watch.lap() };
   return { skipped, layout, ms, mmReports, usage };
 }
 
+/** What `job` returns, once `work`, which is under way, has ended as well. Its failure goes first. */
+async function beside<T>(work: Promise<void>, job: () => Promise<T>): Promise<T> {
+  const [worked, done] = await Promise.allSettled([work, job()]);
+  if (worked.status === 'rejected') throw worked.reason;
+  if (done.status === 'rejected') throw done.reason;
+  return done.value;
+}
+
 /** Pages that are stored. */
-function pagesOf(mms: readonly PagesReport[]): number {
-  return mms.reduce((sum, { pages }) => sum + pages.copy, 0);
+function copiedPages(mms: readonly LayoutMm[]): number {
+  let pages = 0;
+  for (const { tally } of mms) for (const copied of tally.copy) pages += copied;
+  return pages;
 }
 
 /** What the report calls an mm: several are told apart by their ordinals. */

@@ -103,6 +103,11 @@ export class LayoutBuilder {
     return at;
   }
 
+  /** `at`: a multiple of 4. */
+  setU32(at: number, value: number): void {
+    this.#words[at >> 2] = value;
+  }
+
   setU64(at: number, value: number): void {
     this.#words[at >> 2] = lowWord(value);
     this.#words[(at >> 2) + 1] = highWord(value);

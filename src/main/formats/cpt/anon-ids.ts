@@ -32,7 +32,8 @@ export class AnonIds {
       this.#firstVma.push(count);
       count += mm.vmas.count;
     }
-    this.#parents = Int32Array.from({ length: count }, (_, vma) => vma);
+    this.#parents = new Int32Array(count);
+    for (let vma = 0; vma < count; vma++) this.#parents[vma] = vma;
     this.#isJoined = new Uint8Array(count);
   }
 

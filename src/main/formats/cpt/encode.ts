@@ -183,24 +183,24 @@ class CptEncoder {
     const isVdso = vmas.kind(slot) === VMA_KIND.VDSO;
     const privileges = pagePrivileges(flags);
     const at = this.#object(OBJECT_TYPE.VMA, VMA_IMAGE.SIZE, 0, CONTENT.ARRAY);
-    const { view } = this.#out;
+    const out = this.#out;
     const fileWord = file === 0 ? 0xffff_ffff : 0; // CPT_NULL, or 0: a NAME follows
-    view.setUint32(at + VMA_IMAGE.FILE, fileWord, true);
-    view.setUint32(at + VMA_IMAGE.FILE + 4, fileWord, true);
+    out.setU32(at + VMA_IMAGE.FILE, fileWord);
+    out.setU32(at + VMA_IMAGE.FILE + 4, fileWord);
     const type = isVdso ? VMA_TYPE.VDSO : file === 0 ? VMA_TYPE.TYPE_0 : VMA_TYPE.FILE;
-    view.setUint32(at + VMA_IMAGE.VMA_TYPE, type, true);
+    out.setU32(at + VMA_IMAGE.VMA_TYPE, type);
     const anonId = this.#anonIds.of(this.#mmOffsets.length - 1, ordinal);
-    view.setUint32(at + VMA_IMAGE.ANONVMA, anonId === 0 ? 0 : 1, true);
-    view.setUint32(at + VMA_IMAGE.ANONVMAID, anonId, true);
-    this.#out.setU64(at + VMA_IMAGE.START, addressOf(vmas.start(slot)));
-    this.#out.setU64(at + VMA_IMAGE.END, addressOf(vmas.end(slot)));
-    view.setUint32(at + VMA_IMAGE.FLAGS, flags, true);
-    view.setInt32(at + VMA_IMAGE.PGPROT, privileges.low, true);
-    view.setInt32(at + VMA_IMAGE.PGPROT + 4, privileges.high, true);
-    this.#out.setU64(at + VMA_IMAGE.PGOFF, vmas.pgoff(slot));
+    out.setU32(at + VMA_IMAGE.ANONVMA, anonId === 0 ? 0 : 1);
+    out.setU32(at + VMA_IMAGE.ANONVMAID, anonId);
+    out.setU64(at + VMA_IMAGE.START, addressOf(vmas.start(slot)));
+    out.setU64(at + VMA_IMAGE.END, addressOf(vmas.end(slot)));
+    out.setU32(at + VMA_IMAGE.FLAGS, flags);
+    out.setU32(at + VMA_IMAGE.PGPROT, privileges.low);
+    out.setU32(at + VMA_IMAGE.PGPROT + 4, privileges.high);
+    out.setU64(at + VMA_IMAGE.PGOFF, vmas.pgoff(slot));
     const stored = tally.copy[ordinal]! + tally.zero[ordinal]! + tally.clone[ordinal]!;
-    this.#out.setU64(at + VMA_IMAGE.PAGE_NUM, stored);
-    this.#out.piece(at, VMA_IMAGE.SIZE, VMA_SHAPE);
+    out.setU64(at + VMA_IMAGE.PAGE_NUM, stored);
+    out.piece(at, VMA_IMAGE.SIZE, VMA_SHAPE);
     if (file !== 0) this.#name(mm, file);
   }
 
