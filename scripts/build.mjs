@@ -1,7 +1,8 @@
 // Builds dist from src. Each entry is one file; what several need lies in chunks beside main/index.js:
 // to load 240 files, one for each module, took a command twice as long. Declarations stay one a module.
 import { rmSync } from 'node:fs';
-import { build } from 'esbuild';
+import { isAbsolute } from 'node:path';
+import { build } from 'rolldown';
 import { buildKernels } from './build-kernels.mjs';
 
 const OUT = 'dist';
@@ -9,24 +10,24 @@ const OUT = 'dist';
 rmSync(OUT, { recursive: true, force: true }); // no file of an earlier build is ever packed or run
 await buildKernels('src/workers/kernels', `${OUT}/workers/kernels`);
 await build({
-  entryPoints: [
-    'src/main/index.ts',
-    'src/main/cli/mmdump.ts',
-    'src/main/cli/program.ts', // tests run it in their own process
-    'src/main/demo/demo.ts',
-    'src/main/demo/target.ts',
-    'src/workers/tasks.ts',
-  ],
-  outbase: 'src',
-  outdir: OUT,
-  // As deep as main/places.ts, which finds other files of dist from where it lies itself.
-  chunkNames: 'main/[name]-[hash]',
-  bundle: true,
-  splitting: true,
-  packages: 'external',
-  format: 'esm',
+  input: {
+    'main/index': 'src/main/index.ts',
+    'main/cli/mmdump': 'src/main/cli/mmdump.ts',
+    'main/cli/program': 'src/main/cli/program.ts', // tests run it in their own process
+    'main/demo/demo': 'src/main/demo/demo.ts',
+    'main/demo/target': 'src/main/demo/target.ts',
+    'workers/tasks': 'src/workers/tasks.ts',
+  },
+  external: (id) => !id.startsWith('.') && !isAbsolute(id), // node: and packages
   platform: 'node',
-  target: 'node20.19',
-  sourcemap: true,
-  logLevel: 'warning',
+  output: {
+    dir: OUT,
+    format: 'esm',
+    entryFileNames: '[name].js',
+    // As deep as main/places.ts, which finds other files of dist from where it lies itself.
+    chunkFileNames: 'main/[name]-[hash].js',
+    sourcemap: true,
+    // V8 folds `const` into the loops that use it, and loads `var` again and again.
+    topLevelVar: false,
+  },
 });
