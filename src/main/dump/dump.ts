@@ -146,7 +146,6 @@ async function capturePlanned(
     turns,
   });
   const usage = noteUsage(described, units, runs);
-  const layoutMs = watch.lap();
   const reporting = async (): Promise<PagesReport[]> => {
     const reports: PagesReport[] = [];
     for (const [mm, one] of described.entries()) {
@@ -155,13 +154,15 @@ async function capturePlanned(
     return reports;
   };
   if (options.dryRun) assertSize(layout.bytes, options.sizeLimit);
-  // The coordinator has nothing to do while workers copy.
-  const mmReports = options.dryRun
-    ? await reporting()
-    : await beside(
-        copy(dump, mms[0]!.machine, layout, tables.sources, copiedPages(described)),
-        reporting,
-      );
+  const dryReports = options.dryRun ? await reporting() : undefined;
+  const layoutMs = watch.lap();
+  // Else the report is made while workers copy and the coordinator has nothing to do.
+  const mmReports =
+    dryReports ??
+    (await beside(
+      copy(dump, mms[0]!.machine, layout, tables.sources, copiedPages(described)),
+      reporting,
+    ));
   const ms = { plan: planMs, classify: classifyMs, layout: layoutMs, copy: watch.lap() };
   return { skipped, layout, ms, mmReports, usage };
 }
