@@ -1,6 +1,6 @@
 /** What every benchmark prints and writes: the machine, a table, one object of JSON. */
 import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import Table from 'cli-table3';
 
@@ -12,6 +12,8 @@ export interface BenchMachine {
   readonly node: string;
   readonly v8: string;
   readonly kernel: string;
+  /** Who gets transparent huge pages: `always` is quicker by far at first touch; null: not Linux. */
+  readonly hugePages: string | null;
   /** Of this repository; null outside of one. */
   readonly commit: string | null;
   /** Whether files differ from that commit. */
@@ -30,10 +32,21 @@ export function describeMachine(command: string): BenchMachine {
     node: process.version,
     v8: process.versions.v8,
     kernel: release(),
+    hugePages: hugePages(),
     commit: git('rev-parse', 'HEAD'),
     isDirty: git('status', '--porcelain', '--untracked-files=no') !== '',
     startedAt: new Date().toISOString(),
   };
+}
+
+/** `always [madvise] never`: the one in brackets. */
+function hugePages(): string | null {
+  try {
+    const modes = readFileSync('/sys/kernel/mm/transparent_hugepage/enabled', 'latin1');
+    return /\[(\w+)\]/.exec(modes)?.[1] ?? null;
+  } catch {
+    return null; // another system, or a kernel without them
+  }
 }
 
 function git(...args: readonly string[]): string | null {
@@ -50,8 +63,9 @@ function git(...args: readonly string[]): string | null {
 }
 
 export function printHeader(machine: BenchMachine, what: string): void {
-  const { command, cores, cpu, node, kernel } = machine;
-  process.stdout.write(`${command}: ${what} on ${cores} × ${cpu}, Node ${node}, Linux ${kernel}\n`);
+  const { command, cores, cpu, node, kernel, hugePages } = machine;
+  const system = `Linux ${kernel}, huge pages: ${hugePages ?? 'none'}`;
+  process.stdout.write(`${command}: ${what} on ${cores} × ${cpu}, Node ${node}, ${system}\n`);
 }
 
 export function printTable(head: string[], rows: readonly (string | number)[][]): void {
