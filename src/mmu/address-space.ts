@@ -2,30 +2,39 @@
  * An address space (mm) as its user sees it: the system calls (`calls/system-calls.ts`), fork and
  * exit, loads and stores, the LDT, and what is mapped. Operations have twins that end in Async.
  */
+import { bytesOf } from '../shared/arguments/bytes.ts';
+import { abortSignal, flag, list, optional } from '../shared/arguments/checks.ts';
+import { optionsOf, record } from '../shared/arguments/options.ts';
+import { refusal } from '../shared/arguments/refuse.ts';
 import type { MachineHandle } from '../shared/machine-handle.ts';
 import { addressOf, TASK_PAGES } from '../shared/page.ts';
 import { protLetters, vmFlagNames } from '../shared/vm-flags.ts';
 import { forkLocked } from './calls/fork.ts';
 import { SystemCalls } from './calls/system-calls.ts';
-import { fillLocked, type Progress, readLocked, writeLocked } from './fault/access.ts';
+import { assertFill, fillLocked, type Progress, readLocked, writeLocked } from './fault/access.ts';
 import {
   copyLdtLocked,
   loadLdtLocked,
   readLdtLocked,
+  USER_DESC,
   type UserDesc,
   writeLdtLocked,
 } from './ldt.ts';
-import type { MachineParts } from './machine-parts.ts';
+import { MachineParts } from './machine-parts.ts';
 import { claimMm, freeMm, type Mm, mmOf } from './mm.ts';
-import { MM_FIELD, type MmAddresses } from './mm-struct.ts';
-import { unmapRangeLocked } from './vma/vma-edit.ts';
-import { VMA_KIND, type VmaFields } from './vma/vma-table.ts';
+import { MM_ADDRESSES, MM_FIELD, type MmAddresses } from './mm-struct.ts';
+import { insertMappingsLocked, unmapRangeLocked } from './vma/vma-edit.ts';
+import { VMA_FIELDS, VMA_KIND, type VmaFields } from './vma/vma-table.ts';
 
 /** Everything that another thread needs to attach to an mm; can be posted to it. */
 export interface MmHandle {
+  /** What it is a handle of. */
   readonly kind: 'mm';
+  /** The machine that it lives in. */
   readonly machine: MachineHandle;
+  /** Its slot among the machine's address spaces. */
   readonly slot: number;
+  /** Which life of the slot: the slots of address spaces that are gone are used again. */
   readonly generation: number;
 }
 
@@ -43,9 +52,13 @@ export interface VmaInfo {
 
 export class AddressSpace extends SystemCalls {
   constructor(machine: MachineParts, slot: number, generation: number) {
+    if (!(machine instanceof MachineParts)) {
+      throw refusal('new AddressSpace', machine, 'a call of createAddressSpace or attach');
+    }
     super(mmOf(machine, slot, machine.thread), { machine, slot, generation });
   }
 
+  /** What another thread attaches to this address space with; can be posted to it. */
   get handle(): MmHandle {
     const { machine, slot, generation } = this.reference;
     return { kind: 'mm', machine: machine.handle, slot, generation };
@@ -56,6 +69,7 @@ export class AddressSpace extends SystemCalls {
     return this.run('write', forked);
   }
 
+  /** As `fork`, but waits. */
   forkAsync(): Promise<AddressSpace> {
     return this.later('write', forked);
   }
@@ -65,50 +79,71 @@ export class AddressSpace extends SystemCalls {
     this.run('write', exitLocked);
   }
 
+  /** As `exit`, but waits. */
   exitAsync(): Promise<void> {
     return this.later('write', exitLocked);
   }
 
-  /** Loads `into.length` bytes. SIGSEGV or SIGBUS as errors, with address and reason. */
-  read(address: number, into: Uint8Array): void {
+  /**
+   * Loads as many bytes as the view has into its memory, whatever its elements are. SIGSEGV or SIGBUS
+   * as errors, with address and reason.
+   */
+  read(address: number, into: ArrayBufferView): void {
+    const view = bytesOf('into', into);
     const progress: Progress = { done: 0 };
-    this.run('read', (mm) => readLocked(mm, address, into, progress));
+    this.run('read', (mm) => readLocked(mm, address, view, progress));
   }
 
-  readAsync(address: number, into: Uint8Array): Promise<void> {
+  /** As `read`, but waits. */
+  async readAsync(address: number, into: ArrayBufferView): Promise<void> {
+    const view = bytesOf('into', into);
     const progress: Progress = { done: 0 };
-    return this.later('read', (mm) => readLocked(mm, address, into, progress));
+    return this.later('read', (mm) => readLocked(mm, address, view, progress));
   }
 
-  /** Stores bytes. SIGSEGV or SIGBUS as errors, with address and reason. */
-  write(address: number, bytes: Uint8Array): void {
+  /**
+   * Stores the bytes of a view, whatever its elements are: those of a Uint32Array are four each.
+   * SIGSEGV or SIGBUS as errors, with address and reason.
+   */
+  write(address: number, bytes: ArrayBufferView): void {
+    const view = bytesOf('bytes', bytes);
     const progress: Progress = { done: 0 };
-    this.run('read', (mm) => writeLocked(mm, address, bytes, progress));
+    this.run('read', (mm) => writeLocked(mm, address, view, progress));
   }
 
-  writeAsync(address: number, bytes: Uint8Array): Promise<void> {
+  /** As `write`, but waits; the bytes must not change meanwhile. */
+  async writeAsync(address: number, bytes: ArrayBufferView): Promise<void> {
+    const view = bytesOf('bytes', bytes);
     const progress: Progress = { done: 0 };
-    return this.later('read', (mm) => writeLocked(mm, address, bytes, progress));
+    return this.later('read', (mm) => writeLocked(mm, address, view, progress));
   }
 
-  /** Stores `length` times the byte `value`. */
+  /** Stores `length` times the byte `value`, 0 to 255. Errors as `write`. */
   fill(address: number, length: number, value: number): void {
+    assertFill(length, value);
     const progress: Progress = { done: 0 };
     this.run('read', (mm) => fillLocked(mm, address, length, value, progress));
   }
 
-  fillAsync(address: number, length: number, value: number): Promise<void> {
+  /** As `fill`, but waits. */
+  async fillAsync(address: number, length: number, value: number): Promise<void> {
+    assertFill(length, value);
     const progress: Progress = { done: 0 };
     return this.later('read', (mm) => fillLocked(mm, address, length, value, progress));
   }
 
   /** Installs or clears an LDT entry (modify_ldt, func 0x11; func 1 with `oldMode`). */
   modifyLdt(desc: UserDesc, oldMode = false): void {
-    this.run('read', (mm) => withLdt(mm, () => writeLdtLocked(mm, desc, oldMode)));
+    const checked = optionsOf('modifyLdt', desc, USER_DESC);
+    flag('oldMode', oldMode);
+    this.run('read', (mm) => withLdt(mm, () => writeLdtLocked(mm, checked, oldMode)));
   }
 
-  modifyLdtAsync(desc: UserDesc, oldMode = false): Promise<void> {
-    return this.later('read', (mm) => withLdt(mm, () => writeLdtLocked(mm, desc, oldMode)));
+  /** As `modifyLdt`, but waits. */
+  async modifyLdtAsync(desc: UserDesc, oldMode = false): Promise<void> {
+    const checked = optionsOf('modifyLdt', desc, USER_DESC);
+    flag('oldMode', oldMode);
+    return this.later('read', (mm) => withLdt(mm, () => writeLdtLocked(mm, checked, oldMode)));
   }
 
   /** The LDT's entries in use, 8 bytes each (modify_ldt, func 0). */
@@ -116,28 +151,35 @@ export class AddressSpace extends SystemCalls {
     return this.run('read', (mm) => withLdt(mm, () => readLdtLocked(mm)));
   }
 
+  /** As `readLdt`, but waits. */
   readLdtAsync(): Promise<Uint8Array> {
     return this.later('read', (mm) => withLdt(mm, () => readLdtLocked(mm)));
   }
 
   /** Replaces the whole LDT by ready-made descriptors, as a restore does. */
-  loadLdt(bytes: Uint8Array): void {
-    this.run('read', (mm) => withLdt(mm, () => loadLdtLocked(mm, bytes)));
+  loadLdt(bytes: ArrayBufferView): void {
+    const view = bytesOf('bytes', bytes);
+    this.run('read', (mm) => withLdt(mm, () => loadLdtLocked(mm, view)));
   }
 
   /** Rejects with AbortError when `signal` fires before the mm could be held. */
-  loadLdtAsync(bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
-    return this.later('read', (mm) => withLdt(mm, () => loadLdtLocked(mm, bytes)), signal);
+  async loadLdtAsync(bytes: ArrayBufferView, signal?: AbortSignal): Promise<void> {
+    const view = bytesOf('bytes', bytes);
+    assertSignal(signal);
+    return this.later('read', (mm) => withLdt(mm, () => loadLdtLocked(mm, view)), signal);
   }
 
   /** Adds ready-made mappings, unmerged, as a restore or an import does. Takes the files' references. */
   insertMappings(vmas: readonly VmaFields[]): void {
-    this.run('write', (mm) => insertMappingsLocked(mm, vmas));
+    const checked = MAPPINGS('vmas', vmas);
+    this.run('write', (mm) => insertMappingsLocked(mm, checked));
   }
 
   /** Rejects with AbortError when `signal` fires before the mm could be held. */
-  insertMappingsAsync(vmas: readonly VmaFields[], signal?: AbortSignal): Promise<void> {
-    return this.later('write', (mm) => insertMappingsLocked(mm, vmas), signal);
+  async insertMappingsAsync(vmas: readonly VmaFields[], signal?: AbortSignal): Promise<void> {
+    const checked = MAPPINGS('vmas', vmas);
+    assertSignal(signal);
+    return this.later('write', (mm) => insertMappingsLocked(mm, checked), signal);
   }
 
   /** What is mapped, ascending. */
@@ -145,6 +187,7 @@ export class AddressSpace extends SystemCalls {
     return this.run('read', vmaInfos);
   }
 
+  /** As `vmas`, but waits. */
   vmasAsync(): Promise<VmaInfo[]> {
     return this.later('read', vmaInfos);
   }
@@ -154,17 +197,22 @@ export class AddressSpace extends SystemCalls {
     return this.run('read', (mm) => mm.struct.addresses());
   }
 
+  /** As `addresses`, but waits. */
   addressesAsync(): Promise<MmAddresses> {
     return this.later('read', (mm) => mm.struct.addresses());
   }
 
+  /** Sets those that are given. */
   setAddresses(values: Partial<MmAddresses>): void {
-    this.run('write', (mm) => mm.struct.setAddresses(values));
+    const checked = optionsOf('setAddresses', values, MM_ADDRESSES);
+    this.run('write', (mm) => mm.struct.setAddresses(checked));
   }
 
   /** Rejects with AbortError when `signal` fires before the mm could be held. */
-  setAddressesAsync(values: Partial<MmAddresses>, signal?: AbortSignal): Promise<void> {
-    return this.later('write', (mm) => mm.struct.setAddresses(values), signal);
+  async setAddressesAsync(values: Partial<MmAddresses>, signal?: AbortSignal): Promise<void> {
+    const checked = optionsOf('setAddresses', values, MM_ADDRESSES);
+    assertSignal(signal);
+    return this.later('write', (mm) => mm.struct.setAddresses(checked), signal);
   }
 
   /** The auxiliary vector: pairs of u64, as /proc/PID/auxv has them. Empty when there is none. */
@@ -172,17 +220,22 @@ export class AddressSpace extends SystemCalls {
     return this.run('read', (mm) => readBlob(mm, MM_FIELD.AUXV_BYTES, MM_FIELD.AUXV_AT));
   }
 
+  /** As `auxv`, but waits. */
   auxvAsync(): Promise<Uint8Array> {
     return this.later('read', (mm) => readBlob(mm, MM_FIELD.AUXV_BYTES, MM_FIELD.AUXV_AT));
   }
 
-  setAuxv(bytes: Uint8Array): void {
-    this.run('write', (mm) => setBlob(mm, MM_FIELD.AUXV_BYTES, MM_FIELD.AUXV_AT, bytes));
+  /** Replaces the auxiliary vector. ENOSPC when the store of the machine is full. */
+  setAuxv(bytes: ArrayBufferView): void {
+    const view = bytesOf('bytes', bytes);
+    this.run('write', (mm) => setBlob(mm, MM_FIELD.AUXV_BYTES, MM_FIELD.AUXV_AT, view));
   }
 
   /** Rejects with AbortError when `signal` fires before the mm could be held. */
-  setAuxvAsync(bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
-    const set = (mm: Mm): void => setBlob(mm, MM_FIELD.AUXV_BYTES, MM_FIELD.AUXV_AT, bytes);
+  async setAuxvAsync(bytes: ArrayBufferView, signal?: AbortSignal): Promise<void> {
+    const view = bytesOf('bytes', bytes);
+    assertSignal(signal);
+    const set = (mm: Mm): void => setBlob(mm, MM_FIELD.AUXV_BYTES, MM_FIELD.AUXV_AT, view);
     return this.later('write', set, signal);
   }
 
@@ -191,19 +244,30 @@ export class AddressSpace extends SystemCalls {
     return this.run('read', (mm) => readBlob(mm, MM_FIELD.NOTES_BYTES, MM_FIELD.NOTES_AT));
   }
 
+  /** As `notes`, but waits. */
   notesAsync(): Promise<Uint8Array> {
     return this.later('read', (mm) => readBlob(mm, MM_FIELD.NOTES_BYTES, MM_FIELD.NOTES_AT));
   }
 
-  setNotes(bytes: Uint8Array): void {
-    this.run('write', (mm) => setBlob(mm, MM_FIELD.NOTES_BYTES, MM_FIELD.NOTES_AT, bytes));
+  /** Replaces the notes. ENOSPC when the store of the machine is full. */
+  setNotes(bytes: ArrayBufferView): void {
+    const view = bytesOf('bytes', bytes);
+    this.run('write', (mm) => setBlob(mm, MM_FIELD.NOTES_BYTES, MM_FIELD.NOTES_AT, view));
   }
 
   /** Rejects with AbortError when `signal` fires before the mm could be held. */
-  setNotesAsync(bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
-    const set = (mm: Mm): void => setBlob(mm, MM_FIELD.NOTES_BYTES, MM_FIELD.NOTES_AT, bytes);
+  async setNotesAsync(bytes: ArrayBufferView, signal?: AbortSignal): Promise<void> {
+    const view = bytesOf('bytes', bytes);
+    assertSignal(signal);
+    const set = (mm: Mm): void => setBlob(mm, MM_FIELD.NOTES_BYTES, MM_FIELD.NOTES_AT, view);
     return this.later('write', set, signal);
   }
+}
+
+const MAPPINGS = list(record(VMA_FIELDS));
+
+function assertSignal(signal: unknown): void {
+  optional(abortSignal)('signal', signal);
 }
 
 function forked(parent: Mm): AddressSpace {
@@ -224,14 +288,6 @@ function forked(parent: Mm): AddressSpace {
 function exitLocked(mm: Mm): void {
   unmapRangeLocked(mm, 0, TASK_PAGES);
   freeMm(mm);
-}
-
-/** The mmap lock is held for writing. */
-function insertMappingsLocked(mm: Mm, vmas: readonly VmaFields[]): void {
-  for (const vma of vmas) {
-    if (vma.file !== 0) mm.files.get(vma.file);
-    mm.vmas.insert(vma);
-  }
 }
 
 function withLdt<T>(mm: Mm, operation: () => T): T {

@@ -3,12 +3,22 @@
  * simulators that have states to set up which no system call leads to. What is written is not
  * checked: a dump, a fault and `munmap` have to live with it, and say what is wrong.
  */
+import {
+  type Check,
+  instanceOf,
+  list,
+  number,
+  oneOf,
+  optional,
+  wholeNumber,
+} from '../shared/arguments/checks.ts';
+import { optionsOf, type Shape } from '../shared/arguments/options.ts';
 import { MmdumpError } from '../shared/errors.ts';
 import { hex, TASK_PAGES, vpnOf } from '../shared/page.ts';
-import type { AddressSpace } from './address-space.ts';
+import { AddressSpace } from './address-space.ts';
 import { runOn } from './enter.ts';
 import { noteGuards } from './fault/guard.ts';
-import type { Machine } from './machine.ts';
+import { Machine } from './machine.ts';
 import { PG } from './physical/page-struct.ts';
 import { lockTable, unlockTable, walk } from './tables/page-table.ts';
 import { pfnOf, replaceEntry } from './tables/pte.ts';
@@ -53,8 +63,32 @@ const FLAG_BITS = Object.entries(PG).map(
   ([name, bit]) => [name.toLowerCase() as PageFlag, bit] as const,
 );
 
-/** The last entry that a walk to `address` comes to. */
+const SPACE = instanceOf(AddressSpace, 'an AddressSpace');
+const MACHINE = instanceOf(Machine, 'a Machine');
+const WORD = wholeNumber(0, 0xffff_ffff);
+
+/** What `writePte` puts into an entry. */
+export type PteWords = Pick<PteInfo, 'level' | 'low' | 'high'>;
+/** What `writePageStruct` changes. */
+export type PageStructChanges = Partial<Pick<PageStructInfo, 'flags' | 'mapping' | 'index'>>;
+
+/** What `readPte` has returned is taken, too: its pfn follows from the words. */
+const PTE_WORDS: Shape<PteWords & { readonly pfn?: number }> = {
+  level: wholeNumber(1, 4),
+  low: WORD,
+  high: WORD,
+  pfn: optional(number) as Check<number>,
+};
+const CHANGES: Shape<PageStructChanges> = {
+  flags: optional(list(oneOf(FLAG_BITS.map(([name]) => name)))) as Check<readonly PageFlag[]>,
+  mapping: optional(wholeNumber(0, 0x7fff_ffff)) as Check<number>,
+  index: optional(wholeNumber(0)) as Check<number>,
+};
+
+/** The last entry that a walk to `address` comes to. EINVAL for what is no address of user space. */
 export function readPte(space: AddressSpace, address: number): PteInfo {
+  SPACE('space', space);
+  number('address', address);
   return runOn(space.mm, space.reference, 'read', (mm) => {
     walk(mm, mm.pgd, pageOf(address), mm.cursor);
     const { words, at, level } = mm.cursor;
@@ -68,11 +102,10 @@ export function readPte(space: AddressSpace, address: number): PteInfo {
  * Overwrites the entry that `readPte` finds, counts untouched. `level` must be that of the entry,
  * so that a table is not overwritten by mistake: EINVAL.
  */
-export function writePte(
-  space: AddressSpace,
-  address: number,
-  { level, low, high }: Pick<PteInfo, 'level' | 'low' | 'high'>,
-): void {
+export function writePte(space: AddressSpace, address: number, words: PteWords): void {
+  SPACE('space', space);
+  number('address', address);
+  const { level, low, high } = optionsOf('writePte', words, PTE_WORDS);
   runOn(space.mm, space.reference, 'write', (mm) => {
     const { cursor } = mm;
     walk(mm, mm.pgd, pageOf(address), cursor, level);
@@ -94,7 +127,9 @@ function pageOf(address: number): number {
   throw new MmdumpError('EINVAL', `${address} is not an address of user space`);
 }
 
+/** What the page struct of a frame says. EINVAL for a frame that the machine does not have. */
 export function readPageStruct(machine: Machine, pfn: number): PageStructInfo {
+  MACHINE('machine', machine);
   assertFrame(machine, pfn);
   const { pages } = machine.parts;
   const flags = pages.flags(pfn);
@@ -108,12 +143,10 @@ export function readPageStruct(machine: Machine, pfn: number): PageStructInfo {
 }
 
 /** Overwrites what a page struct says of its page; counts stay as they are. */
-export function writePageStruct(
-  machine: Machine,
-  pfn: number,
-  changes: Partial<Pick<PageStructInfo, 'flags' | 'mapping' | 'index'>>,
-): void {
-  const { flags, mapping, index } = { ...readPageStruct(machine, pfn), ...changes };
+export function writePageStruct(machine: Machine, pfn: number, changes: PageStructChanges): void {
+  const before = readPageStruct(machine, pfn);
+  const checked = optionsOf('writePageStruct', changes, CHANGES);
+  const { flags = before.flags, mapping = before.mapping, index = before.index } = checked;
   const wanted = new Set(flags);
   const bits = FLAG_BITS.reduce((sum, [name, bit]) => sum | (wanted.has(name) ? bit : 0), 0);
   machine.parts.pages.describe(pfn, bits, mapping, index);
@@ -121,6 +154,6 @@ export function writePageStruct(
 
 function assertFrame(machine: Machine, pfn: number): void {
   const { frames } = machine.parts.memory;
-  if (Number.isInteger(pfn) && pfn >= 0 && pfn < frames) return;
+  if (Number.isInteger(number('pfn', pfn)) && pfn >= 0 && pfn < frames) return;
   throw new MmdumpError('EINVAL', `${pfn} is no frame: the machine has ${frames}`);
 }

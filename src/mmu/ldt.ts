@@ -3,23 +3,45 @@
  * Protected by the mm's LDT lock.
  */
 
+import { type Check, flag, number, optional } from '../shared/arguments/checks.ts';
+import type { Shape } from '../shared/arguments/options.ts';
 import { einval } from './calls/range.ts';
 import type { Mm } from './mm.ts';
 import { LDT_AT, LDT_MAX_ENTRIES, MM_FIELD, type MmStruct } from './mm-struct.ts';
 
 /** struct user_desc: what a program asks for. Omitted bits are 0. */
 export interface UserDesc {
+  /** Of the table, 0 to 8191. */
   readonly entryNumber: number;
-  readonly baseAddr: number; // 32 bits
-  readonly limit: number; //    20 bits, bytes or pages
-  readonly seg32bit?: boolean;
+  /** Where the segment begins, 32 bits. */
+  readonly baseAddr: number;
+  /** Its last offset: 20 bits, in bytes or pages. */
+  readonly limit: number;
+  /** D bit: a segment of 32-bit code or data. */
+  readonly seg32bit?: boolean | undefined;
   /** 0 data, 1 stack (expands down), 2 code, 3 conforming code. */
-  readonly contents?: 0 | 1 | 2 | 3;
-  readonly readExecOnly?: boolean;
-  readonly limitInPages?: boolean;
-  readonly segNotPresent?: boolean;
-  readonly useable?: boolean;
+  readonly contents?: 0 | 1 | 2 | 3 | undefined;
+  /** Data that is not written, or code that is not read. */
+  readonly readExecOnly?: boolean | undefined;
+  /** G bit: `limit` counts pages. */
+  readonly limitInPages?: boolean | undefined;
+  /** The P bit is clear: using the segment faults. */
+  readonly segNotPresent?: boolean | undefined;
+  /** AVL bit, for the program. */
+  readonly useable?: boolean | undefined;
 }
+
+export const USER_DESC: Shape<UserDesc> = {
+  entryNumber: number,
+  baseAddr: number,
+  limit: number,
+  seg32bit: optional(flag),
+  contents: optional(number) as Check<UserDesc['contents']>, // its range is EINVAL
+  readExecOnly: optional(flag),
+  limitInPages: optional(flag),
+  segNotPresent: optional(flag),
+  useable: optional(flag),
+};
 
 /** Bytes of a descriptor (LDT_ENTRY_SIZE). */
 export const LDT_ENTRY_SIZE = 8;

@@ -14,11 +14,14 @@
  * device memory.
  */
 import { randomInt } from 'node:crypto';
+import { flag, optional, wholeNumber } from '../shared/arguments/checks.ts';
+import { optionsOf, type Shape } from '../shared/arguments/options.ts';
+import { refusal } from '../shared/arguments/refuse.ts';
 import { MmdumpError, reasonOf } from '../shared/errors.ts';
 import type { MachineHandle } from '../shared/machine-handle.ts';
 import { GiB, MiB, PAGE_SIZE, type Pfn } from '../shared/page.ts';
 import { FREEZE_GATE, FreezeGate } from '../shared/sync/freeze-gate.ts';
-import { THREAD_TABLE_WORDS, ThreadTable } from '../shared/sync/thread-table.ts';
+import { THREAD_TABLE_WORDS, THREADS_MAX, ThreadTable } from '../shared/sync/thread-table.ts';
 import { FILE_TABLE_WORDS, FileTable } from './files/file-table.ts';
 import { HostFiles } from './files/page-cache.ts';
 import { STORE, Store } from './files/store.ts';
@@ -48,21 +51,22 @@ const CONTROL = {
 const GATE_AT = CONTROL.THREADS + THREAD_TABLE_WORDS;
 const ALLOCATOR_AT = GATE_AT + FREEZE_GATE.WORDS;
 const STORE_AT = ALLOCATOR_AT + ALLOCATOR.WORDS;
-const CONTROL_WORDS = STORE_AT + STORE.WORDS;
+/** Words of a machine's control block. */
+export const CONTROL_WORDS: number = STORE_AT + STORE.WORDS;
 
 export interface MachineOptions {
   /** Physical memory in bytes, page tables included. Committed only as it is touched. */
   readonly memory: number;
   /** Frames, in bytes, that only device mappings show; part of `memory`. Default 0. */
-  readonly deviceMemory?: number;
+  readonly deviceMemory?: number | undefined;
   /** Swap, in bytes: anonymous pages go there when memory runs out. Default 0: there is none. */
-  readonly swap?: number;
+  readonly swap?: number | undefined;
   /** Room, in bytes, for paths and the contents of simulated files. Default 64 MiB. */
-  readonly store?: number;
+  readonly store?: number | undefined;
   /** Address spaces that can live at the same time. Default 64. */
-  readonly maxAddressSpaces?: number;
+  readonly maxAddressSpaces?: number | undefined;
   /** Assert the lock order at every acquisition. Default false. */
-  readonly checks?: boolean;
+  readonly checks?: boolean | undefined;
 }
 
 /** Frames at the top of physical memory that only device mappings show. */
@@ -73,23 +77,39 @@ export interface DeviceMemory {
 
 export interface AttachOptions {
   /** A thread id that the host took with `registerThread`. Default: a new one. */
-  readonly thread?: number;
+  readonly thread?: number | undefined;
   /** Whether this thread may sleep while it waits. Default true; false on a main thread. */
-  readonly mayBlock?: boolean;
+  readonly mayBlock?: boolean | undefined;
 }
 
 const MEMORY_UNIT = 0x10000; // bytes of a wasm page
-const MAX_MEMORY = 256 * GiB;
+/** Bytes of physical memory that a machine can have. */
+export const MAX_MEMORY: number = 256 * GiB;
+/** The most that `maxAddressSpaces` can be. */
+export const MAX_ADDRESS_SPACES = 1024;
+
+const MACHINE_OPTIONS: Shape<MachineOptions> = {
+  memory: wholeNumber(MiB, MAX_MEMORY),
+  deviceMemory: optional(wholeNumber(0, MAX_MEMORY / 2)),
+  swap: optional(wholeNumber(0, SWAP_SLOTS_MAX * PAGE_SIZE)),
+  store: optional(wholeNumber(PAGE_SIZE, 4 * GiB)),
+  maxAddressSpaces: optional(wholeNumber(1, MAX_ADDRESS_SPACES)),
+  checks: optional(flag),
+};
+
+export const ATTACH_OPTIONS: Shape<AttachOptions> = {
+  thread: optional(wholeNumber(0, THREADS_MAX - 1)),
+  mayBlock: optional(flag),
+};
 
 /** Allocates and initialises the shared memory of a machine. */
 export function createMachineHandle(options: MachineOptions): MachineHandle {
-  const { memory, deviceMemory = 0, swap = 0 } = options;
-  const { store = 64 * MiB, maxAddressSpaces = 64 } = options;
-  assertSize('memory', memory, MiB, MAX_MEMORY);
-  assertSize('deviceMemory', deviceMemory, 0, memory / 2);
-  assertSize('swap', swap, 0, SWAP_SLOTS_MAX * PAGE_SIZE);
-  assertSize('store', store, PAGE_SIZE, 4 * GiB);
-  assertSize('maxAddressSpaces', maxAddressSpaces, 1, 1024);
+  const checked = optionsOf('createMachine', options, MACHINE_OPTIONS);
+  const { memory, deviceMemory = 0, swap = 0, checks = false } = checked;
+  const { store = 64 * MiB, maxAddressSpaces = 64 } = checked;
+  if (deviceMemory > memory / 2) {
+    throw refusal('deviceMemory', deviceMemory, `at most half of the ${memory} bytes of memory`);
+  }
   const frames = (Math.ceil(memory / MEMORY_UNIT) * MEMORY_UNIT) / PAGE_SIZE;
   const slots = (Math.ceil(swap / MEMORY_UNIT) * MEMORY_UNIT) / PAGE_SIZE;
   const handle: MachineHandle = {
@@ -104,18 +124,10 @@ export function createMachineHandle(options: MachineOptions): MachineHandle {
     mms: shared('address spaces', maxAddressSpaces * MM_WORDS * 4),
     files: shared('file table', FILE_TABLE_WORDS * 4),
     store: shared('store', store),
-    checks: options.checks ?? false,
+    checks,
   };
   initialise(handle, frames, Math.ceil(deviceMemory / PAGE_SIZE));
   return handle;
-}
-
-function assertSize(name: string, value: number, minimum: number, maximum: number): void {
-  if (Number.isSafeInteger(value) && value >= minimum && value <= maximum) return;
-  throw new MmdumpError(
-    'OPTION_INVALID',
-    `${name}: ${value}: expected a whole number from ${minimum} to ${maximum}`,
-  );
 }
 
 function shared(what: string, bytes: number): SharedArrayBuffer {

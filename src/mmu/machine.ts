@@ -1,13 +1,33 @@
 /** The simulated machine as its user sees it: memory, files, address spaces, threads. */
 import { statSync } from 'node:fs';
+import {
+  abortSignal,
+  instanceOf,
+  oneOf,
+  optional,
+  pathname,
+  read,
+  wholeNumber,
+} from '../shared/arguments/checks.ts';
+import { optionsOf, type Shape } from '../shared/arguments/options.ts';
+import { refusal } from '../shared/arguments/refuse.ts';
 import { errnoOf, MmdumpError, reasonOf } from '../shared/errors.ts';
 import type { MachineHandle } from '../shared/machine-handle.ts';
 import { PAGE_SIZE } from '../shared/page.ts';
+import { THREADS_MAX } from '../shared/sync/thread-table.ts';
 import { AddressSpace, type MmHandle } from './address-space.ts';
 import { retryAfterReclaim, runInGateAsync, runOn } from './enter.ts';
 import { MergeScan } from './fault/ksm.ts';
-import { createFile, createHostFile, type FileOptions, SimulatedFile } from './files/file.ts';
 import {
+  createFile,
+  createHostFile,
+  type FileOptions,
+  filePath,
+  SimulatedFile,
+} from './files/file.ts';
+import { machineHandle, mmHandle } from './handles.ts';
+import {
+  ATTACH_OPTIONS,
   type AttachOptions,
   createMachineHandle,
   type MachineOptions,
@@ -20,15 +40,31 @@ import { threadGone } from './thread-gone.ts';
 
 /** A freeze in force. No operation on the machine runs until it is thawed. */
 export interface Freeze {
+  /** Lets operations run again. Calling it twice is nothing. */
   thaw(): void;
+  /** The same, for `using`. */
   [Symbol.dispose](): void;
 }
+
+/** How long `freeze` waits. */
+export interface FreezeOptions {
+  /** Gives up waiting: it rejects with AbortError, and nothing is frozen. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+const SPACE = instanceOf(AddressSpace, 'an AddressSpace');
+const FREEZE_OPTIONS: Shape<FreezeOptions> = { signal: optional(abortSignal) };
+const BYTES = wholeNumber(0);
+const THREAD = wholeNumber(0, THREADS_MAX - 1);
 
 export class Machine {
   /** For the dumper and other rooms of mmdump. */
   readonly parts: MachineParts;
 
   constructor(parts: MachineParts) {
+    if (!(parts instanceof MachineParts)) {
+      throw refusal('new Machine', parts, 'a call of createMachine or attach');
+    }
     this.parts = parts;
   }
 
@@ -62,7 +98,8 @@ export class Machine {
   }
 
   /** The asynchronous twin: waits while the machine is frozen. AbortError when `signal` fires. */
-  createAddressSpaceAsync(signal?: AbortSignal): Promise<AddressSpace> {
+  async createAddressSpaceAsync(signal?: AbortSignal): Promise<AddressSpace> {
+    optional(abortSignal)('signal', signal);
     const { parts } = this;
     return runInGateAsync(parts, (thread) => newAddressSpace(parts, thread), signal);
   }
@@ -81,12 +118,19 @@ export class Machine {
 
   /** The same as the address space's `exit()`. */
   destroyAddressSpace(space: AddressSpace): void {
-    space.exit();
+    this.#own(space).exit();
   }
 
   /** The asynchronous twin: waits for whoever holds the address space or has frozen the machine. */
-  destroyAddressSpaceAsync(space: AddressSpace): Promise<void> {
-    return space.exitAsync();
+  async destroyAddressSpaceAsync(space: AddressSpace): Promise<void> {
+    return this.#own(space).exitAsync();
+  }
+
+  /** OPTION_INVALID unless it is an address space of this machine. */
+  #own(space: AddressSpace): AddressSpace {
+    const { reference } = SPACE('space', space);
+    if (reference.machine.isSameMachine(this.parts)) return space;
+    throw refusal('space', space, 'an AddressSpace of this machine: it is of another');
   }
 
   /**
@@ -122,7 +166,7 @@ export class Machine {
    * first, then pages that were not accessed lately go to swap, then others. Returns the bytes.
    */
   reclaim(bytes: number): number {
-    const wanted = Math.ceil(bytes / PAGE_SIZE);
+    const wanted = Math.ceil(BYTES('bytes', bytes) / PAGE_SIZE);
     return reclaimFrames(this.parts, this.parts.thread, wanted).freed * PAGE_SIZE;
   }
 
@@ -133,6 +177,7 @@ export class Machine {
 
   /** A file of the host, by its path. It is opened when somebody reads it, and never written. */
   hostFile(path: string): SimulatedFile {
+    pathname('path', path);
     try {
       const { size } = statSync(path);
       return new SimulatedFile(this.parts, createHostFile(this.parts, Buffer.from(path), size));
@@ -145,17 +190,18 @@ export class Machine {
   }
 
   /** The living file with this path, or undefined. */
-  lookupFile(path: string | Uint8Array): SimulatedFile | undefined {
-    const id = this.parts.files.lookup(Buffer.from(path));
+  lookupFile(path: string | ArrayBufferView): SimulatedFile | undefined {
+    const id = this.parts.files.lookup(filePath('path', path));
     return id === 0 ? undefined : new SimulatedFile(this.parts, id);
   }
 
   /** Stops every operation on the machine and resolves once none is under way. */
-  async freeze(options: { readonly signal?: AbortSignal } = {}): Promise<Freeze> {
+  async freeze(options: FreezeOptions = {}): Promise<Freeze> {
+    const { signal } = optionsOf('freeze', options, FREEZE_OPTIONS);
     const { threads, gate } = this.parts;
     const thread = threads.register();
     try {
-      await gate.freeze(thread, options.signal);
+      await gate.freeze(thread, signal);
     } catch (error) {
       threads.release(thread);
       throw error;
@@ -181,6 +227,9 @@ export class Machine {
    * operation fails with MACHINE_POISONED.
    */
   threadGone(thread: number): void {
+    if (THREAD('thread', thread) === this.thread) {
+      throw refusal('thread', thread, 'the id of another thread: this one is running');
+    }
     threadGone(this.parts, thread);
   }
 
@@ -209,7 +258,18 @@ export function attach(
   handle: MachineHandle | MmHandle,
   options: AttachOptions = {},
 ): Machine | AddressSpace {
-  if (handle.kind === 'machine') return new Machine(new MachineParts(handle, options));
-  const parts = new MachineParts(handle.machine, options);
-  return new AddressSpace(parts, handle.slot, handle.generation);
+  const checked = optionsOf('attach', options, ATTACH_OPTIONS);
+  if (KIND('handle.kind', read(handle, 'kind')) === 'machine') {
+    return new Machine(attachTo(machineHandle('handle', handle), checked));
+  }
+  const { machine, slot, generation } = mmHandle('handle', handle);
+  return new AddressSpace(attachTo(machine, checked), slot, generation);
+}
+
+const KIND = oneOf(['machine', 'mm']);
+
+function attachTo(handle: MachineHandle, options: AttachOptions): MachineParts {
+  const parts = new MachineParts(handle, options);
+  if (parts.threads.isLive(parts.thread)) return parts;
+  throw refusal('thread', parts.thread, 'an id that registerThread has returned');
 }

@@ -9,6 +9,8 @@
  *
  * GENERATION grows with every life of the slot, so that a handle to an earlier mm is told apart.
  */
+import { type Check, optional, unsigned64 } from '../shared/arguments/checks.ts';
+import type { Shape } from '../shared/arguments/options.ts';
 import { RW_LOCK_WORDS } from '../shared/sync/rw-lock.ts';
 import { readU64, writeU64 } from '../shared/u64.ts';
 import { VMA_TABLE_WORDS } from './vma/vma-table.ts';
@@ -47,6 +49,11 @@ export const MM_ADDRESS = {
 
 export type MmAddressName = keyof typeof MM_ADDRESS;
 export type MmAddresses = { readonly [name in MmAddressName]: number };
+
+const ADDRESS: Check<number | undefined> = optional(unsigned64);
+export const MM_ADDRESSES: Shape<Partial<MmAddresses>> = Object.fromEntries(
+  Object.keys(MM_ADDRESS).map((name) => [name, ADDRESS]),
+) as { readonly [name in MmAddressName]: Check<number> };
 
 /** LDT_ENTRIES of the kernel: 8192 entries of 8 bytes. */
 export const LDT_MAX_ENTRIES = 8192;
@@ -136,9 +143,10 @@ export class MmStruct {
     return values as MmAddresses;
   }
 
+  /** Sets those that are given. */
   setAddresses(values: Partial<MmAddresses>): void {
     for (const [name, value] of Object.entries(values)) {
-      this.set64(MM_ADDRESS[name as MmAddressName], value);
+      if (value !== undefined) this.set64(MM_ADDRESS[name as MmAddressName], value);
     }
   }
 }

@@ -2,6 +2,7 @@
  * madvise (mm/madvise.c). Advice on VMAs needs the mmap lock for writing, advice on pages for
  * reading (`adviceMode`).
  */
+import { type Check, oneOf } from '../../shared/arguments/checks.ts';
 import { errnoOf, MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex } from '../../shared/page.ts';
 import type { LockMode } from '../../shared/sync/rw-lock.ts';
@@ -16,7 +17,7 @@ import type { Mm } from '../mm.ts';
 import { markLazyFree, swapOutRange } from '../swap/swap-out.ts';
 import { VM_SPECIAL } from '../vma/vma-edit.ts';
 import { changeVmaFlags } from './mprotect.ts';
-import { einval, forEachVma, nothingMapped, type PageRange, parseRange } from './range.ts';
+import { forEachVma, nothingMapped, type PageRange, parseRange } from './range.ts';
 
 /** MADV_*, by its name in lower case. */
 export type Advice = FlagAdvice | PageAdvice | 'populate_read' | 'populate_write';
@@ -74,6 +75,17 @@ const FORBIDDEN: { readonly [advice in PageAdvice]: number } = {
   guard_remove: VM_SPECIAL | VM.HUGETLB,
 };
 
+/** An advice. EINVAL for another string, OPTION_INVALID for what is no string. */
+export const ADVICE: Check<Advice> = oneOf(
+  [
+    ...(Object.keys(FLAGS) as FlagAdvice[]),
+    ...(Object.keys(FORBIDDEN) as PageAdvice[]),
+    'populate_read',
+    'populate_write',
+  ],
+  'EINVAL',
+);
+
 function isFlagAdvice(advice: Advice): advice is FlagAdvice {
   return Object.hasOwn(FLAGS, advice);
 }
@@ -96,9 +108,6 @@ export function madviseLocked(
   progress: Progress,
 ): void {
   const isPopulate = advice === 'populate_read' || advice === 'populate_write';
-  if (!isFlagAdvice(advice) && !isPopulate && !Object.hasOwn(FORBIDDEN, advice)) {
-    throw einval(`madvise: '${String(advice)}' is no advice`);
-  }
   const range = parseRange('madvise', address, length);
   if (range === undefined) return;
   if (isPopulate) {

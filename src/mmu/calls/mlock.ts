@@ -1,4 +1,5 @@
 /** mlock, munlock, mlockall (mm/mlock.c). The mmap lock is held for writing. */
+import { type Check, list, oneOf } from '../../shared/arguments/checks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex, PAGE_SIZE, TASK_PAGES, TASK_SIZE } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
@@ -9,10 +10,16 @@ import { VM_SPECIAL } from '../vma/vma-edit.ts';
 import { changeVmaFlags } from './mprotect.ts';
 import { einval, nothingMapped, type PageRange } from './range.ts';
 
+const MLOCK = ['onfault'] as const;
+const MCL = ['current', 'future', 'onfault'] as const;
+
 /** MLOCK_ONFAULT: pages are locked as they are touched, none is faulted in. */
-export type MlockFlag = 'onfault';
+export type MlockFlag = (typeof MLOCK)[number];
 /** MCL_* flags. */
-export type MlockAllFlag = 'current' | 'future' | 'onfault';
+export type MlockAllFlag = (typeof MCL)[number];
+
+export const MLOCK_FLAGS: Check<MlockFlag[]> = list(oneOf(MLOCK, 'EINVAL'));
+export const MCL_FLAGS: Check<MlockAllFlag[]> = list(oneOf(MCL, 'EINVAL'));
 
 const LOCKED = VM.LOCKED | VM.LOCKONFAULT;
 

@@ -1,6 +1,8 @@
 /**
  * mmap, munmap (mm/mmap.c): arguments, flags of the new VMA. The mmap lock is held for writing.
  */
+import { flag, list, number, oneOf, optional } from '../../shared/arguments/checks.ts';
+import type { Shape } from '../../shared/arguments/options.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import {
   addressOf,
@@ -19,21 +21,24 @@ import { MM_ADDRESS } from '../mm-struct.ts';
 import { fixedPlace, placeMapping } from '../vma/place.ts';
 import { assertMapCount, insertVmaLocked, unmapRangeLocked } from '../vma/vma-edit.ts';
 import { VMA_KIND } from '../vma/vma-table.ts';
-import { type Prot, protFlags } from './prot.ts';
+import { PROT, type Prot, protFlags } from './prot.ts';
 import { assertPageAddress, einval } from './range.ts';
 
+const MAP_FLAGS = [
+  'private',
+  'shared',
+  'anonymous',
+  'fixed',
+  'fixed_noreplace',
+  'noreserve',
+  'growsdown',
+  'denywrite',
+  'locked',
+  'populate',
+] as const;
+
 /** MAP_* flags. Exactly one of 'private' and 'shared'; 'anonymous' or a file. */
-export type MapFlag =
-  | 'private'
-  | 'shared'
-  | 'anonymous'
-  | 'fixed'
-  | 'fixed_noreplace'
-  | 'noreserve'
-  | 'growsdown'
-  | 'denywrite'
-  | 'locked'
-  | 'populate';
+export type MapFlag = (typeof MAP_FLAGS)[number];
 
 export interface MmapRequest {
   /** Bytes; rounded up to whole pages. */
@@ -41,14 +46,24 @@ export interface MmapRequest {
   readonly prot: Prot;
   readonly flags: readonly MapFlag[];
   /** Where to map: a hint, or the place itself with 'fixed' and 'fixed_noreplace'. */
-  readonly address?: number;
+  readonly address?: number | undefined;
   /** A file of this machine, by id. Ignored with 'anonymous'. */
-  readonly file?: number;
+  readonly file?: number | undefined;
   /** Bytes from the start of the file; whole pages. */
-  readonly offset?: number;
+  readonly offset?: number | undefined;
   /** The file was opened for reading only: a shared mapping can never be written. */
-  readonly readOnly?: boolean;
+  readonly readOnly?: boolean | undefined;
 }
+
+export const MMAP_REQUEST: Shape<MmapRequest> = {
+  length: number,
+  prot: PROT,
+  flags: list(oneOf(MAP_FLAGS, 'EINVAL')),
+  address: optional(number),
+  file: optional(number),
+  offset: optional(number),
+  readOnly: optional(flag),
+};
 
 const MAY_ALL = VM.MAYREAD | VM.MAYWRITE | VM.MAYEXEC;
 const LOCKED = VM.LOCKED | VM.LOCKONFAULT;

@@ -2,6 +2,7 @@
  * mremap (mm/mremap.c): growing, shrinking, moving mappings. The mmap lock is held for writing.
  * The rules are those of Linux 6.17 and later, where a move may take several VMAs at once.
  */
+import { type Check, list, oneOf } from '../../shared/arguments/checks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import {
   addressOf,
@@ -21,8 +22,12 @@ import { MAX_MAP_COUNT } from '../vma/vma-table.ts';
 import { moveVma } from './move-vma.ts';
 import { assertPageAddress, einval } from './range.ts';
 
+const MREMAP = ['maymove', 'fixed', 'dontunmap'] as const;
+
 /** MREMAP_* flags. 'fixed' and 'dontunmap' need 'maymove'. */
-export type MremapFlag = 'maymove' | 'fixed' | 'dontunmap';
+export type MremapFlag = (typeof MREMAP)[number];
+
+export const MREMAP_FLAGS: Check<MremapFlag[]> = list(oneOf(MREMAP, 'EINVAL'));
 
 /** A checked request, in pages. */
 interface Remap {

@@ -1,12 +1,17 @@
 /** msync (mm/msync.c): shared pages back to their files. The mmap lock is held for reading. */
+import { type Check, list, oneOf } from '../../shared/arguments/checks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { writeBackRange } from '../files/write-back.ts';
 import type { Mm } from '../mm.ts';
 import { assertPageAddress, einval, forEachVma, parseRange } from './range.ts';
 
+const MS = ['async', 'sync', 'invalidate'] as const;
+
 /** MS_* flags. */
-export type MsyncFlag = 'async' | 'sync' | 'invalidate';
+export type MsyncFlag = (typeof MS)[number];
+
+export const MSYNC_FLAGS: Check<MsyncFlag[]> = list(oneOf(MS, 'EINVAL'));
 
 /**
  * Writes what shared mappings of the range changed to the files behind them: to the simulated disk;

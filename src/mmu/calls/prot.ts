@@ -1,15 +1,20 @@
 /** Protections as the callers write them. */
+import type { Check } from '../../shared/arguments/checks.ts';
+import { refusal } from '../../shared/arguments/refuse.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import { einval } from './range.ts';
 
 /** Access that a mapping allows: any of the letters r, w, x; '' is PROT_NONE. */
 export type Prot = '' | 'r' | 'w' | 'x' | 'rw' | 'rx' | 'wx' | 'rwx';
 
-/** VM_* bits of a protection. EINVAL for anything else. */
+/** A protection. EINVAL for another string, OPTION_INVALID for what is no string. */
+export const PROT: Check<Prot> = (what, value) => {
+  if (typeof value === 'string' && /^r?w?x?$/.test(value)) return value as Prot;
+  const code = typeof value === 'string' ? 'EINVAL' : 'OPTION_INVALID';
+  throw refusal(what, value, "letters of 'rwx', in this order, or ''", code);
+};
+
+/** VM_* bits of a protection. */
 export function protFlags(prot: Prot): number {
-  if (!/^r?w?x?$/.test(prot)) {
-    throw einval(`protection '${prot}': expected letters of 'rwx', in this order, or ''`);
-  }
   return (
     (prot.includes('r') ? VM.READ : 0) |
     (prot.includes('w') ? VM.WRITE : 0) |

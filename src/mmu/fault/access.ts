@@ -8,6 +8,7 @@
  * grow) and goes on where it stopped: what was stored is not stored again, since another thread may
  * have written there meanwhile. `Progress` is what it remembers.
  */
+import { number, wholeNumber } from '../../shared/arguments/checks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { hex, PAGE_SIZE, TASK_SIZE } from '../../shared/page.ts';
 import type { Mm } from '../mm.ts';
@@ -23,15 +24,27 @@ export interface Progress {
   done: number;
 }
 
-/** SIGSEGV unless [address, address + length) lies in user space. */
+/**
+ * SIGSEGV unless [address, address + length) lies in user space. What is no address at all is
+ * OPTION_INVALID where it is no number, and EINVAL where it is no whole one.
+ */
 function assertUserRange(address: number, length: number): void {
   const isWhole = Number.isSafeInteger(address) && address >= 0;
   if (isWhole && address + length <= TASK_SIZE + PAGE_SIZE) return;
-  throw new MmdumpError(
-    'SIGSEGV',
-    `${isWhole ? hex(address) : String(address)} is not an address of user space`,
-    { address },
-  );
+  if (!Number.isInteger(number('address', address))) {
+    throw new MmdumpError('EINVAL', `address: ${address}: expected a whole number of bytes`);
+  }
+  const shown = isWhole ? hex(address) : String(address);
+  throw new MmdumpError('SIGSEGV', `${shown} is not an address of user space`, { address });
+}
+
+const LENGTH = wholeNumber(0);
+const BYTE = wholeNumber(0, 0xff);
+
+/** OPTION_INVALID unless these say how many bytes are to be filled, and with what. */
+export function assertFill(length: unknown, value: unknown): void {
+  LENGTH('length', length);
+  BYTE('value', value);
 }
 
 /** Pages that `length` bytes from `offset` in a page on lie in, at most RUN. */

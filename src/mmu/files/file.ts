@@ -1,4 +1,8 @@
 /** A file of a simulated machine, as its user holds it: a name, its bytes, its kind. */
+import { bytesOf } from '../../shared/arguments/bytes.ts';
+import { flag, optional, wholeNumber } from '../../shared/arguments/checks.ts';
+import { optionsOf, record, type Shape } from '../../shared/arguments/options.ts';
+import { refusal } from '../../shared/arguments/refuse.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import type { MachineParts } from '../machine-parts.ts';
 import { FILE_BACKING, FILE_KIND } from './file-table.ts';
@@ -6,14 +10,27 @@ import { type CacheContext, putFile } from './page-cache.ts';
 
 export interface FileOptions {
   /** Absolute path. Its raw bytes where it is not UTF-8. */
-  readonly path: string | Uint8Array;
-  /** Bytes of an ordinary file. Absent pages are read from here. */
-  readonly content?: Uint8Array;
+  readonly path: string | ArrayBufferView;
+  /** Bytes of an ordinary file, copied. Absent pages are read from here. */
+  readonly content?: ArrayBufferView | undefined;
   /** Bytes of a memory-backed file (memfd, tmpfs), which starts as zeros. */
-  readonly memoryBacked?: { readonly size: number };
+  readonly memoryBacked?: { readonly size: number } | undefined;
   /** No name leads to it any more; only mappings keep it. Default false. */
-  readonly deleted?: boolean;
+  readonly deleted?: boolean | undefined;
 }
+
+/** The same, with bytes for every view. */
+type CheckedFile = Omit<FileOptions, 'path' | 'content'> & {
+  readonly path: Uint8Array;
+  readonly content?: Uint8Array | undefined;
+};
+
+const FILE_OPTIONS: Shape<CheckedFile> = {
+  path: filePath,
+  content: optional(bytesOf),
+  memoryBacked: optional(record<{ readonly size: number }>({ size: wholeNumber(0) })),
+  deleted: optional(flag),
+};
 
 export class SimulatedFile {
   readonly id: number;
@@ -61,22 +78,27 @@ export function cacheContext(machine: MachineParts, thread: number = machine.thr
   return { memory, pages, allocator, threads, thread, mayBlock, files, hostFiles };
 }
 
+/** The raw bytes of a path. OPTION_INVALID for what no file can be called. */
+export function filePath(what: string, path: unknown): Uint8Array {
+  const bytes = typeof path === 'string' ? Buffer.from(path) : bytesOf(what, path);
+  if (bytes.length > 0 && !bytes.includes(0)) return bytes;
+  throw refusal(what, path, 'a path that is not empty and has no NUL');
+}
+
 /** Creates a simulated file; returns its id. */
 export function createFile(machine: MachineParts, options: FileOptions): number {
-  const { content, memoryBacked, deleted = false } = options;
+  const {
+    path,
+    content,
+    memoryBacked,
+    deleted = false,
+  } = optionsOf('createFile', options, FILE_OPTIONS);
   if ((content === undefined) === (memoryBacked === undefined)) {
     throw new MmdumpError('OPTION_INVALID', "a file needs either 'content' or 'memoryBacked'");
-  }
-  const path = Buffer.from(options.path);
-  if (path.length === 0 || path.includes(0)) {
-    throw new MmdumpError('OPTION_INVALID', 'the path of a file is empty or holds a NUL');
   }
   const kind = (deleted ? FILE_KIND.DELETED : 0) | (memoryBacked ? FILE_KIND.MEMORY : 0);
   if (memoryBacked !== undefined) {
     const { size } = memoryBacked;
-    if (!Number.isSafeInteger(size) || size < 0) {
-      throw new MmdumpError('OPTION_INVALID', `size of a file: ${size}: expected bytes`);
-    }
     return machine.files.create({ path, kind, backing: FILE_BACKING.NONE, size, contentAt: 0 });
   }
   const bytes = content ?? new Uint8Array();

@@ -41,7 +41,7 @@ export function createBanks(frames: number): WasmMemory[] {
 }
 
 /** Bytes of one of the banks that hold `pages` frames or slots. */
-function bytesOfBank(pages: number, bank: number): number {
+export function bytesOfBank(pages: number, bank: number): number {
   return Math.min(pages - bank * BANK_FRAMES, BANK_FRAMES) * PAGE_SIZE;
 }
 

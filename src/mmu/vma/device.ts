@@ -3,9 +3,11 @@
  * of them (remap_pfn_range). Their leaves are SPECIAL: there is no normal page behind them.
  * The mmap lock is held for writing.
  */
+import { flag, number, optional } from '../../shared/arguments/checks.ts';
+import type { Shape } from '../../shared/arguments/options.ts';
 import { addressOf, hex, isPageAligned, PAGE_SIZE, pageAlignUp } from '../../shared/page.ts';
 import { pagePrivileges, VM } from '../../shared/vm-flags.ts';
-import { type Prot, protFlags } from '../calls/prot.ts';
+import { PROT, type Prot, protFlags } from '../calls/prot.ts';
 import { einval } from '../calls/range.ts';
 import type { DeviceMemory } from '../machine-parts.ts';
 import type { Mm } from '../mm.ts';
@@ -15,21 +17,34 @@ import { placeMapping } from './place.ts';
 import { assertMapCount, insertVmaLocked } from './vma-edit.ts';
 import { VMA_KIND } from './vma-table.ts';
 
+/** What `mapDevice` is asked for. */
 export interface DeviceRequest {
   /** Bytes; rounded up to whole pages. */
   readonly length: number;
+  /** Access that the mapping allows. */
   readonly prot: Prot;
   /** Bytes from the start of the device memory; whole pages. */
-  readonly offset?: number;
+  readonly offset?: number | undefined;
   /** Reading has side effects (VM_IO): a dump leaves the mapping out. Default true. */
-  readonly io?: boolean;
+  readonly io?: boolean | undefined;
   /** Where to map: a hint. */
-  readonly address?: number;
+  readonly address?: number | undefined;
 }
+
+export const DEVICE_REQUEST: Shape<DeviceRequest> = {
+  length: number,
+  prot: PROT,
+  offset: optional(number),
+  io: optional(flag),
+  address: optional(number),
+};
 
 /** Maps device memory, shared, and returns its address. */
 export function mapDeviceLocked(mm: Mm, device: DeviceMemory, request: DeviceRequest): number {
-  const { length, prot, offset = 0, io = true } = request;
+  const { length, prot, offset = 0, io = true, address = 0 } = request;
+  if (!Number.isSafeInteger(address) || address < 0) {
+    throw einval(`mapDevice: ${address} is not an address`);
+  }
   if (!Number.isSafeInteger(offset) || offset < 0 || !isPageAligned(offset)) {
     throw einval(`mapDevice: offset ${offset} is not a multiple of the page size`);
   }
@@ -45,7 +60,7 @@ export function mapDeviceLocked(mm: Mm, device: DeviceMemory, request: DeviceReq
   const flags = deviceFlags(prot, io);
   const pfn = device.first + firstPage;
   assertMapCount(mm, 1);
-  const start = placeMapping(mm, request.address ?? 0, pages);
+  const start = placeMapping(mm, address, pages);
   const kind = VMA_KIND.ORDINARY;
   const end = start + pages;
   insertVmaLocked(mm, { start, end, flags, file: 0, pgoff: firstPage, anonVma: 0, kind });

@@ -28,6 +28,35 @@ export function insertVmaLocked(mm: Mm, vma: VmaFields): void {
   mergeRangeLocked(mm, vma.start, vma.end);
 }
 
+/**
+ * Adds ready-made VMAs, unmerged; each takes a reference to its file. EINVAL for one that is empty,
+ * lies where something is mapped or names no file, ENOMEM for too many; nothing is added then.
+ */
+export function insertMappingsLocked(mm: Mm, added: readonly VmaFields[]): void {
+  assertMapCount(mm, added.length);
+  const sorted = [...added].sort((a, b) => a.start - b.start);
+  for (const [at, { start, end, file }] of sorted.entries()) {
+    const where = `a mapping of pages ${start} to ${end}`;
+    if (start >= end) throw einval(`${where} is empty`);
+    const next = sorted[at + 1]?.start ?? Number.POSITIVE_INFINITY;
+    if (end > next || !isUnmapped(mm, start, end)) throw einval(`${where} overlaps another`);
+    if (file !== 0 && !mm.files.exists(file)) throw einval(`${where}: no file ${file}`);
+  }
+  for (const vma of added) {
+    if (vma.file !== 0) mm.files.get(vma.file);
+    mm.vmas.insert(vma);
+  }
+}
+
+function isUnmapped({ vmas }: Mm, start: number, end: number): boolean {
+  const ordinal = vmas.find(start);
+  return ordinal === vmas.count || vmas.start(vmas.slot(ordinal)) >= end;
+}
+
+function einval(message: string): MmdumpError {
+  return new MmdumpError('EINVAL', message);
+}
+
 /** Splits the VMA that holds `vpn` so that one starts there (split_vma). No-op at a boundary. */
 export function splitVmaLocked(mm: Mm, vpn: number): void {
   const { vmas } = mm;

@@ -7,9 +7,11 @@
  * Protected by the mmap lock: written under write, read under read.
  * VMAs are disjoint, ascending, not empty. `ordinal` is a position in ORDER.
  */
+import { flag, optional, unsigned64, wholeNumber } from '../../shared/arguments/checks.ts';
+import type { Shape } from '../../shared/arguments/options.ts';
 import { assert } from '../../shared/assert.ts';
 import { MmdumpError } from '../../shared/errors.ts';
-import type { Vpn } from '../../shared/page.ts';
+import { TASK_PAGES, type Vpn } from '../../shared/page.ts';
 import { readU64, writeU64 } from '../../shared/u64.ts';
 
 /** sysctl vm.max_map_count */
@@ -56,10 +58,22 @@ export interface VmaFields {
   readonly anonVma: number;
   readonly kind: number;
   /** The anon_vma came from a parent. Default false. */
-  readonly isForked?: boolean;
+  readonly isForked?: boolean | undefined;
   /** There may be guard markers in it. Default false. */
-  readonly isGuarded?: boolean;
+  readonly isGuarded?: boolean | undefined;
 }
+
+export const VMA_FIELDS: Shape<VmaFields> = {
+  start: wholeNumber(0, TASK_PAGES - 1),
+  end: wholeNumber(1, TASK_PAGES),
+  flags: unsigned64,
+  file: wholeNumber(0, 0x7fff_ffff),
+  pgoff: unsigned64,
+  anonVma: wholeNumber(0, 0x7fff_ffff),
+  kind: wholeNumber(VMA_KIND.ORDINARY, VMA_KIND.VDSO),
+  isForked: optional(flag),
+  isGuarded: optional(flag),
+};
 
 export class VmaTable {
   readonly #words: Int32Array;
