@@ -1,19 +1,41 @@
 /** The dumper: a pool of workers, and the jobs that run on it. */
 import type { AddressSpace } from '../mmu/address-space.ts';
 import type { Machine } from '../mmu/machine.ts';
+import { flag, instanceOf, optional, wholeNumber } from '../shared/arguments/checks.ts';
+import { optionsOf, type Shape } from '../shared/arguments/options.ts';
 import { MmdumpError } from '../shared/errors.ts';
 import type { FaultPlan } from '../shared/faults.ts';
 import { type CompareOptions, type Comparison, compareWith } from './compare.ts';
+import { WORKERS_MAX } from './crew/crew.ts';
 import { runDump } from './dump/dump.ts';
 import type { Engine } from './dump/dump-phases.ts';
-import { type DumpOptions, type EstimateOptions, resolveOptions } from './dump/options.ts';
+import {
+  DUMP_OPTIONS,
+  type DumpOptions,
+  ESTIMATE_OPTIONS,
+  type EstimateOptions,
+  resolveOptions,
+} from './dump/options.ts';
 import { SharedBuffers } from './dump/shared-buffers.ts';
-import type { Image } from './image/image.ts';
+import { FAULT_PLAN } from './faults.ts';
+import { Image } from './image/image.ts';
+import { imageSource } from './image/open-source.ts';
 import { type Verification, type VerifyOptions, verifyWith } from './image/verify.ts';
 import { importWith } from './import/import-process.ts';
 import type { ImportOptions, ImportResult, MachineFor } from './import/import-report.ts';
+import {
+  addressSpaces,
+  COMPARE_OPTIONS,
+  IMPORT_OPTIONS,
+  MACHINE,
+  machineOrMaker,
+  processIds,
+  RESTORE_OPTIONS,
+  SPACE,
+  VERIFY_OPTIONS,
+} from './job-arguments.ts';
 import { type RestoreOptions, type RestoreResult, restoreImage } from './load/restore.ts';
-import { assertWorkers, WorkerPool } from './pool.ts';
+import { WorkerPool } from './pool.ts';
 import type { DumpEstimate, DumpReport } from './report.ts';
 import type { MemoryImage } from './sinks/memory-sink.ts';
 import { NO_SINK } from './sinks/no-sink.ts';
@@ -25,20 +47,28 @@ export interface DumperOptions {
    * them. Default: chosen for each phase, by its bytes, the cores, the CPU quota and the free memory;
    * the report of a dump says how many and why.
    */
-  readonly workers?: number;
+  readonly workers?: number | undefined;
   /**
    * Bytes of memory that the first job will be about, where the number of workers is not given: the
    * threads that it is worth start at once. Default: unknown; they start when the job has found out.
    */
-  readonly expectedBytes?: number;
+  readonly expectedBytes?: number | undefined;
   /**
    * For tests of parallelism: every worker waits after its first claim until all have claimed one,
    * so that a finished dump proves that all ran at the same time. Default false.
    */
-  readonly rendezvous?: boolean;
+  readonly rendezvous?: boolean | undefined;
   /** For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
-  readonly faults?: FaultPlan;
+  readonly faults?: FaultPlan | undefined;
 }
+
+const WORKERS = wholeNumber(1, WORKERS_MAX);
+const DUMPER_OPTIONS: Shape<DumperOptions> = {
+  workers: optional(WORKERS),
+  expectedBytes: optional(wholeNumber(0)),
+  rendezvous: optional(flag),
+  faults: optional(FAULT_PLAN),
+};
 
 /** Runs one job at a time; the next waits for it. Keep it: starting threads takes its time. */
 export class Dumper {
@@ -48,9 +78,9 @@ export class Dumper {
   #last: Promise<void> = Promise.resolve();
   #closed = false;
 
-  constructor(options: DumperOptions) {
-    const { workers, rendezvous = false, faults, expectedBytes } = options;
-    if (workers !== undefined) assertWorkers(workers);
+  constructor(options: DumperOptions = {}) {
+    const checked = optionsOf('createDumper', options, DUMPER_OPTIONS);
+    const { workers, rendezvous = false, faults, expectedBytes } = checked;
     const pool = new WorkerPool(workers, { rendezvous, faults }, expectedBytes);
     this.workers = pool.workers;
     this.#engine = { pool, buffers: new SharedBuffers(faults) };
@@ -66,9 +96,10 @@ export class Dumper {
     spaces: AddressSpace | readonly AddressSpace[],
     options: DumpOptions,
   ): Promise<DumpReport> {
-    const references = [spaces].flat().map(({ reference }) => reference);
-    const resolved = resolveOptions(options);
-    return await withDeadline(options, 'queue', (deadline) => {
+    const checked = optionsOf('dump', options, DUMP_OPTIONS);
+    const references = addressSpaces('spaces', spaces).map(({ reference }) => reference);
+    const resolved = resolveOptions(checked);
+    return await withDeadline(checked, 'queue', (deadline) => {
       const { signal } = deadline;
       const job = { ...resolved, signal };
       return this.#enqueue(async () => {
@@ -86,22 +117,32 @@ export class Dumper {
     spaces: AddressSpace | readonly AddressSpace[],
     options: EstimateOptions = {},
   ): Promise<DumpEstimate> {
-    const report = await this.dump(spaces, { ...options, to: NO_SINK });
+    const checked = optionsOf('estimate', options, ESTIMATE_OPTIONS);
+    const report = await this.dump(spaces, { ...checked, to: NO_SINK });
     return { ...report, image: { path: null, format: 'cpt', bytes: report.image.bytes, id: null } };
   }
 
   /** Restores every mm of an image into a machine, which need not be the one it came from. */
-  restore(image: Image, machine: Machine, options: RestoreOptions = {}): Promise<RestoreResult> {
+  async restore(
+    image: Image,
+    machine: Machine,
+    options: RestoreOptions = {},
+  ): Promise<RestoreResult> {
+    IMAGE('image', image);
+    MACHINE('machine', machine);
+    const checked = optionsOf('restore', options, RESTORE_OPTIONS);
     return this.#enqueue(async () => {
       this.#engine.pool.expectOne();
-      return restoreImage(this.#engine.pool, image, machine, options);
+      return restoreImage(this.#engine.pool, image, machine, checked);
     });
   }
 
   /** Verifies an image: structure, order, bounds, checksums. Problems are listed, not thrown. */
   async verify(from: string | MemoryImage, options: VerifyOptions = {}): Promise<Verification> {
+    const source = imageSource('from', from);
+    const checked = optionsOf('verify', options, VERIFY_OPTIONS);
     return this.#enqueue(async () => {
-      return verifyWith(this.#engine.pool, from, options);
+      return verifyWith(this.#engine.pool, source, checked);
     });
   }
 
@@ -111,17 +152,20 @@ export class Dumper {
    * were stopped before; with `freeze` false they go on all the time. The mms come in the order of `pids`, then descendants (`children`) by pid.
    * As root, pages that forks share are shared in the machine.
    */
-  importProcess(
+  async importProcess(
     machine: Machine | MachineFor,
     pids: number | readonly number[],
     options: ImportOptions = {},
   ): Promise<ImportResult> {
-    return withDeadline(options, 'queue', (deadline) => {
+    const target = machineOrMaker('machine', machine);
+    const asked = processIds('pid', pids);
+    const checked = optionsOf('importProcess', options, IMPORT_OPTIONS);
+    return withDeadline(checked, 'queue', (deadline) => {
       const { signal } = deadline;
       return this.#enqueue(async () => {
         deadline.phase = 'import';
         this.#engine.pool.expectOne();
-        return importWith(this.#engine.pool, machine, pids, { ...options, signal });
+        return importWith(this.#engine.pool, target, asked, { ...checked, signal });
       }, signal);
     });
   }
@@ -130,13 +174,16 @@ export class Dumper {
    * Compares what two address spaces map and show. Both are frozen meanwhile; nothing faults in. Names
    * the first page that differs.
    */
-  compare(
+  async compare(
     left: AddressSpace,
     right: AddressSpace,
     options: CompareOptions = {},
   ): Promise<Comparison> {
+    SPACE('left', left);
+    SPACE('right', right);
+    const checked = optionsOf('compare', options, COMPARE_OPTIONS);
     return this.#enqueue(async () => {
-      return compareWith(this.#engine.pool, left, right, options);
+      return compareWith(this.#engine.pool, left, right, checked);
     });
   }
 
@@ -174,17 +221,23 @@ export async function createDumper(options: DumperOptions = {}): Promise<Dumper>
 
 /** Which workers a single job runs on: those of a dumper, or some of its own. */
 export interface WorkerChoice {
-  readonly dumper?: Dumper;
+  readonly dumper?: Dumper | undefined;
   /** Without a dumper: how many threads to start. Default: as of `createDumper`. */
-  readonly workers?: number;
+  readonly workers?: number | undefined;
 }
+
+const IMAGE = instanceOf(Image, 'an Image');
+const WORKER_CHOICE: Shape<WorkerChoice> = {
+  dumper: optional(instanceOf(Dumper, 'a Dumper')),
+  workers: optional(WORKERS),
+};
 
 async function withDumper<T>(
   { dumper, workers }: WorkerChoice,
   job: (dumper: Dumper) => Promise<T>,
 ): Promise<T> {
   if (dumper !== undefined) return job(dumper);
-  const own = await createDumper(workers === undefined ? {} : { workers });
+  const own = await createDumper({ workers });
   try {
     return await job(own);
   } finally {
@@ -197,27 +250,33 @@ async function withDumper<T>(
  * much memory is needed (see docs/ARCHITECTURE.md, "From a live process"). They are stopped while they
  * are read, all at one instant, and go on afterwards unless they were stopped before.
  */
-export function importProcess(
+export async function importProcess(
   machine: Machine | MachineFor,
   pids: number | readonly number[],
   options: ImportOptions & WorkerChoice = {},
 ): Promise<ImportResult> {
-  return withDumper(options, (dumper) => dumper.importProcess(machine, pids, options));
+  const shape = { ...IMPORT_OPTIONS, ...WORKER_CHOICE };
+  const { dumper, workers, ...rest } = optionsOf('importProcess', options, shape);
+  return withDumper({ dumper, workers }, (own) => own.importProcess(machine, pids, rest));
 }
 
 /** Verifies an image: structure, order, bounds, checksums. Problems are listed, not thrown. */
-export function verifyImage(
+export async function verifyImage(
   from: string | MemoryImage,
   options: VerifyOptions & WorkerChoice = {},
 ): Promise<Verification> {
-  return withDumper(options, (dumper) => dumper.verify(from, options));
+  const shape = { ...VERIFY_OPTIONS, ...WORKER_CHOICE };
+  const { dumper, workers, ...rest } = optionsOf('verifyImage', options, shape);
+  return withDumper({ dumper, workers }, (own) => own.verify(from, rest));
 }
 
 /** Compares what two address spaces map and show, and names the first page that differs. */
-export function compareAddressSpaces(
+export async function compareAddressSpaces(
   left: AddressSpace,
   right: AddressSpace,
   options: CompareOptions & WorkerChoice = {},
 ): Promise<Comparison> {
-  return withDumper(options, (dumper) => dumper.compare(left, right, options));
+  const shape = { ...COMPARE_OPTIONS, ...WORKER_CHOICE };
+  const { dumper, workers, ...rest } = optionsOf('compareAddressSpaces', options, shape);
+  return withDumper({ dumper, workers }, (own) => own.compare(left, right, rest));
 }

@@ -14,7 +14,6 @@ import type { PhaseReport, PhaseTask } from '../shared/dump/tasks.ts';
 import {
   type Failure,
   fromFailure,
-  MmdumpError,
   type Outcome,
   reasonOf,
   toFailure,
@@ -22,14 +21,7 @@ import {
 } from '../shared/errors.ts';
 import type { FaultPlan, PhaseName } from '../shared/faults.ts';
 import { throwIfAborted } from '../shared/sync/wait.ts';
-import {
-  type Crew,
-  chooseCrew,
-  mostWorkers,
-  threadsToStart,
-  WORKERS_MAX,
-  type Work,
-} from './crew/crew.ts';
+import { type Crew, chooseCrew, mostWorkers, threadsToStart, type Work } from './crew/crew.ts';
 import { readHost } from './crew/host.ts';
 import { WorkerThread } from './crew/worker-thread.ts';
 import { tasksUrl } from './places.ts';
@@ -210,10 +202,4 @@ function collect<R>(outcomes: readonly Outcome<R>[], name: string, control: Phas
 
 function isLoss(failure: Failure): boolean {
   return failure.kind === 'crash' || (failure.kind === 'mmdump' && failure.code === 'WORKER_LOST');
-}
-
-/** OPTION_INVALID unless `workers` is a sensible number of threads. */
-export function assertWorkers(workers: number): void {
-  if (Number.isSafeInteger(workers) && workers >= 1 && workers <= WORKERS_MAX) return;
-  throw new MmdumpError('OPTION_INVALID', `workers: ${workers}: expected 1 to ${WORKERS_MAX}`);
 }

@@ -4,6 +4,8 @@
  * it gives others their turn in loops that last.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Check } from '../shared/arguments/checks.ts';
+import { refusal } from '../shared/arguments/refuse.ts';
 import { AbortError, MmdumpError } from '../shared/errors.ts';
 import { throwIfAborted } from '../shared/sync/wait.ts';
 
@@ -59,7 +61,7 @@ export async function withDeadline<T>(
   job: (deadline: Deadline) => Promise<T>,
 ): Promise<T> {
   if (timeoutMs === undefined) return await runUnder(new Deadline(signal, phase), job);
-  assertTimeout(timeoutMs);
+  TIMEOUT_MS('timeoutMs', timeoutMs);
   const either = new AbortController();
   const stop = (): void => either.abort(signal?.reason);
   const timer = setTimeout(() => either.abort(new TimedOut(timeoutMs)), timeoutMs);
@@ -84,11 +86,11 @@ async function runUnder<T>(
   }
 }
 
-function assertTimeout(ms: number): void {
-  if (typeof ms === 'number' && ms > 0 && ms <= LONGEST_MS) return;
-  const expected = `more than 0 and at most ${LONGEST_MS}`;
-  throw new MmdumpError('OPTION_INVALID', `timeoutMs: ${String(ms)}: expected ${expected}`);
-}
+/** A time-out: milliseconds, as a timer of Node takes them. */
+export const TIMEOUT_MS: Check<number> = (what, ms) => {
+  if (typeof ms === 'number' && ms > 0 && ms <= LONGEST_MS) return ms;
+  throw refusal(what, ms, `milliseconds, more than 0 and at most ${LONGEST_MS}`);
+};
 
 /**
  * Settles as `promise` does, but rejects with AbortError as soon as the signal fires: what cannot be

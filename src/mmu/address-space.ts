@@ -3,7 +3,7 @@
  * exit, loads and stores, the LDT, and what is mapped. Operations have twins that end in Async.
  */
 import { bytesOf } from '../shared/arguments/bytes.ts';
-import { abortSignal, flag, list, optional } from '../shared/arguments/checks.ts';
+import { abortSignal, flag, isInstance, list, optional } from '../shared/arguments/checks.ts';
 import { optionsOf, record } from '../shared/arguments/options.ts';
 import { refusal } from '../shared/arguments/refuse.ts';
 import type { MachineHandle } from '../shared/machine-handle.ts';
@@ -52,7 +52,7 @@ export interface VmaInfo {
 
 export class AddressSpace extends SystemCalls {
   constructor(machine: MachineParts, slot: number, generation: number) {
-    if (!(machine instanceof MachineParts)) {
+    if (!isInstance(machine, MachineParts)) {
       throw refusal('new AddressSpace', machine, 'a call of createAddressSpace or attach');
     }
     super(mmOf(machine, slot, machine.thread), { machine, slot, generation });

@@ -58,6 +58,9 @@ export function machineHandle(what: string, value: unknown): MachineHandle {
   assertBytes(`${what}.pages`, handle.pages, handle.frames * PAGE_STRUCT.WORDS * 4);
   assertBytes(`${what}.control`, handle.control, CONTROL_WORDS * 4);
   assertBytes(`${what}.files`, handle.files, FILE_TABLE_WORDS * 4);
+  if (handle.store.byteLength < PAGE_SIZE) {
+    throw refusal(`${what}.store`, handle.store.byteLength, `at least ${PAGE_SIZE} bytes`);
+  }
   const slots = handle.mms.byteLength / (MM_WORDS * 4);
   wholeNumber(1, MAX_ADDRESS_SPACES)(`${what}.mms: number of slots`, slots);
   return handle;

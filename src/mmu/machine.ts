@@ -3,6 +3,7 @@ import { statSync } from 'node:fs';
 import {
   abortSignal,
   instanceOf,
+  isInstance,
   oneOf,
   optional,
   pathname,
@@ -62,7 +63,7 @@ export class Machine {
   readonly parts: MachineParts;
 
   constructor(parts: MachineParts) {
-    if (!(parts instanceof MachineParts)) {
+    if (!isInstance(parts, MachineParts)) {
       throw refusal('new Machine', parts, 'a call of createMachine or attach');
     }
     this.parts = parts;

@@ -1,58 +1,72 @@
 /** The options of a dump: defaults and validation. */
+import {
+  abortSignal,
+  flag,
+  isArray,
+  list,
+  listener,
+  objectWith,
+  oneOf,
+  optional,
+  text,
+  wholeNumber,
+} from '../../shared/arguments/checks.ts';
+import type { Shape } from '../../shared/arguments/options.ts';
+import { refusal } from '../../shared/arguments/refuse.ts';
 import type { UnsupportedPolicy } from '../../shared/dump/tasks.ts';
-import { MmdumpError } from '../../shared/errors.ts';
 import { GRANULE_PAGES, GRANULE_SIZE, MiB } from '../../shared/page.ts';
 import type { DumpProgress } from '../report.ts';
 import { NO_SINK } from '../sinks/no-sink.ts';
 import type { Sink } from '../sinks/sink.ts';
+import { TIMEOUT_MS } from '../stop.ts';
 
 export interface DumpOptions {
   /** Where the image goes. */
   readonly to: Sink;
   /** 'detect' (default): pages of zeros are recorded, not stored. 'copy': stored as they are. */
-  readonly zeroPages?: 'detect' | 'copy';
+  readonly zeroPages?: 'detect' | 'copy' | undefined;
   /** 'crc32' (default): every block of pages carries a checksum. */
-  readonly checksum?: 'crc32' | 'none';
+  readonly checksum?: 'crc32' | 'none' | undefined;
   /** 'run' (default): one block per run of pages of one class. 'page': one block per page. */
-  readonly blocks?: 'run' | 'page';
+  readonly blocks?: 'run' | 'page' | undefined;
   /**
    * What to do about pages that no rule can store. Default 'fail'. 'skip' lists them in the report; in
    * the image they read as absent pages do, as zeros in anonymous memory.
    */
-  readonly unsupported?: UnsupportedPolicy;
+  readonly unsupported?: UnsupportedPolicy | undefined;
   /**
    * What to do about VM_HUGETLB mappings. Default 'fail'. 'skip' leaves all their pages out and lists
    * the mappings in the report; reading one from the image is PAGE_ABSENT.
    */
-  readonly hugetlb?: UnsupportedPolicy;
+  readonly hugetlb?: UnsupportedPolicy | undefined;
   /**
    * true (default): the machine stands still, the image shows one instant. false: other threads go on
    * meanwhile, save for what needs an mmap lock for writing; see docs/ARCHITECTURE.md for what such an
    * image promises.
    */
-  readonly freeze?: boolean;
+  readonly freeze?: boolean | undefined;
   /**
    * Honours VM_DONTDUMP: such mappings are described, none of their pages is stored, and the report
    * lists them; reading one from the image is PAGE_ABSENT. Default false.
    */
-  readonly dontDump?: boolean;
+  readonly dontDump?: boolean | undefined;
   /** Bytes: a larger image is refused with SIZE_LIMIT before anything of it is written. */
-  readonly sizeLimit?: number;
+  readonly sizeLimit?: number | undefined;
   /** Address space of a work unit, whole granules of 2 MiB. Default 4 MiB. Changes no byte. */
-  readonly unitBytes?: number;
+  readonly unitBytes?: number | undefined;
   /**
    * Names the mm in the report, several with their ordinals behind it; or a name for each, in their
    * order. Default 'mm'.
    */
-  readonly source?: string | readonly string[];
+  readonly source?: string | readonly string[] | undefined;
   /**
    * Stops the dump: it rejects with AbortError at once, whatever it is at, and leaves nothing behind.
    */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Milliseconds from the call on, queueing included: then it stops as by `signal`, with TIMEOUT. */
-  readonly timeoutMs?: number;
+  readonly timeoutMs?: number | undefined;
   /** Called at most ten times a second, and once more at the end of each phase. */
-  readonly onProgress?: (progress: DumpProgress) => void;
+  readonly onProgress?: ((progress: DumpProgress) => void) | undefined;
 }
 
 /** A dump without an output. */
@@ -78,49 +92,56 @@ export interface ResolvedOptions {
 
 const POLICIES = ['fail', 'skip', 'copy'] as const;
 const MAX_UNIT = 64 * MiB;
+const NAMES = list(text);
+const SINK = objectWith<Sink>(
+  ['open', 'reserve', 'commit', 'abort'],
+  'a sink, as fileSink(path), splitSink, memorySink and streamSink make one',
+);
 
-/** Checks every option and fills in the defaults. OPTION_INVALID names the first that is wrong. */
+/** Every option of a dump. */
+export const DUMP_OPTIONS: Shape<DumpOptions> = {
+  to: SINK,
+  zeroPages: optional(oneOf(['detect', 'copy'])),
+  checksum: optional(oneOf(['crc32', 'none'])),
+  blocks: optional(oneOf(['run', 'page'])),
+  unsupported: optional(oneOf(POLICIES)),
+  hugetlb: optional(oneOf(POLICIES)),
+  freeze: optional(flag),
+  dontDump: optional(flag),
+  sizeLimit: optional(wholeNumber(0)),
+  unitBytes: optional(unitBytes),
+  source: optional((what, value) => (isArray(value) ? NAMES : text)(what, value)),
+  signal: optional(abortSignal),
+  timeoutMs: optional(TIMEOUT_MS),
+  onProgress: listener(),
+};
+
+const { to: _, ...WITHOUT_SINK } = DUMP_OPTIONS;
+export const ESTIMATE_OPTIONS: Shape<EstimateOptions> = WITHOUT_SINK;
+
+function unitBytes(what: string, value: unknown): number {
+  const bytes = wholeNumber(GRANULE_SIZE, MAX_UNIT)(what, value);
+  if (bytes % GRANULE_SIZE === 0) return bytes;
+  throw refusal(what, value, 'a multiple of 2 MiB');
+}
+
+/** Fills in the defaults of options that were checked. */
 export function resolveOptions(options: DumpOptions): ResolvedOptions {
-  const { unitBytes = 2 * GRANULE_SIZE, sizeLimit, dontDump = false } = options;
-  if (typeof dontDump !== 'boolean') throw invalid('dontDump', dontDump, 'true or false');
-  if (sizeLimit !== undefined && (!Number.isSafeInteger(sizeLimit) || sizeLimit < 0)) {
-    throw invalid('sizeLimit', sizeLimit, 'a number of bytes');
-  }
-  if (!Number.isSafeInteger(unitBytes) || unitBytes <= 0 || unitBytes > MAX_UNIT) {
-    throw invalid('unitBytes', unitBytes, `2 MiB to ${MAX_UNIT / MiB} MiB`);
-  }
-  if (unitBytes % GRANULE_SIZE !== 0) throw invalid('unitBytes', unitBytes, 'a multiple of 2 MiB');
+  const { unitBytes = 2 * GRANULE_SIZE, unsupported = 'fail', hugetlb = 'fail' } = options;
   return {
     to: options.to,
-    detectZero: oneOf('zeroPages', options.zeroPages, ['detect', 'copy']) === 'detect',
-    payloadCrc: oneOf('checksum', options.checksum, ['crc32', 'none']) === 'crc32',
-    blockPerPage: oneOf('blocks', options.blocks, ['run', 'page']) === 'page',
-    unsupported: oneOf('unsupported', options.unsupported, POLICIES),
-    hugetlb: oneOf('hugetlb', options.hugetlb, POLICIES),
-    freeze: flag('freeze', options.freeze, true),
-    dontDump,
-    sizeLimit,
+    detectZero: options.zeroPages !== 'copy',
+    payloadCrc: options.checksum !== 'none',
+    blockPerPage: options.blocks === 'page',
+    unsupported,
+    hugetlb,
+    freeze: options.freeze ?? true,
+    dontDump: options.dontDump ?? false,
+    sizeLimit: options.sizeLimit,
     dryRun: options.to === NO_SINK,
     unitPages: (unitBytes / GRANULE_SIZE) * GRANULE_PAGES,
     source: options.source ?? 'mm',
     signal: options.signal,
     onProgress: options.onProgress,
   };
-}
-
-/** The value, or the first of the allowed ones as default. */
-function oneOf<T extends string>(name: string, value: T | undefined, allowed: readonly T[]): T {
-  if (value === undefined) return allowed[0]!;
-  if (allowed.includes(value)) return value;
-  throw invalid(name, value, allowed.join(' or '));
-}
-
-function flag(name: string, value: boolean | undefined, whenAbsent: boolean): boolean {
-  if (value === undefined) return whenAbsent;
-  if (typeof value === 'boolean') return value;
-  throw invalid(name, value, 'true or false');
-}
-
-function invalid(name: string, value: unknown, expected: string): MmdumpError {
-  return new MmdumpError('OPTION_INVALID', `${name}: ${String(value)}: expected ${expected}`);
 }

@@ -1,8 +1,9 @@
 /** What the mms of an image have of their own, and what they share. */
+import { instanceOf } from '../../shared/arguments/checks.ts';
 import { vpnOf } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { type FamilyUsage, familyUsage, type LostMapping } from '../memory-usage.ts';
-import type { Image } from './image.ts';
+import { Image } from './image.ts';
 import type { ImageMm } from './image-mm.ts';
 
 /**
@@ -11,6 +12,7 @@ import type { ImageMm } from './image-mm.ts';
  * from the records: no page is read.
  */
 export function memoryUsage(image: Image): FamilyUsage {
+  instanceOf(Image, 'an Image')('image', image);
   const donorOf = (source: number): number => image.mmAt(source)?.ordinal ?? -1;
   return familyUsage(
     image.mms().map((mm) => ({ blocks: mm.blocks, mappings: lostMappings(mm), donorOf })),

@@ -3,6 +3,10 @@
  * never the pages; their cost follows the number of records in the file, up to a limit.
  */
 import { crc32 } from 'node:zlib';
+import { bytesOf } from '../../shared/arguments/bytes.ts';
+import { abortSignal, number, optional, wholeNumber } from '../../shared/arguments/checks.ts';
+import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
+import { refusal } from '../../shared/arguments/refuse.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex, PAGE_SIZE, TASK_SIZE, vpnOf } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
@@ -16,8 +20,8 @@ import type { ByteSource } from './byte-source.ts';
 import { FilePages } from './file-pages.ts';
 import { IdHash } from './id-hash.ts';
 import { findVma, type ImageMm, type ImageVma, type Payload } from './image-mm.ts';
-import { IndexBudget } from './index-budget.ts';
-import { openSource } from './open-source.ts';
+import { IndexBudget, MAX_INDEX } from './index-budget.ts';
+import { imageSource, openSource } from './open-source.ts';
 import { ImageProblem, problemError } from './problem.ts';
 
 /** What an image says of one page. */
@@ -44,8 +48,16 @@ export interface OpenOptions {
 
 export interface MmChoice {
   /** Ordinal of the mm. Default 0. */
-  readonly mm?: number;
+  readonly mm?: number | undefined;
 }
+
+const OPEN_OPTIONS: Shape<OpenOptions> = {
+  signal: optional(abortSignal),
+  maxIndexBytes: optional(MAX_INDEX),
+};
+const ADDRESS = wholeNumber(0);
+const ORDINAL = wholeNumber(0);
+const MM_CHOICE: Shape<MmChoice> = { mm: optional(ORDINAL) };
 
 const KINDS = {
   [BLOCK.DATA]: 'copy',
@@ -66,6 +78,7 @@ export class Image {
   readonly #filePages: FilePages;
 
   constructor(source: ByteSource, head: ImageHead, mms: readonly ImageMm[], id: string) {
+    if (typeof id !== 'string') throw refusal('new Image', source, 'a call of openImage');
     this.source = source;
     this.head = head;
     this.#mms = mms;
@@ -88,6 +101,7 @@ export class Image {
 
   /** The mm with this ordinal. OPTION_INVALID when there is none. */
   mm(ordinal = 0): ImageMm {
+    ORDINAL('ordinal', ordinal);
     const found = this.#mms[ordinal];
     if (found !== undefined) return found;
     const message = `mm ${ordinal}: ${this.source.name} holds ${this.#mms.length}, counted from 0`;
@@ -96,17 +110,19 @@ export class Image {
 
   /** The mm whose record begins at this byte of the image. */
   mmAt(offset: number): ImageMm | undefined {
+    number('offset', offset);
     return this.#byOffset.get(offset);
   }
 
   /** The mappings of an mm, ascending. */
   vmas(choice: MmChoice = {}): readonly ImageVma[] {
-    return this.mm(choice.mm).vmas;
+    return this.#chosen(choice).vmas;
   }
 
   /** What the image says of the page that holds `address`. */
   page(address: number, choice: MmChoice = {}): PageInfo {
-    const mm = this.mm(choice.mm);
+    ADDRESS('address', address);
+    const mm = this.#chosen(choice);
     const vma = findVma(mm.vmas, address);
     if (vma === undefined) return { kind: 'unmapped', vma: null, offset: null };
     const vpn = vpnOf(address);
@@ -121,40 +137,46 @@ export class Image {
    * PAGE_ABSENT where the image does not know: a living file's page, a device, a guard page, an
    * absent page of a VM_HUGETLB mapping or of a VM_DONTDUMP one that was left out, no mapping.
    */
-  async read(address: number, into: Uint8Array, choice: MmChoice = {}): Promise<void> {
-    if (!Number.isSafeInteger(address) || address < 0 || address + into.length > TASK_SIZE) {
+  async read(address: number, into: ArrayBufferView, choice: MmChoice = {}): Promise<void> {
+    const view = bytesOf('into', into);
+    if (ADDRESS('address', address) + view.length > TASK_SIZE) {
       throw new MmdumpError('OPTION_INVALID', `${address}: no address of user space`, { address });
     }
-    const mm = this.mm(choice.mm);
-    for (let done = 0; done < into.length; ) {
+    const mm = this.#chosen(choice);
+    for (let done = 0; done < view.length; ) {
       const at = address + done;
-      const count = Math.min(PAGE_SIZE - (at % PAGE_SIZE), into.length - done);
-      await this.#readPart(mm, at, into.subarray(done, done + count));
+      const count = Math.min(PAGE_SIZE - (at % PAGE_SIZE), view.length - done);
+      await this.#readPart(mm, at, view.subarray(done, done + count));
       done += count;
     }
   }
 
   /** The LDT's entries, 8 bytes each; empty when there are none. */
-  ldt(choice: MmChoice = {}): Promise<Uint8Array> {
-    return this.#payload(this.mm(choice.mm).ldt);
+  async ldt(choice: MmChoice = {}): Promise<Uint8Array> {
+    return this.#payload(this.#chosen(choice).ldt);
   }
 
   /** The auxiliary vector; empty when the image has none. */
-  auxv(choice: MmChoice = {}): Promise<Uint8Array> {
-    return this.#payload(this.mm(choice.mm).auxv);
+  async auxv(choice: MmChoice = {}): Promise<Uint8Array> {
+    return this.#payload(this.#chosen(choice).auxv);
   }
 
   /** The ELF notes, zero-padded to 8 bytes; empty when the image has none. */
-  notes(choice: MmChoice = {}): Promise<Uint8Array> {
-    return this.#payload(this.mm(choice.mm).notes);
+  async notes(choice: MmChoice = {}): Promise<Uint8Array> {
+    return this.#payload(this.#chosen(choice).notes);
   }
 
+  /** Closes the files of the image. */
   close(): Promise<void> {
     return this.source.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  #chosen(choice: MmChoice): ImageMm {
+    return this.mm(optionsOf('choice', choice, MM_CHOICE).mm);
   }
 
   /** Reads within one page. */
@@ -238,10 +260,11 @@ export async function openImage(
   from: string | MemoryImage,
   options: OpenOptions = {},
 ): Promise<Image> {
-  throwIfAborted(options.signal);
-  const source = await openSource(from);
+  const checked = optionsOf('openImage', options, OPEN_OPTIONS);
+  throwIfAborted(checked.signal);
+  const source = await openSource(imageSource('from', from));
   try {
-    return await indexImage(source, options);
+    return await indexImage(source, checked);
   } catch (error) {
     await source.close().catch(() => {}); // the error says what matters
     throw error instanceof ImageProblem ? problemError(source.name, error.problem) : error;

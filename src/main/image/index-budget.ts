@@ -2,11 +2,15 @@
  * What the records of an image may take in memory while somebody reads it. An image is a file that
  * anybody can have made, and its index grows with its records, so it is counted before it is kept.
  */
+import { type Check, wholeNumber } from '../../shared/arguments/checks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { GiB } from '../../shared/page.ts';
 
 /** The index of some 40 million blocks; one of the dumps in docs/ needs a thousandth of that. */
 export const MAX_INDEX_BYTES: number = GiB;
+
+/** The option `maxIndexBytes`. */
+export const MAX_INDEX: Check<number> = wholeNumber(1);
 
 /** Generous: an object of V8 with its numbers, and its entries in the tables that lead to it. */
 export const INDEX_COST = {
@@ -23,10 +27,6 @@ export class IndexBudget {
 
   /** `name` is that of the image, for the message. */
   constructor(name: string, limit: number = MAX_INDEX_BYTES) {
-    if (!Number.isSafeInteger(limit) || limit < 1) {
-      const message = `maxIndexBytes: ${limit}: expected a number of bytes`;
-      throw new MmdumpError('OPTION_INVALID', message);
-    }
     this.#name = name;
     this.#limit = limit;
   }

@@ -1,9 +1,34 @@
 /** Finding the bytes of an image: in memory, in a file, in the parts of one. */
+import { bytesOf } from '../../shared/arguments/bytes.ts';
+import { list, pathname, wholeNumber } from '../../shared/arguments/checks.ts';
+import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
+import { refusal } from '../../shared/arguments/refuse.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { imageOfFirstPart, partPath } from '../../shared/image/parts.ts';
 import type { MemoryImage } from '../sinks/memory-sink.ts';
 import { type ByteSource, FileSource, MemorySource, openFile } from './byte-source.ts';
 import { openParts } from './part-source.ts';
+
+/** Where an image comes from: a path, or the image of a memory sink. */
+export function imageSource(what: string, value: unknown): string | MemoryImage {
+  if (typeof value === 'string') return pathname(what, value);
+  if (typeof value !== 'object' || value === null) {
+    throw refusal(what, value, 'the path of an image, or the image of a memory sink');
+  }
+  const image = optionsOf(what, value, MEMORY_IMAGE);
+  const { bytes, chunks, chunkBytes } = image;
+  const isWhole =
+    chunks.length >= Math.ceil(bytes / chunkBytes) &&
+    chunks.every(({ length }, at) => length >= Math.min(chunkBytes, bytes - at * chunkBytes));
+  if (isWhole) return image;
+  throw refusal(`${what}.chunks`, chunks, `chunks of ${chunkBytes} bytes for ${bytes} bytes`);
+}
+
+const MEMORY_IMAGE: Shape<MemoryImage> = {
+  bytes: wholeNumber(0),
+  chunks: list(bytesOf),
+  chunkBytes: wholeNumber(1),
+};
 
 /**
  * Opens a file or a memory sink's image. Where there is no file `OUT` its parts are opened, if

@@ -5,7 +5,6 @@
 import { PayloadTable, payloadTableBytes } from '../../shared/dump/payload-table.ts';
 import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
 import type { VerifyTask } from '../../shared/dump/tasks.ts';
-import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex, MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { StreamChecker } from '../formats/cpt/checker.ts';
@@ -62,12 +61,6 @@ class ProblemList {
   readonly #limit: number;
 
   constructor(limit: number = MAX_PROBLEMS) {
-    if (!Number.isSafeInteger(limit) || limit < 1) {
-      throw new MmdumpError(
-        'OPTION_INVALID',
-        `maxProblems: ${limit}: expected a whole number from 1`,
-      );
-    }
     this.#limit = limit;
   }
 

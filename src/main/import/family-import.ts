@@ -7,6 +7,7 @@ import { SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
+import { MACHINE } from '../job-arguments.ts';
 import { runLoadPhase } from '../load/load-phase.ts';
 import type { WorkerPool } from '../pool.ts';
 import type { PhaseProgress } from '../progress.ts';
@@ -180,7 +181,7 @@ export class FamilyImport {
     const needed = frames * PAGE_SIZE;
     if (typeof this.#target === 'function') {
       const bytes = needed + unmappedFrames(unmapped) * PAGE_SIZE + MARGIN;
-      this.#machine = this.#target(bytes, members.length);
+      this.#machine = MACHINE('the machine that was made', this.#target(bytes, members.length));
     } else {
       this.#machine = this.#target;
     }

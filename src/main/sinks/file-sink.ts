@@ -2,12 +2,15 @@
  * An image as a file. It is written under a temporary name in the same directory and appears under
  * its own only when it is whole and on the disk: write, fsync, rename, fsync of the directory.
  */
+
+import { optionsOf } from '../../shared/arguments/options.ts';
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { outputFailed } from './output-error.ts';
-import { type OpenOutput, PathSink, type PathSinkOptions } from './path-sink.ts';
+import { type OpenOutput, PATH_SINK_OPTIONS, PathSink, type PathSinkOptions } from './path-sink.ts';
 import type { ImageExtent } from './sink.ts';
 
+/** Options of `fileSink`. */
 export type FileSinkOptions = PathSinkOptions;
 
 export class FileSink extends PathSink {
@@ -58,6 +61,7 @@ export class FileSink extends PathSink {
   }
 }
 
+/** A sink that writes one file. OPTION_INVALID for a path or options that are none. */
 export function fileSink(path: string, options: FileSinkOptions = {}): FileSink {
-  return new FileSink(path, options);
+  return new FileSink(path, optionsOf('fileSink', options, PATH_SINK_OPTIONS));
 }

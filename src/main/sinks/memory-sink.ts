@@ -3,13 +3,16 @@
  * same sink (memory that was touched before is several times quicker).
  */
 
-import type { Machine } from '../../mmu/machine.ts';
+import { Machine } from '../../mmu/machine.ts';
+import { instanceOf, optional, wholeNumber } from '../../shared/arguments/checks.ts';
+import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
+import { refusal } from '../../shared/arguments/refuse.ts';
 import type { CopyTarget, ImageChunk, SharedBytes } from '../../shared/dump/tasks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import type { FaultPlan } from '../../shared/faults.ts';
 import { GiB, MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { Memory, WASM_PAGE } from '../../shared/wasm.ts';
-import { failMemoryAt } from '../faults.ts';
+import { FAULT_PLAN, failMemoryAt } from '../faults.ts';
 import { loadKernels } from '../kernels.ts';
 import { MachineRoom } from './machine-room.ts';
 import type { ImageExtent, Sink } from './sink.ts';
@@ -19,21 +22,33 @@ export type MemoryImage = SharedBytes;
 
 export interface MemorySinkOptions {
   /** Bytes of a chunk: a multiple of 4096, at most 2 GiB (the default). */
-  readonly chunkBytes?: number;
+  readonly chunkBytes?: number | undefined;
   /**
    * A machine that will be dumped here, of at most 2 GiB. On Node 20 the image then lies in the machine's
    * own memory, behind the frames, where the quickest copies reach it; a later Node needs no such help.
    * Once taken, that room stays with the machine: it is not given back to the system before, and only
    * `release` gives it to the machine's next sink. Without room the image lies where it always does.
    */
-  readonly machine?: Machine;
+  readonly machine?: Machine | undefined;
   /** For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
-  readonly faults?: FaultPlan;
+  readonly faults?: FaultPlan | undefined;
 }
 
 const MAX_CHUNK = 2 * GiB;
 /** From here on a chunk is worth a wasm memory of its own, which takes 10 GiB of address space. */
 const WASM_CHUNK = 16 * MiB;
+
+const MEMORY_SINK_OPTIONS: Shape<MemorySinkOptions> = {
+  chunkBytes: optional(chunkLength),
+  machine: optional(instanceOf(Machine, 'a Machine')),
+  faults: optional(FAULT_PLAN),
+};
+
+function chunkLength(what: string, value: unknown): number {
+  const bytes = wholeNumber(PAGE_SIZE, MAX_CHUNK)(what, value);
+  if (bytes % PAGE_SIZE === 0) return bytes;
+  throw refusal(what, value, `a multiple of ${PAGE_SIZE}`);
+}
 
 export class MemorySink implements Sink {
   readonly kind = 'memory';
@@ -46,18 +61,12 @@ export class MemorySink implements Sink {
   #image: MemoryImage | undefined;
 
   constructor(options: MemorySinkOptions = {}) {
-    const chunkBytes = options.chunkBytes ?? MAX_CHUNK;
-    const isValid = Number.isSafeInteger(chunkBytes) && chunkBytes > 0 && chunkBytes <= MAX_CHUNK;
-    if (!isValid || chunkBytes % 4096 !== 0) {
-      throw new MmdumpError(
-        'OPTION_INVALID',
-        `chunkBytes: ${chunkBytes}: expected a multiple of 4096 up to ${MAX_CHUNK}`,
-      );
-    }
+    const checked = optionsOf('memorySink', options, MEMORY_SINK_OPTIONS);
+    const { chunkBytes = MAX_CHUNK, faults, machine } = checked;
     this.#chunkBytes = chunkBytes;
-    this.#faults = options.faults;
-    const isHelped = options.machine !== undefined && loadKernels().between === undefined;
-    this.#room = isHelped ? new MachineRoom(options.machine) : undefined;
+    this.#faults = faults;
+    const isHelped = machine !== undefined && loadKernels().between === undefined;
+    this.#room = isHelped ? new MachineRoom(machine) : undefined;
   }
 
   /** The image of the last dump. Valid until the next dump into this sink begins. */

@@ -5,9 +5,12 @@
 import type { Stats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { flag, optional, pathname } from '../../shared/arguments/checks.ts';
+import type { Shape } from '../../shared/arguments/options.ts';
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
 import { errnoOf, MmdumpError } from '../../shared/errors.ts';
 import type { FaultPlan } from '../../shared/faults.ts';
+import { FAULT_PLAN } from '../faults.ts';
 import { guard } from '../guard.ts';
 import { type FileCalls, fileCalls } from './file-calls.ts';
 import { outputExists, outputFailed, outputRefused } from './output-error.ts';
@@ -18,15 +21,21 @@ import type { ImageExtent, Sink } from './sink.ts';
 /** Options of every sink that writes files. */
 export interface PathSinkOptions {
   /** Replace what is there. Default false: OUTPUT_EXISTS. */
-  readonly force?: boolean;
+  readonly force?: boolean | undefined;
   /**
    * Leaves holes where whole blocks of 4096 bytes of the file are zeros: less to write, less on the
    * disk, the same bytes for whoever reads. Default true; there are many only with zeroPages: 'copy'.
    */
-  readonly sparse?: boolean;
+  readonly sparse?: boolean | undefined;
   /** For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
-  readonly faults?: FaultPlan;
+  readonly faults?: FaultPlan | undefined;
 }
+
+export const PATH_SINK_OPTIONS: Shape<PathSinkOptions> = {
+  force: optional(flag),
+  sparse: optional(flag),
+  faults: optional(FAULT_PLAN),
+};
 
 /** What is open from `open` to `commit` or `abort`. */
 export class OpenOutput {
@@ -121,7 +130,7 @@ export abstract class PathSink implements Sink {
   #isTaken = false;
 
   constructor(path: string, { force = false, sparse = true, faults }: PathSinkOptions) {
-    this.path = path;
+    this.path = pathname('path', path);
     this.force = force;
     this.sparse = sparse;
     this.calls = fileCalls(faults);
@@ -156,9 +165,6 @@ export abstract class PathSink implements Sink {
   }
 
   async #create(): Promise<OpenOutput> {
-    if (this.path === '') {
-      throw new MmdumpError('OPTION_INVALID', "output: '': expected the path of a file");
-    }
     if (/\/\.?\.?$|^\.\.?$/.test(this.path)) throw outputRefused(this.path, 'is a directory');
     const output = new OpenOutput(this.path, this.calls);
     await this.assertReplaceable();

@@ -9,6 +9,8 @@
  * two images never lie side by side where one of them would open.
  */
 import { basename, dirname } from 'node:path';
+import { optional, wholeNumber } from '../../shared/arguments/checks.ts';
+import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { partClaimsBytes } from '../../shared/dump/part-claims.ts';
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
 import { AbortError, MmdumpError } from '../../shared/errors.ts';
@@ -23,7 +25,7 @@ import {
 } from '../../shared/image/parts.ts';
 import { outputExists, outputFailed } from './output-error.ts';
 import { removeNow } from './output-file.ts';
-import { type OpenOutput, PathSink, type PathSinkOptions } from './path-sink.ts';
+import { type OpenOutput, PATH_SINK_OPTIONS, PathSink, type PathSinkOptions } from './path-sink.ts';
 import { SetAside } from './set-aside.ts';
 import { inTurn, settleAll } from './settle.ts';
 import type { ImageExtent } from './sink.ts';
@@ -31,10 +33,16 @@ import type { ImageExtent } from './sink.ts';
 /** Exactly one of `parts` and `partBytes`. `force` replaces an image in parts or in one file. */
 export interface SplitSinkOptions extends PathSinkOptions {
   /** So many parts, 1 to 1000; fewer if there are not so many blocks of 4096 bytes. */
-  readonly parts?: number;
+  readonly parts?: number | undefined;
   /** Bytes of a part at most, from 4096 on; rounded down to whole blocks of 4096. */
-  readonly partBytes?: number;
+  readonly partBytes?: number | undefined;
 }
+
+const SPLIT_SINK_OPTIONS: Shape<SplitSinkOptions> = {
+  ...PATH_SINK_OPTIONS,
+  parts: optional(wholeNumber(1, PARTS_MAX)),
+  partBytes: optional(wholeNumber(PART_BLOCK)),
+};
 
 export class SplitSink extends PathSink {
   readonly kind = 'split';
@@ -50,12 +58,6 @@ export class SplitSink extends PathSink {
     const { parts, partBytes } = options;
     if ((parts === undefined) === (partBytes === undefined)) {
       throw invalid('splitSink', 'expected either parts or partBytes');
-    }
-    if (parts !== undefined && !(Number.isInteger(parts) && parts >= 1 && parts <= PARTS_MAX)) {
-      throw invalid(`parts: ${parts}`, `expected a whole number, 1 to ${PARTS_MAX}`);
-    }
-    if (partBytes !== undefined && !(Number.isSafeInteger(partBytes) && partBytes >= PART_BLOCK)) {
-      throw invalid(`partBytes: ${partBytes}`, `expected a number of bytes from ${PART_BLOCK} on`);
     }
     this.#wantedParts = parts;
     this.#wantedBytes = partBytes;
@@ -199,5 +201,5 @@ function invalid(what: string, expected: string): MmdumpError {
 
 /** A sink that writes `path.000`, `path.001`, … OPTION_INVALID for options that are none. */
 export function splitSink(path: string, options: SplitSinkOptions): SplitSink {
-  return new SplitSink(path, options);
+  return new SplitSink(path, optionsOf('splitSink', options, SPLIT_SINK_OPTIONS));
 }

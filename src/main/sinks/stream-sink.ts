@@ -7,25 +7,37 @@
  */
 import { once } from 'node:events';
 import type { Writable } from 'node:stream';
+import { flag, objectWith, optional, text } from '../../shared/arguments/checks.ts';
+import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { createRing, type RingBuffers, SegmentRing } from '../../shared/dump/segment-ring.ts';
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import type { FaultPlan } from '../../shared/faults.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
-import { failMemoryAt } from '../faults.ts';
+import { FAULT_PLAN, failMemoryAt } from '../faults.ts';
 import type { DrainContext, ImageExtent, Sink } from './sink.ts';
 
 export interface StreamSinkOptions {
   /** Ends the stream after the image, and destroys it when the dump fails. Default true. */
-  readonly end?: boolean;
+  readonly end?: boolean | undefined;
   /** For messages. Default 'the stream'. */
-  readonly name?: string;
+  readonly name?: string | undefined;
   /** For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
-  readonly faults?: FaultPlan;
+  readonly faults?: FaultPlan | undefined;
 }
 
 /** Segments that may be in memory for each worker: one being written out, one being filled. */
 const SLOTS_PER_WORKER = 2;
+
+const WRITABLE = objectWith<Writable>(
+  ['write', 'end', 'on', 'once', 'off', 'destroy'],
+  'a Writable of node:stream (Writable.fromWeb makes one of a web stream)',
+);
+const STREAM_SINK_OPTIONS: Shape<StreamSinkOptions> = {
+  end: optional(flag),
+  name: optional(text),
+  faults: optional(FAULT_PLAN),
+};
 
 export class StreamSink implements Sink {
   readonly kind = 'stream';
@@ -43,11 +55,12 @@ export class StreamSink implements Sink {
   /** Ends the phase; set while the image is written. */
   #stop: (() => void) | undefined;
 
-  constructor(stream: Writable, options: StreamSinkOptions) {
-    this.#stream = stream;
-    this.#end = options.end ?? true;
-    this.#name = options.name ?? 'the stream';
-    this.#faults = options.faults;
+  constructor(stream: Writable, options: StreamSinkOptions = {}) {
+    const checked = optionsOf('streamSink', options, STREAM_SINK_OPTIONS);
+    this.#stream = WRITABLE('stream', stream);
+    this.#end = checked.end ?? true;
+    this.#name = checked.name ?? 'the stream';
+    this.#faults = checked.faults;
   }
 
   async open(): Promise<void> {

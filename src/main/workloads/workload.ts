@@ -1,7 +1,8 @@
 /** Built-in workloads: machines with an address space that is worth dumping, the same every time. */
 import type { AddressSpace } from '../../mmu/address-space.ts';
 import { createMachine, type Machine } from '../../mmu/machine.ts';
-import { MmdumpError } from '../../shared/errors.ts';
+import { abortSignal, oneOf, optional, wholeNumber } from '../../shared/arguments/checks.ts';
+import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { GiB, MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { fillDense } from './dense.ts';
 import { fillManyMaps } from './manymaps.ts';
@@ -14,12 +15,13 @@ import { fillSparse } from './sparse.ts';
 
 export interface WorkloadOptions {
   /** Bytes. What they count depends on the workload; each has a default. */
-  readonly size?: number;
+  readonly size?: number | undefined;
   /** 0 to 2^32 - 1, default 1. */
-  readonly seed?: number;
+  readonly seed?: number | undefined;
   /** Physical memory of the machine in bytes. Default: enough for the workload. */
-  readonly memory?: number;
-  readonly signal?: AbortSignal;
+  readonly memory?: number | undefined;
+  /** Ends the filling: it rejects with AbortError. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface Workload {
@@ -86,31 +88,28 @@ export function workloadBytes(name: WorkloadName, size?: number): number {
   return present ?? size ?? defaultSize;
 }
 
+const NAME = oneOf(WORKLOADS);
+const WORKLOAD_OPTIONS: Shape<WorkloadOptions> = {
+  size: optional(wholeNumber(MiB)),
+  seed: optional(wholeNumber(0, 0xffff_ffff)),
+  memory: optional(wholeNumber(MiB)),
+  signal: optional(abortSignal),
+};
+
 /** Creates a workload. OPTION_INVALID for a name or size that does not exist. */
 export async function createWorkload(
   name: WorkloadName,
   options: WorkloadOptions = {},
 ): Promise<Workload> {
-  const recipe = Object.hasOwn(RECIPES, name) ? RECIPES[name] : undefined;
-  if (recipe === undefined) {
-    throw invalid(`workload: ${name}: expected ${WORKLOADS.join(', ')}`);
-  }
-  const { size = recipe.defaultSize, seed = 1 } = options;
-  if (!Number.isSafeInteger(size) || size < MiB || size > recipe.maxSize) {
-    throw invalid(`size of ${name}: ${size}: expected ${MiB} to ${recipe.maxSize} bytes`);
-  }
-  if (!Number.isSafeInteger(seed) || seed < 0 || seed > 0xffff_ffff) {
-    throw invalid(`seed: ${seed}: expected 0 to ${0xffff_ffff}`);
-  }
-  const memory = options.memory ?? recipe.memory(size);
+  const recipe = RECIPES[NAME('workload', name)];
+  const shape = { ...WORKLOAD_OPTIONS, size: optional(wholeNumber(MiB, recipe.maxSize)) };
+  const checked = optionsOf('createWorkload', options, shape);
+  const { size = recipe.defaultSize, seed = 1, signal } = checked;
+  const memory = checked.memory ?? recipe.memory(size);
   const { deviceMemory } = recipe;
   const machine = createMachine({ memory, deviceMemory, store: 32 * MiB, maxAddressSpaces: 4 });
   const space = machine.createAddressSpace();
-  const pace = new Pace(options.signal);
+  const pace = new Pace(signal);
   await recipe.fill({ machine, space, size, random: new Random(seed), pace });
   return { machine, space, source: `${name}:${size}` };
-}
-
-function invalid(message: string): MmdumpError {
-  return new MmdumpError('OPTION_INVALID', message);
 }

@@ -2,6 +2,7 @@
  * Buffers that callers give. Any view of memory means its bytes, whatever its elements are; a bare
  * ArrayBuffer or SharedArrayBuffer is refused, as by Node's own file functions.
  */
+import { isInstance } from './checks.ts';
 import { refusal } from './refuse.ts';
 
 const EXPECTED = 'a view of memory (Uint8Array, Buffer, DataView or another typed array)';
@@ -11,9 +12,9 @@ const EXPECTED = 'a view of memory (Uint8Array, Buffer, DataView or another type
  * back as it is.
  */
 export function bytesOf(what: string, value: unknown): Uint8Array {
-  if (value instanceof Uint8Array && value.length > 0) return value;
+  if (ArrayBuffer.isView(value) && value instanceof Uint8Array && value.length > 0) return value;
   if (!ArrayBuffer.isView(value)) {
-    const isBuffer = value instanceof ArrayBuffer || value instanceof SharedArrayBuffer;
+    const isBuffer = isInstance(value, ArrayBuffer) || isInstance(value, SharedArrayBuffer);
     throw refusal(
       what,
       value,

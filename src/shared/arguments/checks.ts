@@ -61,9 +61,12 @@ export function pathname(what: string, value: unknown): string {
   throw refusal(what, value, 'the path of a file, a string that is not empty and has no NUL');
 }
 
-export function callback<T extends (...args: never[]) => unknown>(what: string, value: unknown): T {
-  if (typeof value === 'function') return value as T;
-  throw refusal(what, value, 'a function');
+/** A function that is told of something now and then; it may be left out. */
+export function listener<T>(): Check<((news: T) => void) | undefined> {
+  return optional((what, value) => {
+    if (typeof value === 'function') return value as (news: T) => void;
+    throw refusal(what, value, 'a function');
+  });
 }
 
 export function abortSignal(what: string, value: unknown): AbortSignal {
@@ -101,9 +104,18 @@ export function list<T>(check: Check<T>): Check<T[]> {
 /** The elements of an array, holes as undefined; undefined for what is no array. */
 function copyOf(value: unknown): unknown[] | undefined {
   try {
-    return Array.isArray(value) ? Array.from(value as unknown[]) : undefined;
+    return isArray(value) ? Array.from(value) : undefined;
   } catch {
     return undefined; // a proxy that throws
+  }
+}
+
+/** Array.isArray, which throws for a revoked proxy. */
+export function isArray(value: unknown): value is unknown[] {
+  try {
+    return Array.isArray(value);
+  } catch {
+    return false;
   }
 }
 
@@ -122,7 +134,11 @@ export function instanceOf<T>(
   };
 }
 
-function isInstance<T>(value: unknown, type: abstract new (...args: never[]) => T): value is T {
+/** instanceof, which throws for a revoked proxy. */
+export function isInstance<T>(
+  value: unknown,
+  type: abstract new (...args: never[]) => T,
+): value is T {
   try {
     return value instanceof type;
   } catch {

@@ -3,7 +3,7 @@
  * key of its type, so that an option which is added cannot go unchecked.
  */
 import { MmdumpError } from '../errors.ts';
-import { type Check, read } from './checks.ts';
+import { type Check, isArray, read } from './checks.ts';
 import { refusal, show, unknownName } from './refuse.ts';
 
 /** How each key of an options object is checked. */
@@ -37,7 +37,7 @@ export function record<T extends object>(shape: Shape<T>): Check<T> {
 function assertObject<T>(what: string, value: unknown, shape: Shape<T>): void {
   const known = Object.keys(shape);
   const expected = `an object with ${known.join(', ')}`;
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+  if (typeof value !== 'object' || value === null || isArray(value)) {
     throw refusal(what, value, expected);
   }
   const keys = keysOf(value);

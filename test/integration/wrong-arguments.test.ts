@@ -1,0 +1,311 @@
+/**
+ * Every public function is given values of every kind, as a program in plain JavaScript may do.
+ *
+ * Invariants checked: a value that an argument cannot be is refused with an MmdumpError that has a
+ * code; no other error comes out, whatever is given; a call that is refused changes nothing: not the
+ * machine, not an address space, not a file, not the dumper.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import * as mmdump from 'mmdump';
+import {
+  createDumper,
+  createMachine,
+  type Dumper,
+  type Image,
+  MiB,
+  MmdumpError,
+  memorySink,
+  openImage,
+  PAGE_SIZE,
+} from 'mmdump';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  type Argument,
+  type PublicCall,
+  publicCalls,
+  type Stage,
+} from '../support/public-functions.ts';
+import { WRONG_VALUES } from '../support/wrong-values.ts';
+
+const isLong = process.env.MMDUMP_LONG === '1';
+/** Errors are made by whoever likes to; and what a sink does for a dump is not for others to call. */
+const NO_CALLS =
+  /^new (MmdumpError|AbortError)$|Sink\.(open|reserve|drain|commit|abort)$|Space\.(run|later)$|(Image|Dumper)\.close$/;
+
+let dumper: Dumper;
+let image: Image;
+let memoryImage: Stage['memoryImage'];
+let target: ChildProcess;
+let directory: string;
+const before = process.cwd();
+
+beforeAll(async () => {
+  dumper = await createDumper({ workers: 1 });
+  const sink = memorySink();
+  await dumper.dump(newStage().space, { to: sink });
+  memoryImage = sink.image;
+  image = await openImage(memoryImage);
+  target = spawn('sleep', ['600'], { stdio: 'ignore' });
+  directory = mkdtempSync(join(tmpdir(), 'mmdump-arguments-'));
+  process.chdir(directory);
+});
+
+afterAll(async () => {
+  process.chdir(before);
+  rmSync(directory, { recursive: true });
+  target.kill();
+  await dumper.close();
+});
+
+function newStage(): Stage {
+  const options = { memory: 2 * MiB, deviceMemory: 4 * PAGE_SIZE, store: MiB, maxAddressSpaces: 4 };
+  const machine = createMachine(options);
+  const space = machine.createAddressSpace();
+  const other = machine.createAddressSpace();
+  const heap = space.mmap({ length: 4 * PAGE_SIZE, prot: 'rw', flags: ['private', 'anonymous'] });
+  space.fill(heap, PAGE_SIZE, 7);
+  const file = machine.createFile({ path: '/file', content: new Uint8Array(PAGE_SIZE).fill(9) });
+  const pid = target?.pid ?? 1;
+  return { machine, space, other, heap, file, dumper, image, memoryImage, pid };
+}
+
+/** All that a call could have changed. */
+function stateOf({ machine, space, other, heap, file }: Stage): string {
+  const page = new Uint8Array(PAGE_SIZE);
+  space.read(heap, page);
+  return JSON.stringify([
+    machine.memory,
+    machine.swap,
+    machine.addressSpaces().length,
+    [space, other].map((each) => [each.vmas(), each.addresses(), each.readLdt(), each.auxv()]),
+    space.mincore(heap, 4 * PAGE_SIZE),
+    Buffer.from(page).toString('base64'),
+    [file.size, file.isDeleted, machine.lookupFile('/file')?.id],
+    mmdump.readPte(space, heap),
+    mmdump.readPageStruct(machine, mmdump.readPte(space, heap).pfn),
+    readdirSync('.'),
+  ]);
+}
+
+type Outcome = { readonly error: unknown } | 'done';
+
+async function outcomeOf({ call }: PublicCall, args: readonly unknown[]): Promise<Outcome> {
+  try {
+    await call(...args);
+    return 'done';
+  } catch (error) {
+    return { error };
+  }
+}
+
+/** Nothing but errors of ours; whatever the stage has changed, it is not used again. */
+class Fuzzer {
+  #stage: Stage = newStage();
+  #calls = publicCalls(this.#stage);
+  #state = stateOf(this.#stage);
+  calls = 0;
+  readonly failures: string[] = [];
+
+  /** `what` says which argument got which value. */
+  async try(name: string, what: string, args: (call: PublicCall) => unknown[], mustFail: boolean) {
+    const call = this.#calls.get(name)!;
+    const outcome = await outcomeOf(call, args(call));
+    this.calls++;
+    if (outcome === 'done') {
+      if (mustFail) this.failures.push(`${name} took ${what}`);
+      this.#begin();
+      return;
+    }
+    const { error } = outcome;
+    const shown = error instanceof Error ? error.stack : String(error);
+    const isOurs = error instanceof MmdumpError && typeof error.code === 'string';
+    if (!isOurs) this.failures.push(`${name}, given ${what}: ${shown}`);
+    if (stateOf(this.#stage) === this.#state) return;
+    // A system call that meets a hole has done what precedes it, as Linux does.
+    const isLinux = !mustFail && error instanceof MmdumpError && error.code === 'ENOMEM';
+    if (!isLinux) this.failures.push(`${name} changed something, given ${what}`);
+    this.#begin();
+  }
+
+  /** A stage on which nothing has happened. */
+  #begin(): void {
+    this.#stage = newStage();
+    this.#calls = publicCalls(this.#stage);
+    this.#state = stateOf(this.#stage);
+  }
+}
+
+function valid({ arguments: args }: PublicCall): unknown[] {
+  return args.map((argument) => argument.valid);
+}
+
+/** Every place at which a wrong value can stand: an argument, or a key of one, at any depth. */
+interface Place {
+  readonly what: string;
+  readonly argument: Argument;
+  /** The arguments, with `value` there. */
+  put(call: PublicCall, value: unknown): unknown[];
+}
+
+function placesOf(call: PublicCall): Place[] {
+  return call.arguments.flatMap((argument, index) =>
+    placesIn(argument, `argument ${index}`, [index]),
+  );
+}
+
+function placesIn(argument: Argument, what: string, path: readonly (string | number)[]): Place[] {
+  const place: Place = {
+    what,
+    argument,
+    put: (call, value) => replaced(valid(call), path, value) as unknown[],
+  };
+  const keys = Object.entries(argument.keys ?? {});
+  return [
+    place,
+    ...keys.flatMap(([key, inner]) => placesIn(inner, `${what}.${key}`, [...path, key])),
+  ];
+}
+
+function replaced(whole: unknown, [first, ...rest]: readonly (string | number)[], value: unknown) {
+  if (first === undefined) return value;
+  const copy: Record<string | number, unknown> = Array.isArray(whole)
+    ? ([...whole] as unknown as Record<number, unknown>)
+    : { ...(whole as object) };
+  copy[first] = replaced(copy[first], rest, value);
+  return copy;
+}
+
+function functionsOf(prototype: object): string[] {
+  const names: string[] = [];
+  for (let of = prototype; of !== Object.prototype; of = Object.getPrototypeOf(of)) {
+    for (const [name, { value }] of Object.entries(Object.getOwnPropertyDescriptors(of))) {
+      const isInherited = of !== prototype && names.includes(name);
+      if (name !== 'constructor' && typeof value === 'function' && !isInherited) names.push(name);
+    }
+  }
+  return names;
+}
+
+/** What the package exports, and the objects that it gives away without exporting their class. */
+function publicNames(stage: Stage): string[] {
+  const names: string[] = [];
+  const addClass = (name: string, prototype: object): void => {
+    for (const method of functionsOf(prototype)) names.push(`${name}.${method}`);
+  };
+  for (const [name, value] of Object.entries(mmdump)) {
+    if (typeof value !== 'function') continue;
+    if (!/^class\b/.test(Function.prototype.toString.call(value))) names.push(name);
+    else {
+      names.push(`new ${name}`);
+      if (!(value.prototype instanceof Error)) addClass(name, value.prototype as object);
+    }
+  }
+  addClass('SimulatedFile', Object.getPrototypeOf(stage.file) as object);
+  return [...new Set(names)].sort();
+}
+
+describe('fault 13, trial 9: wrong arguments', () => {
+  it('the test knows every public function and method', () => {
+    const stage = newStage();
+    const known = new Set(publicCalls(stage).keys());
+    const names = publicNames(stage);
+    expect(names.filter((name) => !NO_CALLS.test(name) && !known.has(name))).toEqual([]);
+    expect([...known].filter((name) => !names.includes(name))).toEqual([]);
+  });
+
+  it('with right values every call works, so that it is the wrong one that is refused', async () => {
+    for (const name of publicCalls(newStage()).keys()) {
+      if (/^new (Machine|AddressSpace|Image)$|mportProcess$/.test(name)) continue;
+      const call = publicCalls(newStage()).get(name)!;
+      const outcome = await outcomeOf(call, valid(call));
+      expect(outcome, name).toBe('done');
+    }
+  });
+
+  it('fault 13, trial 9: every wrong value of every argument is refused, and changes nothing', async () => {
+    const fuzzer = new Fuzzer();
+    for (const [name, call] of publicCalls(newStage())) {
+      for (const { what, argument, put } of placesOf(call)) {
+        for (const [kind, make] of Object.entries(WRONG_VALUES)) {
+          if (argument.skips?.includes(kind) === true) continue;
+          const mustFail = !argument.accepts.includes(kind);
+          await fuzzer.try(name, `${what}: ${kind}`, (given) => put(given, make()), mustFail);
+        }
+      }
+    }
+    expect(fuzzer.failures).toEqual([]);
+    expect(fuzzer.calls).toBeGreaterThan(5000);
+  });
+
+  it('any mixture of wrong and right values ends well, or in an error with a code', async () => {
+    const names = [...publicCalls(newStage()).keys()].filter((name) => !/mportProcess$/.test(name));
+    const kinds = ['right', ...Object.keys(WRONG_VALUES)];
+    const fuzzer = new Fuzzer();
+    const someValues = fc.array(fc.constantFrom(...kinds), { minLength: 0, maxLength: 6 });
+    await fc.assert(
+      fc.asyncProperty(fc.constantFrom(...names), someValues, async (name, values) => {
+        const args = ({ arguments: given }: PublicCall): unknown[] =>
+          values.map((kind, at) => (kind === 'right' ? given[at]?.valid : WRONG_VALUES[kind]!()));
+        await fuzzer.try(name, values.join(', '), args, false);
+        expect(fuzzer.failures).toEqual([]);
+      }),
+      { numRuns: isLong ? 50_000 : 500 },
+    );
+  });
+
+  it('the dumper works afterwards', async () => {
+    const { space } = newStage();
+    const sink = memorySink();
+    await dumper.dump(space, { to: sink });
+    expect((await dumper.verify(sink.image)).ok).toBe(true);
+  });
+});
+
+describe('trial 9: an error about an argument', () => {
+  const { space, heap } = newStage();
+  const refusalOf = (action: () => unknown): MmdumpError => {
+    try {
+      action();
+    } catch (error) {
+      if (error instanceof MmdumpError) return error;
+      throw error;
+    }
+    throw new Error('nothing was refused');
+  };
+
+  it('trial 9: any view of memory means its bytes, for stores and for loads', () => {
+    space.write(heap, new Uint32Array([0x01020304, 300]));
+    const view = new DataView(new ArrayBuffer(12), 2, 8);
+    space.read(heap, view);
+    expect(view.getUint32(0, true)).toBe(0x01020304);
+    expect(view.getUint32(4, true)).toBe(300);
+  });
+
+  it.each([
+    ['a text', () => space.write(heap, 'hello' as never), /bytes: 'hello': expected a view of/],
+    ['a BigInt', () => space.read(4096n as never, new Uint8Array(1)), /4096n \(a BigInt\)/],
+    ['no options', () => createMachine(undefined as never), /createMachine: undefined: expected/],
+    ['a misspelt key', () => createMachine({ memroy: 5 } as never), /did you mean 'memory'/],
+    ['a misspelt flag', () => space.mlockall(['curent' as never]), /did you mean 'current'/],
+    ['a misspelt advice', () => space.madvise(heap, 1, 'dontned' as never), /'dontneed'/],
+    ['a path for a sink', () => mmdump.memorySink({ machine: 'x' as never }), /expected a Machine/],
+  ])('%s: it says what was found and what was expected', (_what, action, message) => {
+    expect(refusalOf(action).message).toMatch(message);
+  });
+
+  it('names the sinks where a path was given for one', async () => {
+    const dump = dumper.dump(space, { to: 'x.cpt' as never });
+    await expect(dump).rejects.toThrow(/to: 'x.cpt': expected a sink, as fileSink\(path\)/);
+    await expect(dumper.dump(space, undefined as never)).rejects.toThrow(/expected an object with/);
+  });
+
+  it('tells objects of a second copy of the package from those of this one', async () => {
+    const stranger = new (class AddressSpace {})();
+    const dump = dumper.dump(stranger as never, { to: memorySink() });
+    await expect(dump).rejects.toThrow(/loaded the package twice/);
+  });
+});
