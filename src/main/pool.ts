@@ -14,6 +14,7 @@ import type { PhaseReport, PhaseTask } from '../shared/dump/tasks.ts';
 import {
   type Failure,
   fromFailure,
+  MmdumpError,
   type Outcome,
   reasonOf,
   toFailure,
@@ -172,6 +173,8 @@ async function runTask<R extends PhaseReport>(
     control.stop();
     const { worker } = message;
     onLost?.(worker);
+    // Not even begun: the file of the tasks is not where it should be.
+    if (error instanceof MmdumpError) return { ok: false, failure: toFailure(error) };
     const unit = control.claimedBy(worker);
     const lost = workerLost('was lost', worker, phase, unit, reasonOf(error));
     return { ok: false, failure: toFailure(lost) };

@@ -54,6 +54,7 @@ export const MMDUMP_CODES = [
   'PROCESS_UNSTOPPABLE', //  the process did not stop when asked
   'PROCESS_CHANGED', //      mappings of a running process changed while it was read
   'PROCESS_RESUMED', //      the process went on while it was read
+  'PACKAGE_BUNDLED', //      a bundler has left the files of this package behind
   'UNSUPPORTED_PLATFORM', // this system has no /proc, or not in the form that is needed
 ] as const;
 

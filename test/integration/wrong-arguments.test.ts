@@ -36,6 +36,9 @@ const isLong = process.env.MMDUMP_LONG === '1';
 const NO_CALLS =
   /^new (MmdumpError|AbortError)$|Sink\.(open|reserve|drain|commit|abort)$|Space\.(run|later)$|(Image|Dumper)\.close$/;
 
+/** Calls that work leave a stage behind on which others would wait or be strangers. */
+const SPOILS = /exit|destroy|detach|freeze|[tT]hread|attach|close|unlink/;
+
 let dumper: Dumper;
 let image: Image;
 let memoryImage: Stage['memoryImage'];
@@ -73,8 +76,16 @@ function newStage(): Stage {
   return { machine, space, other, heap, file, dumper, image, memoryImage, pid };
 }
 
-/** All that a call could have changed. */
-function stateOf({ machine, space, other, heap, file }: Stage): string {
+/** All that a call could have changed. It cannot even be read where the mapping is gone. */
+function stateOf(stage: Stage): string {
+  try {
+    return describeState(stage);
+  } catch (error) {
+    return `unreadable: ${error}`;
+  }
+}
+
+function describeState({ machine, space, other, heap, file }: Stage): string {
   const page = new Uint8Array(PAGE_SIZE);
   space.read(heap, page);
   return JSON.stringify([
@@ -117,7 +128,7 @@ class Fuzzer {
     this.calls++;
     if (outcome === 'done') {
       if (mustFail) this.failures.push(`${name} took ${what}`);
-      this.#begin();
+      if (SPOILS.test(name) || stateOf(this.#stage) !== this.#state) this.#begin();
       return;
     }
     const { error } = outcome;

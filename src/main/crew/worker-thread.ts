@@ -7,20 +7,22 @@ import type { Piscina } from 'piscina';
 import type { PhaseName } from '../../shared/faults.ts';
 import { tasksUrl } from '../places.ts';
 
-/** Loaded with the first thread: small jobs need none. At once, so that the thread starts now. */
-const require = createRequire(import.meta.url);
-
 /** Of the threads of tests: to fill a heap of the usual size takes seconds. */
 const LITTLE_HEAP = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 8 } as const;
-const TASKS: string = tasksUrl();
 
 export class WorkerThread {
   readonly #pool: Piscina;
+  /** The module that the thread has loaded. */
+  readonly #filename: string;
   readonly #ready: Promise<void>;
   #isUp = false;
 
   /** Starts the thread. `hasLittleHeap`: for tests that fill it. */
   constructor(hasLittleHeap: boolean) {
+    const filename = tasksUrl(); // before all else: it says so where the package was bundled
+    this.#filename = filename;
+    // Loaded with the first thread: small jobs need none. At once, so that the thread starts now.
+    const require = createRequire(import.meta.url);
     const { Piscina: Pool } = require('piscina') as { readonly Piscina: typeof Piscina };
     this.#pool = new Pool({
       minThreads: 1,
@@ -36,7 +38,7 @@ export class WorkerThread {
       this.#isUp = true;
     };
     // A thread that cannot even start says so when it gets a task.
-    this.#ready = this.#pool.run(null, { filename: TASKS, name: 'ready' }).then(up, () => {});
+    this.#ready = this.#pool.run(null, { filename, name: 'ready' }).then(up, () => {});
   }
 
   /** Its modules are loaded: a task begins at once. */
@@ -46,7 +48,7 @@ export class WorkerThread {
 
   /** What the task returns; rejects if it throws, or the thread is lost. */
   run<T>(message: unknown, name: PhaseName): Promise<T> {
-    return this.#pool.run(message, { filename: TASKS, name });
+    return this.#pool.run(message, { filename: this.#filename, name });
   }
 
   /**
