@@ -12,11 +12,15 @@ import { withStoppedMm } from './dump/stopped-mm.ts';
 import type { WorkerPool } from './pool.ts';
 import { Turns } from './stop.ts';
 
+/** Options of a comparison. */
 export interface CompareOptions {
+  /** Stops the comparison: it rejects with AbortError. */
   readonly signal?: AbortSignal | undefined;
 }
 
+/** The outcome of a comparison. */
 export interface Comparison {
+  /** Both map and show the same. */
   readonly equal: boolean;
   /** Pages that were looked at on both sides. */
   readonly pages: number;
@@ -24,6 +28,7 @@ export interface Comparison {
   readonly difference: {
     /** Of the first byte that differs, or of the mapping; null for the LDT. */
     readonly address: number | null;
+    /** What differs, where, and how. */
     readonly message: string;
   } | null;
 }

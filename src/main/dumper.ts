@@ -41,6 +41,7 @@ import type { MemoryImage } from './sinks/memory-sink.ts';
 import { NO_SINK } from './sinks/no-sink.ts';
 import { abortable, withDeadline } from './stop.ts';
 
+/** Options of `createDumper`. */
 export interface DumperOptions {
   /**
    * Worker threads: every phase of every job runs on so many, as far as it has units of work for
@@ -56,9 +57,11 @@ export interface DumperOptions {
   /**
    * For tests of parallelism: every worker waits after its first claim until all have claimed one,
    * so that a finished dump proves that all ran at the same time. Default false.
+   *
+   * @internal
    */
   readonly rendezvous?: boolean | undefined;
-  /** For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
+  /** @internal For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
   readonly faults?: FaultPlan | undefined;
 }
 
@@ -78,6 +81,7 @@ export class Dumper {
   #last: Promise<void> = Promise.resolve();
   #closed = false;
 
+  /** @internal */
   constructor(options: DumperOptions = {}) {
     const checked = optionsOf('createDumper', options, DUMPER_OPTIONS);
     const { workers, rendezvous = false, faults, expectedBytes } = checked;
@@ -195,6 +199,7 @@ export class Dumper {
     await this.#engine.pool.close();
   }
 
+  /** The same as `close`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
@@ -221,6 +226,7 @@ export async function createDumper(options: DumperOptions = {}): Promise<Dumper>
 
 /** Which workers a single job runs on: those of a dumper, or some of its own. */
 export interface WorkerChoice {
+  /** The dumper whose workers do it. */
   readonly dumper?: Dumper | undefined;
   /** Without a dumper: how many threads to start. Default: as of `createDumper`. */
   readonly workers?: number | undefined;

@@ -1,28 +1,45 @@
 /** mmdump: checkpoints simulated Linux address spaces with all cores at once. The public API. */
 export { AddressSpace, type MmHandle, type VmaInfo } from '../mmu/address-space.ts';
-export type { Advice } from '../mmu/calls/madvise.ts';
+export type { Advice, FlagAdvice, PageAdvice } from '../mmu/calls/madvise.ts';
 export type { MlockAllFlag, MlockFlag } from '../mmu/calls/mlock.ts';
 export type { MapFlag, MmapRequest } from '../mmu/calls/mmap.ts';
 export type { MremapFlag } from '../mmu/calls/mremap.ts';
 export type { MsyncFlag } from '../mmu/calls/msync.ts';
 export type { Prot } from '../mmu/calls/prot.ts';
+export type { SystemCalls } from '../mmu/calls/system-calls.ts';
 export {
   type PageFlag,
+  type PageStructChanges,
   type PageStructInfo,
   type PteInfo,
+  type PteWords,
   readPageStruct,
   readPte,
   writePageStruct,
   writePte,
 } from '../mmu/debug.ts';
-export { attach, createMachine, type Freeze, Machine } from '../mmu/machine.ts';
+export type { FileOptions, MemoryBacked, SimulatedFile } from '../mmu/files/file.ts';
+export type { UserDesc } from '../mmu/ldt.ts';
+export {
+  attach,
+  createMachine,
+  type Freeze,
+  type FreezeOptions,
+  Machine,
+  type MemoryAmount,
+} from '../mmu/machine.ts';
 export type { AttachOptions, MachineOptions } from '../mmu/machine-parts.ts';
+export type { MmAddresses, MmAddressName } from '../mmu/mm-struct.ts';
+export type { DeviceRequest } from '../mmu/vma/device.ts';
+export type { UnsupportedPolicy } from '../shared/dump/tasks.ts';
 export { AbortError, type ErrorCode, type ErrorFields, MmdumpError } from '../shared/errors.ts';
+/** @internal For tests of failures. */
 export type { ArmedFaults, Fault, FaultAction, FaultPlan, FaultPoint } from '../shared/faults.ts';
 export type { MachineHandle } from '../shared/machine-handle.ts';
 export { GiB, KiB, MiB, PAGE_SIZE } from '../shared/page.ts';
 export type { CompareOptions, Comparison } from './compare.ts';
 export type { DumpOptions, EstimateOptions } from './dump/options.ts';
+export type { SkippedPages } from './dump/tally.ts';
 export {
   compareAddressSpaces,
   createDumper,
@@ -32,11 +49,12 @@ export {
   verifyImage,
   type WorkerChoice,
 } from './dumper.ts';
+export type { ImageHead } from './formats/cpt/head.ts';
 export { Image, type MmChoice, type OpenOptions, openImage, type PageInfo } from './image/image.ts';
-export type { ImageFile, ImageMm, ImageVma } from './image/image-mm.ts';
+export type { ImageFile, ImageMm, ImageVma, Payload, StoredPages } from './image/image-mm.ts';
 export { memoryUsage } from './image/image-usage.ts';
 export type { Problem, ProblemCode } from './image/problem.ts';
-export type { Verification, VerifyOptions } from './image/verify.ts';
+export type { Verification, VerifyOptions, VerifyProgress } from './image/verify.ts';
 export type {
   ImportOptions,
   ImportProgress,
@@ -44,17 +62,27 @@ export type {
   MachineFor,
   ProcessReport,
 } from './import/import-report.ts';
-export type { RestoreOptions, RestoreResult } from './load/restore.ts';
+export type { RestoreOptions, RestoreProgress, RestoreResult } from './load/restore.ts';
 export type { FamilyUsage, MemoryUsage } from './memory-usage.ts';
 export type { WorkerProgress } from './progress.ts';
-export type { DumpEstimate, DumpProgress, DumpReport } from './report.ts';
-export { type FileSinkOptions, fileSink } from './sinks/file-sink.ts';
+export type {
+  DumpEstimate,
+  DumpPhase,
+  DumpProgress,
+  DumpReport,
+  MmReport,
+  PageCounts,
+  VmaReport,
+  WorkerReport,
+} from './report.ts';
+export { type FileSink, type FileSinkOptions, fileSink } from './sinks/file-sink.ts';
 export {
   type MemoryImage,
   MemorySink,
   type MemorySinkOptions,
   memorySink,
 } from './sinks/memory-sink.ts';
+export type { PathSink, PathSinkOptions } from './sinks/path-sink.ts';
 export type { Sink } from './sinks/sink.ts';
 export { type SplitSink, type SplitSinkOptions, splitSink } from './sinks/split-sink.ts';
 export { StreamSink, type StreamSinkOptions, streamSink } from './sinks/stream-sink.ts';

@@ -19,6 +19,7 @@ export interface MemoryUsage {
   readonly unique: number;
 }
 
+/** What the address spaces of one image have of their own, and what they share. */
 export interface FamilyUsage {
   /** In the order of the image. */
   readonly mms: readonly MemoryUsage[];

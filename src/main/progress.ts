@@ -7,9 +7,13 @@ import type { PhaseControl } from '../shared/dump/phase-control.ts';
 
 /** What one worker has done so far in a phase. */
 export interface WorkerProgress {
+  /** Ordinal of the worker, from 0. */
   readonly worker: number;
+  /** Work units that it has finished. */
   readonly units: number;
+  /** Pages in them. */
   readonly pages: number;
+  /** Bytes that it has written. */
   readonly bytes: number;
 }
 

@@ -4,45 +4,72 @@ import type { SkippedPages } from './dump/tally.ts';
 import type { MemoryUsage } from './memory-usage.ts';
 import type { WorkerProgress } from './progress.ts';
 
+/** Pages by their class: docs/CLASSIFICATION.md. */
 export interface PageCounts {
+  /** Mapped, and never touched: not stored. */
   readonly absent: number;
+  /** Stored as they are. */
   readonly copy: number;
+  /** Pages of zeros, recorded without their bytes. */
   readonly zero: number;
+  /** An earlier address space of the image stores them. */
   readonly clone: number;
+  /** Pages that no rule can store. */
   readonly unsupported: number;
 }
 
+/** What a dump says of one mapping. */
 export interface VmaReport {
-  readonly start: number; // address
+  /** Address of its first byte. */
+  readonly start: number;
+  /** First address after it. */
   readonly end: number;
+  /** Its pages by class. */
   readonly pages: PageCounts;
 }
 
+/** What a dump says of one address space. */
 export interface MmReport extends MemoryUsage {
   /** Where the mm came from, as the caller named it. */
   readonly source: string;
+  /** Its mappings, ascending. */
   readonly vmas: readonly VmaReport[];
+  /** Its pages by class. */
   readonly pages: PageCounts;
+  /** Entries of its LDT that are in use. */
   readonly ldtEntries: number;
 }
 
+/** The two phases of a dump that run on workers. */
 export type DumpPhase = 'classify' | 'copy';
 
+/** What one worker did in one phase. */
 export interface WorkerReport {
+  /** What it worked on. */
   readonly phase: DumpPhase;
+  /** Ordinal of the worker, from 0. */
   readonly worker: number;
+  /** Work units, or segments of the image, that it has done. */
   readonly units: number;
+  /** Pages in them. */
   readonly pages: number;
+  /** Bytes that it has written. */
   readonly bytes: number;
+  /** Time from its first claim to its last. */
   readonly busyMs: number;
   /** From the start of the dump. */
   readonly startMs: number;
 }
 
+/** What a dump says of itself. */
 export interface DumpReport {
+  /** What was written. */
   readonly image: {
+    /** Where it lies; null where that is no file. */
     readonly path: string | null;
+    /** Its format: docs/IMAGE_FORMAT.md. */
     readonly format: 'cpt';
+    /** Its length. */
     readonly bytes: number;
     /** First 16 bytes of sha256 over all record crcs, in hex. Names the image. */
     readonly id: string;
@@ -55,30 +82,44 @@ export interface DumpReport {
   readonly workersReason: string;
   /** One instant; false: the machine ran meanwhile. */
   readonly frozen: boolean;
+  /** The address spaces, in the order of the dump. */
   readonly mms: readonly MmReport[];
   /** Bytes by which the image would be longer if every mm were stored by itself. */
   readonly savedBytes: number;
   /** What was left out because a policy said 'skip'. */
   readonly skipped: readonly SkippedPages[];
+  /** Times, in milliseconds. */
   readonly ms: {
+    /** Waiting for those who were inside the machine, and for locks. */
     readonly lockWait: number;
+    /** Time for which the machine stood still. */
     readonly pause: number;
+    /** Finding the mappings and the tables below them. */
     readonly plan: number;
+    /** Looking at every page. */
     readonly classify: number;
+    /** Giving every record and page its place in the image. */
     readonly layout: number;
+    /** Copying the pages. */
     readonly copy: number;
+    /** Making the image appear under its name, on the disk. */
     readonly commit: number;
+    /** All of it. */
     readonly total: number;
   };
   /** Bytes of the image by the total time. */
   readonly bytesPerSecond: number;
+  /** What each worker did, phase by phase. */
   readonly perWorker: readonly WorkerReport[];
 }
 
 /** What an estimate says: the report of a dump, but for an image that is not there. */
 export interface DumpEstimate extends Omit<DumpReport, 'image'> {
+  /** What would be written. */
   readonly image: {
+    /** There is none. */
     readonly path: null;
+    /** Its format: docs/IMAGE_FORMAT.md. */
     readonly format: 'cpt';
     /** Exactly what a dump with the same options would write. */
     readonly bytes: number;
@@ -89,18 +130,23 @@ export interface DumpEstimate extends Omit<DumpReport, 'image'> {
 
 /** How far a dump is. Totals are 0 as long as they are not known. */
 export interface DumpProgress {
+  /** What the workers do. */
   readonly phase: DumpPhase;
   /** Work units in 'classify', segments of the image in 'copy'. */
   readonly units: number;
+  /** Units of the whole phase. */
   readonly totalUnits: number;
   /** Pages that will be stored in 'classify', that are in 'copy', where the total is known. */
   readonly pages: number;
+  /** Pages of the whole phase. */
   readonly totalPages: number;
   /** Of the image; known in 'copy'. */
   readonly bytes: number;
+  /** Length of the image. */
   readonly totalBytes: number;
   /** What is left of 'copy' in milliseconds if it goes on like this; null while unknown. */
   readonly etaMs: number | null;
+  /** What each worker has done so far. */
   readonly perWorker: readonly WorkerProgress[];
 }
 

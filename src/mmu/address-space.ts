@@ -40,17 +40,31 @@ export interface MmHandle {
 
 /** A VMA, as /proc/PID/maps shows it. */
 export interface VmaInfo {
-  readonly start: number; // address
-  readonly end: number; //   first address after it
-  readonly prot: string; //  'rwxp'
-  readonly flags: number; // VM_*
+  /** Address of its first byte. */
+  readonly start: number;
+  /** First address after it. */
+  readonly end: number;
+  /** Access, and whether it is private or shared, as maps shows them: 'rw-p'. */
+  readonly prot: string;
+  /** VM_* bits (linux/mm.h). */
+  readonly flags: number;
+  /** Names of these bits, without VM_. */
   readonly flagNames: readonly string[];
-  readonly pgoff: number; // pages
-  readonly file: string | null; // path, with ' (deleted)' as d_path gives it
+  /** Page of the file, or of the anonymous space, at its start. */
+  readonly pgoff: number;
+  /** Path of its file, with ' (deleted)' as d_path gives it; null for anonymous memory. */
+  readonly file: string | null;
+  /** Whether it is the code that the kernel maps into every process. */
   readonly isVdso: boolean;
 }
 
+/**
+ * An address space of a simulated machine: what a process sees of memory. `createAddressSpace`,
+ * `fork` and `attach` make one. Every operation has a twin that ends in Async: it waits where a
+ * thread that must not block gets EAGAIN.
+ */
 export class AddressSpace extends SystemCalls {
+  /** @internal */
   constructor(machine: MachineParts, slot: number, generation: number) {
     if (!isInstance(machine, MachineParts)) {
       throw refusal('new AddressSpace', machine, 'a call of createAddressSpace or attach');
@@ -169,13 +183,13 @@ export class AddressSpace extends SystemCalls {
     return this.later('read', (mm) => withLdt(mm, () => loadLdtLocked(mm, view)), signal);
   }
 
-  /** Adds ready-made mappings, unmerged, as a restore or an import does. Takes the files' references. */
+  /** @internal Adds ready-made mappings, unmerged, as a restore or an import does. Takes the files' references. */
   insertMappings(vmas: readonly VmaFields[]): void {
     const checked = MAPPINGS('vmas', vmas);
     this.run('write', (mm) => insertMappingsLocked(mm, checked));
   }
 
-  /** Rejects with AbortError when `signal` fires before the mm could be held. */
+  /** @internal Rejects with AbortError when `signal` fires before the mm could be held. */
   async insertMappingsAsync(vmas: readonly VmaFields[], signal?: AbortSignal): Promise<void> {
     const checked = MAPPINGS('vmas', vmas);
     assertSignal(signal);

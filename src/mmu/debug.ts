@@ -29,6 +29,7 @@ export interface PteInfo {
   readonly level: number;
   /** Bits 0 to 31 and 32 to 63, unsigned. */
   readonly low: number;
+  /** Bits 32 to 63, unsigned. */
   readonly high: number;
   /** What it says is the frame, whatever it is: an entry that is not present has none. */
   readonly pfn: number;
@@ -36,11 +37,15 @@ export interface PteInfo {
 
 /** A page struct. */
 export interface PageStructInfo {
+  /** PG_* flags that are set. */
   readonly flags: readonly PageFlag[];
+  /** Who holds the frame: page tables, the page cache, swap. */
   readonly references: number;
+  /** Leaves of page tables that show it; a huge leaf counts in each of its 512 frames. */
   readonly mapCount: number;
   /** File id, or anon_vma id of an anonymous page; 0 = none. */
   readonly mapping: number;
+  /** Page of the file or of the anonymous space that it holds. */
   readonly index: number;
 }
 

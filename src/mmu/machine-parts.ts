@@ -54,6 +54,7 @@ const STORE_AT = ALLOCATOR_AT + ALLOCATOR.WORDS;
 /** Words of a machine's control block. */
 export const CONTROL_WORDS: number = STORE_AT + STORE.WORDS;
 
+/** Options of `createMachine`. Sizes are bytes. */
 export interface MachineOptions {
   /** Physical memory in bytes, page tables included. Committed only as it is touched. */
   readonly memory: number;
@@ -75,6 +76,7 @@ export interface DeviceMemory {
   readonly frames: number;
 }
 
+/** Options of `attach`. */
 export interface AttachOptions {
   /** A thread id that the host took with `registerThread`. Default: a new one. */
   readonly thread?: number | undefined;

@@ -47,6 +47,14 @@ export interface Freeze {
   [Symbol.dispose](): void;
 }
 
+/** An amount of memory, in bytes. */
+export interface MemoryAmount {
+  /** All of it. */
+  readonly total: number;
+  /** What nobody uses. */
+  readonly free: number;
+}
+
 /** How long `freeze` waits. */
 export interface FreezeOptions {
   /** Gives up waiting: it rejects with AbortError, and nothing is frozen. */
@@ -58,10 +66,12 @@ const FREEZE_OPTIONS: Shape<FreezeOptions> = { signal: optional(abortSignal) };
 const BYTES = wholeNumber(0);
 const THREAD = wholeNumber(0, THREADS_MAX - 1);
 
+/** A simulated machine as one thread sees it. `createMachine` makes one, `attach` joins one. */
 export class Machine {
-  /** For the dumper and other rooms of mmdump. */
+  /** @internal For the dumper and other rooms of mmdump. */
   readonly parts: MachineParts;
 
+  /** @internal */
   constructor(parts: MachineParts) {
     if (!isInstance(parts, MachineParts)) {
       throw refusal('new Machine', parts, 'a call of createMachine or attach');
@@ -69,6 +79,7 @@ export class Machine {
     this.parts = parts;
   }
 
+  /** What another thread attaches to this machine with; can be posted to it. */
   get handle(): MachineHandle {
     return this.parts.handle;
   }
@@ -79,7 +90,7 @@ export class Machine {
   }
 
   /** Bytes of physical memory, and how many of them are free. */
-  get memory(): { readonly total: number; readonly free: number } {
+  get memory(): MemoryAmount {
     return {
       total: this.parts.memory.frames * PAGE_SIZE,
       free: this.parts.allocator.freeFrames * PAGE_SIZE,
@@ -87,7 +98,7 @@ export class Machine {
   }
 
   /** Bytes of swap, and how many of them are free. */
-  get swap(): { readonly total: number; readonly free: number } {
+  get swap(): MemoryAmount {
     const { slots, free } = this.parts.swap;
     return { total: slots * PAGE_SIZE, free: free * PAGE_SIZE };
   }
@@ -254,6 +265,7 @@ export function createMachine(options: MachineOptions): Machine {
 
 /** Attaches the calling thread to a machine or to an address space, from its handle. */
 export function attach(handle: MachineHandle, options?: AttachOptions): Machine;
+/** Attaches the calling thread to an address space, from its handle. */
 export function attach(handle: MmHandle, options?: AttachOptions): AddressSpace;
 export function attach(
   handle: MachineHandle | MmHandle,

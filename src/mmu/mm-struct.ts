@@ -47,7 +47,9 @@ export const MM_ADDRESS = {
   flags: 36,
 } as const;
 
+/** The fields of an mm that an image stores, by the kernel's names (mm_types.h). */
 export type MmAddressName = keyof typeof MM_ADDRESS;
+/** start_code to env_end, brk, def_flags and flags of an mm; addresses in bytes. */
 export type MmAddresses = { readonly [name in MmAddressName]: number };
 
 const ADDRESS: Check<number | undefined> = optional(unsigned64);

@@ -58,37 +58,53 @@ export const MMDUMP_CODES = [
   'UNSUPPORTED_PLATFORM', // this system has no /proc, or not in the form that is needed
 ] as const;
 
+/** Every code that an MmdumpError can have; docs/ERRORS.md says what each means. */
 export type ErrorCode = (typeof KERNEL_CODES)[number] | (typeof MMDUMP_CODES)[number];
 
 /** Numbers and names that the message mentions, for programs. Addresses and offsets in bytes. */
 export interface ErrorFields {
+  /** Of the file concerned. */
   readonly path?: string;
+  /** Byte of the image at which the trouble begins. */
   readonly offset?: number;
+  /** Address in the address space. */
   readonly address?: number;
+  /** The process concerned. */
   readonly pid?: number;
   /** Ordinal of the mm in its dump or image. */
   readonly mm?: number;
+  /** Address at which the mapping concerned begins. */
   readonly vmaStart?: number;
+  /** First address after it. */
   readonly vmaEnd?: number;
+  /** Ordinal of the worker, from 0. */
   readonly worker?: number;
+  /** Ordinal of the work unit that the worker had claimed. */
   readonly unit?: number;
   /** What a job was at when its time was over, and that time in milliseconds. */
   readonly phase?: string;
+  /** The time that was given, in milliseconds. */
   readonly ms?: number;
   /** Of the image, and what is allowed. */
   readonly bytes?: number;
+  /** What is allowed, in bytes. */
   readonly limit?: number;
   /** The errno name of the system call below, where there was one. */
   readonly errno?: string;
+  /** What the system, or the rule that was broken, says. */
   readonly reason?: string;
 }
 
 /** Every failure that mmdump reports on purpose. */
 export class MmdumpError extends Error {
+  /** Tells it from other errors in stack traces. */
   override readonly name = 'MmdumpError';
+  /** Stable: programs may rely on it. */
   readonly code: ErrorCode;
+  /** The numbers and names that the message mentions. */
   readonly fields: ErrorFields;
 
+  /** `cause`: the error of the system, where there was one. */
   constructor(code: ErrorCode, message: string, fields: ErrorFields = {}, cause?: unknown) {
     super(message, cause === undefined ? undefined : { cause });
     this.code = code;
@@ -98,9 +114,12 @@ export class MmdumpError extends Error {
 
 /** Rejection of an aborted operation, in the form Node's own APIs use. */
 export class AbortError extends Error {
+  /** As Node's own aborted operations have it. */
   override readonly name = 'AbortError';
+  /** As Node's own aborted operations have it. */
   readonly code = 'ABORT_ERR';
 
+  /** `cause`: the signal's reason. */
   constructor(cause?: unknown) {
     super('The operation was aborted', cause === undefined ? undefined : { cause });
   }

@@ -14,6 +14,7 @@ export type Vpn = number & { readonly [vpnBrand]: true };
 export type Pfn = number & { readonly [pfnBrand]: true };
 
 export const PAGE_SHIFT = 12;
+/** Bytes of a page. */
 export const PAGE_SIZE = 4096; //       bytes
 export const WORDS_PER_PAGE = 1024; //  32-bit words
 export const ENTRIES_PER_TABLE = 512; // 64-bit page-table entries
@@ -21,8 +22,11 @@ export const ENTRIES_PER_TABLE = 512; // 64-bit page-table entries
 export const GRANULE_PAGES = 512;
 export const GRANULE_SIZE = 0x200000; // bytes
 
+/** Bytes of a kibibyte. */
 export const KiB = 0x400;
+/** Bytes of a mebibyte. */
 export const MiB = 0x100000;
+/** Bytes of a gibibyte. */
 export const GiB = 0x40000000;
 
 /** End of user space with four levels: 2^47 less one guard page (TASK_SIZE_MAX). */

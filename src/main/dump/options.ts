@@ -20,6 +20,7 @@ import { NO_SINK } from '../sinks/no-sink.ts';
 import type { Sink } from '../sinks/sink.ts';
 import { TIMEOUT_MS } from '../stop.ts';
 
+/** Options of a dump. */
 export interface DumpOptions {
   /** Where the image goes. */
   readonly to: Sink;

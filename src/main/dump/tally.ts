@@ -23,9 +23,13 @@ export interface MmTally {
 
 /** Neighbouring pages that were left out. Addresses in bytes. */
 export interface SkippedPages {
+  /** Ordinal of the address space. */
   readonly mm: number;
+  /** Address of the first byte. */
   readonly start: number;
+  /** First address after them. */
   readonly end: number;
+  /** The policy that left them out, and the rule that it stands for. */
   readonly reason: string;
 }
 

@@ -31,11 +31,13 @@ export interface PageInfo {
    * 'guard': a guard page · 'absent': mapped, not stored · 'unmapped': no mapping there.
    */
   readonly kind: 'copy' | 'zero' | 'clone' | 'guard' | 'absent' | 'unmapped';
+  /** The mapping that the page belongs to; null where there is none. */
   readonly vma: ImageVma | null;
   /** Byte of the image at which its bytes lie, null where it has none of its own. */
   readonly offset: number | null;
 }
 
+/** Options of `openImage`. */
 export interface OpenOptions {
   /** Ends the reading of the records. */
   readonly signal?: AbortSignal | undefined;
@@ -46,6 +48,7 @@ export interface OpenOptions {
   readonly maxIndexBytes?: number | undefined;
 }
 
+/** Which address space of an image is meant. */
 export interface MmChoice {
   /** Ordinal of the mm. Default 0. */
   readonly mm?: number | undefined;
@@ -66,17 +69,21 @@ const KINDS = {
   [BLOCK.GUARD]: 'guard',
 } as const;
 
+/** An open image. `openImage` makes one; its methods read from the file. */
 export class Image {
+  /** The format of the file: docs/IMAGE_FORMAT.md. */
   readonly format = 'cpt';
   /** Names the image: first 16 bytes of sha256 over its record crcs, in hex. */
   readonly id: string;
+  /** What the first record says of the whole image. */
   readonly head: ImageHead;
-  /** For the restore and the verification. */
+  /** @internal For the restore and the verification. */
   readonly source: ByteSource;
   readonly #mms: readonly ImageMm[];
   readonly #byOffset: ReadonlyMap<number, ImageMm>;
   readonly #filePages: FilePages;
 
+  /** @internal */
   constructor(source: ByteSource, head: ImageHead, mms: readonly ImageMm[], id: string) {
     if (typeof id !== 'string') throw refusal('new Image', source, 'a call of openImage');
     this.source = source;
@@ -87,14 +94,17 @@ export class Image {
     this.id = id;
   }
 
+  /** Where it lies; null for an image in memory. */
   get path(): string | null {
     return this.source.path;
   }
 
+  /** Its length. */
   get bytes(): number {
     return this.source.bytes;
   }
 
+  /** Its address spaces, in the order of the dump. */
   mms(): readonly ImageMm[] {
     return this.#mms;
   }
@@ -108,7 +118,7 @@ export class Image {
     throw new MmdumpError('OPTION_INVALID', message, { mm: ordinal });
   }
 
-  /** The mm whose record begins at this byte of the image. */
+  /** @internal The mm whose record begins at this byte of the image. */
   mmAt(offset: number): ImageMm | undefined {
     number('offset', offset);
     return this.#byOffset.get(offset);
@@ -171,6 +181,7 @@ export class Image {
     return this.source.close();
   }
 
+  /** The same as `close`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

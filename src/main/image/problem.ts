@@ -1,6 +1,7 @@
 /** What is wrong with an image: thrown by whoever reads it, or collected by a verification. */
 import { MmdumpError } from '../../shared/errors.ts';
 
+/** Codes of problems; as of errors (docs/ERRORS.md). */
 export type ProblemCode =
   | 'IMAGE_NOT_RECOGNISED'
   | 'IMAGE_VERSION'
@@ -8,12 +9,15 @@ export type ProblemCode =
   | 'IMAGE_CORRUPT'
   | 'IMAGE_CHECKSUM';
 
+/** One thing that is wrong with an image. */
 export interface Problem {
+  /** What kind of damage it is. */
   readonly code: ProblemCode;
   /** Byte of the image where the damaged record or payload begins. */
   readonly offset: number;
   /** Address of the page or mapping concerned, null where none is. */
   readonly address: number | null;
+  /** What is wrong, where, and what would be right. */
   readonly message: string;
 }
 

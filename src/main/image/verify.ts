@@ -21,8 +21,11 @@ import { INDEX_COST, IndexBudget } from './index-budget.ts';
 import { openSource } from './open-source.ts';
 import { ImageProblem, type Problem } from './problem.ts';
 
+/** Options of a verification. */
 export interface VerifyOptions {
+  /** Stops the verification: it rejects with AbortError. */
   readonly signal?: AbortSignal | undefined;
+  /** Called at most ten times a second. */
   readonly onProgress?: ((done: VerifyProgress) => void) | undefined;
   /** As of `openImage`: IMAGE_TOO_LARGE beyond it. Default 1 GiB. */
   readonly maxIndexBytes?: number | undefined;
@@ -30,13 +33,17 @@ export interface VerifyOptions {
   readonly maxProblems?: number | undefined;
 }
 
+/** How far a verification is. */
 export interface VerifyProgress {
+  /** Bytes of payloads that are verified. */
   readonly bytes: number;
+  /** Bytes of payloads in the image. */
   readonly totalBytes: number;
 }
 
 /** The outcome of a verification. */
 export interface Verification {
+  /** Nothing is wrong. */
   readonly ok: boolean;
   /** Objects that could be read. */
   readonly objects: number;

@@ -2,6 +2,7 @@
 import type { AddressSpace } from '../../mmu/address-space.ts';
 import type { Machine } from '../../mmu/machine.ts';
 
+/** Options of an import. */
 export interface ImportOptions {
   /** Import all descendants of the processes, too. Default false. */
   readonly children?: boolean | undefined;
@@ -18,18 +19,25 @@ export interface ImportOptions {
   readonly onProgress?: ((progress: ImportProgress) => void) | undefined;
 }
 
+/** How far an import is, in pages of all processes. */
 export interface ImportProgress {
+  /** Pages that are read. */
   readonly pages: number;
+  /** Pages that will be. */
   readonly totalPages: number;
 }
 
+/** What an import says of one process. Counts are pages. */
 export interface ProcessReport {
+  /** Its id. */
   readonly pid: number;
+  /** Its mappings. */
   readonly vmas: number;
   /** Pages with content that a page table showed: read, or shared with an earlier process. */
   readonly contentPages: number;
   /** Zero pages of the real machine, seen only with privilege. */
   readonly zeroPages: number;
+  /** Guard pages (MADV_GUARD_INSTALL). */
   readonly guardPages: number;
   /**
    * Private pages that an earlier process of the same import shows as well, as after a fork: they are
@@ -53,18 +61,24 @@ export interface ProcessReport {
   readonly sharingKnown: boolean;
   /** Totals of smaps that differ from what was found; null without privilege. */
   readonly smapsDifferences: readonly string[] | null;
+  /** Times, in milliseconds. */
   readonly ms: {
+    /** Reading its mappings and its page map. */
     readonly scan: number;
+    /** Reading its memory. */
     readonly load: number;
     /** Time for which the process stood still; 0 if it was not stopped. */
     readonly stopped: number;
+    /** The whole import, of all processes. */
     readonly total: number;
   };
 }
 
 /** One process a place: as asked for, then descendants by pid. */
 export interface ImportResult {
+  /** What was imported. */
   readonly mms: readonly AddressSpace[];
+  /** What each of the processes was like. */
   readonly processes: readonly ProcessReport[];
 }
 

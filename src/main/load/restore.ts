@@ -21,22 +21,29 @@ import type { WorkerPool } from '../pool.ts';
 import type { PhaseProgress } from '../progress.ts';
 import { runLoadPhase } from './load-phase.ts';
 
+/** Options of a restore. */
 export interface RestoreOptions {
+  /** Stops the restore: it rejects with AbortError, and what it had made is destroyed. */
   readonly signal?: AbortSignal | undefined;
   /** Called at most ten times a second. */
   readonly onProgress?: ((progress: RestoreProgress) => void) | undefined;
 }
 
+/** How far a restore is, in pages. */
 export interface RestoreProgress {
+  /** Pages that are loaded. */
   readonly pages: number;
+  /** Pages that will be. */
   readonly totalPages: number;
 }
 
+/** What a restore has made. */
 export interface RestoreResult {
   /** In the order of the image. */
   readonly mms: readonly AddressSpace[];
   /** Pages that were loaded, zero and guard pages included. */
   readonly pages: number;
+  /** Time that it took, in milliseconds. */
   readonly ms: number;
 }
 

@@ -13,17 +13,22 @@ import type { ImageExtent } from './sink.ts';
 /** Options of `fileSink`. */
 export type FileSinkOptions = PathSinkOptions;
 
+/** A sink that writes one file, as `fileSink` makes it. */
 export class FileSink extends PathSink {
+  /** What it writes to. */
   readonly kind = 'file';
 
+  /** @internal */
   protected get firstPath(): string {
     return this.path;
   }
 
+  /** @internal */
   protected assertReplaceable(): Promise<void> {
     return this.assertFree(this.path);
   }
 
+  /** @internal */
   async reserve({ bytes }: ImageExtent): Promise<CopyTarget> {
     const output = this.opened();
     const file = output.files[0]!;
@@ -31,7 +36,7 @@ export class FileSink extends PathSink {
     return { kind: 'file', fd: file.fd, path: this.path, sparse: this.sparse };
   }
 
-  /** Where it was aborted meanwhile, it does nothing more: `abort` settles everything. */
+  /** @internal Where it was aborted meanwhile, it does nothing more: `abort` settles everything. */
   protected async finish(output: OpenOutput): Promise<void> {
     const file = output.files[0]!;
     await file.sync();
@@ -51,7 +56,7 @@ export class FileSink extends PathSink {
     }
   }
 
-  /** Not so if it has replaced another image already, and only its directory is not written. */
+  /** @internal Not so if it has replaced another image already, and only its directory is not written. */
   protected async takeBack({ files }: OpenOutput): Promise<void> {
     const { path } = this;
     if (files[0]?.isNamed !== true) return;

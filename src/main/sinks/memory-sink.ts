@@ -7,7 +7,7 @@ import { Machine } from '../../mmu/machine.ts';
 import { instanceOf, optional, wholeNumber } from '../../shared/arguments/checks.ts';
 import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
-import type { CopyTarget, ImageChunk, SharedBytes } from '../../shared/dump/tasks.ts';
+import type { CopyTarget, ImageChunk } from '../../shared/dump/tasks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import type { FaultPlan } from '../../shared/faults.ts';
 import { GiB, MiB, PAGE_SIZE } from '../../shared/page.ts';
@@ -18,8 +18,16 @@ import { MachineRoom } from './machine-room.ts';
 import type { ImageExtent, Sink } from './sink.ts';
 
 /** An image in memory, as `openImage` takes it. */
-export type MemoryImage = SharedBytes;
+export interface MemoryImage {
+  /** Length of the image. */
+  readonly bytes: number;
+  /** Views of its memory, in order; workers share it. */
+  readonly chunks: readonly Uint8Array[];
+  /** Bytes of the image in each chunk; the last one has the rest. */
+  readonly chunkBytes: number;
+}
 
+/** Options of `memorySink`. */
 export interface MemorySinkOptions {
   /** Bytes of a chunk: a multiple of 4096, at most 2 GiB (the default). */
   readonly chunkBytes?: number | undefined;
@@ -30,7 +38,7 @@ export interface MemorySinkOptions {
    * `release` gives it to the machine's next sink. Without room the image lies where it always does.
    */
   readonly machine?: Machine | undefined;
-  /** For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
+  /** @internal For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
   readonly faults?: FaultPlan | undefined;
 }
 
@@ -50,8 +58,11 @@ function chunkLength(what: string, value: unknown): number {
   throw refusal(what, value, `a multiple of ${PAGE_SIZE}`);
 }
 
+/** A sink that keeps the image in memory: `image`, once the dump is done. */
 export class MemorySink implements Sink {
+  /** What it writes to. */
   readonly kind = 'memory';
+  /** An image in memory has none. */
   readonly path: null = null;
   readonly #chunkBytes: number;
   readonly #faults: FaultPlan | undefined;
@@ -60,6 +71,7 @@ export class MemorySink implements Sink {
   #bytes = 0;
   #image: MemoryImage | undefined;
 
+  /** @internal */
   constructor(options: MemorySinkOptions = {}) {
     const checked = optionsOf('memorySink', options, MEMORY_SINK_OPTIONS);
     const { chunkBytes = MAX_CHUNK, faults, machine } = checked;
@@ -77,10 +89,12 @@ export class MemorySink implements Sink {
     return this.#image;
   }
 
+  /** @internal */
   async open(): Promise<void> {
     this.#image = undefined;
   }
 
+  /** @internal */
   async reserve({ bytes }: ImageExtent): Promise<CopyTarget> {
     const chunkBytes = this.#chunkBytes;
     const count = Math.ceil(bytes / chunkBytes);
@@ -100,6 +114,7 @@ export class MemorySink implements Sink {
     return { kind: 'memory', chunks: this.#chunks.slice(0, count), chunkBytes };
   }
 
+  /** @internal */
   async commit(): Promise<void> {
     const count = Math.ceil(this.#bytes / this.#chunkBytes);
     this.#image = {
@@ -109,6 +124,7 @@ export class MemorySink implements Sink {
     };
   }
 
+  /** @internal */
   async abort(): Promise<void> {
     this.#image = undefined;
   }
@@ -143,6 +159,7 @@ function ordinaryChunk(needed: number): ImageChunk {
   return { buffer: new SharedArrayBuffer(bytes), at: 0, bytes, memory: undefined };
 }
 
+/** A sink in memory. OPTION_INVALID for options that are none. */
 export function memorySink(options: MemorySinkOptions = {}): MemorySink {
   return new MemorySink(options);
 }

@@ -27,7 +27,7 @@ export interface PathSinkOptions {
    * disk, the same bytes for whoever reads. Default true; there are many only with zeroPages: 'copy'.
    */
   readonly sparse?: boolean | undefined;
-  /** For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
+  /** @internal For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
   readonly faults?: FaultPlan | undefined;
 }
 
@@ -118,17 +118,24 @@ export class OpenOutput {
   }
 }
 
+/** A sink that writes files. */
 export abstract class PathSink implements Sink {
+  /** What it writes to. */
   abstract readonly kind: 'file' | 'split';
+  /** Where the image will lie. */
   readonly path: string;
+  /** @internal */
   protected readonly force: boolean;
+  /** @internal */
   protected readonly sparse: boolean;
+  /** @internal */
   protected readonly calls: FileCalls;
   #open: OpenOutput | undefined;
   #forget: () => void = () => {};
   /** From the first step of `open` on: two callers must not both go on after a first look. */
   #isTaken = false;
 
+  /** @internal */
   constructor(path: string, { force = false, sparse = true, faults }: PathSinkOptions) {
     this.path = pathname('path', path);
     this.force = force;
@@ -136,14 +143,15 @@ export abstract class PathSink implements Sink {
     this.calls = fileCalls(faults);
   }
 
-  /** The file that is created at once, so that whatever is wrong with the place is known. */
+  /** @internal The file that is created at once, so that whatever is wrong with the place is known. */
   protected abstract readonly firstPath: string;
-  /** OUTPUT_EXISTS, or what else keeps the output from getting its name. */
+  /** @internal OUTPUT_EXISTS, or what else keeps the output from getting its name. */
   protected abstract assertReplaceable(): Promise<void>;
-  /** Makes the image appear, step by step, until `output.isAborted`. */
+  /** @internal Makes the image appear, step by step, until `output.isAborted`. */
   protected abstract finish(output: OpenOutput): Promise<void>;
-  /** The dump has failed or is stopped; temporary files are gone: takes back whatever has its name. */
+  /** @internal The dump has failed or is stopped; temporary files are gone: takes back whatever has its name. */
   protected abstract takeBack(output: OpenOutput): Promise<void>;
+  /** @internal */
   abstract reserve(extent: ImageExtent): Promise<CopyTarget>;
 
   /** Fails as `open` would, and leaves nothing: for whoever has long work to do before a dump. */
@@ -152,6 +160,7 @@ export abstract class PathSink implements Sink {
     await this.abort();
   }
 
+  /** @internal */
   async open(): Promise<void> {
     // Two dumps into one sink would write into each other's file.
     if (this.#isTaken) throw outputRefused(this.path, 'is being written by another dump');
@@ -180,7 +189,7 @@ export abstract class PathSink implements Sink {
     }
   }
 
-  /** OUTPUT_EXISTS where there is something of this name that may not, or cannot, be replaced. */
+  /** @internal OUTPUT_EXISTS where there is something of this name that may not, or cannot, be replaced. */
   protected async assertFree(path: string): Promise<void> {
     let found: Stats;
     try {
@@ -195,11 +204,13 @@ export abstract class PathSink implements Sink {
     }
   }
 
+  /** @internal */
   protected opened(): OpenOutput {
     if (this.#open === undefined) throw new MmdumpError('OUTPUT_FAILED', 'the sink is not open');
     return this.#open;
   }
 
+  /** @internal */
   async commit(): Promise<void> {
     const output = this.opened();
     await output.during(this.finish(output));
@@ -207,7 +218,7 @@ export abstract class PathSink implements Sink {
     if (!output.isAborted) await this.#release(output);
   }
 
-  /** Removes what there is, at once, whatever is under way; fails only if something stays behind. */
+  /** @internal Removes what there is, at once, whatever is under way; fails only if something stays behind. */
   async abort(): Promise<void> {
     const output = this.#open;
     if (output === undefined) return;
@@ -225,7 +236,7 @@ export abstract class PathSink implements Sink {
     this.#isTaken = false;
   }
 
-  /** For the end of the process. */
+  /** @internal For the end of the process. */
   protected undoNow({ files }: OpenOutput): void {
     for (const { temporary } of files) removeNow(temporary);
   }

@@ -22,23 +22,30 @@ export interface DrainContext {
   readonly signal: AbortSignal | undefined;
 }
 
+/**
+ * Where an image goes. `fileSink`, `splitSink`, `memorySink` and `streamSink` make one; it is used
+ * for one dump at a time, and again afterwards.
+ */
 export interface Sink {
+  /** What it writes to. */
   readonly kind: 'file' | 'split' | 'memory' | 'stream';
   /** Where the image will lie, or null. */
   readonly path: string | null;
   /** Files that the image is cut into, where that is so and once it is known. */
   readonly parts?: number | undefined;
-  /** Before the mm is touched: whatever can fail early fails here. */
+  /** @internal Before the mm is touched: whatever can fail early fails here. */
   open(): Promise<void>;
-  /** The image has this length; returns where the workers write. */
+  /** @internal The image has this length; returns where the workers write. */
   reserve(extent: ImageExtent): Promise<CopyTarget>;
-  /** Runs beside the copy phase, if there is something to do. Rejects when the output fails. */
+  /** @internal Runs beside the copy phase, if there is something to do. Rejects when the output fails. */
   drain?(context: DrainContext): Promise<void>;
-  /** Every byte is written: makes the image appear. */
+  /** @internal Every byte is written: makes the image appear. */
   commit(): Promise<void>;
   /**
    * Leaves nothing behind. Called instead of commit, or when open has resolved too late, reserve or
    * commit is still under way or has failed: a dump that is stopped waits for none of these.
+   *
+   * @internal
    */
   abort(): Promise<void>;
 }

@@ -44,7 +44,9 @@ const SPLIT_SINK_OPTIONS: Shape<SplitSinkOptions> = {
   partBytes: optional(wholeNumber(PART_BLOCK)),
 };
 
+/** A sink that writes the image in parts, as `splitSink` makes it. */
 export class SplitSink extends PathSink {
+  /** What it writes to. */
   readonly kind = 'split';
   readonly #wantedParts: number | undefined;
   readonly #wantedBytes: number | undefined;
@@ -53,6 +55,7 @@ export class SplitSink extends PathSink {
   /** The new image is safe: what it replaced is being removed, and nothing can be undone any more. */
   #isFinal = false;
 
+  /** @internal */
   constructor(path: string, options: SplitSinkOptions) {
     super(path, options);
     const { parts, partBytes } = options;
@@ -69,10 +72,12 @@ export class SplitSink extends PathSink {
     return this.#parts;
   }
 
+  /** @internal */
   protected get firstPath(): string {
     return partPath(this.path, 0);
   }
 
+  /** @internal */
   protected async assertReplaceable(): Promise<void> {
     this.#isFinal = false;
     this.#old = new SetAside(this.path, this.calls);
@@ -93,6 +98,7 @@ export class SplitSink extends PathSink {
     return found.map((name) => this.path + name.slice(image.length));
   }
 
+  /** @internal */
   async reserve({ bytes }: ImageExtent): Promise<CopyTarget> {
     const output = this.opened();
     const { path, sparse } = this;
@@ -133,7 +139,7 @@ export class SplitSink extends PathSink {
     }
   }
 
-  /** Where it was aborted meanwhile, it does nothing more: `abort` settles everything. */
+  /** @internal Where it was aborted meanwhile, it does nothing more: `abort` settles everything. */
   protected async finish(output: OpenOutput): Promise<void> {
     const { files } = output;
     await settleAll(files.map((file) => file.sync()));
@@ -172,7 +178,7 @@ export class SplitSink extends PathSink {
     }
   }
 
-  /** `OUT.000` goes first, so that nothing opens meanwhile; then what was there comes back. */
+  /** @internal `OUT.000` goes first, so that nothing opens meanwhile; then what was there comes back. */
   protected async takeBack({ files }: OpenOutput): Promise<void> {
     const { path } = this;
     if (!this.#isFinal) {
@@ -184,6 +190,7 @@ export class SplitSink extends PathSink {
     throw new MmdumpError('OUTPUT_FAILED', message, { path, reason: 'stopped' });
   }
 
+  /** @internal */
   protected override undoNow(output: OpenOutput): void {
     super.undoNow(output);
     if (this.#isFinal) {

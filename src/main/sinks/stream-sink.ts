@@ -17,12 +17,13 @@ import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { FAULT_PLAN, failMemoryAt } from '../faults.ts';
 import type { DrainContext, ImageExtent, Sink } from './sink.ts';
 
+/** Options of `streamSink`. */
 export interface StreamSinkOptions {
   /** Ends the stream after the image, and destroys it when the dump fails. Default true. */
   readonly end?: boolean | undefined;
   /** For messages. Default 'the stream'. */
   readonly name?: string | undefined;
-  /** For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
+  /** @internal For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
   readonly faults?: FaultPlan | undefined;
 }
 
@@ -39,8 +40,11 @@ const STREAM_SINK_OPTIONS: Shape<StreamSinkOptions> = {
   faults: optional(FAULT_PLAN),
 };
 
+/** A sink that writes the image into a stream, in order. */
 export class StreamSink implements Sink {
+  /** What it writes to. */
   readonly kind = 'stream';
+  /** An image in a stream has none. */
   readonly path: null = null;
   readonly #stream: Writable;
   readonly #end: boolean;
@@ -55,6 +59,7 @@ export class StreamSink implements Sink {
   /** Ends the phase; set while the image is written. */
   #stop: (() => void) | undefined;
 
+  /** @internal */
   constructor(stream: Writable, options: StreamSinkOptions = {}) {
     const checked = optionsOf('streamSink', options, STREAM_SINK_OPTIONS);
     this.#stream = WRITABLE('stream', stream);
@@ -63,6 +68,7 @@ export class StreamSink implements Sink {
     this.#faults = checked.faults;
   }
 
+  /** @internal */
   async open(): Promise<void> {
     if (this.#isOpen) throw this.#error('is being written by another dump');
     if (!this.#stream.writable) throw this.#error('cannot be written: it has ended');
@@ -80,6 +86,7 @@ export class StreamSink implements Sink {
 
   readonly #onClose = (): void => this.#onFailure(new Error('it was closed'));
 
+  /** @internal */
   async reserve(extent: ImageExtent): Promise<CopyTarget> {
     const { workers, maxSegmentBytes } = extent;
     const slots = workers * SLOTS_PER_WORKER;
@@ -93,7 +100,7 @@ export class StreamSink implements Sink {
     return { kind: 'stream', ring: this.#ring };
   }
 
-  /** Writes the segments out while the workers fill the ring. Stops the phase where that fails. */
+  /** @internal Writes the segments out while the workers fill the ring. Stops the phase where that fails. */
   async drain({ phase, over, signal }: DrainContext): Promise<void> {
     const { segments, segmentCount } = this.#extent!;
     const buffers = this.#ring!;
@@ -142,6 +149,7 @@ export class StreamSink implements Sink {
     }
   }
 
+  /** @internal */
   async commit(): Promise<void> {
     this.#assertWhole();
     const dump = this.#dumps;
@@ -170,6 +178,7 @@ export class StreamSink implements Sink {
     });
   }
 
+  /** @internal */
   async abort(): Promise<void> {
     if (!this.#isOpen) return;
     this.#release();

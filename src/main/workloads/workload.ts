@@ -13,6 +13,7 @@ import { Random } from './random.ts';
 import type { Site } from './site.ts';
 import { fillSparse } from './sparse.ts';
 
+/** Options of `createWorkload`. */
 export interface WorkloadOptions {
   /** Bytes. What they count depends on the workload; each has a default. */
   readonly size?: number | undefined;
@@ -24,8 +25,11 @@ export interface WorkloadOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** A machine with something in it, the same every time. */
 export interface Workload {
+  /** The machine that was made. */
   readonly machine: Machine;
+  /** Its address space. */
   readonly space: AddressSpace;
   /** `dense:67108864`, for reports. */
   readonly source: string;

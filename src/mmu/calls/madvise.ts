@@ -22,7 +22,8 @@ import { forEachVma, nothingMapped, type PageRange, parseRange } from './range.t
 /** MADV_*, by its name in lower case. */
 export type Advice = FlagAdvice | PageAdvice | 'populate_read' | 'populate_write';
 
-type FlagAdvice =
+/** Advice that changes flags of mappings. */
+export type FlagAdvice =
   | 'normal'
   | 'random'
   | 'sequential'
@@ -37,7 +38,8 @@ type FlagAdvice =
   | 'mergeable'
   | 'unmergeable';
 
-type PageAdvice =
+/** Advice about the pages that are there. */
+export type PageAdvice =
   | 'willneed'
   | 'dontneed'
   | 'dontneed_locked'

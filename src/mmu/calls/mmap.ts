@@ -40,10 +40,13 @@ const MAP_FLAGS = [
 /** MAP_* flags. Exactly one of 'private' and 'shared'; 'anonymous' or a file. */
 export type MapFlag = (typeof MAP_FLAGS)[number];
 
+/** What `mmap` is asked for; addresses and lengths in bytes. */
 export interface MmapRequest {
   /** Bytes; rounded up to whole pages. */
   readonly length: number;
+  /** Access that the mapping allows. */
   readonly prot: Prot;
+  /** What is mapped, and how. */
   readonly flags: readonly MapFlag[];
   /** Where to map: a hint, or the place itself with 'fixed' and 'fixed_noreplace'. */
   readonly address?: number | undefined;

@@ -29,21 +29,25 @@ import { MREMAP_FLAGS, type MremapFlag, mremapLocked } from './mremap.ts';
 import { MSYNC_FLAGS, type MsyncFlag, msyncLocked } from './msync.ts';
 import { PROT, type Prot } from './prot.ts';
 
+/** The system calls of an address space; AddressSpace has them all. */
 export abstract class SystemCalls {
-  /** For the dumper and other rooms of mmdump. */
+  /** @internal For the dumper and other rooms of mmdump. */
   readonly mm: Mm;
-  /** Which life of which slot this is. */
+  /** @internal Which life of which slot this is. */
   readonly reference: MmReference;
 
+  /** @internal */
   constructor(mm: Mm, reference: MmReference) {
     this.mm = mm;
     this.reference = reference;
   }
 
+  /** @internal */
   protected run<T>(mode: LockMode, operation: (mm: Mm) => T): T {
     return runOn(this.mm, this.reference, mode, operation);
   }
 
+  /** @internal */
   protected later<T>(mode: LockMode, operation: (mm: Mm) => T, signal?: AbortSignal): Promise<T> {
     return runOnAsync(this.reference, mode, operation, signal);
   }

@@ -8,13 +8,20 @@ import type { MachineParts } from '../machine-parts.ts';
 import { FILE_BACKING, FILE_KIND } from './file-table.ts';
 import { type CacheContext, putFile } from './page-cache.ts';
 
+/** A file that lies in memory alone. */
+export interface MemoryBacked {
+  /** Bytes. */
+  readonly size: number;
+}
+
+/** What `createFile` makes. */
 export interface FileOptions {
   /** Absolute path. Its raw bytes where it is not UTF-8. */
   readonly path: string | ArrayBufferView;
   /** Bytes of an ordinary file, copied. Absent pages are read from here. */
   readonly content?: ArrayBufferView | undefined;
   /** Bytes of a memory-backed file (memfd, tmpfs), which starts as zeros. */
-  readonly memoryBacked?: { readonly size: number } | undefined;
+  readonly memoryBacked?: MemoryBacked | undefined;
   /** No name leads to it any more; only mappings keep it. Default false. */
   readonly deleted?: boolean | undefined;
 }
@@ -28,20 +35,24 @@ type CheckedFile = Omit<FileOptions, 'path' | 'content'> & {
 const FILE_OPTIONS: Shape<CheckedFile> = {
   path: filePath,
   content: optional(bytesOf),
-  memoryBacked: optional(record<{ readonly size: number }>({ size: wholeNumber(0) })),
+  memoryBacked: optional(record<MemoryBacked>({ size: wholeNumber(0) })),
   deleted: optional(flag),
 };
 
+/** A file of a simulated machine, as the program that made or found it holds it. */
 export class SimulatedFile {
+  /** Names the file in its machine: `mmap` takes it. */
   readonly id: number;
   readonly #machine: MachineParts;
   #open = true;
 
+  /** @internal */
   constructor(machine: MachineParts, id: number) {
     this.#machine = machine;
     this.id = id;
   }
 
+  /** Its path, as text; bytes that are no UTF-8 are replaced. */
   get path(): string {
     return this.#machine.files.pathText(this.id);
   }
@@ -51,10 +62,12 @@ export class SimulatedFile {
     return this.#machine.files.size(this.id);
   }
 
+  /** Whether no name leads to it any more. */
   get isDeleted(): boolean {
     return (this.#machine.files.kind(this.id) & FILE_KIND.DELETED) !== 0;
   }
 
+  /** Whether its content lies in memory alone (memfd, tmpfs). */
   get isMemoryBacked(): boolean {
     return (this.#machine.files.kind(this.id) & FILE_KIND.MEMORY) !== 0;
   }

@@ -6,7 +6,6 @@
  * work on it in place. A bank holds at most 2 GiB of frames: views longer than that are slow.
  */
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
-import type { MachineHandle } from '../../shared/machine-handle.ts';
 import { MiB, PAGE_SIZE, WORDS_PER_PAGE } from '../../shared/page.ts';
 import { Memory, WASM_PAGE, WASM_PAGES_MAX, type WasmMemory } from '../../shared/wasm.ts';
 
@@ -45,8 +44,13 @@ export function bytesOfBank(pages: number, bank: number): number {
   return Math.min(pages - bank * BANK_FRAMES, BANK_FRAMES) * PAGE_SIZE;
 }
 
-/** What a machine's handle says of its memory. */
-export type MemoryBanks = Pick<MachineHandle, 'banks' | 'frames' | 'swapBanks' | 'slots'>;
+/** What a machine's handle says of its memory: see there. */
+export interface MemoryBanks {
+  readonly banks: readonly WasmMemory[];
+  readonly frames: number;
+  readonly swapBanks: readonly WasmMemory[];
+  readonly slots: number;
+}
 
 /**
  * Views of the banks, one pair a bank. Whoever indexes them shifts the pfn by hand.

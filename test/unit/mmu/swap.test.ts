@@ -110,7 +110,8 @@ describe('pages in swap', () => {
     const space = machine.createAddressSpace();
     mapPages(space, 512);
     space.madvise(BASE, GRANULE_SIZE, 'hugepage');
-    for (let page = 0; page < 512; page++) space.fill(BASE + page * PAGE_SIZE, PAGE_SIZE, page & 0xff);
+    for (let page = 0; page < 512; page++)
+      space.fill(BASE + page * PAGE_SIZE, PAGE_SIZE, page & 0xff);
     expect(leaves(machine, space)[0]!.low & 0x80).toBe(0x80);
     const { free } = machine.memory;
     space.madvise(BASE, GRANULE_SIZE, 'pageout');

@@ -11,16 +11,23 @@ import { PAGE_SHIFT } from '../../../shared/page.ts';
 import { ImageProblem } from '../../image/problem.ts';
 import { Fields } from './fields.ts';
 
+/** What the first record of an image says: docs/IMAGE_FORMAT.md, "File head". */
 export interface ImageHead {
-  readonly bytes: number; // of the head itself
+  /** Length of the head itself. */
+  readonly bytes: number;
+  /** The image shows one instant; false: the machine ran while it was dumped. */
   readonly frozen: boolean;
   /** Blocks carry a checksum over their pages. */
   readonly hasPayloadCrc: boolean;
   /** Pages of VM_DONTDUMP mappings were left out. */
   readonly dontDump: boolean;
-  readonly time: bigint; // ns since 1970, 0 = not recorded
+  /** Nanoseconds since 1970 at which the dump began; 0 where that was not recorded. */
+  readonly time: bigint;
+  /** Bytes that the image has to have. */
   readonly totalLen: number;
+  /** Address spaces in the image. */
   readonly mmCount: number;
+  /** The head's own checksum. */
   readonly recordCrc: number;
 }
 

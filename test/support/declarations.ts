@@ -1,0 +1,176 @@
+/**
+ * What the declarations of the built package say: every exported declaration and every type that one
+ * of them mentions. They are read by a parser of their own, not by the compiler that wrote them.
+ */
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { parseSync } from 'rolldown/experimental';
+
+/** As the parser makes it. */
+interface Node {
+  readonly type: string;
+  readonly start: number;
+  readonly [key: string]: unknown;
+}
+
+/** A declaration, wherever it stands. */
+export interface Declaration {
+  readonly name: string;
+  readonly module: Module;
+  readonly node: Node;
+}
+
+/** A member, or the declaration itself, as messages name it. */
+export interface Documented {
+  readonly name: string;
+  readonly hasDoc: boolean;
+  readonly isOptional: boolean;
+  /** The source of its type. */
+  readonly text: string;
+}
+
+class Module {
+  readonly url: URL;
+  readonly text: string;
+  readonly body: readonly Node[];
+  readonly #docs: ReadonlyMap<number, boolean>;
+
+  constructor(url: URL) {
+    this.url = url;
+    this.text = readFileSync(url, 'utf8');
+    const { program, comments, errors } = parseSync(fileURLToPath(url), this.text, { lang: 'dts' });
+    if (errors.length > 0) throw new Error(`${url.href}: ${errors[0]?.message}`);
+    this.body = program.body as unknown as Node[];
+    this.#docs = new Map(comments.map(({ value, end }) => [end, value.startsWith('*')]));
+  }
+
+  /** Whether a comment with words in it stands directly before the node. */
+  hasDoc({ start }: Node): boolean {
+    const before = this.text.slice(0, start).trimEnd().length;
+    return this.#docs.get(before) === true;
+  }
+}
+
+const modules = new Map<string, Module>();
+
+function moduleAt(url: URL): Module {
+  const known = modules.get(url.href) ?? new Module(url);
+  modules.set(url.href, known);
+  return known;
+}
+
+/** 'x.ts' or 'x.js' of an import is 'x.d.ts'. */
+function imported(from: Module, specifier: string): Module | undefined {
+  if (!specifier.startsWith('.')) return undefined; // of Node or another package
+  return moduleAt(new URL(specifier.replace(/\.[jt]s$/, '.d.ts'), from.url));
+}
+
+function nodes(value: unknown): Node[] {
+  return (Array.isArray(value) ? value : []) as Node[];
+}
+
+function nameOf(node: unknown): string {
+  const { name, value } = node as { readonly name?: string; readonly value?: string };
+  return name ?? value ?? '';
+}
+
+/** The declarations in a statement, exported or not. */
+function declarationsIn(statement: Node): Node[] {
+  const inner = (statement.declaration as Node | null | undefined) ?? statement;
+  return inner.type === 'VariableDeclaration' ? nodes(inner.declarations) : [inner];
+}
+
+/** Every declaration of a name in a module: the signatures of a function are several. */
+export function find(module: Module, name: string): Declaration[] {
+  const found: Declaration[] = [];
+  for (const statement of module.body) {
+    if (statement.type === 'ImportDeclaration' || statement.type === 'ExportNamedDeclaration') {
+      const { source } = statement as unknown as { readonly source: { value: string } | null };
+      for (const specifier of nodes(statement.specifiers)) {
+        const { local, exported, imported: theirs } = specifier;
+        const isImport = statement.type === 'ImportDeclaration';
+        if (nameOf(isImport ? local : exported) !== name) continue;
+        const origin = source === null ? module : imported(module, source.value);
+        if (origin !== undefined) found.push(...find(origin, nameOf(isImport ? theirs : local)));
+      }
+    }
+    for (const node of declarationsIn(statement)) {
+      if (node.id != null && nameOf(node.id) === name) found.push({ name, module, node });
+    }
+  }
+  return found;
+}
+
+/** What index.d.ts exports, by name. */
+export function exportsOf(index: URL): ReadonlyMap<string, Declaration[]> {
+  const module = moduleAt(index);
+  const names = module.body.flatMap(({ specifiers }) =>
+    nodes(specifiers).map(({ exported }) => nameOf(exported)),
+  );
+  return new Map(names.map((name) => [name, find(module, name)]));
+}
+
+/** The declaration and its members, those of object types inside it included. */
+export function documentedIn({ name, module, node }: Declaration): Documented[] {
+  const found: Documented[] = [];
+  const statement = module.body.find(
+    ({ start, end }) => start <= node.start && node.start < (end as number),
+  )!;
+  const add = (of: Node, called: string): void => {
+    const text = module.text.slice(of.start, of.end as number);
+    const hasDoc = module.hasDoc(of);
+    found.push({ name: called, hasDoc, isOptional: of.optional === true, text });
+  };
+  add(statement, name);
+  visit(node, (child, path) => {
+    if (!MEMBERS.has(child.type) || child.accessibility === 'private') return;
+    if ((child.key as Node).type === 'PrivateIdentifier') return;
+    add(child, [name, ...path, keyOf(module, child)].join('.'));
+  });
+  return found;
+}
+
+const MEMBERS = new Set([
+  'PropertyDefinition',
+  'MethodDefinition',
+  'TSAbstractPropertyDefinition',
+  'TSAbstractMethodDefinition',
+  'TSPropertySignature',
+  'TSMethodSignature',
+]);
+
+function keyOf({ text }: Module, { key }: Node): string {
+  const { start, end } = key as { readonly start: number; readonly end: number };
+  return text.slice(start, end);
+}
+
+/** Calls `see` for every node below, with the names of the members that it stands in. */
+function visit(
+  node: Node,
+  see: (node: Node, path: readonly string[]) => void,
+  path: readonly string[] = [],
+): void {
+  for (const value of Object.values(node)) {
+    for (const child of Array.isArray(value) ? value : [value]) {
+      if (typeof child !== 'object' || child === null || !('type' in child)) continue;
+      see(child as Node, path);
+      const isMember = MEMBERS.has((child as Node).type);
+      visit(child as Node, see, isMember ? [...path, nameOf((child as Node).key)] : path);
+    }
+  }
+}
+
+/** Names of types that a declaration mentions, and that this package declares. */
+export function mentioned({ module, node }: Declaration): Declaration[] {
+  const parameters = new Set<string>();
+  const names = new Set<string>();
+  visit({ ...node, self: node } as unknown as Node, (child) => {
+    if (child.type === 'TSTypeParameter') parameters.add(nameOf(child.name));
+    if (child.type === 'TSTypeReference') names.add(nameOf(child.typeName));
+    if (child.type === 'TSInterfaceHeritage' || child.type === 'TSClassImplements') {
+      names.add(nameOf(child.expression));
+    }
+  });
+  if (node.superClass != null) names.add(nameOf(node.superClass));
+  return [...names].filter((name) => !parameters.has(name)).flatMap((name) => find(module, name));
+}

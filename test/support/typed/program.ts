@@ -1,0 +1,115 @@
+// A program with the strictest settings of the compiler: every option may be undefined, every type of
+// a parameter or a result has a name, and no internals are in sight.
+import {
+  type AttachOptions,
+  attach,
+  type CompareOptions,
+  createDumper,
+  createMachine,
+  createWorkload,
+  type DeviceRequest,
+  type DumpOptions,
+  type DumpReport,
+  type FileOptions,
+  fileSink,
+  type ImageVma,
+  type ImportOptions,
+  importProcess,
+  type MachineHandle,
+  type MmReport,
+  memorySink,
+  type OpenOptions,
+  openImage,
+  type RestoreOptions,
+  type SimulatedFile,
+  type SkippedPages,
+  type SplitSinkOptions,
+  streamSink,
+  type UserDesc,
+  type VerifyOptions,
+  type WorkerReport,
+} from 'mmdump';
+
+const stop: { readonly signal: AbortSignal | undefined; readonly onProgress: undefined } = {
+  signal: undefined,
+  onProgress: undefined,
+};
+const compare: CompareOptions = { signal: undefined };
+const restore: RestoreOptions = stop;
+const verify: VerifyOptions = { ...stop, maxIndexBytes: undefined, maxProblems: undefined };
+const open: OpenOptions = { signal: undefined, maxIndexBytes: undefined };
+const imports: ImportOptions = {
+  ...stop,
+  children: undefined,
+  freeze: undefined,
+  timeoutMs: undefined,
+};
+const dump: DumpOptions = {
+  ...stop,
+  to: memorySink({ chunkBytes: undefined, machine: undefined }),
+  zeroPages: undefined,
+  checksum: undefined,
+  blocks: undefined,
+  unsupported: undefined,
+  hugetlb: undefined,
+  freeze: undefined,
+  dontDump: undefined,
+  sizeLimit: undefined,
+  unitBytes: undefined,
+  source: undefined,
+  timeoutMs: undefined,
+};
+const attached: AttachOptions = { thread: undefined, mayBlock: undefined };
+const split: SplitSinkOptions = {
+  force: undefined,
+  sparse: undefined,
+  parts: 2,
+  partBytes: undefined,
+};
+const file: FileOptions = {
+  path: '/a',
+  content: new DataView(new ArrayBuffer(8)),
+  memoryBacked: undefined,
+  deleted: undefined,
+};
+const device: DeviceRequest = {
+  length: 1,
+  prot: 'r',
+  offset: undefined,
+  io: undefined,
+  address: undefined,
+};
+const desc: UserDesc = { entryNumber: 0, baseAddr: 0, limit: 0, contents: undefined };
+
+export async function main(): Promise<readonly unknown[]> {
+  const machine = createMachine({
+    memory: 1,
+    deviceMemory: undefined,
+    swap: undefined,
+    store: undefined,
+    maxAddressSpaces: undefined,
+    checks: undefined,
+  });
+  await using dumper = await createDumper({ workers: undefined, expectedBytes: undefined });
+  const made: SimulatedFile = machine.createFile(file);
+  const handle: MachineHandle = attach(machine.handle, attached).handle;
+  const space = machine.createAddressSpace();
+  space.write(0, new Uint32Array(2));
+  space.modifyLdt(desc);
+  space.mapDevice(device);
+  const { space: other } = await createWorkload('dense', { size: undefined, signal: undefined });
+  const report: DumpReport = await dumper.dump(space, dump);
+  const parts: readonly [MmReport | undefined, SkippedPages | undefined, WorkerReport | undefined] =
+    [report.mms[0], report.skipped[0], report.perWorker[0]];
+  await dumper.compare(space, other, compare);
+  const image = await openImage('a', open);
+  const vmas: readonly ImageVma[] = image.vmas({ mm: undefined });
+  await dumper.restore(image, machine, restore);
+  await dumper.verify('a', verify);
+  await importProcess(machine, 1, { ...imports, dumper: undefined, workers: undefined });
+  const sinks = [
+    fileSink('a', { force: undefined, sparse: undefined }),
+    streamSink(process.stdout, { end: undefined, name: undefined }),
+  ];
+  return [made, handle, parts, vmas, sinks, split];
+}
