@@ -1,8 +1,8 @@
 /** Comparing two address spaces, of one machine or of two, by all workers. */
 import type { AddressSpace } from '../mmu/address-space.ts';
-import { dPath } from '../mmu/address-space.ts';
 import { readLdtLocked } from '../mmu/ldt.ts';
 import type { Mm } from '../mmu/mm.ts';
+import { dPath } from '../mmu/vma/vma-info.ts';
 import { createPhase, PhaseControl } from '../shared/dump/phase-control.ts';
 import type { CompareReport, CompareTask } from '../shared/dump/tasks.ts';
 import { WorkUnits, workUnitBytes } from '../shared/dump/work-unit.ts';

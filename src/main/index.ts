@@ -1,5 +1,5 @@
 /** mmdump: checkpoints simulated Linux address spaces with all cores at once. The public API. */
-export { AddressSpace, type MmHandle, type VmaInfo } from '../mmu/address-space.ts';
+export { AddressSpace, type MmHandle } from '../mmu/address-space.ts';
 export type { Advice, FlagAdvice, PageAdvice } from '../mmu/calls/madvise.ts';
 export type { MlockAllFlag, MlockFlag } from '../mmu/calls/mlock.ts';
 export type { MapFlag, MmapRequest } from '../mmu/calls/mmap.ts';
@@ -31,6 +31,7 @@ export {
 export type { AttachOptions, MachineOptions } from '../mmu/machine-parts.ts';
 export type { MmAddresses, MmAddressName } from '../mmu/mm-struct.ts';
 export type { DeviceRequest } from '../mmu/vma/device.ts';
+export type { VmaInfo } from '../mmu/vma/vma-info.ts';
 export type { UnsupportedPolicy } from '../shared/dump/tasks.ts';
 export { AbortError, type ErrorCode, type ErrorFields, MmdumpError } from '../shared/errors.ts';
 /** @internal For tests of failures. */

@@ -7,8 +7,7 @@ import { abortSignal, flag, isInstance, list, optional } from '../shared/argumen
 import { optionsOf, record } from '../shared/arguments/options.ts';
 import { refusal } from '../shared/arguments/refuse.ts';
 import type { MachineHandle } from '../shared/machine-handle.ts';
-import { addressOf, TASK_PAGES } from '../shared/page.ts';
-import { protLetters, vmFlagNames } from '../shared/vm-flags.ts';
+import { TASK_PAGES } from '../shared/page.ts';
 import { forkLocked } from './calls/fork.ts';
 import { SystemCalls } from './calls/system-calls.ts';
 import { assertFill, fillLocked, type Progress, readLocked, writeLocked } from './fault/access.ts';
@@ -24,7 +23,8 @@ import { MachineParts } from './machine-parts.ts';
 import { claimMm, freeMm, type Mm, mmOf } from './mm.ts';
 import { MM_ADDRESSES, MM_FIELD, type MmAddresses } from './mm-struct.ts';
 import { insertMappingsLocked, unmapRangeLocked } from './vma/vma-edit.ts';
-import { VMA_FIELDS, VMA_KIND, type VmaFields } from './vma/vma-table.ts';
+import { type VmaInfo, vmaInfos } from './vma/vma-info.ts';
+import { VMA_FIELDS, type VmaFields } from './vma/vma-table.ts';
 
 /** Everything that another thread needs to attach to an mm; can be posted to it. */
 export interface MmHandle {
@@ -36,26 +36,6 @@ export interface MmHandle {
   readonly slot: number;
   /** Which life of the slot: the slots of address spaces that are gone are used again. */
   readonly generation: number;
-}
-
-/** A VMA, as /proc/PID/maps shows it. */
-export interface VmaInfo {
-  /** Address of its first byte. */
-  readonly start: number;
-  /** First address after it. */
-  readonly end: number;
-  /** Access, and whether it is private or shared, as maps shows them: 'rw-p'. */
-  readonly prot: string;
-  /** VM_* bits (linux/mm.h). */
-  readonly flags: number;
-  /** Names of these bits, without VM_. */
-  readonly flagNames: readonly string[];
-  /** Page of the file, or of the anonymous space, at its start. */
-  readonly pgoff: number;
-  /** Path of its file, with ' (deleted)' as d_path gives it; null for anonymous memory. */
-  readonly file: string | null;
-  /** Whether it is the code that the kernel maps into every process. */
-  readonly isVdso: boolean;
 }
 
 /**
@@ -321,29 +301,4 @@ export function readBlob(mm: Mm, lengthField: number, atField: number): Uint8Arr
 function setBlob(mm: Mm, lengthField: number, atField: number, bytes: Uint8Array): void {
   mm.struct.set64(atField, mm.machine.store.add(bytes));
   mm.struct.set(lengthField, bytes.length);
-}
-
-/** The name that d_path gives a file. */
-export function dPath(mm: Mm, file: number): string {
-  const deleted = (mm.files.kind(file) & 1) !== 0;
-  return mm.files.pathText(file) + (deleted ? ' (deleted)' : '');
-}
-
-function vmaInfos(mm: Mm): VmaInfo[] {
-  const { vmas } = mm;
-  const infos: VmaInfo[] = [];
-  for (let ordinal = 0; ordinal < vmas.count; ordinal++) {
-    const vma = vmas.fields(vmas.slot(ordinal));
-    infos.push({
-      start: addressOf(vma.start),
-      end: addressOf(vma.end),
-      prot: protLetters(vma.flags),
-      flags: vma.flags,
-      flagNames: vmFlagNames(vma.flags),
-      pgoff: vma.pgoff,
-      file: vma.file === 0 ? null : dPath(mm, vma.file),
-      isVdso: vma.kind === VMA_KIND.VDSO,
-    });
-  }
-  return infos;
 }

@@ -1,0 +1,51 @@
+/** Mappings as /proc/PID/maps shows them. */
+import { addressOf } from '../../shared/page.ts';
+import { protLetters, vmFlagNames } from '../../shared/vm-flags.ts';
+import type { Mm } from '../mm.ts';
+import { VMA_KIND } from './vma-table.ts';
+
+/** A VMA, as /proc/PID/maps shows it. */
+export interface VmaInfo {
+  /** Address of its first byte. */
+  readonly start: number;
+  /** First address after it. */
+  readonly end: number;
+  /** Access, and whether it is private or shared, as maps shows them: 'rw-p'. */
+  readonly prot: string;
+  /** VM_* bits (linux/mm.h). */
+  readonly flags: number;
+  /** Names of these bits, without VM_. */
+  readonly flagNames: readonly string[];
+  /** Page of the file, or of the anonymous space, at its start. */
+  readonly pgoff: number;
+  /** Path of its file, with ' (deleted)' as d_path gives it; null for anonymous memory. */
+  readonly file: string | null;
+  /** Whether it is the code that the kernel maps into every process. */
+  readonly isVdso: boolean;
+}
+
+/** The name that d_path gives a file. */
+export function dPath(mm: Mm, file: number): string {
+  const deleted = (mm.files.kind(file) & 1) !== 0;
+  return mm.files.pathText(file) + (deleted ? ' (deleted)' : '');
+}
+
+/** Every mapping, ascending. The mmap lock is held. */
+export function vmaInfos(mm: Mm): VmaInfo[] {
+  const { vmas } = mm;
+  const infos: VmaInfo[] = [];
+  for (let ordinal = 0; ordinal < vmas.count; ordinal++) {
+    const vma = vmas.fields(vmas.slot(ordinal));
+    infos.push({
+      start: addressOf(vma.start),
+      end: addressOf(vma.end),
+      prot: protLetters(vma.flags),
+      flags: vma.flags,
+      flagNames: vmFlagNames(vma.flags),
+      pgoff: vma.pgoff,
+      file: vma.file === 0 ? null : dPath(mm, vma.file),
+      isVdso: vma.kind === VMA_KIND.VDSO,
+    });
+  }
+  return infos;
+}
