@@ -61,7 +61,11 @@ export interface DumperOptions {
    * @internal
    */
   readonly rendezvous?: boolean | undefined;
-  /** @internal For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
+  /**
+   * For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none.
+   *
+   * @internal
+   */
   readonly faults?: FaultPlan | undefined;
 }
 

@@ -163,7 +163,12 @@ export class AddressSpace extends SystemCalls {
     return this.later('read', (mm) => withLdt(mm, () => loadLdtLocked(mm, view)), signal);
   }
 
-  /** @internal Adds ready-made mappings, unmerged, as a restore or an import does. Takes the files' references. */
+  /**
+   * Adds ready-made mappings, unmerged, as a restore or an import does. Takes the files'
+   * references.
+   *
+   * @internal
+   */
   insertMappings(vmas: readonly VmaFields[]): void {
     const checked = MAPPINGS('vmas', vmas);
     this.run('write', (mm) => insertMappingsLocked(mm, checked));

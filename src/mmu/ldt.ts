@@ -2,7 +2,6 @@
  * The local descriptor table of an mm (arch/x86/kernel/ldt.c): up to 8192 descriptors of 8 bytes.
  * Protected by the mm's LDT lock.
  */
-
 import { type Check, flag, number, optional } from '../shared/arguments/checks.ts';
 import type { Shape } from '../shared/arguments/options.ts';
 import { einval } from './calls/range.ts';

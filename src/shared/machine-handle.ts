@@ -7,9 +7,17 @@ export interface MachineHandle {
   readonly kind: 'machine';
   /** @internal */
   readonly banks: readonly WasmMemory[];
-  /** @internal Frames of physical memory: the memory of a bank may be longer (mmu/physical/room.ts). */
+  /**
+   * Frames of physical memory: the memory of a bank may be longer (mmu/physical/room.ts).
+   *
+   * @internal
+   */
   readonly frames: number;
-  /** @internal Swap slots, in banks like those of physical memory. Empty when the machine has no swap. */
+  /**
+   * Swap slots, in banks like those of physical memory. Empty when the machine has no swap.
+   *
+   * @internal
+   */
   readonly swapBanks: readonly WasmMemory[];
   /** @internal Swap slots. */
   readonly slots: number;

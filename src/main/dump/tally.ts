@@ -1,5 +1,4 @@
 /** Pages of each class, per VMA, from the runs; and what could not be stored, with the reasons. */
-
 import type { Mm } from '../../mmu/mm.ts';
 import { PAGE_CLASS, RULE, ruleName } from '../../shared/dump/page-class.ts';
 import type { WorkUnits } from '../../shared/dump/work-unit.ts';

@@ -2,7 +2,6 @@
  * An image as a file. It is written under a temporary name in the same directory and appears under
  * its own only when it is whole and on the disk: write, fsync, rename, fsync of the directory.
  */
-
 import { optionsOf } from '../../shared/arguments/options.ts';
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
@@ -56,7 +55,11 @@ export class FileSink extends PathSink {
     }
   }
 
-  /** @internal Not so if it has replaced another image already, and only its directory is not written. */
+  /**
+   * Not so if it has replaced another image already, and only its directory is not written.
+   *
+   * @internal
+   */
   protected async takeBack({ files }: OpenOutput): Promise<void> {
     const { path } = this;
     if (files[0]?.isNamed !== true) return;

@@ -2,7 +2,6 @@
  * An image in memory: shared buffers of at most 2 GiB, kept and reused by the next dump into the
  * same sink (memory that was touched before is several times quicker).
  */
-
 import { Machine } from '../../mmu/machine.ts';
 import { instanceOf, optional, wholeNumber } from '../../shared/arguments/checks.ts';
 import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
@@ -38,7 +37,11 @@ export interface MemorySinkOptions {
    * `release` gives it to the machine's next sink. Without room the image lies where it always does.
    */
   readonly machine?: Machine | undefined;
-  /** @internal For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
+  /**
+   * For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none.
+   *
+   * @internal
+   */
   readonly faults?: FaultPlan | undefined;
 }
 

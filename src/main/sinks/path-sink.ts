@@ -27,7 +27,11 @@ export interface PathSinkOptions {
    * disk, the same bytes for whoever reads. Default true; there are many only with zeroPages: 'copy'.
    */
   readonly sparse?: boolean | undefined;
-  /** @internal For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
+  /**
+   * For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none.
+   *
+   * @internal
+   */
   readonly faults?: FaultPlan | undefined;
 }
 
@@ -143,13 +147,21 @@ export abstract class PathSink implements Sink {
     this.calls = fileCalls(faults);
   }
 
-  /** @internal The file that is created at once, so that whatever is wrong with the place is known. */
+  /**
+   * The file that is created at once, so that whatever is wrong with the place is known.
+   *
+   * @internal
+   */
   protected abstract readonly firstPath: string;
   /** @internal OUTPUT_EXISTS, or what else keeps the output from getting its name. */
   protected abstract assertReplaceable(): Promise<void>;
   /** @internal Makes the image appear, step by step, until `output.isAborted`. */
   protected abstract finish(output: OpenOutput): Promise<void>;
-  /** @internal The dump has failed or is stopped; temporary files are gone: takes back whatever has its name. */
+  /**
+   * The dump has failed or is stopped; temporary files are gone: takes back whatever has its name.
+   *
+   * @internal
+   */
   protected abstract takeBack(output: OpenOutput): Promise<void>;
   /** @internal */
   abstract reserve(extent: ImageExtent): Promise<CopyTarget>;
@@ -189,7 +201,11 @@ export abstract class PathSink implements Sink {
     }
   }
 
-  /** @internal OUTPUT_EXISTS where there is something of this name that may not, or cannot, be replaced. */
+  /**
+   * OUTPUT_EXISTS where there is something of this name that may not, or cannot, be replaced.
+   *
+   * @internal
+   */
   protected async assertFree(path: string): Promise<void> {
     let found: Stats;
     try {
@@ -218,7 +234,11 @@ export abstract class PathSink implements Sink {
     if (!output.isAborted) await this.#release(output);
   }
 
-  /** @internal Removes what there is, at once, whatever is under way; fails only if something stays behind. */
+  /**
+   * Removes what there is, at once, whatever is under way; fails only if something stays behind.
+   *
+   * @internal
+   */
   async abort(): Promise<void> {
     const output = this.#open;
     if (output === undefined) return;

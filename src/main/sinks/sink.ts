@@ -37,7 +37,11 @@ export interface Sink {
   open(): Promise<void>;
   /** @internal The image has this length; returns where the workers write. */
   reserve(extent: ImageExtent): Promise<CopyTarget>;
-  /** @internal Runs beside the copy phase, if there is something to do. Rejects when the output fails. */
+  /**
+   * Runs beside the copy phase, if there is something to do. Rejects when the output fails.
+   *
+   * @internal
+   */
   drain?(context: DrainContext): Promise<void>;
   /** @internal Every byte is written: makes the image appear. */
   commit(): Promise<void>;

@@ -178,7 +178,11 @@ export class SplitSink extends PathSink {
     }
   }
 
-  /** @internal `OUT.000` goes first, so that nothing opens meanwhile; then what was there comes back. */
+  /**
+   * `OUT.000` goes first, so that nothing opens meanwhile; then what was there comes back.
+   *
+   * @internal
+   */
   protected async takeBack({ files }: OpenOutput): Promise<void> {
     const { path } = this;
     if (!this.#isFinal) {

@@ -23,7 +23,11 @@ export interface StreamSinkOptions {
   readonly end?: boolean | undefined;
   /** For messages. Default 'the stream'. */
   readonly name?: string | undefined;
-  /** @internal For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
+  /**
+   * For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none.
+   *
+   * @internal
+   */
   readonly faults?: FaultPlan | undefined;
 }
 
@@ -100,7 +104,11 @@ export class StreamSink implements Sink {
     return { kind: 'stream', ring: this.#ring };
   }
 
-  /** @internal Writes the segments out while the workers fill the ring. Stops the phase where that fails. */
+  /**
+   * Writes the segments out while the workers fill the ring. Stops the phase where that fails.
+   *
+   * @internal
+   */
   async drain({ phase, over, signal }: DrainContext): Promise<void> {
     const { segments, segmentCount } = this.#extent!;
     const buffers = this.#ring!;
