@@ -16,7 +16,7 @@ import { type RestoreOptions, type RestoreResult, restoreImage } from './load/re
 import { assertWorkers, WorkerPool } from './pool.ts';
 import type { DumpEstimate, DumpReport } from './report.ts';
 import type { MemoryImage } from './sinks/memory-sink.ts';
-import { NO_SINK } from './sinks/no-sink.ts';
+import { NoSink } from './sinks/no-sink.ts';
 import { abortable, withDeadline } from './stop.ts';
 
 export interface DumperOptions {
@@ -86,7 +86,7 @@ export class Dumper {
     spaces: AddressSpace | readonly AddressSpace[],
     options: EstimateOptions = {},
   ): Promise<DumpEstimate> {
-    const report = await this.dump(spaces, { ...options, to: NO_SINK });
+    const report = await this.dump(spaces, { ...options, to: new NoSink() });
     return { ...report, image: { path: null, format: 'cpt', bytes: report.image.bytes, id: null } };
   }
 

@@ -62,7 +62,13 @@ export interface DumpReport {
   readonly skipped: readonly SkippedPages[];
   readonly ms: {
     readonly lockWait: number;
+    /** The machine stood still for so long. 0 if it ran meanwhile (`freeze: false`). */
     readonly pause: number;
+    /**
+     * The mmap locks were held for reading for so long: whoever needs one for writing waited. With
+     * `freeze` this is the pause.
+     */
+    readonly locked: number;
     readonly plan: number;
     readonly classify: number;
     readonly layout: number;

@@ -37,7 +37,8 @@ export async function verifyCommand(
 }
 
 /** The object that `verify --json` prints; its keys are a contract. */
-function verifyJson({ ok, objects, pages, bytes, id, problems }: Verification): unknown {
+function verifyJson(result: Verification): unknown {
+  const { ok, objects, pages, bytes, id, problems, unlisted } = result;
   return {
     ok,
     objects,
@@ -47,6 +48,7 @@ function verifyJson({ ok, objects, pages, bytes, id, problems }: Verification): 
     problems: problems.map(({ code, offset, address, message }) => {
       return { code, offset, address: address === null ? null : hex(address), message };
     }),
+    unlisted,
   };
 }
 

@@ -24,7 +24,7 @@ import { noteUsage } from './dumped-usage.ts';
 import { imageId } from './image-id.ts';
 import { mmReport, type PagesReport } from './mm-report.ts';
 import type { ResolvedOptions } from './options.ts';
-import { abortSink, assertSize, openSink } from './output.ts';
+import { assertSize, withSink } from './output.ts';
 import { type Plan, planDump } from './plan.ts';
 import { Pins } from './running.ts';
 import { snapshotLdt, withHeldMms } from './stopped-mm.ts';
@@ -38,6 +38,14 @@ interface Capture {
   readonly ms: { readonly [step in 'plan' | 'classify' | 'layout' | 'copy']: number };
   readonly mmReports: readonly PagesReport[];
   readonly usage: () => FamilyUsage;
+}
+
+/** A dump whose image is committed. */
+interface Committed {
+  readonly capture: Capture;
+  readonly usage: FamilyUsage;
+  readonly id: string;
+  readonly ms: Omit<DumpReport['ms'], 'total'>;
 }
 
 /** Dumps mms of one machine. Whatever fails, they are let go and the output is left as it was. */
@@ -57,27 +65,32 @@ export async function runDump(
   throwIfAborted(signal);
   assertDumpable(references);
   enter(dump, 'open');
-  await openSink(to, signal);
-  try {
-    watch.lap();
-    let lockWait = 0;
-    let pause = new Stopwatch();
-    enter(dump, 'lock');
-    const capture = await withHeldMms(references, options.freeze, signal, (mms) => {
-      lockWait = watch.lap();
-      pause = new Stopwatch();
-      return captureLocked(dump, mms);
-    });
-    const ms = { lockWait, pause: pause.total(), ...capture.ms };
-    enter(dump, 'commit');
-    const id = options.dryRun ? '' : await imageId(capture.layout, turns);
-    throwIfAborted(signal);
-    watch.lap();
-    await abortable(to.commit(), signal);
-    return report(dump, capture, { ...ms, commit: watch.lap() }, id);
-  } catch (error) {
-    throw await abortSink(to, deadline.errorOf(error));
-  }
+  const committed = await withSink(to, deadline, () => writeImage(dump, references));
+  return reportOf(dump, committed); // outside: nothing takes the image back that is committed
+}
+
+/** From the first lock to the commit. All of the report is made before the commit that can be. */
+async function writeImage(dump: Dump, references: readonly MmReference[]): Promise<Committed> {
+  const { options, turns, watch } = dump;
+  const { to, signal, freeze } = options;
+  watch.lap();
+  let lockWait = 0;
+  let held = new Stopwatch();
+  enter(dump, 'lock');
+  const capture = await withHeldMms(references, freeze, signal, (mms) => {
+    lockWait = watch.lap();
+    held = new Stopwatch();
+    return captureLocked(dump, mms);
+  });
+  const locked = held.total();
+  enter(dump, 'commit');
+  const id = options.dryRun ? '' : await imageId(capture.layout, turns);
+  const usage = capture.usage();
+  throwIfAborted(signal);
+  watch.lap();
+  await abortable(to.commit(), signal);
+  const ms = { lockWait, pause: freeze ? locked : 0, locked, ...capture.ms, commit: watch.lap() };
+  return { capture, usage, id, ms };
 }
 
 /** Everything for which the mms have to be held. */
@@ -192,16 +205,11 @@ function byPlace(a: SkippedPages, b: SkippedPages): number {
   return a.mm - b.mm || a.start - b.start;
 }
 
-function report(
-  dump: Dump,
-  capture: Capture,
-  ms: Omit<DumpReport['ms'], 'total'>,
-  id: string,
-): DumpReport {
+function reportOf(dump: Dump, { capture, usage, id, ms }: Committed): DumpReport {
   const { engine, options, watch, workers } = dump;
   const { bytes } = capture.layout;
   const total = watch.total();
-  const { mms: usages, savedBytes } = capture.usage();
+  const { mms: usages, savedBytes } = usage;
   const { path, parts } = options.to;
   return {
     image: { path, format: 'cpt', bytes, id, ...(parts === undefined ? {} : { parts }) },

@@ -3,7 +3,7 @@ import type { UnsupportedPolicy } from '../../shared/dump/tasks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { GRANULE_PAGES, GRANULE_SIZE, MiB } from '../../shared/page.ts';
 import type { DumpProgress } from '../report.ts';
-import { NO_SINK } from '../sinks/no-sink.ts';
+import { NoSink } from '../sinks/no-sink.ts';
 import type { Sink } from '../sinks/sink.ts';
 
 export interface DumpOptions {
@@ -100,7 +100,7 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
     freeze: flag('freeze', options.freeze, true),
     dontDump,
     sizeLimit,
-    dryRun: options.to === NO_SINK,
+    dryRun: options.to instanceof NoSink,
     unitPages: (unitBytes / GRANULE_SIZE) * GRANULE_PAGES,
     source: options.source ?? 'mm',
     signal: options.signal,

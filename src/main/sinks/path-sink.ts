@@ -10,6 +10,7 @@ import { errnoOf, MmdumpError } from '../../shared/errors.ts';
 import type { FaultPlan } from '../../shared/faults.ts';
 import { guard } from '../guard.ts';
 import { type FileCalls, fileCalls } from './file-calls.ts';
+import { takeSink } from './one-dump.ts';
 import { outputExists, outputFailed, outputRefused } from './output-error.ts';
 import { OutputFile, removeNow } from './output-file.ts';
 import { inTurn, settleAll } from './settle.ts';
@@ -117,8 +118,6 @@ export abstract class PathSink implements Sink {
   protected readonly calls: FileCalls;
   #open: OpenOutput | undefined;
   #forget: () => void = () => {};
-  /** From the first step of `open` on: two callers must not both go on after a first look. */
-  #isTaken = false;
 
   constructor(path: string, { force = false, sparse = true, faults }: PathSinkOptions) {
     this.path = path;
@@ -139,23 +138,16 @@ export abstract class PathSink implements Sink {
 
   /** Fails as `open` would, and leaves nothing: for whoever has long work to do before a dump. */
   async check(): Promise<void> {
-    await this.open();
-    await this.abort();
-  }
-
-  async open(): Promise<void> {
-    // Two dumps into one sink would write into each other's file.
-    if (this.#isTaken) throw outputRefused(this.path, 'is being written by another dump');
-    this.#isTaken = true;
+    const giveBack = takeSink(this);
     try {
-      this.#open = await this.#create();
-    } catch (error) {
-      this.#isTaken = false;
-      throw error;
+      await this.open();
+      await this.abort();
+    } finally {
+      giveBack();
     }
   }
 
-  async #create(): Promise<OpenOutput> {
+  async open(): Promise<void> {
     if (this.path === '') {
       throw new MmdumpError('OPTION_INVALID', "output: '': expected the path of a file");
     }
@@ -166,7 +158,7 @@ export abstract class PathSink implements Sink {
     try {
       await output.openDirectory();
       await output.create(this.firstPath);
-      return output;
+      this.#open = output;
     } catch (error) {
       this.#forget();
       await output.close();
@@ -216,7 +208,6 @@ export abstract class PathSink implements Sink {
     this.#open = undefined;
     this.#forget();
     await output.close();
-    this.#isTaken = false;
   }
 
   /** For the end of the process. */

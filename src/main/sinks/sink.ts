@@ -1,4 +1,7 @@
-/** Where an image goes: `fileSink`, `splitSink`, `memorySink`, `streamSink`. Used for one dump at a time. */
+/**
+ * Where an image goes: `fileSink`, `splitSink`, `memorySink`, `streamSink`. Used for one dump at a time;
+ * `one-dump.ts` refuses the second.
+ */
 import type { PhaseControl } from '../../shared/dump/phase-control.ts';
 import type { Segments } from '../../shared/dump/piece-table.ts';
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
@@ -28,6 +31,11 @@ export interface Sink {
   readonly path: string | null;
   /** Files that the image is cut into, where that is so and once it is known. */
   readonly parts?: number | undefined;
+  /**
+   * What is written in the end, where several sinks may have the same: a stream. One dump at a time may
+   * write to it. Default: the sink itself.
+   */
+  readonly target?: object | undefined;
   /** Before the mm is touched: whatever can fail early fails here. */
   open(): Promise<void>;
   /** The image has this length; returns where the workers write. */
