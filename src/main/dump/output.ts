@@ -1,8 +1,9 @@
 /** The sink of a dump: what is done with it where the dump is stopped, or fails. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
-import { MmdumpError, reasonOf } from '../../shared/errors.ts';
+import { MmdumpError } from '../../shared/errors.ts';
 import { takeSink } from '../sinks/one-dump.ts';
+import { joined } from '../sinks/settle.ts';
 import type { ImageExtent, Sink } from '../sinks/sink.ts';
 import { abortable, type Deadline } from '../stop.ts';
 
@@ -86,8 +87,6 @@ async function abortSink(to: Sink, error: unknown): Promise<unknown> {
     await to.abort();
     return error;
   } catch (left) {
-    if (!(error instanceof MmdumpError)) return left;
-    const { code, message, fields } = error;
-    return new MmdumpError(code, `${message}; ${reasonOf(left)}`, fields, error);
+    return error instanceof MmdumpError ? joined(error, left) : left;
   }
 }

@@ -13,7 +13,7 @@ import { type FileCalls, fileCalls } from './file-calls.ts';
 import { takeSink } from './one-dump.ts';
 import { outputExists, outputFailed, outputRefused } from './output-error.ts';
 import { OutputFile, removeNow } from './output-file.ts';
-import { inTurn, settleAll } from './settle.ts';
+import { inTurn, undoAll } from './settle.ts';
 import type { ImageExtent, Sink } from './sink.ts';
 
 /** Options of every sink that writes files. */
@@ -91,7 +91,7 @@ export class OpenOutput {
   /** Removes every temporary name, whatever is under way, and waits for changes that are. */
   async removeTemporaries(): Promise<void> {
     this.isAborted = true;
-    const removed = settleAll(this.files.map((file) => file.removeTemporary()));
+    const removed = undoAll(this.files.map((file) => file.removeTemporary()));
     await Promise.allSettled([removed, this.#changing]); // a name that is gone cannot be changed
     await removed;
   }
