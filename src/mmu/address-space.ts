@@ -125,14 +125,19 @@ export class AddressSpace extends SystemCalls {
     this.run('read', (mm) => withLdt(mm, () => loadLdtLocked(mm, bytes)));
   }
 
+  /** Rejects with AbortError when `signal` fires before the mm could be held. */
+  loadLdtAsync(bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
+    return this.later('read', (mm) => withLdt(mm, () => loadLdtLocked(mm, bytes)), signal);
+  }
+
   /** Adds ready-made mappings, unmerged, as a restore or an import does. Takes the files' references. */
   insertMappings(vmas: readonly VmaFields[]): void {
-    this.run('write', (mm) => {
-      for (const vma of vmas) {
-        if (vma.file !== 0) mm.files.get(vma.file);
-        mm.vmas.insert(vma);
-      }
-    });
+    this.run('write', (mm) => insertMappingsLocked(mm, vmas));
+  }
+
+  /** Rejects with AbortError when `signal` fires before the mm could be held. */
+  insertMappingsAsync(vmas: readonly VmaFields[], signal?: AbortSignal): Promise<void> {
+    return this.later('write', (mm) => insertMappingsLocked(mm, vmas), signal);
   }
 
   /** What is mapped, ascending. */
@@ -149,8 +154,17 @@ export class AddressSpace extends SystemCalls {
     return this.run('read', (mm) => mm.struct.addresses());
   }
 
+  addressesAsync(): Promise<MmAddresses> {
+    return this.later('read', (mm) => mm.struct.addresses());
+  }
+
   setAddresses(values: Partial<MmAddresses>): void {
     this.run('write', (mm) => mm.struct.setAddresses(values));
+  }
+
+  /** Rejects with AbortError when `signal` fires before the mm could be held. */
+  setAddressesAsync(values: Partial<MmAddresses>, signal?: AbortSignal): Promise<void> {
+    return this.later('write', (mm) => mm.struct.setAddresses(values), signal);
   }
 
   /** The auxiliary vector: pairs of u64, as /proc/PID/auxv has them. Empty when there is none. */
@@ -158,8 +172,18 @@ export class AddressSpace extends SystemCalls {
     return this.run('read', (mm) => readBlob(mm, MM_FIELD.AUXV_BYTES, MM_FIELD.AUXV_AT));
   }
 
+  auxvAsync(): Promise<Uint8Array> {
+    return this.later('read', (mm) => readBlob(mm, MM_FIELD.AUXV_BYTES, MM_FIELD.AUXV_AT));
+  }
+
   setAuxv(bytes: Uint8Array): void {
     this.run('write', (mm) => setBlob(mm, MM_FIELD.AUXV_BYTES, MM_FIELD.AUXV_AT, bytes));
+  }
+
+  /** Rejects with AbortError when `signal` fires before the mm could be held. */
+  setAuxvAsync(bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
+    const set = (mm: Mm): void => setBlob(mm, MM_FIELD.AUXV_BYTES, MM_FIELD.AUXV_AT, bytes);
+    return this.later('write', set, signal);
   }
 
   /** ELF notes that belong to the mm's process. Empty when there are none. */
@@ -167,8 +191,18 @@ export class AddressSpace extends SystemCalls {
     return this.run('read', (mm) => readBlob(mm, MM_FIELD.NOTES_BYTES, MM_FIELD.NOTES_AT));
   }
 
+  notesAsync(): Promise<Uint8Array> {
+    return this.later('read', (mm) => readBlob(mm, MM_FIELD.NOTES_BYTES, MM_FIELD.NOTES_AT));
+  }
+
   setNotes(bytes: Uint8Array): void {
     this.run('write', (mm) => setBlob(mm, MM_FIELD.NOTES_BYTES, MM_FIELD.NOTES_AT, bytes));
+  }
+
+  /** Rejects with AbortError when `signal` fires before the mm could be held. */
+  setNotesAsync(bytes: Uint8Array, signal?: AbortSignal): Promise<void> {
+    const set = (mm: Mm): void => setBlob(mm, MM_FIELD.NOTES_BYTES, MM_FIELD.NOTES_AT, bytes);
+    return this.later('write', set, signal);
   }
 }
 
@@ -190,6 +224,14 @@ function forked(parent: Mm): AddressSpace {
 function exitLocked(mm: Mm): void {
   unmapRangeLocked(mm, 0, TASK_PAGES);
   freeMm(mm);
+}
+
+/** The mmap lock is held for writing. */
+function insertMappingsLocked(mm: Mm, vmas: readonly VmaFields[]): void {
+  for (const vma of vmas) {
+    if (vma.file !== 0) mm.files.get(vma.file);
+    mm.vmas.insert(vma);
+  }
 }
 
 function withLdt<T>(mm: Mm, operation: () => T): T {

@@ -10,7 +10,7 @@ import { type LockMode, wouldBlock } from '../shared/sync/rw-lock.ts';
 import type { Progress } from './fault/access.ts';
 import { populateLocked } from './fault/populate.ts';
 import { StackGrowth } from './fault/signal.ts';
-import { holdMm, holdMmAsync, type MmReference } from './hold.ts';
+import { holdGateAsync, holdMm, holdMmAsync, type MmReference } from './hold.ts';
 import type { MachineParts } from './machine-parts.ts';
 import { type Mm, mmOf } from './mm.ts';
 import { NO_FRAMES } from './physical/frame-allocator.ts';
@@ -110,6 +110,30 @@ export function retryAfterReclaim<T>(machine: MachineParts, action: () => T): T 
     } catch (error) {
       mendOrThrow(machine, machine.thread, error);
     }
+  }
+}
+
+/**
+ * Runs a change of the machine that belongs to no mm, such as a new address space, inside the freeze
+ * gate and under a thread id of its own. It runs again when memory could be reclaimed for it, so it
+ * changes nothing before it fails. Waits without blocking; AbortError when `signal` fires.
+ */
+export async function runInGateAsync<T>(
+  machine: MachineParts,
+  change: (thread: number) => T,
+  signal?: AbortSignal,
+): Promise<T> {
+  const thread = machine.threads.register();
+  try {
+    for (;;) {
+      try {
+        return await holdGateAsync(machine, thread, () => change(thread), signal);
+      } catch (error) {
+        if (isBusy(error) || !isMended(machine, thread, error)) await nextTurn();
+      }
+    }
+  } finally {
+    machine.threads.release(thread);
   }
 }
 

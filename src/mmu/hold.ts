@@ -67,3 +67,22 @@ export async function holdMmAsync<T>(
     gate.leave(mm.thread);
   }
 }
+
+/**
+ * Runs a change of the machine that belongs to no mm. It waits until nobody freezes the machine.
+ * Rejects with AbortError when `signal` fires before.
+ */
+export async function holdGateAsync<T>(
+  machine: MachineParts,
+  thread: number,
+  change: () => T,
+  signal?: AbortSignal,
+): Promise<T> {
+  const { gate } = machine;
+  await gate.enterAsync(thread, signal);
+  try {
+    return change();
+  } finally {
+    gate.leave(thread);
+  }
+}

@@ -4,7 +4,7 @@ import { errnoOf, MmdumpError, reasonOf } from '../shared/errors.ts';
 import type { MachineHandle } from '../shared/machine-handle.ts';
 import { PAGE_SIZE } from '../shared/page.ts';
 import { AddressSpace, type MmHandle } from './address-space.ts';
-import { retryAfterReclaim, runOn } from './enter.ts';
+import { retryAfterReclaim, runInGateAsync, runOn } from './enter.ts';
 import { MergeScan } from './fault/ksm.ts';
 import { createFile, createHostFile, type FileOptions, SimulatedFile } from './files/file.ts';
 import {
@@ -58,10 +58,13 @@ export class Machine {
   /** A new, empty address space (mm_alloc). ENOMEM when every slot or frame is taken. */
   createAddressSpace(): AddressSpace {
     const { parts } = this;
-    const slot = retryAfterReclaim(parts, () => claimMm(parts, parts.thread));
-    const struct = new MmStruct(parts.mmWords, slot);
-    struct.publish();
-    return new AddressSpace(parts, slot, struct.generation);
+    return retryAfterReclaim(parts, () => newAddressSpace(parts, parts.thread));
+  }
+
+  /** The asynchronous twin: waits while the machine is frozen. AbortError when `signal` fires. */
+  createAddressSpaceAsync(signal?: AbortSignal): Promise<AddressSpace> {
+    const { parts } = this;
+    return runInGateAsync(parts, (thread) => newAddressSpace(parts, thread), signal);
   }
 
   /** Every living address space, as this thread sees it. */
@@ -79,6 +82,11 @@ export class Machine {
   /** The same as the address space's `exit()`. */
   destroyAddressSpace(space: AddressSpace): void {
     space.exit();
+  }
+
+  /** The asynchronous twin: waits for whoever holds the address space or has frozen the machine. */
+  destroyAddressSpaceAsync(space: AddressSpace): Promise<void> {
+    return space.exitAsync();
   }
 
   /**
@@ -180,6 +188,13 @@ export class Machine {
   detach(): void {
     this.parts.detach();
   }
+}
+
+function newAddressSpace(parts: MachineParts, thread: number): AddressSpace {
+  const slot = claimMm(parts, thread);
+  const struct = new MmStruct(parts.mmWords, slot);
+  struct.publish();
+  return new AddressSpace(parts, slot, struct.generation);
 }
 
 /** Creates a simulated machine. MACHINE_TOO_LARGE when the system refuses the address space. */

@@ -40,8 +40,8 @@ export abstract class SystemCalls {
     return runOn(this.mm, this.reference, mode, operation);
   }
 
-  protected later<T>(mode: LockMode, operation: (mm: Mm) => T): Promise<T> {
-    return runOnAsync(this.reference, mode, operation);
+  protected later<T>(mode: LockMode, operation: (mm: Mm) => T, signal?: AbortSignal): Promise<T> {
+    return runOnAsync(this.reference, mode, operation, signal);
   }
 
   /** Maps memory and returns its address. Errors as mmap(2). */
