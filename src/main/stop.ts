@@ -121,12 +121,12 @@ const STRETCH_MS = 10;
  * and progress get their turn. `if (turns.isDue()) await turns.next();`
  */
 export class Turns {
-  readonly #signal: AbortSignal | undefined;
+  readonly signal: AbortSignal | undefined;
   #steps = 0;
   #since = performance.now();
 
   constructor(signal: AbortSignal | undefined) {
-    this.#signal = signal;
+    this.signal = signal;
   }
 
   /** Call once a step; a step may take some microseconds. */
@@ -139,7 +139,7 @@ export class Turns {
   /** AbortError once the signal has fired. */
   async next(): Promise<void> {
     await nextTurn();
-    throwIfAborted(this.#signal);
+    throwIfAborted(this.signal);
     this.#since = performance.now();
   }
 }

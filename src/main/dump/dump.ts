@@ -3,13 +3,11 @@
  * holds the gate and the mmap locks; the workers only read. Where the machine is not frozen they take
  * references as well, so that what they have found stays where it is until it is copied.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { MmReference } from '../../mmu/enter.ts';
 import type { Mm } from '../../mmu/mm.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
 import { pinTableBytes } from '../../shared/dump/pin-table.ts';
 import { WorkUnits } from '../../shared/dump/work-unit.ts';
-import { MmdumpError } from '../../shared/errors.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { workersOf } from '../crew/workers-report.ts';
 import { layoutCpt } from '../formats/cpt/encode.ts';
@@ -97,7 +95,7 @@ async function writeImage(dump: Dump, references: readonly MmReference[]): Promi
 async function captureLocked(dump: Dump, mms: readonly Mm[]): Promise<Capture> {
   const { engine, options } = dump;
   enter(dump, 'plan');
-  const plan = await planHeld(mms, dump);
+  const plan = await planDump(mms, options, dump.turns);
   if (!options.dryRun) engine.pool.expect(bytesToCopy(mms, plan));
   if (options.freeze) return capturePlanned(dump, mms, plan, undefined);
   const buffer = engine.buffers.take('pins', pinTableBytes(plan.pages));
@@ -106,19 +104,6 @@ async function captureLocked(dump: Dump, mms: readonly Mm[]): Promise<Capture> {
     return await capturePlanned(dump, mms, plan, pins);
   } finally {
     pins.letGo(mms[0]!);
-  }
-}
-
-/** Planning changes nothing: where another thread has a lock that it needs, it is done again. */
-async function planHeld(mms: readonly Mm[], { options, turns }: Dump): Promise<Plan> {
-  for (;;) {
-    try {
-      return await planDump(mms, options, turns);
-    } catch (error) {
-      if (!(error instanceof MmdumpError && error.code === 'EAGAIN')) throw error;
-      await nextTurn();
-      throwIfAborted(options.signal);
-    }
   }
 }
 

@@ -2,8 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
+import { joined } from '../settle.ts';
 import { takeSink } from '../sinks/one-dump.ts';
-import { joined } from '../sinks/settle.ts';
 import type { ImageExtent, Sink } from '../sinks/sink.ts';
 import { abortable, type Deadline } from '../stop.ts';
 
@@ -87,6 +87,6 @@ async function abortSink(to: Sink, error: unknown): Promise<unknown> {
     await to.abort();
     return error;
   } catch (left) {
-    return error instanceof MmdumpError ? joined(error, left) : left;
+    return joined(error, left);
   }
 }

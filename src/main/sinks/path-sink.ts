@@ -9,11 +9,11 @@ import type { CopyTarget } from '../../shared/dump/tasks.ts';
 import { errnoOf, MmdumpError } from '../../shared/errors.ts';
 import type { FaultPlan } from '../../shared/faults.ts';
 import { guard } from '../guard.ts';
+import { inTurn, undoAll } from '../settle.ts';
 import { type FileCalls, fileCalls } from './file-calls.ts';
 import { takeSink } from './one-dump.ts';
 import { outputExists, outputFailed, outputRefused } from './output-error.ts';
 import { OutputFile, removeNow } from './output-file.ts';
-import { inTurn, undoAll } from './settle.ts';
 import type { ImageExtent, Sink } from './sink.ts';
 
 /** Options of every sink that writes files. */

@@ -1,5 +1,5 @@
 /** Several calls, none of which keeps the others from being made. */
-import { MmdumpError, reasonOf } from '../../shared/errors.ts';
+import { MmdumpError, reasonOf } from '../shared/errors.ts';
 
 /** Waits for all of them; rejects as the first of them that did: the others failed in the same way. */
 export async function settleAll(calls: readonly Promise<void>[]): Promise<void> {
@@ -23,9 +23,16 @@ export async function inTurn(steps: readonly (() => Promise<void>)[]): Promise<v
   if (failures.length > 0) throw failures.reduce(joined);
 }
 
-/** One error for two failures of an undo: whoever has to clean up by hand needs to know of both. */
+/**
+ * One error for two failures, the second of them in an undo: somebody who has to clean up needs to know
+ * of both. The code is that of the first, unless it has none of ours.
+ */
 export function joined(first: unknown, second: unknown): unknown {
-  if (!(first instanceof MmdumpError)) return first;
-  const { code, message, fields } = first;
-  return new MmdumpError(code, `${message}; ${reasonOf(second)}`, fields, first);
+  if (first instanceof MmdumpError) {
+    const { code, message, fields } = first;
+    return new MmdumpError(code, `${message}; ${reasonOf(second)}`, fields, first);
+  }
+  if (!(second instanceof MmdumpError)) return new AggregateError([first, second], reasonOf(first));
+  const { code, message, fields } = second;
+  return new MmdumpError(code, message, fields, first);
 }
