@@ -3,6 +3,7 @@ import type { AddressSpace } from '../mmu/address-space.ts';
 import type { Machine } from '../mmu/machine.ts';
 import { MmdumpError } from '../shared/errors.ts';
 import type { FaultPlan } from '../shared/faults.ts';
+import { throwIfAborted } from '../shared/sync/wait.ts';
 import { type CompareOptions, type Comparison, compareWith } from './compare.ts';
 import { runDump } from './dump/dump.ts';
 import type { Engine } from './dump/dump-phases.ts';
@@ -17,7 +18,7 @@ import { assertWorkers, WorkerPool } from './pool.ts';
 import type { DumpEstimate, DumpReport } from './report.ts';
 import type { MemoryImage } from './sinks/memory-sink.ts';
 import { NoSink } from './sinks/no-sink.ts';
-import { abortable, withDeadline } from './stop.ts';
+import { abortable, type Deadline, type JobOptions, withDeadline } from './stop.ts';
 
 export interface DumperOptions {
   /**
@@ -68,12 +69,9 @@ export class Dumper {
   ): Promise<DumpReport> {
     const references = [spaces].flat().map(({ reference }) => reference);
     const resolved = resolveOptions(options);
-    return await withDeadline(options, 'queue', (deadline) => {
+    return await this.#run(options, (deadline) => {
       const { signal } = deadline;
-      const job = { ...resolved, signal };
-      return this.#enqueue(async () => {
-        return runDump(this.#engine, references, job, deadline);
-      }, signal);
+      return runDump(this.#engine, references, { ...resolved, signal }, deadline);
     });
   }
 
@@ -92,16 +90,19 @@ export class Dumper {
 
   /** Restores every mm of an image into a machine, which need not be the one it came from. */
   restore(image: Image, machine: Machine, options: RestoreOptions = {}): Promise<RestoreResult> {
-    return this.#enqueue(async () => {
+    return this.#run(options, (deadline) => {
+      deadline.phase = 'restore';
       this.#engine.pool.expectOne();
-      return restoreImage(this.#engine.pool, image, machine, options);
+      const { signal } = deadline;
+      return restoreImage(this.#engine.pool, image, machine, { ...options, signal });
     });
   }
 
   /** Verifies an image: structure, order, bounds, checksums. Problems are listed, not thrown. */
   async verify(from: string | MemoryImage, options: VerifyOptions = {}): Promise<Verification> {
-    return this.#enqueue(async () => {
-      return verifyWith(this.#engine.pool, from, options);
+    return this.#run(options, (deadline) => {
+      deadline.phase = 'verify';
+      return verifyWith(this.#engine.pool, from, { ...options, signal: deadline.signal });
     });
   }
 
@@ -116,13 +117,11 @@ export class Dumper {
     pids: number | readonly number[],
     options: ImportOptions = {},
   ): Promise<ImportResult> {
-    return withDeadline(options, 'queue', (deadline) => {
+    return this.#run(options, (deadline) => {
+      deadline.phase = 'import';
+      this.#engine.pool.expectOne();
       const { signal } = deadline;
-      return this.#enqueue(async () => {
-        deadline.phase = 'import';
-        this.#engine.pool.expectOne();
-        return importWith(this.#engine.pool, machine, pids, { ...options, signal });
-      }, signal);
+      return importWith(this.#engine.pool, machine, pids, { ...options, signal });
     });
   }
 
@@ -135,8 +134,9 @@ export class Dumper {
     right: AddressSpace,
     options: CompareOptions = {},
   ): Promise<Comparison> {
-    return this.#enqueue(async () => {
-      return compareWith(this.#engine.pool, left, right, options);
+    return this.#run(options, (deadline) => {
+      deadline.phase = 'compare';
+      return compareWith(this.#engine.pool, left, right, { ...options, signal: deadline.signal });
     });
   }
 
@@ -152,7 +152,20 @@ export class Dumper {
     return this.close();
   }
 
-  /** `signal`: gives up waiting for the jobs before; the job itself has to heed it, too. */
+  /**
+   * Runs a job after those before it. Its deadline counts from this call on; the job has to heed the
+   * deadline's signal, and to say its phase.
+   */
+  #run<T>(options: JobOptions, job: (deadline: Deadline) => Promise<T>): Promise<T> {
+    return withDeadline(options, 'queue', (deadline) =>
+      this.#enqueue(async () => {
+        throwIfAborted(deadline.signal);
+        return await job(deadline);
+      }, deadline.signal),
+    );
+  }
+
+  /** `signal`: gives up waiting for the jobs before. */
   async #enqueue<T>(job: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     if (this.#closed) throw new MmdumpError('DUMPER_CLOSED', 'the dumper was closed');
     const before = this.#last;

@@ -21,7 +21,7 @@ export { AbortError, type ErrorCode, type ErrorFields, MmdumpError } from '../sh
 export type { ArmedFaults, Fault, FaultAction, FaultPlan, FaultPoint } from '../shared/faults.ts';
 export type { MachineHandle } from '../shared/machine-handle.ts';
 export { GiB, KiB, MiB, PAGE_SIZE } from '../shared/page.ts';
-export type { CompareOptions, Comparison } from './compare.ts';
+export type { CompareOptions, CompareProgress, Comparison } from './compare.ts';
 export type { DumpOptions, EstimateOptions } from './dump/options.ts';
 export {
   compareAddressSpaces,
@@ -36,7 +36,7 @@ export { Image, type MmChoice, type OpenOptions, openImage, type PageInfo } from
 export type { ImageFile, ImageMm, ImageVma } from './image/image-mm.ts';
 export { memoryUsage } from './image/image-usage.ts';
 export type { Problem, ProblemCode } from './image/problem.ts';
-export type { Verification, VerifyOptions } from './image/verify.ts';
+export type { Verification, VerifyOptions, VerifyProgress } from './image/verify.ts';
 export type {
   ImportOptions,
   ImportProgress,
@@ -44,7 +44,7 @@ export type {
   MachineFor,
   ProcessReport,
 } from './import/import-report.ts';
-export type { RestoreOptions, RestoreResult } from './load/restore.ts';
+export type { RestoreOptions, RestoreProgress, RestoreResult } from './load/restore.ts';
 export type { FamilyUsage, MemoryUsage } from './memory-usage.ts';
 export type { WorkerProgress } from './progress.ts';
 export type { DumpEstimate, DumpProgress, DumpReport } from './report.ts';
@@ -58,6 +58,7 @@ export {
 export type { Sink } from './sinks/sink.ts';
 export { type SplitSink, type SplitSinkOptions, splitSink } from './sinks/split-sink.ts';
 export { StreamSink, type StreamSinkOptions, streamSink } from './sinks/stream-sink.ts';
+export type { JobOptions } from './stop.ts';
 export { WORKLOADS, type WorkloadName } from './workloads/names.ts';
 export {
   createWorkload,

@@ -7,10 +7,17 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { AbortError, MmdumpError } from '../shared/errors.ts';
 import { throwIfAborted } from '../shared/sync/wait.ts';
 
-export interface StopOptions {
-  /** Stops the work: it rejects with AbortError. */
+/** What every job takes: dump, estimate, restore, verify, compare and import. */
+export interface JobOptions {
+  /**
+   * Stops the job, also while it waits for the jobs before it: it rejects with AbortError and leaves
+   * nothing behind. A job that cannot undo at once what it did to a machine waits until it can.
+   */
   readonly signal?: AbortSignal | undefined;
-  /** Milliseconds, more than 0: stops the work as the signal does, and it rejects with TIMEOUT. */
+  /**
+   * Milliseconds from the call on, more than 0, waiting for other jobs included: then the job stops as
+   * by `signal`, and rejects with TIMEOUT, which names the phase.
+   */
   readonly timeoutMs?: number | undefined;
 }
 
@@ -54,7 +61,7 @@ export class Deadline {
  * from this call on. OPTION_INVALID for a time that is none.
  */
 export async function withDeadline<T>(
-  { signal, timeoutMs }: StopOptions,
+  { signal, timeoutMs }: JobOptions,
   phase: string,
   job: (deadline: Deadline) => Promise<T>,
 ): Promise<T> {

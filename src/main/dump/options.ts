@@ -5,8 +5,9 @@ import { GRANULE_PAGES, GRANULE_SIZE, MiB } from '../../shared/page.ts';
 import type { DumpProgress } from '../report.ts';
 import { NoSink } from '../sinks/no-sink.ts';
 import type { Sink } from '../sinks/sink.ts';
+import type { JobOptions } from '../stop.ts';
 
-export interface DumpOptions {
+export interface DumpOptions extends JobOptions {
   /** Where the image goes. */
   readonly to: Sink;
   /** 'detect' (default): pages of zeros are recorded, not stored. 'copy': stored as they are. */
@@ -45,14 +46,8 @@ export interface DumpOptions {
    * order. Default 'mm'.
    */
   readonly source?: string | readonly string[];
-  /**
-   * Stops the dump: it rejects with AbortError at once, whatever it is at, and leaves nothing behind.
-   */
-  readonly signal?: AbortSignal;
-  /** Milliseconds from the call on, queueing included: then it stops as by `signal`, with TIMEOUT. */
-  readonly timeoutMs?: number;
-  /** Called at most ten times a second, and once more at the end of each phase. */
-  readonly onProgress?: (progress: DumpProgress) => void;
+  /** Called at most ten times per second, and once more at the end of each phase. */
+  readonly onProgress?: ((progress: DumpProgress) => void) | undefined;
 }
 
 /** A dump without an output. */

@@ -13,6 +13,7 @@ import { readHead, type Visitor, walkObjects } from '../formats/cpt/walk.ts';
 import type { WorkerPool } from '../pool.ts';
 import type { PhaseProgress } from '../progress.ts';
 import type { MemoryImage } from '../sinks/memory-sink.ts';
+import type { JobOptions } from '../stop.ts';
 import { cutIntoUnits } from '../units.ts';
 import { BLOCK } from './block-index.ts';
 import type { ByteSource } from './byte-source.ts';
@@ -22,8 +23,8 @@ import { INDEX_COST, IndexBudget } from './index-budget.ts';
 import { openSource } from './open-source.ts';
 import { ImageProblem, type Problem } from './problem.ts';
 
-export interface VerifyOptions {
-  readonly signal?: AbortSignal | undefined;
+export interface VerifyOptions extends JobOptions {
+  /** Called at most ten times per second while payloads are read, and once more at the end. */
   readonly onProgress?: ((done: VerifyProgress) => void) | undefined;
   /** As of `openImage`: IMAGE_TOO_LARGE beyond it. Default 1 GiB. */
   readonly maxIndexBytes?: number | undefined;
