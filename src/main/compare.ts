@@ -7,6 +7,7 @@ import { createPhase, PhaseControl } from '../shared/dump/phase-control.ts';
 import type { CompareReport, CompareTask } from '../shared/dump/tasks.ts';
 import { WorkUnits, workUnitBytes } from '../shared/dump/work-unit.ts';
 import { addressOf, GRANULE_PAGES, hex, PAGE_SIZE } from '../shared/page.ts';
+import { throwIfAborted } from '../shared/sync/wait.ts';
 import { planDump } from './dump/plan.ts';
 import { withStoppedMm } from './dump/stopped-mm.ts';
 import type { WorkerPool } from './pool.ts';
@@ -124,6 +125,7 @@ async function comparePages(
     new PhaseControl(phase),
     { signal, here, onProgress: onProgress && (({ pages }) => onProgress({ pages })) },
   );
+  throwIfAborted(signal); // it may have fired when the last page was told
   return conclude(reports);
 }
 

@@ -5,19 +5,28 @@ import { formatBytes } from '../human-units.ts';
 import type { Verification } from '../image/verify.ts';
 import { EXIT, printError } from './run-command.ts';
 import { type OutputOptions, Progress, print, printJson } from './terminal.ts';
+import { type TimeoutFlag, withTimeout } from './timeout-option.ts';
 import { sizeOf, workersOption } from './workers-option.ts';
 
-export interface VerifyFlags extends OutputOptions {
+export interface VerifyFlags extends OutputOptions, TimeoutFlag {
   readonly workers?: number;
 }
 
 /** Problems that are printed in full; the rest is counted. */
 const LINES_MAX = 20;
 
-export async function verifyCommand(
+export function verifyCommand(
   path: string,
   flags: VerifyFlags,
   signal: AbortSignal,
+): Promise<number> {
+  return withTimeout(flags, signal, 'verify', ({ signal: stop }) => verifyUntil(path, flags, stop));
+}
+
+async function verifyUntil(
+  path: string,
+  flags: VerifyFlags,
+  signal: AbortSignal | undefined,
 ): Promise<number> {
   const dumper = await createDumper(workersOption(flags.workers, sizeOf(path)));
   const progress = new Progress(flags);

@@ -12,7 +12,7 @@ import type { ImageHead } from '../formats/cpt/head.ts';
 import { readHead, type Visitor, walkObjects } from '../formats/cpt/walk.ts';
 import type { MemoryImage } from '../sinks/memory-sink.ts';
 import { BLOCK, type Block } from './block-index.ts';
-import type { ByteSource } from './byte-source.ts';
+import { type ByteSource, whileIntact } from './byte-source.ts';
 import { FilePages } from './file-pages.ts';
 import { IdHash } from './id-hash.ts';
 import { findVma, type ImageMm, type ImageVma, type Payload } from './image-mm.ts';
@@ -241,7 +241,7 @@ export async function openImage(
   throwIfAborted(options.signal);
   const source = await openSource(from);
   try {
-    return await indexImage(source, options);
+    return await whileIntact(source, () => indexImage(source, options));
   } catch (error) {
     await source.close().catch(() => {}); // the error says what matters
     throw error instanceof ImageProblem ? problemError(source.name, error.problem) : error;

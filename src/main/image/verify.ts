@@ -16,7 +16,7 @@ import type { MemoryImage } from '../sinks/memory-sink.ts';
 import type { JobOptions } from '../stop.ts';
 import { cutIntoUnits } from '../units.ts';
 import { BLOCK } from './block-index.ts';
-import type { ByteSource } from './byte-source.ts';
+import { type ByteSource, whileIntact } from './byte-source.ts';
 import { IdHash } from './id-hash.ts';
 import type { ImageMm, ImageVma, Payload } from './image-mm.ts';
 import { INDEX_COST, IndexBudget } from './index-budget.ts';
@@ -102,7 +102,7 @@ export async function verifyWith(
 ): Promise<Verification> {
   const source = await openSource(from);
   try {
-    return await verifySource(pool, source, options);
+    return await whileIntact(source, () => verifySource(pool, source, options));
   } finally {
     await source.close();
   }
@@ -222,6 +222,7 @@ async function verifyPayloads(
   const { signal, onProgress } = options;
   const tell = onProgress && (({ bytes }: PhaseProgress) => onProgress({ bytes, totalBytes }));
   await pool.runPhase('verify', tasks, new PhaseControl(phase), { signal, onProgress: tell, here });
+  throwIfAborted(signal); // it may have fired when the last payload was told
   if (firstDifference(table, count) < count) reportDifferences(mms, table, problems);
 }
 

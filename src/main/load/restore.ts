@@ -11,6 +11,7 @@ import { addressOf, vpnOf } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { BLOCK, type Block } from '../image/block-index.ts';
+import { whileIntact } from '../image/byte-source.ts';
 import { isOfFile } from '../image/file-pages.ts';
 import type { Image } from '../image/image.ts';
 import { findVma, type ImageMm, type ImageVma } from '../image/image-mm.ts';
@@ -62,7 +63,7 @@ export async function restoreImage(
 ): Promise<RestoreResult> {
   const restore = new Restore(image, machine, options);
   try {
-    const result = await restore.run(pool);
+    const result = await whileIntact(image.source, () => restore.run(pool));
     await restore.files.letGo(); // their mappings hold them from now on
     return result;
   } catch (error) {
