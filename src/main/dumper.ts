@@ -91,10 +91,16 @@ export class Dumper {
   }
 
   /** Restores every mm of an image into a machine, which need not be the one it came from. */
-  restore(image: Image, machine: Machine, options: RestoreOptions = {}): Promise<RestoreResult> {
-    return this.#enqueue(async () => {
-      this.#engine.pool.expectOne();
-      return restoreImage(this.#engine.pool, image, machine, options);
+  async restore(
+    image: Image,
+    machine: Machine,
+    options: RestoreOptions = {},
+  ): Promise<RestoreResult> {
+    return await image.use((contents) => {
+      return this.#enqueue(async () => {
+        this.#engine.pool.expectOne();
+        return restoreImage(this.#engine.pool, contents, machine, options);
+      });
     });
   }
 

@@ -14,8 +14,8 @@ import { addressOf, vpnOf } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { withoutDeletedSuffix } from '../deleted-suffix.ts';
 import { BLOCK, type Block } from '../image/block-index.ts';
-import { isOfFile } from '../image/file-pages.ts';
-import type { Image } from '../image/image.ts';
+import { isOfFile, isUnreachable } from '../image/file-pages.ts';
+import type { ImageContents } from '../image/image-contents.ts';
 import { findVma, type ImageFile, type ImageMm, type ImageVma } from '../image/image-mm.ts';
 import type { WorkerPool } from '../pool.ts';
 import type { PhaseProgress } from '../progress.ts';
@@ -54,7 +54,7 @@ interface LoadLists {
 /** Restores every mm of an image. If anything fails, what was created is destroyed again. */
 export async function restoreImage(
   pool: WorkerPool,
-  image: Image,
+  image: ImageContents,
   machine: Machine,
   options: RestoreOptions,
 ): Promise<RestoreResult> {
@@ -64,7 +64,7 @@ export async function restoreImage(
   const created: number[] = [];
   try {
     const lists = { loaded: new LoadList(), shared: new LoadList(), copied: 0 };
-    for (const mm of image.mms()) {
+    for (const mm of image.mms) {
       const space = machine.createAddressSpace();
       spaces.push(space);
       createMappings(machine, space, mm, files, created);
@@ -78,7 +78,7 @@ export async function restoreImage(
     const { signal, onProgress } = options;
     let before = 0;
     for (const list of [lists.loaded, lists.shared]) {
-      await runLoadPhase(pool, references, image.source.reach, list, {
+      await runLoadPhase(pool, references, image.reach, list, {
         signal,
         onProgress:
           onProgress &&
@@ -145,7 +145,7 @@ function resolveFile(
   file: ImageFile,
 ): { readonly file: number; readonly isNew: boolean } {
   const { parts } = machine;
-  if (!file.isDeleted && !file.isMemoryBacked) {
+  if (!isUnreachable(file)) {
     const known = parts.files.lookup(file.rawPath);
     if (known !== 0) return { file: known, isNew: false };
     return { file: createHostFile(parts, file.rawPath, file.size), isNew: true };
@@ -160,14 +160,17 @@ function resolveFile(
   return { file: id, isNew: true };
 }
 
-async function restoreExtras(image: Image, mm: ImageMm, space: AddressSpace): Promise<void> {
-  const choice = { mm: mm.ordinal };
-  if (mm.auxv !== null) space.setAuxv(await image.auxv(choice));
-  if (mm.notes !== null) space.setNotes(await image.notes(choice));
-  if (mm.ldt !== null) space.loadLdt(await image.ldt(choice));
+async function restoreExtras(
+  image: ImageContents,
+  mm: ImageMm,
+  space: AddressSpace,
+): Promise<void> {
+  if (mm.auxv !== null) space.setAuxv(await image.payload(mm, 'auxv'));
+  if (mm.notes !== null) space.setNotes(await image.payload(mm, 'notes'));
+  if (mm.ldt !== null) space.loadLdt(await image.payload(mm, 'ldt'));
 }
 
-function listPages(lists: LoadLists, image: Image, mm: ImageMm, files: FileIds): void {
+function listPages(lists: LoadLists, image: ImageContents, mm: ImageMm, files: FileIds): void {
   for (const vma of mm.vmas) {
     for (let index = vma.firstBlock; index < vma.lastBlock; index++) {
       const block = mm.blocks.at(index);
@@ -199,8 +202,7 @@ function loadRun(mm: ImageMm, vma: ImageVma, block: Block, files: FileIds): Load
 
 function loadKind(vma: ImageVma, block: Block): number {
   const { file } = vma;
-  const isLost = file !== null && (file.isDeleted || file.isMemoryBacked);
-  const isFilePage = isLost && isOfFile(vma, block);
+  const isFilePage = file !== null && isUnreachable(file) && isOfFile(vma, block);
   if (block.kind === BLOCK.GUARD) return LOAD.GUARD;
   if (block.kind === BLOCK.ZERO) {
     if (isFilePage) return LOAD.CACHE_ZERO;
@@ -213,7 +215,7 @@ function loadKind(vma: ImageVma, block: Block): number {
 /** A clone shows the donor's frames. Where it cannot, it gets its own, filled from the donor's bytes. */
 function listClone(
   lists: LoadLists,
-  image: Image,
+  image: ImageContents,
   mm: ImageMm,
   vma: ImageVma,
   clone: Block,
