@@ -55,8 +55,8 @@ export class ImageContents {
   }
 
   /** As of `Image.read`; `address` and the bytes behind it lie in user space. */
-  async read(mm: ImageMm, address: number, into: Uint8Array): Promise<void> {
-    await this.#reader.read(mm, address, into);
+  read(mm: ImageMm, address: number, into: Uint8Array): Promise<void> {
+    return this.#reader.read(mm, address, into);
   }
 
   /** A payload beside the pages, checked; empty when there is none. IMAGE_CHECKSUM. */

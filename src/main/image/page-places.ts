@@ -62,14 +62,14 @@ export class PagePlaces {
    */
   *stretches(mm: ImageMm, address: number, bytes: number): Generator<Stretch> {
     for (let done = 0; done < bytes; ) {
-      const stretch = this.#stretch(mm, address + done, bytes - done);
+      const stretch = this.stretch(mm, address + done, bytes - done);
       yield stretch;
       done += stretch.bytes;
     }
   }
 
-  /** The first stretch of `most` bytes from `address` on. */
-  #stretch(mm: ImageMm, address: number, most: number): Stretch {
+  /** The first stretch of `most` bytes from `address` on. PAGE_ABSENT. */
+  stretch(mm: ImageMm, address: number, most: number): Stretch {
     const { blocks } = mm;
     const vpn = vpnOf(address);
     const index = blocks.firstFrom(vpn);

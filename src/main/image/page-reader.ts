@@ -12,7 +12,7 @@ import { BlockCache } from './block-cache.ts';
 import type { Block } from './block-index.ts';
 import type { ByteSource } from './byte-source.ts';
 import { findVma, type ImageMm } from './image-mm.ts';
-import type { PagePlaces, StoredStretch } from './page-places.ts';
+import type { PagePlaces, StoredStretch, Stretch } from './page-places.ts';
 import { pagesText } from './problem.ts';
 
 /** Reads of one request that are under way at the same time. */
@@ -45,6 +45,9 @@ export class PageReader {
 
   /** Fills `into` with what an mm held from `address` on. Nothing is written after it has settled. */
   async read(mm: ImageMm, address: number, into: Uint8Array): Promise<void> {
+    // Most small reads lie in one block, and the cache holds it.
+    const first = this.#places.stretch(mm, address, into.length);
+    if (first.bytes === into.length && this.#isReady(first, into)) return;
     const reads = new Reads(READS_AT_ONCE);
     try {
       await this.#start(reads, mm, address, into);
@@ -68,11 +71,8 @@ export class PageReader {
       const { bytes } = stretch;
       const target = into.subarray(at, at + bytes);
       at += bytes;
-      if (stretch.kind === 'zeros') {
-        target.fill(0);
-      } else if (this.#isHeld(stretch, target)) {
-        // Nothing is left to do.
-      } else if (bytes < payloadBytes(stretch.block)) {
+      if (this.#isReady(stretch, target) || stretch.kind === 'zeros') continue;
+      if (bytes < payloadBytes(stretch.block)) {
         await reads.start(() => this.#readPart(stretch, target));
       } else {
         const { block } = stretch;
@@ -87,12 +87,16 @@ export class PageReader {
     if (batch.length > 0) await reads.start(() => this.#readBatch(batch));
   }
 
-  /** Copies what the cache holds already. */
-  #isHeld({ block, from, bytes }: StoredStretch, into: Uint8Array): boolean {
+  /** Fills `into` with zeros, or with what the cache holds; false if a block has to be read. */
+  #isReady(stretch: Stretch, into: Uint8Array): boolean {
+    if (stretch.kind === 'zeros') {
+      into.fill(0);
+      return true;
+    }
+    const { block, from, bytes } = stretch;
     const payload = this.#cache.get(block.source);
-    if (payload === undefined) return false;
-    into.set(payload.subarray(from, from + bytes));
-    return true;
+    payload?.copy(into, 0, from, from + bytes);
+    return payload !== undefined;
   }
 
   async #readPart(stretch: StoredStretch, into: Uint8Array): Promise<void> {
@@ -101,12 +105,13 @@ export class PageReader {
       await this.#source.read(into, block.source + from);
       return;
     }
-    const length = payloadBytes(block);
-    const payload = await this.#cache.load(block.source, length, async (buffer) => {
-      await this.#source.read(buffer, block.source);
-      this.#check(mm, block, buffer);
+    const fill = async (payload: Uint8Array): Promise<void> => {
+      await this.#source.read(payload, block.source);
+      this.#check(mm, block, payload);
+    };
+    await this.#cache.read(block.source, payloadBytes(block), fill, (payload) => {
+      payload.copy(into, 0, from, from + bytes);
     });
-    into.set(payload.subarray(from, from + bytes));
   }
 
   /** Whole blocks that lie one behind the other. */
