@@ -415,12 +415,7 @@ function storedOf(mm: SlowMm, file: SlowFile, index: number): SlowPage[] {
   });
 }
 
-function contentOf(
-  bytes: Buffer,
-  image: SlowImage,
-  page: SlowPage,
-  address: number,
-): SlowContent {
+function contentOf(bytes: Buffer, image: SlowImage, page: SlowPage, address: number): SlowContent {
   if (page.kind === 'guard') return null;
   if (page.kind === 'zero') return Buffer.alloc(PAGE);
   if (page.kind === 'copy') {
