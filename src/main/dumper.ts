@@ -90,11 +90,13 @@ export class Dumper {
 
   /** Restores every mm of an image into a machine, which need not be the one it came from. */
   restore(image: Image, machine: Machine, options: RestoreOptions = {}): Promise<RestoreResult> {
-    return this.#run(options, (deadline) => {
-      deadline.phase = 'restore';
-      this.#engine.pool.expectOne();
-      const { signal } = deadline;
-      return restoreImage(this.#engine.pool, image, machine, { ...options, signal });
+    return image.use((contents) => {
+      return this.#run(options, (deadline) => {
+        deadline.phase = 'restore';
+        this.#engine.pool.expectOne();
+        const { signal } = deadline;
+        return restoreImage(this.#engine.pool, contents, machine, { ...options, signal });
+      });
     });
   }
 

@@ -56,7 +56,7 @@ export class FileSource implements ByteSource {
   }
 
   async close(): Promise<void> {
-    await this.#handle.close();
+    await closeAll(this.name, [this.#handle]);
   }
 }
 
@@ -134,6 +134,17 @@ export async function readFully(
 export function assertInside(source: ByteSource, offset: number, length: number): void {
   if (offset >= 0 && offset + length <= source.bytes) return;
   throw truncated(source.name, offset, source.bytes);
+}
+
+/** Closes every one of them, and then says what kept one from it: INPUT_FAILED. */
+export async function closeAll(name: string, handles: readonly FileHandle[]): Promise<void> {
+  const closed = await Promise.allSettled(handles.map((handle) => handle.close()));
+  const failed = closed.find(({ status }) => status === 'rejected');
+  if (failed?.status !== 'rejected') return;
+  const { reason } = failed;
+  const fields = { errno: errnoOf(reason) ?? 'EIO' };
+  const message = `${name}: close failed: ${reasonOf(reason)}`;
+  throw new MmdumpError('INPUT_FAILED', message, fields, reason);
 }
 
 function truncated(name: string, offset: number, bytes: number): MmdumpError {

@@ -2,23 +2,23 @@
  * Reading an image at random: its mms, mappings and pages. Only the records are kept in memory,
  * never the pages; their cost follows the number of records in the file, up to a limit.
  */
-import { crc32 } from 'node:zlib';
 import { MmdumpError } from '../../shared/errors.ts';
-import { addressOf, hex, PAGE_SIZE, TASK_SIZE, vpnOf } from '../../shared/page.ts';
+import { addressOf, TASK_SIZE, vpnOf } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
-import { VM } from '../../shared/vm-flags.ts';
 import { StreamChecker } from '../formats/cpt/checker.ts';
 import type { ImageHead } from '../formats/cpt/head.ts';
 import { readHead, type Visitor, walkObjects } from '../formats/cpt/walk.ts';
 import type { MemoryImage } from '../sinks/memory-sink.ts';
+import { CACHE_BYTES } from './block-cache.ts';
 import { BLOCK, type Block } from './block-index.ts';
 import { type ByteSource, whileIntact } from './byte-source.ts';
-import { FilePages } from './file-pages.ts';
 import { IdHash } from './id-hash.ts';
-import { findVma, type ImageMm, type ImageVma, type Payload } from './image-mm.ts';
+import { type CheckedRecords, ImageContents, type PayloadPart } from './image-contents.ts';
+import { findVma, type ImageMm, type ImageVma } from './image-mm.ts';
 import { IndexBudget } from './index-budget.ts';
 import { openSource } from './open-source.ts';
 import { ImageProblem, problemError } from './problem.ts';
+import { Uses } from './uses.ts';
 
 /** What an image says of one page. */
 export interface PageInfo {
@@ -40,6 +40,11 @@ export interface OpenOptions {
    * IMAGE_TOO_LARGE beyond it. Default 1 GiB.
    */
   readonly maxIndexBytes?: number | undefined;
+  /**
+   * Bytes of blocks, of at most 2 MiB each, that `read` keeps for whoever reads them in parts. With 0
+   * each such read reads and checks its block anew. Default 8 MiB.
+   */
+  readonly cacheBytes?: number | undefined;
 }
 
 export interface MmChoice {
@@ -59,44 +64,36 @@ export class Image {
   /** Names the image: first 16 bytes of sha256 over its record crcs, in hex. */
   readonly id: string;
   readonly head: ImageHead;
-  /** For the restore and the verification. */
-  readonly source: ByteSource;
-  readonly #mms: readonly ImageMm[];
-  readonly #byOffset: ReadonlyMap<number, ImageMm>;
-  readonly #filePages: FilePages;
+  readonly path: string | null;
+  readonly bytes: number;
+  readonly #contents: ImageContents;
+  readonly #uses: Uses;
 
-  constructor(source: ByteSource, head: ImageHead, mms: readonly ImageMm[], id: string) {
-    this.source = source;
+  constructor(contents: ImageContents, id: string) {
+    const { head, source } = contents;
+    this.#contents = contents;
+    this.#uses = new Uses(() => new MmdumpError('IMAGE_CLOSED', `${source.name} was closed`));
     this.head = head;
-    this.#mms = mms;
-    this.#byOffset = new Map(mms.map((mm) => [mm.offset, mm]));
-    this.#filePages = new FilePages(mms);
+    this.path = source.path;
+    this.bytes = source.bytes;
     this.id = id;
   }
 
-  get path(): string | null {
-    return this.source.path;
-  }
-
-  get bytes(): number {
-    return this.source.bytes;
-  }
-
   mms(): readonly ImageMm[] {
-    return this.#mms;
+    this.#uses.assertOpen();
+    return this.#contents.mms;
   }
 
   /** The mm with this ordinal. OPTION_INVALID when there is none. */
   mm(ordinal = 0): ImageMm {
-    const found = this.#mms[ordinal];
-    if (found !== undefined) return found;
-    const message = `mm ${ordinal}: ${this.source.name} holds ${this.#mms.length}, counted from 0`;
-    throw new MmdumpError('OPTION_INVALID', message, { mm: ordinal });
+    this.#uses.assertOpen();
+    return this.#contents.mm(ordinal);
   }
 
   /** The mm whose record begins at this byte of the image. */
   mmAt(offset: number): ImageMm | undefined {
-    return this.#byOffset.get(offset);
+    this.#uses.assertOpen();
+    return this.#contents.mmAt(offset);
   }
 
   /** The mappings of an mm, ascending. */
@@ -120,113 +117,67 @@ export class Image {
    * Fills `into` with what the mm held from `address` on; pages that were never touched are zeros.
    * PAGE_ABSENT where the image does not know: a living file's page, a device, a guard page, an
    * absent page of a VM_HUGETLB mapping or of a VM_DONTDUMP one that was left out, no mapping.
+   *
+   * Every block that is read is checked against the checksum of its payload, all of it even if only
+   * one byte is wanted: IMAGE_CHECKSUM, with the mm, VMA and address of the block. The last blocks
+   * that were read in part are kept (`cacheBytes`). An image without checksums is read unchecked.
+   *
+   * After a read that was rejected the contents of `into` are undefined. Nothing is written to it
+   * once the promise has settled.
    */
-  async read(address: number, into: Uint8Array, choice: MmChoice = {}): Promise<void> {
-    if (!Number.isSafeInteger(address) || address < 0 || address + into.length > TASK_SIZE) {
-      throw new MmdumpError('OPTION_INVALID', `${address}: no address of user space`, { address });
-    }
-    const mm = this.mm(choice.mm);
-    for (let done = 0; done < into.length; ) {
-      const at = address + done;
-      const count = Math.min(PAGE_SIZE - (at % PAGE_SIZE), into.length - done);
-      await this.#readPart(mm, at, into.subarray(done, done + count));
-      done += count;
-    }
+  read(address: number, into: ArrayBufferView, choice: MmChoice = {}): Promise<void> {
+    return this.#uses.during(async () => {
+      if (!ArrayBuffer.isView(into)) {
+        throw new MmdumpError('OPTION_INVALID', `read: ${typeof into}: expected a buffer to fill`);
+      }
+      const { buffer, byteOffset, byteLength } = into;
+      if (!Number.isSafeInteger(address) || address < 0 || address + byteLength > TASK_SIZE) {
+        throw new MmdumpError('OPTION_INVALID', `${address}: no address of user space`, {
+          address,
+        });
+      }
+      const mm = this.#contents.mm(choice.mm);
+      await this.#contents.read(mm, address, new Uint8Array(buffer, byteOffset, byteLength));
+    });
   }
 
   /** The LDT's entries, 8 bytes each; empty when there are none. */
   ldt(choice: MmChoice = {}): Promise<Uint8Array> {
-    return this.#payload(this.mm(choice.mm).ldt);
+    return this.#payload('ldt', choice);
   }
 
   /** The auxiliary vector; empty when the image has none. */
   auxv(choice: MmChoice = {}): Promise<Uint8Array> {
-    return this.#payload(this.mm(choice.mm).auxv);
+    return this.#payload('auxv', choice);
   }
 
   /** The ELF notes, zero-padded to 8 bytes; empty when the image has none. */
   notes(choice: MmChoice = {}): Promise<Uint8Array> {
-    return this.#payload(this.mm(choice.mm).notes);
+    return this.#payload('notes', choice);
   }
 
+  /**
+   * Runs a job on the contents of the image, and keeps it open until the job is over. IMAGE_CLOSED if
+   * it was closed before.
+   */
+  use<T>(job: (contents: ImageContents) => Promise<T>): Promise<T> {
+    return this.#uses.during(() => job(this.#contents));
+  }
+
+  /**
+   * Closes the image, once the reads and restores that have begun are over. Whatever is asked of it
+   * from now on is IMAGE_CLOSED; closing it again is nothing.
+   */
   close(): Promise<void> {
-    return this.source.close();
+    return this.#uses.close(() => this.#contents.close());
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
 
-  /** Reads within one page. */
-  async #readPart(mm: ImageMm, address: number, into: Uint8Array): Promise<void> {
-    const vpn = vpnOf(address);
-    const block = mm.blocks.find(vpn);
-    if (block === undefined) await this.#readAbsent(mm, address, into);
-    else await this.#readBlock(mm, block, vpn, address, into);
-  }
-
-  async #readBlock(
-    mm: ImageMm,
-    block: Block,
-    vpn: number,
-    address: number,
-    into: Uint8Array,
-  ): Promise<void> {
-    if (block.kind === BLOCK.DATA) {
-      await this.source.read(into, pageOffset(block, vpn) + (address % PAGE_SIZE));
-    } else if (block.kind === BLOCK.CLONE) {
-      const donor = this.mmAt(block.source);
-      if (donor !== undefined) await this.#readPart(donor, address, into);
-    } else if (block.kind === BLOCK.ZERO) {
-      into.fill(0);
-    } else {
-      throw this.#absent(mm, address, 'a guard page is there');
-    }
-  }
-
-  /** A page that is not stored at this address: of a file, of a device, or never touched. */
-  async #readAbsent(mm: ImageMm, address: number, into: Uint8Array): Promise<void> {
-    const vma = findVma(mm.vmas, address);
-    if (vma === undefined) throw this.#absent(mm, address, 'no mapping is there');
-    if ((vma.flags & (VM.IO | VM.PFNMAP)) !== 0) {
-      throw this.#absent(mm, address, 'it is the memory of a device');
-    }
-    const isDontDump = this.head.dontDump && (vma.flags & VM.DONTDUMP) !== 0;
-    const reason = 'pages of VM_DONTDUMP mappings were left out';
-    // A private mapping may have had a copy of its own.
-    if (isDontDump && (vma.flags & VM.MAYSHARE) === 0) throw this.#absent(mm, address, reason);
-    const { file } = vma;
-    const index = vma.pgoff + (vpnOf(address) - vpnOf(vma.start));
-    const stored = file === null ? undefined : this.#filePages.find(file.id, index);
-    if (stored !== undefined) {
-      await this.#readBlock(mm, stored.block, stored.vpn, address, into);
-    } else if (isDontDump) {
-      throw this.#absent(mm, address, reason);
-    } else if ((vma.flags & VM.HUGETLB) !== 0) {
-      throw this.#absent(mm, address, 'pages of VM_HUGETLB mappings may have been left out');
-    } else if (file === null) {
-      into.fill(0);
-    } else if (file.isMemoryBacked && !file.isIncomplete) {
-      into.fill(0);
-    } else {
-      throw this.#absent(mm, address, `it is page ${index} of ${file.path}`);
-    }
-  }
-
-  #absent(mm: ImageMm, address: number, reason: string): MmdumpError {
-    const { name } = this.source;
-    const message = `${name}: mm ${mm.ordinal} does not hold the page at ${hex(address)}: ${reason}`;
-    return new MmdumpError('PAGE_ABSENT', message, { mm: mm.ordinal, address, reason });
-  }
-
-  async #payload(payload: Payload | null): Promise<Uint8Array> {
-    if (payload === null) return new Uint8Array();
-    const bytes = new Uint8Array(payload.bytes);
-    await this.source.read(bytes, payload.offset);
-    if (crc32(bytes) === payload.crc) return bytes;
-    const problem = { code: 'IMAGE_CHECKSUM', offset: payload.offset, address: null } as const;
-    const message = `payload at byte ${payload.offset}: its checksum does not match`;
-    throw problemError(this.source.name, { ...problem, message });
+  #payload(part: PayloadPart, choice: MmChoice): Promise<Uint8Array> {
+    return this.#uses.during(() => this.#contents.payload(this.#contents.mm(choice.mm), part));
   }
 }
 
@@ -239,16 +190,26 @@ export async function openImage(
   options: OpenOptions = {},
 ): Promise<Image> {
   throwIfAborted(options.signal);
+  const { cacheBytes = CACHE_BYTES } = options;
+  if (!Number.isSafeInteger(cacheBytes) || cacheBytes < 0) {
+    const message = `cacheBytes: ${cacheBytes}: expected a number of bytes`;
+    throw new MmdumpError('OPTION_INVALID', message);
+  }
   const source = await openSource(from);
   try {
-    return await whileIntact(source, () => indexImage(source, options));
+    const { records, id } = await whileIntact(source, () => readRecords(source, options));
+    return new Image(new ImageContents(source, records, cacheBytes), id);
   } catch (error) {
     await source.close().catch(() => {}); // the error says what matters
     throw error instanceof ImageProblem ? problemError(source.name, error.problem) : error;
   }
 }
 
-async function indexImage(source: ByteSource, options: OpenOptions): Promise<Image> {
+/** Reads and checks every record. */
+async function readRecords(
+  source: ByteSource,
+  options: OpenOptions,
+): Promise<{ readonly records: CheckedRecords; readonly id: string }> {
   if (source.problem) throw problemError(source.name, source.problem);
   const budget = new IndexBudget(source.name, options.maxIndexBytes);
   const head = await readHead(source);
@@ -266,7 +227,8 @@ async function indexImage(source: ByteSource, options: OpenOptions): Promise<Ima
   };
   await walkObjects(source, head, visitor, options.signal);
   checker.finish(head.totalLen);
-  return new Image(source, head, checker.mms, id.digest());
+  const { mms, filePages } = checker;
+  return { records: { head, mms, filePages }, id: id.digest() };
 }
 
 function pageOffset(block: Block, vpn: number): number {

@@ -21,7 +21,7 @@ import { IdHash } from './id-hash.ts';
 import type { ImageMm, ImageVma, Payload } from './image-mm.ts';
 import { INDEX_COST, IndexBudget } from './index-budget.ts';
 import { openSource } from './open-source.ts';
-import { ImageProblem, type Problem } from './problem.ts';
+import { ImageProblem, type Problem, pagesText } from './problem.ts';
 
 export interface VerifyOptions extends JobOptions {
   /** Called at most ten times per second while payloads are read, and once more at the end. */
@@ -193,11 +193,9 @@ function* blocksOf(mm: ImageMm): Generator<Checked> {
   }
 }
 
-/** `mm 0, VMA 0x1000-0x9000, pages 0x2000-0x4000`, for messages. */
 function whatIs({ mm, vma, address, bytes, name }: Checked): string {
   if (vma === null || address === null) return `mm ${mm}, ${name}`;
-  const range = `${hex(address)}-${hex(address + bytes)}`;
-  return `mm ${mm}, VMA ${hex(vma.start)}-${hex(vma.end)}, ${name} ${range}`;
+  return pagesText(mm, vma, address, bytes);
 }
 
 async function verifyPayloads(

@@ -12,8 +12,8 @@ import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { BLOCK, type Block } from '../image/block-index.ts';
 import { whileIntact } from '../image/byte-source.ts';
-import { isOfFile } from '../image/file-pages.ts';
-import type { Image } from '../image/image.ts';
+import { isOfFile, isUnreachable } from '../image/file-pages.ts';
+import type { ImageContents } from '../image/image-contents.ts';
 import { findVma, type ImageMm, type ImageVma } from '../image/image-mm.ts';
 import type { WorkerPool } from '../pool.ts';
 import type { PhaseProgress } from '../progress.ts';
@@ -57,7 +57,7 @@ interface LoadLists {
  */
 export async function restoreImage(
   pool: WorkerPool,
-  image: Image,
+  image: ImageContents,
   machine: Machine,
   options: RestoreOptions,
 ): Promise<RestoreResult> {
@@ -74,14 +74,14 @@ export async function restoreImage(
 /** One restore under way. */
 class Restore {
   readonly files: RestoredFiles;
-  readonly #image: Image;
+  readonly #image: ImageContents;
   readonly #machine: Machine;
   readonly #options: RestoreOptions;
   readonly #turns: Turns;
   readonly #spaces: AddressSpace[] = [];
   readonly #lists: LoadLists = { loaded: new LoadList(), shared: new LoadList(), copied: 0 };
 
-  constructor(image: Image, machine: Machine, options: RestoreOptions) {
+  constructor(image: ImageContents, machine: Machine, options: RestoreOptions) {
     this.#image = image;
     this.#machine = machine;
     this.#options = options;
@@ -92,11 +92,11 @@ class Restore {
   async run(pool: WorkerPool): Promise<RestoreResult> {
     const start = performance.now();
     const { signal, onProgress } = this.#options;
-    for (const mm of this.#image.mms()) await this.#createSpace(mm);
+    for (const mm of this.#image.mms) await this.#createSpace(mm);
     const { loaded, shared } = this.#lists;
     const references = this.#spaces.map(({ reference }) => reference);
     const totalPages = countPages(loaded) + countPages(shared);
-    const { reach } = this.#image.source;
+    const { reach } = this.#image;
     let before = 0;
     for (const list of [loaded, shared]) {
       await runLoadPhase(pool, references, reach, list, {
@@ -160,20 +160,19 @@ function hasContent({ pages }: ImageVma): boolean {
 }
 
 async function restoreExtras(
-  image: Image,
+  image: ImageContents,
   mm: ImageMm,
   space: AddressSpace,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const choice = { mm: mm.ordinal };
-  if (mm.auxv !== null) await space.setAuxvAsync(await image.auxv(choice), signal);
-  if (mm.notes !== null) await space.setNotesAsync(await image.notes(choice), signal);
-  if (mm.ldt !== null) await space.loadLdtAsync(await image.ldt(choice), signal);
+  if (mm.auxv !== null) await space.setAuxvAsync(await image.payload(mm, 'auxv'), signal);
+  if (mm.notes !== null) await space.setNotesAsync(await image.payload(mm, 'notes'), signal);
+  if (mm.ldt !== null) await space.loadLdtAsync(await image.payload(mm, 'ldt'), signal);
 }
 
 async function listPages(
   lists: LoadLists,
-  image: Image,
+  image: ImageContents,
   mm: ImageMm,
   files: FileIds,
   turns: Turns,
@@ -210,8 +209,7 @@ function loadRun(mm: ImageMm, vma: ImageVma, block: Block, files: FileIds): Load
 
 function loadKind(vma: ImageVma, block: Block): number {
   const { file } = vma;
-  const isLost = file !== null && (file.isDeleted || file.isMemoryBacked);
-  const isFilePage = isLost && isOfFile(vma, block);
+  const isFilePage = file !== null && isUnreachable(file) && isOfFile(vma, block);
   if (block.kind === BLOCK.GUARD) return LOAD.GUARD;
   if (block.kind === BLOCK.ZERO) {
     if (isFilePage) return LOAD.CACHE_ZERO;
@@ -224,7 +222,7 @@ function loadKind(vma: ImageVma, block: Block): number {
 /** A clone shows the donor's frames. Where it cannot, it gets its own, filled from the donor's bytes. */
 function listClone(
   lists: LoadLists,
-  image: Image,
+  image: ImageContents,
   mm: ImageMm,
   vma: ImageVma,
   clone: Block,
