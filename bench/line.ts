@@ -2,7 +2,7 @@
 import { quotients, type Spread, spreadOf } from './statistics.ts';
 import { isMet, type Target } from './targets.ts';
 
-export type Unit = 'ms' | 'ns/page' | 'ns' | 'µs' | '%' | 'MiB' | '×';
+export type Unit = 'ms' | 'ns/page' | 'ns' | 'µs' | 'GB/s' | '%' | 'MiB' | '×';
 
 /** What a line is measured against, in the same rounds. */
 export interface Limit {

@@ -31,6 +31,7 @@ export const TARGETS = {
   serial: atMost(2, '%'),
   overhead: ratio(1, 'the allowance: 2 % of memory + 4 MiB a worker'),
   restore: ratio(0.7, 'the copy limit'),
+  imageRead: { of: 'value', bound: 'at least', limit: 1, text: '≥ 1 GB/s' },
   verify: ratio(1, "crc32's speed on as many threads"),
 } as const satisfies { readonly [name: string]: Target };
 

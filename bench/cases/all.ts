@@ -4,6 +4,7 @@ import { classify } from './classify.ts';
 import { dumpRuns, dumpSinks, dumpSize, dumpWorkers, dumpZero } from './dump-axes.ts';
 import { file } from './file.ts';
 import { growthPages, growthRange, growthVmas, growthWorkers } from './growth.ts';
+import { imageRead } from './image-read.ts';
 import { importCase } from './import.ts';
 import { locks } from './locks.ts';
 import { overhead } from './overhead.ts';
@@ -27,6 +28,7 @@ export const CASES: readonly BenchCase[] = [
   overhead,
   verify,
   restore,
+  imageRead,
   importCase,
   peers,
   growthPages,

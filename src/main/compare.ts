@@ -7,15 +7,22 @@ import { createPhase, PhaseControl } from '../shared/dump/phase-control.ts';
 import type { CompareReport, CompareTask } from '../shared/dump/tasks.ts';
 import { WorkUnits, workUnitBytes } from '../shared/dump/work-unit.ts';
 import { addressOf, GRANULE_PAGES, hex, PAGE_SIZE } from '../shared/page.ts';
+import { throwIfAborted } from '../shared/sync/wait.ts';
 import { planDump } from './dump/plan.ts';
 import { withStoppedMm } from './dump/stopped-mm.ts';
 import type { WorkerPool } from './pool.ts';
-import { Turns } from './stop.ts';
+import { type JobOptions, Turns } from './stop.ts';
 
 /** Options of a comparison. */
-export interface CompareOptions {
-  /** Stops the comparison: it rejects with AbortError. */
-  readonly signal?: AbortSignal | undefined;
+export interface CompareOptions extends JobOptions {
+  /** Called at most ten times per second while pages are compared, and once more at the end. */
+  readonly onProgress?: ((progress: CompareProgress) => void) | undefined;
+}
+
+/** How far a comparison is. */
+export interface CompareProgress {
+  /** Pages that were looked at on both sides. */
+  readonly pages: number;
 }
 
 /** The outcome of a comparison. */
@@ -47,16 +54,17 @@ export function compareWith(
   const { signal } = options;
   return withStoppedMm(left.reference, signal, (a) =>
     withStoppedMm(right.reference, signal, async (b) => {
-      const mapping = compareMappings(a, b) ?? compareLdts(a, b);
+      const mapping = (await compareMappings(a, b, new Turns(signal))) ?? compareLdts(a, b);
       if (mapping !== null) return { equal: false, pages: 0, difference: mapping };
-      return await comparePages(pool, a, b, signal);
+      return await comparePages(pool, a, b, options);
     }),
   );
 }
 
-function compareMappings(a: Mm, b: Mm): Comparison['difference'] {
+async function compareMappings(a: Mm, b: Mm, turns: Turns): Promise<Comparison['difference']> {
   const count = Math.max(a.vmas.count, b.vmas.count);
   for (let ordinal = 0; ordinal < count; ordinal++) {
+    if (turns.isDue()) await turns.next();
     const left = describe(a, ordinal);
     const right = describe(b, ordinal);
     if (left.text === right.text) continue;
@@ -85,7 +93,7 @@ async function comparePages(
   pool: WorkerPool,
   a: Mm,
   b: Mm,
-  signal: AbortSignal | undefined,
+  { signal, onProgress }: CompareOptions,
 ): Promise<Comparison> {
   const granules = new Set<number>();
   for (const mm of [a, b]) {
@@ -120,8 +128,9 @@ async function comparePages(
     'compare',
     tasks,
     new PhaseControl(phase),
-    { signal, here },
+    { signal, here, onProgress: onProgress && (({ pages }) => onProgress({ pages })) },
   );
+  throwIfAborted(signal); // it may have fired when the last page was told
   return conclude(reports);
 }
 

@@ -5,6 +5,7 @@ import { flag, instanceOf, optional, wholeNumber } from '../shared/arguments/che
 import { optionsOf, type Shape } from '../shared/arguments/options.ts';
 import { MmdumpError } from '../shared/errors.ts';
 import type { FaultPlan } from '../shared/faults.ts';
+import { throwIfAborted } from '../shared/sync/wait.ts';
 import { type CompareOptions, type Comparison, compareWith } from './compare.ts';
 import { WORKERS_MAX } from './crew/crew.ts';
 import { runDump } from './dump/dump.ts';
@@ -38,8 +39,8 @@ import { type RestoreOptions, type RestoreResult, restoreImage } from './load/re
 import { WorkerPool } from './pool.ts';
 import type { DumpEstimate, DumpReport } from './report.ts';
 import type { MemoryImage } from './sinks/memory-sink.ts';
-import { NO_SINK } from './sinks/no-sink.ts';
-import { abortable, withDeadline } from './stop.ts';
+import { NoSink } from './sinks/no-sink.ts';
+import { abortable, type Deadline, type JobOptions, withDeadline } from './stop.ts';
 
 /** Options of `createDumper`. */
 export interface DumperOptions {
@@ -107,12 +108,9 @@ export class Dumper {
     const checked = optionsOf('dump', options, DUMP_OPTIONS);
     const references = addressSpaces('spaces', spaces).map(({ reference }) => reference);
     const resolved = resolveOptions(checked);
-    return await withDeadline(checked, 'queue', (deadline) => {
+    return await this.#run(checked, (deadline) => {
       const { signal } = deadline;
-      const job = { ...resolved, signal };
-      return this.#enqueue(async () => {
-        return runDump(this.#engine, references, job, deadline);
-      }, signal);
+      return runDump(this.#engine, references, { ...resolved, signal }, deadline);
     });
   }
 
@@ -126,7 +124,7 @@ export class Dumper {
     options: EstimateOptions = {},
   ): Promise<DumpEstimate> {
     const checked = optionsOf('estimate', options, ESTIMATE_OPTIONS);
-    const report = await this.dump(spaces, { ...checked, to: NO_SINK });
+    const report = await this.dump(spaces, { ...checked, to: new NoSink() });
     return { ...report, image: { path: null, format: 'cpt', bytes: report.image.bytes, id: null } };
   }
 
@@ -136,12 +134,15 @@ export class Dumper {
     machine: Machine,
     options: RestoreOptions = {},
   ): Promise<RestoreResult> {
-    IMAGE('image', image);
     MACHINE('machine', machine);
     const checked = optionsOf('restore', options, RESTORE_OPTIONS);
-    return this.#enqueue(async () => {
-      this.#engine.pool.expectOne();
-      return restoreImage(this.#engine.pool, image, machine, checked);
+    return IMAGE('image', image).use((contents) => {
+      return this.#run(checked, (deadline) => {
+        deadline.phase = 'restore';
+        this.#engine.pool.expectOne();
+        const { signal } = deadline;
+        return restoreImage(this.#engine.pool, contents, machine, { ...checked, signal });
+      });
     });
   }
 
@@ -149,8 +150,9 @@ export class Dumper {
   async verify(from: string | MemoryImage, options: VerifyOptions = {}): Promise<Verification> {
     const source = imageSource('from', from);
     const checked = optionsOf('verify', options, VERIFY_OPTIONS);
-    return this.#enqueue(async () => {
-      return verifyWith(this.#engine.pool, source, checked);
+    return this.#run(checked, (deadline) => {
+      deadline.phase = 'verify';
+      return verifyWith(this.#engine.pool, source, { ...checked, signal: deadline.signal });
     });
   }
 
@@ -168,13 +170,11 @@ export class Dumper {
     const target = machineOrMaker('machine', machine);
     const asked = processIds('pid', pids);
     const checked = optionsOf('importProcess', options, IMPORT_OPTIONS);
-    return withDeadline(checked, 'queue', (deadline) => {
+    return this.#run(checked, (deadline) => {
+      deadline.phase = 'import';
+      this.#engine.pool.expectOne();
       const { signal } = deadline;
-      return this.#enqueue(async () => {
-        deadline.phase = 'import';
-        this.#engine.pool.expectOne();
-        return importWith(this.#engine.pool, target, asked, { ...checked, signal });
-      }, signal);
+      return importWith(this.#engine.pool, target, asked, { ...checked, signal });
     });
   }
 
@@ -190,8 +190,9 @@ export class Dumper {
     SPACE('left', left);
     SPACE('right', right);
     const checked = optionsOf('compare', options, COMPARE_OPTIONS);
-    return this.#enqueue(async () => {
-      return compareWith(this.#engine.pool, left, right, checked);
+    return this.#run(checked, (deadline) => {
+      deadline.phase = 'compare';
+      return compareWith(this.#engine.pool, left, right, { ...checked, signal: deadline.signal });
     });
   }
 
@@ -208,7 +209,20 @@ export class Dumper {
     return this.close();
   }
 
-  /** `signal`: gives up waiting for the jobs before; the job itself has to heed it, too. */
+  /**
+   * Runs a job after those before it. Its deadline counts from this call on; the job has to heed the
+   * deadline's signal, and to say its phase.
+   */
+  #run<T>(options: JobOptions, job: (deadline: Deadline) => Promise<T>): Promise<T> {
+    return withDeadline(options, 'queue', (deadline) =>
+      this.#enqueue(async () => {
+        throwIfAborted(deadline.signal);
+        return await job(deadline);
+      }, deadline.signal),
+    );
+  }
+
+  /** `signal`: gives up waiting for the jobs before. */
   async #enqueue<T>(job: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     if (this.#closed) throw new MmdumpError('DUMPER_CLOSED', 'the dumper was closed');
     const before = this.#last;

@@ -38,7 +38,7 @@ export { AbortError, type ErrorCode, type ErrorFields, MmdumpError } from '../sh
 export type { ArmedFaults, Fault, FaultAction, FaultPlan, FaultPoint } from '../shared/faults.ts';
 export type { MachineHandle } from '../shared/machine-handle.ts';
 export { GiB, KiB, MiB, PAGE_SIZE } from '../shared/page.ts';
-export type { CompareOptions, Comparison } from './compare.ts';
+export type { CompareOptions, CompareProgress, Comparison } from './compare.ts';
 export type { DumpOptions, EstimateOptions } from './dump/options.ts';
 export type { SkippedPages } from './dump/tally.ts';
 export {
@@ -87,6 +87,7 @@ export type { PathSink, PathSinkOptions } from './sinks/path-sink.ts';
 export type { Sink } from './sinks/sink.ts';
 export { type SplitSink, type SplitSinkOptions, splitSink } from './sinks/split-sink.ts';
 export { StreamSink, type StreamSinkOptions, streamSink } from './sinks/stream-sink.ts';
+export type { JobOptions } from './stop.ts';
 export { WORKLOADS, type WorkloadName } from './workloads/names.ts';
 export {
   createWorkload,

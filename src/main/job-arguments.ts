@@ -2,7 +2,6 @@
 import { AddressSpace } from '../mmu/address-space.ts';
 import { Machine } from '../mmu/machine.ts';
 import {
-  abortSignal,
   type Check,
   flag,
   instanceOf,
@@ -20,7 +19,7 @@ import { MAX_INDEX } from './image/index-budget.ts';
 import type { VerifyOptions } from './image/verify.ts';
 import type { ImportOptions, MachineFor } from './import/import-report.ts';
 import type { RestoreOptions } from './load/restore.ts';
-import { TIMEOUT_MS } from './stop.ts';
+import { JOB_OPTIONS } from './stop.ts';
 
 export const SPACE: Check<AddressSpace> = instanceOf(AddressSpace, 'an AddressSpace');
 export const MACHINE: Check<Machine> = instanceOf(Machine, 'a Machine');
@@ -48,24 +47,23 @@ export function processIds(what: string, value: unknown): number[] {
 const PID = wholeNumber(1);
 const PIDS = list(PID);
 
-export const COMPARE_OPTIONS: Shape<CompareOptions> = { signal: optional(abortSignal) };
+export const COMPARE_OPTIONS: Shape<CompareOptions> = { ...JOB_OPTIONS, onProgress: listener() };
 
 export const VERIFY_OPTIONS: Shape<VerifyOptions> = {
-  signal: optional(abortSignal),
+  ...JOB_OPTIONS,
   onProgress: listener(),
   maxIndexBytes: optional(MAX_INDEX),
   maxProblems: optional(wholeNumber(1)),
 };
 
 export const RESTORE_OPTIONS: Shape<RestoreOptions> = {
-  signal: optional(abortSignal),
+  ...JOB_OPTIONS,
   onProgress: listener(),
 };
 
 export const IMPORT_OPTIONS: Shape<ImportOptions> = {
   children: optional(flag),
   freeze: optional(flag),
-  signal: optional(abortSignal),
-  timeoutMs: optional(TIMEOUT_MS),
+  ...JOB_OPTIONS,
   onProgress: listener(),
 };

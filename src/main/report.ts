@@ -92,8 +92,13 @@ export interface DumpReport {
   readonly ms: {
     /** Waiting for those who were inside the machine, and for locks. */
     readonly lockWait: number;
-    /** Time for which the machine stood still. */
+    /** The machine stood still for so long. 0 if it ran meanwhile (`freeze: false`). */
     readonly pause: number;
+    /**
+     * The mmap locks were held for reading for so long: whoever needs one for writing waited. With
+     * `freeze` this is the pause.
+     */
+    readonly locked: number;
     /** Finding the mappings and the tables below them. */
     readonly plan: number;
     /** Looking at every page. */

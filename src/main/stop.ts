@@ -4,15 +4,23 @@
  * it gives others their turn in loops that last.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Check } from '../shared/arguments/checks.ts';
+import { abortSignal, optional } from '../shared/arguments/checks.ts';
+import type { Shape } from '../shared/arguments/options.ts';
 import { refusal } from '../shared/arguments/refuse.ts';
 import { AbortError, MmdumpError } from '../shared/errors.ts';
 import { throwIfAborted } from '../shared/sync/wait.ts';
 
-export interface StopOptions {
-  /** Stops the work: it rejects with AbortError. */
+/** What every job takes: dump, estimate, restore, verify, compare and import. */
+export interface JobOptions {
+  /**
+   * Stops the job, also while it waits for the jobs before it: it rejects with AbortError and leaves
+   * nothing behind. A job that cannot undo at once what it did to a machine waits until it can.
+   */
   readonly signal?: AbortSignal | undefined;
-  /** Milliseconds, more than 0: stops the work as the signal does, and it rejects with TIMEOUT. */
+  /**
+   * Milliseconds from the call on, more than 0, waiting for other jobs included: then the job stops as
+   * by `signal`, and rejects with TIMEOUT, which names the phase.
+   */
   readonly timeoutMs?: number | undefined;
 }
 
@@ -56,12 +64,11 @@ export class Deadline {
  * from this call on. OPTION_INVALID for a time that is none.
  */
 export async function withDeadline<T>(
-  { signal, timeoutMs }: StopOptions,
+  { signal, timeoutMs }: JobOptions,
   phase: string,
   job: (deadline: Deadline) => Promise<T>,
 ): Promise<T> {
   if (timeoutMs === undefined) return await runUnder(new Deadline(signal, phase), job);
-  TIMEOUT_MS('timeoutMs', timeoutMs);
   const either = new AbortController();
   const stop = (): void => either.abort(signal?.reason);
   const timer = setTimeout(() => either.abort(new TimedOut(timeoutMs)), timeoutMs);
@@ -86,11 +93,17 @@ async function runUnder<T>(
   }
 }
 
+/** The options that every job has. */
+export const JOB_OPTIONS: Shape<JobOptions> = {
+  signal: optional(abortSignal),
+  timeoutMs: optional(timeoutMs),
+};
+
 /** A time-out: milliseconds, as a timer of Node takes them. */
-export const TIMEOUT_MS: Check<number> = (what, ms) => {
+function timeoutMs(what: string, ms: unknown): number {
   if (typeof ms === 'number' && ms > 0 && ms <= LONGEST_MS) return ms;
   throw refusal(what, ms, `milliseconds, more than 0 and at most ${LONGEST_MS}`);
-};
+}
 
 /**
  * Settles as `promise` does, but rejects with AbortError as soon as the signal fires: what cannot be
@@ -123,12 +136,12 @@ const STRETCH_MS = 10;
  * and progress get their turn. `if (turns.isDue()) await turns.next();`
  */
 export class Turns {
-  readonly #signal: AbortSignal | undefined;
+  readonly signal: AbortSignal | undefined;
   #steps = 0;
   #since = performance.now();
 
   constructor(signal: AbortSignal | undefined) {
-    this.#signal = signal;
+    this.signal = signal;
   }
 
   /** Call once a step; a step may take some microseconds. */
@@ -141,7 +154,7 @@ export class Turns {
   /** AbortError once the signal has fired. */
   async next(): Promise<void> {
     await nextTurn();
-    throwIfAborted(this.#signal);
+    throwIfAborted(this.signal);
     this.#since = performance.now();
   }
 }

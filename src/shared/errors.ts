@@ -47,6 +47,7 @@ export const MMDUMP_CODES = [
   'IMAGE_CORRUPT', //        a record or payload contradicts the format
   'IMAGE_CHECKSUM', //       a checksum does not match
   'IMAGE_TOO_LARGE', //      its records need more memory than the reader allows
+  'IMAGE_CLOSED', //         the image was closed
   'PAGE_ABSENT', //          the image does not hold this page
   'PROCESS_NOT_FOUND', //    no process with this pid
   'PROCESS_DENIED', //       the system does not let us read the process

@@ -109,6 +109,7 @@ describe('inspect, verify and restore', () => {
     );
     const bad = JSON.parse((await inside('verify', 'bad.cpt', '--json')).stdout);
     expect(bad).toMatchObject({ ok: false, problems: [{ code: 'IMAGE_CHECKSUM' }] });
+    expect(bad).toMatchObject({ unlisted: 0 }); // fault 12: the JSON counts what it does not list
     expect(bad.problems[0].address).toMatch(/^0x[0-9a-f]+$/);
     expectFailure(mmdump('restore', 'bad.cpt', '--check'), 1, 'bad.cpt', 'IMAGE_CHECKSUM');
   });
@@ -120,6 +121,16 @@ describe('inspect, verify and restore', () => {
     expect(json).toMatchObject({ mms: 1, check: { equal: true, difference: null } });
     const small = await inside('restore', 'good.cpt', '--memory', '2M');
     expectFailure(small, 1, 'ENOMEM');
+  });
+
+  it('fault 9: verify and restore are over with their time: exit code 1, one line', async () => {
+    expect(mmdump('dump', '--workload', 'dense:16M', '-o', 'dense.cpt').status).toBe(0);
+    for (const command of ['verify', 'restore']) {
+      const late = mmdump(command, 'dense.cpt', '--timeout', '0.001');
+      expectFailure(late, 1, 'timed out after 1 ms', 'TIMEOUT');
+      expect((await inside(command, 'dense.cpt', '--timeout', '600')).status).toBe(0);
+      expect((await inside(command, 'dense.cpt', '--timeout', '0')).status).toBe(2);
+    }
   });
 
   it('a file that is missing, no image, or cut', async () => {

@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { smallFamily } from '../support/hostile-seeds.ts';
 import { seal } from '../support/image-mutations.ts';
 import { headRecord, imageOf, inMemory, mmRecord, smallSpace } from '../support/images.ts';
+import { Refused, readSlowly } from '../support/slow-image.ts';
 
 let dumper: Dumper;
 beforeAll(async () => {
@@ -30,6 +31,16 @@ function recordsOf(bytes: Buffer, { type }: { type: number }): number[] {
     if (bytes.readUInt32LE(at + 8) === type) found.push(at);
   }
   return found;
+}
+
+function readsSlowly(bytes: Buffer): boolean {
+  try {
+    readSlowly(bytes);
+    return true;
+  } catch (error) {
+    if (error instanceof Refused) return false;
+    throw error;
+  }
 }
 
 async function expectRefused(bytes: Buffer, code: string, message: string): Promise<void> {
@@ -137,6 +148,101 @@ describe('a guard page of one mapping', () => {
     await expect(image.read(hidden!, page, { mm: 2 })).rejects.toMatchObject({
       code: 'PAGE_ABSENT',
     });
+  });
+});
+
+describe('fault 8: a page of a file that is stored twice', () => {
+  const FILE_PAGES_MAPPED = 2;
+
+  /** Two mappings of a file, in one mm or in two, that store two pages each; offset of the second. */
+  async function twoOwners(
+    isOneMm: boolean,
+    options = {},
+  ): Promise<{ bytes: Buffer; vma: number }> {
+    const machine = createMachine({ memory: 4 * MiB, maxAddressSpaces: 2, store: MiB });
+    const length = FILE_PAGES_MAPPED * PAGE_SIZE;
+    const file = machine.createFile({ path: '/memfd:two', memoryBacked: { size: 2 * length } });
+    const first = machine.createAddressSpace();
+    const second = isOneMm ? first : machine.createAddressSpace();
+    const map = { prot: 'rw', flags: ['shared'], file: file.id, length } as const;
+    // The second lies below the first, and stands before it in the image if it is of the same mm.
+    first.fill(first.mmap(map), length, 7);
+    second.fill(second.mmap({ ...map, offset: length }), length, 8);
+    const bytes = await imageOf(dumper, isOneMm ? [first] : [first, second], options);
+    const vma = recordsOf(bytes, VMA).find((at) => bytes.readUInt32LE(at + 72) === 2)!;
+    return { bytes, vma };
+  }
+
+  /** Lets the second mapping begin at another page of the file. */
+  function setPgoff(bytes: Buffer, vma: number, pgoff: bigint): void {
+    bytes.writeBigUInt64LE(pgoff, vma + 72);
+    seal(bytes, vma, VMA.bytes, VMA.crcAt);
+  }
+
+  it.each([
+    ['in one mm', true, {}],
+    ['in two mms', false, {}],
+    ['in two mms, without checksums', false, { checksum: 'none' }],
+  ])(
+    'is IMAGE_CORRUPT for openImage, verify and so for a restore: %s',
+    async (_name, one, options) => {
+      const { bytes, vma } = await twoOwners(one, options);
+      expect((await dumper.verify(inMemory(bytes))).ok).toBe(true);
+      for (const pgoff of [0n, 1n]) {
+        setPgoff(bytes, vma, pgoff);
+        const message = `page ${pgoff} of /memfd:two, at 0x`;
+        await expectRefused(bytes, 'IMAGE_CORRUPT', message);
+        expect(readsSlowly(bytes)).toBe(false);
+      }
+      setPgoff(bytes, vma, 4n);
+      expect(readsSlowly(bytes)).toBe(true);
+      expect((await dumper.verify(inMemory(bytes))).ok).toBe(true);
+    },
+  );
+
+  it('is IMAGE_CORRUPT in a private mapping, too, where it holds the page of the file', async () => {
+    const machine = createMachine({ memory: 4 * MiB, maxAddressSpaces: 1, store: MiB });
+    const space = machine.createAddressSpace();
+    const content = new Uint8Array(4 * PAGE_SIZE).fill(7);
+    const file = machine.createFile({ path: '/tmp/gone', content });
+    const map = { prot: 'rw', flags: ['private'], file: file.id, length: PAGE_SIZE } as const;
+    const [one, two] = [space.mmap(map), space.mmap({ ...map, offset: 2 * PAGE_SIZE })];
+    for (const at of [one, two]) space.read(at, new Uint8Array(1));
+    file.unlink();
+    const bytes = await imageOf(dumper, space);
+    const vma = recordsOf(bytes, VMA).find((at) => bytes.readUInt32LE(at + 72) === 2)!;
+    setPgoff(bytes, vma, 0n);
+    await expectRefused(bytes, 'IMAGE_CORRUPT', 'page 0 of /tmp/gone (deleted)');
+    // As a page of its own, as after a write, it is another page than the file's.
+    const pages = recordsOf(bytes, PAGES).find((at) => at > vma)!;
+    bytes.writeUInt32LE(bytes.readUInt32LE(pages + 36) & ~FILE_PAGES, pages + 36);
+    seal(bytes, pages, PAGES.bytes, PAGES.crcAt);
+    expect(await dumper.verify(inMemory(bytes))).toMatchObject({ ok: true });
+  });
+
+  it('is named for every block that stores one again; their payloads are still checked', async () => {
+    const { bytes, vma } = await twoOwners(false, { blocks: 'page' });
+    setPgoff(bytes, vma, 0n);
+    const again = recordsOf(bytes, PAGES).filter((at) => at > vma);
+    expect(again).toHaveLength(FILE_PAGES_MAPPED);
+    bytes[again[1]! + PAGES.bytes]! ^= 1;
+    const { problems } = await dumper.verify(inMemory(bytes));
+    expect(problems.map(({ code, offset }) => [code, offset])).toEqual([
+      ['IMAGE_CORRUPT', again[0]],
+      ['IMAGE_CORRUPT', again[1]],
+      ['IMAGE_CHECKSUM', again[1]! + PAGES.bytes],
+    ]);
+  });
+
+  it('may have the largest page number of all: what verifies is restored', async () => {
+    const { bytes, vma } = await twoOwners(false);
+    setPgoff(bytes, vma, 2n ** 52n - BigInt(FILE_PAGES_MAPPED));
+    expect((await dumper.verify(inMemory(bytes))).ok).toBe(true);
+    const target = createMachine({ memory: 8 * MiB, maxAddressSpaces: 2 });
+    const { free } = target.memory;
+    const { mms } = await dumper.restore(await openImage(inMemory(bytes)), target);
+    for (const space of mms) target.destroyAddressSpace(space);
+    expect(target.memory.free).toBe(free);
   });
 });
 

@@ -156,9 +156,10 @@ function describeProcess(name: string, start: () => Promise<Capture | Absent>): 
 
     it('verifies', async (context) => {
       const { image, dump } = need(context, subject);
-      const { source } = image;
-      if (source.reach.kind !== 'memory') throw new Error('the image lies in memory');
-      const verification = await verifyImage(source.reach.image, { dumper: lab.dumper });
+      const verification = await image.use(({ reach }) => {
+        if (reach.kind !== 'memory') throw new Error('the image lies in memory');
+        return verifyImage(reach.image, { dumper: lab.dumper });
+      });
       expect(verification).toMatchObject({ ok: true, problems: [], id: dump.image.id });
     });
 

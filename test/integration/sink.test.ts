@@ -143,6 +143,25 @@ describe('cleaning up', () => {
     expect(readdirSync(folder)).toEqual([]);
   });
 
+  it('fault 1: names everything that it could not remove, and leaves nothing unsaid', async () => {
+    breakCall('unlink', 'EIO', () => true);
+    const { code, message } = await failureOf();
+    expect(code).toBe('OUTPUT_FAILED');
+    const left = readdirSync(folder);
+    expect(left.length).toBe(2); // the name that link gave, and the temporary one
+    expect(message).toMatch(/leaves .*\.mmdump-[0-9a-f]+\.tmp behind/);
+    expect(message).toMatch(/image\.cpt is left behind/);
+  });
+
+  it('fault 1: names the placeholder that it could not remove, where there are no hard links', async () => {
+    breakCall('link', 'EPERM', () => true);
+    breakCall('rename', 'EIO', () => true);
+    breakCall('unlink', 'EIO', (path) => !isTemporary(path));
+    const { message } = await failureOf();
+    expect(readdirSync(folder)).toEqual(['image.cpt']);
+    expect(message).toMatch(/image\.cpt is left behind/);
+  });
+
   it('says what it could not remove, beside the error that made it', async () => {
     breakCall('unlink', 'EACCES', isTemporary);
     const machine = createMachine({ memory: 2 * MiB });

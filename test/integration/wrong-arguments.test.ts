@@ -34,7 +34,7 @@ import { WRONG_VALUES } from '../support/wrong-values.ts';
 const isLong = process.env.MMDUMP_LONG === '1';
 /** Errors are made by whoever likes to; and what a sink does for a dump is not for others to call. */
 const NO_CALLS =
-  /^new (MmdumpError|AbortError)$|Sink\.(open|reserve|drain|commit|abort)$|Space\.(run|later)$|(Image|Dumper)\.close$/;
+  /^new (MmdumpError|AbortError)$|Sink\.(open|reserve|drain|commit|abort)$|Space\.(run|later)$|(Image|Dumper)\.close$|Image\.use$/;
 
 /** Calls that work leave a stage behind on which others would wait or be strangers. */
 const SPOILS = /exit|destroy|detach|freeze|[tT]hread|attach|close|unlink/;

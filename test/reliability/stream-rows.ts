@@ -55,21 +55,40 @@ export function streamRows(lab: Lab): Row[] {
 
 /** The end of the stream: its last bytes leave it after the last chunk was taken. */
 function endRows(lab: Lab): Row[] {
+  const broken = (): Error => Object.assign(new Error('EIO: i/o error, write'), { code: 'EIO' });
   class FailsAtEnd extends Collector {
     override _final(done: (error?: Error) => void): void {
-      done(Object.assign(new Error('EIO: i/o error, write'), { code: 'EIO' }));
+      done(broken());
     }
   }
-  return [
-    {
-      fault: 'the stream fails at its end: EIO',
+  class FailsLater extends Collector {
+    override _final(done: (error?: Error) => void): void {
+      setImmediate(done, broken());
+    }
+  }
+  class FailsToClose extends Collector {
+    override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+      setImmediate(done, error ?? broken());
+    }
+  }
+  const ends = [
+    ['the stream fails at its end: EIO', FailsAtEnd],
+    ['the stream fails at its end, later: EIO', FailsLater],
+    ['the stream fails while it closes: EIO', FailsToClose],
+  ] as const;
+  const rows = ends.map(
+    ([fault, Failing]): Row => ({
+      fault,
       phase: 'commit',
       sink: 'stream',
       expected: FAILED,
       async *cases() {
-        yield dumpCase(lab, streamTarget(lab, new FailsAtEnd()), [], namesOutput('EIO'));
+        yield dumpCase(lab, streamTarget(lab, new Failing()), [], namesOutput('EIO'));
       },
-    },
+    }),
+  );
+  return [
+    ...rows,
     {
       fault: 'the stream has ended before',
       phase: 'open',

@@ -340,7 +340,13 @@ function imageCalls({ image, memoryImage }: Stage): [string, PublicCall][] {
       call(
         [
           fromKeys,
-          optional(options({ signal: optional(signal), maxIndexBytes: optional(count(MiB)) })),
+          optional(
+            options({
+              signal: optional(signal),
+              maxIndexBytes: optional(count(MiB)),
+              cacheBytes: optional(count(0)),
+            }),
+          ),
         ],
         openImage,
       ),
@@ -396,13 +402,12 @@ function jobCalls(stage: Stage): [string, PublicCall][] {
   const { dumper, space, other, machine, image, memoryImage, pid } = stage;
   const method = (called: keyof Dumper & string, args: readonly Argument[]): [string, PublicCall] =>
     method1('Dumper', called, args, dumper);
-  const stop = { signal: optional(signal), onProgress: optional(listener) };
   const timeoutMs = optional({ valid: 60_000, accepts: ['0.5'] });
+  const job = { signal: optional(signal), timeoutMs, onProgress: optional(listener) };
   const own = { dumper: optional(object(dumper)), workers: optional(object(undefined)) };
   const policy = optional(name('fail'));
   const estimate = {
-    ...stop,
-    timeoutMs,
+    ...job,
     zeroPages: optional(name('copy')),
     checksum: optional(name('none')),
     blocks: optional(name('page')),
@@ -414,19 +419,18 @@ function jobCalls(stage: Stage): [string, PublicCall][] {
     unitBytes: optional(count(2 * MiB)),
     source: optional({ ...text, accepts: [...text.accepts, 'empty array', 'array of strings'] }),
   };
-  const verify = { ...stop, maxIndexBytes: optional(count(MiB)), maxProblems: optional(count(9)) };
-  const imports = { ...stop, timeoutMs, children: optional(flag), freeze: optional(flag) };
+  const verify = { ...job, maxIndexBytes: optional(count(MiB)), maxProblems: optional(count(9)) };
+  const imports = { ...job, children: optional(flag), freeze: optional(flag) };
   const from = { ...object(memoryImage), accepts: path().accepts, keys: imageKeys(memoryImage) };
-  const compare = { signal: optional(signal) };
   const target = { ...object(machine), accepts: [], skips: ['class'] };
   const process = { valid: pid, accepts: [] };
   return [
     method('dump', [object([space]), options({ ...estimate, to: object(memorySink()) })]),
     method('estimate', [object(space), optional(options(estimate))]),
-    method('restore', [object(image), object(machine), optional(options(stop))]),
+    method('restore', [object(image), object(machine), optional(options(job))]),
     method('verify', [from, optional(options(verify))]),
     method('importProcess', [target, process, optional(options(imports))]),
-    method('compare', [object(space), object(other), optional(options(compare))]),
+    method('compare', [object(space), object(other), optional(options(job))]),
     ['createDumper', dumperCall((given) => createDumper(given))],
     ['new Dumper', dumperCall((given) => new (dumper.constructor as typeof Dumper)(given))],
     [
@@ -437,7 +441,7 @@ function jobCalls(stage: Stage): [string, PublicCall][] {
     [
       'compareAddressSpaces',
       call(
-        [object(space), object(other), optional(options({ ...compare, ...own }))],
+        [object(space), object(other), optional(options({ ...job, ...own }))],
         compareAddressSpaces,
       ),
     ],

@@ -188,8 +188,25 @@ function isKept(file: ReferenceFile | null): file is ReferenceFile {
 }
 
 function classifyPage(walk: Walk, vma: ReferenceVma, vpn: number, translation: Translation): Fate {
-  const { machine } = walk;
   const isOwner = takeOwnership(walk, vma, vpn, translation);
+  const fate = fateOf(walk, vma, vpn, translation, isOwner);
+  if (!isKept(vma.file) || isPrivate(vma) || showsFilePage(walk.machine, vma.file, translation)) {
+    return fate;
+  }
+  // What a shared mapping stores is its file's page: no other content can be stored there.
+  const hasContent = fate.is !== 'ABSENT' && fate.is !== 'GUARD';
+  return hasContent ? { row: fate.row, is: 'UNSUPPORTED', frame: null } : fate;
+}
+
+/** Rows 3 to 17, and 19. */
+function fateOf(
+  walk: Walk,
+  vma: ReferenceVma,
+  vpn: number,
+  translation: Translation,
+  isOwner: boolean,
+): Fate {
+  const { machine } = walk;
   // Row 3: a table above is bad, or none (which is as if the page's own entry were none).
   if (translation.found === 'bad table') return { row: 3, is: 'UNSUPPORTED', frame: null };
   if (translation.found === 'no table' || isNone(translation.entry)) {

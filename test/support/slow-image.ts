@@ -21,6 +21,8 @@ export interface SlowPage {
   readonly kind: 'copy' | 'zero' | 'clone' | 'guard';
   /** copy: byte of the image · clone: byte of the donor's MM. */
   readonly source: number;
+  /** copy: where the payload begins that it is a part of. */
+  readonly payloadAt: number;
   readonly isFilePage: boolean;
 }
 
@@ -136,6 +138,7 @@ class SlowReader {
   readonly badPayloads: number[] = [];
   readonly #hasCrc: boolean;
   readonly #files: SlowFile[] = [];
+  readonly #filePages = new Set<string>();
   readonly #counts = { maps: 0, pages: 0 };
   /** What may come next, by the drawing of the stream. */
   #mm: SlowMm | undefined;
@@ -284,8 +287,16 @@ class SlowReader {
     const kind = hasData ? 'copy' : isGuard ? 'guard' : 'zero';
     for (let at = start; at < end; at += PAGE) {
       const source = hasData ? object.payloadAt + (at - start) : 0;
-      vma.pages.set(at, { kind, source, isFilePage });
+      vma.pages.set(at, { kind, source, payloadAt: object.payloadAt, isFilePage });
+      if (isLost && !isGuard && (isFilePage || !mayHaveFilePages)) this.#takeFilePage(vma, at);
     }
+  }
+
+  /** A page of a memory-backed or deleted file stands once in an image. */
+  #takeFilePage({ file, pgoff, start }: SlowVma, at: number): void {
+    const page = `page ${pgoff + (at - start) / PAGE} of file ${file?.id}`;
+    refuse(!this.#filePages.has(page), `${page} twice`);
+    this.#filePages.add(page);
   }
 
   #takeClone(object: SlowObject): void {
@@ -300,7 +311,7 @@ class SlowReader {
       refuse(page?.kind === 'copy' && !page.isFilePage, 'what the donor gives');
       refuse(given !== undefined && (given.flags & MAYSHARE) === 0, 'shared donor');
       refuse(vma.anonvmaid !== 0 && vma.anonvmaid === given.anonvmaid, 'anonvmaid');
-      vma.pages.set(at, { kind: 'clone', source, isFilePage: false });
+      vma.pages.set(at, { kind: 'clone', source, payloadAt: 0, isFilePage: false });
     }
   }
 
@@ -365,29 +376,33 @@ export function vmaAt(mm: SlowMm, address: number): SlowVma | undefined {
 }
 
 /**
- * What a page may read as: its bytes, or null where the image does not know. More than one answer
- * only where several mappings store the same page of a file.
+ * What a page reads as: its bytes, null where the image does not know, or 'damaged' where the
+ * checksum of the payload around it is wrong.
  */
+export type SlowContent = Buffer | null | 'damaged';
+
 export function pageSlowly(
   bytes: Buffer,
-  { mms }: SlowImage,
+  image: SlowImage,
   mm: SlowMm,
   address: number,
-): readonly (Buffer | null)[] {
+): SlowContent {
+  const { mms } = image;
   const vma = vmaAt(mm, address);
-  if (vma === undefined) return [null];
+  if (vma === undefined) return null;
   const page = vma.pages.get(address);
-  if (page !== undefined) return [contentOf(bytes, mms, page, address)];
-  if ((vma.flags & (IO | PFNMAP)) !== 0) return [null];
+  if (page !== undefined) return contentOf(bytes, image, page, address);
+  if ((vma.flags & (IO | PFNMAP)) !== 0) return null;
   const { file } = vma;
   if (file !== null && (file.kind & 3) !== 0) {
     const index = vma.pgoff + (address - vma.start) / PAGE;
     const stored = mms.flatMap((other) => storedOf(other, file, index));
-    if (stored.length > 0) return stored.map((found) => contentOf(bytes, mms, found, address));
+    if (stored.length > 1) throw new Error(`page ${index} of file ${file.id} twice`);
+    if (stored.length === 1) return contentOf(bytes, image, stored[0]!, address);
   }
-  if ((vma.flags & HUGETLB) !== 0) return [null];
+  if ((vma.flags & HUGETLB) !== 0) return null;
   const isKnown = file === null || (file.kind & 6) === 2; // memory-backed, not incomplete
-  return [isKnown ? Buffer.alloc(PAGE) : null];
+  return isKnown ? Buffer.alloc(PAGE) : null;
 }
 
 /** Pages of a file that an mm stores for it: not guards, which are an mm's own. */
@@ -400,15 +415,13 @@ function storedOf(mm: SlowMm, file: SlowFile, index: number): SlowPage[] {
   });
 }
 
-function contentOf(
-  bytes: Buffer,
-  mms: readonly SlowMm[],
-  page: SlowPage,
-  address: number,
-): Buffer | null {
+function contentOf(bytes: Buffer, image: SlowImage, page: SlowPage, address: number): SlowContent {
   if (page.kind === 'guard') return null;
   if (page.kind === 'zero') return Buffer.alloc(PAGE);
-  if (page.kind === 'copy') return bytes.subarray(page.source, page.source + PAGE);
-  const donor = mms.find(({ offset }) => offset === page.source)!;
-  return contentOf(bytes, mms, vmaAt(donor, address)!.pages.get(address)!, address);
+  if (page.kind === 'copy') {
+    if (image.badPayloads.includes(page.payloadAt)) return 'damaged';
+    return bytes.subarray(page.source, page.source + PAGE);
+  }
+  const donor = image.mms.find(({ offset }) => offset === page.source)!;
+  return contentOf(bytes, image, vmaAt(donor, address)!.pages.get(address)!, address);
 }

@@ -9,7 +9,7 @@ import { createDumper, type Dumper } from '../dumper.ts';
 import type { ProcessReport } from '../import/import-report.ts';
 import { residentBytes } from '../import/proc.ts';
 import type { DumpEstimate, DumpReport } from '../report.ts';
-import { abortable, withDeadline } from '../stop.ts';
+import { abortable } from '../stop.ts';
 import type { WorkloadName } from '../workloads/names.ts';
 import { createWorkload, workloadBytes } from '../workloads/workload.ts';
 import { dumpJson, dumpText } from './dump-output.ts';
@@ -17,9 +17,10 @@ import { NO_OUTPUT, type Output, openOutput } from './output.ts';
 import { EXIT, printError } from './run-command.ts';
 import type { Split } from './sizes.ts';
 import { type OutputOptions, Progress, print, printAside, printJson } from './terminal.ts';
+import { type TimeoutFlag, withTimeout } from './timeout-option.ts';
 import { workersOption } from './workers-option.ts';
 
-export interface DumpFlags extends OutputOptions {
+export interface DumpFlags extends OutputOptions, TimeoutFlag {
   readonly pid?: readonly number[];
   readonly children?: boolean;
   readonly workload?: { readonly name: WorkloadName; readonly size?: number };
@@ -38,7 +39,6 @@ export interface DumpFlags extends OutputOptions {
   readonly dryRun?: boolean;
   readonly sizeLimit?: number;
   readonly split?: Split;
-  readonly timeout?: number; // seconds
 }
 
 /** Address spaces to dump, and how they came to be. */
@@ -51,11 +51,8 @@ interface Source {
 }
 
 /** The time-out covers everything: the import, the dump, and what comes before and between. */
-export async function dumpCommand(flags: DumpFlags, signal: AbortSignal): Promise<number> {
-  const timeoutMs = flags.timeout === undefined ? undefined : flags.timeout * 1000;
-  return await withDeadline({ signal, timeoutMs }, 'load', ({ signal: stop }) =>
-    dumpUntil(flags, stop),
-  );
+export function dumpCommand(flags: DumpFlags, signal: AbortSignal): Promise<number> {
+  return withTimeout(flags, signal, 'load', ({ signal: stop }) => dumpUntil(flags, stop));
 }
 
 async function dumpUntil(flags: DumpFlags, signal: AbortSignal | undefined): Promise<number> {

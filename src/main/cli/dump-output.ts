@@ -133,7 +133,9 @@ export function dumpText(
   lines.push(
     workers,
     `${formatMs(importMs)} to load, ${formatMs(ms.total)} to dump (${steps}); ` +
-      `the mm stood still for ${formatMs(ms.pause)}`,
+      (report.frozen
+        ? `the mm stood still for ${formatMs(ms.pause)}`
+        : `nothing stood still, mappings could not change for ${formatMs(ms.locked)}`),
     image.id === null
       ? `${output}: the image would have ${image.bytes} bytes (${formatBytes(image.bytes)})`
       : `${output}: ${formatBytes(image.bytes)}${partsText(image.parts)}, id ${image.id}, ` +

@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
 import { MmdumpError } from '../../shared/errors.ts';
 import { fileSink } from '../sinks/file-sink.ts';
-import { NO_SINK } from '../sinks/no-sink.ts';
+import { NoSink } from '../sinks/no-sink.ts';
 import type { Sink } from '../sinks/sink.ts';
 import { splitSink } from '../sinks/split-sink.ts';
 import { streamSink } from '../sinks/stream-sink.ts';
@@ -20,7 +20,7 @@ export interface Output {
 }
 
 /** Of a dry run. */
-export const NO_OUTPUT: Output = { sink: NO_SINK, name: 'dry run', isStdout: false };
+export const NO_OUTPUT: Output = { sink: new NoSink(), name: 'dry run', isStdout: false };
 
 /**
  * The sink for an output path. A file is checked now, before the work, and before a process has to

@@ -6,6 +6,7 @@
 import { constants, open } from 'node:fs';
 import { Socket } from 'node:net';
 import { Writable } from 'node:stream';
+import { finished } from 'node:stream/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { errnoOf } from '../../shared/errors.ts';
@@ -56,7 +57,9 @@ class PipeOutput extends Writable {
   }
 
   override _final(done: Done): void {
-    this.#socket!.end(() => done());
+    const socket = this.#socket!;
+    socket.end();
+    finished(socket, { readable: false }).then(() => done(), done);
   }
 
   override _destroy(error: Error | null, done: Done): void {

@@ -8,8 +8,9 @@ import { type DumpFlags, dumpCommand } from './dump-command.ts';
 import { inspectCommand } from './inspect-command.ts';
 import { type RestoreFlags, restoreCommand } from './restore-command.ts';
 import { EXIT, runCommand } from './run-command.ts';
-import { parseSeconds, parseSize, parseSplit, wholeNumber } from './sizes.ts';
+import { parseSize, parseSplit, wholeNumber } from './sizes.ts';
 import type { OutputOptions } from './terminal.ts';
+import { timeoutOption } from './timeout-option.ts';
 import { type VerifyFlags, verifyCommand } from './verify-command.ts';
 
 const MAX_PID = 2 ** 22;
@@ -94,7 +95,7 @@ function addDump(program: Command): void {
       'what is dumped goes on meanwhile: its mappings are of one instant, its pages are not',
     )
     .option('--dontdump', 'honour VM_DONTDUMP: store no page of such mappings')
-    .option('--timeout <seconds>', 'give up then, and leave nothing behind', parseSeconds)
+    .addOption(timeoutOption())
     .option('--size-limit <size>', 'refuse to write a larger image', parseSize)
     .option(
       '--split <n or size>',
@@ -128,6 +129,7 @@ function addVerify(program: Command): void {
     .command('verify')
     .description('check structure and checksums of an image')
     .argument('<image>')
+    .addOption(timeoutOption())
     .addOption(workersOption());
   addCommon(command).action(async (path: string, flags: VerifyFlags) => {
     await runCommand((signal) => verifyCommand(path, flags, signal));
@@ -140,6 +142,7 @@ function addRestore(program: Command): void {
     .description('restore an image into a simulated machine')
     .argument('<image>')
     .option('--check', 'compare every restored page with the image')
+    .addOption(timeoutOption())
     .addOption(workersOption())
     .option('--memory <size>', 'simulated memory (default: chosen by itself)', parseSize);
   addCommon(command).action(async (path: string, flags: RestoreFlags) => {

@@ -5,27 +5,39 @@ import { createDumper } from '../dumper.ts';
 import { formatMs } from '../human-units.ts';
 import { openImage } from '../image/image.ts';
 import { type CheckResult, checkRestored, memoryForImage } from '../load/check-restored.ts';
+import type { Deadline } from '../stop.ts';
 import { EXIT, printError } from './run-command.ts';
 import { type OutputOptions, Progress, print, printJson } from './terminal.ts';
+import { type TimeoutFlag, withTimeout } from './timeout-option.ts';
 import { workersOption } from './workers-option.ts';
 
-export interface RestoreFlags extends OutputOptions {
+export interface RestoreFlags extends OutputOptions, TimeoutFlag {
   readonly check?: boolean;
   readonly workers?: number;
   readonly memory?: number;
 }
 
-export async function restoreCommand(
+export function restoreCommand(
   path: string,
   flags: RestoreFlags,
   signal: AbortSignal,
 ): Promise<number> {
+  return withTimeout(flags, signal, 'open', (deadline) => restoreUntil(path, flags, deadline));
+}
+
+async function restoreUntil(
+  path: string,
+  flags: RestoreFlags,
+  deadline: Deadline,
+): Promise<number> {
+  const { signal } = deadline;
   const image = await openImage(path, { signal });
   const dumper = await createDumper(workersOption(flags.workers));
   const progress = new Progress(flags);
   try {
     const memory = flags.memory ?? memoryForImage(image);
     const machine = createMachine({ memory, maxAddressSpaces: Math.max(1, image.mms().length) });
+    deadline.phase = 'restore';
     const restored = await dumper.restore(image, machine, {
       signal,
       onProgress: ({ pages, totalPages }) => {
@@ -33,6 +45,7 @@ export async function restoreCommand(
       },
     });
     progress.stop();
+    deadline.phase = 'check';
     const check = flags.check === true ? await checkRestored(image, restored.mms, signal) : null;
     const vmas = image.mms().reduce((sum, mm) => sum + mm.vmas.length, 0);
     const summary = { mms: restored.mms.length, vmas, pages: restored.pages, ms: restored.ms };

@@ -5,19 +5,28 @@ import { formatBytes } from '../human-units.ts';
 import type { Verification } from '../image/verify.ts';
 import { EXIT, printError } from './run-command.ts';
 import { type OutputOptions, Progress, print, printJson } from './terminal.ts';
+import { type TimeoutFlag, withTimeout } from './timeout-option.ts';
 import { sizeOf, workersOption } from './workers-option.ts';
 
-export interface VerifyFlags extends OutputOptions {
+export interface VerifyFlags extends OutputOptions, TimeoutFlag {
   readonly workers?: number;
 }
 
 /** Problems that are printed in full; the rest is counted. */
 const LINES_MAX = 20;
 
-export async function verifyCommand(
+export function verifyCommand(
   path: string,
   flags: VerifyFlags,
   signal: AbortSignal,
+): Promise<number> {
+  return withTimeout(flags, signal, 'verify', ({ signal: stop }) => verifyUntil(path, flags, stop));
+}
+
+async function verifyUntil(
+  path: string,
+  flags: VerifyFlags,
+  signal: AbortSignal | undefined,
 ): Promise<number> {
   const dumper = await createDumper(workersOption(flags.workers, sizeOf(path)));
   const progress = new Progress(flags);
@@ -37,7 +46,8 @@ export async function verifyCommand(
 }
 
 /** The object that `verify --json` prints; its keys are a contract. */
-function verifyJson({ ok, objects, pages, bytes, id, problems }: Verification): unknown {
+function verifyJson(result: Verification): unknown {
+  const { ok, objects, pages, bytes, id, problems, unlisted } = result;
   return {
     ok,
     objects,
@@ -47,6 +57,7 @@ function verifyJson({ ok, objects, pages, bytes, id, problems }: Verification): 
     problems: problems.map(({ code, offset, address, message }) => {
       return { code, offset, address: address === null ? null : hex(address), message };
     }),
+    unlisted,
   };
 }
 

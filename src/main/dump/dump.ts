@@ -3,13 +3,11 @@
  * holds the gate and the mmap locks; the workers only read. Where the machine is not frozen they take
  * references as well, so that what they have found stays where it is until it is copied.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { MmReference } from '../../mmu/enter.ts';
 import type { Mm } from '../../mmu/mm.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
 import { pinTableBytes } from '../../shared/dump/pin-table.ts';
 import { WorkUnits } from '../../shared/dump/work-unit.ts';
-import { MmdumpError } from '../../shared/errors.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { workersOf } from '../crew/workers-report.ts';
 import { layoutCpt } from '../formats/cpt/encode.ts';
@@ -24,7 +22,7 @@ import { noteUsage } from './dumped-usage.ts';
 import { imageId } from './image-id.ts';
 import { mmReport, type PagesReport } from './mm-report.ts';
 import type { ResolvedOptions } from './options.ts';
-import { abortSink, assertSize, openSink } from './output.ts';
+import { assertSize, withSink } from './output.ts';
 import { type Plan, planDump } from './plan.ts';
 import { Pins } from './running.ts';
 import { snapshotLdt, withHeldMms } from './stopped-mm.ts';
@@ -38,6 +36,14 @@ interface Capture {
   readonly ms: { readonly [step in 'plan' | 'classify' | 'layout' | 'copy']: number };
   readonly mmReports: readonly PagesReport[];
   readonly usage: () => FamilyUsage;
+}
+
+/** A dump whose image is committed. */
+interface Committed {
+  readonly capture: Capture;
+  readonly usage: FamilyUsage;
+  readonly id: string;
+  readonly ms: Omit<DumpReport['ms'], 'total'>;
 }
 
 /** Dumps mms of one machine. Whatever fails, they are let go and the output is left as it was. */
@@ -57,34 +63,39 @@ export async function runDump(
   throwIfAborted(signal);
   assertDumpable(references);
   enter(dump, 'open');
-  await openSink(to, signal);
-  try {
-    watch.lap();
-    let lockWait = 0;
-    let pause = new Stopwatch();
-    enter(dump, 'lock');
-    const capture = await withHeldMms(references, options.freeze, signal, (mms) => {
-      lockWait = watch.lap();
-      pause = new Stopwatch();
-      return captureLocked(dump, mms);
-    });
-    const ms = { lockWait, pause: pause.total(), ...capture.ms };
-    enter(dump, 'commit');
-    const id = options.dryRun ? '' : await imageId(capture.layout, turns);
-    throwIfAborted(signal);
-    watch.lap();
-    await abortable(to.commit(), signal);
-    return report(dump, capture, { ...ms, commit: watch.lap() }, id);
-  } catch (error) {
-    throw await abortSink(to, deadline.errorOf(error));
-  }
+  const committed = await withSink(to, deadline, () => writeImage(dump, references));
+  return reportOf(dump, committed); // outside: nothing takes the image back that is committed
+}
+
+/** From the first lock to the commit. All of the report is made before the commit that can be. */
+async function writeImage(dump: Dump, references: readonly MmReference[]): Promise<Committed> {
+  const { options, turns, watch } = dump;
+  const { to, signal, freeze } = options;
+  watch.lap();
+  let lockWait = 0;
+  let held = new Stopwatch();
+  enter(dump, 'lock');
+  const capture = await withHeldMms(references, freeze, signal, (mms) => {
+    lockWait = watch.lap();
+    held = new Stopwatch();
+    return captureLocked(dump, mms);
+  });
+  const locked = held.total();
+  enter(dump, 'commit');
+  const id = options.dryRun ? '' : await imageId(capture.layout, turns);
+  const usage = capture.usage();
+  throwIfAborted(signal);
+  watch.lap();
+  await abortable(to.commit(), signal);
+  const ms = { lockWait, pause: freeze ? locked : 0, locked, ...capture.ms, commit: watch.lap() };
+  return { capture, usage, id, ms };
 }
 
 /** Everything for which the mms have to be held. */
 async function captureLocked(dump: Dump, mms: readonly Mm[]): Promise<Capture> {
   const { engine, options } = dump;
   enter(dump, 'plan');
-  const plan = await planHeld(mms, dump);
+  const plan = await planDump(mms, options, dump.turns);
   if (!options.dryRun) engine.pool.expect(bytesToCopy(mms, plan));
   if (options.freeze) return capturePlanned(dump, mms, plan, undefined);
   const buffer = engine.buffers.take('pins', pinTableBytes(plan.pages));
@@ -93,19 +104,6 @@ async function captureLocked(dump: Dump, mms: readonly Mm[]): Promise<Capture> {
     return await capturePlanned(dump, mms, plan, pins);
   } finally {
     pins.letGo(mms[0]!);
-  }
-}
-
-/** Planning changes nothing: where another thread has a lock that it needs, it is done again. */
-async function planHeld(mms: readonly Mm[], { options, turns }: Dump): Promise<Plan> {
-  for (;;) {
-    try {
-      return await planDump(mms, options, turns);
-    } catch (error) {
-      if (!(error instanceof MmdumpError && error.code === 'EAGAIN')) throw error;
-      await nextTurn();
-      throwIfAborted(options.signal);
-    }
   }
 }
 
@@ -192,16 +190,11 @@ function byPlace(a: SkippedPages, b: SkippedPages): number {
   return a.mm - b.mm || a.start - b.start;
 }
 
-function report(
-  dump: Dump,
-  capture: Capture,
-  ms: Omit<DumpReport['ms'], 'total'>,
-  id: string,
-): DumpReport {
+function reportOf(dump: Dump, { capture, usage, id, ms }: Committed): DumpReport {
   const { engine, options, watch, workers } = dump;
   const { bytes } = capture.layout;
   const total = watch.total();
-  const { mms: usages, savedBytes } = capture.usage();
+  const { mms: usages, savedBytes } = usage;
   const { path, parts } = options.to;
   return {
     image: { path, format: 'cpt', bytes, id, ...(parts === undefined ? {} : { parts }) },

@@ -1,6 +1,5 @@
 /** The options of a dump: defaults and validation. */
 import {
-  abortSignal,
   flag,
   isArray,
   list,
@@ -16,12 +15,12 @@ import { refusal } from '../../shared/arguments/refuse.ts';
 import type { UnsupportedPolicy } from '../../shared/dump/tasks.ts';
 import { GRANULE_PAGES, GRANULE_SIZE, MiB } from '../../shared/page.ts';
 import type { DumpProgress } from '../report.ts';
-import { NO_SINK } from '../sinks/no-sink.ts';
+import { NoSink } from '../sinks/no-sink.ts';
 import type { Sink } from '../sinks/sink.ts';
-import { TIMEOUT_MS } from '../stop.ts';
+import { JOB_OPTIONS, type JobOptions } from '../stop.ts';
 
 /** Options of a dump. */
-export interface DumpOptions {
+export interface DumpOptions extends JobOptions {
   /** Where the image goes. */
   readonly to: Sink;
   /** 'detect' (default): pages of zeros are recorded, not stored. 'copy': stored as they are. */
@@ -60,13 +59,7 @@ export interface DumpOptions {
    * order. Default 'mm'.
    */
   readonly source?: string | readonly string[] | undefined;
-  /**
-   * Stops the dump: it rejects with AbortError at once, whatever it is at, and leaves nothing behind.
-   */
-  readonly signal?: AbortSignal | undefined;
-  /** Milliseconds from the call on, queueing included: then it stops as by `signal`, with TIMEOUT. */
-  readonly timeoutMs?: number | undefined;
-  /** Called at most ten times a second, and once more at the end of each phase. */
+  /** Called at most ten times per second, and once more at the end of each phase. */
   readonly onProgress?: ((progress: DumpProgress) => void) | undefined;
 }
 
@@ -112,8 +105,7 @@ export const DUMP_OPTIONS: Shape<DumpOptions> = {
   sizeLimit: optional(wholeNumber(0)),
   unitBytes: optional(unitBytes),
   source: optional((what, value) => (isArray(value) ? NAMES : text)(what, value)),
-  signal: optional(abortSignal),
-  timeoutMs: optional(TIMEOUT_MS),
+  ...JOB_OPTIONS,
   onProgress: listener(),
 };
 
@@ -139,7 +131,7 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
     freeze: options.freeze ?? true,
     dontDump: options.dontDump ?? false,
     sizeLimit: options.sizeLimit,
-    dryRun: options.to === NO_SINK,
+    dryRun: options.to instanceof NoSink,
     unitPages: (unitBytes / GRANULE_SIZE) * GRANULE_PAGES,
     source: options.source ?? 'mm',
     signal: options.signal,

@@ -1,28 +1,65 @@
 /** The sink of a dump: what is done with it where the dump is stopped, or fails. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
-import { MmdumpError, reasonOf } from '../../shared/errors.ts';
+import { MmdumpError } from '../../shared/errors.ts';
+import { joined } from '../settle.ts';
+import { takeSink } from '../sinks/one-dump.ts';
 import type { ImageExtent, Sink } from '../sinks/sink.ts';
-import { abortable } from '../stop.ts';
+import { abortable, type Deadline } from '../stop.ts';
 
 /** How long a stopped dump waits for an `open` that is under way, to leave nothing behind. */
 const GRACE_MS = 50;
 
 /**
- * Opens the sink. Where that fails there is nothing to undo, and the sink may be another dump's; where
- * it is stopped, what it opens after all is taken back.
+ * Runs `job`, which writes the image and commits it, while the sink is open and this dump's alone. If
+ * the job fails, the sink takes back what there is of the image; nothing that happens after the job
+ * does. OUTPUT_FAILED if another dump has the sink.
  */
-export async function openSink(to: Sink, signal: AbortSignal | undefined): Promise<void> {
-  const opening = to.open();
+export async function withSink<T>(to: Sink, deadline: Deadline, job: () => Promise<T>): Promise<T> {
+  const giveBack = takeSink(to);
+  const opening = open(to);
   try {
-    await abortable(opening, signal);
+    await abortable(opening, deadline.signal);
   } catch (error) {
-    const undone = opening.then(() => to.abort()).catch(() => {}); // the error says what matters
-    const over = new AbortController();
-    const grace = sleep(GRACE_MS, undefined, { signal: over.signal }).catch(() => {});
-    await Promise.race([undone, grace]);
+    const undone = takeBack(to, opening, deadline.errorOf(error)).finally(giveBack);
+    throw await withinGrace(undone, error);
+  }
+  try {
+    return await job();
+  } catch (error) {
+    throw await abortSink(to, deadline.errorOf(error));
+  } finally {
+    giveBack();
+  }
+}
+
+/** A sink of a caller may throw instead of rejecting. */
+async function open(to: Sink): Promise<void> {
+  await to.open();
+}
+
+/**
+ * Where opening fails there is nothing to take back; where it was only stopped, what it opens after all
+ * is taken back. Returns the error to reject with.
+ */
+async function takeBack(to: Sink, opening: Promise<void>, error: unknown): Promise<unknown> {
+  try {
+    await opening;
+  } catch {
+    return error; // the failure of `opening` itself, or a stop that came before it
+  }
+  return await abortSink(to, error);
+}
+
+/** What `undone` returns, or `otherwise` if that takes long. */
+async function withinGrace(undone: Promise<unknown>, otherwise: unknown): Promise<unknown> {
+  const over = new AbortController();
+  const { signal } = over;
+  const grace = sleep(GRACE_MS, otherwise, { signal }).catch(() => otherwise); // it is not needed
+  try {
+    return await Promise.race([undone, grace]);
+  } finally {
     over.abort();
-    throw error;
   }
 }
 
@@ -45,13 +82,11 @@ export function assertSize(bytes: number, limit: number | undefined): void {
 }
 
 /** What a failed dump rejects with: its own error, and what could not be removed, if anything. */
-export async function abortSink(to: Sink, error: unknown): Promise<unknown> {
+async function abortSink(to: Sink, error: unknown): Promise<unknown> {
   try {
     await to.abort();
     return error;
   } catch (left) {
-    if (!(error instanceof MmdumpError)) return left;
-    const { code, message, fields } = error;
-    return new MmdumpError(code, `${message}; ${reasonOf(left)}`, fields, error);
+    return joined(error, left);
   }
 }

@@ -102,7 +102,7 @@ class MmPlanner {
       const end = vmas.end(slot);
       for (let from: number = vmas.start(slot); from < end; ) {
         const to = Math.min(end, (Math.floor(from / STRETCH_PAGES) + 1) * STRETCH_PAGES);
-        this.#planPart(slot, from, to);
+        await this.#planPart(slot, from, to, turns);
         from = to;
         if (from < end) await turns.next();
       }
@@ -132,10 +132,10 @@ class MmPlanner {
   }
 
   /** Pages [start, end) of a mapping. */
-  #planPart(slot: number, start: number, end: number): void {
+  async #planPart(slot: number, start: number, end: number, turns: Turns): Promise<void> {
     const file = this.#mm.vmas.file(slot);
     if (file !== 0 && isLost(this.#mm, file)) {
-      this.#planLostFile(slot, file, start, end);
+      await this.#planLostFile(slot, file, start, end, turns);
     } else if (end > this.#planned) {
       this.#scan(Math.max(start, this.#planned), end, (granule) => this.#addGranule(granule));
     }
@@ -154,29 +154,42 @@ class MmPlanner {
   }
 
   /** A lost file's pages count whether a PTE maps them or not. */
-  #planLostFile(slot: number, file: number, start: number, end: number): void {
+  async #planLostFile(
+    slot: number,
+    file: number,
+    start: number,
+    end: number,
+    { signal }: Turns,
+  ): Promise<void> {
     const granules = new Set<number>();
     this.#scan(start, end, (granule) => granules.add(granule));
     const pgoff = this.#mm.vmas.fileIndex(slot, start);
-    this.#forEachCacheNode(file, pgoff, pgoff + (end - start), (index) => {
+    // On a machine that runs the lock may be another thread's; the plan so far stays as it is.
+    const lock = this.#options.freeze ? undefined : this.#mm.files.lock(file);
+    await lock?.lockAsync(this.#mm.thread, signal);
+    try {
+      this.#addCachedGranules(granules, file, pgoff, start, end);
+    } finally {
+      lock?.unlock(this.#mm.thread);
+    }
+    for (const granule of [...granules].sort((a, b) => a - b)) this.#addGranule(granule);
+  }
+
+  /** Granules of pages [start, end) whose pages are in the cache of the file; `pgoff` is that of `start`. */
+  #addCachedGranules(
+    granules: Set<number>,
+    file: number,
+    pgoff: number,
+    start: number,
+    end: number,
+  ): void {
+    forEachCacheNode(this.#mm, file, pgoff, pgoff + (end - start), (index) => {
       const from = Math.max(pgoff, index) - pgoff + start;
       const to = Math.min(end, index + CACHE_NODE_PAGES - pgoff + start);
       for (let granule = granuleStart(from); granule < to; granule = granuleEnd(granule)) {
         granules.add(granule);
       }
     });
-    for (const granule of [...granules].sort((a, b) => a - b)) this.#addGranule(granule);
-  }
-
-  #forEachCacheNode(file: number, from: number, to: number, visit: (index: number) => void): void {
-    const mm = this.#mm;
-    const lock = this.#options.freeze ? undefined : mm.files.lock(file);
-    lock?.lock(mm.thread, mm.mayBlock);
-    try {
-      forEachCacheNode(mm, file, from, to, visit);
-    } finally {
-      lock?.unlock(mm.thread);
-    }
   }
 
   #addGranule(start: number): void {

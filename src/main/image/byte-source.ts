@@ -16,6 +16,11 @@ export interface ByteSource {
   readonly bytes: number;
   /** Fills `into` from `offset` on. IMAGE_TRUNCATED beyond the end, INPUT_FAILED otherwise. */
   read(into: Uint8Array, offset: number): Promise<void>;
+  /**
+   * Of an image in memory: INPUT_FAILED once the next dump into its sink has begun. `read` looks itself;
+   * whoever reads through `reach` uses `whileIntact`.
+   */
+  assertIntact?(): void;
   /** What a worker reads the same bytes from. */
   readonly reach: SourceReach;
   /** Of an image in parts: the first that is missing, or has the wrong length. */
@@ -51,7 +56,7 @@ export class FileSource implements ByteSource {
   }
 
   async close(): Promise<void> {
-    await this.#handle.close();
+    await closeAll(this.name, [this.#handle]);
   }
 }
 
@@ -82,9 +87,29 @@ export class MemorySource implements ByteSource {
       into.set(chunk.subarray(at, at + count), done);
       done += count;
     }
+    this.assertIntact();
+  }
+
+  assertIntact(): void {
+    const { lease } = this.#image;
+    if (lease === undefined || Atomics.load(lease.word, 0) === lease.value) return;
+    const reason = 'its sink has been released, or the next dump into it has begun';
+    throw new MmdumpError('INPUT_FAILED', `${this.name} is gone: ${reason}`, { reason });
   }
 
   async close(): Promise<void> {}
+}
+
+/**
+ * Runs a job that reads a source through its `reach`. What the job found, or failed with, counts only
+ * if all that it has read was the image.
+ */
+export async function whileIntact<T>(source: ByteSource, job: () => Promise<T>): Promise<T> {
+  try {
+    return await job();
+  } finally {
+    source.assertIntact?.();
+  }
 }
 
 /** Fills `into` with what a file of the source has from `from` on: byte `offset` of the source. */
@@ -109,6 +134,17 @@ export async function readFully(
 export function assertInside(source: ByteSource, offset: number, length: number): void {
   if (offset >= 0 && offset + length <= source.bytes) return;
   throw truncated(source.name, offset, source.bytes);
+}
+
+/** Closes every one of them, and then says what kept one from it: INPUT_FAILED. */
+export async function closeAll(name: string, handles: readonly FileHandle[]): Promise<void> {
+  const closed = await Promise.allSettled(handles.map((handle) => handle.close()));
+  const failed = closed.find(({ status }) => status === 'rejected');
+  if (failed?.status !== 'rejected') return;
+  const { reason } = failed;
+  const fields = { errno: errnoOf(reason) ?? 'EIO' };
+  const message = `${name}: close failed: ${reasonOf(reason)}`;
+  throw new MmdumpError('INPUT_FAILED', message, fields, reason);
 }
 
 function truncated(name: string, offset: number, bytes: number): MmdumpError {

@@ -1,78 +1,132 @@
 /**
- * Where an image holds the pages of memory-backed and deleted files: each is stored once, in the
- * mapping that owns it, and read from there through every other mapping of the file.
+ * Where an image stores the pages of memory-backed and deleted files. A page of such a file is
+ * stored once, in the mapping that owns it (docs/IMAGE_FORMAT.md, "Pages of files"), and read from
+ * there through every other mapping of the file.
+ *
+ * The table is kept by granules of a file: 512 pages, so that a block reaches into two of them at
+ * most, and one page is added or found in a bounded number of steps whatever the image says.
  */
-import { addressOf, PAGE_SIZE, vpnOf } from '../../shared/page.ts';
+import { GRANULE_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { BLOCK, type Block } from './block-index.ts';
-import type { ImageMm, ImageVma } from './image-mm.ts';
+import type { ImageFile } from './image-mm.ts';
+import { INDEX_COST, type IndexBudget } from './index-budget.ts';
 
-/** Pages [from, to) of a file, as one mapping covers them. */
-interface Cover {
-  readonly mm: ImageMm;
-  readonly vma: ImageVma;
-  readonly from: number;
-  readonly to: number;
-  /** No cover up to this one, in order, ends later. */
-  lastTo: number;
+/** Pages [from, to) of a file, as one mm stores them: page `index` at its page `index + shift`. */
+interface Run {
+  from: number;
+  to: number;
+  readonly mm: number; // ordinal
+  readonly shift: number;
 }
 
-export class FilePages {
-  /** Covers by file, ascending by FROM. */
-  readonly #covers = new Map<number, Cover[]>();
+/** Where a page of a file is stored. */
+export interface StoredAt {
+  /** Ordinal of the mm. */
+  readonly mm: number;
+  /** Page of that mm. */
+  readonly vpn: number;
+}
 
-  constructor(mms: readonly ImageMm[]) {
-    for (const mm of mms) {
-      for (const vma of mm.vmas) {
-        if (vma.file === null || !(vma.file.isMemoryBacked || vma.file.isDeleted)) continue;
-        const to = vma.pgoff + (vma.end - vma.start) / PAGE_SIZE;
-        const cover = { mm, vma, from: vma.pgoff, to, lastTo: to };
-        const known = this.#covers.get(vma.file.id);
-        if (known === undefined) this.#covers.set(vma.file.id, [cover]);
-        else known.push(cover);
-      }
-    }
-    for (const covers of this.#covers.values()) sortCovers(covers);
+/** The runs of one granule of one file, ascending and disjoint. */
+type Granule = Run[];
+
+export class FilePages {
+  /** By file id, then by number of the granule. */
+  readonly #files = new Map<number, Map<number, Granule>>();
+  readonly #budget: IndexBudget;
+
+  /** What the table takes of memory is taken from `budget` before. */
+  constructor(budget: IndexBudget) {
+    this.#budget = budget;
   }
 
-  /** The block, and the page in it, that stores page `index` of a file. */
-  find(file: number, index: number): { readonly block: Block; readonly vpn: number } | undefined {
-    const covers = this.#covers.get(file) ?? [];
-    for (let at = countUpTo(covers, index) - 1; at >= 0; at--) {
-      const { mm, vma, from, to, lastTo } = covers[at]!;
-      if (lastTo <= index) return undefined;
-      if (to <= index) continue;
-      const vpn = vpnOf(vma.start + addressOf(index - from));
-      const block = mm.blocks.find(vpn);
-      if (block !== undefined && isOfFile(vma, block)) return { block, vpn };
+  /**
+   * Notes that the mm with this ordinal stores `pages` pages of a file, from page `index` of the
+   * file on, at its own pages from `vpn` on. Returns undefined, or the first of these pages of the
+   * file that is stored already: then those that follow it are not noted.
+   */
+  add(file: number, index: number, pages: number, mm: number, vpn: number): number | undefined {
+    const end = index + pages;
+    for (let from = index; from < end; ) {
+      const number = Math.floor(from / GRANULE_PAGES);
+      const to = Math.min(end, (number + 1) * GRANULE_PAGES);
+      const twice = this.#addRun(file, number, { from, to, mm, shift: vpn - index });
+      if (twice !== undefined) return twice;
+      from = to;
     }
     return undefined;
   }
-}
 
-function sortCovers(covers: Cover[]): void {
-  covers.sort((a, b) => a.from - b.from);
-  let lastTo = 0;
-  for (const cover of covers) {
-    lastTo = Math.max(lastTo, cover.to);
-    cover.lastTo = lastTo;
+  /** Where page `index` of a file is stored, if it is. */
+  find(file: number, index: number): StoredAt | undefined {
+    const runs = this.#granule(file, index);
+    const run = runs?.[firstEndingAfter(runs, index)];
+    if (run === undefined || run.from > index) return undefined;
+    return { mm: run.mm, vpn: index + run.shift };
+  }
+
+  /** For a page that is not stored: how many pages from it on are not, up to the granule's end. */
+  gap(file: number, index: number): number {
+    const runs = this.#granule(file, index);
+    const end = (Math.floor(index / GRANULE_PAGES) + 1) * GRANULE_PAGES;
+    return (runs?.[firstEndingAfter(runs, index)]?.from ?? end) - index;
+  }
+
+  #granule(file: number, index: number): Granule | undefined {
+    return this.#files.get(file)?.get(Math.floor(index / GRANULE_PAGES));
+  }
+
+  #addRun(file: number, number: number, run: Run): number | undefined {
+    const runs = this.#granuleFor(file, number);
+    const at = firstEndingAfter(runs, run.from);
+    const next = runs[at];
+    if (next !== undefined && next.from < run.to) return Math.max(next.from, run.from);
+    // Blocks of one page, and those that a zero page parts, are one run.
+    const before = runs[at - 1];
+    if (before?.to === run.from && before.mm === run.mm && before.shift === run.shift) {
+      before.to = run.to;
+      return undefined;
+    }
+    this.#budget.take(INDEX_COST.FILE_RUN);
+    runs.splice(at, 0, run);
+    return undefined;
+  }
+
+  #granuleFor(file: number, number: number): Granule {
+    let granules = this.#files.get(file);
+    if (granules === undefined) {
+      granules = new Map();
+      this.#files.set(file, granules);
+    }
+    let runs = granules.get(number);
+    if (runs === undefined) {
+      this.#budget.take(INDEX_COST.FILE_GRANULE);
+      runs = [];
+      granules.set(number, runs);
+    }
+    return runs;
   }
 }
 
-/** How many covers begin at or before `index`. */
-function countUpTo(covers: readonly Cover[], index: number): number {
+function firstEndingAfter(runs: readonly Run[], index: number): number {
   let low = 0;
-  let high = covers.length;
+  let high = runs.length;
   while (low < high) {
     const middle = (low + high) >>> 1;
-    if (covers[middle]!.from > index) high = middle;
+    if (runs[middle]!.to > index) high = middle;
     else low = middle + 1;
   }
   return low;
 }
 
-/** Whether a block of a mapping of a lost file holds the file's pages, not the mm's own. */
-export function isOfFile(vma: ImageVma, block: Block): boolean {
+/** Whether only an image, or the memory of a machine, can supply the pages of this file. */
+export function isUnreachable({ isDeleted, isMemoryBacked }: ImageFile): boolean {
+  return isDeleted || isMemoryBacked;
+}
+
+/** Whether a block of a mapping of such a file holds the file's pages, not the mm's own. */
+export function isOfFile(vma: { readonly flags: number }, block: Block): boolean {
   if (block.kind === BLOCK.GUARD) return false; // this mm may not look at the page, others may
   return (vma.flags & VM.MAYSHARE) !== 0 || block.isFilePages;
 }

@@ -3,6 +3,7 @@ import { instanceOf } from '../../shared/arguments/checks.ts';
 import { vpnOf } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { type FamilyUsage, familyUsage, type LostMapping } from '../memory-usage.ts';
+import { isUnreachable } from './file-pages.ts';
 import { Image } from './image.ts';
 import type { ImageMm } from './image-mm.ts';
 
@@ -22,7 +23,7 @@ export function memoryUsage(image: Image): FamilyUsage {
 function lostMappings({ vmas }: ImageMm): LostMapping[] {
   const mappings: LostMapping[] = [];
   for (const { start, end, pgoff, flags, file } of vmas) {
-    if (file === null || !(file.isMemoryBacked || file.isDeleted)) continue;
+    if (file === null || !isUnreachable(file)) continue;
     if ((flags & (VM.IO | VM.PFNMAP)) !== 0) continue; // shows a device
     const isShared = (flags & VM.MAYSHARE) !== 0;
     mappings.push({ start: vpnOf(start), end: vpnOf(end), pgoff, file: file.id, isShared });

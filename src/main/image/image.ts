@@ -2,27 +2,33 @@
  * Reading an image at random: its mms, mappings and pages. Only the records are kept in memory,
  * never the pages; their cost follows the number of records in the file, up to a limit.
  */
-import { crc32 } from 'node:zlib';
 import { bytesOf } from '../../shared/arguments/bytes.ts';
-import { abortSignal, number, optional, wholeNumber } from '../../shared/arguments/checks.ts';
+import {
+  abortSignal,
+  isInstance,
+  number,
+  optional,
+  wholeNumber,
+} from '../../shared/arguments/checks.ts';
 import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
 import { MmdumpError } from '../../shared/errors.ts';
-import { addressOf, hex, PAGE_SIZE, TASK_SIZE, vpnOf } from '../../shared/page.ts';
+import { addressOf, TASK_SIZE, vpnOf } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
-import { VM } from '../../shared/vm-flags.ts';
 import { StreamChecker } from '../formats/cpt/checker.ts';
 import type { ImageHead } from '../formats/cpt/head.ts';
 import { readHead, type Visitor, walkObjects } from '../formats/cpt/walk.ts';
 import type { MemoryImage } from '../sinks/memory-sink.ts';
+import { CACHE_BYTES } from './block-cache.ts';
 import { BLOCK, type Block } from './block-index.ts';
-import type { ByteSource } from './byte-source.ts';
-import { FilePages } from './file-pages.ts';
+import { type ByteSource, whileIntact } from './byte-source.ts';
 import { IdHash } from './id-hash.ts';
-import { findVma, type ImageMm, type ImageVma, type Payload } from './image-mm.ts';
+import { type CheckedRecords, ImageContents, type PayloadPart } from './image-contents.ts';
+import { findVma, type ImageMm, type ImageVma } from './image-mm.ts';
 import { IndexBudget, MAX_INDEX } from './index-budget.ts';
 import { imageSource, openSource } from './open-source.ts';
 import { ImageProblem, problemError } from './problem.ts';
+import { Uses } from './uses.ts';
 
 /** What an image says of one page. */
 export interface PageInfo {
@@ -46,6 +52,11 @@ export interface OpenOptions {
    * IMAGE_TOO_LARGE beyond it. Default 1 GiB.
    */
   readonly maxIndexBytes?: number | undefined;
+  /**
+   * Bytes of blocks, of at most 2 MiB each, that `read` keeps for whoever reads them in parts. With 0
+   * each such read reads and checks its block anew. Default 8 MiB.
+   */
+  readonly cacheBytes?: number | undefined;
 }
 
 /** Which address space of an image is meant. */
@@ -57,6 +68,7 @@ export interface MmChoice {
 const OPEN_OPTIONS: Shape<OpenOptions> = {
   signal: optional(abortSignal),
   maxIndexBytes: optional(MAX_INDEX),
+  cacheBytes: optional(wholeNumber(0)),
 };
 const ADDRESS = wholeNumber(0);
 const ORDINAL = wholeNumber(0);
@@ -77,62 +89,54 @@ export class Image {
   readonly id: string;
   /** What the first record says of the whole image. */
   readonly head: ImageHead;
-  /** @internal For the restore and the verification. */
-  readonly source: ByteSource;
-  readonly #mms: readonly ImageMm[];
-  readonly #byOffset: ReadonlyMap<number, ImageMm>;
-  readonly #filePages: FilePages;
+  /** Where it lies; null for an image in memory. */
+  readonly path: string | null;
+  /** Its length. */
+  readonly bytes: number;
+  readonly #contents: ImageContents;
+  readonly #uses: Uses;
 
   /** @internal */
-  constructor(source: ByteSource, head: ImageHead, mms: readonly ImageMm[], id: string) {
-    if (typeof id !== 'string') throw refusal('new Image', source, 'a call of openImage');
-    this.source = source;
+  constructor(contents: ImageContents, id: string) {
+    if (!isInstance(contents, ImageContents)) {
+      throw refusal('new Image', contents, 'a call of openImage');
+    }
+    const { head, source } = contents;
+    this.#contents = contents;
+    this.#uses = new Uses(() => new MmdumpError('IMAGE_CLOSED', `${source.name} was closed`));
     this.head = head;
-    this.#mms = mms;
-    this.#byOffset = new Map(mms.map((mm) => [mm.offset, mm]));
-    this.#filePages = new FilePages(mms);
+    this.path = source.path;
+    this.bytes = source.bytes;
     this.id = id;
-  }
-
-  /** Where it lies; null for an image in memory. */
-  get path(): string | null {
-    return this.source.path;
-  }
-
-  /** Its length. */
-  get bytes(): number {
-    return this.source.bytes;
   }
 
   /** Its address spaces, in the order of the dump. */
   mms(): readonly ImageMm[] {
-    return this.#mms;
+    this.#uses.assertOpen();
+    return this.#contents.mms;
   }
 
   /** The mm with this ordinal. OPTION_INVALID when there is none. */
   mm(ordinal = 0): ImageMm {
-    ORDINAL('ordinal', ordinal);
-    const found = this.#mms[ordinal];
-    if (found !== undefined) return found;
-    const message = `mm ${ordinal}: ${this.source.name} holds ${this.#mms.length}, counted from 0`;
-    throw new MmdumpError('OPTION_INVALID', message, { mm: ordinal });
+    this.#uses.assertOpen();
+    return this.#contents.mm(ORDINAL('ordinal', ordinal));
   }
 
   /** @internal The mm whose record begins at this byte of the image. */
   mmAt(offset: number): ImageMm | undefined {
-    number('offset', offset);
-    return this.#byOffset.get(offset);
+    this.#uses.assertOpen();
+    return this.#contents.mmAt(number('offset', offset));
   }
 
   /** The mappings of an mm, ascending. */
   vmas(choice: MmChoice = {}): readonly ImageVma[] {
-    return this.#chosen(choice).vmas;
+    return this.mm(ordinalOf(choice)).vmas;
   }
 
   /** What the image says of the page that holds `address`. */
   page(address: number, choice: MmChoice = {}): PageInfo {
     ADDRESS('address', address);
-    const mm = this.#chosen(choice);
+    const mm = this.mm(ordinalOf(choice));
     const vma = findVma(mm.vmas, address);
     if (vma === undefined) return { kind: 'unmapped', vma: null, offset: null };
     const vpn = vpnOf(address);
@@ -146,39 +150,57 @@ export class Image {
    * Fills `into` with what the mm held from `address` on; pages that were never touched are zeros.
    * PAGE_ABSENT where the image does not know: a living file's page, a device, a guard page, an
    * absent page of a VM_HUGETLB mapping or of a VM_DONTDUMP one that was left out, no mapping.
+   *
+   * Every block that is read is checked against the checksum of its payload, all of it even if only
+   * one byte is wanted: IMAGE_CHECKSUM, with the mm, VMA and address of the block. The last blocks
+   * that were read in part are kept (`cacheBytes`). An image without checksums is read unchecked.
+   *
+   * After a read that was rejected the contents of `into` are undefined. Nothing is written to it
+   * once the promise has settled.
    */
-  async read(address: number, into: ArrayBufferView, choice: MmChoice = {}): Promise<void> {
-    const view = bytesOf('into', into);
-    if (ADDRESS('address', address) + view.length > TASK_SIZE) {
-      throw new MmdumpError('OPTION_INVALID', `${address}: no address of user space`, { address });
-    }
-    const mm = this.#chosen(choice);
-    for (let done = 0; done < view.length; ) {
-      const at = address + done;
-      const count = Math.min(PAGE_SIZE - (at % PAGE_SIZE), view.length - done);
-      await this.#readPart(mm, at, view.subarray(done, done + count));
-      done += count;
-    }
+  read(address: number, into: ArrayBufferView, choice: MmChoice = {}): Promise<void> {
+    return this.#uses.during(async () => {
+      const view = bytesOf('into', into);
+      if (ADDRESS('address', address) + view.length > TASK_SIZE) {
+        throw new MmdumpError('OPTION_INVALID', `${address}: no address of user space`, {
+          address,
+        });
+      }
+      await this.#contents.read(this.#contents.mm(ordinalOf(choice)), address, view);
+    });
   }
 
   /** The LDT's entries, 8 bytes each; empty when there are none. */
-  async ldt(choice: MmChoice = {}): Promise<Uint8Array> {
-    return this.#payload(this.#chosen(choice).ldt);
+  ldt(choice: MmChoice = {}): Promise<Uint8Array> {
+    return this.#payload('ldt', choice);
   }
 
   /** The auxiliary vector; empty when the image has none. */
-  async auxv(choice: MmChoice = {}): Promise<Uint8Array> {
-    return this.#payload(this.#chosen(choice).auxv);
+  auxv(choice: MmChoice = {}): Promise<Uint8Array> {
+    return this.#payload('auxv', choice);
   }
 
   /** The ELF notes, zero-padded to 8 bytes; empty when the image has none. */
-  async notes(choice: MmChoice = {}): Promise<Uint8Array> {
-    return this.#payload(this.#chosen(choice).notes);
+  notes(choice: MmChoice = {}): Promise<Uint8Array> {
+    return this.#payload('notes', choice);
   }
 
-  /** Closes the files of the image. */
+  /**
+   * Runs a job on the contents of the image, and keeps it open until the job is over. IMAGE_CLOSED if
+   * it was closed before.
+   *
+   * @internal
+   */
+  use<T>(job: (contents: ImageContents) => Promise<T>): Promise<T> {
+    return this.#uses.during(() => job(this.#contents));
+  }
+
+  /**
+   * Closes the image, once the reads and restores that have begun are over. Whatever is asked of it
+   * from now on is IMAGE_CLOSED; closing it again is nothing.
+   */
   close(): Promise<void> {
-    return this.source.close();
+    return this.#uses.close(() => this.#contents.close());
   }
 
   /** The same as `close`, for `await using`. */
@@ -186,81 +208,15 @@ export class Image {
     return this.close();
   }
 
-  #chosen(choice: MmChoice): ImageMm {
-    return this.mm(optionsOf('choice', choice, MM_CHOICE).mm);
+  #payload(part: PayloadPart, choice: MmChoice): Promise<Uint8Array> {
+    return this.#uses.during(async () => {
+      return this.#contents.payload(this.#contents.mm(ordinalOf(choice)), part);
+    });
   }
+}
 
-  /** Reads within one page. */
-  async #readPart(mm: ImageMm, address: number, into: Uint8Array): Promise<void> {
-    const vpn = vpnOf(address);
-    const block = mm.blocks.find(vpn);
-    if (block === undefined) await this.#readAbsent(mm, address, into);
-    else await this.#readBlock(mm, block, vpn, address, into);
-  }
-
-  async #readBlock(
-    mm: ImageMm,
-    block: Block,
-    vpn: number,
-    address: number,
-    into: Uint8Array,
-  ): Promise<void> {
-    if (block.kind === BLOCK.DATA) {
-      await this.source.read(into, pageOffset(block, vpn) + (address % PAGE_SIZE));
-    } else if (block.kind === BLOCK.CLONE) {
-      const donor = this.mmAt(block.source);
-      if (donor !== undefined) await this.#readPart(donor, address, into);
-    } else if (block.kind === BLOCK.ZERO) {
-      into.fill(0);
-    } else {
-      throw this.#absent(mm, address, 'a guard page is there');
-    }
-  }
-
-  /** A page that is not stored at this address: of a file, of a device, or never touched. */
-  async #readAbsent(mm: ImageMm, address: number, into: Uint8Array): Promise<void> {
-    const vma = findVma(mm.vmas, address);
-    if (vma === undefined) throw this.#absent(mm, address, 'no mapping is there');
-    if ((vma.flags & (VM.IO | VM.PFNMAP)) !== 0) {
-      throw this.#absent(mm, address, 'it is the memory of a device');
-    }
-    const isDontDump = this.head.dontDump && (vma.flags & VM.DONTDUMP) !== 0;
-    const reason = 'pages of VM_DONTDUMP mappings were left out';
-    // A private mapping may have had a copy of its own.
-    if (isDontDump && (vma.flags & VM.MAYSHARE) === 0) throw this.#absent(mm, address, reason);
-    const { file } = vma;
-    const index = vma.pgoff + (vpnOf(address) - vpnOf(vma.start));
-    const stored = file === null ? undefined : this.#filePages.find(file.id, index);
-    if (stored !== undefined) {
-      await this.#readBlock(mm, stored.block, stored.vpn, address, into);
-    } else if (isDontDump) {
-      throw this.#absent(mm, address, reason);
-    } else if ((vma.flags & VM.HUGETLB) !== 0) {
-      throw this.#absent(mm, address, 'pages of VM_HUGETLB mappings may have been left out');
-    } else if (file === null) {
-      into.fill(0);
-    } else if (file.isMemoryBacked && !file.isIncomplete) {
-      into.fill(0);
-    } else {
-      throw this.#absent(mm, address, `it is page ${index} of ${file.path}`);
-    }
-  }
-
-  #absent(mm: ImageMm, address: number, reason: string): MmdumpError {
-    const { name } = this.source;
-    const message = `${name}: mm ${mm.ordinal} does not hold the page at ${hex(address)}: ${reason}`;
-    return new MmdumpError('PAGE_ABSENT', message, { mm: mm.ordinal, address, reason });
-  }
-
-  async #payload(payload: Payload | null): Promise<Uint8Array> {
-    if (payload === null) return new Uint8Array();
-    const bytes = new Uint8Array(payload.bytes);
-    await this.source.read(bytes, payload.offset);
-    if (crc32(bytes) === payload.crc) return bytes;
-    const problem = { code: 'IMAGE_CHECKSUM', offset: payload.offset, address: null } as const;
-    const message = `payload at byte ${payload.offset}: its checksum does not match`;
-    throw problemError(this.source.name, { ...problem, message });
-  }
+function ordinalOf(choice: MmChoice): number | undefined {
+  return optionsOf('choice', choice, MM_CHOICE).mm;
 }
 
 /**
@@ -272,17 +228,23 @@ export async function openImage(
   options: OpenOptions = {},
 ): Promise<Image> {
   const checked = optionsOf('openImage', options, OPEN_OPTIONS);
+  const { cacheBytes = CACHE_BYTES } = checked;
   throwIfAborted(checked.signal);
   const source = await openSource(imageSource('from', from));
   try {
-    return await indexImage(source, checked);
+    const { records, id } = await whileIntact(source, () => readRecords(source, checked));
+    return new Image(new ImageContents(source, records, cacheBytes), id);
   } catch (error) {
     await source.close().catch(() => {}); // the error says what matters
     throw error instanceof ImageProblem ? problemError(source.name, error.problem) : error;
   }
 }
 
-async function indexImage(source: ByteSource, options: OpenOptions): Promise<Image> {
+/** Reads and checks every record. */
+async function readRecords(
+  source: ByteSource,
+  options: OpenOptions,
+): Promise<{ readonly records: CheckedRecords; readonly id: string }> {
   if (source.problem) throw problemError(source.name, source.problem);
   const budget = new IndexBudget(source.name, options.maxIndexBytes);
   const head = await readHead(source);
@@ -300,7 +262,8 @@ async function indexImage(source: ByteSource, options: OpenOptions): Promise<Ima
   };
   await walkObjects(source, head, visitor, options.signal);
   checker.finish(head.totalLen);
-  return new Image(source, head, checker.mms, id.digest());
+  const { mms, filePages } = checker;
+  return { records: { head, mms, filePages }, id: id.digest() };
 }
 
 function pageOffset(block: Block, vpn: number): number {

@@ -17,7 +17,9 @@ export const INDEX_COST = {
   MM: 4096, //   with its first, empty table of blocks
   VMA: 1024,
   FILE: 1024, // and the path, three times: raw, as text, as what both were decoded from
-  PAYLOAD: 40, // an entry of the verification's table, and its unit
+  FILE_GRANULE: 512, // 512 pages of a file, some of which the image stores
+  FILE_RUN: 128, //     pages of them that one mm stores side by side
+  PAYLOAD: 40, //       an entry of the verification's table, and its unit
 } as const;
 
 export class IndexBudget {

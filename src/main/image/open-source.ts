@@ -1,7 +1,14 @@
 /** Finding the bytes of an image: in memory, in a file, in the parts of one. */
 import { bytesOf } from '../../shared/arguments/bytes.ts';
-import { list, pathname, wholeNumber } from '../../shared/arguments/checks.ts';
-import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
+import {
+  instanceOf,
+  list,
+  number,
+  optional,
+  pathname,
+  wholeNumber,
+} from '../../shared/arguments/checks.ts';
+import { optionsOf, record, type Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { imageOfFirstPart, partPath } from '../../shared/image/parts.ts';
@@ -28,6 +35,12 @@ const MEMORY_IMAGE: Shape<MemoryImage> = {
   bytes: wholeNumber(0),
   chunks: list(bytesOf),
   chunkBytes: wholeNumber(1),
+  lease: optional(
+    record<NonNullable<MemoryImage['lease']>>({
+      word: instanceOf(Int32Array, 'an Int32Array'),
+      value: number,
+    }),
+  ),
 };
 
 /**

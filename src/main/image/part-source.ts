@@ -16,7 +16,7 @@ import {
   partPath,
 } from '../../shared/image/parts.ts';
 import { decodeHead } from '../formats/cpt/head.ts';
-import { assertInside, type ByteSource, openFile, readFully } from './byte-source.ts';
+import { assertInside, type ByteSource, closeAll, openFile, readFully } from './byte-source.ts';
 import { ImageProblem, type Problem } from './problem.ts';
 
 /** The parts that could be opened, and why there are no more of them. */
@@ -92,7 +92,7 @@ class PartSource implements ByteSource {
   }
 
   async close(): Promise<void> {
-    for (const handle of this.#handles) await handle.close();
+    await closeAll(this.name, this.#handles);
   }
 }
 

@@ -1,5 +1,6 @@
 /** What is wrong with an image: thrown by whoever reads it, or collected by a verification. */
 import { MmdumpError } from '../../shared/errors.ts';
+import { hex } from '../../shared/page.ts';
 
 /** Codes of problems; as of errors (docs/ERRORS.md). */
 export type ProblemCode =
@@ -36,4 +37,15 @@ export function problemError(imageName: string, problem: Problem): MmdumpError {
   const { code, offset, address, message } = problem;
   const fields = address === null ? { offset } : { offset, address };
   return new MmdumpError(code, `${imageName}: ${message}`, fields);
+}
+
+/** `mm 0, VMA 0x1000-0x9000, pages 0x2000-0x4000`, for messages. */
+export function pagesText(
+  mm: number,
+  vma: { readonly start: number; readonly end: number },
+  address: number,
+  bytes: number,
+): string {
+  const range = `${hex(address)}-${hex(address + bytes)}`;
+  return `mm ${mm}, VMA ${hex(vma.start)}-${hex(vma.end)}, pages ${range}`;
 }

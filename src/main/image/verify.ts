@@ -12,20 +12,19 @@ import { readHead, type Visitor, walkObjects } from '../formats/cpt/walk.ts';
 import type { WorkerPool } from '../pool.ts';
 import type { PhaseProgress } from '../progress.ts';
 import type { MemoryImage } from '../sinks/memory-sink.ts';
+import type { JobOptions } from '../stop.ts';
 import { cutIntoUnits } from '../units.ts';
 import { BLOCK } from './block-index.ts';
-import type { ByteSource } from './byte-source.ts';
+import { type ByteSource, whileIntact } from './byte-source.ts';
 import { IdHash } from './id-hash.ts';
 import type { ImageMm, ImageVma, Payload } from './image-mm.ts';
 import { INDEX_COST, IndexBudget } from './index-budget.ts';
 import { openSource } from './open-source.ts';
-import { ImageProblem, type Problem } from './problem.ts';
+import { ImageProblem, type Problem, pagesText } from './problem.ts';
 
 /** Options of a verification. */
-export interface VerifyOptions {
-  /** Stops the verification: it rejects with AbortError. */
-  readonly signal?: AbortSignal | undefined;
-  /** Called at most ten times a second. */
+export interface VerifyOptions extends JobOptions {
+  /** Called at most ten times per second while payloads are read, and once more at the end. */
   readonly onProgress?: ((done: VerifyProgress) => void) | undefined;
   /** As of `openImage`: IMAGE_TOO_LARGE beyond it. Default 1 GiB. */
   readonly maxIndexBytes?: number | undefined;
@@ -101,7 +100,7 @@ export async function verifyWith(
 ): Promise<Verification> {
   const source = await openSource(from);
   try {
-    return await verifySource(pool, source, options);
+    return await whileIntact(source, () => verifySource(pool, source, options));
   } finally {
     await source.close();
   }
@@ -192,11 +191,9 @@ function* blocksOf(mm: ImageMm): Generator<Checked> {
   }
 }
 
-/** `mm 0, VMA 0x1000-0x9000, pages 0x2000-0x4000`, for messages. */
 function whatIs({ mm, vma, address, bytes, name }: Checked): string {
   if (vma === null || address === null) return `mm ${mm}, ${name}`;
-  const range = `${hex(address)}-${hex(address + bytes)}`;
-  return `mm ${mm}, VMA ${hex(vma.start)}-${hex(vma.end)}, ${name} ${range}`;
+  return pagesText(mm, vma, address, bytes);
 }
 
 async function verifyPayloads(
@@ -221,6 +218,7 @@ async function verifyPayloads(
   const { signal, onProgress } = options;
   const tell = onProgress && (({ bytes }: PhaseProgress) => onProgress({ bytes, totalBytes }));
   await pool.runPhase('verify', tasks, new PhaseControl(phase), { signal, onProgress: tell, here });
+  throwIfAborted(signal); // it may have fired when the last payload was told
   if (firstDifference(table, count) < count) reportDifferences(mms, table, problems);
 }
 

@@ -1,9 +1,10 @@
 /** What an import is asked for, and what it says of its work. */
 import type { AddressSpace } from '../../mmu/address-space.ts';
 import type { Machine } from '../../mmu/machine.ts';
+import type { JobOptions } from '../stop.ts';
 
 /** Options of an import. */
-export interface ImportOptions {
+export interface ImportOptions extends JobOptions {
   /** Import all descendants of the processes, too. Default false. */
   readonly children?: boolean | undefined;
   /**
@@ -11,10 +12,6 @@ export interface ImportOptions {
    * same, else PROCESS_CHANGED, but two pages may be of two instants. Which pages they share is unknown.
    */
   readonly freeze?: boolean | undefined;
-  /** Stops the import: it rejects with AbortError, and the process goes on. */
-  readonly signal?: AbortSignal | undefined;
-  /** Milliseconds from the call on, queueing included: then it stops as by `signal`, with TIMEOUT. */
-  readonly timeoutMs?: number | undefined;
   /** Called at most ten times a second while memory is read. */
   readonly onProgress?: ((progress: ImportProgress) => void) | undefined;
 }

@@ -1,6 +1,7 @@
 /** The mappings of a process, as the machine gets them. */
 import type { AddressSpace } from '../../mmu/address-space.ts';
-import { createHostFile } from '../../mmu/files/file.ts';
+import { runInGateAsync } from '../../mmu/enter.ts';
+import { cacheContext, createHostFile } from '../../mmu/files/file.ts';
 import { FILE_BACKING, FILE_KIND } from '../../mmu/files/file-table.ts';
 import { putFile } from '../../mmu/files/page-cache.ts';
 import type { Machine } from '../../mmu/machine.ts';
@@ -62,35 +63,60 @@ export interface MappingInput {
   readonly sharing: ReadonlySet<number>;
 }
 
-/** Ids of the files in the machine: those of the processes before, too. */
-export type FileIds = Map<MappedFile, number>;
+/** The files of the import in the machine. */
+export interface ImportFiles {
+  /** Ids: of the processes before, too. */
+  readonly ids: Map<MappedFile, number>;
+  /** Those of which the import still holds a reference of its own. */
+  readonly held: number[];
+}
 
-/** Creates the mappings, and those files that have no id yet. */
+/**
+ * Creates the mappings, and those files that have no id yet. It waits while the machine is frozen;
+ * AbortError when `signal` fires. Either way `releaseFiles` is to be called later.
+ */
 export async function createMappings(
   machine: Machine,
   space: AddressSpace,
   { vmas, exe, known, sharing }: MappingInput,
-  ids: FileIds,
+  files: ImportFiles,
   turns: Turns,
+  signal: AbortSignal | undefined,
 ): Promise<void> {
-  const created: number[] = [];
-  try {
-    for (const { file } of vmas) {
-      if (file === null || ids.has(file)) continue;
-      const id = createFile(machine, file, known.has(file));
-      created.push(id);
-      ids.set(file, id);
-    }
-    const idOf = ({ file }: ProcessVma): number => (file === null ? 0 : ids.get(file)!);
-    for (let from = 0; from < vmas.length; from += AT_ONCE) {
-      if (from > 0) await turns.next();
-      const fields = vmas.slice(from, from + AT_ONCE).map((vma, at) => {
-        return toFields(machine, vma, idOf(vma), exe, sharing.has(from + at));
-      });
-      space.insertMappings(fields);
-    }
-  } finally {
-    for (const id of created) putFile(space.mm, id); // their mappings hold them now
+  await runInGateAsync(machine.parts, () => createFiles(machine, vmas, known, files), signal);
+  const idOf = ({ file }: ProcessVma): number => (file === null ? 0 : files.ids.get(file)!);
+  for (let from = 0; from < vmas.length; from += AT_ONCE) {
+    if (from > 0) await turns.next();
+    const fields = vmas.slice(from, from + AT_ONCE).map((vma, at) => {
+      return toFields(machine, vma, idOf(vma), exe, sharing.has(from + at));
+    });
+    await space.insertMappingsAsync(fields, signal);
+  }
+}
+
+/**
+ * Drops the references that the import holds: the mappings hold the files now, or nobody does. It
+ * waits while the machine is frozen, and cannot be aborted: the files would be lost.
+ */
+export async function releaseFiles(machine: Machine, { held }: ImportFiles): Promise<void> {
+  if (held.length === 0) return;
+  const { parts } = machine;
+  await runInGateAsync(parts, (thread) => {
+    for (const id of held.splice(0)) putFile(cacheContext(parts, thread), id);
+  });
+}
+
+function createFiles(
+  machine: Machine,
+  vmas: readonly ProcessVma[],
+  known: ReadonlyMap<MappedFile, unknown>,
+  { ids, held }: ImportFiles,
+): void {
+  for (const { file } of vmas) {
+    if (file === null || ids.has(file)) continue;
+    const id = createFile(machine, file, known.has(file));
+    held.push(id);
+    ids.set(file, id);
   }
 }
 

@@ -3,29 +3,28 @@
  * same LDT. What does not come back is written in docs/IMAGE_FORMAT.md.
  */
 import type { AddressSpace } from '../../mmu/address-space.ts';
-import { createHostFile } from '../../mmu/files/file.ts';
-import { FILE_BACKING, FILE_KIND } from '../../mmu/files/file-table.ts';
-import { putFile } from '../../mmu/files/page-cache.ts';
 import type { Machine } from '../../mmu/machine.ts';
-import { VMA_KIND } from '../../mmu/vma/vma-table.ts';
+import { VMA_KIND, type VmaFields } from '../../mmu/vma/vma-table.ts';
 import { LOAD, LOAD_FLAG, LoadList, type LoadRun } from '../../shared/dump/load-table.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, vpnOf } from '../../shared/page.ts';
+import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import { withoutDeletedSuffix } from '../deleted-suffix.ts';
 import { BLOCK, type Block } from '../image/block-index.ts';
-import { isOfFile } from '../image/file-pages.ts';
-import type { Image } from '../image/image.ts';
-import { findVma, type ImageFile, type ImageMm, type ImageVma } from '../image/image-mm.ts';
+import { whileIntact } from '../image/byte-source.ts';
+import { isOfFile, isUnreachable } from '../image/file-pages.ts';
+import type { ImageContents } from '../image/image-contents.ts';
+import { findVma, type ImageMm, type ImageVma } from '../image/image-mm.ts';
 import type { WorkerPool } from '../pool.ts';
 import type { PhaseProgress } from '../progress.ts';
+import { type JobOptions, Turns } from '../stop.ts';
 import { runLoadPhase } from './load-phase.ts';
+import { type FileIds, RestoredFiles } from './restored-files.ts';
+import { destroySpaces, undone } from './undo.ts';
 
 /** Options of a restore. */
-export interface RestoreOptions {
-  /** Stops the restore: it rejects with AbortError, and what it had made is destroyed. */
-  readonly signal?: AbortSignal | undefined;
-  /** Called at most ten times a second. */
+export interface RestoreOptions extends JobOptions {
+  /** Called at most ten times per second while pages are loaded, and once more at the end. */
   readonly onProgress?: ((progress: RestoreProgress) => void) | undefined;
 }
 
@@ -47,8 +46,8 @@ export interface RestoreResult {
   readonly ms: number;
 }
 
-/** Files of the image in the machine, by the image's file id. */
-type FileIds = Map<number, number>;
+/** Mappings that are inserted at a stretch, some milliseconds: the gate is free in between. */
+const MAPPINGS_AT_ONCE = 4096;
 
 /** Runs of pages: what is loaded first, and what later mms share of it. */
 interface LoadLists {
@@ -58,34 +57,55 @@ interface LoadLists {
   copied: number;
 }
 
-/** Restores every mm of an image. If anything fails, what was created is destroyed again. */
+/**
+ * Restores every mm of an image. It waits where the machine is frozen, or somebody holds what it needs.
+ * If anything fails, what was created is destroyed again, however long that has to wait.
+ */
 export async function restoreImage(
   pool: WorkerPool,
-  image: Image,
+  image: ImageContents,
   machine: Machine,
   options: RestoreOptions,
 ): Promise<RestoreResult> {
-  const start = performance.now();
-  const spaces: AddressSpace[] = [];
-  const files: FileIds = new Map();
-  const created: number[] = [];
+  const restore = new Restore(image, machine, options);
   try {
-    const lists = { loaded: new LoadList(), shared: new LoadList(), copied: 0 };
-    for (const mm of image.mms()) {
-      const space = machine.createAddressSpace();
-      spaces.push(space);
-      createMappings(machine, space, mm, files, created);
-      listPages(lists, image, mm, files);
-      assertRoom(machine, lists);
-      space.setAddresses(mm.fields);
-      await restoreExtras(image, mm, space);
-    }
-    const references = spaces.map(({ reference }) => reference);
-    const totalPages = countPages(lists.loaded) + countPages(lists.shared);
-    const { signal, onProgress } = options;
+    const result = await whileIntact(image.source, () => restore.run(pool));
+    await restore.files.letGo(); // their mappings hold them from now on
+    return result;
+  } catch (error) {
+    throw await undone(error, () => restore.undo());
+  }
+}
+
+/** One restore under way. */
+class Restore {
+  readonly files: RestoredFiles;
+  readonly #image: ImageContents;
+  readonly #machine: Machine;
+  readonly #options: RestoreOptions;
+  readonly #turns: Turns;
+  readonly #spaces: AddressSpace[] = [];
+  readonly #lists: LoadLists = { loaded: new LoadList(), shared: new LoadList(), copied: 0 };
+
+  constructor(image: ImageContents, machine: Machine, options: RestoreOptions) {
+    this.#image = image;
+    this.#machine = machine;
+    this.#options = options;
+    this.#turns = new Turns(options.signal);
+    this.files = new RestoredFiles(machine.parts);
+  }
+
+  async run(pool: WorkerPool): Promise<RestoreResult> {
+    const start = performance.now();
+    const { signal, onProgress } = this.#options;
+    for (const mm of this.#image.mms) await this.#createSpace(mm);
+    const { loaded, shared } = this.#lists;
+    const references = this.#spaces.map(({ reference }) => reference);
+    const totalPages = countPages(loaded) + countPages(shared);
+    const { reach } = this.#image;
     let before = 0;
-    for (const list of [lists.loaded, lists.shared]) {
-      await runLoadPhase(pool, references, image.source.reach, list, {
+    for (const list of [loaded, shared]) {
+      await runLoadPhase(pool, references, reach, list, {
         signal,
         onProgress:
           onProgress &&
@@ -93,90 +113,79 @@ export async function restoreImage(
       });
       before += countPages(list);
     }
-    return { mms: spaces, pages: totalPages, ms: performance.now() - start };
-  } catch (error) {
-    destroyAll(machine, spaces);
-    throw error;
-  } finally {
-    // Their mappings hold the files from now on.
-    for (const file of created) putFile(spaces[0]!.mm, file);
+    throwIfAborted(signal); // it may have fired when the last page was told
+    return { mms: this.#spaces, pages: totalPages, ms: performance.now() - start };
   }
-}
 
-/** Whatever cannot be destroyed does not keep the others, nor hide why it has to be. */
-function destroyAll(machine: Machine, spaces: readonly AddressSpace[]): void {
-  if (machine.parts.threads.isPoisoned) return;
-  for (const space of spaces) {
+  /** The signal of the restore does not end it: what is not given back is lost for good. */
+  async undo(): Promise<void> {
     try {
-      machine.destroyAddressSpace(space);
-    } catch {
-      // Somebody holds it, or the machine was poisoned just now: its memory stays in use.
+      await this.files.letGo();
+    } finally {
+      await destroySpaces(this.#spaces.splice(0));
     }
   }
-}
 
-function createMappings(
-  machine: Machine,
-  space: AddressSpace,
-  mm: ImageMm,
-  files: FileIds,
-  created: number[],
-): void {
-  for (const { file } of mm.vmas) {
-    if (file === null || files.has(file.id)) continue;
-    const id = resolveFile(machine, file);
-    if (id.isNew) created.push(id.file);
-    files.set(file.id, id.file);
+  /** An address space with the mappings of `mm`; its pages are listed. */
+  async #createSpace(mm: ImageMm): Promise<void> {
+    const { signal } = this.#options;
+    const space = await this.#machine.createAddressSpaceAsync(signal);
+    this.#spaces.push(space);
+    await this.files.open(mm, signal);
+    await this.#createMappings(space, mm);
+    await listPages(this.#lists, this.#image, mm, this.files.ids, this.#turns);
+    assertRoom(this.#machine, this.#lists);
+    await space.setAddressesAsync(mm.fields, signal);
+    await restoreExtras(this.#image, mm, space, signal);
   }
-  space.insertMappings(
-    mm.vmas.map((vma) => ({
+
+  async #createMappings(space: AddressSpace, { vmas }: ImageMm): Promise<void> {
+    for (let from = 0; from < vmas.length; from += MAPPINGS_AT_ONCE) {
+      if (from > 0) await this.#turns.next();
+      const fields = vmas.slice(from, from + MAPPINGS_AT_ONCE).map((vma) => this.#fieldsOf(vma));
+      await space.insertMappingsAsync(fields, this.#options.signal);
+    }
+  }
+
+  #fieldsOf(vma: ImageVma): VmaFields {
+    return {
       start: vpnOf(vma.start),
       end: vpnOf(vma.end),
       flags: vma.flags,
-      file: vma.file === null ? 0 : files.get(vma.file.id)!,
+      file: vma.file === null ? 0 : this.files.ids.get(vma.file.id)!,
       pgoff: vma.pgoff,
-      anonVma: hasContent(vma) ? machine.parts.nextAnonVma() : 0,
+      anonVma: hasContent(vma) ? this.#machine.parts.nextAnonVma() : 0,
       kind: vma.isVdso ? VMA_KIND.VDSO : VMA_KIND.ORDINARY,
       isForked: vma.pages.clone > 0,
-    })),
-  );
+    };
+  }
 }
 
 function hasContent({ pages }: ImageVma): boolean {
   return pages.copy + pages.zero + pages.clone > 0;
 }
 
-/** A living file by its path: one that the machine has, else one of the host. */
-function resolveFile(
-  machine: Machine,
-  file: ImageFile,
-): { readonly file: number; readonly isNew: boolean } {
-  const { parts } = machine;
-  if (!file.isDeleted && !file.isMemoryBacked) {
-    const known = parts.files.lookup(file.rawPath);
-    if (known !== 0) return { file: known, isNew: false };
-    return { file: createHostFile(parts, file.rawPath, file.size), isNew: true };
-  }
-  const id = parts.files.create({
-    path: file.isDeleted ? withoutDeletedSuffix(file.rawPath) : file.rawPath,
-    kind: (file.isDeleted ? FILE_KIND.DELETED : 0) | (file.isMemoryBacked ? FILE_KIND.MEMORY : 0),
-    backing: file.isMemoryBacked && !file.isIncomplete ? FILE_BACKING.NONE : FILE_BACKING.LOST,
-    size: file.size,
-    contentAt: 0,
-  });
-  return { file: id, isNew: true };
+async function restoreExtras(
+  image: ImageContents,
+  mm: ImageMm,
+  space: AddressSpace,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (mm.auxv !== null) await space.setAuxvAsync(await image.payload(mm, 'auxv'), signal);
+  if (mm.notes !== null) await space.setNotesAsync(await image.payload(mm, 'notes'), signal);
+  if (mm.ldt !== null) await space.loadLdtAsync(await image.payload(mm, 'ldt'), signal);
 }
 
-async function restoreExtras(image: Image, mm: ImageMm, space: AddressSpace): Promise<void> {
-  const choice = { mm: mm.ordinal };
-  if (mm.auxv !== null) space.setAuxv(await image.auxv(choice));
-  if (mm.notes !== null) space.setNotes(await image.notes(choice));
-  if (mm.ldt !== null) space.loadLdt(await image.ldt(choice));
-}
-
-function listPages(lists: LoadLists, image: Image, mm: ImageMm, files: FileIds): void {
+async function listPages(
+  lists: LoadLists,
+  image: ImageContents,
+  mm: ImageMm,
+  files: FileIds,
+  turns: Turns,
+): Promise<void> {
   for (const vma of mm.vmas) {
     for (let index = vma.firstBlock; index < vma.lastBlock; index++) {
+      if (turns.isDue()) await turns.next();
       const block = mm.blocks.at(index);
       if (block.kind === BLOCK.CLONE) listClone(lists, image, mm, vma, block, files);
       else lists.loaded.add(loadRun(mm, vma, block, files));
@@ -206,8 +215,7 @@ function loadRun(mm: ImageMm, vma: ImageVma, block: Block, files: FileIds): Load
 
 function loadKind(vma: ImageVma, block: Block): number {
   const { file } = vma;
-  const isLost = file !== null && (file.isDeleted || file.isMemoryBacked);
-  const isFilePage = isLost && isOfFile(vma, block);
+  const isFilePage = file !== null && isUnreachable(file) && isOfFile(vma, block);
   if (block.kind === BLOCK.GUARD) return LOAD.GUARD;
   if (block.kind === BLOCK.ZERO) {
     if (isFilePage) return LOAD.CACHE_ZERO;
@@ -220,7 +228,7 @@ function loadKind(vma: ImageVma, block: Block): number {
 /** A clone shows the donor's frames. Where it cannot, it gets its own, filled from the donor's bytes. */
 function listClone(
   lists: LoadLists,
-  image: Image,
+  image: ImageContents,
   mm: ImageMm,
   vma: ImageVma,
   clone: Block,

@@ -3,13 +3,17 @@ import { assert } from '../../shared/assert.ts';
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
 import type { Sink } from './sink.ts';
 
-export const NO_SINK: Sink = {
-  kind: 'memory',
-  path: null,
-  async open() {},
+export class NoSink implements Sink {
+  readonly kind = 'memory';
+  readonly path: null = null;
+
+  async open(): Promise<void> {}
+
   reserve(): Promise<CopyTarget> {
     assert(false, 'a dry run writes nothing');
-  },
-  async commit() {},
-  async abort() {},
-};
+  }
+
+  async commit(): Promise<void> {}
+
+  async abort(): Promise<void> {}
+}

@@ -23,7 +23,7 @@ export class OutputFile {
   /** The name that it will have. */
   readonly path: string;
   readonly temporary: string;
-  /** It has its name, and no other any more. */
+  /** It has its name: for good when `appear` has resolved, else because that could not be undone. */
   isNamed = false;
   readonly #calls: FileCalls;
   #handle: FileHandle | undefined;
@@ -91,7 +91,7 @@ export class OutputFile {
     try {
       await this.#calls.remove(this.temporary);
     } catch (error) {
-      await this.#calls.remove(this.path).catch(() => {}); // two names or none
+      await this.#removeName(); // two names or none
       throw error;
     }
   }
@@ -106,9 +106,17 @@ export class OutputFile {
     try {
       await this.#calls.rename(this.temporary, this.path);
     } catch (error) {
-      await this.#calls.remove(this.path).catch(() => {}); // the error says what matters
+      await this.#removeName();
       throw error;
     }
+  }
+
+  /** Where that fails it keeps the name: `takeBack` tries again and says so. */
+  async #removeName(): Promise<void> {
+    this.isNamed = await this.#calls.remove(this.path).then(
+      () => false,
+      () => true,
+    );
   }
 
   /** Removes the temporary name, if it is there. */
@@ -131,7 +139,7 @@ export class OutputFile {
     this.isNamed = false;
   }
 
-  /** Whether that works changes nothing any more. */
+  /** Best effort: what was written is on the disk since `sync`, or the dump has failed. */
   async close(): Promise<void> {
     await this.#handle?.close().catch(() => {});
   }

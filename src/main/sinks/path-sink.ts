@@ -12,10 +12,11 @@ import { errnoOf, MmdumpError } from '../../shared/errors.ts';
 import type { FaultPlan } from '../../shared/faults.ts';
 import { FAULT_PLAN } from '../faults.ts';
 import { guard } from '../guard.ts';
+import { inTurn, undoAll } from '../settle.ts';
 import { type FileCalls, fileCalls } from './file-calls.ts';
+import { takeSink } from './one-dump.ts';
 import { outputExists, outputFailed, outputRefused } from './output-error.ts';
 import { OutputFile, removeNow } from './output-file.ts';
-import { inTurn, settleAll } from './settle.ts';
 import type { ImageExtent, Sink } from './sink.ts';
 
 /** Options of every sink that writes files. */
@@ -27,11 +28,7 @@ export interface PathSinkOptions {
    * disk, the same bytes for whoever reads. Default true; there are many only with zeroPages: 'copy'.
    */
   readonly sparse?: boolean | undefined;
-  /**
-   * For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none.
-   *
-   * @internal
-   */
+  /** @internal For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
   readonly faults?: FaultPlan | undefined;
 }
 
@@ -103,7 +100,7 @@ export class OpenOutput {
   /** Removes every temporary name, whatever is under way, and waits for changes that are. */
   async removeTemporaries(): Promise<void> {
     this.isAborted = true;
-    const removed = settleAll(this.files.map((file) => file.removeTemporary()));
+    const removed = undoAll(this.files.map((file) => file.removeTemporary()));
     await Promise.allSettled([removed, this.#changing]); // a name that is gone cannot be changed
     await removed;
   }
@@ -136,8 +133,6 @@ export abstract class PathSink implements Sink {
   protected readonly calls: FileCalls;
   #open: OpenOutput | undefined;
   #forget: () => void = () => {};
-  /** From the first step of `open` on: two callers must not both go on after a first look. */
-  #isTaken = false;
 
   /** @internal */
   constructor(path: string, { force = false, sparse = true, faults }: PathSinkOptions) {
@@ -147,45 +142,30 @@ export abstract class PathSink implements Sink {
     this.calls = fileCalls(faults);
   }
 
-  /**
-   * The file that is created at once, so that whatever is wrong with the place is known.
-   *
-   * @internal
-   */
+  /** @internal The file that is created at once, so that whatever is wrong with the place is known. */
   protected abstract readonly firstPath: string;
   /** @internal OUTPUT_EXISTS, or what else keeps the output from getting its name. */
   protected abstract assertReplaceable(): Promise<void>;
   /** @internal Makes the image appear, step by step, until `output.isAborted`. */
   protected abstract finish(output: OpenOutput): Promise<void>;
-  /**
-   * The dump has failed or is stopped; temporary files are gone: takes back whatever has its name.
-   *
-   * @internal
-   */
+  /** @internal The dump has failed or is stopped; temporary files are gone: takes back whatever has its name. */
   protected abstract takeBack(output: OpenOutput): Promise<void>;
   /** @internal */
   abstract reserve(extent: ImageExtent): Promise<CopyTarget>;
 
   /** Fails as `open` would, and leaves nothing: for whoever has long work to do before a dump. */
   async check(): Promise<void> {
-    await this.open();
-    await this.abort();
+    const giveBack = takeSink(this);
+    try {
+      await this.open();
+      await this.abort();
+    } finally {
+      giveBack();
+    }
   }
 
   /** @internal */
   async open(): Promise<void> {
-    // Two dumps into one sink would write into each other's file.
-    if (this.#isTaken) throw outputRefused(this.path, 'is being written by another dump');
-    this.#isTaken = true;
-    try {
-      this.#open = await this.#create();
-    } catch (error) {
-      this.#isTaken = false;
-      throw error;
-    }
-  }
-
-  async #create(): Promise<OpenOutput> {
     if (/\/\.?\.?$|^\.\.?$/.test(this.path)) throw outputRefused(this.path, 'is a directory');
     const output = new OpenOutput(this.path, this.calls);
     await this.assertReplaceable();
@@ -193,7 +173,7 @@ export abstract class PathSink implements Sink {
     try {
       await output.openDirectory();
       await output.create(this.firstPath);
-      return output;
+      this.#open = output;
     } catch (error) {
       this.#forget();
       await output.close();
@@ -201,11 +181,7 @@ export abstract class PathSink implements Sink {
     }
   }
 
-  /**
-   * OUTPUT_EXISTS where there is something of this name that may not, or cannot, be replaced.
-   *
-   * @internal
-   */
+  /** @internal OUTPUT_EXISTS where there is something of this name that may not, or cannot, be replaced. */
   protected async assertFree(path: string): Promise<void> {
     let found: Stats;
     try {
@@ -234,11 +210,7 @@ export abstract class PathSink implements Sink {
     if (!output.isAborted) await this.#release(output);
   }
 
-  /**
-   * Removes what there is, at once, whatever is under way; fails only if something stays behind.
-   *
-   * @internal
-   */
+  /** @internal Removes what there is, at once, whatever is under way; fails only if something stays behind. */
   async abort(): Promise<void> {
     const output = this.#open;
     if (output === undefined) return;
@@ -253,7 +225,6 @@ export abstract class PathSink implements Sink {
     this.#open = undefined;
     this.#forget();
     await output.close();
-    this.#isTaken = false;
   }
 
   /** @internal For the end of the process. */

@@ -1,4 +1,7 @@
-/** Where an image goes: `fileSink`, `splitSink`, `memorySink`, `streamSink`. Used for one dump at a time. */
+/**
+ * Where an image goes: `fileSink`, `splitSink`, `memorySink`, `streamSink`. Used for one dump at a time;
+ * `one-dump.ts` refuses the second.
+ */
 import type { PhaseControl } from '../../shared/dump/phase-control.ts';
 import type { Segments } from '../../shared/dump/piece-table.ts';
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
@@ -33,15 +36,16 @@ export interface Sink {
   readonly path: string | null;
   /** Files that the image is cut into, where that is so and once it is known. */
   readonly parts?: number | undefined;
+  /**
+   * What is written in the end, where several sinks may have the same: a stream. One dump at a time may
+   * write to it. Default: the sink itself.
+   */
+  readonly target?: object | undefined;
   /** @internal Before the mm is touched: whatever can fail early fails here. */
   open(): Promise<void>;
   /** @internal The image has this length; returns where the workers write. */
   reserve(extent: ImageExtent): Promise<CopyTarget>;
-  /**
-   * Runs beside the copy phase, if there is something to do. Rejects when the output fails.
-   *
-   * @internal
-   */
+  /** @internal Runs beside the copy phase, if there is something to do. Rejects when the output fails. */
   drain?(context: DrainContext): Promise<void>;
   /** @internal Every byte is written: makes the image appear. */
   commit(): Promise<void>;

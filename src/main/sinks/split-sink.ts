@@ -23,11 +23,11 @@ import {
   partLength,
   partPath,
 } from '../../shared/image/parts.ts';
+import { inTurn, settleAll } from '../settle.ts';
 import { outputExists, outputFailed } from './output-error.ts';
 import { removeNow } from './output-file.ts';
 import { type OpenOutput, PATH_SINK_OPTIONS, PathSink, type PathSinkOptions } from './path-sink.ts';
 import { SetAside } from './set-aside.ts';
-import { inTurn, settleAll } from './settle.ts';
 import type { ImageExtent } from './sink.ts';
 
 /** Exactly one of `parts` and `partBytes`. `force` replaces an image in parts or in one file. */

@@ -5,16 +5,15 @@
  * Every segment is copied once more on its way out: whoever reads the stream may keep what it got,
  * and the slot is used again.
  */
-import { once } from 'node:events';
 import type { Writable } from 'node:stream';
 import { flag, objectWith, optional, text } from '../../shared/arguments/checks.ts';
 import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
+import { assert } from '../../shared/assert.ts';
 import { createRing, type RingBuffers, SegmentRing } from '../../shared/dump/segment-ring.ts';
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
-import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import type { FaultPlan } from '../../shared/faults.ts';
-import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { FAULT_PLAN, failMemoryAt } from '../faults.ts';
+import { OpenStream, streamFailed } from './open-stream.ts';
 import type { DrainContext, ImageExtent, Sink } from './sink.ts';
 
 /** Options of `streamSink`. */
@@ -23,11 +22,7 @@ export interface StreamSinkOptions {
   readonly end?: boolean | undefined;
   /** For messages. Default 'the stream'. */
   readonly name?: string | undefined;
-  /**
-   * For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none.
-   *
-   * @internal
-   */
+  /** @internal For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
   readonly faults?: FaultPlan | undefined;
 }
 
@@ -54,14 +49,10 @@ export class StreamSink implements Sink {
   readonly #end: boolean;
   readonly #name: string;
   readonly #faults: FaultPlan | undefined;
-  #failure: unknown;
-  #isOpen = false;
-  /** Counts dumps: one that was stopped must not meddle with the next. */
-  #dumps = 0;
+  /** From `open` until the image is committed or aborted. */
+  #open: OpenStream | undefined;
   #extent: ImageExtent | undefined;
   #ring: RingBuffers | undefined;
-  /** Ends the phase; set while the image is written. */
-  #stop: (() => void) | undefined;
 
   /** @internal */
   constructor(stream: Writable, options: StreamSinkOptions = {}) {
@@ -72,23 +63,21 @@ export class StreamSink implements Sink {
     this.#faults = checked.faults;
   }
 
-  /** @internal */
-  async open(): Promise<void> {
-    if (this.#isOpen) throw this.#error('is being written by another dump');
-    if (!this.#stream.writable) throw this.#error('cannot be written: it has ended');
-    this.#isOpen = true;
-    this.#dumps++;
-    this.#failure = undefined;
-    this.#stream.on('error', this.#onFailure);
-    this.#stream.on('close', this.#onClose);
+  /** Two sinks of one stream must not write at the same time either. */
+  get target(): Writable {
+    return this.#stream;
   }
 
-  readonly #onFailure = (error: unknown): void => {
-    this.#failure ??= error;
-    this.#stop?.();
-  };
+  /** @internal */
+  async open(): Promise<void> {
+    if (!this.#stream.writable) throw streamFailed(this.#name, 'cannot be written: it has ended');
+    this.#open = new OpenStream(this.#stream, this.#name);
+  }
 
-  readonly #onClose = (): void => this.#onFailure(new Error('it was closed'));
+  #opened(): OpenStream {
+    assert(this.#open !== undefined, 'a stream sink is used before it is open');
+    return this.#open;
+  }
 
   /** @internal */
   async reserve(extent: ImageExtent): Promise<CopyTarget> {
@@ -98,121 +87,67 @@ export class StreamSink implements Sink {
       failMemoryAt('buffer', this.#faults);
       this.#ring = createRing(slots, maxSegmentBytes);
     } catch (error) {
-      throw this.#error(`cannot be given ${slots} slots of ${maxSegmentBytes} bytes`, error);
+      const what = `cannot be given ${slots} slots of ${maxSegmentBytes} bytes`;
+      throw streamFailed(this.#name, what, error);
     }
     this.#extent = extent;
     return { kind: 'stream', ring: this.#ring };
   }
 
-  /**
-   * Writes the segments out while the workers fill the ring. Stops the phase where that fails.
-   *
-   * @internal
-   */
+  /** @internal Writes the segments out while the workers fill the ring. Stops the phase where that fails. */
   async drain({ phase, over, signal }: DrainContext): Promise<void> {
     const { segments, segmentCount } = this.#extent!;
     const buffers = this.#ring!;
+    const output = this.#opened();
     const ring = new SegmentRing(buffers);
     const stop = (): void => {
       phase.stop();
-      ring.wake(); // whoever waits for a slot sees the stop word
+      ring.wake(); // a worker that waits for a slot sees the stop word
     };
-    this.#stop = stop;
+    output.failed.addEventListener('abort', stop, { once: true });
     signal?.addEventListener('abort', stop, { once: true });
     try {
       for (let segment = 0; segment < segmentCount; segment++) {
         if (!(await ring.waitForSegment(segment, over))) break;
         const length = segments.bytes(segment);
-        await this.#write(new Uint8Array(buffers.slots[ring.slotOf(segment)]!, 0, length), signal);
+        const bytes = new Uint8Array(buffers.slots[ring.slotOf(segment)]!, 0, length);
+        await output.write(bytes, signal);
         ring.consume(segment);
       }
     } catch (error) {
-      if (signal?.aborted !== true) this.#failure ??= error;
+      if (signal?.aborted !== true) output.fail(error);
       stop();
     } finally {
-      this.#stop = undefined;
+      output.failed.removeEventListener('abort', stop);
       signal?.removeEventListener('abort', stop);
     }
-    this.#assertWhole();
+    output.assertWhole();
   }
 
-  /** Hands a copy of the bytes to the stream and waits until it takes more. */
-  async #write(segment: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
-    this.#assertWhole();
-    const bytes = Buffer.allocUnsafe(segment.length);
-    bytes.set(segment);
-    if (this.#stream.write(bytes)) return;
-    const over = new AbortController();
-    const giveUp = (): void => over.abort();
-    this.#stream.once('close', giveUp);
-    signal?.addEventListener('abort', giveUp, { once: true });
-    try {
-      throwIfAborted(signal);
-      await once(this.#stream, 'drain', { signal: over.signal });
-    } catch (error) {
-      throw this.#failure ?? error;
-    } finally {
-      this.#stream.off('close', giveUp);
-      signal?.removeEventListener('abort', giveUp);
-    }
-  }
-
-  /** @internal */
+  /** @internal Resolves once the stream has taken everything and, if it is to end, has ended and is closed. */
   async commit(): Promise<void> {
-    this.#assertWhole();
-    const dump = this.#dumps;
-    const isOver = (): boolean => !this.#isOpen || this.#dumps !== dump;
-    this.#stream.off('close', this.#onClose); // ending closes it
-    try {
-      await this.#flush();
-    } catch (error) {
-      if (!isOver()) this.#failure ??= error;
-    }
-    if (isOver()) return; // aborted while the stream did not take the rest
-    this.#assertWhole();
-    this.#release();
-  }
-
-  /** Resolves once everything has left the stream's own buffer. */
-  async #flush(): Promise<void> {
-    await new Promise<void>((resolve, reject) => {
-      const done = (error?: Error | null): void => (error ? reject(error) : resolve());
-      if (!this.#end) {
-        this.#stream.write('', done);
-        return;
-      }
-      this.#stream.once('error', reject);
-      this.#stream.end(() => resolve());
-    });
+    const output = this.#opened();
+    await output.finish(this.#end);
+    if (this.#open === output) this.#release(output); // else it was aborted meanwhile
   }
 
   /** @internal */
   async abort(): Promise<void> {
-    if (!this.#isOpen) return;
-    this.#release();
-    if (!this.#end || this.#stream.destroyed) return;
-    this.#stream.on('error', () => {}); // it is told below; whoever else listens hears of it
-    this.#stream.destroy(new Error('the dump failed: the image is not whole'));
+    const output = this.#open;
+    if (output === undefined) return;
+    this.#release(output);
+    if (!this.#end) return;
+    this.#stream.on('error', () => {}); // the dump tells it; other listeners hear of it as well
+    if (!this.#stream.destroyed) {
+      this.#stream.destroy(new Error('the dump failed: the image is not whole'));
+    }
   }
 
-  #release(): void {
-    this.#stream.off('error', this.#onFailure);
-    this.#stream.off('close', this.#onClose);
-    this.#isOpen = false;
+  #release(output: OpenStream): void {
+    output.release();
+    this.#open = undefined;
     this.#ring = undefined;
     this.#extent = undefined;
-  }
-
-  #assertWhole(): void {
-    if (this.#failure === undefined) return;
-    if (this.#failure instanceof MmdumpError) throw this.#failure;
-    throw this.#error(`cannot be written: ${reasonOf(this.#failure)}`, this.#failure);
-  }
-
-  #error(what: string, cause?: unknown): MmdumpError {
-    const errno = errnoOf(cause);
-    const fields = errno === undefined ? {} : { errno };
-    return new MmdumpError('OUTPUT_FAILED', `${this.#name} ${what}`, fields, cause);
   }
 }
 

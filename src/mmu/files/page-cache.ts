@@ -13,8 +13,8 @@ import type { TableContext } from '../tables/page-table.ts';
 import { FILE_BACKING, FILE_KIND, type FileTable } from './file-table.ts';
 
 const FANOUT = 1024;
-/** Levels that cover any file below 2^53 bytes. */
-const MAX_HEIGHT = 5;
+/** Levels that cover every page index of a mapping, which is below 2^52. */
+const MAX_HEIGHT = 6;
 
 /** What the page cache needs: frames, and the files with their open host files. */
 export interface CacheContext extends TableContext {

@@ -128,6 +128,19 @@ export interface SharedBytes {
   /** Views of shared memory. */
   readonly chunks: readonly Uint8Array[];
   readonly chunkBytes: number;
+  /** Says whether they are still the bytes of this image. Undefined: nobody writes them any more. */
+  readonly lease?: ImageLease | undefined;
+}
+
+/**
+ * The hold of an image on the memory that it lies in. Whoever takes the memory for another image moves
+ * the word on first; whoever has read bytes looks at it afterwards, and so never believes others' bytes.
+ */
+export interface ImageLease {
+  /** One word; Atomics only. */
+  readonly word: Int32Array;
+  /** What it holds as long as the image is there. */
+  readonly value: number;
 }
 
 /**

@@ -231,6 +231,9 @@ export class GranuleClassifier {
         const isOwn = vma.isShared || this.#donors === undefined;
         const bits = isOwn ? 0 : FILE_PAGES_BIT;
         word = pfn === 0 ? NOTHING : this.#contentWord(pfn) | bits;
+      } else if (vma.isShared && (word === COPY || word === ZERO)) {
+        // What a shared mapping stores is the file's page; this one is not, and no policy can say so.
+        word = unsupportedWord(RULE.OTHER_MAPPING);
       }
       this.#out.page(vpn, word, pfn);
     }

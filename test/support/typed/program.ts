@@ -30,22 +30,27 @@ import {
   type WorkerReport,
 } from 'mmdump';
 
-const stop: { readonly signal: AbortSignal | undefined; readonly onProgress: undefined } = {
+const job: {
+  readonly signal: AbortSignal | undefined;
+  readonly timeoutMs: undefined;
+  readonly onProgress: undefined;
+} = {
   signal: undefined,
+  timeoutMs: undefined,
   onProgress: undefined,
 };
-const compare: CompareOptions = { signal: undefined };
-const restore: RestoreOptions = stop;
-const verify: VerifyOptions = { ...stop, maxIndexBytes: undefined, maxProblems: undefined };
-const open: OpenOptions = { signal: undefined, maxIndexBytes: undefined };
+const compare: CompareOptions = job;
+const restore: RestoreOptions = job;
+const verify: VerifyOptions = { ...job, maxIndexBytes: undefined, maxProblems: undefined };
+const open: OpenOptions = { signal: undefined, maxIndexBytes: undefined, cacheBytes: undefined };
 const imports: ImportOptions = {
-  ...stop,
+  ...job,
   children: undefined,
   freeze: undefined,
   timeoutMs: undefined,
 };
 const dump: DumpOptions = {
-  ...stop,
+  ...job,
   to: memorySink({ chunkBytes: undefined, machine: undefined }),
   zeroPages: undefined,
   checksum: undefined,

@@ -10,6 +10,7 @@ import {
 } from '../../../shared/page.ts';
 import { VM } from '../../../shared/vm-flags.ts';
 import { BLOCK, type Block, BlockIndex } from '../../image/block-index.ts';
+import { isUnreachable } from '../../image/file-pages.ts';
 import type { ImageFile, ImageVma, Payload, StoredPages } from '../../image/image-mm.ts';
 import { INDEX_COST, type IndexBudget } from '../../image/index-budget.ts';
 import { ImageProblem } from '../../image/problem.ts';
@@ -97,8 +98,7 @@ export function checkVma(object: VmaObject): void {
 
 /** Flag bit 2: only where pages of a file and the mm's own can lie side by side. */
 function mayHoldFilePages({ file, record }: OpenVma): boolean {
-  const isLost = file !== null && (file.isDeleted || file.isMemoryBacked);
-  return isLost && (record.flags & VM.MAYSHARE) === 0;
+  return file !== null && isUnreachable(file) && (record.flags & VM.MAYSHARE) === 0;
 }
 
 /** The range of a block: inside its VMA, behind the block before, in one granule. */

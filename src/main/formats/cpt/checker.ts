@@ -13,7 +13,9 @@ import {
   NOTES_MAX_BYTES,
   VMA_TYPE,
 } from '../../../shared/image/cpt-records.ts';
-import { hex } from '../../../shared/page.ts';
+import { addressOf, hex, vpnOf } from '../../../shared/page.ts';
+import type { Block } from '../../image/block-index.ts';
+import { FilePages, isOfFile, isUnreachable } from '../../image/file-pages.ts';
 import type { ImageMm } from '../../image/image-mm.ts';
 import { INDEX_COST, type IndexBudget } from '../../image/index-budget.ts';
 import { ImageProblem } from '../../image/problem.ts';
@@ -43,6 +45,8 @@ import type {
 
 export class StreamChecker {
   readonly mms: ImageMm[] = [];
+  /** Where the pages of files are stored. */
+  readonly filePages: FilePages;
   readonly #head: ImageHead;
   readonly #report: (problem: ImageProblem) => void;
   readonly #budget: IndexBudget;
@@ -62,6 +66,7 @@ export class StreamChecker {
     this.#head = head;
     this.#budget = budget;
     this.#files = new ImageFiles(budget);
+    this.filePages = new FilePages(budget);
     this.#report = report;
   }
 
@@ -219,7 +224,21 @@ export class StreamChecker {
 
   #addPages(object: PagesObject): void {
     const vma = this.#blockVma(object);
-    this.#mm?.blocks.add(checkPages(object, vma, this.#head.hasPayloadCrc));
+    const block = checkPages(object, vma, this.#head.hasPayloadCrc);
+    this.#mm?.blocks.add(block);
+    this.#noteFilePages(object, vma, block);
+  }
+
+  /** A page of a file is stored once: whoever read it twice could not tell which one is right. */
+  #noteFilePages(object: PagesObject, { record, file, start }: OpenVma, block: Block): void {
+    if (file === null || !isUnreachable(file) || !isOfFile(record, block)) return;
+    const index = record.pgoff + (block.start - vpnOf(start));
+    const mm = this.mms.length;
+    const twice = this.filePages.add(file.id, index, block.pages, mm, block.start);
+    if (twice === undefined) return;
+    const address = addressOf(block.start + (twice - index));
+    const message = `page ${twice} of ${file.path}, at ${hex(address)}, is stored already`;
+    this.#report(wrong(object, message, address));
   }
 
   #addCopyPages(object: CopyPagesObject): void {
