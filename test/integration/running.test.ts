@@ -193,7 +193,7 @@ describe('a frozen dump', () => {
 describe('a dump that is not frozen', () => {
   it('lets everybody get on, and is whole', async () => {
     const scene = await writing();
-    const maps = scene.space.vmas().map(({ start, end }) => `${start}-${end}`);
+    const maps = (await scene.space.vmasAsync()).map(({ start, end }) => `${start}-${end}`);
     for (let round = 0; round < DUMPS; round++) {
       const blocks = round % 2 === 0 ? 'run' : 'page';
       const advice = (['pageout', 'populate_write', 'cold'] as const)[round % 3]!;
