@@ -25,6 +25,7 @@ import {
 } from 'mmdump';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { assertTablesTrue } from '../support/invariants.ts';
+import { ZERO_PAGE } from '../support/zero-page.ts';
 
 const SCRIPT = new URL('../support/running-writer.mjs', import.meta.url);
 const BORDER = 2 * MiB;
@@ -61,6 +62,7 @@ class Scene {
   readonly machine: Machine = createMachine({
     memory: 96 * MiB,
     swap: 64 * MiB,
+    zeroPage: ZERO_PAGE,
     maxAddressSpaces: 4,
     checks: true,
   });

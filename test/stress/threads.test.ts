@@ -33,6 +33,7 @@ import {
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { VM } from '../../src/shared/vm-flags.ts';
 import { assertTablesTrue } from '../support/invariants.ts';
+import { ZERO_PAGE } from '../support/zero-page.ts';
 import { asSource, assertNobodyIsThere, assertNothingIsUsedTwice, leftAfterExit } from './after.ts';
 import {
   assertInstant,
@@ -130,7 +131,7 @@ async function assertReadsTheSame(image: Image, restored: AddressSpace): Promise
 }
 
 function otherMachine(): Machine {
-  const machine = createMachine({ memory: 64 * MiB, maxAddressSpaces: 2 });
+  const machine = createMachine({ memory: 64 * MiB, maxAddressSpaces: 2, zeroPage: ZERO_PAGE });
   createData(machine); // the dumped mm maps it, too
   return machine;
 }

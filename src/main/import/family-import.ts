@@ -70,6 +70,8 @@ interface FamilySurvey {
   readonly unmapped: readonly UnmappedPages[];
   /** Frames that the processes' pages and tables take at most. */
   readonly frames: number;
+  /** Pages that show the zero page: frames of their own in a machine that has none. */
+  readonly zeroPages: number;
 }
 
 /** One import under way. */
@@ -150,8 +152,12 @@ export class FamilyImport {
     const shown = shownPages(users);
     const unmapped = listUnmapped(users, shown, readable);
     let frames = shownFrames(shown);
-    for (const [at, { scan }] of members.entries()) frames += framesOf(pages[at]!.runs, scan.runs);
-    return { members, pages, readable, unmapped, frames };
+    let zeroPages = 0;
+    for (const [at, { scan }] of members.entries()) {
+      frames += framesOf(pages[at]!.runs, scan.runs);
+      zeroPages += countKinds(scan).zeroPages;
+    }
+    return { members, pages, readable, unmapped, frames, zeroPages };
   }
 
   /** Only a family shares, and frames alone are no proof: the zero page and KSM have some, too. */
@@ -176,15 +182,17 @@ export class FamilyImport {
     return { pid, smaps, vmas, scan, ms: performance.now() - start };
   }
 
-  #machineFor({ members, unmapped, frames }: FamilySurvey): Machine {
+  #machineFor({ members, unmapped, frames, zeroPages }: FamilySurvey): Machine {
     const needed = frames * PAGE_SIZE;
+    const zeroBytes = zeroPages * PAGE_SIZE;
     if (typeof this.#target === 'function') {
       const bytes = needed + unmappedFrames(unmapped) * PAGE_SIZE + MARGIN;
-      this.#machine = this.#target(bytes, members.length);
+      this.#machine = this.#target(bytes, members.length, zeroBytes);
     } else {
       this.#machine = this.#target;
     }
-    assertRoom(this.#machine, members[0]!.pid, members.length, needed);
+    const more = this.#machine.parts.hasZeroPage ? 0 : zeroBytes;
+    assertRoom(this.#machine, members[0]!.pid, members.length, needed + more);
     return this.#machine;
   }
 
