@@ -39,6 +39,13 @@ export function runningKernel(): RunningKernel | string {
   return asked;
 }
 
+/** Its answers, for tests that need Linux anyway. */
+export function runningProbes(): KernelProbes {
+  const kernel = runningKernel();
+  if (typeof kernel === 'string') throw new Error(kernel);
+  return kernel.probes;
+}
+
 function ask(): RunningKernel | string {
   if (process.platform !== 'linux' || process.arch !== 'x64') return 'this is no Linux on x86-64';
   const zeroPage = readsMapZeroPage();
