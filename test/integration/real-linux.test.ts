@@ -109,7 +109,7 @@ describe('the same histories on Linux and on the simulated machine', () => {
 
   it.for(SHAPES.map((shape) => [shape.name, shape] as const))(
     `random histories (seed ${SEED}): %s`,
-    { timeout: IS_LONG ? 3_600_000 : 120_000 },
+    { timeout: IS_LONG ? 3_600_000 : 600_000 },
     ([, shape], context) => {
       for (const each of randomHistories(shape, SEED, IS_LONG ? 200 : 1)) compare(context, each);
     },

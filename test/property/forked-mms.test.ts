@@ -106,6 +106,6 @@ describe('several forked mms', () => {
       );
       expect(shape.meets.filter((each) => !seen.has(each))).toEqual([]);
     },
-    IS_LONG ? 3_600_000 : 120_000,
+    IS_LONG ? 3_600_000 : 600_000,
   );
 });

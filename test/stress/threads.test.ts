@@ -44,9 +44,10 @@ import {
 } from './counted.ts';
 import { createData, type Ending, Stage, type StageOptions, THREADS } from './stage.ts';
 
-const SCALE = process.env.MMDUMP_LONG === '1' ? 50 : 1;
-const SEED = Number(process.env.MMDUMP_SEED ?? Date.now() % 1_000_000);
-const TIMEOUT = 60_000 * SCALE;
+const IS_LONG = process.env.MMDUMP_LONG === '1';
+const SCALE = IS_LONG ? 50 : 1;
+const SEED = Number(process.env.MMDUMP_SEED ?? (IS_LONG ? Date.now() % 1_000_000 : 2008));
+const TIMEOUT = 300_000 * SCALE;
 console.log(`stress: MMDUMP_SEED=${SEED}`);
 
 let dumper: Dumper;
