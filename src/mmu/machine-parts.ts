@@ -43,6 +43,7 @@ const CONTROL = {
   RECLAIM_SLOT: 4, //  mm that the next reclaim begins with; a hint, Atomics only
   ID_LOW: 5, //        names the machine, 64 random bits; immutable after init
   ID_HIGH: 6,
+  ZERO_PAGE: 7, //     1 = read faults show the zero page, 0 = none does; immutable after init
   THREADS: 16,
 } as const;
 const GATE_AT = CONTROL.THREADS + THREAD_TABLE_WORDS;
@@ -61,6 +62,12 @@ export interface MachineOptions {
   readonly store?: number;
   /** Address spaces that can live at the same time. Default 64. */
   readonly maxAddressSpaces?: number;
+  /**
+   * What a read of anonymous memory maps where nothing was written yet. True, the default: the zero
+   * page, or the huge zero page, read-only. False: a fresh page of zeros, as on kernels and for
+   * processes where `mm_forbids_zeropage()` holds; no page table of the machine shows a zero page then.
+   */
+  readonly zeroPage?: boolean | undefined;
   /** Assert the lock order at every acquisition. Default false. */
   readonly checks?: boolean;
 }
@@ -106,7 +113,7 @@ export function createMachineHandle(options: MachineOptions): MachineHandle {
     store: shared('store', store),
     checks: options.checks ?? false,
   };
-  initialise(handle, frames, Math.ceil(deviceMemory / PAGE_SIZE));
+  initialise(handle, Math.ceil(deviceMemory / PAGE_SIZE), options.zeroPage ?? true);
   return handle;
 }
 
@@ -131,12 +138,14 @@ function shared(what: string, bytes: number): SharedArrayBuffer {
   }
 }
 
-function initialise(handle: MachineHandle, frames: number, deviceFrames: number): void {
+function initialise(handle: MachineHandle, deviceFrames: number, zeroPage: boolean): void {
+  const { frames } = handle;
   const control = new Int32Array(handle.control);
   control[CONTROL.DEVICE_FIRST] = frames - deviceFrames;
   control[CONTROL.DEVICE_FRAMES] = deviceFrames;
   control[CONTROL.ID_LOW] = randomInt(2 ** 32);
   control[CONTROL.ID_HIGH] = randomInt(2 ** 32);
+  control[CONTROL.ZERO_PAGE] = zeroPage ? 1 : 0;
   const machine = new MachineParts(handle, { mayBlock: false });
   machine.pages.setFlags(0, PG.RESERVED);
   machine.pages.setFlags(ZERO_PAGE_PFN, PG.RESERVED | PG.ZERO);
@@ -163,6 +172,8 @@ export class MachineParts {
   readonly store: Store;
   readonly files: FileTable;
   readonly hostFiles: HostFiles = new HostFiles();
+  /** Whether reads of untouched anonymous memory show a zero page (not mm_forbids_zeropage). */
+  readonly hasZeroPage: boolean;
   /** Words of all mm slots. */
   readonly mmWords: Int32Array;
   readonly maxAddressSpaces: number;
@@ -173,6 +184,7 @@ export class MachineParts {
     this.mayBlock = options.mayBlock ?? true;
     const control = new Int32Array(handle.control);
     this.#control = control;
+    this.hasZeroPage = control[CONTROL.ZERO_PAGE] !== 0;
     this.memory = new PhysicalMemory(handle);
     this.swap = new SwapArea(handle.swapMap, this.memory.swapBase);
     this.pages = new PageStructs(handle.pages);

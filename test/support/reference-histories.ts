@@ -13,6 +13,7 @@ import {
 } from 'mmdump';
 import { VMA_KIND } from '../../src/mmu/vma/vma-table.ts';
 import { addressOfSpot, makeKernelPage, readVmas } from './reference-memory.ts';
+import { ZERO_PAGE, ZERO_PAGE_WAYS } from './zero-page.ts';
 
 export interface History {
   readonly machine: Machine;
@@ -156,6 +157,7 @@ export const historyArbitrary = fc.record({
   notes: fc.uint8Array({ maxLength: 40 }),
   brk: address,
   flags: fc.maxSafeNat(),
+  zeroPage: fc.constantFrom(...ZERO_PAGE_WAYS),
 });
 export type HistoryRecipe = Arbitrated<typeof historyArbitrary>;
 
@@ -179,16 +181,19 @@ export const SWAPPED: HistoryRecipe = {
   notes: new Uint8Array(0),
   brk: 0,
   flags: 0,
+  zeroPage: ZERO_PAGE,
 };
 
 /** A machine of its own with the address space that the recipe describes. */
-export function createHistory({ steps, auxv, notes, brk, flags }: HistoryRecipe): History {
+export function createHistory(recipe: HistoryRecipe): History {
+  const { steps, auxv, notes, brk, flags, zeroPage } = recipe;
   const machine = createMachine({
     memory: 32 * MiB,
     deviceMemory: DEVICE_PAGES * PAGE_SIZE,
     store: 2 * MiB,
     maxAddressSpaces: 3,
     swap: 4 * MiB,
+    zeroPage,
   });
   const { first } = machine.parts.device;
   for (let page = 0; page < DEVICE_PAGES; page += 3)

@@ -30,6 +30,8 @@ export interface FamilySurvey {
   readonly unmapped: readonly UnmappedPages[];
   /** Frames that the processes' pages and tables take at most. */
   readonly frames: number;
+  /** Pages that show the zero page: frames of their own in a machine that has none. */
+  readonly zeroPages: number;
 }
 
 /**
@@ -73,7 +75,8 @@ async function smapsDifferences(
   return [...before].filter(([total]) => now.has(total)).map(([, line]) => line);
 }
 
-function countKinds(scan: ScanResult): {
+/** Pages of a scan, by kind. */
+export function countKinds(scan: ScanResult): {
   readonly contentPages: number;
   readonly zeroPages: number;
   readonly guardPages: number;

@@ -11,7 +11,13 @@ import { destroySpaces } from '../load/undo.ts';
 import type { WorkerPool } from '../pool.ts';
 import type { PhaseProgress } from '../progress.ts';
 import { Turns } from '../stop.ts';
-import { type CaptureReport, type FamilySurvey, reportOf, type Survey } from './capture-report.ts';
+import {
+  type CaptureReport,
+  countKinds,
+  type FamilySurvey,
+  reportOf,
+  type Survey,
+} from './capture-report.ts';
 import {
   type FileUser,
   findReadable,
@@ -137,8 +143,12 @@ export class FamilyImport {
     const shown = shownPages(users);
     const unmapped = listUnmapped(users, shown, readable);
     let frames = shownFrames(shown);
-    for (const [at, { scan }] of members.entries()) frames += framesOf(pages[at]!.runs, scan.runs);
-    return { members, pages, readable, unmapped, frames };
+    let zeroPages = 0;
+    for (const [at, { scan }] of members.entries()) {
+      frames += framesOf(pages[at]!.runs, scan.runs);
+      zeroPages += countKinds(scan).zeroPages;
+    }
+    return { members, pages, readable, unmapped, frames, zeroPages };
   }
 
   /** Only a family shares, and frames alone are no proof: the zero page and KSM have some, too. */
@@ -163,12 +173,16 @@ export class FamilyImport {
     return { pid, smaps, vmas, scan, ms: performance.now() - start };
   }
 
-  #machineFor({ members, unmapped, frames }: FamilySurvey): Machine {
+  #machineFor({ members, unmapped, frames, zeroPages }: FamilySurvey): Machine {
     const needed = frames * PAGE_SIZE;
+    const zeroBytes = zeroPages * PAGE_SIZE;
     const bytes = needed + unmappedFrames(unmapped) * PAGE_SIZE + MARGIN;
     const machine =
-      typeof this.#target === 'function' ? this.#target(bytes, members.length) : this.#target;
-    assertRoom(machine, members[0]!.pid, members.length, needed);
+      typeof this.#target === 'function'
+        ? this.#target(bytes, members.length, zeroBytes)
+        : this.#target;
+    const more = machine.parts.hasZeroPage ? 0 : zeroBytes;
+    assertRoom(machine, members[0]!.pid, members.length, needed + more);
     return machine;
   }
 

@@ -67,6 +67,7 @@ export interface ImportResult {
 
 /**
  * Makes the machine once it is known how much memory the processes take, in bytes, and how many
- * address spaces.
+ * address spaces. `zeroBytes`: what a machine with `zeroPage: false` needs beyond that, for pages that
+ * show the zero page in the processes and a page of their own there.
  */
-export type MachineFor = (bytes: number, addressSpaces: number) => Machine;
+export type MachineFor = (bytes: number, addressSpaces: number, zeroBytes: number) => Machine;

@@ -9,14 +9,16 @@ import { VM } from '../../shared/vm-flags.ts';
 import type { Turns } from '../stop.ts';
 import { readProc } from './proc.ts';
 
-/** Totals of one mapping in kB, as the kernel counts them. */
+/**
+ * Totals of one mapping in kB, as the kernel counts them. Null: this kernel does not tell (the merged
+ * pages, before 6.6), which says nothing of what there is.
+ */
 export interface SmapsTotals {
-  readonly rss: number;
-  readonly anonymous: number;
-  readonly swap: number;
-  /** Null: the kernel does not tell (before 6.6). */
+  readonly rss: number | null;
+  readonly anonymous: number | null;
+  readonly swap: number | null;
   readonly ksm: number | null;
-  readonly anonHugePages: number;
+  readonly anonHugePages: number | null;
 }
 
 export interface SmapsVma {
@@ -142,11 +144,11 @@ function toVma(
     name: name!,
     hasGuards: / gu\b/.test(flags),
     totals: {
-      rss: kilobytes.Rss ?? 0,
-      anonymous: kilobytes.Anonymous ?? 0,
-      swap: kilobytes.Swap ?? 0,
+      rss: kilobytes.Rss ?? null,
+      anonymous: kilobytes.Anonymous ?? null,
+      swap: kilobytes.Swap ?? null,
       ksm: kilobytes.KSM ?? null,
-      anonHugePages: kilobytes.AnonHugePages ?? 0,
+      anonHugePages: kilobytes.AnonHugePages ?? null,
     },
   };
 }

@@ -7,8 +7,8 @@ import { readU64, writeU64 } from '../u64.ts';
 /** What becomes of a run. */
 export const LOAD = {
   ANON: 0, //        bytes of the source in anonymous frames of its own
-  ANON_ZERO: 1, //   anonymous frames of zeros, in a mapping of a file
-  ZERO_PAGE: 2, //   the zero page, read-only
+  ANON_ZERO: 1, //   anonymous frames of zeros: in a mapping of a file nothing else reads so
+  ZERO_PAGE: 2, //   the zero page, read-only; ANON_ZERO where the machine has none
   CACHE: 3, //       bytes of the source in the file's page cache, unless they are there already
   CACHE_ZERO: 4, //  zeros in the file's page cache
   GUARD: 5, //       guard markers

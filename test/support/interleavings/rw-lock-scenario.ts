@@ -123,7 +123,7 @@ function alike({ kind, at }: Op, result: number, id: number): readonly number[] 
   if (at === LOCK_AT + WAITERS) return result === 0 ? [] : [1];
   if (at === entryWord(id)) return [result & 0xf];
   const isEntry = at >= LOCK_AT + ENTRIES;
-  return isEntry && result !== CHOOSING ? [0, EXCLUDES_ALL] : [];
+  return isEntry && (result & CHOOSING) === 0 ? [0, EXCLUDES_ALL] : [];
 }
 
 function knowledge(id: number): Knowledge {

@@ -40,6 +40,8 @@ describe('smaps', () => {
       totals: { rss: 8, anonymous: 4, swap: 12, ksm: 0, anonHugePages: 0 },
     });
     expect(vmas[2]).toMatchObject({ name: '', inode: 0 });
+    const unknown = { rss: null, anonymous: null, swap: null, ksm: null, anonHugePages: null };
+    expect(vmas[2]!.totals).toEqual(unknown); // no such line is there
   });
 
   it('turns VmFlags into VM_* and ignores letters that have none', () => {
