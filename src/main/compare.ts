@@ -1,6 +1,7 @@
 /** Comparing two address spaces, of one machine or of two, by all workers. */
 import type { AddressSpace } from '../mmu/address-space.ts';
 import { dPath } from '../mmu/address-space.ts';
+import type { MmReference } from '../mmu/hold.ts';
 import { readLdtLocked } from '../mmu/ldt.ts';
 import type { Mm } from '../mmu/mm.ts';
 import { createPhase, PhaseControl } from '../shared/dump/phase-control.ts';
@@ -8,7 +9,7 @@ import type { CompareReport, CompareTask } from '../shared/dump/tasks.ts';
 import { WorkUnits, workUnitBytes } from '../shared/dump/work-unit.ts';
 import { addressOf, GRANULE_PAGES, hex, PAGE_SIZE } from '../shared/page.ts';
 import { planDump } from './dump/plan.ts';
-import { withStoppedMm } from './dump/stopped-mm.ts';
+import { withHeldMms, withStoppedMm } from './dump/stopped-mm.ts';
 import type { WorkerPool } from './pool.ts';
 import { Turns } from './stop.ts';
 
@@ -40,13 +41,30 @@ export function compareWith(
   options: CompareOptions,
 ): Promise<Comparison> {
   const { signal } = options;
-  return withStoppedMm(left.reference, signal, (a) =>
-    withStoppedMm(right.reference, signal, async (b) => {
-      const mapping = compareMappings(a, b) ?? compareLdts(a, b);
-      if (mapping !== null) return { equal: false, pages: 0, difference: mapping };
-      return await comparePages(pool, a, b, signal);
-    }),
-  );
+  return withBoth(left.reference, right.reference, signal, async (a, b) => {
+    const mapping = compareMappings(a, b) ?? compareLdts(a, b);
+    if (mapping !== null) return { equal: false, pages: 0, difference: mapping };
+    return await comparePages(pool, a, b, signal);
+  });
+}
+
+/**
+ * Holds both, which may be one. Of two machines always the same one first: nobody has ids of the one
+ * and waits for ids of the other that has it the other way round.
+ */
+function withBoth<T>(
+  left: MmReference,
+  right: MmReference,
+  signal: AbortSignal | undefined,
+  action: (a: Mm, b: Mm) => Promise<T>,
+): Promise<T> {
+  if (left.machine.isSameMachine(right.machine)) {
+    return withHeldMms([left, right], true, signal, ([a, b]) => action(a!, b!));
+  }
+  if (left.machine.id > right.machine.id) {
+    return withBoth(right, left, signal, (b, a) => action(a, b));
+  }
+  return withStoppedMm(left, signal, (a) => withStoppedMm(right, signal, (b) => action(a, b)));
 }
 
 function compareMappings(a: Mm, b: Mm): Comparison['difference'] {

@@ -1,5 +1,6 @@
 /** The dumper: a pool of workers, and the jobs that run on it. */
 import type { AddressSpace } from '../mmu/address-space.ts';
+import { whileInUse } from '../mmu/lifetime.ts';
 import type { Machine } from '../mmu/machine.ts';
 import { MmdumpError } from '../shared/errors.ts';
 import type { FaultPlan } from '../shared/faults.ts';
@@ -46,7 +47,7 @@ export class Dumper {
   readonly workers: number;
   readonly #engine: Engine;
   #last: Promise<void> = Promise.resolve();
-  #closed = false;
+  #closed: Promise<void> | undefined;
 
   constructor(options: DumperOptions) {
     const { workers, rendezvous = false, faults, expectedBytes } = options;
@@ -94,7 +95,9 @@ export class Dumper {
   restore(image: Image, machine: Machine, options: RestoreOptions = {}): Promise<RestoreResult> {
     return this.#enqueue(async () => {
       this.#engine.pool.expectOne();
-      return restoreImage(this.#engine.pool, image, machine, options);
+      return whileInUse(machine.parts, () => {
+        return restoreImage(this.#engine.pool, image, machine, options);
+      });
     });
   }
 
@@ -140,9 +143,16 @@ export class Dumper {
     });
   }
 
-  /** Ends the worker threads, after the jobs that are queued. */
-  async close(): Promise<void> {
-    this.#closed = true;
+  /**
+   * Ends the worker threads, after the jobs that are queued; a later job fails with DUMPER_CLOSED.
+   * Closing twice is nothing: every call resolves when the threads have ended.
+   */
+  close(): Promise<void> {
+    this.#closed ??= this.#end();
+    return this.#closed;
+  }
+
+  async #end(): Promise<void> {
     await this.#last;
     this.#engine.buffers.clear();
     await this.#engine.pool.close();
@@ -154,7 +164,7 @@ export class Dumper {
 
   /** `signal`: gives up waiting for the jobs before; the job itself has to heed it, too. */
   async #enqueue<T>(job: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    if (this.#closed) throw new MmdumpError('DUMPER_CLOSED', 'the dumper was closed');
+    if (this.#closed !== undefined) throw new MmdumpError('DUMPER_CLOSED', 'the dumper was closed');
     const before = this.#last;
     this.#engine.pool.nextJob();
     const mine = abortable(before, signal).then(job); // whoever started the one before has its error

@@ -23,6 +23,12 @@ export interface MmParts {
   readonly ldtLock: Mutex;
 }
 
+/** Pages to fault in, by number. */
+export interface Populate {
+  readonly from: number;
+  readonly to: number;
+}
+
 export interface Mm extends CacheContext, MmParts {
   readonly machine: MachineParts;
   readonly slot: number;
@@ -30,7 +36,7 @@ export interface Mm extends CacheContext, MmParts {
   /** Scratch of this thread. Valid until the next walk. */
   readonly cursor: PageCursor;
   /** Pages that the operation wants faulted in once it has let the mm go (mm_populate). */
-  readonly toPopulate: { readonly from: number; readonly to: number }[];
+  readonly toPopulate: Populate[];
 }
 
 export function mmParts(machine: MachineParts, slot: number): MmParts {

@@ -63,10 +63,10 @@ export async function runDump(
     let lockWait = 0;
     let pause = new Stopwatch();
     enter(dump, 'lock');
-    const capture = await withHeldMms(references, options.freeze, signal, (mms) => {
+    const capture = await withHeldMms(references, options.freeze, signal, (mms, lookers) => {
       lockWait = watch.lap();
       pause = new Stopwatch();
-      return captureLocked(dump, mms);
+      return captureLocked(dump, mms, lookers);
     });
     const ms = { lockWait, pause: pause.total(), ...capture.ms };
     enter(dump, 'commit');
@@ -81,14 +81,18 @@ export async function runDump(
 }
 
 /** Everything for which the mms have to be held. */
-async function captureLocked(dump: Dump, mms: readonly Mm[]): Promise<Capture> {
+async function captureLocked(
+  dump: Dump,
+  mms: readonly Mm[],
+  lookers: number[],
+): Promise<Capture> {
   const { engine, options } = dump;
   enter(dump, 'plan');
   const plan = await planHeld(mms, dump);
   if (!options.dryRun) engine.pool.expect(bytesToCopy(mms, plan));
   if (options.freeze) return capturePlanned(dump, mms, plan, undefined);
   const buffer = engine.buffers.take('pins', pinTableBytes(plan.pages));
-  const pins = new Pins(mms[0]!.machine, buffer, plan.pages);
+  const pins = new Pins(mms[0]!.machine, lookers, buffer, plan.pages);
   try {
     return await capturePlanned(dump, mms, plan, pins);
   } finally {

@@ -1,6 +1,7 @@
 /** The import of processes, which stand still by default, from their mappings to their last shared page. */
 import type { FileHandle } from 'node:fs/promises';
 import type { AddressSpace } from '../../mmu/address-space.ts';
+import { beginUse } from '../../mmu/lifetime.ts';
 import type { Machine } from '../../mmu/machine.ts';
 import { LoadList } from '../../shared/dump/load-table.ts';
 import { SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
@@ -81,6 +82,7 @@ export class FamilyImport {
   readonly #options: ImportOptions;
   readonly #turns: Turns;
   #machine: Machine | undefined;
+  #endUse: (() => void) | undefined;
   /** One for every process, in their order. */
   readonly spaces: AddressSpace[] = [];
 
@@ -97,6 +99,11 @@ export class FamilyImport {
     this.#kpageflags = kpageflags;
     this.#options = options;
     this.#turns = new Turns(options.signal);
+  }
+
+  /** The import is over: its machine may be closed. */
+  end(): void {
+    this.#endUse?.();
   }
 
   /** Gives back what a failed import has taken of the machine. */
@@ -184,6 +191,7 @@ export class FamilyImport {
     } else {
       this.#machine = this.#target;
     }
+    this.#endUse = beginUse(this.#machine.parts);
     assertRoom(this.#machine, members[0]!.pid, members.length, needed);
     return this.#machine;
   }

@@ -44,6 +44,7 @@ export async function importWith(
         if (!files.has(pid)) files.set(pid, await openFiles(pid, opened));
         all.push(files.get(pid)!);
       }
+      subject?.end();
       subject = new FamilyImport(pool, target, all, kpageflags, options);
       return subject.capture();
     };
@@ -60,6 +61,8 @@ export async function importWith(
     } catch (error) {
       subject?.undo();
       throw error;
+    } finally {
+      subject?.end();
     }
   } finally {
     await Promise.allSettled(opened.map((file) => file.close()));

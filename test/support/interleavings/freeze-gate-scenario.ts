@@ -3,11 +3,8 @@
  * `tE` tries to; `F` freezes, stays and thaws. `aE` and `aF` may be aborted while they wait.
  */
 import { FREEZE_GATE, type FreezeGate } from '../../../src/shared/sync/freeze-gate.ts';
-import {
-  THREAD_SLOT,
-  THREAD_TABLE_WORDS,
-  ThreadTable,
-} from '../../../src/shared/sync/thread-table.ts';
+import { THREAD_SLOT, THREAD_TABLE_WORDS } from '../../../src/shared/sync/thread-layout.ts';
+import { ThreadTable } from '../../../src/shared/sync/thread-table.ts';
 import type { Op, Program, Run, Stage } from './recorded-atomics.ts';
 import { SLEEPS, type System, type View } from './system.ts';
 import { type Head, type Knowledge, ThreadAutomaton } from './thread-automaton.ts';

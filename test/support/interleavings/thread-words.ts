@@ -1,5 +1,5 @@
 /** The words of a thread table that systems of threads use, and how a thread may have died. */
-import { THREAD_HEADER, THREAD_SLOT } from '../../../src/shared/sync/thread-table.ts';
+import { THREAD_HEADER, THREAD_SLOT } from '../../../src/shared/sync/thread-layout.ts';
 import { DEAD, DORMANT, RUNS, SLEEPS, type View } from './system.ts';
 
 export const POISON_WORD = THREAD_HEADER.POISON;

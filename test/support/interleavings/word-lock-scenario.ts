@@ -6,12 +6,9 @@
  */
 import { Mutex } from '../../../src/shared/sync/mutex.ts';
 import { spinLock, spinUnlock } from '../../../src/shared/sync/spin-lock.ts';
-import {
-  DIED_WRITING,
-  RANK,
-  THREAD_TABLE_WORDS,
-  ThreadTable,
-} from '../../../src/shared/sync/thread-table.ts';
+import { THREAD_TABLE_WORDS } from '../../../src/shared/sync/thread-layout.ts';
+import { RANK, ThreadTable } from '../../../src/shared/sync/thread-table.ts';
+import { DIED_WRITING } from '../../../src/shared/sync/trust.ts';
 import type { Op, Program, Run, Stage } from './recorded-atomics.ts';
 import type { System, View } from './system.ts';
 import { type Head, type Knowledge, ThreadAutomaton } from './thread-automaton.ts';

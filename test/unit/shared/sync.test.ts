@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { Mutex } from '../../../src/shared/sync/mutex.ts';
 import { spinLock, spinUnlock } from '../../../src/shared/sync/spin-lock.ts';
-import { RANK, THREADS_MAX } from '../../../src/shared/sync/thread-table.ts';
+import { THREADS_MAX } from '../../../src/shared/sync/thread-layout.ts';
+import { RANK } from '../../../src/shared/sync/thread-table.ts';
 import { isSettled, testLocks } from '../../support/locks.ts';
 import { codeOf } from '../../support/machine.ts';
 
