@@ -62,7 +62,7 @@ function spinContended(
     }
     threads.assertTrusted();
     const now = performance.now();
-    waited += Math.min(now - before, LOOK_MS);
+    waited += Math.max(0, Math.min(now - before, LOOK_MS));
     before = now;
     threads.lookAround();
     const owner = Atomics.load(words, at) - 1;

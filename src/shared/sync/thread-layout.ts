@@ -21,7 +21,7 @@ export const THREAD_SLOT = {
   HELD: 2, //  bits of RANK; written by its owner, read by others once it is dead
   LOOKS: 3, // 1: an onlooker, see registerOnlooker; written before anybody else knows the id
   KIND: 4, //  ATTACHED or OPERATION; written by its owner before anybody else knows the id
-  START: 5, // when its OS thread started, 0 = not written yet; Atomics, written by its owner
+  OS_START: 5, // when its OS thread started, 0 = not written yet; Atomics, written by its owner
   LIVES: 6, // lives that have ended here; Atomics only
   WORDS: 16, // 64 bytes: no two threads share a cache line
 } as const;

@@ -51,7 +51,7 @@ export const RANK = {
 const WRITING = RANK.MMAP_WRITE | RANK.LDT | RANK.FILE | RANK.PAGE_TABLE | RANK.ALLOCATOR;
 
 const { HIGH_WATER, FREED, WAITERS, WORDS: HEADER_WORDS } = THREAD_HEADER;
-const { STATE, GATE, HELD, LOOKS, KIND, START, LIVES, WORDS: SLOT_WORDS } = THREAD_SLOT;
+const { STATE, GATE, HELD, LOOKS, KIND, OS_START, LIVES, WORDS: SLOT_WORDS } = THREAD_SLOT;
 const { STATE: STATE_MASK, LIFE, NEXT_LIFE, TID_SHIFT } = STATE_BITS;
 const LOOK_MS = 400;
 const FREE = 0;
@@ -115,7 +115,7 @@ export class ThreadTable extends Trust {
       words[at + HELD] = 0;
       words[at + LOOKS] = looks;
       words[at + KIND] = kind;
-      Atomics.store(words, at + START, start);
+      Atomics.store(words, at + OS_START, start);
       this.#raiseHighWater(id + 1);
       return id;
     }
@@ -126,14 +126,14 @@ export class ThreadTable extends Trust {
   adopt(id: number): void {
     const at = this.#slot(id);
     const { tid, start } = thisOsThread();
-    Atomics.store(this.#words, at + START, 0); // whoever looks meanwhile leaves it alone
+    Atomics.store(this.#words, at + OS_START, 0); // whoever looks meanwhile leaves it alone
     const seen = Atomics.load(this.#words, at + STATE);
     const mine = (tid << TID_SHIFT) | (seen & (LIFE | STATE_MASK));
     const isMine =
       (seen & STATE_MASK) === LIVE &&
       Atomics.compareExchange(this.#words, at + STATE, seen, mine) === seen;
     if (!isMine) throw new MmdumpError('OPTION_INVALID', `thread: ${id} is not registered`);
-    Atomics.store(this.#words, at + START, start);
+    Atomics.store(this.#words, at + OS_START, start);
   }
 
   /**
@@ -160,11 +160,11 @@ export class ThreadTable extends Trust {
       const at = this.#slot(id);
       const seen = Atomics.load(words, at + STATE);
       if ((seen & STATE_MASK) !== LIVE) continue;
-      const thread = { tid: seen >>> TID_SHIFT, start: Atomics.load(words, at + START) };
+      const thread = { tid: seen >>> TID_SHIFT, start: Atomics.load(words, at + OS_START) };
       const name = `${thread.tid} ${thread.start}`;
       const ended = known.get(name) ?? hasEnded(thread);
       known.set(name, ended);
-      // START belongs to the same life if STATE is as it was: else the next look tells.
+      // OS_START belongs to the same life if STATE is as it was: else the next look tells.
       if (!ended || Atomics.load(words, at + STATE) !== seen) continue;
       this.onEnded(id, seen);
       found = true;
@@ -208,7 +208,7 @@ export class ThreadTable extends Trust {
   #vacate(at: number): void {
     const words = this.#words;
     Atomics.add(words, at + LIVES, 1);
-    Atomics.store(words, at + START, 0);
+    Atomics.store(words, at + OS_START, 0);
     Atomics.store(words, at + STATE, (Atomics.load(words, at + STATE) & LIFE) | FREE);
     // A waiter counts itself before it looks for a free slot: one of the two sees the other.
     const header = this.#base;

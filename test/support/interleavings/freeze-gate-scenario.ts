@@ -12,6 +12,7 @@ import {
   HIGH_WATER_WORD,
   heldWord,
   isInside,
+  isOfIds,
   POISON_WORD,
   sleepersAtRest,
   sleepsForEver,
@@ -91,7 +92,7 @@ export async function gateSystem({ programs, gateClass, victim }: GateOptions): 
     isPrivate: (thread, { kind, at }: Op) =>
       at === HIGH_WATER_WORD || at === POISON_WORD
         ? kind === 'load'
-        : at === heldWord(thread) && thread !== victim,
+        : isOfIds(at) || (at === heldWord(thread) && thread !== victim),
     abortable: programs.flatMap((text, id) => (text.includes('a') ? [id] : [])),
     ...(victim === undefined ? {} : { victim, host: programs.length }),
     check: (view) => exclusion(view, programs.length) ?? lostWakeUp(view, programs.length),

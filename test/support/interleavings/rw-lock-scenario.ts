@@ -22,6 +22,7 @@ import {
   HIGH_WATER_WORD,
   heldWord,
   isInside,
+  isOfIds,
   POISON_WORD,
   sleepersAtRest,
   sleepsForEver,
@@ -181,6 +182,7 @@ function isPrivate(
   mayPoison: boolean,
 ): boolean {
   if (at === HIGH_WATER_WORD) return kind === 'load';
+  if (isOfIds(at)) return true;
   if (at === POISON_WORD) return !mayPoison;
   if (at === entryWord(thread)) return kind === 'load';
   return at === heldWord(thread) && thread !== victim;

@@ -19,6 +19,7 @@ import {
   HIGH_WATER_WORD,
   heldWord,
   isInside,
+  isOfIds,
   POISON_WORD,
   sleepersAtRest,
   sleepsForEver,
@@ -136,7 +137,9 @@ export async function wordLockSystem(options: WordLockOptions): Promise<System> 
     words: threadWords(programs.length).set(LOCK_WORD, 0),
     counters: new Set(),
     isPrivate: (thread, { kind: op, at }: Op) =>
-      at === HIGH_WATER_WORD ? op === 'load' : at === heldWord(thread) && thread !== victim,
+      at === HIGH_WATER_WORD
+        ? op === 'load'
+        : isOfIds(at) || (at === heldWord(thread) && thread !== victim),
     abortable: programs.flatMap((text, id) => (text.includes('a') ? [id] : [])),
     ...(victim === undefined ? {} : { victim, host: programs.length }),
     deathOf: (view) => deathOf(view, victim!),
