@@ -79,7 +79,24 @@ async function attempt<T>(
   signal: AbortSignal | undefined,
 ): Promise<Attempt<T>> {
   const { machine, slot } = reference;
-  const [thread] = (await enterAsOperation(machine, 1, signal)) as [number];
+  const endTurn = await machine.mmTurns.take(slot, signal);
+  try {
+    const [thread] = (await enterAsOperation(machine, 1, signal)) as [number];
+    return await attemptAs(thread, reference, mode, operation, toPopulate, signal);
+  } finally {
+    endTurn();
+  }
+}
+
+async function attemptAs<T>(
+  thread: number,
+  reference: MmReference,
+  mode: LockMode,
+  operation: (mm: Mm) => T,
+  toPopulate: Populate[],
+  signal: AbortSignal | undefined,
+): Promise<Attempt<T>> {
+  const { machine, slot } = reference;
   const mm = mmOf(machine, slot, thread);
   try {
     return { value: await holdMmInside(mm, reference, mode, operation, signal) };

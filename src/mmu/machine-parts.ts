@@ -25,6 +25,7 @@ import { FILE_TABLE_WORDS, FileTable } from './files/file-table.ts';
 import { HostFiles } from './files/page-cache.ts';
 import { STORE, Store } from './files/store.ts';
 import { MM_WORDS } from './mm-struct.ts';
+import { MmTurns } from './mm-turns.ts';
 import { ALLOCATOR, FrameAllocator } from './physical/frame-allocator.ts';
 import { hugeZeroPage } from './physical/huge-zero.ts';
 import {
@@ -168,6 +169,7 @@ export class MachineParts {
   readonly swap: SwapArea;
   readonly threads: ThreadTable;
   readonly queue: ThreadQueue;
+  readonly mmTurns: MmTurns = new MmTurns();
   readonly gate: FreezeGate;
   readonly allocator: FrameAllocator;
   readonly store: Store;

@@ -136,6 +136,8 @@ async function turnOf(
 }
 
 function takeAll(threads: ThreadTable, count: number, kind: ThreadKind): number[] | undefined {
+  // To take and give back what is not enough would wake those who wait, and this one with them.
+  if (threads.free < count) return undefined;
   const ids: number[] = [];
   while (ids.length < count) {
     const id = threads.tryRegister(kind);

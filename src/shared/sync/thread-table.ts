@@ -172,6 +172,16 @@ export class ThreadTable extends Trust {
     return found;
   }
 
+  /** How many ids are free at this moment. */
+  get free(): number {
+    let count = THREADS_MAX - this.highWater;
+    for (let id = THREADS_MAX - count - 1; id >= 0; id--) {
+      const state = Atomics.load(this.#words, this.#slot(id) + STATE) & STATE_MASK;
+      if (state === FREE) count++;
+    }
+    return count;
+  }
+
   /** How many threads keep ids until they end. */
   get attached(): number {
     let count = 0;
