@@ -25,6 +25,7 @@ import { FILE_TABLE_WORDS, FileTable } from './files/file-table.ts';
 import { HostFiles } from './files/page-cache.ts';
 import { STORE, Store } from './files/store.ts';
 import { MM_WORDS } from './mm-struct.ts';
+import { MmCache } from './mm.ts';
 import { MmTurns } from './mm-turns.ts';
 import { ALLOCATOR, FrameAllocator } from './physical/frame-allocator.ts';
 import { hugeZeroPage } from './physical/huge-zero.ts';
@@ -164,19 +165,23 @@ export class MachineParts {
   /** Which life of that id. */
   #life: number;
   readonly mayBlock: boolean;
+  /** The machine was closed, and nothing but its control block is seen from here. */
+  hasLetGo = false;
   readonly memory: PhysicalMemory;
   readonly pages: PageStructs;
   readonly swap: SwapArea;
   readonly threads: ThreadTable;
   readonly queue: ThreadQueue;
   readonly mmTurns: MmTurns = new MmTurns();
+  /** Of this thread's own operations. */
+  readonly mms: MmCache = new MmCache();
   readonly gate: FreezeGate;
   readonly allocator: FrameAllocator;
   readonly store: Store;
   readonly files: FileTable;
   readonly hostFiles: HostFiles = new HostFiles();
   /** Words of all mm slots. */
-  readonly mmWords: Int32Array;
+  mmWords: Int32Array;
   readonly maxAddressSpaces: number;
   readonly #control: Int32Array;
 
@@ -232,6 +237,10 @@ export class MachineParts {
     this.memory.letGo();
     this.pages.letGo();
     this.store.letGo();
+    this.files.letGo();
+    this.mms.letGo();
+    this.mmWords = new Int32Array();
+    this.hasLetGo = true;
     this.#handle = {
       ...this.#handle,
       banks: [],

@@ -134,9 +134,10 @@ export class Machine {
 
   /** A file of the host, by its path. It is opened when somebody reads it, and never written. */
   hostFile(path: string): SimulatedFile {
+    const { parts } = this;
     try {
       const { size } = statSync(path);
-      return new SimulatedFile(this.parts, createHostFile(this.parts, Buffer.from(path), size));
+      return new SimulatedFile(parts, createHostFile(parts, Buffer.from(path), size));
     } catch (error) {
       throw new MmdumpError('ENOENT', `file ${path}: ${reasonOf(error)}`, {
         path,

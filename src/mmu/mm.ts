@@ -110,3 +110,24 @@ export function mmOf(machine: MachineParts, slot: number, thread: number): Mm {
     toPopulate: [],
   };
 }
+
+/**
+ * The mms of a thread's own operations, by slot, each of its latest life. They are kept here and not in
+ * the objects of users, so that a machine that was closed can be let go of.
+ */
+export class MmCache {
+  readonly #mms: ({ readonly generation: number; readonly mm: Mm } | undefined)[] = [];
+
+  of(machine: MachineParts, slot: number, generation: number): Mm {
+    const known = this.#mms[slot];
+    if (known?.generation === generation) return known.mm;
+    const mm = mmOf(machine, slot, machine.thread);
+    // One of an earlier life finds out below the lock that it is gone.
+    if (known === undefined || known.generation < generation) this.#mms[slot] = { generation, mm };
+    return mm;
+  }
+
+  letGo(): void {
+    this.#mms.length = 0;
+  }
+}

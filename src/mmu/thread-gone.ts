@@ -14,6 +14,10 @@ import { type MmParts, mmParts } from './mm.ts';
 export function threadGone(machine: MachineParts, thread: number, seen?: number): boolean {
   const { threads } = machine;
   if (!threads.declareDead(thread, seen)) return false;
+  if (machine.hasLetGo) {
+    threads.bury(thread);
+    return true;
+  }
   if (threads.isOnlooker(thread)) {
     machine.breakTableLocks(thread);
     machine.files.breakLocks(thread);
