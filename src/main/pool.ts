@@ -9,6 +9,8 @@
  * claimed; and at the rendezvous of tests, which does wait for the others, every task has a thread of
  * its own, queued behind nobody.
  */
+
+import { onMachineEnd } from '../mmu/lifetime.ts';
 import type { PhaseControl } from '../shared/dump/phase-control.ts';
 import type { PhaseReport, PhaseTask } from '../shared/dump/tasks.ts';
 import {
@@ -20,7 +22,6 @@ import {
   toFailure,
   workerLost,
 } from '../shared/errors.ts';
-import { onMachineEnd } from '../mmu/lifetime.ts';
 import type { FaultPlan, PhaseName } from '../shared/faults.ts';
 import { throwIfAborted } from '../shared/sync/wait.ts';
 import {

@@ -8,6 +8,7 @@ import { AddressSpace, type MmHandle } from './address-space.ts';
 import { retryAfterReclaim, runOn } from './enter.ts';
 import { MergeScan } from './fault/ksm.ts';
 import { createFile, createHostFile, type FileOptions, SimulatedFile } from './files/file.ts';
+import { closeMachine, rememberView } from './lifetime.ts';
 import {
   type AttachOptions,
   createMachineHandle,
@@ -15,7 +16,6 @@ import {
   MachineParts,
   threadsOf,
 } from './machine-parts.ts';
-import { closeMachine, rememberView } from './lifetime.ts';
 import { claimMm, type Mm } from './mm.ts';
 import { MmStruct } from './mm-struct.ts';
 import { reclaimFrames } from './swap/memory-pressure.ts';

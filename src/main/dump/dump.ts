@@ -81,11 +81,7 @@ export async function runDump(
 }
 
 /** Everything for which the mms have to be held. */
-async function captureLocked(
-  dump: Dump,
-  mms: readonly Mm[],
-  lookers: number[],
-): Promise<Capture> {
+async function captureLocked(dump: Dump, mms: readonly Mm[], lookers: number[]): Promise<Capture> {
   const { engine, options } = dump;
   enter(dump, 'plan');
   const plan = await planHeld(mms, dump);

@@ -6,8 +6,8 @@ import type { MachineParts } from '../../mmu/machine-parts.ts';
 import type { Mm } from '../../mmu/mm.ts';
 import { threadGone } from '../../mmu/thread-gone.ts';
 import { PIN } from '../../shared/dump/pin-table.ts';
-import { OPERATION } from '../../shared/sync/thread-layout.ts';
 import type { RunningMachine } from '../../shared/dump/tasks.ts';
+import { OPERATION } from '../../shared/sync/thread-layout.ts';
 
 /** The pins of a dump and the threads of its workers. */
 export class Pins {

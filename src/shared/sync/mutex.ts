@@ -11,7 +11,7 @@
  * before it takes the lock. A dead owner poisons the machine, and POKED is set then.
  */
 import { wouldBlock } from './rw-lock.ts';
-import { type ThreadTable } from './thread-table.ts';
+import type { ThreadTable } from './thread-table.ts';
 import { DIED_WRITING } from './trust.ts';
 import { waitAsync, waitSync } from './wait.ts';
 

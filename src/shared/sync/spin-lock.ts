@@ -8,7 +8,7 @@
  * behind the lock may be half-changed, and to wait for it would be to wait forever. Only time in
  * which this thread looked counts.
  */
-import { type ThreadTable } from './thread-table.ts';
+import type { ThreadTable } from './thread-table.ts';
 import { DIED_WRITING, LOCKED_UP } from './trust.ts';
 
 const SPINS_PER_LOOK = 2_000;

@@ -34,5 +34,4 @@ export const ATTACHED = 0;
 export const OPERATION = 1;
 export type ThreadKind = typeof ATTACHED | typeof OPERATION;
 
-export const THREAD_TABLE_WORDS: number =
-  THREAD_HEADER.WORDS + THREADS_MAX * THREAD_SLOT.WORDS;
+export const THREAD_TABLE_WORDS: number = THREAD_HEADER.WORDS + THREADS_MAX * THREAD_SLOT.WORDS;

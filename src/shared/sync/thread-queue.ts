@@ -14,11 +14,7 @@
  * In a thread it is first come, first served. Only the first of each thread waits for the shared
  * word; among threads it is chance.
  */
-import {
-  OPERATION,
-  THREADS_MAX,
-  type ThreadKind,
-} from './thread-layout.ts';
+import { OPERATION, THREADS_MAX, type ThreadKind } from './thread-layout.ts';
 import { type ThreadTable, tooMany } from './thread-table.ts';
 import { throwIfAborted, waitAsync, waitSync } from './wait.ts';
 

@@ -31,8 +31,8 @@ import {
   STATE_BITS,
   THREAD_HEADER,
   THREAD_SLOT,
-  type ThreadKind,
   THREADS_MAX,
+  type ThreadKind,
 } from './thread-layout.ts';
 import { Trust } from './trust.ts';
 import { wakeAll } from './wait.ts';

@@ -1,5 +1,9 @@
 /** The words of a thread table that systems of threads use, and how a thread may have died. */
-import { THREAD_HEADER, THREAD_SLOT, THREAD_TABLE_WORDS } from '../../../src/shared/sync/thread-layout.ts';
+import {
+  THREAD_HEADER,
+  THREAD_SLOT,
+  THREAD_TABLE_WORDS,
+} from '../../../src/shared/sync/thread-layout.ts';
 import { DEAD, DORMANT, RUNS, SLEEPS, type View } from './system.ts';
 
 export const POISON_WORD = THREAD_HEADER.POISON;
