@@ -8,16 +8,14 @@
  * behind the lock may be half-changed, and to wait for it would be to wait forever. Only time in
  * which this thread looked counts.
  */
+import { Patience } from './patience.ts';
 import type { ThreadTable } from './thread-table.ts';
 import { DIED_WRITING, LOCKED_UP } from './trust.ts';
 
 const SPINS_PER_LOOK = 2_000;
 /** A holder is descheduled for milliseconds at worst. */
 const LOCKUP_MS = 20_000;
-/**
- * What one look counts at most. A look takes microseconds: where the clock says more, this thread
- * did not run. The program was stopped in a debugger, or the computer slept, and so did the holder.
- */
+/** A look takes microseconds, and yields the processor for as long. */
 const LOOK_MS = 10;
 
 /** Takes the lock at `words[at]`. `mayBlock`: yield the processor to the holder while waiting. */
@@ -54,21 +52,18 @@ function spinContended(
   threads: ThreadTable,
   mayBlock: boolean,
 ): void {
-  let waited = 0;
-  for (let before = performance.now(); ; ) {
+  const patience = new Patience(LOCKUP_MS, LOOK_MS);
+  for (;;) {
     for (let spin = 0; spin < SPINS_PER_LOOK; spin++) {
       if (Atomics.load(words, at) !== 0) continue;
       if (Atomics.compareExchange(words, at, 0, id + 1) === 0) return;
     }
     threads.assertTrusted();
-    const now = performance.now();
-    waited += Math.max(0, Math.min(now - before, LOOK_MS));
-    before = now;
     threads.lookAround();
     const owner = Atomics.load(words, at) - 1;
     if (owner >= 0 && threads.diedOwning(owner, words, at, owner + 1)) {
       threads.poison(DIED_WRITING, owner);
-    } else if (waited > LOCKUP_MS) threads.poison(LOCKED_UP, owner);
+    } else if (patience.isOver()) threads.poison(LOCKED_UP, owner);
     else if (mayBlock && owner >= 0) yieldProcessor(words, at, owner + 1);
   }
 }
