@@ -43,7 +43,7 @@ export interface VmaInfo {
 
 export class AddressSpace extends SystemCalls {
   constructor(machine: MachineParts, slot: number, generation: number) {
-    super(mmOf(machine, slot, machine.thread), { machine, slot, generation });
+    super({ machine, slot, generation });
   }
 
   get handle(): MmHandle {

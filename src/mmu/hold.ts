@@ -45,8 +45,11 @@ export function holdMm<T>(
   }
 }
 
-/** The asynchronous twin: waits without blocking. Rejects with AbortError when `signal` fires. */
-export async function holdMmAsync<T>(
+/**
+ * The asynchronous twin, of an operation that is inside the gate already (`operation.ts`): waits
+ * without blocking, and leaves. Rejects with AbortError when `signal` fires.
+ */
+export async function holdMmInside<T>(
   mm: Mm,
   reference: MmReference,
   mode: LockMode,
@@ -54,7 +57,6 @@ export async function holdMmAsync<T>(
   signal?: AbortSignal,
 ): Promise<T> {
   const { gate } = mm.machine;
-  await gate.enterAsync(mm.thread, signal);
   try {
     await mm.lock.lockAsync(mm.thread, mode, signal);
     try {
@@ -65,24 +67,5 @@ export async function holdMmAsync<T>(
     }
   } finally {
     gate.leave(mm.thread);
-  }
-}
-
-/**
- * Runs a change of the machine that belongs to no mm. It waits until nobody freezes the machine.
- * Rejects with AbortError when `signal` fires before.
- */
-export async function holdGateAsync<T>(
-  machine: MachineParts,
-  thread: number,
-  change: () => T,
-  signal?: AbortSignal,
-): Promise<T> {
-  const { gate } = machine;
-  await gate.enterAsync(thread, signal);
-  try {
-    return change();
-  } finally {
-    gate.leave(thread);
   }
 }

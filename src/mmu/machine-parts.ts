@@ -18,11 +18,15 @@ import { MmdumpError, reasonOf } from '../shared/errors.ts';
 import type { MachineHandle } from '../shared/machine-handle.ts';
 import { GiB, MiB, PAGE_SIZE, type Pfn } from '../shared/page.ts';
 import { FREEZE_GATE, FreezeGate } from '../shared/sync/freeze-gate.ts';
-import { THREAD_TABLE_WORDS, ThreadTable } from '../shared/sync/thread-table.ts';
+import { ATTACHED, NO_THREAD, THREAD_TABLE_WORDS } from '../shared/sync/thread-layout.ts';
+import { ThreadQueue } from '../shared/sync/thread-queue.ts';
+import { ThreadTable } from '../shared/sync/thread-table.ts';
 import { FILE_TABLE_WORDS, FileTable } from './files/file-table.ts';
 import { HostFiles } from './files/page-cache.ts';
 import { STORE, Store } from './files/store.ts';
+import { MmCache } from './mm.ts';
 import { MM_WORDS } from './mm-struct.ts';
+import { MmTurns } from './mm-turns.ts';
 import { ALLOCATOR, FrameAllocator } from './physical/frame-allocator.ts';
 import { hugeZeroPage } from './physical/huge-zero.ts';
 import {
@@ -34,6 +38,7 @@ import {
 } from './physical/page-struct.ts';
 import { createBanks, PhysicalMemory } from './physical/physical-memory.ts';
 import { SWAP_SLOTS_MAX, SwapArea, swapMapBytes } from './swap/swap-area.ts';
+import { threadGone } from './thread-gone.ts';
 
 const CONTROL = {
   ANON_VMAS: 0, //     anon_vma ids handed out; Atomics only
@@ -146,7 +151,7 @@ function initialise(handle: MachineHandle, deviceFrames: number, zeroPage: boole
   control[CONTROL.ID_LOW] = randomInt(2 ** 32);
   control[CONTROL.ID_HIGH] = randomInt(2 ** 32);
   control[CONTROL.ZERO_PAGE] = zeroPage ? 1 : 0;
-  const machine = new MachineParts(handle, { mayBlock: false });
+  const machine = new MachineParts(handle, { mayBlock: false, thread: NO_THREAD });
   machine.pages.setFlags(0, PG.RESERVED);
   machine.pages.setFlags(ZERO_PAGE_PFN, PG.RESERVED | PG.ZERO);
   for (let pfn = frames - deviceFrames; pfn < frames; pfn++) {
@@ -154,19 +159,31 @@ function initialise(handle: MachineHandle, deviceFrames: number, zeroPage: boole
   }
   machine.allocator.initialise(FIRST_FREE_PFN, frames - deviceFrames);
   machine.swap.initialise();
-  machine.detach();
+}
+
+/** The threads of a machine, for who has no view of it yet. */
+export function threadsOf({ control, checks }: MachineHandle): ThreadTable {
+  return new ThreadTable(new Int32Array(control), CONTROL.THREADS, checks);
 }
 
 /** The parts of a machine as one thread sees them. No state of its own but the thread id. */
 export class MachineParts {
-  readonly handle: MachineHandle;
+  #handle: MachineHandle;
   /** This thread's id. Its host reports it with `threadGone` should the thread die. */
   readonly thread: number;
+  /** Which life of that id. */
+  #life: number;
   readonly mayBlock: boolean;
+  /** The machine was closed, and nothing but its control block is seen from here. */
+  hasLetGo = false;
   readonly memory: PhysicalMemory;
   readonly pages: PageStructs;
   readonly swap: SwapArea;
   readonly threads: ThreadTable;
+  readonly queue: ThreadQueue;
+  readonly mmTurns: MmTurns = new MmTurns();
+  /** Of this thread's own operations. */
+  readonly mms: MmCache = new MmCache();
   readonly gate: FreezeGate;
   readonly allocator: FrameAllocator;
   readonly store: Store;
@@ -175,12 +192,12 @@ export class MachineParts {
   /** Whether reads of untouched anonymous memory show a zero page (not mm_forbids_zeropage). */
   readonly hasZeroPage: boolean;
   /** Words of all mm slots. */
-  readonly mmWords: Int32Array;
+  mmWords: Int32Array;
   readonly maxAddressSpaces: number;
   readonly #control: Int32Array;
 
   constructor(handle: MachineHandle, options: AttachOptions = {}) {
-    this.handle = handle;
+    this.#handle = handle;
     this.mayBlock = options.mayBlock ?? true;
     const control = new Int32Array(handle.control);
     this.#control = control;
@@ -188,7 +205,8 @@ export class MachineParts {
     this.memory = new PhysicalMemory(handle);
     this.swap = new SwapArea(handle.swapMap, this.memory.swapBase);
     this.pages = new PageStructs(handle.pages);
-    this.threads = new ThreadTable(control, CONTROL.THREADS, handle.checks);
+    this.threads = threadsOf(handle);
+    this.queue = new ThreadQueue(this.threads);
     this.gate = new FreezeGate(control, GATE_AT, this.threads);
     const { memory, pages, threads, mayBlock } = this;
     this.allocator = new FrameAllocator(control, ALLOCATOR_AT, memory, pages, threads, mayBlock);
@@ -196,7 +214,55 @@ export class MachineParts {
     this.files = new FileTable(handle.files, this.store, this.threads);
     this.mmWords = new Int32Array(handle.mms);
     this.maxAddressSpaces = this.mmWords.length / MM_WORDS;
-    this.thread = options.thread ?? this.threads.register();
+    const view = new WeakRef(this); // the table outlives what it is a part of
+    this.threads.onEnded = (id, seen) => {
+      const machine = view.deref();
+      if (machine !== undefined) threadGone(machine, id, seen);
+    };
+    this.thread = options.thread ?? this.#register();
+    this.#life = this.thread === NO_THREAD ? 0 : this.threads.lifeOf(this.thread);
+  }
+
+  get life(): number {
+    return this.#life;
+  }
+
+  /** The thread id was registered by another thread, for this one. */
+  adopt(): void {
+    this.threads.adopt(this.thread);
+    this.#life = this.threads.lifeOf(this.thread);
+  }
+
+  /** An id until this thread ends. Waits for one where it may: operations give theirs back. */
+  #register(): number {
+    return this.mayBlock ? this.queue.takeBlocking(ATTACHED) : this.threads.register();
+  }
+
+  get handle(): MachineHandle {
+    return this.#handle;
+  }
+
+  /** The machine was closed: drops every view of its memory, whoever still holds this object. */
+  letGo(): void {
+    const none = new SharedArrayBuffer(0);
+    this.hostFiles.close();
+    this.memory.letGo();
+    this.pages.letGo();
+    this.store.letGo();
+    this.files.letGo();
+    this.mms.letGo();
+    this.mmWords = new Int32Array();
+    this.hasLetGo = true;
+    this.#handle = {
+      ...this.#handle,
+      banks: [],
+      swapBanks: [],
+      swapMap: none,
+      pages: none,
+      mms: none,
+      files: none,
+      store: none,
+    };
   }
 
   get device(): DeviceMemory {
@@ -255,6 +321,6 @@ export class MachineParts {
   /** Ends this thread's part: its thread id and its host files are given back. */
   detach(): void {
     this.hostFiles.close();
-    this.threads.release(this.thread);
+    if (this.threads.lifeOf(this.thread) === this.life) this.threads.release(this.thread);
   }
 }

@@ -3,15 +3,18 @@ import { statSync } from 'node:fs';
 import { errnoOf, MmdumpError, reasonOf } from '../shared/errors.ts';
 import type { MachineHandle } from '../shared/machine-handle.ts';
 import { PAGE_SIZE } from '../shared/page.ts';
+import { ATTACHED } from '../shared/sync/thread-layout.ts';
 import { AddressSpace, type MmHandle } from './address-space.ts';
 import { retryAfterReclaim, runInGateAsync, runOn } from './enter.ts';
 import { MergeScan } from './fault/ksm.ts';
 import { createFile, createHostFile, type FileOptions, SimulatedFile } from './files/file.ts';
+import { closeMachine, rememberView } from './lifetime.ts';
 import {
   type AttachOptions,
   createMachineHandle,
   type MachineOptions,
   MachineParts,
+  threadsOf,
 } from './machine-parts.ts';
 import { claimMm, type Mm } from './mm.ts';
 import { MmStruct } from './mm-struct.ts';
@@ -25,20 +28,26 @@ export interface Freeze {
 }
 
 export class Machine {
-  /** For the dumper and other rooms of mmdump. */
-  readonly parts: MachineParts;
+  readonly #parts: MachineParts;
 
   constructor(parts: MachineParts) {
-    this.parts = parts;
+    this.#parts = parts;
+  }
+
+  /** For the dumper and other rooms of mmdump. MACHINE_CLOSED once the machine is. */
+  get parts(): MachineParts {
+    this.#parts.threads.assertOpen();
+    return this.#parts;
   }
 
   get handle(): MachineHandle {
     return this.parts.handle;
   }
 
-  /** This thread's id, for the `threadGone` of whoever started it. */
+  /** Names this thread, for the `threadGone` of whoever started it. */
   get thread(): number {
-    return this.parts.thread;
+    const { threads, thread } = this.#parts;
+    return threads.tokenOf(thread);
   }
 
   /** Bytes of physical memory, and how many of them are free. */
@@ -133,9 +142,10 @@ export class Machine {
 
   /** A file of the host, by its path. It is opened when somebody reads it, and never written. */
   hostFile(path: string): SimulatedFile {
+    const { parts } = this;
     try {
       const { size } = statSync(path);
-      return new SimulatedFile(this.parts, createHostFile(this.parts, Buffer.from(path), size));
+      return new SimulatedFile(parts, createHostFile(parts, Buffer.from(path), size));
     } catch (error) {
       throw new MmdumpError('ENOENT', `file ${path}: ${reasonOf(error)}`, {
         path,
@@ -152,8 +162,9 @@ export class Machine {
 
   /** Stops every operation on the machine and resolves once none is under way. */
   async freeze(options: { readonly signal?: AbortSignal } = {}): Promise<Freeze> {
-    const { threads, gate } = this.parts;
-    const thread = threads.register();
+    const { threads, gate, queue } = this.parts;
+    // It is not waited for by whoever closes the machine: a freeze ends with it.
+    const [thread] = (await queue.take(1, options.signal, ATTACHED)) as [number];
     try {
       await gate.freeze(thread, options.signal);
     } catch (error) {
@@ -172,21 +183,46 @@ export class Machine {
 
   /** Takes a thread id for a thread that is about to be started; pass it to `attach`. */
   registerThread(): number {
-    return this.parts.threads.register();
+    const { threads } = this.parts;
+    return threads.tokenOf(threads.register());
   }
 
   /**
    * Tells the machine that a thread died without detaching. Its locks, queue places and freezes are
    * given back; if it died in the middle of a change, the machine is poisoned and every later
-   * operation fails with MACHINE_POISONED.
+   * operation fails with MACHINE_POISONED. Nothing happens if that is known already. On Linux the
+   * machine finds out by itself (docs/SHARED_MEMORY.md); who tells it is only quicker.
    */
   threadGone(thread: number): void {
-    threadGone(this.parts, thread);
+    const { threads } = this.#parts;
+    const id = threads.idOf(thread);
+    if (id >= 0) threadGone(this.#parts, id);
+    threads.lookForEnded(); // what it had begun asynchronously has died with it
   }
 
   /** Gives back what this thread holds of the machine: its id and its open host files. */
   detach(): void {
-    this.parts.detach();
+    this.#parts.detach();
+  }
+
+  /**
+   * Ends the machine for all threads: every later operation fails with MACHINE_CLOSED. Those that are
+   * under way end first: what is inside the machine finishes, dumps too; what would have to enter it
+   * once more, as an import or a restore does, fails. A freeze ends with the machine. Resolves when
+   * this thread and its dumpers have let go of the memory, which then is back, unless other threads
+   * are attached: they let go when they next come upon the machine, or end. Closing twice is nothing.
+   */
+  close(): Promise<void> {
+    return closeMachine(this.#parts);
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** Begins to close the machine: nothing can be done with it any more, its memory follows. */
+  [Symbol.dispose](): void {
+    void this.close();
   }
 }
 
@@ -199,7 +235,9 @@ function newAddressSpace(parts: MachineParts, thread: number): AddressSpace {
 
 /** Creates a simulated machine. MACHINE_TOO_LARGE when the system refuses the address space. */
 export function createMachine(options: MachineOptions): Machine {
-  return new Machine(new MachineParts(createMachineHandle(options), { mayBlock: false }));
+  const parts = new MachineParts(createMachineHandle(options), { mayBlock: false });
+  rememberView(parts, true);
+  return new Machine(parts);
 }
 
 /** Attaches the calling thread to a machine or to an address space, from its handle. */
@@ -209,7 +247,24 @@ export function attach(
   handle: MachineHandle | MmHandle,
   options: AttachOptions = {},
 ): Machine | AddressSpace {
-  if (handle.kind === 'machine') return new Machine(new MachineParts(handle, options));
-  const parts = new MachineParts(handle.machine, options);
+  if (handle.kind === 'machine') return new Machine(viewOf(handle, options));
+  const parts = viewOf(handle.machine, options);
   return new AddressSpace(parts, handle.slot, handle.generation);
+}
+
+function viewOf(handle: MachineHandle, options: AttachOptions): MachineParts {
+  const { thread: token } = options;
+  const threads = threadsOf(handle);
+  threads.assertOpen();
+  if (token === undefined) {
+    const parts = new MachineParts(handle, options);
+    rememberView(parts, true);
+    return parts;
+  }
+  const thread = threads.idOf(token);
+  if (thread < 0) throw new MmdumpError('OPTION_INVALID', `thread: ${token} is not registered`);
+  const parts = new MachineParts(handle, { ...options, thread });
+  parts.adopt();
+  rememberView(parts, false);
+  return parts;
 }

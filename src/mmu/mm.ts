@@ -23,6 +23,12 @@ export interface MmParts {
   readonly ldtLock: Mutex;
 }
 
+/** Pages to fault in, by number. */
+export interface Populate {
+  readonly from: number;
+  readonly to: number;
+}
+
 export interface Mm extends CacheContext, MmParts {
   readonly machine: MachineParts;
   readonly slot: number;
@@ -30,7 +36,7 @@ export interface Mm extends CacheContext, MmParts {
   /** Scratch of this thread. Valid until the next walk. */
   readonly cursor: PageCursor;
   /** Pages that the operation wants faulted in once it has let the mm go (mm_populate). */
-  readonly toPopulate: { readonly from: number; readonly to: number }[];
+  readonly toPopulate: Populate[];
 }
 
 export function mmParts(machine: MachineParts, slot: number): MmParts {
@@ -103,4 +109,25 @@ export function mmOf(machine: MachineParts, slot: number, thread: number): Mm {
     cursor: new PageCursor(),
     toPopulate: [],
   };
+}
+
+/**
+ * The mms of a thread's own operations, by slot, each of its latest life. They are kept here and not in
+ * the objects of users, so that a machine that was closed can be let go of.
+ */
+export class MmCache {
+  readonly #mms: ({ readonly generation: number; readonly mm: Mm } | undefined)[] = [];
+
+  of(machine: MachineParts, slot: number, generation: number): Mm {
+    const known = this.#mms[slot];
+    if (known?.generation === generation) return known.mm;
+    const mm = mmOf(machine, slot, machine.thread);
+    // One of an earlier life finds out below the lock that it is gone.
+    if (known === undefined || known.generation < generation) this.#mms[slot] = { generation, mm };
+    return mm;
+  }
+
+  letGo(): void {
+    this.#mms.length = 0;
+  }
 }

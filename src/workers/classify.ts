@@ -14,7 +14,7 @@ import { OwnerTable } from '../shared/dump/owner-table.ts';
 import type { ClassifyTask, PhaseReport } from '../shared/dump/tasks.ts';
 import { WorkUnits } from '../shared/dump/work-unit.ts';
 import type { Outcome } from '../shared/errors.ts';
-import { NO_THREAD } from '../shared/sync/thread-table.ts';
+import { NO_THREAD } from '../shared/sync/thread-layout.ts';
 import { Donors } from './parts/donors.ts';
 import { GranuleClassifier } from './parts/granule-classifier.ts';
 import { FrozenLeaves, PinnedLeaves } from './parts/leaves.ts';

@@ -75,10 +75,10 @@ async function writeImage(dump: Dump, references: readonly MmReference[]): Promi
   let lockWait = 0;
   let held = new Stopwatch();
   enter(dump, 'lock');
-  const capture = await withHeldMms(references, freeze, signal, (mms) => {
+  const capture = await withHeldMms(references, freeze, signal, (mms, lookers) => {
     lockWait = watch.lap();
     held = new Stopwatch();
-    return captureLocked(dump, mms);
+    return captureLocked(dump, mms, lookers);
   });
   const locked = held.total();
   enter(dump, 'commit');
@@ -92,14 +92,14 @@ async function writeImage(dump: Dump, references: readonly MmReference[]): Promi
 }
 
 /** Everything for which the mms have to be held. */
-async function captureLocked(dump: Dump, mms: readonly Mm[]): Promise<Capture> {
+async function captureLocked(dump: Dump, mms: readonly Mm[], lookers: number[]): Promise<Capture> {
   const { engine, options } = dump;
   enter(dump, 'plan');
   const plan = await planDump(mms, options, dump.turns);
   if (!options.dryRun) engine.pool.expect(bytesToCopy(mms, plan));
   if (options.freeze) return capturePlanned(dump, mms, plan, undefined);
   const buffer = engine.buffers.take('pins', pinTableBytes(plan.pages));
-  const pins = new Pins(mms[0]!.machine, buffer, plan.pages);
+  const pins = new Pins(mms[0]!.machine, lookers, buffer, plan.pages);
   try {
     return await capturePlanned(dump, mms, plan, pins);
   } finally {

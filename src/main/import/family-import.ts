@@ -1,6 +1,7 @@
 /** The import of processes, which stand still by default, from their mappings to their last shared page. */
 import type { FileHandle } from 'node:fs/promises';
 import type { AddressSpace } from '../../mmu/address-space.ts';
+import { beginUse } from '../../mmu/lifetime.ts';
 import type { Machine } from '../../mmu/machine.ts';
 import { LoadList } from '../../shared/dump/load-table.ts';
 import { MmdumpError } from '../../shared/errors.ts';
@@ -63,6 +64,7 @@ export class FamilyImport {
   readonly #turns: Turns;
   #machine: Machine | undefined;
   readonly #files: ImportFiles = { ids: new Map(), held: [] };
+  #endUse: (() => void) | undefined;
   /** One for every process, in their order. */
   readonly spaces: AddressSpace[] = [];
 
@@ -79,6 +81,11 @@ export class FamilyImport {
     this.#kpageflags = kpageflags;
     this.#options = options;
     this.#turns = new Turns(options.signal);
+  }
+
+  /** The import is over: its machine may be closed. */
+  end(): void {
+    this.#endUse?.();
   }
 
   /**
@@ -181,6 +188,7 @@ export class FamilyImport {
       typeof this.#target === 'function'
         ? this.#target(bytes, members.length, zeroBytes)
         : this.#target;
+    this.#endUse = beginUse(machine.parts);
     const more = machine.parts.hasZeroPage ? 0 : zeroBytes;
     assertRoom(machine, members[0]!.pid, members.length, needed + more);
     return machine;

@@ -46,6 +46,7 @@ export async function importWith(
         if (!files.has(pid)) files.set(pid, await openFiles(pid, opened));
         all.push(files.get(pid)!);
       }
+      subject?.end();
       subject = new FamilyImport(pool, target, all, kpageflags, options);
       return subject.capture();
     };
@@ -61,6 +62,8 @@ export async function importWith(
       return { mms: subject!.spaces, processes };
     } catch (error) {
       throw await undone(error, undo);
+    } finally {
+      subject?.end();
     }
   } finally {
     await Promise.allSettled(opened.map((file) => file.close()));

@@ -26,14 +26,17 @@ import { type MsyncFlag, msyncLocked } from './msync.ts';
 import type { Prot } from './prot.ts';
 
 export abstract class SystemCalls {
-  /** For the dumper and other rooms of mmdump. */
-  readonly mm: Mm;
   /** Which life of which slot this is. */
   readonly reference: MmReference;
 
-  constructor(mm: Mm, reference: MmReference) {
-    this.mm = mm;
+  constructor(reference: MmReference) {
     this.reference = reference;
+  }
+
+  /** For the dumper and other rooms of mmdump. Nobody keeps it: it shows the machine's memory. */
+  get mm(): Mm {
+    const { machine, slot, generation } = this.reference;
+    return machine.mms.of(machine, slot, generation);
   }
 
   protected run<T>(mode: LockMode, operation: (mm: Mm) => T): T {

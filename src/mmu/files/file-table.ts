@@ -65,7 +65,7 @@ export interface FileFields {
 }
 
 export class FileTable {
-  readonly words: Int32Array;
+  words: Int32Array;
   readonly #store: Store;
   readonly #threads: ThreadTable;
   /** Where this thread looks for a free slot next; a hint. */
@@ -75,6 +75,11 @@ export class FileTable {
     this.words = new Int32Array(buffer);
     this.#store = store;
     this.#threads = threads;
+  }
+
+  /** The machine was closed: nobody looks at it any more. */
+  letGo(): void {
+    this.words = new Int32Array();
   }
 
   /** Adds a file with one reference and returns its id, from 1. */

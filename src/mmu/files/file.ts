@@ -17,12 +17,18 @@ export interface FileOptions {
 
 export class SimulatedFile {
   readonly id: number;
-  readonly #machine: MachineParts;
+  readonly #parts: MachineParts;
   #open = true;
 
   constructor(machine: MachineParts, id: number) {
-    this.#machine = machine;
+    this.#parts = machine;
     this.id = id;
+  }
+
+  /** MACHINE_CLOSED once it is. */
+  get #machine(): MachineParts {
+    this.#parts.threads.assertOpen();
+    return this.#parts;
   }
 
   get path(): string {
@@ -49,6 +55,7 @@ export class SimulatedFile {
 
   /** Gives this object's reference back. A deleted file goes with its last mapping. */
   close(): void {
+    if (this.#parts.threads.isClosed) return; // it went with its machine
     if (!this.#open || !this.isDeleted) return;
     this.#open = false;
     putFile(cacheContext(this.#machine), this.id);

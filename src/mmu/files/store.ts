@@ -16,7 +16,7 @@ const UNIT = 8; // bytes
 export class Store {
   readonly #words: Int32Array; // the control block
   readonly #base: number;
-  readonly #bytes: Uint8Array;
+  #bytes: Uint8Array;
 
   constructor(words: Int32Array, base: number, buffer: SharedArrayBuffer) {
     this.#words = words;
@@ -38,6 +38,11 @@ export class Store {
     }
     this.#bytes.set(bytes, at);
     return at;
+  }
+
+  /** The machine was closed: nobody looks at it any more. */
+  letGo(): void {
+    this.#bytes = new Uint8Array();
   }
 
   /** A view of what was added. */

@@ -46,10 +46,15 @@ const { FLAGS, REFCOUNT, MAPCOUNT, MAPPING, INDEX_LO, INDEX_HI, NEXT, PREV, WORD
 
 export class PageStructs {
   /** For hot loops, which index it with PAGE_STRUCT; everybody else uses the accessors. */
-  readonly words: Int32Array;
+  words: Int32Array;
 
   constructor(buffer: SharedArrayBuffer) {
     this.words = new Int32Array(buffer);
+  }
+
+  /** The machine was closed: nobody looks at it any more. */
+  letGo(): void {
+    this.words = new Int32Array();
   }
 
   flags(pfn: number): number {

@@ -26,7 +26,8 @@
  * leaves it too high, which costs a notification, no more.
  */
 import { MmdumpError } from '../errors.ts';
-import { RANK, THREADS_MAX, type ThreadTable } from './thread-table.ts';
+import { THREADS_MAX } from './thread-layout.ts';
+import { RANK, type ThreadTable } from './thread-table.ts';
 import { throwIfAborted, waitAsync, waitSync, wakeAll } from './wait.ts';
 
 export const RW_LOCK = {
@@ -100,7 +101,8 @@ export class RwLock {
         const seen = Atomics.load(words, this.#base + CHANGES);
         this.#threads.assertTrusted(); // after CHANGES was read: whoever poisons changes it next
         if (this.#obstacle(id, mine) === 0) break;
-        waitSync(words, this.#base + CHANGES, seen);
+        const isTold = waitSync(words, this.#base + CHANGES, seen);
+        if (!isTold) this.#threads.lookAround();
       }
       this.#own(id, mine);
     } catch (error) {
@@ -123,7 +125,8 @@ export class RwLock {
         const seen = Atomics.load(words, this.#base + CHANGES);
         this.#threads.assertTrusted();
         if (this.#obstacle(id, mine) === 0) break;
-        await waitAsync(words, this.#base + CHANGES, seen, signal);
+        const isTold = await waitAsync(words, this.#base + CHANGES, seen, signal);
+        if (!isTold) this.#threads.lookAround();
       }
       this.#own(id, mine);
     } catch (error) {

@@ -3,11 +3,8 @@
  * `tE` tries to; `F` freezes, stays and thaws. `aE` and `aF` may be aborted while they wait.
  */
 import { FREEZE_GATE, type FreezeGate } from '../../../src/shared/sync/freeze-gate.ts';
-import {
-  THREAD_SLOT,
-  THREAD_TABLE_WORDS,
-  ThreadTable,
-} from '../../../src/shared/sync/thread-table.ts';
+import { THREAD_SLOT, THREAD_TABLE_WORDS } from '../../../src/shared/sync/thread-layout.ts';
+import { ThreadTable } from '../../../src/shared/sync/thread-table.ts';
 import type { Op, Program, Run, Stage } from './recorded-atomics.ts';
 import { SLEEPS, type System, type View } from './system.ts';
 import { type Head, type Knowledge, ThreadAutomaton } from './thread-automaton.ts';
@@ -15,6 +12,7 @@ import {
   HIGH_WATER_WORD,
   heldWord,
   isInside,
+  isOfIds,
   POISON_WORD,
   sleepersAtRest,
   sleepsForEver,
@@ -94,7 +92,7 @@ export async function gateSystem({ programs, gateClass, victim }: GateOptions): 
     isPrivate: (thread, { kind, at }: Op) =>
       at === HIGH_WATER_WORD || at === POISON_WORD
         ? kind === 'load'
-        : at === heldWord(thread) && thread !== victim,
+        : isOfIds(at) || (at === heldWord(thread) && thread !== victim),
     abortable: programs.flatMap((text, id) => (text.includes('a') ? [id] : [])),
     ...(victim === undefined ? {} : { victim, host: programs.length }),
     check: (view) => exclusion(view, programs.length) ?? lostWakeUp(view, programs.length),

@@ -97,8 +97,8 @@ const MISTAKES: readonly (readonly [string, string, RegExp, readonly Edit[]])[] 
     /^livelock/,
     [
       [
-        'waitSync(this.#words, this.#base + CHANGES, seen);',
-        'waitSync(this.#words, this.#base + CHANGES, seen);\n        break;',
+        'const isTold = waitSync(this.#words, this.#base + CHANGES, seen);',
+        'const isTold = waitSync(this.#words, this.#base + CHANGES, seen);\n        break;',
       ],
     ],
   ],

@@ -13,7 +13,7 @@ import { RUN } from '../../../src/shared/dump/run-table.ts';
 import { SCAN_RUN, SCAN_VMA } from '../../../src/shared/dump/scan-table.ts';
 import { WORK_UNIT } from '../../../src/shared/dump/work-unit.ts';
 import * as records from '../../../src/shared/image/cpt-records.ts';
-import { THREAD_SLOT } from '../../../src/shared/sync/thread-table.ts';
+import { THREAD_SLOT } from '../../../src/shared/sync/thread-layout.ts';
 
 /** Fields of shared tables that take two words. */
 const U64_WORDS = new Set([
