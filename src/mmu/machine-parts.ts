@@ -7,7 +7,7 @@
  *   control    threads, gate, allocator  below
  *   mms        slots of address spaces   `mm-struct.ts`
  *   files      file records              `file-table.ts`
- *   store      paths, contents of files  `store.ts`
+ *   store      paths, contents of files  `store.ts`, auxiliary vectors and notes of mms
  *
  * The handle carries these buffers; any thread makes views of them (MachineParts). Physical
  * memory: frame 0 unused, frame 1 the zero page, then frames of the allocator, at the top the
@@ -19,7 +19,7 @@ import type { MachineHandle } from '../shared/machine-handle.ts';
 import { GiB, MiB, PAGE_SIZE, type Pfn } from '../shared/page.ts';
 import { FREEZE_GATE, FreezeGate } from '../shared/sync/freeze-gate.ts';
 import { THREAD_TABLE_WORDS, ThreadTable } from '../shared/sync/thread-table.ts';
-import { FILE_TABLE_WORDS, FileTable } from './files/file-table.ts';
+import { FILES_MAX, FileTable, fileTableWords } from './files/file-table.ts';
 import { HostFiles } from './files/page-cache.ts';
 import { STORE, Store } from './files/store.ts';
 import { MM_WORDS } from './mm-struct.ts';
@@ -57,7 +57,10 @@ export interface MachineOptions {
   readonly deviceMemory?: number;
   /** Swap, in bytes: anonymous pages go there when memory runs out. Default 0: there is none. */
   readonly swap?: number;
-  /** Room, in bytes, for paths and the contents of simulated files. Default 64 MiB. */
+  /**
+   * Room, in bytes, for paths and contents of simulated files, auxiliary vectors and notes. What is
+   * gone gives its room back. Default 64 MiB.
+   */
   readonly store?: number;
   /** Address spaces that can live at the same time. Default 64. */
   readonly maxAddressSpaces?: number;
@@ -102,7 +105,7 @@ export function createMachineHandle(options: MachineOptions): MachineHandle {
     pages: shared('page structs', frames * PAGE_STRUCT.WORDS * 4),
     control: shared('control block', CONTROL_WORDS * 4),
     mms: shared('address spaces', maxAddressSpaces * MM_WORDS * 4),
-    files: shared('file table', FILE_TABLE_WORDS * 4),
+    files: shared('file table', fileTableWords(FILES_MAX) * 4),
     store: shared('store', store),
     checks: options.checks ?? false,
   };
@@ -145,6 +148,10 @@ function initialise(handle: MachineHandle, frames: number, deviceFrames: number)
   }
   machine.allocator.initialise(FIRST_FREE_PFN, frames - deviceFrames);
   machine.swap.initialise();
+  machine.store.initialise();
+  machine.gate.tryEnter(machine.thread); // nobody else knows the machine yet
+  machine.files.initialise(randomInt(2 ** 32) | 0, machine.thread);
+  machine.gate.leave(machine.thread);
   machine.detach();
 }
 
@@ -174,14 +181,15 @@ export class MachineParts {
     const control = new Int32Array(handle.control);
     this.#control = control;
     this.memory = new PhysicalMemory(handle);
-    this.swap = new SwapArea(handle.swapMap, this.memory.swapBase);
     this.pages = new PageStructs(handle.pages);
     this.threads = new ThreadTable(control, CONTROL.THREADS, handle.checks);
+    this.swap = new SwapArea(handle.swapMap, this.memory.swapBase, this.threads);
     this.gate = new FreezeGate(control, GATE_AT, this.threads);
     const { memory, pages, threads, mayBlock } = this;
     this.allocator = new FrameAllocator(control, ALLOCATOR_AT, memory, pages, threads, mayBlock);
-    this.store = new Store(control, STORE_AT, handle.store);
-    this.files = new FileTable(handle.files, this.store, this.threads);
+    this.store = new Store(control, STORE_AT, handle.store, threads, mayBlock);
+    const fileWords = new Int32Array(handle.files);
+    this.files = new FileTable(fileWords, FILES_MAX, this.store, threads, mayBlock);
     this.mmWords = new Int32Array(handle.mms);
     this.maxAddressSpaces = this.mmWords.length / MM_WORDS;
     this.thread = options.thread ?? this.threads.register();

@@ -5,6 +5,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { MmReference } from '../../mmu/enter.ts';
+import { KeptNames, namedFiles } from '../../mmu/files/kept-names.ts';
 import type { Mm } from '../../mmu/mm.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
 import { pinTableBytes } from '../../shared/dump/pin-table.ts';
@@ -82,13 +83,20 @@ export async function runDump(
 
 /** Everything for which the mms have to be held. */
 async function captureLocked(dump: Dump, mms: readonly Mm[]): Promise<Capture> {
-  const { engine, options } = dump;
   enter(dump, 'plan');
+  if (!dump.options.freeze) return captureRunning(dump, mms);
+  return capturePlanned(dump, mms, await planHeld(mms, dump), undefined);
+}
+
+/** The same on a machine that runs. */
+async function captureRunning(dump: Dump, held: readonly Mm[]): Promise<Capture> {
+  const { machine } = held[0]!;
+  const named = namedFiles(held);
+  const files = new KeptNames(machine, named);
+  const mms = held.map((mm) => ({ ...mm, files }));
   const plan = await planHeld(mms, dump);
-  if (!options.dryRun) engine.pool.expect(bytesToCopy(mms, plan));
-  if (options.freeze) return capturePlanned(dump, mms, plan, undefined);
-  const buffer = engine.buffers.take('pins', pinTableBytes(plan.pages));
-  const pins = new Pins(mms[0]!.machine, buffer, plan.pages);
+  const buffer = dump.engine.buffers.take('pins', pinTableBytes(plan.pages));
+  const pins = new Pins(machine, buffer, plan.pages, named);
   try {
     return await capturePlanned(dump, mms, plan, pins);
   } finally {
@@ -116,6 +124,7 @@ async function capturePlanned(
   pins: Pins | undefined,
 ): Promise<Capture> {
   const { engine, options, watch, turns } = dump;
+  if (!options.dryRun) engine.pool.expect(bytesToCopy(mms, plan));
   const unitBuffer = shareUnits(plan, engine.buffers);
   const ldts: Uint8Array[] = [];
   for (const mm of mms) ldts.push(await snapshotLdt(mm, options.signal));

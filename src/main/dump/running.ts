@@ -13,11 +13,21 @@ export class Pins {
   readonly #machine: MachineParts;
   readonly #buffer: SharedArrayBuffer;
   readonly #words: Int32Array;
+  readonly #named: SharedArrayBuffer;
   #threads: number[] = [];
   readonly #lost = new Set<number>();
 
-  /** `buffer` holds the words of `pages` pages (see pin-table.ts); what it held before is gone. */
-  constructor(machine: MachineParts, buffer: SharedArrayBuffer, pages: number) {
+  /**
+   * `buffer` holds the words of `pages` pages (see pin-table.ts); what it held before is gone. `named`
+   * says which files have a name for this dump.
+   */
+  constructor(
+    machine: MachineParts,
+    buffer: SharedArrayBuffer,
+    pages: number,
+    named: SharedArrayBuffer,
+  ) {
+    this.#named = named;
     this.#machine = machine;
     this.#buffer = buffer;
     this.#words = new Int32Array(buffer, 0, pages * PIN.WORDS).fill(0);
@@ -27,7 +37,8 @@ export class Pins {
   enlist(workers: number): RunningMachine[] {
     const { threads } = this.#machine;
     while (this.#threads.length < workers) this.#threads.push(threads.registerOnlooker());
-    return this.#threads.map((thread) => ({ thread, pins: this.#buffer }));
+    const tables = { pins: this.#buffer, named: this.#named };
+    return this.#threads.map((thread) => ({ thread, ...tables }));
   }
 
   /** The thread of a worker is gone. The others may be waiting for a lock that it held. */
@@ -55,7 +66,7 @@ export class Pins {
       const pfn = words[at]!;
       if (pfn === 0) continue;
       words[at] = 0;
-      if (pfn >= swap.base) swap.put(pfn - swap.base);
+      if (pfn >= swap.base) swap.put(pfn - swap.base, thread);
       else allocator.put(pfn, thread);
     }
   }

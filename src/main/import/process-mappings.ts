@@ -1,8 +1,9 @@
 /** The mappings of a process, as the machine gets them. */
 import type { AddressSpace } from '../../mmu/address-space.ts';
-import { createHostFile } from '../../mmu/files/file.ts';
-import { FILE_BACKING, FILE_KIND } from '../../mmu/files/file-table.ts';
-import { putFile } from '../../mmu/files/page-cache.ts';
+import { hostFileFields } from '../../mmu/files/file.ts';
+import { FILE_BACKING, FILE_KIND } from '../../mmu/files/file-record.ts';
+import type { FileFields } from '../../mmu/files/file-table.ts';
+import { HeldFiles } from '../../mmu/files/held-files.ts';
 import type { Machine } from '../../mmu/machine.ts';
 import { VMA_KIND, type VmaFields } from '../../mmu/vma/vma-table.ts';
 import { SCAN_ASK, SCAN_KIND, type ScannedVma } from '../../shared/dump/scan-table.ts';
@@ -73,14 +74,14 @@ export async function createMappings(
   ids: FileIds,
   turns: Turns,
 ): Promise<void> {
-  const created: number[] = [];
+  const held = new HeldFiles(machine.parts);
   try {
-    for (const { file } of vmas) {
-      if (file === null || ids.has(file)) continue;
-      const id = createFile(machine, file, known.has(file));
-      created.push(id);
-      ids.set(file, id);
-    }
+    await held.take((taker) => {
+      for (const { file } of vmas) {
+        if (file === null || ids.has(file)) continue;
+        ids.set(file, taker.create(fileFields(file, known.has(file))));
+      }
+    });
     const idOf = ({ file }: ProcessVma): number => (file === null ? 0 : ids.get(file)!);
     for (let from = 0; from < vmas.length; from += AT_ONCE) {
       if (from > 0) await turns.next();
@@ -90,18 +91,17 @@ export async function createMappings(
       space.insertMappings(fields);
     }
   } finally {
-    for (const id of created) putFile(space.mm, id); // their mappings hold them now
+    await held.letGo(); // their mappings hold them now
   }
 }
 
-function createFile(machine: Machine, file: MappedFile, isKnown: boolean): number {
+function fileFields(file: MappedFile, isKnown: boolean): FileFields {
   const { path, isDeleted, isMemoryBacked, size } = file;
-  const { parts } = machine;
-  if (!isDeleted && !isMemoryBacked) return createHostFile(parts, path, size);
+  if (!isDeleted && !isMemoryBacked) return hostFileFields(path, size);
   const kind = (isDeleted ? FILE_KIND.DELETED : 0) | (isMemoryBacked ? FILE_KIND.MEMORY : 0);
   // Absent pages are zeros only where every page was looked for; elsewhere reading one fails.
   const backing = isMemoryBacked && isKnown ? FILE_BACKING.NONE : FILE_BACKING.LOST;
-  return parts.files.create({ path, kind, backing, size, contentAt: 0 });
+  return { path, kind, backing, size };
 }
 
 function toFields(

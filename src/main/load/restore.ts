@@ -3,9 +3,9 @@
  * same LDT. What does not come back is written in docs/IMAGE_FORMAT.md.
  */
 import type { AddressSpace } from '../../mmu/address-space.ts';
-import { createHostFile } from '../../mmu/files/file.ts';
-import { FILE_BACKING, FILE_KIND } from '../../mmu/files/file-table.ts';
-import { putFile } from '../../mmu/files/page-cache.ts';
+import { hostFileFields } from '../../mmu/files/file.ts';
+import { FILE_BACKING, FILE_KIND } from '../../mmu/files/file-record.ts';
+import { type FileTaker, HeldFiles } from '../../mmu/files/held-files.ts';
 import type { Machine } from '../../mmu/machine.ts';
 import { VMA_KIND } from '../../mmu/vma/vma-table.ts';
 import { LOAD, LOAD_FLAG, LoadList, type LoadRun } from '../../shared/dump/load-table.ts';
@@ -61,13 +61,14 @@ export async function restoreImage(
   const start = performance.now();
   const spaces: AddressSpace[] = [];
   const files: FileIds = new Map();
-  const created: number[] = [];
+  const held = new HeldFiles(machine.parts);
   try {
     const lists = { loaded: new LoadList(), shared: new LoadList(), copied: 0 };
     for (const mm of image.mms()) {
       const space = machine.createAddressSpace();
       spaces.push(space);
-      createMappings(machine, space, mm, files, created);
+      await takeFiles(mm, files, held, options.signal);
+      createMappings(machine, space, mm, files);
       listPages(lists, image, mm, files);
       assertRoom(machine, lists);
       space.setAddresses(mm.fields);
@@ -91,8 +92,7 @@ export async function restoreImage(
     destroyAll(machine, spaces);
     throw error;
   } finally {
-    // Their mappings hold the files from now on.
-    for (const file of created) putFile(spaces[0]!.mm, file);
+    await held.letGo(); // their mappings hold the files from now on
   }
 }
 
@@ -108,19 +108,21 @@ function destroyAll(machine: Machine, spaces: readonly AddressSpace[]): void {
   }
 }
 
-function createMappings(
-  machine: Machine,
-  space: AddressSpace,
-  mm: ImageMm,
+/** Finds or creates the files of an mm that no mm before it had. */
+async function takeFiles(
+  { vmas }: ImageMm,
   files: FileIds,
-  created: number[],
-): void {
-  for (const { file } of mm.vmas) {
-    if (file === null || files.has(file.id)) continue;
-    const id = resolveFile(machine, file);
-    if (id.isNew) created.push(id.file);
-    files.set(file.id, id.file);
-  }
+  held: HeldFiles,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  await held.take((taker) => {
+    for (const { file } of vmas) {
+      if (file !== null && !files.has(file.id)) files.set(file.id, takeFile(taker, file));
+    }
+  }, signal);
+}
+
+function createMappings(machine: Machine, space: AddressSpace, mm: ImageMm, files: FileIds): void {
   space.insertMappings(
     mm.vmas.map((vma) => ({
       start: vpnOf(vma.start),
@@ -140,24 +142,16 @@ function hasContent({ pages }: ImageVma): boolean {
 }
 
 /** A living file by its path: one that the machine has, else one of the host. */
-function resolveFile(
-  machine: Machine,
-  file: ImageFile,
-): { readonly file: number; readonly isNew: boolean } {
-  const { parts } = machine;
+function takeFile(taker: FileTaker, file: ImageFile): number {
   if (!file.isDeleted && !file.isMemoryBacked) {
-    const known = parts.files.lookup(file.rawPath);
-    if (known !== 0) return { file: known, isNew: false };
-    return { file: createHostFile(parts, file.rawPath, file.size), isNew: true };
+    return taker.open(file.rawPath) || taker.create(hostFileFields(file.rawPath, file.size));
   }
-  const id = parts.files.create({
+  return taker.create({
     path: file.isDeleted ? withoutDeletedSuffix(file.rawPath) : file.rawPath,
     kind: (file.isDeleted ? FILE_KIND.DELETED : 0) | (file.isMemoryBacked ? FILE_KIND.MEMORY : 0),
     backing: file.isMemoryBacked && !file.isIncomplete ? FILE_BACKING.NONE : FILE_BACKING.LOST,
     size: file.size,
-    contentAt: 0,
   });
-  return { file: id, isNew: true };
 }
 
 async function restoreExtras(image: Image, mm: ImageMm, space: AddressSpace): Promise<void> {
