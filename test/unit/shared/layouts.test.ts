@@ -35,7 +35,7 @@ const SHARED_TABLES = {
   ALLOCATOR: { table: ALLOCATOR, wide: new Map([['HEADS', 10]]) },
   FILE_RECORD: { table: FILE_RECORD },
   STORE: { table: STORE, wide: new Map([['HEADS', 116]]) },
-  STORE_BLOCK: { table: STORE_BLOCK },
+  STORE_BLOCK: { table: STORE_BLOCK, narrow: true },
   PAGE_STRUCT: { table: PAGE_STRUCT },
   VMA_RECORD: { table: VMA_RECORD },
   PART_CLAIM: { table: PART_CLAIM },
