@@ -1,44 +1,36 @@
 /** The import of processes, which stand still by default, from their mappings to their last shared page. */
 import type { FileHandle } from 'node:fs/promises';
 import type { AddressSpace } from '../../mmu/address-space.ts';
+import { HeldFiles } from '../../mmu/files/held-files.ts';
 import type { Machine } from '../../mmu/machine.ts';
 import { LoadList } from '../../shared/dump/load-table.ts';
-import { SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { runLoadPhase } from '../load/load-phase.ts';
+import { destroySpaces } from '../load/undo.ts';
 import type { WorkerPool } from '../pool.ts';
 import type { PhaseProgress } from '../progress.ts';
 import { Turns } from '../stop.ts';
+import { type CaptureReport, type FamilySurvey, reportOf, type Survey } from './capture-report.ts';
 import {
   type FileUser,
   findReadable,
   listUnmapped,
   loadUnmapped,
-  type ReadableFile,
   shownFrames,
   shownPages,
-  type UnmappedPages,
   unmappedFrames,
-  unreadableFiles,
 } from './file-contents.ts';
-import type { ImportOptions, MachineFor, ProcessReport } from './import-report.ts';
+import type { ImportOptions, MachineFor } from './import-report.ts';
 import { type MappedFile, MappedFiles } from './mapped-files.ts';
 import { processGone, readExe, readProc } from './proc.ts';
 import { mmAddresses, mmNotes } from './process-fields.ts';
-import {
-  createMappings,
-  describeVmas,
-  type FileIds,
-  type ProcessVma,
-  toScanned,
-} from './process-mappings.ts';
+import { createMappings, describeVmas, toScanned } from './process-mappings.ts';
 import { framesOf, listPages, listShared, mapMergedPages, type PageList } from './process-pages.ts';
-import { runScanPhase, type ScanResult } from './scan-phase.ts';
-import { findShared, forgetMovedFrames, type MemberPages } from './shared-frames.ts';
-import { parseSmaps, type SmapsVma } from './smaps.ts';
-import { compareWithSmaps } from './smaps-check.ts';
+import { runScanPhase } from './scan-phase.ts';
+import { findShared, forgetMovedFrames } from './shared-frames.ts';
+import { readSmaps } from './smaps.ts';
 
 /** The open files of one process that an import reads. */
 export interface ProcessFiles {
@@ -50,28 +42,6 @@ export interface ProcessFiles {
 /** The machine's own, and what is freed late. */
 const MARGIN = 16 * MiB;
 
-export type CaptureReport = Omit<ProcessReport, 'ms'> & { ms: { scan: number; load: number } };
-
-/** What is known of a process before a page of it is read. */
-interface Survey {
-  readonly pid: number;
-  readonly smaps: readonly SmapsVma[];
-  readonly vmas: readonly ProcessVma[];
-  readonly scan: ScanResult;
-  readonly ms: number;
-}
-
-/** What is known of all of them. */
-interface FamilySurvey {
-  readonly members: readonly Survey[];
-  /** What each loads itself, and what it shares with those before it. */
-  readonly pages: readonly MemberPages[];
-  readonly readable: ReadonlyMap<MappedFile, ReadableFile>;
-  readonly unmapped: readonly UnmappedPages[];
-  /** Frames that the processes' pages and tables take at most. */
-  readonly frames: number;
-}
-
 /** One import under way. */
 export class FamilyImport {
   readonly #pool: WorkerPool;
@@ -80,7 +50,9 @@ export class FamilyImport {
   readonly #kpageflags: FileHandle | undefined;
   readonly #options: ImportOptions;
   readonly #turns: Turns;
-  #machine: Machine | undefined;
+  /** The files in the machine, by what they are in the processes. */
+  readonly #ids = new Map<MappedFile, number>();
+  #held: HeldFiles | undefined;
   /** One for every process, in their order. */
   readonly spaces: AddressSpace[] = [];
 
@@ -99,33 +71,43 @@ export class FamilyImport {
     this.#turns = new Turns(options.signal);
   }
 
-  /** Gives back what a failed import has taken of the machine. */
-  undo(): void {
-    for (const space of this.spaces.splice(0)) {
-      if (this.#machine?.parts.threads.isPoisoned !== false) return;
-      try {
-        this.#machine.destroyAddressSpace(space);
-      } catch {
-        // The machine was poisoned just now; the import's own error says what happened.
-      }
+  /**
+   * Gives back what the import has taken of the machine. It waits for whoever has frozen the machine,
+   * and the signal of the import does not end that: what is not given back is lost for good.
+   */
+  async undo(): Promise<void> {
+    try {
+      await this.release();
+    } finally {
+      await destroySpaces(this.spaces.splice(0));
     }
+  }
+
+  /** Gives back what only the import itself needed; the processes may go on before. */
+  async release(): Promise<void> {
+    await this.#held?.letGo();
   }
 
   /** Everything for which the processes have to stand still, or at least not to change mappings. */
   async capture(): Promise<CaptureReport[]> {
     const survey = await this.#surveyAll();
     const machine = this.#machineFor(survey);
-    const ids: FileIds = new Map();
-    for (const at of survey.members.keys()) await this.#createSpace(machine, survey, at, ids);
-    const loadMs = await this.#load(survey, ids);
+    const held = new HeldFiles(machine.parts);
+    this.#held = held;
+    for (const at of survey.members.keys()) await this.#createSpace(machine, held, survey, at);
+    const loadMs = await this.#load(survey);
     throwIfAborted(this.#options.signal); // by who was told of the last page, too
     await this.#share(survey);
     const { signal } = this.#options;
     const first = this.spaces[0]!.reference;
+    const ids = this.#ids;
     const unmapped = await loadUnmapped(this.#pool, first, survey.unmapped, ids, signal);
     const reports: CaptureReport[] = [];
     for (const at of survey.members.keys()) {
-      reports.push(await this.#report(survey, at, unmapped.get(at) ?? 0, loadMs[at]!));
+      const found = { unmappedPages: unmapped.get(at) ?? 0, loadMs: loadMs[at]! };
+      const isStill = this.#options.freeze !== false;
+      const isPrivileged = isStill && this.#kpageflags !== undefined;
+      reports.push(await reportOf(survey, at, found, isPrivileged, this.#turns));
     }
     return reports;
   }
@@ -178,40 +160,40 @@ export class FamilyImport {
 
   #machineFor({ members, unmapped, frames }: FamilySurvey): Machine {
     const needed = frames * PAGE_SIZE;
-    if (typeof this.#target === 'function') {
-      const bytes = needed + unmappedFrames(unmapped) * PAGE_SIZE + MARGIN;
-      this.#machine = this.#target(bytes, members.length);
-    } else {
-      this.#machine = this.#target;
-    }
-    assertRoom(this.#machine, members[0]!.pid, members.length, needed);
-    return this.#machine;
+    const bytes = needed + unmappedFrames(unmapped) * PAGE_SIZE + MARGIN;
+    const machine =
+      typeof this.#target === 'function' ? this.#target(bytes, members.length) : this.#target;
+    assertRoom(machine, members[0]!.pid, members.length, needed);
+    return machine;
   }
 
   async #createSpace(
     machine: Machine,
+    held: HeldFiles,
     { members, pages, readable }: FamilySurvey,
     at: number,
-    ids: FileIds,
   ): Promise<void> {
     const { pid, vmas, smaps } = members[at]!;
-    const space = machine.createAddressSpace();
+    const { signal } = this.#options;
+    const space = await machine.createAddressSpaceAsync(signal);
     this.spaces.push(space);
     const sharing = new Set(pages[at]!.shared.map(({ vma }) => vma));
     await createMappings(
       machine,
       space,
       { vmas, exe: await readExe(pid), known: readable, sharing },
-      ids,
+      { ids: this.#ids, held },
       this.#turns,
+      signal,
     );
-    space.setAddresses(await mmAddresses(pid, smaps));
-    space.setAuxv(await readProc(pid, 'auxv'));
-    space.setNotes(await mmNotes(pid));
+    await space.setAddressesAsync(await mmAddresses(pid, smaps), signal);
+    await space.setAuxvAsync(await readProc(pid, 'auxv'), signal);
+    await space.setNotesAsync(await mmNotes(pid), signal);
   }
 
   /** What page tables show, through the memory of the processes; milliseconds for each. */
-  async #load({ members, pages }: FamilySurvey, ids: FileIds): Promise<number[]> {
+  async #load({ members, pages }: FamilySurvey): Promise<number[]> {
+    const ids = this.#ids;
     const lists = members.map(({ vmas }, at) => listPages(pages[at]!.runs, vmas, ids));
     const totalPages = lists.reduce((sum, list) => sum + countPages(list), 0);
     const { signal, onProgress } = this.#options;
@@ -228,7 +210,7 @@ export class FamilyImport {
           onProgress &&
           (({ pages: done }: PhaseProgress) => onProgress({ pages: before + done, totalPages })),
       });
-      mapMergedPages(space, pagesOfOne.merged);
+      await mapMergedPages(space, pagesOfOne.merged, signal);
       before += countPages(pagesOfOne);
       ms.push(performance.now() - start);
     }
@@ -244,47 +226,6 @@ export class FamilyImport {
     const mms = this.spaces.map(({ reference }) => reference);
     await runLoadPhase(this.#pool, mms, source, list, { signal: this.#options.signal });
   }
-
-  async #report(
-    { members, pages, readable }: FamilySurvey,
-    at: number,
-    unmappedPages: number,
-    loadMs: number,
-  ): Promise<CaptureReport> {
-    const survey = members[at]!;
-    const { pid, vmas, scan, ms } = survey;
-    const isStill = this.#options.freeze !== false;
-    const privileged = this.#kpageflags !== undefined && scan.framesShown && isStill;
-    return {
-      pid,
-      vmas: vmas.length,
-      ...countKinds(scan),
-      sharedPages: pages[at]!.shared.reduce((sum, run) => sum + run.pages, 0),
-      unmappedPages,
-      unreadableFiles: unreadableFiles(vmas, readable),
-      sharingKnown: privileged,
-      smapsDifferences: privileged ? await smapsDifferences(survey, this.#turns) : null,
-      ms: { scan: ms, load: loadMs },
-    };
-  }
-}
-
-/**
- * The kernel may swap, merge or collapse pages of a process that stands still, which moves totals
- * and no content: what differs from smaps before must differ from smaps of now as well.
- */
-async function smapsDifferences(
-  { pid, smaps, scan }: Survey,
-  turns: Turns,
-): Promise<readonly string[]> {
-  const before = compareWithSmaps(smaps, scan);
-  if (before.size === 0) return [];
-  const now = compareWithSmaps(await readSmaps(pid, turns), scan);
-  return [...before].filter(([total]) => now.has(total)).map(([, line]) => line);
-}
-
-async function readSmaps(pid: number, turns: Turns): Promise<SmapsVma[]> {
-  return await parseSmaps((await readProc(pid, 'smaps')).toString('latin1'), turns);
 }
 
 function assertRoom(machine: Machine, pid: number, processes: number, needed: number): void {
@@ -302,20 +243,4 @@ function countPages({ list }: PageList): number {
   let pages = 0;
   for (let run = 0; run < list.count; run++) pages += list.pages(run);
   return pages;
-}
-
-function countKinds(scan: ScanResult): {
-  readonly contentPages: number;
-  readonly zeroPages: number;
-  readonly guardPages: number;
-} {
-  let contentPages = 0;
-  let zeroPages = 0;
-  let guardPages = 0;
-  for (const { kind, pages } of scan.runs) {
-    if (kind === SCAN_RUN_KIND.ZERO_PAGE) zeroPages += pages;
-    else if (kind === SCAN_RUN_KIND.GUARD) guardPages += pages;
-    else contentPages += pages;
-  }
-  return { contentPages, zeroPages, guardPages };
 }

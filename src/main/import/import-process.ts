@@ -8,8 +8,10 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import type { Machine } from '../../mmu/machine.ts';
 import { MmdumpError } from '../../shared/errors.ts';
+import { undone } from '../load/undo.ts';
 import type { WorkerPool } from '../pool.ts';
-import { type CaptureReport, FamilyImport, type ProcessFiles } from './family-import.ts';
+import type { CaptureReport } from './capture-report.ts';
+import { FamilyImport, type ProcessFiles } from './family-import.ts';
 import type { ImportOptions, ImportResult, MachineFor } from './import-report.ts';
 import { openProc, processGone, readProc, readStat, residentBytes } from './proc.ts';
 import { withRunningFamily } from './running-family.ts';
@@ -47,19 +49,18 @@ export async function importWith(
       subject = new FamilyImport(pool, target, all, kpageflags, options);
       return subject.capture();
     };
+    const undo = async (): Promise<void> => await subject?.undo();
     try {
       const run = options.freeze === false ? captureRunning : captureStopped;
-      const { reports, stoppedMs } = await run({ asked, groups }, options, capture, () =>
-        subject?.undo(),
-      );
+      const { reports, stoppedMs } = await run({ asked, groups }, options, capture, undo);
+      await subject!.release();
       const total = performance.now() - start;
       const processes = reports.map((report, at) => {
         return { ...report, ms: { ...report.ms, stopped: stoppedMs[at]!, total } };
       });
       return { mms: subject!.spaces, processes };
     } catch (error) {
-      subject?.undo();
-      throw error;
+      throw await undone(error, undo);
     }
   } finally {
     await Promise.allSettled(opened.map((file) => file.close()));
@@ -99,7 +100,7 @@ async function captureRunning(
   { asked, groups }: Asked,
   { children = false, signal }: ImportOptions,
   capture: Capture,
-  undo: () => void,
+  undo: () => Promise<void>,
 ): Promise<Captured> {
   const pids = children ? [...asked, ...(await descendantsOf([...asked, ...groups]))] : asked;
   const reports = await withRunningFamily(pids, signal, () => capture(pids), undo);

@@ -3,7 +3,7 @@ import type { AddressSpace } from '../../mmu/address-space.ts';
 import { hostFileFields } from '../../mmu/files/file.ts';
 import { FILE_BACKING, FILE_KIND } from '../../mmu/files/file-record.ts';
 import type { FileFields } from '../../mmu/files/file-table.ts';
-import { HeldFiles } from '../../mmu/files/held-files.ts';
+import type { HeldFiles } from '../../mmu/files/held-files.ts';
 import type { Machine } from '../../mmu/machine.ts';
 import { VMA_KIND, type VmaFields } from '../../mmu/vma/vma-table.ts';
 import { SCAN_ASK, SCAN_KIND, type ScannedVma } from '../../shared/dump/scan-table.ts';
@@ -63,35 +63,39 @@ export interface MappingInput {
   readonly sharing: ReadonlySet<number>;
 }
 
-/** Ids of the files in the machine: those of the processes before, too. */
-export type FileIds = Map<MappedFile, number>;
+/** The files of the import in the machine. */
+export interface ImportFiles {
+  /** Ids: of the processes before, too. */
+  readonly ids: Map<MappedFile, number>;
+  /** References of the import itself. */
+  readonly held: HeldFiles;
+}
 
-/** Creates the mappings, and those files that have no id yet. */
+/**
+ * Creates the mappings, and those files that have no id yet. It waits while the machine is frozen;
+ * AbortError when `signal` fires. Either way `held.letGo` is to be called later.
+ */
 export async function createMappings(
   machine: Machine,
   space: AddressSpace,
   { vmas, exe, known, sharing }: MappingInput,
-  ids: FileIds,
+  files: ImportFiles,
   turns: Turns,
+  signal: AbortSignal | undefined,
 ): Promise<void> {
-  const held = new HeldFiles(machine.parts);
-  try {
-    await held.take((taker) => {
-      for (const { file } of vmas) {
-        if (file === null || ids.has(file)) continue;
-        ids.set(file, taker.create(fileFields(file, known.has(file))));
-      }
-    });
-    const idOf = ({ file }: ProcessVma): number => (file === null ? 0 : ids.get(file)!);
-    for (let from = 0; from < vmas.length; from += AT_ONCE) {
-      if (from > 0) await turns.next();
-      const fields = vmas.slice(from, from + AT_ONCE).map((vma, at) => {
-        return toFields(machine, vma, idOf(vma), exe, sharing.has(from + at));
-      });
-      space.insertMappings(fields);
+  await files.held.take((taker) => {
+    for (const { file } of vmas) {
+      if (file === null || files.ids.has(file)) continue;
+      files.ids.set(file, taker.create(fileFields(file, known.has(file))));
     }
-  } finally {
-    await held.letGo(); // their mappings hold them now
+  }, signal);
+  const idOf = ({ file }: ProcessVma): number => (file === null ? 0 : files.ids.get(file)!);
+  for (let from = 0; from < vmas.length; from += AT_ONCE) {
+    if (from > 0) await turns.next();
+    const fields = vmas.slice(from, from + AT_ONCE).map((vma, at) => {
+      return toFields(machine, vma, idOf(vma), exe, sharing.has(from + at));
+    });
+    await space.insertMappingsAsync(fields, signal);
   }
 }
 

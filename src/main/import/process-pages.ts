@@ -1,7 +1,8 @@
 /** The pages of a process, as the load phase gets them. */
 import type { AddressSpace } from '../../mmu/address-space.ts';
-import { runOn } from '../../mmu/enter.ts';
+import { runOnAsync } from '../../mmu/enter.ts';
 import { mapMergedLocked } from '../../mmu/fault/ksm.ts';
+import type { Mm } from '../../mmu/mm.ts';
 import { LOAD, LOAD_FLAG, LoadList } from '../../shared/dump/load-table.ts';
 import { SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
 import { addressOf, GRANULE_PAGES, PAGE_SIZE } from '../../shared/page.ts';
@@ -119,9 +120,14 @@ function loadKind(kind: number, isVdso: boolean, file: number): number {
 }
 
 /** Lets the other pages of a merged frame show it, too. */
-export function mapMergedPages(space: AddressSpace, merged: MergedPages): void {
+export async function mapMergedPages(
+  { reference }: AddressSpace,
+  merged: MergedPages,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   if (merged.size === 0) return;
-  runOn(space.mm, space.reference, 'write', (mm) => {
+  const map = (mm: Mm): void => {
     for (const [first, others] of merged) mapMergedLocked(mm, first, others);
-  });
+  };
+  await runOnAsync(reference, 'write', map, signal);
 }

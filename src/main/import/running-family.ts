@@ -12,13 +12,13 @@ const ATTEMPTS = 5;
 /**
  * Runs `attempt` until the mappings of all processes are the same before and after. PROCESS_CHANGED
  * when they never are, PROCESS_GONE if one ended. What an attempt throws while a mapping changed is
- * forgotten: the page that it missed has gone. It must leave nothing behind when it fails.
+ * forgotten: the page that it missed has gone; `undo` gives back what it had loaded.
  */
 export async function withRunningFamily<T>(
   pids: readonly number[],
   signal: AbortSignal | undefined,
   attempt: () => Promise<T>,
-  undo: () => void,
+  undo: () => Promise<void>,
 ): Promise<T> {
   for (let tried = 0; tried < ATTEMPTS; tried++) {
     throwIfAborted(signal);
@@ -34,7 +34,7 @@ export async function withRunningFamily<T>(
     if (isSame && 'result' in outcome) return outcome.result;
     if (isSame && 'error' in outcome) throw outcome.error;
     if ('error' in outcome && !(outcome.error instanceof MmdumpError)) throw outcome.error;
-    undo();
+    await undo();
   }
   const [pid] = pids;
   const message =

@@ -7,6 +7,7 @@
  */
 import { VM } from '../../shared/vm-flags.ts';
 import type { Turns } from '../stop.ts';
+import { readProc } from './proc.ts';
 
 /** Totals of one mapping in kB, as the kernel counts them. */
 export interface SmapsTotals {
@@ -106,6 +107,11 @@ const CAPITAL_A = 0x41;
 const CAPITAL_Z = 0x5a;
 /** Fields that are looked at. */
 const TOTALS = new Set(['Rss', 'Anonymous', 'Swap', 'KSM', 'AnonHugePages']);
+
+/** The mappings of a process. Errors as `procError`; AbortError, through `turns`. */
+export async function readSmaps(pid: number, turns: Turns): Promise<SmapsVma[]> {
+  return await parseSmaps((await readProc(pid, 'smaps')).toString('latin1'), turns);
+}
 
 /** Parses the whole file: of 65 530 mappings it has some 50 MB. AbortError, through `turns`. */
 export async function parseSmaps(text: string, turns: Turns): Promise<SmapsVma[]> {

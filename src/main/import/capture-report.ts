@@ -1,0 +1,90 @@
+/** What is known of the processes of an import, and what it reports of each. */
+import { SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
+import type { Turns } from '../stop.ts';
+import { type ReadableFile, type UnmappedPages, unreadableFiles } from './file-contents.ts';
+import type { ProcessReport } from './import-report.ts';
+import type { MappedFile } from './mapped-files.ts';
+import type { ProcessVma } from './process-mappings.ts';
+import type { ScanResult } from './scan-phase.ts';
+import type { MemberPages } from './shared-frames.ts';
+import { readSmaps, type SmapsVma } from './smaps.ts';
+import { compareWithSmaps } from './smaps-check.ts';
+
+export type CaptureReport = Omit<ProcessReport, 'ms'> & { ms: { scan: number; load: number } };
+
+/** What is known of a process before a page of it is read. */
+export interface Survey {
+  readonly pid: number;
+  readonly smaps: readonly SmapsVma[];
+  readonly vmas: readonly ProcessVma[];
+  readonly scan: ScanResult;
+  readonly ms: number;
+}
+
+/** What is known of all of them. */
+export interface FamilySurvey {
+  readonly members: readonly Survey[];
+  /** What each loads itself, and what it shares with those before it. */
+  readonly pages: readonly MemberPages[];
+  readonly readable: ReadonlyMap<MappedFile, ReadableFile>;
+  readonly unmapped: readonly UnmappedPages[];
+  /** Frames that the processes' pages and tables take at most. */
+  readonly frames: number;
+}
+
+/**
+ * What an import says of the process with this ordinal. `isPrivileged`: the process stood still and
+ * the flags of its frames could be read.
+ */
+export async function reportOf(
+  { members, pages, readable }: FamilySurvey,
+  at: number,
+  found: { readonly unmappedPages: number; readonly loadMs: number },
+  isPrivileged: boolean,
+  turns: Turns,
+): Promise<CaptureReport> {
+  const survey = members[at]!;
+  const { pid, vmas, scan, ms } = survey;
+  const sharingKnown = isPrivileged && scan.framesShown;
+  return {
+    pid,
+    vmas: vmas.length,
+    ...countKinds(scan),
+    sharedPages: pages[at]!.shared.reduce((sum, run) => sum + run.pages, 0),
+    unmappedPages: found.unmappedPages,
+    unreadableFiles: unreadableFiles(vmas, readable),
+    sharingKnown,
+    smapsDifferences: sharingKnown ? await smapsDifferences(survey, turns) : null,
+    ms: { scan: ms, load: found.loadMs },
+  };
+}
+
+/**
+ * The kernel may swap, merge or collapse pages of a process that stands still, which moves totals
+ * and no content: what differs from smaps before must differ from smaps of now as well.
+ */
+async function smapsDifferences(
+  { pid, smaps, scan }: Survey,
+  turns: Turns,
+): Promise<readonly string[]> {
+  const before = compareWithSmaps(smaps, scan);
+  if (before.size === 0) return [];
+  const now = compareWithSmaps(await readSmaps(pid, turns), scan);
+  return [...before].filter(([total]) => now.has(total)).map(([, line]) => line);
+}
+
+function countKinds(scan: ScanResult): {
+  readonly contentPages: number;
+  readonly zeroPages: number;
+  readonly guardPages: number;
+} {
+  let contentPages = 0;
+  let zeroPages = 0;
+  let guardPages = 0;
+  for (const { kind, pages } of scan.runs) {
+    if (kind === SCAN_RUN_KIND.ZERO_PAGE) zeroPages += pages;
+    else if (kind === SCAN_RUN_KIND.GUARD) guardPages += pages;
+    else contentPages += pages;
+  }
+  return { contentPages, zeroPages, guardPages };
+}
