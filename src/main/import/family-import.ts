@@ -12,6 +12,7 @@ import type { WorkerPool } from '../pool.ts';
 import type { PhaseProgress } from '../progress.ts';
 import { Turns } from '../stop.ts';
 import { type CaptureReport, type FamilySurvey, reportOf, type Survey } from './capture-report.ts';
+import { readExecutable } from './executable.ts';
 import {
   type FileUser,
   findReadable,
@@ -23,7 +24,7 @@ import {
 } from './file-contents.ts';
 import type { ImportOptions, MachineFor } from './import-report.ts';
 import { MappedFiles } from './mapped-files.ts';
-import { processGone, readExe, readProc } from './proc.ts';
+import { processGone, readProc } from './proc.ts';
 import { mmAddresses, mmNotes } from './process-fields.ts';
 import {
   createMappings,
@@ -185,7 +186,7 @@ export class FamilyImport {
     await createMappings(
       machine,
       space,
-      { vmas, exe: await readExe(pid), known: readable, sharing },
+      { vmas, exe: await readExecutable(pid), known: readable, sharing },
       this.#files,
       this.#turns,
       signal,
