@@ -206,6 +206,8 @@ export class Image {
       throw this.#absent(mm, address, 'pages of VM_HUGETLB mappings may have been left out');
     } else if (file === null) {
       into.fill(0);
+    } else if (addressOf(index) >= file.size) {
+      throw this.#absent(mm, address, `it is beyond the end of ${file.path}`);
     } else if (file.isMemoryBacked && !file.isIncomplete) {
       into.fill(0);
     } else {

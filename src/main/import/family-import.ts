@@ -13,6 +13,7 @@ import type { WorkerPool } from '../pool.ts';
 import type { PhaseProgress } from '../progress.ts';
 import { Turns } from '../stop.ts';
 import { type CaptureReport, type FamilySurvey, reportOf, type Survey } from './capture-report.ts';
+import { readExecutable } from './executable.ts';
 import {
   type FileUser,
   findReadable,
@@ -24,7 +25,7 @@ import {
 } from './file-contents.ts';
 import type { ImportOptions, MachineFor } from './import-report.ts';
 import { type MappedFile, MappedFiles } from './mapped-files.ts';
-import { processGone, readExe, readProc } from './proc.ts';
+import { processGone, readProc } from './proc.ts';
 import { mmAddresses, mmNotes } from './process-fields.ts';
 import { createMappings, describeVmas, toScanned } from './process-mappings.ts';
 import { framesOf, listPages, listShared, mapMergedPages, type PageList } from './process-pages.ts';
@@ -181,7 +182,7 @@ export class FamilyImport {
     await createMappings(
       machine,
       space,
-      { vmas, exe: await readExe(pid), known: readable, sharing },
+      { vmas, exe: await readExecutable(pid), known: readable, sharing },
       { ids: this.#ids, held },
       this.#turns,
       signal,

@@ -7,10 +7,12 @@ import type { HeldFiles } from '../../mmu/files/held-files.ts';
 import type { Machine } from '../../mmu/machine.ts';
 import { VMA_KIND, type VmaFields } from '../../mmu/vma/vma-table.ts';
 import { SCAN_ASK, SCAN_KIND, type ScannedVma } from '../../shared/dump/scan-table.ts';
-import { PAGE_SIZE, vpnOf } from '../../shared/page.ts';
+import { vpnOf } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import type { Turns } from '../stop.ts';
-import { type MappedFile, type MappedFiles, readFileView } from './mapped-files.ts';
+import { type Executable, isExecutable } from './executable.ts';
+import { readFileView } from './file-view.ts';
+import type { MappedFile, MappedFiles } from './mapped-files.ts';
 import type { SmapsVma } from './smaps.ts';
 
 /** A mapping and the file that it shows, if any. */
@@ -55,8 +57,7 @@ function scanKind(file: MappedFile | null, isVdso: boolean): number {
 /** What the mappings of one process are made of. */
 export interface MappingInput {
   readonly vmas: readonly ProcessVma[];
-  /** What /proc/PID/exe leads to. */
-  readonly exe: Buffer;
+  readonly exe: Executable;
   /** The memory-backed files whose every page will be there. */
   readonly known: ReadonlyMap<MappedFile, unknown>;
   /** Ordinals of mappings that show pages of an earlier process. */
@@ -112,19 +113,19 @@ function toFields(
   machine: Machine,
   vma: ProcessVma,
   file: number,
-  exe: Buffer,
+  exe: Executable,
   isForked: boolean,
 ): VmaFields {
   const { smaps, isVdso } = vma;
   const start = vpnOf(smaps.start);
   // Kernels of today do not show VM_EXECUTABLE; the executable's mappings have it all the same.
-  const isExe = exe.length > 0 && vma.file !== null && vma.file.path.equals(exe);
+  const isExe = vma.file !== null && isExecutable(smaps, vma.file, exe);
   return {
     start,
     end: vpnOf(smaps.end),
     flags: (smaps.flags | (isExe ? VM.EXECUTABLE : 0)) >>> 0,
     file,
-    pgoff: file === 0 ? start : smaps.offset / PAGE_SIZE,
+    pgoff: file === 0 ? start : smaps.pgoff,
     // Whether there is anonymous memory is known only once all of it is seen.
     anonVma: (smaps.flags & VM.SHARED) === 0 ? machine.parts.nextAnonVma() : 0,
     kind: isVdso ? VMA_KIND.VDSO : VMA_KIND.ORDINARY,
