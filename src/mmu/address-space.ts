@@ -18,7 +18,7 @@ import {
 import type { MachineParts } from './machine-parts.ts';
 import { claimMm, freeMm, type Mm, mmOf } from './mm.ts';
 import { MM_FIELD, type MmAddresses } from './mm-struct.ts';
-import { unmapRangeLocked } from './vma/vma-edit.ts';
+import { addVmaLocked, unmapRangeLocked } from './vma/vma-edit.ts';
 import { VMA_KIND, type VmaFields } from './vma/vma-table.ts';
 
 /** Everything that another thread needs to attach to an mm; can be posted to it. */
@@ -228,10 +228,7 @@ function exitLocked(mm: Mm): void {
 
 /** The mmap lock is held for writing. */
 function insertMappingsLocked(mm: Mm, vmas: readonly VmaFields[]): void {
-  for (const vma of vmas) {
-    if (vma.file !== 0) mm.files.get(vma.file);
-    mm.vmas.insert(vma);
-  }
+  for (const vma of vmas) addVmaLocked(mm, vma);
 }
 
 function withLdt<T>(mm: Mm, operation: () => T): T {
@@ -248,9 +245,13 @@ export function readBlob(mm: Mm, lengthField: number, atField: number): Uint8Arr
   return mm.machine.store.view(mm.struct.get64(atField), mm.struct.get(lengthField)).slice();
 }
 
+/** Replaces such bytes. mmap lock held for writing. ENOSPC changes nothing. */
 function setBlob(mm: Mm, lengthField: number, atField: number, bytes: Uint8Array): void {
-  mm.struct.set64(atField, mm.machine.store.add(bytes));
+  const { store } = mm.machine;
+  const before = mm.struct.get64(atField);
+  mm.struct.set64(atField, store.add(bytes, mm.thread));
   mm.struct.set(lengthField, bytes.length);
+  store.put(before, mm.thread);
 }
 
 /** The name that d_path gives a file. */

@@ -8,6 +8,7 @@ import { hex, TASK_PAGES, vpnOf } from '../shared/page.ts';
 import type { AddressSpace } from './address-space.ts';
 import { runOn } from './enter.ts';
 import { noteGuards } from './fault/guard.ts';
+import { holdGate } from './hold.ts';
 import type { Machine } from './machine.ts';
 import { PG } from './physical/page-struct.ts';
 import { lockTable, unlockTable, walk } from './tables/page-table.ts';
@@ -107,16 +108,22 @@ export function readPageStruct(machine: Machine, pfn: number): PageStructInfo {
   };
 }
 
-/** Overwrites what a page struct says of its page; counts stay as they are. */
+/**
+ * Overwrites what a page struct says of its page; counts stay as they are. EAGAIN while the machine
+ * is frozen, on a thread that must not wait.
+ */
 export function writePageStruct(
   machine: Machine,
   pfn: number,
   changes: Partial<Pick<PageStructInfo, 'flags' | 'mapping' | 'index'>>,
 ): void {
-  const { flags, mapping, index } = { ...readPageStruct(machine, pfn), ...changes };
-  const wanted = new Set(flags);
-  const bits = FLAG_BITS.reduce((sum, [name, bit]) => sum | (wanted.has(name) ? bit : 0), 0);
-  machine.parts.pages.describe(pfn, bits, mapping, index);
+  const { parts } = machine;
+  holdGate(parts, parts.thread, () => {
+    const { flags, mapping, index } = { ...readPageStruct(machine, pfn), ...changes };
+    const wanted = new Set(flags);
+    const bits = FLAG_BITS.reduce((sum, [name, bit]) => sum | (wanted.has(name) ? bit : 0), 0);
+    parts.pages.describe(pfn, bits, mapping, index);
+  });
 }
 
 function assertFrame(machine: Machine, pfn: number): void {

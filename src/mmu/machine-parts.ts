@@ -7,7 +7,7 @@
  *   control    threads, gate, allocator  below
  *   mms        slots of address spaces   `mm-struct.ts`
  *   files      file records              `file-table.ts`
- *   store      paths, contents of files  `store.ts`
+ *   store      paths, contents of files  `store.ts`, auxiliary vectors and notes of mms
  *
  * The handle carries these buffers; any thread makes views of them (MachineParts). Physical
  * memory: frame 0 unused, frame 1 the zero page, then frames of the allocator, at the top the
@@ -21,7 +21,7 @@ import { FREEZE_GATE, FreezeGate } from '../shared/sync/freeze-gate.ts';
 import { ATTACHED, NO_THREAD, THREAD_TABLE_WORDS } from '../shared/sync/thread-layout.ts';
 import { ThreadQueue } from '../shared/sync/thread-queue.ts';
 import { ThreadTable } from '../shared/sync/thread-table.ts';
-import { FILE_TABLE_WORDS, FileTable } from './files/file-table.ts';
+import { FILES_MAX, FileTable, fileTableWords } from './files/file-table.ts';
 import { HostFiles } from './files/page-cache.ts';
 import { STORE, Store } from './files/store.ts';
 import { MmCache } from './mm.ts';
@@ -63,7 +63,10 @@ export interface MachineOptions {
   readonly deviceMemory?: number;
   /** Swap, in bytes: anonymous pages go there when memory runs out. Default 0: there is none. */
   readonly swap?: number;
-  /** Room, in bytes, for paths and the contents of simulated files. Default 64 MiB. */
+  /**
+   * Room, in bytes, for paths and contents of simulated files, auxiliary vectors and notes. What is
+   * gone gives its room back. Default 64 MiB.
+   */
   readonly store?: number;
   /** Address spaces that can live at the same time. Default 64. */
   readonly maxAddressSpaces?: number;
@@ -114,7 +117,7 @@ export function createMachineHandle(options: MachineOptions): MachineHandle {
     pages: shared('page structs', frames * PAGE_STRUCT.WORDS * 4),
     control: shared('control block', CONTROL_WORDS * 4),
     mms: shared('address spaces', maxAddressSpaces * MM_WORDS * 4),
-    files: shared('file table', FILE_TABLE_WORDS * 4),
+    files: shared('file table', fileTableWords(FILES_MAX) * 4),
     store: shared('store', store),
     checks: options.checks ?? false,
   };
@@ -159,6 +162,12 @@ function initialise(handle: MachineHandle, deviceFrames: number, zeroPage: boole
   }
   machine.allocator.initialise(FIRST_FREE_PFN, frames - deviceFrames);
   machine.swap.initialise();
+  machine.store.initialise();
+  const thread = machine.threads.register();
+  machine.gate.tryEnter(thread); // nobody else knows the machine yet
+  machine.files.initialise(randomInt(2 ** 32) | 0, thread);
+  machine.gate.leave(thread);
+  machine.threads.release(thread);
 }
 
 /** The threads of a machine, for who has no view of it yet. */
@@ -203,15 +212,16 @@ export class MachineParts {
     this.#control = control;
     this.hasZeroPage = control[CONTROL.ZERO_PAGE] !== 0;
     this.memory = new PhysicalMemory(handle);
-    this.swap = new SwapArea(handle.swapMap, this.memory.swapBase);
     this.pages = new PageStructs(handle.pages);
     this.threads = threadsOf(handle);
     this.queue = new ThreadQueue(this.threads);
+    this.swap = new SwapArea(handle.swapMap, this.memory.swapBase, this.threads);
     this.gate = new FreezeGate(control, GATE_AT, this.threads);
     const { memory, pages, threads, mayBlock } = this;
     this.allocator = new FrameAllocator(control, ALLOCATOR_AT, memory, pages, threads, mayBlock);
-    this.store = new Store(control, STORE_AT, handle.store);
-    this.files = new FileTable(handle.files, this.store, this.threads);
+    this.store = new Store(control, STORE_AT, handle.store, threads, mayBlock);
+    const fileWords = new Int32Array(handle.files);
+    this.files = new FileTable(fileWords, FILES_MAX, this.store, threads, mayBlock);
     this.mmWords = new Int32Array(handle.mms);
     this.maxAddressSpaces = this.mmWords.length / MM_WORDS;
     const view = new WeakRef(this); // the table outlives what it is a part of

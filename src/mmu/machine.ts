@@ -1,13 +1,15 @@
 /** The simulated machine as its user sees it: memory, files, address spaces, threads. */
-import { statSync } from 'node:fs';
+import { type Stats, statSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { errnoOf, MmdumpError, reasonOf } from '../shared/errors.ts';
 import type { MachineHandle } from '../shared/machine-handle.ts';
 import { PAGE_SIZE } from '../shared/page.ts';
 import { ATTACHED } from '../shared/sync/thread-layout.ts';
 import { AddressSpace, type MmHandle } from './address-space.ts';
-import { retryAfterReclaim, runInGateAsync, runOn } from './enter.ts';
-import { MergeScan } from './fault/ksm.ts';
-import { createFile, createHostFile, type FileOptions, SimulatedFile } from './files/file.ts';
+import { retryAfterReclaim, runInGateAsync } from './enter.ts';
+import { type FileOptions, fileFields, hostFileFields, SimulatedFile } from './files/file.ts';
+import type { FileFields } from './files/file-table.ts';
+import { holdGate, passGateAsync } from './hold.ts';
 import { closeMachine, rememberView } from './lifetime.ts';
 import {
   type AttachOptions,
@@ -16,9 +18,10 @@ import {
   MachineParts,
   threadsOf,
 } from './machine-parts.ts';
-import { claimMm, type Mm } from './mm.ts';
+import { livingMms, mergePages, mergePagesAsync } from './merge-pages.ts';
+import { claimMm } from './mm.ts';
 import { MmStruct } from './mm-struct.ts';
-import { reclaimFrames } from './swap/memory-pressure.ts';
+import { reclaim, reclaimAsync } from './swap/memory-pressure.ts';
 import { threadGone } from './thread-gone.ts';
 
 /** A freeze in force. No operation on the machine runs until it is thawed. */
@@ -64,10 +67,22 @@ export class Machine {
     return { total: slots * PAGE_SIZE, free: free * PAGE_SIZE };
   }
 
+  /**
+   * Bytes of the store, and how many of them are free. It keeps paths and contents of files,
+   * auxiliary vectors and notes, each with a header of 16 bytes and rounded up to 16.
+   */
+  get store(): { readonly total: number; readonly free: number } {
+    const { total, free } = this.parts.store;
+    return { total, free };
+  }
+
   /** A new, empty address space (mm_alloc). ENOMEM when every slot or frame is taken. */
   createAddressSpace(): AddressSpace {
     const { parts } = this;
-    return retryAfterReclaim(parts, () => newAddressSpace(parts, parts.thread));
+    const { thread } = parts;
+    return retryAfterReclaim(parts, () => {
+      return holdGate(parts, thread, () => newAddressSpace(parts, thread));
+    });
   }
 
   /** The asynchronous twin: waits while the machine is frozen. AbortError when `signal` fires. */
@@ -78,14 +93,9 @@ export class Machine {
 
   /** Every living address space, as this thread sees it. */
   addressSpaces(): AddressSpace[] {
-    const { parts } = this;
-    const found: AddressSpace[] = [];
-    for (let slot = 0; slot < parts.maxAddressSpaces; slot++) {
-      const struct = new MmStruct(parts.mmWords, slot);
-      const { generation } = struct; // before anything else of this life
-      if (struct.isLive) found.push(new AddressSpace(parts, slot, generation));
-    }
-    return found;
+    return livingMms(this.parts).map(({ machine, slot, generation }) => {
+      return new AddressSpace(machine, slot, generation);
+    });
   }
 
   /** The same as the address space's `exit()`. */
@@ -104,60 +114,82 @@ export class Machine {
    * frame. Address spaces that are busy are passed over on a thread that must not block.
    */
   mergePages(): number {
-    const { parts } = this;
-    const scan = new MergeScan();
-    try {
-      this.#forEachMm((mm) => scan.countLocked(mm));
-      this.#forEachMm((mm) => scan.mergeLocked(mm));
-    } finally {
-      scan.finish(parts);
-    }
-    return scan.merged;
+    return mergePages(this.parts);
   }
 
-  #forEachMm(visit: (mm: Mm) => void): void {
-    for (const { mm, reference } of this.addressSpaces()) {
-      try {
-        runOn(mm, reference, 'read', visit);
-      } catch (error) {
-        const code = errnoOf(error);
-        if (code !== 'EAGAIN' && code !== 'MM_GONE') throw error;
-      }
-    }
+  /** The asynchronous twin waits for whoever holds an address space. AbortError with `signal`. */
+  mergePagesAsync(signal?: AbortSignal): Promise<number> {
+    return mergePagesAsync(this.parts, signal);
   }
 
   /**
    * Frees up to `bytes` of memory as a machine that runs out of it does: unmapped pages of files
    * first, then pages that were not accessed lately go to swap, then others. Returns the bytes.
+   * Address spaces that are busy are passed over on a thread that must not block; EAGAIN if nothing
+   * could be freed for that reason.
    */
   reclaim(bytes: number): number {
-    const wanted = Math.ceil(bytes / PAGE_SIZE);
-    return reclaimFrames(this.parts, this.parts.thread, wanted).freed * PAGE_SIZE;
+    return reclaim(this.parts, Math.ceil(bytes / PAGE_SIZE)) * PAGE_SIZE;
   }
 
-  /** Creates a file of the simulated machine. */
+  /** The asynchronous twin waits for whoever holds an address space. AbortError with `signal`. */
+  async reclaimAsync(bytes: number, signal?: AbortSignal): Promise<number> {
+    const freed = await reclaimAsync(this.parts, Math.ceil(bytes / PAGE_SIZE), signal);
+    return freed * PAGE_SIZE;
+  }
+
+  /** Creates a file of the simulated machine. Close the object when it is not needed any more. */
   createFile(options: FileOptions): SimulatedFile {
-    return new SimulatedFile(this.parts, createFile(this.parts, options));
+    return this.#newFile(fileFields(options));
   }
 
-  /** A file of the host, by its path. It is opened when somebody reads it, and never written. */
+  /** The asynchronous twin: waits while the machine is frozen. AbortError when `signal` fires. */
+  async createFileAsync(options: FileOptions, signal?: AbortSignal): Promise<SimulatedFile> {
+    return await this.#newFileAsync(fileFields(options), signal);
+  }
+
+  /**
+   * A file of the host, by its path. It is opened when somebody reads it, and never written. ENOENT
+   * when it is not there.
+   */
   hostFile(path: string): SimulatedFile {
-    const { parts } = this;
+    let size: number;
     try {
-      const { size } = statSync(path);
-      return new SimulatedFile(parts, createHostFile(parts, Buffer.from(path), size));
+      ({ size } = statSync(path));
     } catch (error) {
-      throw new MmdumpError('ENOENT', `file ${path}: ${reasonOf(error)}`, {
-        path,
-        errno: errnoOf(error) ?? 'ENOENT',
-      });
+      throw notThere(path, error);
     }
+    return this.#newFile(hostFileFields(Buffer.from(path), size));
   }
 
-  /** The living file with this path, or undefined. */
+  /** The asynchronous twin: waits while the machine is frozen. AbortError when `signal` fires. */
+  async hostFileAsync(path: string, signal?: AbortSignal): Promise<SimulatedFile> {
+    const found = await stat(path).catch((error: unknown): Stats => {
+      throw notThere(path, error);
+    });
+    return await this.#newFileAsync(hostFileFields(Buffer.from(path), found.size), signal);
+  }
+
+  #newFile(fields: FileFields): SimulatedFile {
+    const { parts } = this;
+    const id = holdGate(parts, parts.thread, () => parts.files.create(fields, parts.thread));
+    return new SimulatedFile(parts, id);
+  }
+
+  async #newFileAsync(fields: FileFields, signal?: AbortSignal): Promise<SimulatedFile> {
+    const { parts } = this;
+    const create = (thread: number): number => parts.files.create(fields, thread);
+    return new SimulatedFile(parts, await passGateAsync(parts, create, signal));
+  }
+
+  /**
+   * The living file with this path, or undefined. The object holds a reference of its own: close it
+   * when it is not needed any more. Of several files with one path, the one that was created last.
+   */
   lookupFile(path: string | Uint8Array): SimulatedFile | undefined {
-    const id = this.parts.files.lookup(Buffer.from(path));
-    return id === 0 ? undefined : new SimulatedFile(this.parts, id);
+    const { parts } = this;
+    const id = parts.files.open(Buffer.from(path), parts.thread);
+    return id === 0 ? undefined : new SimulatedFile(parts, id);
   }
 
   /** Stops every operation on the machine and resolves once none is under way. */
@@ -224,6 +256,13 @@ export class Machine {
   [Symbol.dispose](): void {
     void this.close();
   }
+}
+
+function notThere(path: string, error: unknown): MmdumpError {
+  return new MmdumpError('ENOENT', `file ${path}: ${reasonOf(error)}`, {
+    path,
+    errno: errnoOf(error) ?? 'ENOENT',
+  });
 }
 
 function newAddressSpace(parts: MachineParts, thread: number): AddressSpace {

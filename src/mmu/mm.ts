@@ -60,8 +60,9 @@ const START_BRK = 0x5555_5556_0000;
  * and publishes it, or vacates it with `freeMm`. ENOMEM when every slot or frame is taken.
  */
 export function claimMm(machine: MachineParts, thread: number): number {
+  machine.threads.assertInside(thread, 'a new address space');
   for (let slot = 0; slot < machine.maxAddressSpaces; slot++) {
-    const { struct, vmas } = mmParts(machine, slot);
+    const struct = new MmStruct(machine.mmWords, slot);
     if (!struct.claim()) continue;
     try {
       struct.clearFields();
@@ -75,7 +76,7 @@ export function claimMm(machine: MachineParts, thread: number): number {
     struct.set64(MM_FIELD.MMAP_BASE, MMAP_BASE);
     struct.set64(MM_ADDRESS.start_brk, START_BRK);
     struct.set64(MM_ADDRESS.brk, START_BRK);
-    vmas.clear();
+    mmParts(machine, slot).vmas.clear();
     return slot;
   }
   throw new MmdumpError(
@@ -84,10 +85,14 @@ export function claimMm(machine: MachineParts, thread: number): number {
   );
 }
 
-/** Gives an mm without mappings back: its slot and its last table. */
+/** Gives an mm without mappings back: its bytes in the store, its slot and its last table. */
 export function freeMm(mm: Mm): void {
-  mm.struct.vacate();
-  mm.allocator.put(mm.pgd, mm.thread);
+  const { struct, machine, thread } = mm;
+  for (const field of [MM_FIELD.AUXV_AT, MM_FIELD.NOTES_AT]) {
+    machine.store.put(struct.get64(field), thread);
+  }
+  struct.vacate();
+  mm.allocator.put(mm.pgd, thread);
 }
 
 /** The mm in a live slot, for operations of `thread`. */

@@ -41,6 +41,8 @@ function diedWriting(machine: MachineParts, thread: number): boolean {
   // Locks are recorded as held after they are taken: a thread may die in between.
   let writing =
     machine.allocator.lockOwner === thread ||
+    machine.store.lockOwner === thread ||
+    machine.files.tableLockOwner === thread ||
     machine.files.anyLockOwnedBy(thread) ||
     machine.holdsTableLock(thread);
   forEachMm(machine, ({ lock, ldtLock }) => {

@@ -82,7 +82,7 @@ export function readReference(
 /** The page map of every mapping that is not the memory of a device. */
 function readPages(pid: number, vmas: readonly ProcVma[]): ProcPage[][] {
   const entries = withFile(`/proc/${pid}/pagemap`, (fd) =>
-    vmas.map((vma) => (isDevice(vma) ? [] : readPagemap(fd, vma.start, vma.end))),
+    vmas.map((vma) => (isDevice(vma) ? [] : readEntries(fd, vma))),
   );
   if (!isReadable('/proc/kpageflags')) {
     return entries.map((list, at) => list.map((entry) => toPage(vmas[at]!, entry, NO_KERNEL_PAGE)));
@@ -96,6 +96,19 @@ function readPages(pid: number, vmas: readonly ProcVma[]): ProcPage[][] {
     ),
   );
 }
+
+/** All pages of the vdso are content, those that nobody has touched as well. */
+function readEntries(pagemap: number, { start, end, name }: ProcVma): PagemapEntry[] {
+  const entries = readPagemap(pagemap, start, end);
+  if (name !== '[vdso]') return entries;
+  const known = new Map(entries.map((entry) => [entry.address, entry]));
+  return Array.from({ length: (end - start) / PAGE }, (_, index) => {
+    const address = start + index * PAGE;
+    return known.get(address) ?? { ...UNTOUCHED, address };
+  });
+}
+
+const UNTOUCHED = { pfn: 0, isGuard: false, isFile: true, isSwapped: false, isPresent: false };
 
 function isDevice({ letters }: ProcVma): boolean {
   return letters.includes('io') || letters.includes('pf');
@@ -271,6 +284,7 @@ function statesOf(pages: readonly ProcPage[][]): ReadonlyMap<number, string> {
   return new Map(
     pages
       .flat()
+      .filter(({ kind }) => kind !== 'vdso') // reading a page of it maps it, which is its only trace
       .map(({ address, kind, isSwapped }) => [address, isSwapped ? `${kind}, swapped out` : kind]),
   );
 }

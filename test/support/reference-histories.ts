@@ -22,6 +22,8 @@ export interface History {
   readonly others: AddressSpace[];
   /** Ids of the files that the history maps. */
   readonly files: readonly number[];
+  /** The same files, open. */
+  readonly open: readonly ReturnType<Machine['createFile']>[];
 }
 
 /** Places that lie across the borders of tables, and two that are near each other. */
@@ -199,7 +201,9 @@ export function createHistory(recipe: HistoryRecipe): History {
   for (let page = 0; page < DEVICE_PAGES; page += 3)
     machine.parts.memory.page(first + page).fill(9);
   const space = machine.createAddressSpace();
-  const history: History = { machine, space, others: [], files: createFiles(machine) };
+  const open = createFiles(machine);
+  const files = open.map(({ id }) => id);
+  const history: History = { machine, space, others: [], files, open };
   history.space.setAddresses({ brk, flags, start_code: 1, def_flags: 0x8000_0000 });
   history.space.setAuxv(auxv);
   history.space.setNotes(notes);
@@ -214,7 +218,7 @@ export function createHistory(recipe: HistoryRecipe): History {
 }
 
 /** Two living files, two in memory, two that are deleted; a page in three is zero. */
-function createFiles(machine: Machine): number[] {
+function createFiles(machine: Machine): ReturnType<Machine['createFile']>[] {
   const content = new Uint8Array(CONTENT_PAGES * PAGE_SIZE - 1000);
   for (let page = 0; page < CONTENT_PAGES; page++) {
     const at = page * PAGE_SIZE;
@@ -232,11 +236,11 @@ function createFiles(machine: Machine): number[] {
     machine.createFile({ path: notUtf8, memoryBacked: { size: 5 * MiB } }),
     machine.createFile({ path: '/lib/deleted', content, deleted: true }),
     machine.createFile({ path: '/tmp/gone', memoryBacked: { size: 77 }, deleted: true }),
-  ].map(({ id }) => id);
+  ];
 }
 
 function apply(history: History, each: Step): void {
-  const { machine, space, files } = history;
+  const { machine, space } = history;
   switch (each.op) {
     case 'map':
       map(history, each);
@@ -254,7 +258,7 @@ function apply(history: History, each: Step): void {
       insert(history, each);
       break;
     case 'unlink':
-      machine.parts.files.markDeleted(files[each.file]!);
+      history.open[each.file]!.unlink();
       break;
     case 'ldt':
       space.modifyLdt({ ...each, limit: 0xf_1234, useable: true });

@@ -15,14 +15,23 @@ export class Pins {
   readonly #lookers: number[];
   readonly #buffer: SharedArrayBuffer;
   readonly #words: Int32Array;
+  readonly #named: SharedArrayBuffer;
   #threads: number[] = [];
   readonly #lost = new Set<number>();
 
   /**
-   * `buffer` holds the words of `pages` pages (see pin-table.ts); what it held before is gone.
-   * `lookers`: ids for the first workers, which hold nothing; `enlist` takes them out.
+   * `buffer` holds the words of `pages` pages (see pin-table.ts); what it held before is gone. `named`
+   * says which files have a name for this dump. `lookers`: ids for the first workers, which hold
+   * nothing; `enlist` takes them out.
    */
-  constructor(machine: MachineParts, lookers: number[], buffer: SharedArrayBuffer, pages: number) {
+  constructor(
+    machine: MachineParts,
+    lookers: number[],
+    buffer: SharedArrayBuffer,
+    pages: number,
+    named: SharedArrayBuffer,
+  ) {
+    this.#named = named;
     this.#machine = machine;
     this.#lookers = lookers;
     this.#buffer = buffer;
@@ -41,7 +50,8 @@ export class Pins {
       threads.becomeOnlooker(id);
       this.#threads.push(id);
     }
-    return this.#threads.map((thread) => ({ thread, pins: this.#buffer }));
+    const tables = { pins: this.#buffer, named: this.#named };
+    return this.#threads.map((thread) => ({ thread, ...tables }));
   }
 
   /** The thread of a worker is gone. The others may be waiting for a lock that it held. */
@@ -69,7 +79,7 @@ export class Pins {
       const pfn = words[at]!;
       if (pfn === 0) continue;
       words[at] = 0;
-      if (pfn >= swap.base) swap.put(pfn - swap.base);
+      if (pfn >= swap.base) swap.put(pfn - swap.base, thread);
       else allocator.put(pfn, thread);
     }
   }

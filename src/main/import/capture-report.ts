@@ -1,7 +1,12 @@
 /** What is known of the processes of an import, and what it reports of each. */
 import { SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
 import type { Turns } from '../stop.ts';
-import { type ReadableFile, type UnmappedPages, unreadableFiles } from './file-contents.ts';
+import {
+  foreignFiles,
+  type ReadableFile,
+  type UnmappedPages,
+  unreadableFiles,
+} from './file-contents.ts';
 import type { ProcessReport } from './import-report.ts';
 import type { MappedFile } from './mapped-files.ts';
 import type { ProcessVma } from './process-mappings.ts';
@@ -55,6 +60,7 @@ export async function reportOf(
     sharedPages: pages[at]!.shared.reduce((sum, run) => sum + run.pages, 0),
     unmappedPages: found.unmappedPages,
     unreadableFiles: unreadableFiles(vmas, readable),
+    foreignFiles: foreignFiles(vmas),
     sharingKnown,
     smapsDifferences: sharingKnown ? await smapsDifferences(survey, turns) : null,
     ms: { scan: ms, load: found.loadMs },

@@ -1,6 +1,7 @@
 /** The import of processes, which stand still by default, from their mappings to their last shared page. */
 import type { FileHandle } from 'node:fs/promises';
 import type { AddressSpace } from '../../mmu/address-space.ts';
+import { HeldFiles } from '../../mmu/files/held-files.ts';
 import { beginUse } from '../../mmu/lifetime.ts';
 import type { Machine } from '../../mmu/machine.ts';
 import { LoadList } from '../../shared/dump/load-table.ts';
@@ -19,6 +20,7 @@ import {
   reportOf,
   type Survey,
 } from './capture-report.ts';
+import { readExecutable } from './executable.ts';
 import {
   type FileUser,
   findReadable,
@@ -29,16 +31,10 @@ import {
   unmappedFrames,
 } from './file-contents.ts';
 import type { ImportOptions, MachineFor } from './import-report.ts';
-import { MappedFiles } from './mapped-files.ts';
-import { processGone, readExe, readProc } from './proc.ts';
+import { type MappedFile, MappedFiles } from './mapped-files.ts';
+import { processGone, readProc } from './proc.ts';
 import { mmAddresses, mmNotes } from './process-fields.ts';
-import {
-  createMappings,
-  describeVmas,
-  type ImportFiles,
-  releaseFiles,
-  toScanned,
-} from './process-mappings.ts';
+import { createMappings, describeVmas, toScanned } from './process-mappings.ts';
 import { framesOf, listPages, listShared, mapMergedPages, type PageList } from './process-pages.ts';
 import { runScanPhase } from './scan-phase.ts';
 import { findShared, forgetMovedFrames } from './shared-frames.ts';
@@ -62,8 +58,9 @@ export class FamilyImport {
   readonly #kpageflags: FileHandle | undefined;
   readonly #options: ImportOptions;
   readonly #turns: Turns;
-  #machine: Machine | undefined;
-  readonly #files: ImportFiles = { ids: new Map(), held: [] };
+  /** The files in the machine, by what they are in the processes. */
+  readonly #ids = new Map<MappedFile, number>();
+  #held: HeldFiles | undefined;
   #endUse: (() => void) | undefined;
   /** One for every process, in their order. */
   readonly spaces: AddressSpace[] = [];
@@ -102,23 +99,22 @@ export class FamilyImport {
 
   /** Gives back what only the import itself needed; the processes may go on before. */
   async release(): Promise<void> {
-    const machine = this.#machine;
-    if (machine === undefined || machine.parts.threads.isPoisoned) return;
-    await releaseFiles(machine, this.#files);
+    await this.#held?.letGo();
   }
 
   /** Everything for which the processes have to stand still, or at least not to change mappings. */
   async capture(): Promise<CaptureReport[]> {
     const survey = await this.#surveyAll();
     const machine = this.#machineFor(survey);
-    this.#machine = machine;
-    for (const at of survey.members.keys()) await this.#createSpace(machine, survey, at);
+    const held = new HeldFiles(machine.parts);
+    this.#held = held;
+    for (const at of survey.members.keys()) await this.#createSpace(machine, held, survey, at);
     const loadMs = await this.#load(survey);
     throwIfAborted(this.#options.signal); // by who was told of the last page, too
     await this.#share(survey);
     const { signal } = this.#options;
     const first = this.spaces[0]!.reference;
-    const { ids } = this.#files;
+    const ids = this.#ids;
     const unmapped = await loadUnmapped(this.#pool, first, survey.unmapped, ids, signal);
     const reports: CaptureReport[] = [];
     for (const at of survey.members.keys()) {
@@ -196,6 +192,7 @@ export class FamilyImport {
 
   async #createSpace(
     machine: Machine,
+    held: HeldFiles,
     { members, pages, readable }: FamilySurvey,
     at: number,
   ): Promise<void> {
@@ -207,8 +204,8 @@ export class FamilyImport {
     await createMappings(
       machine,
       space,
-      { vmas, exe: await readExe(pid), known: readable, sharing },
-      this.#files,
+      { vmas, exe: await readExecutable(pid), known: readable, sharing },
+      { ids: this.#ids, held },
       this.#turns,
       signal,
     );
@@ -219,7 +216,7 @@ export class FamilyImport {
 
   /** What page tables show, through the memory of the processes; milliseconds for each. */
   async #load({ members, pages }: FamilySurvey): Promise<number[]> {
-    const { ids } = this.#files;
+    const ids = this.#ids;
     const lists = members.map(({ vmas }, at) => listPages(pages[at]!.runs, vmas, ids));
     const totalPages = lists.reduce((sum, list) => sum + countPages(list), 0);
     const { signal, onProgress } = this.#options;

@@ -4,6 +4,7 @@
  * them through its memory would map them there. So they are read from the file itself: through
  * /proc/PID/map_files, which takes CAP_CHECKPOINT_RESTORE (root has it), or by the file's name.
  */
+import type { BigIntStats } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import type { MmReference } from '../../mmu/enter.ts';
 import { CACHE_NODE_PAGES } from '../../mmu/files/page-cache.ts';
@@ -15,6 +16,7 @@ import { VM } from '../../shared/vm-flags.ts';
 import { runLoadPhase } from '../load/load-phase.ts';
 import type { WorkerPool } from '../pool.ts';
 import { addRange, type Ranges, sizeOf, subtract } from '../ranges.ts';
+import { identityOf, isSameFile } from './file-identity.ts';
 import type { MappedFile } from './mapped-files.ts';
 import type { ProcessVma } from './process-mappings.ts';
 import type { ScannedRun } from './scan-phase.ts';
@@ -23,7 +25,7 @@ import type { SmapsVma } from './smaps.ts';
 /** Bytes of a block as stat counts them. */
 const BLOCK_BYTES = 512;
 /** Device number of /dev/zero: whatever a mapping of it does not show is zeros. */
-const DEV_ZERO = 0x105;
+const DEV_ZERO = 0x105n;
 const ZEROS = { bytes: 0, allocatedPages: 0 } as const;
 /** Pages of a run: a unit of its own, and not too many of them for a large file. */
 const RUN_PAGES = 4096;
@@ -61,18 +63,16 @@ export interface UnmappedPages {
   readonly mostPages: number;
 }
 
-/** The memory-backed and deleted files that can be read. Their sizes are corrected on the way. */
+/** The memory-backed and deleted files that can be read. */
 export async function findReadable(
   users: readonly FileUser[],
 ): Promise<Map<MappedFile, ReadableFile>> {
   const readable = new Map<MappedFile, ReadableFile>();
-  for (const [user, { pid, vmas }] of users.entries()) {
-    for (const [file, { smaps }] of firstMappings(vmas)) {
+  for (const [user, { vmas }] of users.entries()) {
+    for (const file of firstMappings(vmas).keys()) {
       if (readable.has(file)) continue;
-      const found = await tryRead(pid, file, smaps);
-      if (found === undefined) continue;
-      readable.set(file, { ...found, user });
-      if (file.isDeleted) file.size = found.bytes;
+      const found = await tryRead(file);
+      if (found !== undefined) readable.set(file, { ...found, user });
     }
   }
   return readable;
@@ -85,6 +85,12 @@ export function unreadableFiles(
 ): string[] {
   const all = [...firstMappings(vmas).keys()];
   return all.filter((file) => !readable.has(file)).map(({ path }) => path.toString());
+}
+
+/** Paths, in the process's own world, of those that live elsewhere. */
+export function foreignFiles(vmas: readonly ProcessVma[]): string[] {
+  const all = [...firstMappings(vmas).keys()];
+  return all.filter(({ isForeign }) => isForeign).map(({ path }) => path.toString());
 }
 
 function firstMappings(vmas: readonly ProcessVma[]): Map<MappedFile, ProcessVma> {
@@ -102,28 +108,30 @@ function isDevice({ flags }: SmapsVma): boolean {
   return (flags & (VM.IO | VM.PFNMAP)) !== 0;
 }
 
-async function tryRead(
-  pid: number,
-  file: MappedFile,
-  { start, end }: SmapsVma,
-): Promise<Omit<ReadableFile, 'user'> | undefined> {
-  const link = `/proc/${pid}/map_files/${start.toString(16)}-${end.toString(16)}`;
-  for (const path of file.isDeleted ? [link] : [link, file.path]) {
-    let handle: FileHandle | undefined;
-    try {
-      const info = await stat(path);
-      if (info.isCharacterDevice() && info.rdev === DEV_ZERO) return { ...ZEROS, path };
-      if (!info.isFile()) return undefined; // to open a device may do anything
-      handle = await open(path, 'r');
-      const { size, blocks } = await handle.stat();
-      return { path, bytes: size, allocatedPages: Math.ceil((blocks * BLOCK_BYTES) / PAGE_SIZE) };
-    } catch {
-      // Not permitted, or not there: the next way, or its pages stay unknown, which is reported.
-    } finally {
-      await handle?.close();
-    }
+/** Opens the file where it was found; undefined where it cannot be read, or is another by now. */
+async function tryRead(file: MappedFile): Promise<Omit<ReadableFile, 'user'> | undefined> {
+  const { source: path } = file;
+  if (path === undefined) return undefined;
+  let handle: FileHandle | undefined;
+  try {
+    const info = await stat(path, { bigint: true });
+    if (info.isCharacterDevice() && info.rdev === DEV_ZERO) return { ...ZEROS, path };
+    if (!info.isFile()) return undefined; // to open a device may do anything
+    handle = await open(path, 'r');
+    const stats = await handle.stat({ bigint: true });
+    if (!isStill(file, stats)) return undefined;
+    const allocatedPages = Math.ceil((Number(stats.blocks) * BLOCK_BYTES) / PAGE_SIZE);
+    return { path, bytes: Number(stats.size), allocatedPages };
+  } catch {
+    return undefined; // not permitted, or not there: its pages stay unknown, which is reported
+  } finally {
+    await handle?.close();
   }
-  return undefined;
+}
+
+/** Whether what was opened is the file that the mapping shows. */
+function isStill({ identity }: MappedFile, stats: BigIntStats): boolean {
+  return identity !== undefined && isSameFile(identity, identityOf(stats));
 }
 
 /** What no page table of the processes shows of their memory-backed and deleted files. */
@@ -168,7 +176,7 @@ export function shownPages(users: readonly FileUser[]): Map<MappedFile, Ranges> 
     for (const { vma, kind, start, pages } of runs) {
       const { file, smaps } = vmas[vma]!;
       if (kind !== SCAN_RUN_KIND.FILE_PAGES || file === null) continue;
-      const index = smaps.offset / PAGE_SIZE + (start - vpnOf(smaps.start));
+      const index = smaps.pgoff + (start - vpnOf(smaps.start));
       let ranges = shown.get(file);
       if (ranges === undefined) {
         ranges = [];
@@ -196,7 +204,7 @@ function missingPieces(
   const pieces: Piece[] = [];
   for (const { file: mapped, smaps } of vmas) {
     if (mapped !== file || isDevice(smaps)) continue;
-    const first = smaps.offset / PAGE_SIZE;
+    const first = smaps.pgoff;
     const last = Math.min(end, first + (smaps.end - smaps.start) / PAGE_SIZE);
     if (first >= last) continue;
     for (const { from, to } of subtract(first, last, seen)) {
@@ -220,7 +228,7 @@ export async function loadUnmapped(
 ): Promise<Map<number, number>> {
   const found = new Map<number, number>();
   for (const { file, source, pieces, mostPages } of unmapped) {
-    const handle = await openAgain(source);
+    const handle = await openAgain(file, source);
     try {
       const name = `file ${Buffer.from(file.path).toString()}`;
       const reach = { kind: 'file', name, fd: handle.fd } as const;
@@ -236,14 +244,20 @@ export async function loadUnmapped(
   return found;
 }
 
-async function openAgain({ path }: ReadableFile): Promise<FileHandle> {
+async function openAgain(file: MappedFile, { path }: ReadableFile): Promise<FileHandle> {
+  const text = path.toString();
+  let handle: FileHandle | undefined;
   try {
-    return await open(path, 'r');
+    handle = await open(path, 'r');
+    if (isStill(file, await handle.stat({ bigint: true }))) return handle;
   } catch (error) {
-    const text = path.toString();
+    await handle?.close();
     const fields = { path: text, errno: errnoOf(error) ?? 'EIO' };
     throw new MmdumpError('INPUT_FAILED', `${text}: ${reasonOf(error)}`, fields, error);
   }
+  await handle.close();
+  const reason = 'it is another file than the one that was mapped';
+  throw new MmdumpError('INPUT_FAILED', `${text}: ${reason}`, { path: text, reason });
 }
 
 /** An absent page of a deleted file on disk is no page of zeros, so zeros are kept there. */

@@ -23,7 +23,10 @@ export interface ImportProgress {
 export interface ProcessReport {
   readonly pid: number;
   readonly vmas: number;
-  /** Pages with content that a page table showed: read, or shared with an earlier process. */
+  /**
+   * Pages with content that a page table showed, and all of the vdso: read, or shared with an earlier
+   * process.
+   */
   readonly contentPages: number;
   /** Zero pages of the real machine, seen only with privilege. */
   readonly zeroPages: number;
@@ -43,6 +46,11 @@ export interface ProcessReport {
    * showed are unknown, and reading one fails.
    */
   readonly unreadableFiles: readonly string[];
+  /**
+   * Living files to which no path of this host leads, because the process has other mounts or another
+   * root. They are kept as deleted files are, with what could be read of them now.
+   */
+  readonly foreignFiles: readonly string[];
   /**
    * Whether frames of the real machine could be told apart. Without it every page has a frame of
    * its own, and which pages were shared is unknown.

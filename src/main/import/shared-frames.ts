@@ -7,7 +7,7 @@
 import { readSync } from 'node:fs';
 import { SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
 import { MmdumpError } from '../../shared/errors.ts';
-import { granuleEnd, MiB, PAGE_SIZE, vpnOf } from '../../shared/page.ts';
+import { granuleEnd, MiB, vpnOf } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import type { ProcessVma } from './process-mappings.ts';
 import type { ScannedRun, ScanResult } from './scan-phase.ts';
@@ -112,7 +112,7 @@ class FrameView {
 
 /** What a page struct's index is ahead of the address: one struct must be right for both. */
 function indexShift({ smaps, file }: ProcessVma): number {
-  return file === null ? 0 : smaps.offset / PAGE_SIZE - vpnOf(smaps.start);
+  return file === null ? 0 : smaps.pgoff - vpnOf(smaps.start);
 }
 
 /** A frame that one mm alone maps, and two processes show, says that the two have that one mm. */

@@ -26,11 +26,12 @@ export interface SmapsVma {
   readonly end: number;
   /** VM_* bits from the VmFlags line. */
   readonly flags: number;
-  /** Bytes into the file; 0 without one. */
-  readonly offset: number;
+  /** First page of the file; 0 without one. Exact: bytes would not always fit into a double. */
+  readonly pgoff: number;
   /** `fe:00`, as the line has it. */
   readonly device: string;
-  readonly inode: number;
+  /** 0 without a file. */
+  readonly inode: bigint;
   /**
    * Raw bytes as latin1, newlines as the kernel escapes them (`\\012`, as which a name may be
    * written, too); '' without a name. May be a [name] of the kernel's own.
@@ -105,6 +106,8 @@ class SmapsReader {
   }
 }
 
+/** Offsets are multiples of a page: their last hexadecimal digits are zeros. */
+const PAGE_DIGITS = 3;
 const CAPITAL_A = 0x41;
 const CAPITAL_Z = 0x5a;
 /** Fields that are looked at. */
@@ -138,9 +141,9 @@ function toVma(
     start: Number.parseInt(start!, 16),
     end: Number.parseInt(end!, 16),
     flags: parseFlags(flags),
-    offset: Number.parseInt(offset!, 16),
+    pgoff: Number.parseInt(offset!.slice(0, -PAGE_DIGITS) || '0', 16),
     device: device!,
-    inode: Number(inode),
+    inode: BigInt(inode!),
     name: name!,
     hasGuards: / gu\b/.test(flags),
     totals: {

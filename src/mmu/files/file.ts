@@ -1,8 +1,19 @@
-/** A file of a simulated machine, as its user holds it: a name, its bytes, its kind. */
+/**
+ * A file of a simulated machine, as its user holds it: what Linux calls an open file.
+ *
+ *   OPEN ──close──▶ CLOSED                              close() again does nothing
+ *   OPEN ──closeAsync──▶ CLOSING ──gate passed──▶ CLOSED
+ *                           └────── aborted ─────▶ OPEN
+ *
+ * An object that is not CLOSED holds one open reference to its file (`file-table.ts`). An object
+ * belongs to one thread; each call of `createFile`, `hostFile` and `lookupFile` makes a new one.
+ */
 import { MmdumpError } from '../../shared/errors.ts';
+import { holdGate, passGateAsync } from '../hold.ts';
 import type { MachineParts } from '../machine-parts.ts';
-import { FILE_BACKING, FILE_KIND } from './file-table.ts';
-import { type CacheContext, putFile } from './page-cache.ts';
+import { FILE_BACKING, FILE_KIND } from './file-record.ts';
+import type { FileFields } from './file-table.ts';
+import { cacheContext, putFile, unlinkFile } from './page-cache.ts';
 
 export interface FileOptions {
   /** Absolute path. Its raw bytes where it is not UTF-8. */
@@ -11,15 +22,17 @@ export interface FileOptions {
   readonly content?: Uint8Array;
   /** Bytes of a memory-backed file (memfd, tmpfs), which starts as zeros. */
   readonly memoryBacked?: { readonly size: number };
-  /** No name leads to it any more; only mappings keep it. Default false. */
+  /** No name leads to it any more; only mappings and open references keep it. Default false. */
   readonly deleted?: boolean;
 }
 
 export class SimulatedFile {
+  /** What `mmap` takes. Another file may get the number once this one is gone. */
   readonly id: number;
   readonly #parts: MachineParts;
-  #open = true;
+  #state: 'open' | 'closing' | 'closed' = 'open';
 
+  /** The object takes over one open reference of the caller. */
   constructor(machine: MachineParts, id: number) {
     this.#parts = machine;
     this.id = id;
@@ -31,45 +44,95 @@ export class SimulatedFile {
     return this.#parts;
   }
 
+  /** EBADF once the object is closed, as all members but `id` and the two forms of `close`. */
   get path(): string {
-    return this.#machine.files.pathText(this.id);
+    return this.#open().files.pathText(this.id);
   }
 
   /** Bytes. */
   get size(): number {
-    return this.#machine.files.size(this.id);
+    return this.#open().files.size(this.id);
   }
 
   get isDeleted(): boolean {
-    return (this.#machine.files.kind(this.id) & FILE_KIND.DELETED) !== 0;
+    return (this.#open().files.kind(this.id) & FILE_KIND.DELETED) !== 0;
   }
 
   get isMemoryBacked(): boolean {
-    return (this.#machine.files.kind(this.id) & FILE_KIND.MEMORY) !== 0;
+    return (this.#open().files.kind(this.id) & FILE_KIND.MEMORY) !== 0;
   }
 
-  /** Removes the name (unlink): mappings go on, and from now on the content is theirs to keep. */
+  /**
+   * Removes the name (unlink): mappings go on, and from now on the content is theirs to keep. Nothing
+   * happens if it has none any more. EAGAIN while the machine is frozen, on a thread that must not wait.
+   */
   unlink(): void {
-    this.#machine.files.markDeleted(this.id);
+    const machine = this.#open();
+    holdGate(machine, machine.thread, () => {
+      unlinkFile(cacheContext(machine, machine.thread), this.id);
+    });
   }
 
-  /** Gives this object's reference back. A deleted file goes with its last mapping. */
+  /** Waits while the machine is frozen. Rejects with AbortError when `signal` fires before. */
+  async unlinkAsync(signal?: AbortSignal): Promise<void> {
+    const machine = this.#open();
+    await passGateAsync(
+      machine,
+      (thread) => unlinkFile(cacheContext(machine, thread), this.id),
+      signal,
+    );
+  }
+
+  /**
+   * Gives this object's reference back: a file without a name goes with its last reference and its
+   * last mapping. A second call does nothing. EAGAIN while the machine is frozen, on a thread that
+   * must not wait: the object is still open then.
+   */
   close(): void {
     if (this.#parts.threads.isClosed) return; // it went with its machine
-    if (!this.#open || !this.isDeleted) return;
-    this.#open = false;
-    putFile(cacheContext(this.#machine), this.id);
+    if (this.#state !== 'open') return;
+    const machine = this.#machine;
+    holdGate(machine, machine.thread, () => {
+      putFile(cacheContext(machine, machine.thread), this.id);
+    });
+    this.#state = 'closed';
+  }
+
+  /** Waits while the machine is frozen. AbortError when `signal` fires before: it is open then. */
+  async closeAsync(signal?: AbortSignal): Promise<void> {
+    if (this.#parts.threads.isClosed) return; // it went with its machine
+    if (this.#state !== 'open') return;
+    const machine = this.#machine;
+    this.#state = 'closing';
+    try {
+      await passGateAsync(
+        machine,
+        (thread) => putFile(cacheContext(machine, thread), this.id),
+        signal,
+      );
+    } catch (error) {
+      this.#state = 'open';
+      throw error;
+    }
+    this.#state = 'closed';
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.closeAsync();
+  }
+
+  #open(): MachineParts {
+    if (this.#state === 'open') return this.#machine;
+    throw new MmdumpError('EBADF', `file ${this.id} was closed: use an object that is open`);
   }
 }
 
-/** The page cache's view of a machine outside of any mm. */
-export function cacheContext(machine: MachineParts, thread: number = machine.thread): CacheContext {
-  const { memory, pages, allocator, threads, mayBlock, files, hostFiles } = machine;
-  return { memory, pages, allocator, threads, thread, mayBlock, files, hostFiles };
-}
-
-/** Creates a simulated file; returns its id. */
-export function createFile(machine: MachineParts, options: FileOptions): number {
+/** What the options ask for. OPTION_INVALID. */
+export function fileFields(options: FileOptions): FileFields {
   const { content, memoryBacked, deleted = false } = options;
   if ((content === undefined) === (memoryBacked === undefined)) {
     throw new MmdumpError('OPTION_INVALID', "a file needs either 'content' or 'memoryBacked'");
@@ -78,22 +141,23 @@ export function createFile(machine: MachineParts, options: FileOptions): number 
   if (path.length === 0 || path.includes(0)) {
     throw new MmdumpError('OPTION_INVALID', 'the path of a file is empty or holds a NUL');
   }
-  const kind = (deleted ? FILE_KIND.DELETED : 0) | (memoryBacked ? FILE_KIND.MEMORY : 0);
-  if (memoryBacked !== undefined) {
-    const { size } = memoryBacked;
-    if (!Number.isSafeInteger(size) || size < 0) {
-      throw new MmdumpError('OPTION_INVALID', `size of a file: ${size}: expected bytes`);
-    }
-    return machine.files.create({ path, kind, backing: FILE_BACKING.NONE, size, contentAt: 0 });
+  const kind =
+    (deleted ? FILE_KIND.DELETED : FILE_KIND.NAMED) | (memoryBacked ? FILE_KIND.MEMORY : 0);
+  if (memoryBacked === undefined) {
+    const bytes = content ?? new Uint8Array();
+    return { path, kind, backing: FILE_BACKING.STORE, size: bytes.length, content: bytes };
   }
-  const bytes = content ?? new Uint8Array();
-  const contentAt = machine.store.add(bytes);
-  const backing = FILE_BACKING.STORE;
-  return machine.files.create({ path, kind, backing, size: bytes.length, contentAt });
+  const { size } = memoryBacked;
+  if (!Number.isSafeInteger(size) || size < 0) {
+    throw new MmdumpError('OPTION_INVALID', `size of a file: ${size}: expected bytes`);
+  }
+  return { path, kind, backing: FILE_BACKING.NONE, size };
 }
 
-/** Registers a file of the host, which is opened when somebody reads it; never written. */
-export function createHostFile(machine: MachineParts, path: Uint8Array, size: number): number {
-  const backing = FILE_BACKING.HOST;
-  return machine.files.create({ path, kind: 0, backing, size, contentAt: 0 });
+/**
+ * A file of the host, which is opened when somebody reads it and never written. Its record goes with
+ * the last open reference and mapping.
+ */
+export function hostFileFields(path: Uint8Array, size: number): FileFields {
+  return { path, kind: 0, backing: FILE_BACKING.HOST, size };
 }

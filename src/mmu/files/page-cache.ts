@@ -8,9 +8,11 @@
 import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import { hex, PAGE_SIZE, type Pfn } from '../../shared/page.ts';
+import type { MachineParts } from '../machine-parts.ts';
 import { PG } from '../physical/page-struct.ts';
 import type { TableContext } from '../tables/page-table.ts';
-import { FILE_BACKING, FILE_KIND, type FileTable } from './file-table.ts';
+import { FILE_BACKING, FILE_KIND } from './file-record.ts';
+import type { FileTable } from './file-table.ts';
 
 const FANOUT = 1024;
 /** Levels that cover every page index of a mapping, which is below 2^52. */
@@ -286,13 +288,25 @@ function visitTree(
   }
 }
 
-/** Drops a reference to a file; the last one frees its page cache (evict_inode). */
+/** The page cache's view of a machine outside of any mm. */
+export function cacheContext(machine: MachineParts, thread: number): CacheContext {
+  const { memory, pages, allocator, threads, mayBlock, files, hostFiles } = machine;
+  return { memory, pages, allocator, threads, thread, mayBlock, files, hostFiles };
+}
+
+/** Drops a reference to a file; the last one frees its page cache and its record (evict_inode). */
 export function putFile(context: CacheContext, file: number): void {
-  if (!context.files.dropReference(file)) return;
-  const root = context.files.cacheRoot(file);
-  if (root !== 0) freeNode(context, root, context.files.cacheHeight(file));
-  context.files.setCacheRoot(file, 0, 0);
-  context.files.free(file);
+  const { files, thread } = context;
+  if (!files.dropReference(file, thread)) return;
+  const root = files.cacheRoot(file);
+  if (root !== 0) freeNode(context, root, files.cacheHeight(file));
+  files.setCacheRoot(file, 0, 0);
+  files.free(file, thread);
+}
+
+/** Removes the file's name, and with it the reference that the name holds. The caller has another. */
+export function unlinkFile(context: CacheContext, file: number): void {
+  if (context.files.unlink(file, context.thread)) putFile(context, file);
 }
 
 function freeNode(context: CacheContext, node: number, level: number): void {

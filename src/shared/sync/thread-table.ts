@@ -21,6 +21,7 @@
  * later rank; HELD records what it holds, one bit a rank.
  *
  *   freeze gate → mmap lock (readers-writer) → LDT lock → file lock → page-table lock → allocator
+ *   → file table → store
  */
 import { assert } from '../assert.ts';
 import { MmdumpError } from '../errors.ts';
@@ -45,10 +46,19 @@ export const RANK = {
   FILE: 0x10,
   PAGE_TABLE: 0x20,
   ALLOCATOR: 0x40,
+  FILE_TABLE: 0x80,
+  STORE: 0x100,
 } as const;
 
-/** Whoever dies holding one of these was changing something. */
-const WRITING = RANK.MMAP_WRITE | RANK.LDT | RANK.FILE | RANK.PAGE_TABLE | RANK.ALLOCATOR;
+/** A thread that dies while it holds one of these was changing something. */
+const WRITING =
+  RANK.MMAP_WRITE |
+  RANK.LDT |
+  RANK.FILE |
+  RANK.PAGE_TABLE |
+  RANK.ALLOCATOR |
+  RANK.FILE_TABLE |
+  RANK.STORE;
 
 const { HIGH_WATER, FREED, WAITERS, WORDS: HEADER_WORDS } = THREAD_HEADER;
 const { STATE, GATE, HELD, LOOKS, KIND, OS_START, LIVES, WORDS: SLOT_WORDS } = THREAD_SLOT;
@@ -318,6 +328,19 @@ export class ThreadTable extends Trust {
     assert(
       (held & later) === 0,
       `lock order: thread ${id} holds 0x${held.toString(16)} and takes 0x${rank.toString(16)}`,
+    );
+  }
+
+  /**
+   * Asserts that the thread may change the machine, that is, that it is inside the freeze gate. An
+   * onlooker may as well: it takes references for a dump whose coordinator is inside. Like the lock
+   * order, this is asserted only in machines with `checks`.
+   */
+  assertInside(id: number, change: string): void {
+    if (!this.checksOrder) return;
+    assert(
+      this.holds(id, RANK.GATE) || this.isOnlooker(id),
+      `freeze gate: thread ${id} is outside and makes a change: ${change}`,
     );
   }
 
