@@ -6,7 +6,7 @@
 import type { TestContext } from 'vitest';
 import { describeKernel } from './known-kernels.ts';
 
-const FAILS = process.env.MMDUMP_KERNEL === '1';
+export const FINDINGS_FAIL: boolean = process.env.MMDUMP_KERNEL === '1';
 
 export interface Finding {
   /** Which history, and which way. */
@@ -18,7 +18,7 @@ export interface Finding {
 /** Fails the test, or skips it and says why. */
 export function nameFinding(context: TestContext, { what, report }: Finding): void {
   const text = `${describeKernel()}\n${what}\n${report}`;
-  if (FAILS) throw new Error(text);
+  if (FINDINGS_FAIL) throw new Error(text);
   process.stdout.write(
     `\nThe running kernel has a rule of its own (npm run test:kernel):\n${text}\n\n`,
   );

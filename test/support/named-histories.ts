@@ -42,7 +42,10 @@ export function randomHistories(
   seed: number,
   times = 1,
 ): NamedHistory[] {
-  const histories = fc.sample(historyOf(shape, isSupported), { seed, numRuns: shape.runs * times });
+  const histories = fc.sample(historyOf(shape, isSupported), {
+    seed,
+    numRuns: Math.ceil(shape.runs * times),
+  });
   return histories.map((history, at) => ({
     name: `random, seed ${seed}: ${shape.name}, ${at + 1}`,
     history,

@@ -80,7 +80,7 @@ export class RwLock {
         this.#own(id, mine);
         return true;
       }
-      if (obstacle !== CHOOSING) break; // nobody knows yet whether that writer comes before us
+      if (obstacle !== CHOOSING) break; // else it is not known yet which of the two comes first
     }
     this.#retreat(id);
     return false;
