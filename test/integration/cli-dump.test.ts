@@ -54,6 +54,7 @@ describe('dump', () => {
       'import',
       'lockWait',
       'pause',
+      'locked',
       'plan',
       'classify',
       'layout',
