@@ -61,7 +61,7 @@ for (let round = 0; round < rounds; round++) {
   if (kind === 'restore') await dumper.restore(image, other);
   await image.close();
   kept.push({ machine, space });
-  if (kind === 'drop' || process.env.NOKEEP) kept.pop();
+  if (kind === 'drop') kept.pop();
   else await machine.close();
   await other.close(); // collects what was dropped, too
   samples.push(sample());
