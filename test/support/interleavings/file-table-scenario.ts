@@ -2,10 +2,9 @@
  * Systems of threads that create, find, unlink and close files of one path in one file table.
  *
  * A program is a list of calls, each of which ends with the reference given back: `C` creates a file
- * with a
- * name that keeps it, `H` one whose name does not, as a file of the host has it; `O` looks the path up; `U` looks it up and unlinks what it has found. In between the
- * thread stays for as long as it likes, with its reference. `with` files are there from the start,
- * each kept by its name.
+ * with a name that keeps it, `H` one whose name does not, as with a file of the host; `O` looks the
+ * path up; `U` looks it up and unlinks what it has found. In between the thread stays for as long as
+ * it likes, with its reference. `with` files are there from the start, each kept by its name.
  */
 import {
   FILE_BACKING,
