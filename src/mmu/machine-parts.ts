@@ -221,7 +221,7 @@ export class MachineParts {
     this.allocator = new FrameAllocator(control, ALLOCATOR_AT, memory, pages, threads, mayBlock);
     this.store = new Store(control, STORE_AT, handle.store, threads, mayBlock);
     const fileWords = new Int32Array(handle.files);
-    this.files = new FileTable(fileWords, FILES_MAX, this.store, threads, mayBlock);
+    this.files = new FileTable(fileWords, 0, FILES_MAX, this.store, threads, mayBlock);
     this.mmWords = new Int32Array(handle.mms);
     this.maxAddressSpaces = this.mmWords.length / MM_WORDS;
     const view = new WeakRef(this); // the table outlives what it is a part of

@@ -58,13 +58,22 @@ export const CLAIMED = -1;
 /** Accessors of the records, and their reference counts. */
 export class FileRecords {
   words: Int32Array;
+  /** Word at which the table begins. */
+  readonly base: number;
   /** Files that there can be at the same time. */
   readonly capacity: number;
   protected readonly store: Store;
   protected readonly threads: ThreadTable;
 
-  constructor(words: Int32Array, capacity: number, store: Store, threads: ThreadTable) {
+  constructor(
+    words: Int32Array,
+    base: number,
+    capacity: number,
+    store: Store,
+    threads: ThreadTable,
+  ) {
     this.words = words;
+    this.base = base;
     this.capacity = capacity;
     this.store = store;
     this.threads = threads;
@@ -167,12 +176,12 @@ export class FileRecords {
 
   /** Every id ever used is at most this. */
   get highWater(): number {
-    return Atomics.load(this.words, HIGH_WATER);
+    return Atomics.load(this.words, this.base + HIGH_WATER);
   }
 
   /** True when the (dead) thread still owns a file's lock. */
   anyLockOwnedBy(thread: number): boolean {
-    const count = Atomics.load(this.words, HIGH_WATER);
+    const count = Atomics.load(this.words, this.base + HIGH_WATER);
     for (let id = 1; id <= count; id++) {
       if (this.lock(id).owner === thread) return true;
     }
@@ -181,17 +190,17 @@ export class FileRecords {
 
   /** Opens the locks that a dead onlooker has left behind. */
   breakLocks(thread: number): void {
-    const count = Atomics.load(this.words, HIGH_WATER);
+    const count = Atomics.load(this.words, this.base + HIGH_WATER);
     for (let id = 1; id <= count; id++) this.lock(id).breakFor(thread);
   }
 
   wakeAll(): void {
-    const count = Atomics.load(this.words, HIGH_WATER);
+    const count = Atomics.load(this.words, this.base + HIGH_WATER);
     for (let id = 1; id <= count; id++) this.lock(id).wakeAll();
   }
 
   /** Word of the record of a file. */
   protected record(id: number): number {
-    return RECORDS + (id - 1) * WORDS;
+    return this.base + RECORDS + (id - 1) * WORDS;
   }
 }

@@ -59,19 +59,20 @@ export class FileTable extends FileRecords {
 
   constructor(
     words: Int32Array,
+    base: number,
     capacity: number,
     store: Store,
     threads: ThreadTable,
     mayBlock: boolean,
   ) {
-    super(words, capacity, store, threads);
+    super(words, base, capacity, store, threads);
     this.#mayBlock = mayBlock;
     this.#names = new FileNames(words, {
-      buckets: RECORDS + capacity * WORDS,
+      buckets: base + RECORDS + capacity * WORDS,
       count: capacity,
-      seed: SEED,
-      next: RECORDS - WORDS + NEXT,
-      previous: RECORDS - WORDS + PREV,
+      seed: base + SEED,
+      next: base + RECORDS - WORDS + NEXT,
+      previous: base + RECORDS - WORDS + PREV,
       stride: WORDS,
     });
   }
@@ -83,8 +84,8 @@ export class FileTable extends FileRecords {
 
   /** Once, by the machine's creator. `seed` is 32 random bits. */
   initialise(seed: number, thread: number): void {
-    this.words[SEED] = seed;
-    writeU64(this.words, DEV_ZERO_AT, this.store.add(DEV_ZERO, thread));
+    this.words[this.base + SEED] = seed;
+    writeU64(this.words, this.base + DEV_ZERO_AT, this.store.add(DEV_ZERO, thread));
   }
 
   /**
@@ -126,20 +127,20 @@ export class FileTable extends FileRecords {
 
   #addPath(path: Uint8Array, thread: number): number {
     if (Buffer.compare(path, DEV_ZERO) !== 0) return this.store.add(path, thread);
-    const at = readU64(this.words, DEV_ZERO_AT);
+    const at = readU64(this.words, this.base + DEV_ZERO_AT);
     this.store.get(at);
     return at;
   }
 
   /** A record for a new file, which nobody can find yet. EMFILE. */
   #claim(thread: number): number {
-    const { words } = this;
+    const { words, base } = this;
     this.#lockTable(thread);
-    let id = words[FREE]!;
-    if (id !== 0) words[FREE] = words[this.record(id) + NEXT]!;
-    else if (words[HIGH_WATER]! < this.capacity) {
-      id = words[HIGH_WATER]! + 1;
-      Atomics.store(words, HIGH_WATER, id);
+    let id = words[base + FREE]!;
+    if (id !== 0) words[base + FREE] = words[this.record(id) + NEXT]!;
+    else if (words[base + HIGH_WATER]! < this.capacity) {
+      id = words[base + HIGH_WATER]! + 1;
+      Atomics.store(words, base + HIGH_WATER, id);
     }
     if (id !== 0) Atomics.store(words, this.record(id) + REFERENCES, CLAIMED);
     this.#unlockTable(thread);
@@ -185,8 +186,8 @@ export class FileTable extends FileRecords {
     this.#lockTable(thread);
     if ((this.words[at + KIND]! & FILE_KIND.DELETED) === 0) this.#names.remove(id, path);
     Atomics.store(this.words, at + REFERENCES, 0);
-    this.words[at + NEXT] = this.words[FREE]!;
-    this.words[FREE] = id;
+    this.words[at + NEXT] = this.words[this.base + FREE]!;
+    this.words[this.base + FREE] = id;
     this.#unlockTable(thread);
     this.store.put(pathAt, thread);
     this.store.put(contentAt, thread);
@@ -194,15 +195,15 @@ export class FileTable extends FileRecords {
 
   /** Thread id of the holder of the table lock, or -1. */
   get tableLockOwner(): number {
-    return Atomics.load(this.words, LOCK) - 1;
+    return Atomics.load(this.words, this.base + LOCK) - 1;
   }
 
   #lockTable(thread: number): void {
-    spinLock(this.words, LOCK, thread, RANK.FILE_TABLE, this.threads, this.#mayBlock);
+    spinLock(this.words, this.base + LOCK, thread, RANK.FILE_TABLE, this.threads, this.#mayBlock);
   }
 
   #unlockTable(thread: number): void {
-    spinUnlock(this.words, LOCK, thread, RANK.FILE_TABLE, this.threads);
+    spinUnlock(this.words, this.base + LOCK, thread, RANK.FILE_TABLE, this.threads);
   }
 }
 

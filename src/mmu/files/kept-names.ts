@@ -33,7 +33,7 @@ export class KeptNames extends FileTable {
 
   /** `named` is what `namedFiles` returned. */
   constructor({ files, store, threads, mayBlock }: MachineParts, named: SharedArrayBuffer) {
-    super(files.words, files.capacity, store, threads, mayBlock);
+    super(files.words, files.base, files.capacity, store, threads, mayBlock);
     this.#named = new Int32Array(named);
   }
 

@@ -97,23 +97,52 @@ export function cacheInsertLocked(
   for (let level = files.cacheHeight(file); level > 1; level--) {
     const words = memory.wordsOf(node);
     const at = memory.wordAt(node) + (Math.floor(index / span(level - 1)) % FANOUT);
-    if (words[at] === 0) words[at] = allocateNode(context);
+    if (words[at] === 0) {
+      words[at] = allocateNode(context);
+      addChildren(context, node, 1);
+    }
     node = words[at]!;
   }
   memory.wordsOf(node)[memory.wordAt(node) + (index % FANOUT)] = pfn;
+  addChildren(context, node, 1);
   files.addCachePages(file, 1);
 }
 
-/** Takes a page out of the tree; its reference is the caller's now. File lock held. */
+/**
+ * Takes a page out of the tree; its reference is the caller's now. Nodes that become empty are freed,
+ * up to the root. File lock held.
+ */
 export function removeFromCacheLocked(context: CacheContext, file: number, index: number): void {
-  const { files, memory } = context;
-  let node = files.cacheRoot(file);
-  for (let level = files.cacheHeight(file); level > 1; level--) {
-    const slot = Math.floor(index / span(level - 1)) % FANOUT;
-    node = memory.wordsOf(node)[memory.wordAt(node) + slot]!;
-  }
-  memory.wordsOf(node)[memory.wordAt(node) + (index % FANOUT)] = 0;
+  const { files } = context;
   files.addCachePages(file, -1);
+  const height = files.cacheHeight(file);
+  if (isEmptyWithout(context, files.cacheRoot(file), height, index)) {
+    files.setCacheRoot(file, 0, 0);
+  }
+}
+
+/** Takes the page out of the tree below a node. True when that was all, and the node is freed. */
+function isEmptyWithout(
+  context: CacheContext,
+  node: number,
+  level: number,
+  index: number,
+): boolean {
+  const { memory, allocator, thread } = context;
+  const words = memory.wordsOf(node);
+  const at = memory.wordAt(node) + (Math.floor(index / span(level - 1)) % FANOUT);
+  if (level > 1 && !isEmptyWithout(context, words[at]!, level - 1, index)) return false;
+  words[at] = 0;
+  if (addChildren(context, node, -1) > 0) return false;
+  allocator.put(node, thread);
+  return true;
+}
+
+/** Entries of a node that are in use, after `count` were added. File lock held. */
+function addChildren({ pages }: CacheContext, node: number, count: number): number {
+  const children = pages.previous(node) + count;
+  pages.setPrevious(node, children);
+  return children;
 }
 
 function growLocked(context: CacheContext, file: number, index: number): void {
@@ -125,6 +154,7 @@ function growLocked(context: CacheContext, file: number, index: number): void {
     if (height === MAX_HEIGHT) throw new MmdumpError('EOVERFLOW', 'page index beyond any file');
     const root = allocateNode(context);
     memory.wordsOf(root)[memory.wordAt(root)] = files.cacheRoot(file);
+    addChildren(context, root, 1);
     files.setCacheRoot(file, root, height + 1);
   }
 }

@@ -1,8 +1,11 @@
 /** What a machine keeps in its store, and what it gives back when files and mms are gone. */
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { Machine } from '../../../src/mmu/machine.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
-import { codeOf, readBytes, testMachine } from '../../support/machine.ts';
+import { codeOf, freeFrames, readBytes, testMachine } from '../../support/machine.ts';
 
 const ANON_SHARED = { length: PAGE_SIZE, prot: 'rw', flags: ['shared', 'anonymous'] } as const;
 
@@ -99,6 +102,37 @@ describe('trial 7: the store gives back what is gone', () => {
       );
     });
     expect(space.auxv()).toEqual(new Uint8Array(2000).fill(1));
+  });
+});
+
+describe('fault 6: the nodes of a page cache', () => {
+  it('are given back with their last page, while the file lives', () => {
+    const machine = testMachine({ store: 2 * MiB });
+    const space = machine.createAddressSpace();
+    const size = 5 * 1024 ** 3; // of three levels
+    const file = machine.createFile({ path: '/f', content: new Uint8Array(9 * PAGE_SIZE) });
+    const before = freeFrames(machine);
+    const at = space.mmap({ length: 9 * PAGE_SIZE, prot: 'r', flags: ['shared'], file: file.id });
+    for (let page = 0; page < 9; page++) readBytes(space, at + page * PAGE_SIZE, 1);
+    space.munmap(at, 9 * PAGE_SIZE);
+    machine.reclaim(MiB);
+    expect(freeFrames(machine)).toBe(before);
+    const sparse = join(mkdtempSync(join(tmpdir(), 'mmdump-sparse-')), 'f');
+    writeFileSync(sparse, '');
+    truncateSync(sparse, size);
+    const large = machine.hostFile(sparse);
+    for (const offset of [0, 2 ** 23, size - PAGE_SIZE]) {
+      const request = { length: PAGE_SIZE, prot: 'r', flags: ['shared'], offset } as const;
+      const one = space.mmap({ ...request, file: large.id });
+      readBytes(space, one, 1);
+      space.munmap(one, PAGE_SIZE);
+    }
+    expect(freeFrames(machine)).toBe(before - 3 - 6); // pages, and nodes: 3 leaves, 2 above, a root
+    machine.reclaim(MiB);
+    expect(machine.parts.files.cacheRoot(large.id)).toBe(0);
+    expect(freeFrames(machine)).toBe(before);
+    machine.detach();
+    rmSync(dirname(sparse), { recursive: true });
   });
 });
 
