@@ -15,14 +15,13 @@ import { type CaptureReport, type FamilySurvey, reportOf, type Survey } from './
 import { readExecutable } from './executable.ts';
 import {
   type FileUser,
-  findReadable,
   listUnmapped,
-  loadUnmapped,
   shownFrames,
   shownPages,
   unmappedFrames,
 } from './file-contents.ts';
 import type { ImportOptions, MachineFor } from './import-report.ts';
+import { loadUnmapped } from './load-unmapped.ts';
 import { MappedFiles } from './mapped-files.ts';
 import { processGone, readProc } from './proc.ts';
 import { mmAddresses, mmNotes } from './process-fields.ts';
@@ -34,6 +33,7 @@ import {
   toScanned,
 } from './process-mappings.ts';
 import { framesOf, listPages, listShared, mapMergedPages, type PageList } from './process-pages.ts';
+import { findReadable } from './readable-files.ts';
 import { runScanPhase } from './scan-phase.ts';
 import { findShared, forgetMovedFrames } from './shared-frames.ts';
 import { readSmaps } from './smaps.ts';
@@ -107,7 +107,14 @@ export class FamilyImport {
     const { signal } = this.#options;
     const first = this.spaces[0]!.reference;
     const { ids } = this.#files;
-    const unmapped = await loadUnmapped(this.#pool, first, survey.unmapped, ids, signal);
+    const unmapped = await loadUnmapped(
+      this.#pool,
+      first,
+      survey.unmapped,
+      ids,
+      this.#turns,
+      signal,
+    );
     const reports: CaptureReport[] = [];
     for (const at of survey.members.keys()) {
       const found = { unmappedPages: unmapped.get(at) ?? 0, loadMs: loadMs[at]! };
@@ -125,7 +132,8 @@ export class FamilyImport {
     for (const each of this.#processes) members.push(await this.#survey(each, files));
     if (this.#wantsFrames) {
       for (const [at, { scan }] of members.slice(0, -1).entries()) {
-        forgetMovedFrames(this.#processes[at]!.pagemap.fd, scan);
+        const { pagemap, pid } = this.#processes[at]!;
+        forgetMovedFrames(pagemap.fd, pid, scan);
       }
     }
     const pages = findShared(members);
