@@ -188,7 +188,8 @@ function kindOf(
 
 /** The frame of an anonymous page, or its swap slot, if another process may show it; else 0. */
 function sharedFrame(high: number, pfn: number): number {
-  if (pfn === 0) return 0; // not shown to us
+  // Not shown to us; or a number that a double rounds, which would make two slots one.
+  if (pfn === 0 || pfn > Number.MAX_SAFE_INTEGER) return 0;
   if ((high & PRESENT) === 0) return -1 - pfn;
   return (high & (EXCLUSIVE | FILE_PAGE)) === 0 ? pfn : 0;
 }

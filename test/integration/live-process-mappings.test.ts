@@ -190,9 +190,12 @@ describe('pages that no page table of the process shows', () => {
     expect(held(...region(context, 'inherited'))).toEqual({ 2: 'copy', 3: 'copy' });
   });
 
-  it('of a deleted file on disk, zeros included, up to its end', async (context) => {
+  it('of a deleted file on disk, zeros by being absent, up to its end', async (context) => {
     const [capture, found] = region(context, 'deleted');
-    expect(pictureOf(capture.image, found)).toBe('ccczcc..');
+    expect(pictureOf(capture.image, found)).toBe('ccc.cc..');
+    const zeros = Buffer.alloc(PAGE, 'x');
+    await capture.image.read(found.start + 3 * PAGE, zeros);
+    expect(zeros.equals(Buffer.alloc(PAGE))).toBe(true);
     const beyond = capture.image.read(found.start + 6 * PAGE, Buffer.alloc(1));
     await expect(beyond).rejects.toMatchObject({ code: 'PAGE_ABSENT' });
   });

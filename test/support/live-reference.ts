@@ -36,6 +36,8 @@ export interface StoredPage {
 export interface Reference {
   readonly vmas: readonly ProcVma[];
   readonly fileKinds: readonly FileKind[];
+  /** As the image has them: a deleted file of which all could be read is in memory from then on. */
+  readonly kindsInImage: readonly FileKind[];
   /** Whether the page map shows frames: root with CAP_SYS_ADMIN. */
   readonly privileged: boolean;
   /** By address. */
@@ -71,6 +73,10 @@ export function readReference(
   return {
     vmas,
     fileKinds,
+    kindsInImage: fileKinds.map((kind, at) => {
+      const isWhole = reader !== 'blind' && isReadable(linkTo(pid, vmas[at]!));
+      return kind === 'deleted' && isWhole ? 'deleted, memory-backed' : kind;
+    }),
     privileged,
     stored,
     entries: countEntries(fileKinds, pages),
@@ -154,7 +160,7 @@ function readUnmapped(
   });
   const unmapped: UnmappedPage[] = [];
   vmas.forEach((vma, at) => {
-    const link = `/proc/${pid}/map_files/${vma.start.toString(16)}-${vma.end.toString(16)}`;
+    const link = linkTo(pid, vma);
     if (!isLost(fileKinds[at]!) || isDevice(vma) || !isReadable(link)) return;
     if (!statSync(link).isFile()) return; // /dev/zero has no end
     const content = readFileSync(link);
@@ -165,11 +171,14 @@ function readUnmapped(
       seen.add(key);
       const bytes = Buffer.alloc(PAGE);
       content.copy(bytes, 0, index * PAGE);
-      const isOnDisk = fileKinds[at] === 'deleted'; // where an absent page is no page of zeros
-      if (isOnDisk || !bytes.equals(ZEROS)) unmapped.push({ vma, index, bytes });
+      if (!bytes.equals(ZEROS)) unmapped.push({ vma, index, bytes }); // what is absent is zeros
     }
   });
   return unmapped;
+}
+
+function linkTo(pid: number, { start, end }: ProcVma): string {
+  return `/proc/${pid}/map_files/${start.toString(16)}-${end.toString(16)}`;
 }
 
 /** By address of the stored page. CLASSIFICATION.md, the rows that a live process can reach. */

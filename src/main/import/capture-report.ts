@@ -1,15 +1,11 @@
 /** What is known of the processes of an import, and what it reports of each. */
 import { SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
 import type { Turns } from '../stop.ts';
-import {
-  foreignFiles,
-  type ReadableFile,
-  type UnmappedPages,
-  unreadableFiles,
-} from './file-contents.ts';
+import type { UnmappedPages } from './file-contents.ts';
 import type { ProcessReport } from './import-report.ts';
 import type { MappedFile } from './mapped-files.ts';
 import type { ProcessVma } from './process-mappings.ts';
+import { foreignFiles, type ReadableFile, unreadableFiles } from './readable-files.ts';
 import type { ScanResult } from './scan-phase.ts';
 import type { MemberPages } from './shared-frames.ts';
 import { readSmaps, type SmapsVma } from './smaps.ts';

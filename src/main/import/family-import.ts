@@ -23,19 +23,19 @@ import {
 import { readExecutable } from './executable.ts';
 import {
   type FileUser,
-  findReadable,
   listUnmapped,
-  loadUnmapped,
   shownFrames,
   shownPages,
   unmappedFrames,
 } from './file-contents.ts';
 import type { ImportOptions, MachineFor } from './import-report.ts';
+import { loadUnmapped } from './load-unmapped.ts';
 import { type MappedFile, MappedFiles } from './mapped-files.ts';
 import { processGone, readProc } from './proc.ts';
 import { mmAddresses, mmNotes } from './process-fields.ts';
 import { createMappings, describeVmas, toScanned } from './process-mappings.ts';
 import { framesOf, listPages, listShared, mapMergedPages, type PageList } from './process-pages.ts';
+import { findReadable } from './readable-files.ts';
 import { runScanPhase } from './scan-phase.ts';
 import { findShared, forgetMovedFrames } from './shared-frames.ts';
 import { readSmaps } from './smaps.ts';
@@ -114,8 +114,14 @@ export class FamilyImport {
     await this.#share(survey);
     const { signal } = this.#options;
     const first = this.spaces[0]!.reference;
-    const ids = this.#ids;
-    const unmapped = await loadUnmapped(this.#pool, first, survey.unmapped, ids, signal);
+    const unmapped = await loadUnmapped(
+      this.#pool,
+      first,
+      survey.unmapped,
+      this.#ids,
+      this.#turns,
+      signal,
+    );
     const reports: CaptureReport[] = [];
     for (const at of survey.members.keys()) {
       const found = { unmappedPages: unmapped.get(at) ?? 0, loadMs: loadMs[at]! };
@@ -133,7 +139,8 @@ export class FamilyImport {
     for (const each of this.#processes) members.push(await this.#survey(each, files));
     if (this.#wantsFrames) {
       for (const [at, { scan }] of members.slice(0, -1).entries()) {
-        forgetMovedFrames(this.#processes[at]!.pagemap.fd, scan);
+        const { pagemap, pid } = this.#processes[at]!;
+        forgetMovedFrames(pagemap.fd, pid, scan);
       }
     }
     const pages = findShared(members);

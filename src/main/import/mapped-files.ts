@@ -37,9 +37,9 @@ export interface FileSystem {
 }
 
 const UNKNOWN: FileSystem = { type: 0, blockBytes: 0 };
-const TMPFS = 0x0102_1994;
+export const TMPFS = 0x0102_1994;
 const RAMFS = 0x8584_58f6;
-const HUGETLBFS = 0x9584_58f6;
+export const HUGETLBFS = 0x9584_58f6;
 /** Kinds of file systems whose files live in memory alone. */
 const MEMORY_TYPES: ReadonlySet<number> = new Set([TMPFS, RAMFS, HUGETLBFS]);
 const MEMORY_NAMES: ReadonlySet<string> = new Set(['tmpfs', 'ramfs', 'hugetlbfs', 'devtmpfs']);

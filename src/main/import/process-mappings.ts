@@ -58,7 +58,7 @@ function scanKind(file: MappedFile | null, isVdso: boolean): number {
 export interface MappingInput {
   readonly vmas: readonly ProcessVma[];
   readonly exe: Executable;
-  /** The memory-backed files whose every page will be there. */
+  /** The memory-backed and deleted files whose every page will be there. */
   readonly known: ReadonlyMap<MappedFile, unknown>;
   /** Ordinals of mappings that show pages of an earlier process. */
   readonly sharing: ReadonlySet<number>;
@@ -103,9 +103,11 @@ export async function createMappings(
 function fileFields(file: MappedFile, isKnown: boolean): FileFields {
   const { path, isDeleted, isMemoryBacked, size } = file;
   if (!isDeleted && !isMemoryBacked) return hostFileFields(path, size);
-  const kind = (isDeleted ? FILE_KIND.DELETED : 0) | (isMemoryBacked ? FILE_KIND.MEMORY : 0);
-  // Absent pages are zeros only where every page was looked for; elsewhere reading one fails.
-  const backing = isMemoryBacked && isKnown ? FILE_BACKING.NONE : FILE_BACKING.LOST;
+  // Of a deleted file all that is left is in memory now. Its absent pages are zeros, as those of any
+  // file in memory, where every page was looked for; elsewhere reading one fails.
+  const isInMemory = isMemoryBacked || isKnown;
+  const kind = (isDeleted ? FILE_KIND.DELETED : 0) | (isInMemory ? FILE_KIND.MEMORY : 0);
+  const backing = isKnown ? FILE_BACKING.NONE : FILE_BACKING.LOST;
   return { path, kind, backing, size };
 }
 

@@ -130,7 +130,7 @@ describe('what processes share', () => {
     const fd = openSync(path, 'r');
     try {
       const { scan } = member(1, [run(2, [11, 99, -21, -21, 15]), run(7, [3, 4])]);
-      forgetMovedFrames(fd, scan);
+      forgetMovedFrames(fd, 1, scan);
       expect([...scan.frames]).toEqual([11, 0, -21, 0, 0, 0, 0]);
     } finally {
       closeSync(fd);

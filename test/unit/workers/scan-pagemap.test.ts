@@ -85,6 +85,20 @@ describe('trial 4: all of the vdso is content', () => {
   });
 });
 
+describe('trial 1: the number of a frame or swap slot is exact, or unknown', () => {
+  it('entries that a double would round share nothing', () => {
+    const slots = [4n, (1n << 54n) | 32n, (1n << 54n) | 33n];
+    const pagemap = openFile(
+      'slots',
+      slots.map((slot) => SWAPPED | slot),
+    );
+    const task = { ...taskOf(SCAN_KIND.ANONYMOUS, 3, pagemap), wantsFrames: true };
+    const outcome = scan(task);
+    expect(outcome).toMatchObject({ ok: true, value: { frames: Float64Array.of(-5) } });
+    closeSync(pagemap);
+  });
+});
+
 describe('fault 12: a file of /proc that cannot be read is no lost worker', () => {
   it('/proc/kpageflags: INPUT_FAILED', () => {
     const pagemap = openFile('asked', [PRESENT | EXCLUSIVE | 9n]);
