@@ -1,5 +1,6 @@
 /** Comparing two address spaces, of one machine or of two, by all workers. */
 import type { AddressSpace } from '../mmu/address-space.ts';
+import type { MmReference } from '../mmu/hold.ts';
 import { readLdtLocked } from '../mmu/ldt.ts';
 import type { Mm } from '../mmu/mm.ts';
 import { dPath } from '../mmu/vma/vma-info.ts';
@@ -9,7 +10,7 @@ import { WorkUnits, workUnitBytes } from '../shared/dump/work-unit.ts';
 import { addressOf, GRANULE_PAGES, hex, PAGE_SIZE } from '../shared/page.ts';
 import { throwIfAborted } from '../shared/sync/wait.ts';
 import { planDump } from './dump/plan.ts';
-import { withStoppedMm } from './dump/stopped-mm.ts';
+import { withHeldMms, withStoppedMm } from './dump/stopped-mm.ts';
 import type { WorkerPool } from './pool.ts';
 import { type JobOptions, Turns } from './stop.ts';
 
@@ -52,13 +53,30 @@ export function compareWith(
   options: CompareOptions,
 ): Promise<Comparison> {
   const { signal } = options;
-  return withStoppedMm(left.reference, signal, (a) =>
-    withStoppedMm(right.reference, signal, async (b) => {
-      const mapping = (await compareMappings(a, b, new Turns(signal))) ?? compareLdts(a, b);
-      if (mapping !== null) return { equal: false, pages: 0, difference: mapping };
-      return await comparePages(pool, a, b, options);
-    }),
-  );
+  return withBoth(left.reference, right.reference, signal, async (a, b) => {
+    const mapping = (await compareMappings(a, b, new Turns(signal))) ?? compareLdts(a, b);
+    if (mapping !== null) return { equal: false, pages: 0, difference: mapping };
+    return await comparePages(pool, a, b, options);
+  });
+}
+
+/**
+ * Holds both, which may be one. Of two machines always the same one first: nobody has ids of the one
+ * and waits for ids of the other that has it the other way round.
+ */
+function withBoth<T>(
+  left: MmReference,
+  right: MmReference,
+  signal: AbortSignal | undefined,
+  action: (a: Mm, b: Mm) => Promise<T>,
+): Promise<T> {
+  if (left.machine.isSameMachine(right.machine)) {
+    return withHeldMms([left, right], true, signal, ([a, b]) => action(a!, b!));
+  }
+  if (left.machine.id > right.machine.id) {
+    return withBoth(right, left, signal, (b, a) => action(a, b));
+  }
+  return withStoppedMm(left, signal, (a) => withStoppedMm(right, signal, (b) => action(a, b)));
 }
 
 async function compareMappings(a: Mm, b: Mm, turns: Turns): Promise<Comparison['difference']> {

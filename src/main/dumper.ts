@@ -1,5 +1,6 @@
 /** The dumper: a pool of workers, and the jobs that run on it. */
 import type { AddressSpace } from '../mmu/address-space.ts';
+import { whileInUse } from '../mmu/lifetime.ts';
 import type { Machine } from '../mmu/machine.ts';
 import { flag, instanceOf, optional, wholeNumber } from '../shared/arguments/checks.ts';
 import { optionsOf, type Shape } from '../shared/arguments/options.ts';
@@ -84,7 +85,7 @@ export class Dumper {
   readonly workers: number;
   readonly #engine: Engine;
   #last: Promise<void> = Promise.resolve();
-  #closed = false;
+  #closed: Promise<void> | undefined;
 
   /** @internal */
   constructor(options: DumperOptions = {}) {
@@ -141,7 +142,9 @@ export class Dumper {
         deadline.phase = 'restore';
         this.#engine.pool.expectOne();
         const { signal } = deadline;
-        return restoreImage(this.#engine.pool, contents, machine, { ...checked, signal });
+        return whileInUse(machine.parts, () => {
+          return restoreImage(this.#engine.pool, contents, machine, { ...checked, signal });
+        });
       });
     });
   }
@@ -196,9 +199,16 @@ export class Dumper {
     });
   }
 
-  /** Ends the worker threads, after the jobs that are queued. */
-  async close(): Promise<void> {
-    this.#closed = true;
+  /**
+   * Ends the worker threads, after the jobs that are queued; a later job fails with DUMPER_CLOSED.
+   * Closing twice is nothing: every call resolves when the threads have ended.
+   */
+  close(): Promise<void> {
+    this.#closed ??= this.#end();
+    return this.#closed;
+  }
+
+  async #end(): Promise<void> {
     await this.#last;
     this.#engine.buffers.clear();
     await this.#engine.pool.close();
@@ -224,7 +234,7 @@ export class Dumper {
 
   /** `signal`: gives up waiting for the jobs before. */
   async #enqueue<T>(job: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    if (this.#closed) throw new MmdumpError('DUMPER_CLOSED', 'the dumper was closed');
+    if (this.#closed !== undefined) throw new MmdumpError('DUMPER_CLOSED', 'the dumper was closed');
     const before = this.#last;
     this.#engine.pool.nextJob();
     const mine = abortable(before, signal).then(job); // whoever started the one before has its error

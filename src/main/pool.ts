@@ -9,6 +9,8 @@
  * claimed; and at the rendezvous of tests, which does wait for the others, every task has a thread of
  * its own, queued behind nobody.
  */
+
+import { onMachineEnd } from '../mmu/lifetime.ts';
 import type { PhaseControl } from '../shared/dump/phase-control.ts';
 import type { PhaseReport, PhaseTask } from '../shared/dump/tasks.ts';
 import {
@@ -54,6 +56,7 @@ export class WorkerPool {
   readonly asked: number | undefined;
   readonly #tests: PoolTests;
   readonly #threads: WorkerThread[] = [];
+  readonly #deaf: () => void;
   /** What an earlier job was worth, had the threads been up. */
   #worth = 0;
 
@@ -67,6 +70,10 @@ export class WorkerPool {
     this.workers = asked ?? mostWorkers(host).workers;
     this.#tests = tests;
     this.#start(asked ?? threadsToStart(host, expectedBytes));
+    this.#deaf = onMachineEnd(async (machine) => {
+      await Promise.all(this.#threads.map((thread) => thread.letGo(machine)));
+      tasksHere?.forgetRooms(machine);
+    });
   }
 
   /** The workers for a phase. */
@@ -142,6 +149,7 @@ export class WorkerPool {
   }
 
   async close(): Promise<void> {
+    this.#deaf();
     await Promise.all(this.#threads.splice(0).map((thread) => thread.end()));
   }
 }
@@ -151,11 +159,18 @@ interface Runner {
   run<T>(message: unknown, phase: PhaseName): Promise<T>;
 }
 
+/** What a thread loads, loaded here. */
+type Tasks = Record<PhaseName, (message: unknown) => unknown> & {
+  /** A machine has ended that tasks may have had room in. */
+  forgetRooms(machine: string): void;
+};
+let tasksHere: Tasks | undefined;
+
 /** The thread of the caller, for work that is done before another thread would have begun. */
 const RUN_HERE: Runner = {
   async run<T>(message: unknown, phase: PhaseName): Promise<T> {
-    const tasks = (await import(tasksUrl())) as Record<PhaseName, (message: unknown) => T>;
-    return tasks[phase](message);
+    tasksHere ??= (await import(tasksUrl())) as Tasks;
+    return tasksHere[phase](message) as T;
   },
 };
 

@@ -38,6 +38,17 @@ export function subtract(from: number, to: number, ranges: Ranges): Ranges {
   return parts;
 }
 
+/** The parts of [from, to) that lie in the ranges. */
+export function intersection(from: number, to: number, ranges: Ranges): Ranges {
+  const parts: Ranges = [];
+  for (let index = firstAfter(ranges, from); index < ranges.length; index++) {
+    const range = ranges[index]!;
+    if (range.from >= to) break;
+    parts.push({ from: Math.max(from, range.from), to: Math.min(to, range.to) });
+  }
+  return parts;
+}
+
 /** Adds [from, to), joining what touches. */
 export function addRange(ranges: Ranges, from: number, to: number): void {
   let index = firstAfter(ranges, from);

@@ -55,7 +55,8 @@ export class Deadline {
     if (!(error instanceof AbortError) || !(reason instanceof TimedOut)) return error;
     const { phase } = this;
     const { ms } = reason;
-    return new MmdumpError('TIMEOUT', `timed out after ${ms} ms, phase: ${phase}`, { phase, ms });
+    const message = `timed out after ${ms} ms, phase: ${phase}`;
+    return new MmdumpError('TIMEOUT', message, { phase, ms }, error); // its cause may be a failed undo
   }
 }
 

@@ -49,7 +49,7 @@ export class AddressSpace extends SystemCalls {
     if (!isInstance(machine, MachineParts)) {
       throw refusal('new AddressSpace', machine, 'a call of createAddressSpace or attach');
     }
-    super(mmOf(machine, slot, machine.thread), { machine, slot, generation });
+    super({ machine, slot, generation });
   }
 
   /** What another thread attaches to this address space with; can be posted to it. */
@@ -303,7 +303,11 @@ export function readBlob(mm: Mm, lengthField: number, atField: number): Uint8Arr
   return mm.machine.store.view(mm.struct.get64(atField), mm.struct.get(lengthField)).slice();
 }
 
+/** Replaces such bytes. mmap lock held for writing. ENOSPC changes nothing. */
 function setBlob(mm: Mm, lengthField: number, atField: number, bytes: Uint8Array): void {
-  mm.struct.set64(atField, mm.machine.store.add(bytes));
+  const { store } = mm.machine;
+  const before = mm.struct.get64(atField);
+  mm.struct.set64(atField, store.add(bytes, mm.thread));
   mm.struct.set(lengthField, bytes.length);
+  store.put(before, mm.thread);
 }

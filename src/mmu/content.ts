@@ -2,7 +2,7 @@
  * What a program would find at a page, without touching anything: no fault, no protection check.
  */
 import { VM } from '../shared/vm-flags.ts';
-import { FILE_BACKING } from './files/file-table.ts';
+import { FILE_BACKING } from './files/file-record.ts';
 import { cacheLookup } from './files/page-cache.ts';
 import type { Mm } from './mm.ts';
 import { PG } from './physical/page-struct.ts';

@@ -18,6 +18,7 @@ import { hex, TASK_PAGES, vpnOf } from '../shared/page.ts';
 import { AddressSpace } from './address-space.ts';
 import { runOn } from './enter.ts';
 import { noteGuards } from './fault/guard.ts';
+import { holdGate } from './hold.ts';
 import { Machine } from './machine.ts';
 import { PG } from './physical/page-struct.ts';
 import { lockTable, unlockTable, walk } from './tables/page-table.ts';
@@ -147,14 +148,21 @@ export function readPageStruct(machine: Machine, pfn: number): PageStructInfo {
   };
 }
 
-/** Overwrites what a page struct says of its page; counts stay as they are. */
+/**
+ * Overwrites what a page struct says of its page; counts stay as they are. EAGAIN while the machine
+ * is frozen, on a thread that must not wait.
+ */
 export function writePageStruct(machine: Machine, pfn: number, changes: PageStructChanges): void {
-  const before = readPageStruct(machine, pfn);
+  readPageStruct(machine, pfn); // checks both
   const checked = optionsOf('writePageStruct', changes, CHANGES);
-  const { flags = before.flags, mapping = before.mapping, index = before.index } = checked;
-  const wanted = new Set(flags);
-  const bits = FLAG_BITS.reduce((sum, [name, bit]) => sum | (wanted.has(name) ? bit : 0), 0);
-  machine.parts.pages.describe(pfn, bits, mapping, index);
+  const { parts } = machine;
+  holdGate(parts, parts.thread, () => {
+    const before = readPageStruct(machine, pfn);
+    const { flags = before.flags, mapping = before.mapping, index = before.index } = checked;
+    const wanted = new Set(flags);
+    const bits = FLAG_BITS.reduce((sum, [name, bit]) => sum | (wanted.has(name) ? bit : 0), 0);
+    parts.pages.describe(pfn, bits, mapping, index);
+  });
 }
 
 function assertFrame(machine: Machine, pfn: number): void {

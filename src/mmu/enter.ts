@@ -10,9 +10,10 @@ import { type LockMode, wouldBlock } from '../shared/sync/rw-lock.ts';
 import type { Progress } from './fault/access.ts';
 import { populateLocked } from './fault/populate.ts';
 import { StackGrowth } from './fault/signal.ts';
-import { holdGateAsync, holdMm, holdMmAsync, type MmReference } from './hold.ts';
+import { holdMm, holdMmInside, type MmReference } from './hold.ts';
 import type { MachineParts } from './machine-parts.ts';
-import { type Mm, mmOf } from './mm.ts';
+import { type Mm, mmOf, type Populate } from './mm.ts';
+import { enterAsOperation } from './operation.ts';
 import { NO_FRAMES } from './physical/frame-allocator.ts';
 import { reclaimFrames } from './swap/memory-pressure.ts';
 
@@ -36,7 +37,8 @@ export function runOn<T>(
       }
     }
   } finally {
-    for (const populate of populations(mm)) {
+    mm.cursor.letGo();
+    for (const populate of populations(mm.toPopulate)) {
       ignoreFailure(() => runOn(mm, reference, 'read', populate));
     }
   }
@@ -49,26 +51,62 @@ export async function runOnAsync<T>(
   operation: (mm: Mm) => T,
   signal?: AbortSignal,
 ): Promise<T> {
-  const { machine, slot } = reference;
-  const thread = machine.threads.register();
-  const mm = mmOf(machine, slot, thread);
+  const toPopulate: Populate[] = [];
   try {
     for (let wanted = mode; ; ) {
-      try {
-        return await holdMmAsync(mm, reference, wanted, operation, signal);
-      } catch (error) {
-        if (error instanceof StackGrowth) wanted = 'write';
-        else if (isBusy(error) || !isMended(machine, thread, error)) await nextTurn();
-      }
+      const outcome = await attempt(reference, wanted, operation, toPopulate, signal);
+      if (outcome === 'wants to write') wanted = 'write';
+      else if (outcome === 'has to wait') await nextTurn();
+      else if (outcome !== 'mended') return outcome.value;
     }
   } finally {
-    try {
-      for (const populate of populations(mm)) {
-        await runOnAsync(reference, 'read', populate).catch(ignoreOurs);
-      }
-    } finally {
-      machine.threads.release(thread);
+    // Each under an id of its own: the operation's is given back.
+    for (const populate of populations(toPopulate)) {
+      await runOnAsync(reference, 'read', populate).catch(ignoreOurs);
     }
+  }
+}
+
+/** What became of one attempt; it may be made again unless there is a value. */
+type Attempt<T> = { readonly value: T } | 'wants to write' | 'mended' | 'has to wait';
+
+/** Runs the operation once, under a thread id of its own, which it has no longer than it needs it. */
+async function attempt<T>(
+  reference: MmReference,
+  mode: LockMode,
+  operation: (mm: Mm) => T,
+  toPopulate: Populate[],
+  signal: AbortSignal | undefined,
+): Promise<Attempt<T>> {
+  const { machine, slot } = reference;
+  const endTurn = await machine.mmTurns.take(slot, signal);
+  try {
+    const [thread] = (await enterAsOperation(machine, 1, signal)) as [number];
+    return await attemptAs(thread, reference, mode, operation, toPopulate, signal);
+  } finally {
+    endTurn();
+  }
+}
+
+async function attemptAs<T>(
+  thread: number,
+  reference: MmReference,
+  mode: LockMode,
+  operation: (mm: Mm) => T,
+  toPopulate: Populate[],
+  signal: AbortSignal | undefined,
+): Promise<Attempt<T>> {
+  const { machine, slot } = reference;
+  const mm = mmOf(machine, slot, thread);
+  try {
+    return { value: await holdMmInside(mm, reference, mode, operation, signal) };
+  } catch (error) {
+    if (error instanceof StackGrowth) return 'wants to write';
+    if (isBusy(error)) return 'has to wait';
+    return isMended(machine, thread, error) ? 'mended' : 'has to wait';
+  } finally {
+    toPopulate.push(...mm.toPopulate);
+    machine.threads.release(thread);
   }
 }
 
@@ -77,8 +115,8 @@ export async function runOnAsync<T>(
  * mprotect has changed what precedes the hole it stopped at. Not under the operation's lock: should
  * memory have to be reclaimed for it, the operation must not run again, since it is done.
  */
-function populations(mm: Mm): ((mm: Mm) => void)[] {
-  return mm.toPopulate.map(({ from, to }) => {
+function populations(ranges: readonly Populate[]): ((mm: Mm) => void)[] {
+  return ranges.map(({ from, to }) => {
     const progress: Progress = { done: 0 };
     return (later) => void populateLocked(later, from, to, true, progress);
   });
@@ -123,17 +161,24 @@ export async function runInGateAsync<T>(
   change: (thread: number) => T,
   signal?: AbortSignal,
 ): Promise<T> {
-  const thread = machine.threads.register();
-  try {
-    for (;;) {
-      try {
-        return await holdGateAsync(machine, thread, () => change(thread), signal);
-      } catch (error) {
-        if (isBusy(error) || !isMended(machine, thread, error)) await nextTurn();
-      }
+  for (;;) {
+    const [thread] = (await enterAsOperation(machine, 1, signal)) as [number];
+    try {
+      return holdInside(machine, thread, change);
+    } catch (error) {
+      if (isBusy(error) || !isMended(machine, thread, error)) await nextTurn();
+    } finally {
+      machine.threads.release(thread);
     }
+  }
+}
+
+/** Runs the change, and leaves the gate. */
+function holdInside<T>(machine: MachineParts, thread: number, change: (thread: number) => T): T {
+  try {
+    return change(thread);
   } finally {
-    machine.threads.release(thread);
+    machine.gate.leave(thread);
   }
 }
 

@@ -17,7 +17,7 @@ import type { MachineHandle } from '../shared/machine-handle.ts';
 import { PAGE_SIZE } from '../shared/page.ts';
 import { Memory, type WasmMemory } from '../shared/wasm.ts';
 import type { MmHandle } from './address-space.ts';
-import { FILE_TABLE_WORDS } from './files/file-table.ts';
+import { FILES_MAX, fileTableWords } from './files/file-table.ts';
 import { CONTROL_WORDS, MAX_ADDRESS_SPACES, MAX_MEMORY } from './machine-parts.ts';
 import { MM_WORDS } from './mm-struct.ts';
 import { PAGE_STRUCT } from './physical/page-struct.ts';
@@ -57,7 +57,7 @@ export function machineHandle(what: string, value: unknown): MachineHandle {
   assertBytes(`${what}.swapMap`, handle.swapMap, swapMapBytes(handle.slots));
   assertBytes(`${what}.pages`, handle.pages, handle.frames * PAGE_STRUCT.WORDS * 4);
   assertBytes(`${what}.control`, handle.control, CONTROL_WORDS * 4);
-  assertBytes(`${what}.files`, handle.files, FILE_TABLE_WORDS * 4);
+  assertBytes(`${what}.files`, handle.files, fileTableWords(FILES_MAX) * 4);
   if (handle.store.byteLength < PAGE_SIZE) {
     throw refusal(`${what}.store`, handle.store.byteLength, `at least ${PAGE_SIZE} bytes`);
   }

@@ -7,7 +7,7 @@
  *   control    threads, gate, allocator  below
  *   mms        slots of address spaces   `mm-struct.ts`
  *   files      file records              `file-table.ts`
- *   store      paths, contents of files  `store.ts`
+ *   store      paths, contents of files  `store.ts`, auxiliary vectors and notes of mms
  *
  * The handle carries these buffers; any thread makes views of them (MachineParts). Physical
  * memory: frame 0 unused, frame 1 the zero page, then frames of the allocator, at the top the
@@ -21,11 +21,15 @@ import { MmdumpError, reasonOf } from '../shared/errors.ts';
 import type { MachineHandle } from '../shared/machine-handle.ts';
 import { GiB, MiB, PAGE_SIZE, type Pfn } from '../shared/page.ts';
 import { FREEZE_GATE, FreezeGate } from '../shared/sync/freeze-gate.ts';
-import { THREAD_TABLE_WORDS, THREADS_MAX, ThreadTable } from '../shared/sync/thread-table.ts';
-import { FILE_TABLE_WORDS, FileTable } from './files/file-table.ts';
+import { ATTACHED, NO_THREAD, THREAD_TABLE_WORDS } from '../shared/sync/thread-layout.ts';
+import { ThreadQueue } from '../shared/sync/thread-queue.ts';
+import { ThreadTable } from '../shared/sync/thread-table.ts';
+import { FILES_MAX, FileTable, fileTableWords } from './files/file-table.ts';
 import { HostFiles } from './files/page-cache.ts';
 import { STORE, Store } from './files/store.ts';
+import { MmCache } from './mm.ts';
 import { MM_WORDS } from './mm-struct.ts';
+import { MmTurns } from './mm-turns.ts';
 import { ALLOCATOR, FrameAllocator } from './physical/frame-allocator.ts';
 import { hugeZeroPage } from './physical/huge-zero.ts';
 import {
@@ -37,6 +41,7 @@ import {
 } from './physical/page-struct.ts';
 import { createBanks, PhysicalMemory } from './physical/physical-memory.ts';
 import { SWAP_SLOTS_MAX, SwapArea, swapMapBytes } from './swap/swap-area.ts';
+import { threadGone } from './thread-gone.ts';
 
 const CONTROL = {
   ANON_VMAS: 0, //     anon_vma ids handed out; Atomics only
@@ -46,6 +51,7 @@ const CONTROL = {
   RECLAIM_SLOT: 4, //  mm that the next reclaim begins with; a hint, Atomics only
   ID_LOW: 5, //        names the machine, 64 random bits; immutable after init
   ID_HIGH: 6,
+  ZERO_PAGE: 7, //     1 = read faults show the zero page, 0 = none does; immutable after init
   THREADS: 16,
 } as const;
 const GATE_AT = CONTROL.THREADS + THREAD_TABLE_WORDS;
@@ -62,10 +68,19 @@ export interface MachineOptions {
   readonly deviceMemory?: number | undefined;
   /** Swap, in bytes: anonymous pages go there when memory runs out. Default 0: there is none. */
   readonly swap?: number | undefined;
-  /** Room, in bytes, for paths and the contents of simulated files. Default 64 MiB. */
+  /**
+   * Room, in bytes, for paths and contents of simulated files, auxiliary vectors and notes. What is
+   * gone gives its room back. Default 64 MiB.
+   */
   readonly store?: number | undefined;
   /** Address spaces that can live at the same time. Default 64. */
   readonly maxAddressSpaces?: number | undefined;
+  /**
+   * What a read of anonymous memory maps where nothing was written yet. True, the default: the zero
+   * page, or the huge zero page, read-only. False: a fresh page of zeros, as on kernels and for
+   * processes where `mm_forbids_zeropage()` holds; no page table of the machine shows a zero page then.
+   */
+  readonly zeroPage?: boolean | undefined;
   /** Assert the lock order at every acquisition. Default false. */
   readonly checks?: boolean | undefined;
 }
@@ -96,11 +111,12 @@ const MACHINE_OPTIONS: Shape<MachineOptions> = {
   swap: optional(wholeNumber(0, SWAP_SLOTS_MAX * PAGE_SIZE)),
   store: optional(wholeNumber(PAGE_SIZE, 4 * GiB)),
   maxAddressSpaces: optional(wholeNumber(1, MAX_ADDRESS_SPACES)),
+  zeroPage: optional(flag),
   checks: optional(flag),
 };
 
 export const ATTACH_OPTIONS: Shape<AttachOptions> = {
-  thread: optional(wholeNumber(0, THREADS_MAX - 1)),
+  thread: optional(wholeNumber(0)),
   mayBlock: optional(flag),
 };
 
@@ -124,11 +140,11 @@ export function createMachineHandle(options: MachineOptions): MachineHandle {
     pages: shared('page structs', frames * PAGE_STRUCT.WORDS * 4),
     control: shared('control block', CONTROL_WORDS * 4),
     mms: shared('address spaces', maxAddressSpaces * MM_WORDS * 4),
-    files: shared('file table', FILE_TABLE_WORDS * 4),
+    files: shared('file table', fileTableWords(FILES_MAX) * 4),
     store: shared('store', store),
     checks,
   };
-  initialise(handle, frames, Math.ceil(deviceMemory / PAGE_SIZE));
+  initialise(handle, Math.ceil(deviceMemory / PAGE_SIZE), checked.zeroPage ?? true);
   return handle;
 }
 
@@ -145,13 +161,15 @@ function shared(what: string, bytes: number): SharedArrayBuffer {
   }
 }
 
-function initialise(handle: MachineHandle, frames: number, deviceFrames: number): void {
+function initialise(handle: MachineHandle, deviceFrames: number, zeroPage: boolean): void {
+  const { frames } = handle;
   const control = new Int32Array(handle.control);
   control[CONTROL.DEVICE_FIRST] = frames - deviceFrames;
   control[CONTROL.DEVICE_FRAMES] = deviceFrames;
   control[CONTROL.ID_LOW] = randomInt(2 ** 32);
   control[CONTROL.ID_HIGH] = randomInt(2 ** 32);
-  const machine = new MachineParts(handle, { mayBlock: false });
+  control[CONTROL.ZERO_PAGE] = zeroPage ? 1 : 0;
+  const machine = new MachineParts(handle, { mayBlock: false, thread: NO_THREAD });
   machine.pages.setFlags(0, PG.RESERVED);
   machine.pages.setFlags(ZERO_PAGE_PFN, PG.RESERVED | PG.ZERO);
   for (let pfn = frames - deviceFrames; pfn < frames; pfn++) {
@@ -159,46 +177,117 @@ function initialise(handle: MachineHandle, frames: number, deviceFrames: number)
   }
   machine.allocator.initialise(FIRST_FREE_PFN, frames - deviceFrames);
   machine.swap.initialise();
-  machine.detach();
+  machine.store.initialise();
+  const thread = machine.threads.register();
+  machine.gate.tryEnter(thread); // nobody else knows the machine yet
+  machine.files.initialise(randomInt(2 ** 32) | 0, thread);
+  machine.gate.leave(thread);
+  machine.threads.release(thread);
+}
+
+/** The threads of a machine, for who has no view of it yet. */
+export function threadsOf(handle: MachineHandle): ThreadTable {
+  return new ThreadTable(new Int32Array(handle.control), CONTROL.THREADS, handle.checks);
 }
 
 /** The parts of a machine as one thread sees them. No state of its own but the thread id. */
 export class MachineParts {
-  readonly handle: MachineHandle;
+  #handle: MachineHandle;
   /** This thread's id. Its host reports it with `threadGone` should the thread die. */
   readonly thread: number;
+  /** Which life of that id. */
+  #life: number;
   readonly mayBlock: boolean;
+  /** The machine was closed, and nothing but its control block is seen from here. */
+  hasLetGo = false;
   readonly memory: PhysicalMemory;
   readonly pages: PageStructs;
   readonly swap: SwapArea;
   readonly threads: ThreadTable;
+  readonly queue: ThreadQueue;
+  readonly mmTurns: MmTurns = new MmTurns();
+  /** Of this thread's own operations. */
+  readonly mms: MmCache = new MmCache();
   readonly gate: FreezeGate;
   readonly allocator: FrameAllocator;
   readonly store: Store;
   readonly files: FileTable;
   readonly hostFiles: HostFiles = new HostFiles();
+  /** Whether reads of untouched anonymous memory show a zero page (not mm_forbids_zeropage). */
+  readonly hasZeroPage: boolean;
   /** Words of all mm slots. */
-  readonly mmWords: Int32Array;
+  mmWords: Int32Array;
   readonly maxAddressSpaces: number;
   readonly #control: Int32Array;
 
   constructor(handle: MachineHandle, options: AttachOptions = {}) {
-    this.handle = handle;
+    this.#handle = handle;
     this.mayBlock = options.mayBlock ?? true;
     const control = new Int32Array(handle.control);
     this.#control = control;
+    this.hasZeroPage = control[CONTROL.ZERO_PAGE] !== 0;
     this.memory = new PhysicalMemory(handle);
-    this.swap = new SwapArea(handle.swapMap, this.memory.swapBase);
     this.pages = new PageStructs(handle.pages);
-    this.threads = new ThreadTable(control, CONTROL.THREADS, handle.checks);
+    this.threads = threadsOf(handle);
+    this.queue = new ThreadQueue(this.threads);
+    this.swap = new SwapArea(handle.swapMap, this.memory.swapBase, this.threads);
     this.gate = new FreezeGate(control, GATE_AT, this.threads);
     const { memory, pages, threads, mayBlock } = this;
     this.allocator = new FrameAllocator(control, ALLOCATOR_AT, memory, pages, threads, mayBlock);
-    this.store = new Store(control, STORE_AT, handle.store);
-    this.files = new FileTable(handle.files, this.store, this.threads);
+    this.store = new Store(control, STORE_AT, handle.store, threads, mayBlock);
+    const fileWords = new Int32Array(handle.files);
+    this.files = new FileTable(fileWords, 0, FILES_MAX, this.store, threads, mayBlock);
     this.mmWords = new Int32Array(handle.mms);
     this.maxAddressSpaces = this.mmWords.length / MM_WORDS;
-    this.thread = options.thread ?? this.threads.register();
+    const view = new WeakRef(this); // the table outlives what it is a part of
+    this.threads.onEnded = (id, seen) => {
+      const machine = view.deref();
+      if (machine !== undefined) threadGone(machine, id, seen);
+    };
+    this.thread = options.thread ?? this.#register();
+    this.#life = this.thread === NO_THREAD ? 0 : this.threads.lifeOf(this.thread);
+  }
+
+  get life(): number {
+    return this.#life;
+  }
+
+  /** The thread id was registered by another thread, for this one. */
+  adopt(): void {
+    this.threads.adopt(this.thread);
+    this.#life = this.threads.lifeOf(this.thread);
+  }
+
+  /** An id until this thread ends. Waits for one where it may: operations give theirs back. */
+  #register(): number {
+    return this.mayBlock ? this.queue.takeBlocking(ATTACHED) : this.threads.register();
+  }
+
+  get handle(): MachineHandle {
+    return this.#handle;
+  }
+
+  /** The machine was closed: drops every view of its memory, whoever still holds this object. */
+  letGo(): void {
+    const none = new SharedArrayBuffer(0);
+    this.hostFiles.close();
+    this.memory.letGo();
+    this.pages.letGo();
+    this.store.letGo();
+    this.files.letGo();
+    this.mms.letGo();
+    this.mmWords = new Int32Array();
+    this.hasLetGo = true;
+    this.#handle = {
+      ...this.#handle,
+      banks: [],
+      swapBanks: [],
+      swapMap: none,
+      pages: none,
+      mms: none,
+      files: none,
+      store: none,
+    };
   }
 
   get device(): DeviceMemory {
@@ -257,6 +346,6 @@ export class MachineParts {
   /** Ends this thread's part: its thread id and its host files are given back. */
   detach(): void {
     this.hostFiles.close();
-    this.threads.release(this.thread);
+    if (this.threads.lifeOf(this.thread) === this.life) this.threads.release(this.thread);
   }
 }

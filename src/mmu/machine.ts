@@ -1,5 +1,6 @@
 /** The simulated machine as its user sees it: memory, files, address spaces, threads. */
-import { statSync } from 'node:fs';
+import { type Stats, statSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import {
   abortSignal,
   instanceOf,
@@ -15,28 +16,32 @@ import { refusal } from '../shared/arguments/refuse.ts';
 import { errnoOf, MmdumpError, reasonOf } from '../shared/errors.ts';
 import type { MachineHandle } from '../shared/machine-handle.ts';
 import { PAGE_SIZE } from '../shared/page.ts';
-import { THREADS_MAX } from '../shared/sync/thread-table.ts';
+import { ATTACHED } from '../shared/sync/thread-layout.ts';
 import { AddressSpace, type MmHandle } from './address-space.ts';
-import { retryAfterReclaim, runInGateAsync, runOn } from './enter.ts';
-import { MergeScan } from './fault/ksm.ts';
+import { retryAfterReclaim, runInGateAsync } from './enter.ts';
 import {
-  createFile,
-  createHostFile,
   type FileOptions,
+  fileFields,
   filePath,
+  hostFileFields,
   SimulatedFile,
 } from './files/file.ts';
+import type { FileFields } from './files/file-table.ts';
 import { machineHandle, mmHandle } from './handles.ts';
+import { holdGate, passGateAsync } from './hold.ts';
+import { closeMachine, rememberView } from './lifetime.ts';
 import {
   ATTACH_OPTIONS,
   type AttachOptions,
   createMachineHandle,
   type MachineOptions,
   MachineParts,
+  threadsOf,
 } from './machine-parts.ts';
-import { claimMm, type Mm } from './mm.ts';
+import { livingMms, mergePages, mergePagesAsync } from './merge-pages.ts';
+import { claimMm } from './mm.ts';
 import { MmStruct } from './mm-struct.ts';
-import { reclaimFrames } from './swap/memory-pressure.ts';
+import { reclaim, reclaimAsync } from './swap/memory-pressure.ts';
 import { threadGone } from './thread-gone.ts';
 
 /** A freeze in force. No operation on the machine runs until it is thawed. */
@@ -64,19 +69,25 @@ export interface FreezeOptions {
 const SPACE = instanceOf(AddressSpace, 'an AddressSpace');
 const FREEZE_OPTIONS: Shape<FreezeOptions> = { signal: optional(abortSignal) };
 const BYTES = wholeNumber(0);
-const THREAD = wholeNumber(0, THREADS_MAX - 1);
+const THREAD = wholeNumber(0);
+const SIGNAL = optional(abortSignal);
 
 /** A simulated machine as one thread sees it. `createMachine` makes one, `attach` joins one. */
 export class Machine {
-  /** @internal For the dumper and other rooms of mmdump. */
-  readonly parts: MachineParts;
+  readonly #parts: MachineParts;
 
   /** @internal */
   constructor(parts: MachineParts) {
     if (!isInstance(parts, MachineParts)) {
       throw refusal('new Machine', parts, 'a call of createMachine or attach');
     }
-    this.parts = parts;
+    this.#parts = parts;
+  }
+
+  /** @internal For the dumper and other rooms of mmdump. MACHINE_CLOSED once the machine is. */
+  get parts(): MachineParts {
+    this.#parts.threads.assertOpen();
+    return this.#parts;
   }
 
   /** What another thread attaches to this machine with; can be posted to it. */
@@ -84,9 +95,10 @@ export class Machine {
     return this.parts.handle;
   }
 
-  /** This thread's id, for the `threadGone` of whoever started it. */
+  /** Names this thread, for the `threadGone` of whoever started it. */
   get thread(): number {
-    return this.parts.thread;
+    const { threads, thread } = this.#parts;
+    return threads.tokenOf(thread);
   }
 
   /** Bytes of physical memory, and how many of them are free. */
@@ -103,29 +115,36 @@ export class Machine {
     return { total: slots * PAGE_SIZE, free: free * PAGE_SIZE };
   }
 
+  /**
+   * Bytes of the store, and how many of them are free. It keeps paths and contents of files,
+   * auxiliary vectors and notes, each with a header of 16 bytes and rounded up to 16.
+   */
+  get store(): MemoryAmount {
+    const { total, free } = this.parts.store;
+    return { total, free };
+  }
+
   /** A new, empty address space (mm_alloc). ENOMEM when every slot or frame is taken. */
   createAddressSpace(): AddressSpace {
     const { parts } = this;
-    return retryAfterReclaim(parts, () => newAddressSpace(parts, parts.thread));
+    const { thread } = parts;
+    return retryAfterReclaim(parts, () => {
+      return holdGate(parts, thread, () => newAddressSpace(parts, thread));
+    });
   }
 
   /** The asynchronous twin: waits while the machine is frozen. AbortError when `signal` fires. */
   async createAddressSpaceAsync(signal?: AbortSignal): Promise<AddressSpace> {
-    optional(abortSignal)('signal', signal);
+    SIGNAL('signal', signal);
     const { parts } = this;
     return runInGateAsync(parts, (thread) => newAddressSpace(parts, thread), signal);
   }
 
   /** Every living address space, as this thread sees it. */
   addressSpaces(): AddressSpace[] {
-    const { parts } = this;
-    const found: AddressSpace[] = [];
-    for (let slot = 0; slot < parts.maxAddressSpaces; slot++) {
-      const struct = new MmStruct(parts.mmWords, slot);
-      const { generation } = struct; // before anything else of this life
-      if (struct.isLive) found.push(new AddressSpace(parts, slot, generation));
-    }
-    return found;
+    return livingMms(this.parts).map(({ machine, slot, generation }) => {
+      return new AddressSpace(machine, slot, generation);
+    });
   }
 
   /** The same as the address space's `exit()`. */
@@ -151,67 +170,100 @@ export class Machine {
    * frame. Address spaces that are busy are passed over on a thread that must not block.
    */
   mergePages(): number {
-    const { parts } = this;
-    const scan = new MergeScan();
-    try {
-      this.#forEachMm((mm) => scan.countLocked(mm));
-      this.#forEachMm((mm) => scan.mergeLocked(mm));
-    } finally {
-      scan.finish(parts);
-    }
-    return scan.merged;
+    return mergePages(this.parts);
   }
 
-  #forEachMm(visit: (mm: Mm) => void): void {
-    for (const { mm, reference } of this.addressSpaces()) {
-      try {
-        runOn(mm, reference, 'read', visit);
-      } catch (error) {
-        const code = errnoOf(error);
-        if (code !== 'EAGAIN' && code !== 'MM_GONE') throw error;
-      }
-    }
+  /** The asynchronous twin waits for whoever holds an address space. AbortError with `signal`. */
+  async mergePagesAsync(signal?: AbortSignal): Promise<number> {
+    SIGNAL('signal', signal);
+    return mergePagesAsync(this.parts, signal);
   }
 
   /**
    * Frees up to `bytes` of memory as a machine that runs out of it does: unmapped pages of files
    * first, then pages that were not accessed lately go to swap, then others. Returns the bytes.
+   * Address spaces that are busy are passed over on a thread that must not block; EAGAIN if nothing
+   * could be freed for that reason.
    */
   reclaim(bytes: number): number {
-    const wanted = Math.ceil(BYTES('bytes', bytes) / PAGE_SIZE);
-    return reclaimFrames(this.parts, this.parts.thread, wanted).freed * PAGE_SIZE;
+    return reclaim(this.parts, Math.ceil(BYTES('bytes', bytes) / PAGE_SIZE)) * PAGE_SIZE;
   }
 
-  /** Creates a file of the simulated machine. */
+  /** The asynchronous twin waits for whoever holds an address space. AbortError with `signal`. */
+  async reclaimAsync(bytes: number, signal?: AbortSignal): Promise<number> {
+    SIGNAL('signal', signal);
+    const freed = await reclaimAsync(
+      this.parts,
+      Math.ceil(BYTES('bytes', bytes) / PAGE_SIZE),
+      signal,
+    );
+    return freed * PAGE_SIZE;
+  }
+
+  /** Creates a file of the simulated machine. Close the object when it is not needed any more. */
   createFile(options: FileOptions): SimulatedFile {
-    return new SimulatedFile(this.parts, createFile(this.parts, options));
+    return this.#newFile(fileFields(options));
   }
 
-  /** A file of the host, by its path. It is opened when somebody reads it, and never written. */
+  /** The asynchronous twin: waits while the machine is frozen. AbortError when `signal` fires. */
+  async createFileAsync(options: FileOptions, signal?: AbortSignal): Promise<SimulatedFile> {
+    SIGNAL('signal', signal);
+    return await this.#newFileAsync(fileFields(options), signal);
+  }
+
+  /**
+   * A file of the host, by its path. It is opened when somebody reads it, and never written. ENOENT
+   * when it is not there.
+   */
   hostFile(path: string): SimulatedFile {
     pathname('path', path);
+    let size: number;
     try {
-      const { size } = statSync(path);
-      return new SimulatedFile(this.parts, createHostFile(this.parts, Buffer.from(path), size));
+      ({ size } = statSync(path));
     } catch (error) {
-      throw new MmdumpError('ENOENT', `file ${path}: ${reasonOf(error)}`, {
-        path,
-        errno: errnoOf(error) ?? 'ENOENT',
-      });
+      throw notThere(path, error);
     }
+    return this.#newFile(hostFileFields(Buffer.from(path), size));
   }
 
-  /** The living file with this path, or undefined. */
+  /** The asynchronous twin: waits while the machine is frozen. AbortError when `signal` fires. */
+  async hostFileAsync(path: string, signal?: AbortSignal): Promise<SimulatedFile> {
+    pathname('path', path);
+    SIGNAL('signal', signal);
+    const found = await stat(path).catch((error: unknown): Stats => {
+      throw notThere(path, error);
+    });
+    return await this.#newFileAsync(hostFileFields(Buffer.from(path), found.size), signal);
+  }
+
+  #newFile(fields: FileFields): SimulatedFile {
+    const { parts } = this;
+    const id = holdGate(parts, parts.thread, () => parts.files.create(fields, parts.thread));
+    return new SimulatedFile(parts, id);
+  }
+
+  async #newFileAsync(fields: FileFields, signal?: AbortSignal): Promise<SimulatedFile> {
+    const { parts } = this;
+    const create = (thread: number): number => parts.files.create(fields, thread);
+    return new SimulatedFile(parts, await passGateAsync(parts, create, signal));
+  }
+
+  /**
+   * The living file with this path, or undefined. The object holds a reference of its own: close it
+   * when it is not needed any more. Of several files with one path, the one that was created last.
+   */
   lookupFile(path: string | ArrayBufferView): SimulatedFile | undefined {
-    const id = this.parts.files.lookup(filePath('path', path));
-    return id === 0 ? undefined : new SimulatedFile(this.parts, id);
+    const { parts } = this;
+    const id = parts.files.open(filePath('path', path), parts.thread);
+    return id === 0 ? undefined : new SimulatedFile(parts, id);
   }
 
   /** Stops every operation on the machine and resolves once none is under way. */
   async freeze(options: FreezeOptions = {}): Promise<Freeze> {
     const { signal } = optionsOf('freeze', options, FREEZE_OPTIONS);
-    const { threads, gate } = this.parts;
-    const thread = threads.register();
+    const { threads, gate, queue } = this.parts;
+    // It is not waited for by whoever closes the machine: a freeze ends with it.
+    const [thread] = (await queue.take(1, signal, ATTACHED)) as [number];
     try {
       await gate.freeze(thread, signal);
     } catch (error) {
@@ -230,25 +282,58 @@ export class Machine {
 
   /** Takes a thread id for a thread that is about to be started; pass it to `attach`. */
   registerThread(): number {
-    return this.parts.threads.register();
+    const { threads } = this.parts;
+    return threads.tokenOf(threads.register());
   }
 
   /**
    * Tells the machine that a thread died without detaching. Its locks, queue places and freezes are
    * given back; if it died in the middle of a change, the machine is poisoned and every later
-   * operation fails with MACHINE_POISONED.
+   * operation fails with MACHINE_POISONED. Nothing happens if that is known already. On Linux the
+   * machine finds out by itself (docs/SHARED_MEMORY.md); who tells it is only quicker.
    */
   threadGone(thread: number): void {
+    const { threads } = this.#parts;
     if (THREAD('thread', thread) === this.thread) {
       throw refusal('thread', thread, 'the id of another thread: this one is running');
     }
-    threadGone(this.parts, thread);
+    const id = threads.idOf(thread);
+    if (id >= 0) threadGone(this.#parts, id);
+    threads.lookForEnded(); // what it had begun asynchronously has died with it
   }
 
   /** Gives back what this thread holds of the machine: its id and its open host files. */
   detach(): void {
-    this.parts.detach();
+    this.#parts.detach();
   }
+
+  /**
+   * Ends the machine for all threads: every later operation fails with MACHINE_CLOSED. Those that are
+   * under way end first: what is inside the machine finishes, dumps too; what would have to enter it
+   * once more, as an import or a restore does, fails. A freeze ends with the machine. Resolves when
+   * this thread and its dumpers have let go of the memory, which then is back, unless other threads
+   * are attached: they let go when they next come upon the machine, or end. Closing twice is nothing.
+   */
+  close(): Promise<void> {
+    return closeMachine(this.#parts);
+  }
+
+  /** The same as `close`, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** Begins to close the machine: nothing can be done with it any more, its memory follows. */
+  [Symbol.dispose](): void {
+    void this.close();
+  }
+}
+
+function notThere(path: string, error: unknown): MmdumpError {
+  return new MmdumpError('ENOENT', `file ${path}: ${reasonOf(error)}`, {
+    path,
+    errno: errnoOf(error) ?? 'ENOENT',
+  });
 }
 
 function newAddressSpace(parts: MachineParts, thread: number): AddressSpace {
@@ -260,7 +345,9 @@ function newAddressSpace(parts: MachineParts, thread: number): AddressSpace {
 
 /** Creates a simulated machine. MACHINE_TOO_LARGE when the system refuses the address space. */
 export function createMachine(options: MachineOptions): Machine {
-  return new Machine(new MachineParts(createMachineHandle(options), { mayBlock: false }));
+  const parts = new MachineParts(createMachineHandle(options), { mayBlock: false });
+  rememberView(parts, true);
+  return new Machine(parts);
 }
 
 /** Attaches the calling thread to a machine or to an address space, from its handle. */
@@ -273,16 +360,27 @@ export function attach(
 ): Machine | AddressSpace {
   const checked = optionsOf('attach', options, ATTACH_OPTIONS);
   if (KIND('handle.kind', read(handle, 'kind')) === 'machine') {
-    return new Machine(attachTo(machineHandle('handle', handle), checked));
+    return new Machine(viewOf(machineHandle('handle', handle), checked));
   }
   const { machine, slot, generation } = mmHandle('handle', handle);
-  return new AddressSpace(attachTo(machine, checked), slot, generation);
+  return new AddressSpace(viewOf(machine, checked), slot, generation);
 }
 
 const KIND = oneOf(['machine', 'mm']);
 
-function attachTo(handle: MachineHandle, options: AttachOptions): MachineParts {
-  const parts = new MachineParts(handle, options);
-  if (parts.threads.isLive(parts.thread)) return parts;
-  throw refusal('thread', parts.thread, 'an id that registerThread has returned');
+function viewOf(handle: MachineHandle, options: AttachOptions): MachineParts {
+  const { thread: token } = options;
+  const threads = threadsOf(handle);
+  threads.assertOpen();
+  if (token === undefined) {
+    const parts = new MachineParts(handle, options);
+    rememberView(parts, true);
+    return parts;
+  }
+  const thread = threads.idOf(token);
+  if (thread < 0) throw new MmdumpError('OPTION_INVALID', `thread: ${token} is not registered`);
+  const parts = new MachineParts(handle, { ...options, thread });
+  parts.adopt();
+  rememberView(parts, false);
+  return parts;
 }

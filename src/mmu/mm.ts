@@ -23,6 +23,12 @@ export interface MmParts {
   readonly ldtLock: Mutex;
 }
 
+/** Pages to fault in, by number. */
+export interface Populate {
+  readonly from: number;
+  readonly to: number;
+}
+
 export interface Mm extends CacheContext, MmParts {
   readonly machine: MachineParts;
   readonly slot: number;
@@ -30,7 +36,7 @@ export interface Mm extends CacheContext, MmParts {
   /** Scratch of this thread. Valid until the next walk. */
   readonly cursor: PageCursor;
   /** Pages that the operation wants faulted in once it has let the mm go (mm_populate). */
-  readonly toPopulate: { readonly from: number; readonly to: number }[];
+  readonly toPopulate: Populate[];
 }
 
 export function mmParts(machine: MachineParts, slot: number): MmParts {
@@ -54,8 +60,9 @@ const START_BRK = 0x5555_5556_0000;
  * and publishes it, or vacates it with `freeMm`. ENOMEM when every slot or frame is taken.
  */
 export function claimMm(machine: MachineParts, thread: number): number {
+  machine.threads.assertInside(thread, 'a new address space');
   for (let slot = 0; slot < machine.maxAddressSpaces; slot++) {
-    const { struct, vmas } = mmParts(machine, slot);
+    const struct = new MmStruct(machine.mmWords, slot);
     if (!struct.claim()) continue;
     try {
       struct.clearFields();
@@ -69,7 +76,7 @@ export function claimMm(machine: MachineParts, thread: number): number {
     struct.set64(MM_FIELD.MMAP_BASE, MMAP_BASE);
     struct.set64(MM_ADDRESS.start_brk, START_BRK);
     struct.set64(MM_ADDRESS.brk, START_BRK);
-    vmas.clear();
+    mmParts(machine, slot).vmas.clear();
     return slot;
   }
   throw new MmdumpError(
@@ -78,10 +85,14 @@ export function claimMm(machine: MachineParts, thread: number): number {
   );
 }
 
-/** Gives an mm without mappings back: its slot and its last table. */
+/** Gives an mm without mappings back: its bytes in the store, its slot and its last table. */
 export function freeMm(mm: Mm): void {
-  mm.struct.vacate();
-  mm.allocator.put(mm.pgd, mm.thread);
+  const { struct, machine, thread } = mm;
+  for (const field of [MM_FIELD.AUXV_AT, MM_FIELD.NOTES_AT]) {
+    machine.store.put(struct.get64(field), thread);
+  }
+  struct.vacate();
+  mm.allocator.put(mm.pgd, thread);
 }
 
 /** The mm in a live slot, for operations of `thread`. */
@@ -103,4 +114,25 @@ export function mmOf(machine: MachineParts, slot: number, thread: number): Mm {
     cursor: new PageCursor(),
     toPopulate: [],
   };
+}
+
+/**
+ * The mms of a thread's own operations, by slot, each of its latest life. They are kept here and not in
+ * the objects of users, so that a machine that was closed can be let go of.
+ */
+export class MmCache {
+  readonly #mms: ({ readonly generation: number; readonly mm: Mm } | undefined)[] = [];
+
+  of(machine: MachineParts, slot: number, generation: number): Mm {
+    const known = this.#mms[slot];
+    if (known?.generation === generation) return known.mm;
+    const mm = mmOf(machine, slot, machine.thread);
+    // One of an earlier life finds out below the lock that it is gone.
+    if (known === undefined || known.generation < generation) this.#mms[slot] = { generation, mm };
+    return mm;
+  }
+
+  letGo(): void {
+    this.#mms.length = 0;
+  }
 }

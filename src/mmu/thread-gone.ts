@@ -3,14 +3,21 @@
  * in queues, its read locks, its place in the gate and its freeze are given back. If it died in
  * the middle of a change, the machine is poisoned: every later operation fails with one code.
  */
-import { DIED_WRITING } from '../shared/sync/thread-table.ts';
+import { DIED_WRITING } from '../shared/sync/trust.ts';
 import type { MachineParts } from './machine-parts.ts';
 import { type MmParts, mmParts } from './mm.ts';
 
-/** Returns false when the id is not that of a living thread (or was handled already). */
-export function threadGone(machine: MachineParts, thread: number): boolean {
+/**
+ * Returns false when the id is not that of a living thread (or was handled already). `seen`: the life
+ * of the id that was found to have ended (`ThreadTable.lookForEnded`).
+ */
+export function threadGone(machine: MachineParts, thread: number, seen?: number): boolean {
   const { threads } = machine;
-  if (!threads.declareDead(thread)) return false;
+  if (!threads.declareDead(thread, seen)) return false;
+  if (machine.hasLetGo) {
+    threads.bury(thread);
+    return true;
+  }
   if (threads.isOnlooker(thread)) {
     machine.breakTableLocks(thread);
     machine.files.breakLocks(thread);
@@ -34,6 +41,8 @@ function diedWriting(machine: MachineParts, thread: number): boolean {
   // Locks are recorded as held after they are taken: a thread may die in between.
   let writing =
     machine.allocator.lockOwner === thread ||
+    machine.store.lockOwner === thread ||
+    machine.files.tableLockOwner === thread ||
     machine.files.anyLockOwnedBy(thread) ||
     machine.holdsTableLock(thread);
   forEachMm(machine, ({ lock, ldtLock }) => {

@@ -28,6 +28,7 @@ export const KERNEL_CODES = [
 /** Codes of mmdump itself. */
 export const MMDUMP_CODES = [
   'MACHINE_POISONED', //     a thread died inside a write; the machine is not to be trusted
+  'MACHINE_CLOSED', //       the machine was closed
   'MACHINE_TOO_LARGE', //    the system refused the address space of the simulated machine
   'TOO_MANY_THREADS', //     every thread slot of the machine is taken
   'MM_GONE', //              the address space was destroyed

@@ -7,6 +7,7 @@
  * its lock first, with a reference on each frame (`parts/leaves.ts`).
  */
 
+import { KeptNames } from '../mmu/files/kept-names.ts';
 import { MachineParts } from '../mmu/machine-parts.ts';
 import { type Mm, mmOf } from '../mmu/mm.ts';
 import { leftOutFlags } from '../shared/dump/left-out.ts';
@@ -14,7 +15,7 @@ import { OwnerTable } from '../shared/dump/owner-table.ts';
 import type { ClassifyTask, PhaseReport } from '../shared/dump/tasks.ts';
 import { WorkUnits } from '../shared/dump/work-unit.ts';
 import type { Outcome } from '../shared/errors.ts';
-import { NO_THREAD } from '../shared/sync/thread-table.ts';
+import { NO_THREAD } from '../shared/sync/thread-layout.ts';
 import { Donors } from './parts/donors.ts';
 import { GranuleClassifier } from './parts/granule-classifier.ts';
 import { FrozenLeaves, PinnedLeaves } from './parts/leaves.ts';
@@ -27,7 +28,8 @@ export function classify(task: ClassifyTask): Outcome<PhaseReport> {
   const { running } = task;
   const thread = running?.thread ?? NO_THREAD;
   const machine = new MachineParts(task.machine, { thread, mayBlock: true });
-  const mms: Mm[] = task.mms.map((slot) => mmOf(machine, slot, thread));
+  const files = running === undefined ? machine.files : new KeptNames(machine, running.named);
+  const mms: Mm[] = task.mms.map((slot) => ({ ...mmOf(machine, slot, thread), files }));
   const units = new WorkUnits(task.units);
   const owners = new OwnerTable(task.owners);
   const { detectZero, unsupported } = task;

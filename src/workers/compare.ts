@@ -17,7 +17,7 @@ import type {
 import { WorkUnits } from '../shared/dump/work-unit.ts';
 import { MmdumpError, type Outcome } from '../shared/errors.ts';
 import { addressOf, PAGE_SIZE } from '../shared/page.ts';
-import { NO_THREAD } from '../shared/sync/thread-table.ts';
+import { NO_THREAD } from '../shared/sync/thread-layout.ts';
 import { runUnits } from './phase.ts';
 
 const ZEROS = new Uint8Array(PAGE_SIZE);

@@ -16,7 +16,7 @@ import type { CopyTask, ImageChunk, PhaseReport } from '../shared/dump/tasks.ts'
 import type { Outcome } from '../shared/errors.ts';
 import { crc32Words } from '../shared/image/crc32.ts';
 import { PAGE_SIZE } from '../shared/page.ts';
-import { NO_THREAD } from '../shared/sync/thread-table.ts';
+import { NO_THREAD } from '../shared/sync/thread-layout.ts';
 import { deliver } from './parts/deliver.ts';
 import { FrameMover } from './parts/frame-mover.ts';
 import { ImageWindow } from './parts/image-window.ts';

@@ -15,7 +15,8 @@ import {
   ScanVmas,
 } from '../shared/dump/scan-table.ts';
 import type { ScanReport, ScanTask } from '../shared/dump/tasks.ts';
-import { errnoOf, MmdumpError, type Outcome, reasonOf } from '../shared/errors.ts';
+import { MmdumpError, type Outcome } from '../shared/errors.ts';
+import { procReadFailed } from '../shared/proc-error.ts';
 import { readU64 } from '../shared/u64.ts';
 import { VM } from '../shared/vm-flags.ts';
 import { PageFlags } from './parts/page-flags.ts';
@@ -45,7 +46,7 @@ const PLAIN_MASK = PRESENT | EXCLUSIVE | FILE_PAGE;
 const PLAIN = PRESENT | EXCLUSIVE;
 
 const { CONTENT, ZERO_PAGE, FILE_PAGES, GUARD: GUARD_RUN, MERGED } = SCAN_RUN_KIND;
-const { ANONYMOUS } = SCAN_KIND;
+const { ANONYMOUS, VDSO } = SCAN_KIND;
 const NONE = -1;
 
 export function scan(task: ScanTask): Outcome<ScanReport> {
@@ -94,7 +95,8 @@ class Scanner {
     for (let vpn = Math.max(start, from); vpn < last; ) {
       if (vpn < this.#windowStart || vpn >= this.#windowEnd) this.#load(vpn, last, to);
       const stop = Math.min(last, this.#windowEnd);
-      if (!this.#windowEmpty) this.#scanEntries(index, { kind, flags, ask }, vpn, stop);
+      if (!this.#windowEmpty || kind === VDSO)
+        this.#scanEntries(index, { kind, flags, ask }, vpn, stop);
       vpn = stop;
     }
     this.runs.end();
@@ -119,13 +121,13 @@ class Scanner {
     const words = this.#words;
     const isShared = (vmaFlags & VM.SHARED) !== 0;
     const mayWrite = (vmaFlags & VM.WRITE) !== 0;
-    const isPrivate = (vmaFlags & (VM.SHARED | VM.MAYSHARE)) === 0 && kind !== SCAN_KIND.VDSO;
+    const isPrivate = (vmaFlags & (VM.SHARED | VM.MAYSHARE)) === 0 && kind !== VDSO;
     const wantsFrames = this.#task.wantsFrames && isPrivate;
     const totals = { rss: 0, anonymous: 0, swap: 0, ksm: 0 };
     let at = (from - this.#windowStart) * 2;
     for (let vpn = from; vpn < to; vpn++, at += 2) {
       const high = words[at + 1]!;
-      if (high === 0) {
+      if (high === 0 && kind !== VDSO) {
         this.runs.end();
         continue;
       }
@@ -166,13 +168,14 @@ function kindOf(
 ): number {
   if ((high & PRESENT) === 0) {
     if ((high & GUARD) !== 0) return GUARD_RUN;
-    if ((high & (SWAPPED | FILE_PAGE)) !== SWAPPED) return NONE;
-    totals.swap++;
+    if ((high & (SWAPPED | FILE_PAGE)) === SWAPPED) totals.swap++;
+    // Whether a page of the vdso was touched or not: the kernel has its content.
+    else if (vmaKind !== VDSO) return NONE;
     return CONTENT;
   }
   if ((pageFlags & KPF_ZERO_PAGE) !== 0) return ZERO_PAGE;
   totals.rss++;
-  if (vmaKind === SCAN_KIND.VDSO) return CONTENT;
+  if (vmaKind === VDSO) return CONTENT;
   if ((high & FILE_PAGE) !== 0) {
     if (vmaKind === ANONYMOUS) return CONTENT; // the huge zero page, which only root recognises
     return vmaKind === SCAN_KIND.LOST_FILE ? FILE_PAGES : NONE;
@@ -185,7 +188,8 @@ function kindOf(
 
 /** The frame of an anonymous page, or its swap slot, if another process may show it; else 0. */
 function sharedFrame(high: number, pfn: number): number {
-  if (pfn === 0) return 0; // not shown to us
+  // Not shown to us; or a number that a double rounds, which would make two slots one.
+  if (pfn === 0 || pfn > Number.MAX_SAFE_INTEGER) return 0;
   if ((high & PRESENT) === 0) return -1 - pfn;
   return (high & (EXCLUSIVE | FILE_PAGE)) === 0 ? pfn : 0;
 }
@@ -202,8 +206,7 @@ function readEntries(
   try {
     count = readSync(fd, into, at, length - at, position + at);
   } catch (error) {
-    const message = `process ${pid}: its page map cannot be read: ${reasonOf(error)}`;
-    throw new MmdumpError('PROCESS_GONE', message, { pid, errno: errnoOf(error) ?? 'EIO' });
+    throw procReadFailed(`/proc/${pid}/pagemap`, position + at, error, pid);
   }
   if (count > 0) return count;
   throw new MmdumpError('PROCESS_GONE', `process ${pid} ended while its page map was read`, {

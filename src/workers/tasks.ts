@@ -2,7 +2,9 @@
 export { classify } from './classify.ts';
 export { compare } from './compare.ts';
 export { copy } from './copy.ts';
+export { letGo } from './let-go.ts';
 export { load } from './load.ts';
+export { forgetRooms } from './parts/staging.ts';
 export { scan } from './scan-pagemap.ts';
 export { verify } from './verify.ts';
 

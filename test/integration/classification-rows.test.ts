@@ -15,7 +15,15 @@ import {
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { VMA_KIND } from '../../src/mmu/vma/vma-table.ts';
-import { BASE, HUGETLB_FLAGS, ROWS, Stage } from '../support/classification-stage.ts';
+import {
+  BASE,
+  FRESH_PAGE_ROWS,
+  HUGETLB_FLAGS,
+  ROWS,
+  Stage,
+  ZERO_PAGE_ROWS,
+} from '../support/classification-stage.ts';
+import { ZERO_PAGE } from '../support/zero-page.ts';
 
 let dumper: Dumper;
 
@@ -26,11 +34,13 @@ beforeAll(async () => {
 afterAll(() => dumper.close());
 
 describe('a page of row', () => {
-  const cases = ROWS.map(([row, prepare, expected, reason]) => {
-    return { row, prepare, expected, reason };
-  });
-  it.each(cases)('$row', async ({ prepare, expected, reason }) => {
-    const stage = new Stage();
+  const cases = [
+    ...ROWS.map((row) => ({ row, zeroPage: ZERO_PAGE })),
+    ...ZERO_PAGE_ROWS.map((row) => ({ row, zeroPage: true })),
+    ...FRESH_PAGE_ROWS.map((row) => ({ row, zeroPage: false })),
+  ];
+  it.each(cases)('$row.0', async ({ row: [, prepare, expected, reason], zeroPage }) => {
+    const stage = new Stage(zeroPage);
     prepare(stage);
     const to = memorySink();
     const report = await dumper.dump(stage.space, { to, unsupported: 'skip' });

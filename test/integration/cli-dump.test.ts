@@ -54,6 +54,7 @@ describe('dump', () => {
       'import',
       'lockWait',
       'pause',
+      'locked',
       'plan',
       'classify',
       'layout',
@@ -126,6 +127,7 @@ describe('dump', () => {
         contentPages: expect.any(Number),
         unmappedPages: expect.any(Number),
         unreadableFiles: expect.any(Array),
+        foreignFiles: expect.any(Array),
         sharingKnown: expect.any(Boolean),
       });
       expect(known.smapsDifferences).toEqual(known.sharingKnown ? [] : null);

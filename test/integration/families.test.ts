@@ -18,6 +18,7 @@ import {
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createFamily, FAMILY_PAGES, type Kind } from '../support/family-model.ts';
 import { ANON, imageOf, inMemory } from '../support/images.ts';
+import { ZERO_PAGE } from '../support/zero-page.ts';
 
 let dumper: Dumper;
 beforeAll(async () => {
@@ -105,7 +106,7 @@ describe('the image of a family', () => {
 
   it('is hardly longer than the distinct pages: 64 MiB, forked, 8 MiB of it changed', async () => {
     const length = 64 * MiB;
-    const machine = createMachine({ memory: 80 * MiB, maxAddressSpaces: 2 });
+    const machine = createMachine({ memory: 80 * MiB, maxAddressSpaces: 2, zeroPage: ZERO_PAGE });
     const parent = machine.createAddressSpace();
     const start = parent.mmap({ ...ANON, length });
     for (let at = 0; at < length; at += PAGE_SIZE) parent.fill(start + at, PAGE_SIZE, 7);
@@ -121,7 +122,12 @@ describe('the image of a family', () => {
   });
 
   it("takes swap slots for the frames that they are, and merged pages for nobody's", async () => {
-    const machine = createMachine({ memory: 8 * MiB, maxAddressSpaces: 2, swap: MiB });
+    const machine = createMachine({
+      memory: 8 * MiB,
+      maxAddressSpaces: 2,
+      swap: MiB,
+      zeroPage: ZERO_PAGE,
+    });
     const parent = machine.createAddressSpace();
     const start = parent.mmap({ ...ANON, length: 6 * PAGE_SIZE });
     for (let page = 0; page < 3; page++) {
@@ -142,7 +148,7 @@ describe('the image of a family', () => {
   });
 
   it('has no clones of what the donor leaves out, or stores as zeros', async () => {
-    const machine = createMachine({ memory: 8 * MiB, maxAddressSpaces: 2 });
+    const machine = createMachine({ memory: 8 * MiB, maxAddressSpaces: 2, zeroPage: ZERO_PAGE });
     const parent = machine.createAddressSpace();
     const start = parent.mmap({ ...ANON, length: 2 * PAGE_SIZE });
     parent.fill(start, PAGE_SIZE, 0);
@@ -163,7 +169,7 @@ describe('the image of a family', () => {
   });
 
   it('holds both at one instant, while another thread writes to one after the other', async () => {
-    const machine = createMachine({ memory: 8 * MiB, maxAddressSpaces: 2 });
+    const machine = createMachine({ memory: 8 * MiB, maxAddressSpaces: 2, zeroPage: ZERO_PAGE });
     const first = machine.createAddressSpace();
     const start = first.mmap({ ...ANON, length: PAGE_SIZE });
     first.write(start, new Uint8Array(4));
@@ -221,7 +227,11 @@ describe('the image of a family', () => {
 
 describe('a dump of several mms refuses', () => {
   const twins = (): AddressSpace[] => {
-    const parent = createMachine({ memory: 4 * MiB, maxAddressSpaces: 3 }).createAddressSpace();
+    const parent = createMachine({
+      memory: 4 * MiB,
+      maxAddressSpaces: 3,
+      zeroPage: ZERO_PAGE,
+    }).createAddressSpace();
     parent.fill(parent.mmap({ ...ANON, length: PAGE_SIZE }), PAGE_SIZE, 1);
     return [parent, parent.fork()];
   };

@@ -18,6 +18,7 @@ import { VM } from '../../src/shared/vm-flags.ts';
 import { ANON, imageOf, inMemory } from '../support/images.ts';
 import { referenceDump } from '../support/reference-dumper.ts';
 import { pgdOf, readEntry, translate, wordsOf } from '../support/reference-memory.ts';
+import { ZERO_PAGE } from '../support/zero-page.ts';
 
 let dumper: Dumper;
 beforeAll(async () => {
@@ -36,7 +37,7 @@ interface Twins {
 
 /** A parent and its child, which share one page. */
 function twins(): Twins {
-  const machine = createMachine({ memory: 4 * MiB, maxAddressSpaces: 2 });
+  const machine = createMachine({ memory: 4 * MiB, maxAddressSpaces: 2, zeroPage: ZERO_PAGE });
   const parent = machine.createAddressSpace();
   const flags = ['private', 'anonymous', 'fixed'] as const;
   parent.mmap({ ...ANON, flags, address: START, length: 4 * PAGE_SIZE });

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { COPYPAGES_RECORD, VMA_IMAGE } from '../../src/shared/image/cpt-records.ts';
 import { ANON, imageOf, inMemory } from '../support/images.ts';
 import { assertTablesTrue } from '../support/invariants.ts';
+import { ZERO_PAGE } from '../support/zero-page.ts';
 
 let dumper: Dumper;
 beforeAll(async () => {
@@ -15,7 +16,7 @@ afterAll(() => dumper.close());
 describe('clones that nobody could have made', () => {
   /** A family of two in which all four pages are clones: offsets of its VMA and COPYPAGES in mm 1. */
   async function family(): Promise<{ bytes: Buffer; vma: number; clone: number }> {
-    const machine = createMachine({ memory: 4 * MiB, maxAddressSpaces: 2 });
+    const machine = createMachine({ memory: 4 * MiB, maxAddressSpaces: 2, zeroPage: ZERO_PAGE });
     const parent = machine.createAddressSpace();
     const start = parent.mmap({ ...ANON, length: 4 * PAGE_SIZE });
     parent.fill(start, 4 * PAGE_SIZE, 5);
@@ -122,7 +123,12 @@ describe('clones that nobody could have made', () => {
     bytes.writeBigUInt64LE(pgoff + 1n, vma + VMA_IMAGE.PGOFF);
     reseal(bytes, vma, VMA_IMAGE.SIZE, VMA_IMAGE.RECORD_CRC);
     expect(clone).toBeGreaterThan(vma);
-    const target = createMachine({ memory: 4 * MiB, maxAddressSpaces: 2, checks: true });
+    const target = createMachine({
+      memory: 4 * MiB,
+      maxAddressSpaces: 2,
+      checks: true,
+      zeroPage: ZERO_PAGE,
+    });
     const image = await openImage(inMemory(bytes));
     const { mms } = await dumper.restore(image, target);
     assertTablesTrue(target as never);

@@ -22,6 +22,7 @@ import {
 } from '../support/family-model.ts';
 import { ANON, imageOf, inMemory } from '../support/images.ts';
 import { assertTablesTrue, leaves } from '../support/invariants.ts';
+import { ZERO_PAGE } from '../support/zero-page.ts';
 
 let dumper: Dumper;
 beforeAll(async () => {
@@ -60,7 +61,12 @@ describe('a restored family', () => {
     async (...order) => {
       const { spaces, starts, expected } = createFamily();
       const originals = order.map((mm) => spaces[mm]!);
-      const target = createMachine({ memory: 16 * MiB, maxAddressSpaces: 3, checks: true });
+      const target = createMachine({
+        memory: 16 * MiB,
+        maxAddressSpaces: 3,
+        checks: true,
+        zeroPage: ZERO_PAGE,
+      });
       target.createFile({ path: FILE_PATH, content: familyFile() });
       const { mms, bytes } = await restored(originals, target);
       assertTrue(target);
@@ -85,7 +91,12 @@ describe('a restored family', () => {
   it('keeps to itself what one writes to private memory, and shares what is shared', async () => {
     const { spaces, starts, expected } = createFamily();
     for (let writer = 0; writer < 3; writer++) {
-      const target = createMachine({ memory: 16 * MiB, maxAddressSpaces: 3, checks: true });
+      const target = createMachine({
+        memory: 16 * MiB,
+        maxAddressSpaces: 3,
+        checks: true,
+        zeroPage: ZERO_PAGE,
+      });
       target.createFile({ path: FILE_PATH, content: familyFile() });
       const { mms } = await restored(spaces, target);
       const length = FAMILY_PAGES * PAGE_SIZE;
@@ -110,14 +121,19 @@ describe('a restored family', () => {
   });
 
   it('has one frame for a page of three, read-only in all of them', async () => {
-    const machine = createMachine({ memory: 8 * MiB, maxAddressSpaces: 3 });
+    const machine = createMachine({ memory: 8 * MiB, maxAddressSpaces: 3, zeroPage: ZERO_PAGE });
     const parent = machine.createAddressSpace();
     const start = parent.mmap({ ...ANON, length: 4 * PAGE_SIZE });
     parent.fill(start, 4 * PAGE_SIZE, 5);
     const spaces = [parent, parent.fork(), parent.fork()];
     spaces[2]!.mprotect(start + PAGE_SIZE, PAGE_SIZE, '');
     spaces[1]!.fill(start + 3 * PAGE_SIZE, PAGE_SIZE, 6);
-    const target = createMachine({ memory: 8 * MiB, maxAddressSpaces: 3, checks: true });
+    const target = createMachine({
+      memory: 8 * MiB,
+      maxAddressSpaces: 3,
+      checks: true,
+      zeroPage: ZERO_PAGE,
+    });
     const { mms } = await restored(spaces, target);
     const { pages } = target.parts;
     for (const [page, users] of [3, 3, 3, 2].entries()) {
@@ -139,7 +155,12 @@ describe('a restored family', () => {
   });
 
   it('takes swapped pages, mappings that one side has split, and huge pages', async () => {
-    const machine = createMachine({ memory: 24 * MiB, maxAddressSpaces: 2, swap: MiB });
+    const machine = createMachine({
+      memory: 24 * MiB,
+      maxAddressSpaces: 2,
+      swap: MiB,
+      zeroPage: ZERO_PAGE,
+    });
     const parent = machine.createAddressSpace();
     const small = parent.mmap({ ...ANON, length: 8 * PAGE_SIZE });
     parent.fill(small, 8 * PAGE_SIZE, 1);
@@ -151,7 +172,12 @@ describe('a restored family', () => {
     parent.mprotect(small + 2 * PAGE_SIZE, PAGE_SIZE, 'r');
     child.mprotect(small + 5 * PAGE_SIZE, PAGE_SIZE, 'r');
     child.fill(huge + MiB, PAGE_SIZE, 3); // splits one of them
-    const target = createMachine({ memory: 24 * MiB, maxAddressSpaces: 2, checks: true });
+    const target = createMachine({
+      memory: 24 * MiB,
+      maxAddressSpaces: 2,
+      checks: true,
+      zeroPage: ZERO_PAGE,
+    });
     const { mms, bytes } = await restored([parent, child], target);
     assertTrue(target);
     expect((await imageOf(dumper, mms)).equals(bytes)).toBe(true);
@@ -163,7 +189,7 @@ describe('a restored family', () => {
   });
 
   it('has memory-backed files once, wherever they are mapped, and whoever owned their pages', async () => {
-    const machine = createMachine({ memory: 8 * MiB, maxAddressSpaces: 2 });
+    const machine = createMachine({ memory: 8 * MiB, maxAddressSpaces: 2, zeroPage: ZERO_PAGE });
     const { id: file } = machine.createFile({
       path: '/memfd:both',
       memoryBacked: { size: 8 * PAGE_SIZE },
@@ -177,7 +203,12 @@ describe('a restored family', () => {
     one.fill(low, length, 1);
     two.fill(high, length, 2);
     two.fill(copy, PAGE_SIZE, 3);
-    const target = createMachine({ memory: 8 * MiB, maxAddressSpaces: 2, checks: true });
+    const target = createMachine({
+      memory: 8 * MiB,
+      maxAddressSpaces: 2,
+      checks: true,
+      zeroPage: ZERO_PAGE,
+    });
     const { mms } = await restored([one, two], target);
     const [a, b] = mms as [AddressSpace, AddressSpace];
     for (const [mm, original] of [one, two].entries()) {

@@ -353,6 +353,26 @@ describe('what a reader keeps in memory', () => {
     );
   });
 
+  it('is bounded for pages of files, each in a granule of its own', () => {
+    const script = `
+      const { FilePages } = await import('./src/main/image/file-pages.ts');
+      const { IndexBudget } = await import('./src/main/image/index-budget.ts');
+      const used = () => { gc(); const { heapUsed, external } = process.memoryUsage();
+        return heapUsed + external; };
+      const before = used();
+      const budget = new IndexBudget('image');
+      const pages = new FilePages(budget);
+      for (let file = 1; file <= 2000; file++) pages.add(file, 2 ** 50 + file, 1, 3, 2 ** 33 + file);
+      for (let page = 0; page < 40_000; page++) pages.add(1, 2 ** 51 + page * 512, 1, 3, page);
+      for (let page = 0; page < 40_000; page += 2) pages.add(2, 2 ** 51 + page, 1, 3, 2 ** 34);
+      console.log(used() - before, budget.used, pages.find(1, 2 ** 51)?.vpn);`;
+    const args = ['--import', 'tsx', '--expose-gc', '--input-type=module', '-e', script];
+    const output = execFileSync(process.execPath, args, { encoding: 'utf8' });
+    const [held, counted, vpn] = output.split(' ').map(Number);
+    expect(vpn).toBe(0);
+    expect(held).toBeLessThan(counted!);
+  });
+
   it('is bounded for problems: the rest is counted', async () => {
     const bytes = manyRecords(500, false);
     for (const at of recordsOf(bytes, PAGES)) bytes[at + 20]! ^= 1;

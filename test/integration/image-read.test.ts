@@ -141,6 +141,25 @@ describe('fault 12: a large read of an image', () => {
   });
 });
 
+describe('fault 12: an image in memory whose chunks hold less than it says', () => {
+  it('is an error for a read and a restore, not a buffer that stays unfilled', async () => {
+    const machine = createMachine({ memory: 4 * MiB, maxAddressSpaces: 1 });
+    const space = machine.createAddressSpace();
+    const start = space.mmap({ ...ANON, length: 4 * PAGE_SIZE });
+    space.fill(start, 4 * PAGE_SIZE, 7);
+    const bytes = await imageOf(dumper, space, { checksum: 'none' });
+    const whole = inMemory(bytes);
+    const [chunk] = whole.chunks;
+    const short = { ...whole, chunks: [chunk!.subarray(0, bytes.length - 100)] };
+    const image = await openImage(short); // it looks at the records alone
+    const into = new Uint8Array(4 * PAGE_SIZE);
+    await expect(image.read(start, into)).rejects.toMatchObject({ code: 'IMAGE_TRUNCATED' });
+    await image.read(start, into.subarray(0, 3 * PAGE_SIZE));
+    const target = createMachine({ memory: 4 * MiB, maxAddressSpaces: 1 });
+    await expect(dumper.restore(image, target)).rejects.toMatchObject({ code: 'INPUT_FAILED' });
+  });
+});
+
 describe('trial 10: a damaged byte of a page', () => {
   /** An image of 4 MiB of anonymous memory, one byte of its second block changed. */
   async function damaged(): Promise<{ image: Image; start: number; bytes: Buffer }> {

@@ -102,6 +102,26 @@ describe('an image beyond 4 GiB', () => {
     expect(await dumper.verify(path)).toMatchObject({ ok: true, bytes });
   });
 
+  it('is read in one call into a buffer beyond 2 GiB', async (context) => {
+    if (!isLong) context.skip('only in the long mode: it takes 2.1 GiB of memory');
+    if (freemem() < 4 * GiB) context.skip('there is not enough memory');
+    const path = join(folder, 'one-call.cpt');
+    await dumper.dump(space, { zeroPages: 'copy', to: fileSink(path) });
+    const image = await openImage(path);
+    const into = new Uint8Array(2 * GiB + 64 * MiB).fill(0xa5);
+    // Neither the buffer nor the range begins at a block, and the last page is read in part.
+    await image.read(start + 100, into.subarray(100, into.length - 100));
+    await image.close();
+    expect(into.subarray(0, 100).every((byte) => byte === 0xa5)).toBe(true);
+    expect(into.subarray(-100).every((byte) => byte === 0xa5)).toBe(true);
+    let page = 0;
+    for (let at = PAGE_SIZE; at < into.length - PAGE_SIZE; at += PAGE_SIZE) {
+      const value = marked.get(start + at) ?? 0;
+      if (into[at] !== value || into[at + PAGE_SIZE - 1] !== value) page = at;
+    }
+    expect(page).toBe(0);
+  });
+
   it('in memory', async (context) => {
     if (!isLong) context.skip('only in the long mode: it takes 4 GiB of memory');
     if (freemem() < 6 * GiB) context.skip('there is not enough memory');

@@ -20,6 +20,7 @@ import {
 import { wrongIn } from '../support/live-expectations.ts';
 import { isReadable, PAGE, readPage, withFile } from '../support/live-proc.ts';
 import type { Region } from '../support/live-target.ts';
+import { runningProbes } from '../support/running-kernel.ts';
 
 const lab = new Lab();
 beforeAll(() => lab.start());
@@ -37,13 +38,28 @@ describe('awkward mappings', () => {
     }
   });
 
-  it('20 GiB without a page that smaps counts are not scanned, others are', async (context) => {
+  it('trial 14: the kernel collapses no pages of a target that is looked at twice', async (context) => {
+    const subject = need(context, await lab.captureC('collapse'));
+    try {
+      const collapsed = subject.regions.map(({ name }) => name);
+      if (!collapsed.includes('before'))
+        context.skip('this kernel makes no huge pages of small ones');
+      expect(collapsed).toEqual(['before']);
+    } finally {
+      await subject.target.kill();
+    }
+  });
+
+  it('trial 13: 20 GiB without a page that smaps counts are not scanned, others are', async (context) => {
     const subject = need(context, await lab.captureC('reserved'));
     try {
       const { image, regions } = subject;
       const [empty, written] = regions as [Region, Region];
-      expect(image.page(empty.start + 3 * PAGE).kind).toBe('absent'); // a zero page, given up
-      expect(vmaAt(image, empty.start).pages).toMatchObject({ copy: 0, zero: 0 });
+      // The zero page is given up; a fresh page, which other kernels map, is counted.
+      const isCounted = !runningProbes().zeroPage;
+      expect(image.page(empty.start + 3 * PAGE).kind).toBe(isCounted ? 'zero' : 'absent');
+      const pages = { copy: 0, zero: isCounted ? 1 : 0 };
+      expect(vmaAt(image, empty.start).pages).toMatchObject(pages);
       expect(image.page(written.start + 3 * PAGE).kind).toBe('zero');
       expect(image.page(written.end - PAGE).kind).toBe('copy');
     } finally {
@@ -174,9 +190,12 @@ describe('pages that no page table of the process shows', () => {
     expect(held(...region(context, 'inherited'))).toEqual({ 2: 'copy', 3: 'copy' });
   });
 
-  it('of a deleted file on disk, zeros included, up to its end', async (context) => {
+  it('of a deleted file on disk, zeros by being absent, up to its end', async (context) => {
     const [capture, found] = region(context, 'deleted');
-    expect(pictureOf(capture.image, found)).toBe('ccczcc..');
+    expect(pictureOf(capture.image, found)).toBe('ccc.cc..');
+    const zeros = Buffer.alloc(PAGE, 'x');
+    await capture.image.read(found.start + 3 * PAGE, zeros);
+    expect(zeros.equals(Buffer.alloc(PAGE))).toBe(true);
     const beyond = capture.image.read(found.start + 6 * PAGE, Buffer.alloc(1));
     await expect(beyond).rejects.toMatchObject({ code: 'PAGE_ABSENT' });
   });

@@ -89,7 +89,7 @@ function describeProcess(name: string, start: () => Promise<Capture | Absent>): 
     it('has the mappings, their flags and their files', (context) => {
       const { space, image, reference, target } = need(context, subject);
       expect(importedMappings(space)).toEqual(expectedMappings(target, reference));
-      expect(fileKindsIn(image)).toEqual(reference.fileKinds);
+      expect(fileKindsIn(image)).toEqual(reference.kindsInImage);
       const isExecutable = space.vmas().some(({ flagNames }) => flagNames.includes('EXECUTABLE'));
       expect(isExecutable).toBe(true);
     });

@@ -30,6 +30,7 @@ import {
   WORKLOADS,
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ZERO_PAGE } from '../support/zero-page.ts';
 
 let folder: string;
 let dumper: Dumper;
@@ -44,7 +45,7 @@ afterAll(async () => {
 
 describe('dontDump', () => {
   it('describes such mappings and stores nothing of them', async () => {
-    const machine = createMachine({ memory: 8 * MiB, maxAddressSpaces: 2 });
+    const machine = createMachine({ memory: 8 * MiB, maxAddressSpaces: 2, zeroPage: ZERO_PAGE });
     const space = machine.createAddressSpace();
     const length = 4 * PAGE_SIZE;
     const heap = space.mmap({ length, prot: 'rw', flags: ['private', 'anonymous'] });
@@ -96,7 +97,7 @@ describe('dontDump', () => {
   });
 
   it('goes before the refusal of VM_HUGETLB, and a clone is stored by itself then', async () => {
-    const machine = createMachine({ memory: 8 * MiB, maxAddressSpaces: 2 });
+    const machine = createMachine({ memory: 8 * MiB, maxAddressSpaces: 2, zeroPage: ZERO_PAGE });
     const parent = machine.createAddressSpace();
     const flags = ['private', 'anonymous'] as const;
     const start = parent.mmap({ length: PAGE_SIZE, prot: 'rw', flags });
@@ -173,7 +174,7 @@ describe('a sparse file', () => {
     writeFileSync(probe, '');
     truncateSync(probe, MiB);
     if (statSync(probe).blocks > 8) context.skip('no holes on this file system');
-    const machine = createMachine({ memory: 24 * MiB, maxAddressSpaces: 1 });
+    const machine = createMachine({ memory: 24 * MiB, maxAddressSpaces: 1, zeroPage: ZERO_PAGE });
     const space = machine.createAddressSpace();
     const flags = ['private', 'anonymous'] as const;
     const start = space.mmap({ length: 16 * MiB, prot: 'rw', flags });

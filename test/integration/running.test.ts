@@ -25,6 +25,7 @@ import {
 } from 'mmdump';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { assertTablesTrue } from '../support/invariants.ts';
+import { ZERO_PAGE } from '../support/zero-page.ts';
 
 const SCRIPT = new URL('../support/running-writer.mjs', import.meta.url);
 const BORDER = 2 * MiB;
@@ -61,6 +62,7 @@ class Scene {
   readonly machine: Machine = createMachine({
     memory: 96 * MiB,
     swap: 64 * MiB,
+    zeroPage: ZERO_PAGE,
     maxAddressSpaces: 4,
     checks: true,
   });
@@ -193,7 +195,7 @@ describe('a frozen dump', () => {
 describe('a dump that is not frozen', () => {
   it('lets everybody get on, and is whole', async () => {
     const scene = await writing();
-    const maps = scene.space.vmas().map(({ start, end }) => `${start}-${end}`);
+    const maps = (await scene.space.vmasAsync()).map(({ start, end }) => `${start}-${end}`);
     for (let round = 0; round < DUMPS; round++) {
       const blocks = round % 2 === 0 ? 'run' : 'page';
       const advice = (['pageout', 'populate_write', 'cold'] as const)[round % 3]!;

@@ -13,6 +13,7 @@ import { checkRestored } from '../../src/main/load/check-restored.ts';
 import { imageOf, inMemory } from '../support/images.ts';
 import { assertTablesTrue, leaves } from '../support/invariants.ts';
 import { createHistory, historyArbitrary } from '../support/reference-histories.ts';
+import { ZERO_PAGE } from '../support/zero-page.ts';
 
 const IS_LONG = process.env.MMDUMP_LONG === '1';
 
@@ -36,7 +37,12 @@ describe('a family of any history', () => {
         const spaces = isReversed ? [...others, space] : [space, ...others];
         const options = { hugetlb: 'copy', unsupported: 'skip' };
         const image = await openImage(inMemory(await imageOf(dumper, spaces, options)));
-        const target = createMachine({ memory: 32 * MiB, maxAddressSpaces: 3, checks: true });
+        const target = createMachine({
+          memory: 32 * MiB,
+          maxAddressSpaces: 3,
+          checks: true,
+          zeroPage: ZERO_PAGE,
+        });
         const { free } = target.memory;
         const { mms } = await dumper.restore(image, target);
         // The vdso's pages have no mapping, which is sound for them alone.

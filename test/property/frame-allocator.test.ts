@@ -59,7 +59,8 @@ describe('the frame allocator', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
         const machine = testMachine({ memory: 8 * MiB, deviceMemory: 3 * PAGE_SIZE });
-        const { allocator, memory, thread } = machine.parts;
+        const { allocator, gate, memory, thread } = machine.parts;
+        gate.tryEnter(thread);
         const used = new Set<number>();
         for (const wish of steps) {
           if (wish.kind === 'free') {

@@ -26,6 +26,8 @@ import { createFamily, type Family } from '../support/family-model.ts';
 import { leaves } from '../support/invariants.ts';
 import { createHistory, historyArbitrary } from '../support/reference-histories.ts';
 
+const IS_LONG = process.env.MMDUMP_LONG === '1';
+
 let dumper: Dumper;
 beforeAll(async () => {
   dumper = await createDumper({ workers: 2 });
@@ -139,7 +141,7 @@ describe('what mms show, share and have alone', () => {
         expect(reported).toEqual(expected);
         saved += expected.savedBytes;
       }),
-      { numRuns: 100 },
+      { numRuns: IS_LONG ? 1000 : 50 },
     );
     expect(saved).toBeGreaterThan(0);
   });

@@ -14,7 +14,7 @@ import {
   openImage,
 } from 'mmdump';
 import { createGate, type Fault } from '../../src/shared/faults.ts';
-import { THREADS_MAX } from '../../src/shared/sync/thread-table.ts';
+import { THREADS_MAX } from '../../src/shared/sync/thread-layout.ts';
 import { asSource, assertNobodyIsThere } from '../stress/after.ts';
 import { inMemory } from '../support/images.ts';
 import { LOSSES, lossOn, namesWorker } from './dump-case.ts';

@@ -5,6 +5,7 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { type AddressSpace, createMachine, type Machine, MiB, PAGE_SIZE } from 'mmdump';
+import { ZERO_PAGE } from '../support/zero-page.ts';
 
 export const THREADS = 4;
 const GRANULE = 2 * MiB;
@@ -80,7 +81,13 @@ export class Stage {
   constructor(options: StageOptions) {
     this.#options = options;
     const { memory, swap } = options;
-    this.machine = createMachine({ memory, swap, maxAddressSpaces: 8, checks: true });
+    this.machine = createMachine({
+      memory,
+      swap,
+      maxAddressSpaces: 8,
+      checks: true,
+      zeroPage: ZERO_PAGE,
+    });
     this.#file = createData(this.machine);
     this.space = this.machine.createAddressSpace();
     const length = COUNTER_GRANULES * GRANULE;

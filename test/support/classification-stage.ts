@@ -12,6 +12,7 @@ import {
 import { expect } from 'vitest';
 import { VMA_KIND } from '../../src/mmu/vma/vma-table.ts';
 import { VM } from '../../src/shared/vm-flags.ts';
+import { ZERO_PAGE } from './zero-page.ts';
 
 export const BASE = 0x4000_0000;
 const ANON = ['private', 'anonymous', 'fixed'] as const;
@@ -19,14 +20,20 @@ export const HUGETLB_FLAGS = VM.READ | VM.WRITE | VM.MAYREAD | VM.MAYWRITE | VM.
 
 /** A machine with one mm, and short words for what the rows need. */
 export class Stage {
-  readonly machine: Machine = createMachine({
-    memory: 16 * MiB,
-    deviceMemory: 64 * 1024,
-    swap: MiB,
-    maxAddressSpaces: 2,
-    checks: true,
-  });
-  readonly space: AddressSpace = this.machine.createAddressSpace();
+  readonly machine: Machine;
+  readonly space: AddressSpace;
+
+  constructor(zeroPage: boolean = ZERO_PAGE) {
+    this.machine = createMachine({
+      memory: 16 * MiB,
+      deviceMemory: 64 * 1024,
+      swap: MiB,
+      zeroPage,
+      maxAddressSpaces: 2,
+      checks: true,
+    });
+    this.space = this.machine.createAddressSpace();
+  }
 
   /** One page at BASE that was written, unless `value` is undefined. */
   page(value?: number): void {
@@ -52,6 +59,21 @@ export class Stage {
     this.space.insertMappings([{ start, end, flags, file: 0, pgoff: start, anonVma: 0, kind }]);
   }
 
+  /** One page at BASE that was read, and not written. */
+  readPage(): void {
+    this.page();
+    this.space.read(BASE, new Uint8Array(1));
+  }
+
+  /** The same for a granule with advice 'hugepage'. */
+  readGranule(): void {
+    const { space } = this;
+    space.mmap({ address: BASE, length: 2 * MiB, prot: 'r', flags: ANON });
+    space.madvise(BASE, 2 * MiB, 'hugepage');
+    space.read(BASE, new Uint8Array(1));
+    expect(readPte(space, BASE).level).toBe(2);
+  }
+
   get pfn(): number {
     return readPte(this.space, BASE).pfn;
   }
@@ -71,7 +93,31 @@ export class Stage {
 type Counts = Partial<Record<'absent' | 'copy' | 'zero' | 'clone' | 'unsupported', number>>;
 
 /** Row, how to get there, the pages of each class, and the reason of an unsupported page. */
-export const ROWS: readonly (readonly [string, (stage: Stage) => void, Counts, RegExp?])[] = [
+type RowCase = readonly [string, (stage: Stage) => void, Counts, RegExp?];
+
+/** Rows that need a machine with a zero page. */
+export const ZERO_PAGE_ROWS: readonly RowCase[] = [
+  ['4 and 14: the huge zero page', (stage) => stage.readGranule(), { zero: 512 }],
+  [
+    '13: the zero page, writable',
+    (stage) => {
+      stage.readPage();
+      stage.entry((low, high) => [low | 2, high]);
+    },
+    { unsupported: 1 },
+    /writable ZERO_PAGE/,
+  ],
+  ['14: the zero page', (stage) => stage.readPage(), { zero: 1 }],
+];
+
+/** Rows that need a machine without: what was only read is a page of zeros like any other. */
+export const FRESH_PAGE_ROWS: readonly RowCase[] = [
+  ['4 and 17: a 2 MiB page that was only read', (stage) => stage.readGranule(), { zero: 512 }],
+  ['17: a page that was only read', (stage) => stage.readPage(), { zero: 1 }],
+];
+
+/** Rows that any machine can have. */
+export const ROWS: readonly RowCase[] = [
   [
     '1: VM_IO',
     ({ space }) => void space.mapDevice({ length: PAGE_SIZE, prot: 'rw' }),
@@ -95,16 +141,6 @@ export const ROWS: readonly (readonly [string, (stage: Stage) => void, Counts, R
       space.write(BASE + 5 * PAGE_SIZE, new Uint8Array([1]));
     },
     { copy: 1, zero: 511 },
-  ],
-  [
-    '4 and 14: the huge zero page',
-    ({ space }) => {
-      space.mmap({ address: BASE, length: 2 * MiB, prot: 'r', flags: ANON });
-      space.madvise(BASE, 2 * MiB, 'hugepage');
-      space.read(BASE, new Uint8Array(1));
-      expect(readPte(space, BASE).level).toBe(2);
-    },
-    { zero: 512 },
   ],
   [
     '5: no entry',
@@ -193,24 +229,6 @@ export const ROWS: readonly (readonly [string, (stage: Stage) => void, Counts, R
   ],
   ['11: a living file', (stage) => stage.file('living'), { absent: 1 }],
   ['12: a memory-backed file', (stage) => stage.file('memory'), { copy: 1 }],
-  [
-    '13: the zero page, writable',
-    (stage) => {
-      stage.page();
-      stage.space.read(BASE, new Uint8Array(1));
-      stage.entry((low, high) => [low | 2, high]);
-    },
-    { unsupported: 1 },
-    /writable ZERO_PAGE/,
-  ],
-  [
-    '14: the zero page',
-    (stage) => {
-      stage.page();
-      stage.space.read(BASE, new Uint8Array(1));
-    },
-    { zero: 1 },
-  ],
   [
     '15: a reserved page',
     (stage) => {

@@ -4,6 +4,7 @@
  * knows nothing of tables or runs.
  */
 import { type AddressSpace, createMachine, type Machine, MiB, PAGE_SIZE } from 'mmdump';
+import { ZERO_PAGE } from './zero-page.ts';
 
 /** When somebody does something to a page; at two of the borders is a fork. */
 const STEPS = [
@@ -71,7 +72,12 @@ export function familyFile(): Uint8Array {
 }
 
 export function createFamily(): Family {
-  const machine = createMachine({ memory: 16 * MiB, maxAddressSpaces: 3, checks: true });
+  const machine = createMachine({
+    memory: 16 * MiB,
+    maxAddressSpaces: 3,
+    checks: true,
+    zeroPage: ZERO_PAGE,
+  });
   const spaces = [machine.createAddressSpace()];
   const length = FAMILY_PAGES * PAGE_SIZE;
   const { id: file } = machine.createFile({ path: FILE_PATH, content: familyFile() });
@@ -127,7 +133,7 @@ class Model {
     const pages = this.#shown[who]![kind];
     const shown = pages[page]!;
     if (action === 'read') {
-      if (shown === 'nothing') pages[page] = kind === 'private' ? 'zero page' : "the file's page";
+      if (shown === 'nothing') pages[page] = firstRead(kind);
     } else if (typeof shown !== 'string' && shown.users === 1) {
       shown.value = value;
     } else {
@@ -143,6 +149,7 @@ class Model {
       const absent = kind === 'private' ? 0 : fileValue(page);
       if (shown === 'zero page') return { kind: 'zero', donor: -1, value: 0 };
       if (typeof shown === 'string') return { kind: 'absent', donor: -1, value: absent };
+      if (shown.value === 0) return { kind: 'zero', donor: -1, value: 0 }; // nobody writes zeros
       const donor = order.findIndex((other) => this.#shown[other]![kind][page] === shown);
       const isOwn = donor === place;
       return { kind: isOwn ? 'copy' : 'clone', donor: isOwn ? -1 : donor, value: shown.value };
@@ -156,6 +163,12 @@ class Model {
     const kind = !isStored ? 'absent' : value === 0 ? 'zero' : 'copy';
     return { kind, donor: -1, value: value ?? 0 };
   }
+}
+
+/** What a page shows that was read before anybody wrote it. */
+function firstRead(kind: Kind): Shown {
+  if (kind !== 'private') return "the file's page";
+  return ZERO_PAGE ? 'zero page' : { users: 1, value: 0 };
 }
 
 function nothingShown(): { readonly [kind in Kind]: Shown[] } {

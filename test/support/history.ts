@@ -195,6 +195,13 @@ export function parseStep(line: string): Step {
   }
 }
 
+/** A step from its text in a transcript: the reverse of `stepText`. */
+export function parsePlannedStep(line: string): PlannedStep {
+  const [process, op, child] = line.split(' ');
+  if (op === 'fork') return { op, process: Number(process), child: Number(child) };
+  return parseStep(line) as PlannedStep;
+}
+
 /** First byte value of page i of file k; the real side fills its files by the same rule. */
 export function fileByte(k: number, page: number): number {
   return (0x10 * (k + 1) + (page % 16)) & 0xff;

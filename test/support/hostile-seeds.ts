@@ -1,10 +1,16 @@
 /** Small valid images that have every kind of record: what the fuzzer of the reader starts from. */
 import { type AddressSpace, createMachine, type Dumper, MiB, PAGE_SIZE } from 'mmdump';
 import { ANON, imageOf, smallSpace } from './images.ts';
+import { ZERO_PAGE } from './zero-page.ts';
 
 /** Three mms that share pages as after a fork, and files that only memory holds. */
 export function smallFamily(): AddressSpace[] {
-  const machine = createMachine({ memory: 4 * MiB, maxAddressSpaces: 3, store: MiB });
+  const machine = createMachine({
+    memory: 4 * MiB,
+    maxAddressSpaces: 3,
+    store: MiB,
+    zeroPage: ZERO_PAGE,
+  });
   const parent = machine.createAddressSpace();
   const anon = parent.mmap({ ...ANON, length: 6 * PAGE_SIZE });
   parent.fill(anon, 3 * PAGE_SIZE, 5);

@@ -115,6 +115,7 @@ function countLeaves(machine: Machine, space: AddressSpace, census: Census): voi
     census.mapped.set(pfn, (census.mapped.get(pfn) ?? 0) + 1);
     const at = pfn * PAGE_STRUCT.WORDS;
     const flags = words[at + PAGE_STRUCT.FLAGS]!;
+    if (!machine.parts.hasZeroPage && (flags & PG.ZERO) !== 0) fail(`${place} shows a zero page`);
     if ((flags & PG.RESERVED) !== 0) continue;
     if ((low & 0x200) !== 0) continue; // special: no normal page behind it, only counts
     if (vmas.kind(slot) === VMA_KIND.VDSO) continue; // pages of the kernel's own: they say nothing

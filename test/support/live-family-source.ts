@@ -97,6 +97,7 @@ static void family(void) {
   huge = map(0x210000000000UL, 2048, MAP_PRIVATE | MAP_ANONYMOUS, -1);
   madvise(huge, 2048 * PAGE, MADV_HUGEPAGE);
   fill(huge, 2048, 3);
+  prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); /* inherited: khugepaged copies what forks share */
   FILE *made = tmpfile();
   if (!made || ftruncate(fileno(made), 16 * PAGE)) die("tmpfile");
   file = map(0x220000000000UL, 16, MAP_PRIVATE, fileno(made));

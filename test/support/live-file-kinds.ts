@@ -20,7 +20,8 @@ export function fileKindOf({ name, inode }: ProcVma): FileKind {
 
 function leadsTo(path: string, inode: string): boolean {
   try {
-    return String(statSync(Buffer.from(path, 'latin1')).ino) === inode;
+    const { ino } = statSync(Buffer.from(path, 'latin1'), { bigint: true });
+    return String(BigInt.asUintN(64, ino)) === inode;
   } catch {
     return false;
   }

@@ -181,7 +181,7 @@ export function threadStates(pid: number): string {
   }
 }
 
-const BOUND_MS = 20_000;
+const BOUND_MS = 120_000;
 
 /** Looks at /proc until `condition` holds: for what has no event. Throws when it never does. */
 export async function until(what: string, condition: () => boolean): Promise<void> {

@@ -36,6 +36,8 @@ export interface StoredPage {
 export interface Reference {
   readonly vmas: readonly ProcVma[];
   readonly fileKinds: readonly FileKind[];
+  /** As the image has them: a deleted file of which all could be read is in memory from then on. */
+  readonly kindsInImage: readonly FileKind[];
   /** Whether the page map shows frames: root with CAP_SYS_ADMIN. */
   readonly privileged: boolean;
   /** By address. */
@@ -71,6 +73,10 @@ export function readReference(
   return {
     vmas,
     fileKinds,
+    kindsInImage: fileKinds.map((kind, at) => {
+      const isWhole = reader !== 'blind' && isReadable(linkTo(pid, vmas[at]!));
+      return kind === 'deleted' && isWhole ? 'deleted, memory-backed' : kind;
+    }),
     privileged,
     stored,
     entries: countEntries(fileKinds, pages),
@@ -82,7 +88,7 @@ export function readReference(
 /** The page map of every mapping that is not the memory of a device. */
 function readPages(pid: number, vmas: readonly ProcVma[]): ProcPage[][] {
   const entries = withFile(`/proc/${pid}/pagemap`, (fd) =>
-    vmas.map((vma) => (isDevice(vma) ? [] : readPagemap(fd, vma.start, vma.end))),
+    vmas.map((vma) => (isDevice(vma) ? [] : readEntries(fd, vma))),
   );
   if (!isReadable('/proc/kpageflags')) {
     return entries.map((list, at) => list.map((entry) => toPage(vmas[at]!, entry, NO_KERNEL_PAGE)));
@@ -96,6 +102,19 @@ function readPages(pid: number, vmas: readonly ProcVma[]): ProcPage[][] {
     ),
   );
 }
+
+/** All pages of the vdso are content, those that nobody has touched as well. */
+function readEntries(pagemap: number, { start, end, name }: ProcVma): PagemapEntry[] {
+  const entries = readPagemap(pagemap, start, end);
+  if (name !== '[vdso]') return entries;
+  const known = new Map(entries.map((entry) => [entry.address, entry]));
+  return Array.from({ length: (end - start) / PAGE }, (_, index) => {
+    const address = start + index * PAGE;
+    return known.get(address) ?? { ...UNTOUCHED, address };
+  });
+}
+
+const UNTOUCHED = { pfn: 0, isGuard: false, isFile: true, isSwapped: false, isPresent: false };
 
 function isDevice({ letters }: ProcVma): boolean {
   return letters.includes('io') || letters.includes('pf');
@@ -141,7 +160,7 @@ function readUnmapped(
   });
   const unmapped: UnmappedPage[] = [];
   vmas.forEach((vma, at) => {
-    const link = `/proc/${pid}/map_files/${vma.start.toString(16)}-${vma.end.toString(16)}`;
+    const link = linkTo(pid, vma);
     if (!isLost(fileKinds[at]!) || isDevice(vma) || !isReadable(link)) return;
     if (!statSync(link).isFile()) return; // /dev/zero has no end
     const content = readFileSync(link);
@@ -152,11 +171,14 @@ function readUnmapped(
       seen.add(key);
       const bytes = Buffer.alloc(PAGE);
       content.copy(bytes, 0, index * PAGE);
-      const isOnDisk = fileKinds[at] === 'deleted'; // where an absent page is no page of zeros
-      if (isOnDisk || !bytes.equals(ZEROS)) unmapped.push({ vma, index, bytes });
+      if (!bytes.equals(ZEROS)) unmapped.push({ vma, index, bytes }); // what is absent is zeros
     }
   });
   return unmapped;
+}
+
+function linkTo(pid: number, { start, end }: ProcVma): string {
+  return `/proc/${pid}/map_files/${start.toString(16)}-${end.toString(16)}`;
 }
 
 /** By address of the stored page. CLASSIFICATION.md, the rows that a live process can reach. */
@@ -271,6 +293,7 @@ function statesOf(pages: readonly ProcPage[][]): ReadonlyMap<number, string> {
   return new Map(
     pages
       .flat()
+      .filter(({ kind }) => kind !== 'vdso') // reading a page of it maps it, which is its only trace
       .map(({ address, kind, isSwapped }) => [address, isSwapped ? `${kind}, swapped out` : kind]),
   );
 }

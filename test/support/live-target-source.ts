@@ -6,6 +6,7 @@
  *
  *   live-target regions N DIRECTORY TMPFS  everything: N pages of a mapping each, files, memory …
  *   live-target split                      two huge pages; the 2 MiB leaf of one was split
+ *   live-target collapse                   small pages that could be huge: before it stands still, then
  *   live-target heap                       a heap of three mappings
  *   live-target reserved                   two mappings of 20 GiB: one only read, one written
  *   live-target unmapped DIRECTORY TMPFS   files with pages that no page table of it shows
@@ -31,6 +32,7 @@ export const TARGET_SOURCE: string = String.raw`
 #include <unistd.h>
 
 #define PAGE 4096UL
+#define COLLAPSE 25
 #define GUARD_INSTALL 102
 #define GUARD_REMOVE 103
 
@@ -83,6 +85,13 @@ static void fill(byte *page, uint64_t seed) {
 static void zero(byte *page) { memset(page, 0, PAGE); }
 
 static byte look(volatile byte *page) { return *page; }
+
+/*
+ * From here on the kernel leaves our pages alone: khugepaged would make a huge page of small ones
+ * where huge pages are advised and there was no block at the fault, at any time, also while we are
+ * stopped, and whoever looks twice sees two different things.
+ */
+static void stand_still(void) { prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); }
 
 static int new_file(const char *directory, const char *name, size_t pages) {
   char path[4096];
@@ -311,6 +320,17 @@ static void split(void) {
   announce("split", start, 1024);
 }
 
+static void collapse(void) {
+  static const char *const names[] = {"before", "still"};
+  for (int i = 0; i < 2; i++) {
+    byte *start = anonymous(512);
+    fill(start, 1);
+    madvise(start, 512 * PAGE, MADV_HUGEPAGE);
+    if (i == 1) stand_still();
+    if (madvise(start, 512 * PAGE, COLLAPSE) == 0) announce(names[i], start, 512);
+  }
+}
+
 static void heap(void) {
   byte *start = sbrk(0);
   start = (byte *)(((unsigned long)start + PAGE - 1) & ~(PAGE - 1));
@@ -434,6 +454,7 @@ int main(int count, char **words) {
   const char *what = count > 1 ? words[1] : "";
   if (!strcmp(what, "regions") && count == 5) regions(atol(words[2]), words[3], words[4]);
   else if (!strcmp(what, "split")) split();
+  else if (!strcmp(what, "collapse")) collapse();
   else if (!strcmp(what, "heap")) heap();
   else if (!strcmp(what, "reserved")) reserved();
   else if (!strcmp(what, "unmapped") && count == 4) unmapped(words[2], words[3]);
@@ -442,6 +463,7 @@ int main(int count, char **words) {
   else if (!strcmp(what, "shared-guards")) guards(MAP_SHARED);
   else if (!strcmp(what, "zombie")) zombie();
   else return 2;
+  stand_still();
   printf("ready\n");
   fflush(stdout);
   char line[256];

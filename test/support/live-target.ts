@@ -6,6 +6,7 @@ import {
   chownSync,
   mkdirSync,
   mkdtempSync,
+  readFileSync,
   rmSync,
   statfsSync,
   writeFileSync,
@@ -14,7 +15,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { pathToFileURL } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { FAMILY_SOURCE } from './live-family-source.ts';
 import { statField, threadStates, until } from './live-proc.ts';
 import {
@@ -172,6 +173,11 @@ export class Workshop {
     return this.#compiled('live-family', FAMILY_SOURCE);
   }
 
+  /** A program of test/support/targets, compiled; undefined without a compiler. */
+  compiledTarget(name: string): string | undefined {
+    return this.#compiled(name, readFileSync(targetPath(`${name}.c`), 'utf8'));
+  }
+
   #compiled(name: string, text: string): string | undefined {
     const known = this.#programs.get(name);
     if (known !== undefined) return known;
@@ -221,6 +227,11 @@ export class Workshop {
     writeFileSync(path, text);
     return path;
   }
+}
+
+/** A script or source of a program that tests start. */
+export function targetPath(name: string): string {
+  return fileURLToPath(new URL(`./targets/${name}`, import.meta.url));
 }
 
 export function isInstalled(program: string): boolean {

@@ -1,6 +1,7 @@
 import { FREEZE_GATE, FreezeGate } from '../../src/shared/sync/freeze-gate.ts';
 import { RW_LOCK_WORDS, RwLock } from '../../src/shared/sync/rw-lock.ts';
-import { THREAD_TABLE_WORDS, ThreadTable } from '../../src/shared/sync/thread-table.ts';
+import { THREAD_TABLE_WORDS } from '../../src/shared/sync/thread-layout.ts';
+import { ThreadTable } from '../../src/shared/sync/thread-table.ts';
 
 /** A thread table, a gate and a readers-writer lock in shared memory, with `threads` threads. */
 export function testLocks(threads: number) {

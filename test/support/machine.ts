@@ -3,6 +3,7 @@ import { createMachine, type Machine } from '../../src/mmu/machine.ts';
 import type { MachineOptions } from '../../src/mmu/machine-parts.ts';
 import { PG } from '../../src/mmu/physical/page-struct.ts';
 import { MiB, PAGE_SIZE } from '../../src/shared/page.ts';
+import { ZERO_PAGE } from './zero-page.ts';
 
 /** A small machine that asserts the lock order. */
 export function testMachine(options: Partial<MachineOptions> = {}): Machine {
@@ -11,6 +12,7 @@ export function testMachine(options: Partial<MachineOptions> = {}): Machine {
     store: MiB,
     maxAddressSpaces: 4,
     checks: true,
+    zeroPage: ZERO_PAGE,
     ...options,
   });
 }

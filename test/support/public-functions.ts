@@ -226,6 +226,12 @@ function machineCalls({ machine, space, file }: Stage): [string, PublicCall][] {
     args: readonly Argument[],
   ): [string, PublicCall] => method1('Machine', called, args, machine);
   const rawPath: Argument = { ...path('/file'), accepts: [...path().accepts, ...VIEWS] };
+  const fileOptions = options({
+    path: rawPath,
+    content: optional(bytes()),
+    memoryBacked: optional({ valid: undefined, accepts: [] }),
+    deleted: optional(flag),
+  });
   return [
     method('createAddressSpace', []),
     method('createAddressSpaceAsync', [optional(signal)]),
@@ -233,16 +239,14 @@ function machineCalls({ machine, space, file }: Stage): [string, PublicCall][] {
     method('destroyAddressSpace', [object(space)]),
     method('destroyAddressSpaceAsync', [object(space)]),
     method('mergePages', []),
+    method('mergePagesAsync', [optional(signal)]),
     method('reclaim', [count(PAGE_SIZE)]),
-    method('createFile', [
-      options({
-        path: rawPath,
-        content: optional(bytes()),
-        memoryBacked: optional({ valid: undefined, accepts: [] }),
-        deleted: optional(flag),
-      }),
-    ]),
+    method('reclaimAsync', [count(PAGE_SIZE), optional(signal)]),
+    method('close', []),
+    method('createFile', [fileOptions]),
+    method('createFileAsync', [fileOptions, optional(signal)]),
     method('hostFile', [path('/proc/self/exe')]),
+    method('hostFileAsync', [path('/proc/self/exe'), optional(signal)]),
     method('lookupFile', [rawPath]),
     method('freeze', [optional(options({ signal: optional(signal) }))]),
     method('registerThread', []),
@@ -250,7 +254,9 @@ function machineCalls({ machine, space, file }: Stage): [string, PublicCall][] {
     method('detach', []),
     ['new Machine', construct(machine, [object(undefined)])],
     method1('SimulatedFile', 'unlink', [], file),
+    method1('SimulatedFile', 'unlinkAsync', [optional(signal)], file),
     method1('SimulatedFile', 'close', [], file),
+    method1('SimulatedFile', 'closeAsync', [optional(signal)], file),
     [
       'createMachine',
       call(
@@ -261,6 +267,7 @@ function machineCalls({ machine, space, file }: Stage): [string, PublicCall][] {
             swap: optional(count(0)),
             store: optional(count(MiB)),
             maxAddressSpaces: optional(count(1)),
+            zeroPage: optional(flag),
             checks: optional(flag),
           }),
         ],

@@ -44,7 +44,7 @@
 #define OUTPUT_BYTES (64UL << 20)
 #define SCRIPT_BYTES (64UL << 20)
 /* Seconds that a history may take: nobody waits for his turn for ever. */
-#define PATIENCE 30
+#define PATIENCE 120
 
 typedef unsigned char byte;
 typedef uint64_t u64;

@@ -52,7 +52,7 @@ export class RealLinux {
     const { status, stdout, stderr } = spawnSync(this.#program, [this.#directory, this.#tmpfs], {
       input: scriptOf(plan),
       encoding: 'latin1',
-      timeout: 60_000,
+      timeout: 300_000,
       maxBuffer: 128 * 1024 * 1024,
     });
     const lines = stdout.split('\n');

@@ -13,6 +13,7 @@ import {
 } from 'mmdump';
 import { VMA_KIND } from '../../src/mmu/vma/vma-table.ts';
 import { addressOfSpot, makeKernelPage, readVmas } from './reference-memory.ts';
+import { ZERO_PAGE, ZERO_PAGE_WAYS } from './zero-page.ts';
 
 export interface History {
   readonly machine: Machine;
@@ -21,6 +22,8 @@ export interface History {
   readonly others: AddressSpace[];
   /** Ids of the files that the history maps. */
   readonly files: readonly number[];
+  /** The same files, open. */
+  readonly open: readonly ReturnType<Machine['createFile']>[];
 }
 
 /** Places that lie across the borders of tables, and two that are near each other. */
@@ -156,6 +159,7 @@ export const historyArbitrary = fc.record({
   notes: fc.uint8Array({ maxLength: 40 }),
   brk: address,
   flags: fc.maxSafeNat(),
+  zeroPage: fc.constantFrom(...ZERO_PAGE_WAYS),
 });
 export type HistoryRecipe = Arbitrated<typeof historyArbitrary>;
 
@@ -179,22 +183,27 @@ export const SWAPPED: HistoryRecipe = {
   notes: new Uint8Array(0),
   brk: 0,
   flags: 0,
+  zeroPage: ZERO_PAGE,
 };
 
 /** A machine of its own with the address space that the recipe describes. */
-export function createHistory({ steps, auxv, notes, brk, flags }: HistoryRecipe): History {
+export function createHistory(recipe: HistoryRecipe): History {
+  const { steps, auxv, notes, brk, flags, zeroPage } = recipe;
   const machine = createMachine({
     memory: 32 * MiB,
     deviceMemory: DEVICE_PAGES * PAGE_SIZE,
     store: 2 * MiB,
     maxAddressSpaces: 3,
     swap: 4 * MiB,
+    zeroPage,
   });
   const { first } = machine.parts.device;
   for (let page = 0; page < DEVICE_PAGES; page += 3)
     machine.parts.memory.page(first + page).fill(9);
   const space = machine.createAddressSpace();
-  const history: History = { machine, space, others: [], files: createFiles(machine) };
+  const open = createFiles(machine);
+  const files = open.map(({ id }) => id);
+  const history: History = { machine, space, others: [], files, open };
   history.space.setAddresses({ brk, flags, start_code: 1, def_flags: 0x8000_0000 });
   history.space.setAuxv(auxv);
   history.space.setNotes(notes);
@@ -209,7 +218,7 @@ export function createHistory({ steps, auxv, notes, brk, flags }: HistoryRecipe)
 }
 
 /** Two living files, two in memory, two that are deleted; a page in three is zero. */
-function createFiles(machine: Machine): number[] {
+function createFiles(machine: Machine): ReturnType<Machine['createFile']>[] {
   const content = new Uint8Array(CONTENT_PAGES * PAGE_SIZE - 1000);
   for (let page = 0; page < CONTENT_PAGES; page++) {
     const at = page * PAGE_SIZE;
@@ -227,11 +236,11 @@ function createFiles(machine: Machine): number[] {
     machine.createFile({ path: notUtf8, memoryBacked: { size: 5 * MiB } }),
     machine.createFile({ path: '/lib/deleted', content, deleted: true }),
     machine.createFile({ path: '/tmp/gone', memoryBacked: { size: 77 }, deleted: true }),
-  ].map(({ id }) => id);
+  ];
 }
 
 function apply(history: History, each: Step): void {
-  const { machine, space, files } = history;
+  const { machine, space } = history;
   switch (each.op) {
     case 'map':
       map(history, each);
@@ -249,7 +258,7 @@ function apply(history: History, each: Step): void {
       insert(history, each);
       break;
     case 'unlink':
-      machine.parts.files.markDeleted(files[each.file]!);
+      history.open[each.file]!.unlink();
       break;
     case 'ldt':
       space.modifyLdt({ ...each, limit: 0xf_1234, useable: true });

@@ -251,9 +251,9 @@ let idle: { readonly key: string; readonly stage: SimulatedStage } | undefined;
  * The transcript of a history on the simulated machine. At the end the machine's tables must be
  * true, and nothing may be left once the processes are gone.
  */
-export function runSimulated(plan: Plan, memory: number = 32 * MiB): string[] {
-  const key = JSON.stringify([plan.files, memory]);
-  const stage = idle?.key === key ? idle.stage : new SimulatedStage(plan.files, memory);
+export function runSimulated(plan: Plan, zeroPage: boolean, memory: number = 32 * MiB): string[] {
+  const key = JSON.stringify([plan.files, memory, zeroPage]);
+  const stage = idle?.key === key ? idle.stage : new SimulatedStage(plan.files, memory, zeroPage);
   idle = undefined; // and stays so if anything fails
   stage.reset();
   const before = freeFrames(stage.machine);

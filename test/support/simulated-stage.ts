@@ -15,8 +15,8 @@ export class SimulatedStage {
   /** Has every file mapped: its pages stay in the page cache, as those of files just written. */
   readonly #keeper: AddressSpace;
 
-  constructor(files: Plan['files'], memory: number) {
-    this.machine = testMachine({ memory, maxAddressSpaces: MAX_PROCESSES + 1 });
+  constructor(files: Plan['files'], memory: number, zeroPage: boolean) {
+    this.machine = testMachine({ memory, zeroPage, maxAddressSpaces: MAX_PROCESSES + 1 });
     this.#keeper = this.machine.createAddressSpace();
     this.#contents = files.map((spec, k) => fileContent(k, spec));
     for (const [k, { kind }] of files.entries()) {

@@ -41,7 +41,7 @@ function importsJson(processes: readonly ProcessReport[]): unknown {
 /** What is known, and what is not, of a process that was read. */
 function importJson(process: ProcessReport): unknown {
   const { pid, contentPages, zeroPages, guardPages, sharedPages, unmappedPages, ms } = process;
-  const { unreadableFiles, sharingKnown, smapsDifferences } = process;
+  const { unreadableFiles, foreignFiles, sharingKnown, smapsDifferences } = process;
   return {
     pid,
     contentPages,
@@ -50,6 +50,7 @@ function importJson(process: ProcessReport): unknown {
     sharedPages,
     unmappedPages,
     unreadableFiles,
+    foreignFiles,
     sharingKnown,
     smapsDifferences,
     ms: roundAll(ms),
@@ -57,7 +58,7 @@ function importJson(process: ProcessReport): unknown {
 }
 
 function importLines(process: ProcessReport): string[] {
-  const { pid, sharedPages, unmappedPages, unreadableFiles, sharingKnown } = process;
+  const { pid, sharedPages, unmappedPages, unreadableFiles, foreignFiles } = process;
   const lines: string[] = [];
   if (sharedPages > 0) lines.push(`pid ${pid}: ${sharedPages} pages shared with those before it`);
   if (unmappedPages > 0) {
@@ -69,7 +70,13 @@ function importLines(process: ProcessReport): string[] {
         `had not mapped of them is not in the image, and reading it fails`,
     );
   }
-  if (!sharingKnown) {
+  if (foreignFiles.length > 0) {
+    lines.push(
+      `${foreignFiles.length} files lie in mounts or under a root of the process's own: the image ` +
+        'holds what could be read of them, since no path of this host leads to them',
+    );
+  }
+  if (!process.sharingKnown) {
     lines.push('not root: which pages were shared is unknown, every page has a frame of its own');
   }
   return lines;

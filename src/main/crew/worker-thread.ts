@@ -16,6 +16,9 @@ export class WorkerThread {
   readonly #filename: string;
   readonly #ready: Promise<void>;
   #isUp = false;
+  /** Tasks that were given to the thread and are not done. */
+  #tasks = 0;
+  #hasWorked = false;
 
   /** Starts the thread. `hasLittleHeap`: for tests that fill it. */
   constructor(hasLittleHeap: boolean) {
@@ -47,8 +50,27 @@ export class WorkerThread {
   }
 
   /** What the task returns; rejects if it throws, or the thread is lost. */
-  run<T>(message: unknown, name: PhaseName): Promise<T> {
-    return this.#pool.run(message, { filename: this.#filename, name });
+  async run<T>(message: unknown, name: PhaseName): Promise<T> {
+    this.#tasks++;
+    this.#hasWorked = true;
+    try {
+      return await this.#pool.run(message, { filename: this.#filename, name });
+    } finally {
+      this.#tasks--;
+    }
+  }
+
+  /**
+   * Makes the thread let go of a machine that has ended; resolves when it has. One that is at work
+   * does it afterwards, and is not waited for. Best effort: a thread that is lost has let go, too.
+   */
+  async letGo(machine: string): Promise<void> {
+    if (!this.#hasWorked) return;
+    const isIdle = this.#tasks === 0;
+    const gone = this.#pool
+      .run({ machine }, { filename: this.#filename, name: 'letGo' })
+      .catch(() => {});
+    if (isIdle) await gone;
   }
 
   /**

@@ -97,7 +97,7 @@ export async function classify(
     await runPhase<ClassifyTask>(
       dump,
       'classify',
-      crew,
+      running === undefined ? crew : { ...crew, workers: running.length },
       totals,
       (worker) => ({ ...message, running: running?.[worker] }),
       { onLost: (worker) => pins?.lost(worker) },

@@ -4,6 +4,7 @@
  * references as well, so that what they have found stays where it is until it is copied.
  */
 import type { MmReference } from '../../mmu/enter.ts';
+import { KeptNames, namedFiles } from '../../mmu/files/kept-names.ts';
 import type { Mm } from '../../mmu/mm.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
 import { pinTableBytes } from '../../shared/dump/pin-table.ts';
@@ -75,10 +76,10 @@ async function writeImage(dump: Dump, references: readonly MmReference[]): Promi
   let lockWait = 0;
   let held = new Stopwatch();
   enter(dump, 'lock');
-  const capture = await withHeldMms(references, freeze, signal, (mms) => {
+  const capture = await withHeldMms(references, freeze, signal, (mms, lookers) => {
     lockWait = watch.lap();
     held = new Stopwatch();
-    return captureLocked(dump, mms);
+    return captureLocked(dump, mms, lookers);
   });
   const locked = held.total();
   enter(dump, 'commit');
@@ -92,14 +93,33 @@ async function writeImage(dump: Dump, references: readonly MmReference[]): Promi
 }
 
 /** Everything for which the mms have to be held. */
-async function captureLocked(dump: Dump, mms: readonly Mm[]): Promise<Capture> {
-  const { engine, options } = dump;
+async function captureLocked(dump: Dump, mms: readonly Mm[], lookers: number[]): Promise<Capture> {
   enter(dump, 'plan');
-  const plan = await planDump(mms, options, dump.turns);
+  if (!dump.options.freeze) return captureRunning(dump, mms, lookers);
+  const plan = await planDump(mms, dump.options, dump.turns);
+  expectCopy(dump, mms, plan);
+  return capturePlanned(dump, mms, plan, undefined);
+}
+
+/** Threads that the copy is worth start now. */
+function expectCopy({ engine, options }: Dump, mms: readonly Mm[], plan: Plan): void {
   if (!options.dryRun) engine.pool.expect(bytesToCopy(mms, plan));
-  if (options.freeze) return capturePlanned(dump, mms, plan, undefined);
-  const buffer = engine.buffers.take('pins', pinTableBytes(plan.pages));
-  const pins = new Pins(mms[0]!.machine, buffer, plan.pages);
+}
+
+/** The same on a machine that runs. */
+async function captureRunning(
+  dump: Dump,
+  held: readonly Mm[],
+  lookers: number[],
+): Promise<Capture> {
+  const { machine } = held[0]!;
+  const named = namedFiles(held);
+  const files = new KeptNames(machine, named);
+  const mms = held.map((mm) => ({ ...mm, files }));
+  const plan = await planDump(mms, dump.options, dump.turns);
+  expectCopy(dump, mms, plan);
+  const buffer = dump.engine.buffers.take('pins', pinTableBytes(plan.pages));
+  const pins = new Pins(machine, lookers, buffer, plan.pages, named);
   try {
     return await capturePlanned(dump, mms, plan, pins);
   } finally {
@@ -114,6 +134,7 @@ async function capturePlanned(
   pins: Pins | undefined,
 ): Promise<Capture> {
   const { engine, options, watch, turns } = dump;
+  if (!options.dryRun) engine.pool.expect(bytesToCopy(mms, plan));
   const unitBuffer = shareUnits(plan, engine.buffers);
   const ldts: Uint8Array[] = [];
   for (const mm of mms) ldts.push(await snapshotLdt(mm, options.signal));

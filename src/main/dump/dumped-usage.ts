@@ -1,5 +1,5 @@
 /** What the mms of a dump have of their own, and what they share, from the runs. */
-import { FILE_KIND } from '../../mmu/files/file-table.ts';
+import { FILE_KIND } from '../../mmu/files/file-record.ts';
 import type { Mm } from '../../mmu/mm.ts';
 import { PAGE_CLASS } from '../../shared/dump/page-class.ts';
 import { donorOf, FILE_PAGES_BIT } from '../../shared/dump/run-table.ts';

@@ -3,7 +3,7 @@
  * only, cut into work units. The mmap locks are held; no PTE is read.
  */
 
-import { FILE_KIND } from '../../mmu/files/file-table.ts';
+import { FILE_KIND } from '../../mmu/files/file-record.ts';
 import { CACHE_NODE_PAGES, forEachCacheNode } from '../../mmu/files/page-cache.ts';
 import type { Mm } from '../../mmu/mm.ts';
 import { scanTables } from '../../mmu/tables/table-scan.ts';

@@ -7,27 +7,51 @@ import type { Mm } from '../../mmu/mm.ts';
 import { threadGone } from '../../mmu/thread-gone.ts';
 import { PIN } from '../../shared/dump/pin-table.ts';
 import type { RunningMachine } from '../../shared/dump/tasks.ts';
+import { OPERATION } from '../../shared/sync/thread-layout.ts';
 
 /** The pins of a dump and the threads of its workers. */
 export class Pins {
   readonly #machine: MachineParts;
+  readonly #lookers: number[];
   readonly #buffer: SharedArrayBuffer;
   readonly #words: Int32Array;
+  readonly #named: SharedArrayBuffer;
   #threads: number[] = [];
   readonly #lost = new Set<number>();
 
-  /** `buffer` holds the words of `pages` pages (see pin-table.ts); what it held before is gone. */
-  constructor(machine: MachineParts, buffer: SharedArrayBuffer, pages: number) {
+  /**
+   * `buffer` holds the words of `pages` pages (see pin-table.ts); what it held before is gone. `named`
+   * says which files have a name for this dump. `lookers`: ids for the first workers, which hold
+   * nothing; `enlist` takes them out.
+   */
+  constructor(
+    machine: MachineParts,
+    lookers: number[],
+    buffer: SharedArrayBuffer,
+    pages: number,
+    named: SharedArrayBuffer,
+  ) {
+    this.#named = named;
     this.#machine = machine;
+    this.#lookers = lookers;
     this.#buffer = buffer;
     this.#words = new Int32Array(buffer, 0, pages * PIN.WORDS).fill(0);
   }
 
-  /** One message a worker. TOO_MANY_THREADS if the machine has no room for them. */
+  /**
+   * One message per worker. Fewer than `workers` where the machine has no ids left for them: the dump
+   * holds locks that others wait for, so it must not wait for what they have.
+   */
   enlist(workers: number): RunningMachine[] {
     const { threads } = this.#machine;
-    while (this.#threads.length < workers) this.#threads.push(threads.registerOnlooker());
-    return this.#threads.map((thread) => ({ thread, pins: this.#buffer }));
+    while (this.#threads.length < workers) {
+      const id = this.#lookers.pop() ?? threads.tryRegister(OPERATION);
+      if (id < 0) break;
+      threads.becomeOnlooker(id);
+      this.#threads.push(id);
+    }
+    const tables = { pins: this.#buffer, named: this.#named };
+    return this.#threads.map((thread) => ({ thread, ...tables }));
   }
 
   /** The thread of a worker is gone. The others may be waiting for a lock that it held. */
@@ -55,7 +79,7 @@ export class Pins {
       const pfn = words[at]!;
       if (pfn === 0) continue;
       words[at] = 0;
-      if (pfn >= swap.base) swap.put(pfn - swap.base);
+      if (pfn >= swap.base) swap.put(pfn - swap.base, thread);
       else allocator.put(pfn, thread);
     }
   }

@@ -3,6 +3,7 @@
 import type { MmReference } from '../../mmu/enter.ts';
 import { readLdtLocked } from '../../mmu/ldt.ts';
 import { type Mm, mmOf } from '../../mmu/mm.ts';
+import { enterAsOperation, releaseAll } from '../../mmu/operation.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex } from '../../shared/page.ts';
 
@@ -24,29 +25,34 @@ export function withStoppedMm<T>(
  * Without `freeze` the first of these threads is inside the gate, as for any operation: whoever
  * freezes waits for the end of the action.
  *
- * The locks are taken in ascending order of slots, so that no two wait for each other.
+ * The locks are taken in ascending order of slots, so that no two wait for each other. All ids are
+ * taken before anything is held (`thread-queue.ts`); without `freeze` there is one more, `lookers`,
+ * for a worker: who takes it out of the list has to give it back.
  */
 export async function withHeldMms<T>(
   references: readonly MmReference[],
   freeze: boolean,
   signal: AbortSignal | undefined,
-  action: (mms: readonly Mm[]) => Promise<T>,
+  action: (mms: readonly Mm[], lookers: number[]) => Promise<T>,
 ): Promise<T> {
   const { machine } = references[0]!;
-  const threads: number[] = [];
+  const count = references.length;
+  const ids = freeze
+    ? await machine.queue.take(count, signal)
+    : await enterAsOperation(machine, count + 1, signal);
+  const lookers = ids.slice(count);
+  const [first] = ids as readonly [number];
   try {
-    for (const _ of references) threads.push(machine.threads.register());
-    if (freeze) await machine.gate.freeze(threads[0]!, signal);
-    else await machine.gate.enterAsync(threads[0]!, signal);
+    if (freeze) await machine.gate.freeze(first, signal);
     try {
-      const mms = references.map(({ slot }, index) => mmOf(machine, slot, threads[index]!));
-      return await withLockedMms(mms, references, signal, () => action(mms));
+      const mms = references.map(({ slot }, index) => mmOf(machine, slot, ids[index]!));
+      return await withLockedMms(mms, references, signal, () => action(mms, lookers));
     } finally {
-      if (freeze) machine.gate.thaw(threads[0]!);
-      else machine.gate.leave(threads[0]!);
+      if (freeze) machine.gate.thaw(first);
+      else machine.gate.leave(first);
     }
   } finally {
-    for (const thread of threads) machine.threads.release(thread);
+    releaseAll(machine, [...ids.slice(0, count), ...lookers]);
   }
 }
 

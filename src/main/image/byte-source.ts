@@ -83,7 +83,11 @@ export class MemorySource implements ByteSource {
     for (let done = 0; done < into.length; ) {
       const at = (offset + done) % chunkBytes;
       const count = Math.min(into.length - done, chunkBytes - at);
-      const chunk = this.#chunks[Math.floor((offset + done) / chunkBytes)]!;
+      const chunk = this.#chunks[Math.floor((offset + done) / chunkBytes)];
+      // Chunks that hold less than the image says would leave a part of the buffer as it was.
+      if (chunk === undefined || chunk.length < at + count) {
+        throw truncated(this.name, offset + done, this.bytes);
+      }
       into.set(chunk.subarray(at, at + count), done);
       done += count;
     }

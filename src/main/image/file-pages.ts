@@ -82,7 +82,7 @@ export class FilePages {
     const at = firstEndingAfter(runs, run.from);
     const next = runs[at];
     if (next !== undefined && next.from < run.to) return Math.max(next.from, run.from);
-    // Blocks of one page, and those that a zero page parts, are one run.
+    // Neighbours in one mapping are one run: blocks of one page each, or data beside zeros.
     const before = runs[at - 1];
     if (before?.to === run.from && before.mm === run.mm && before.shift === run.shift) {
       before.to = run.to;

@@ -124,10 +124,13 @@ export class PagePlaces {
       return inBlock(owner, block, addressOf(stored.vpn) + offset, most);
     }
     this.#assertNotLeftOut(mm, vma, address);
+    const end = Math.ceil(file.size / PAGE_SIZE);
+    if (index >= end) throw this.#absent(mm, address, `it is beyond the end of ${file.path}`);
     if (!file.isMemoryBacked || file.isIncomplete) {
       throw this.#absent(mm, address, `it is page ${index} of ${file.path}`);
     }
-    return zeros(Math.min(most, addressOf(filePages.gap(file.id, index)) - offset));
+    const pages = Math.min(filePages.gap(file.id, index), end - index);
+    return zeros(Math.min(most, addressOf(pages) - offset));
   }
 
   /** An absent page of such a mapping may have been left out: nobody knows that it was zeros. */

@@ -1,10 +1,11 @@
 /** What is known of the processes of an import, and what it reports of each. */
 import { SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
 import type { Turns } from '../stop.ts';
-import { type ReadableFile, type UnmappedPages, unreadableFiles } from './file-contents.ts';
+import type { UnmappedPages } from './file-contents.ts';
 import type { ProcessReport } from './import-report.ts';
 import type { MappedFile } from './mapped-files.ts';
 import type { ProcessVma } from './process-mappings.ts';
+import { foreignFiles, type ReadableFile, unreadableFiles } from './readable-files.ts';
 import type { ScanResult } from './scan-phase.ts';
 import type { MemberPages } from './shared-frames.ts';
 import { readSmaps, type SmapsVma } from './smaps.ts';
@@ -30,6 +31,8 @@ export interface FamilySurvey {
   readonly unmapped: readonly UnmappedPages[];
   /** Frames that the processes' pages and tables take at most. */
   readonly frames: number;
+  /** Pages that show the zero page: frames of their own in a machine that has none. */
+  readonly zeroPages: number;
 }
 
 /**
@@ -53,6 +56,7 @@ export async function reportOf(
     sharedPages: pages[at]!.shared.reduce((sum, run) => sum + run.pages, 0),
     unmappedPages: found.unmappedPages,
     unreadableFiles: unreadableFiles(vmas, readable),
+    foreignFiles: foreignFiles(vmas),
     sharingKnown,
     smapsDifferences: sharingKnown ? await smapsDifferences(survey, turns) : null,
     ms: { scan: ms, load: found.loadMs },
@@ -73,7 +77,8 @@ async function smapsDifferences(
   return [...before].filter(([total]) => now.has(total)).map(([, line]) => line);
 }
 
-function countKinds(scan: ScanResult): {
+/** Pages of a scan, by kind. */
+export function countKinds(scan: ScanResult): {
   readonly contentPages: number;
   readonly zeroPages: number;
   readonly guardPages: number;

@@ -1,6 +1,8 @@
 /** The import of processes, which stand still by default, from their mappings to their last shared page. */
 import type { FileHandle } from 'node:fs/promises';
 import type { AddressSpace } from '../../mmu/address-space.ts';
+import { HeldFiles } from '../../mmu/files/held-files.ts';
+import { beginUse } from '../../mmu/lifetime.ts';
 import type { Machine } from '../../mmu/machine.ts';
 import { LoadList } from '../../shared/dump/load-table.ts';
 import { MmdumpError } from '../../shared/errors.ts';
@@ -12,28 +14,29 @@ import { destroySpaces } from '../load/undo.ts';
 import type { WorkerPool } from '../pool.ts';
 import type { PhaseProgress } from '../progress.ts';
 import { Turns } from '../stop.ts';
-import { type CaptureReport, type FamilySurvey, reportOf, type Survey } from './capture-report.ts';
+import {
+  type CaptureReport,
+  countKinds,
+  type FamilySurvey,
+  reportOf,
+  type Survey,
+} from './capture-report.ts';
+import { readExecutable } from './executable.ts';
 import {
   type FileUser,
-  findReadable,
   listUnmapped,
-  loadUnmapped,
   shownFrames,
   shownPages,
   unmappedFrames,
 } from './file-contents.ts';
 import type { ImportOptions, MachineFor } from './import-report.ts';
-import { MappedFiles } from './mapped-files.ts';
-import { processGone, readExe, readProc } from './proc.ts';
+import { loadUnmapped } from './load-unmapped.ts';
+import { type MappedFile, MappedFiles } from './mapped-files.ts';
+import { processGone, readProc } from './proc.ts';
 import { mmAddresses, mmNotes } from './process-fields.ts';
-import {
-  createMappings,
-  describeVmas,
-  type ImportFiles,
-  releaseFiles,
-  toScanned,
-} from './process-mappings.ts';
+import { createMappings, describeVmas, toScanned } from './process-mappings.ts';
 import { framesOf, listPages, listShared, mapMergedPages, type PageList } from './process-pages.ts';
+import { findReadable } from './readable-files.ts';
 import { runScanPhase } from './scan-phase.ts';
 import { findShared, forgetMovedFrames } from './shared-frames.ts';
 import { readSmaps } from './smaps.ts';
@@ -56,8 +59,10 @@ export class FamilyImport {
   readonly #kpageflags: FileHandle | undefined;
   readonly #options: ImportOptions;
   readonly #turns: Turns;
-  #machine: Machine | undefined;
-  readonly #files: ImportFiles = { ids: new Map(), held: [] };
+  /** The files in the machine, by what they are in the processes. */
+  readonly #ids = new Map<MappedFile, number>();
+  #held: HeldFiles | undefined;
+  #endUse: (() => void) | undefined;
   /** One for every process, in their order. */
   readonly spaces: AddressSpace[] = [];
 
@@ -76,6 +81,11 @@ export class FamilyImport {
     this.#turns = new Turns(options.signal);
   }
 
+  /** The import is over: its machine may be closed. */
+  end(): void {
+    this.#endUse?.();
+  }
+
   /**
    * Gives back what the import has taken of the machine. It waits for whoever has frozen the machine,
    * and the signal of the import does not end that: what is not given back is lost for good.
@@ -90,24 +100,29 @@ export class FamilyImport {
 
   /** Gives back what only the import itself needed; the processes may go on before. */
   async release(): Promise<void> {
-    const machine = this.#machine;
-    if (machine === undefined || machine.parts.threads.isPoisoned) return;
-    await releaseFiles(machine, this.#files);
+    await this.#held?.letGo();
   }
 
   /** Everything for which the processes have to stand still, or at least not to change mappings. */
   async capture(): Promise<CaptureReport[]> {
     const survey = await this.#surveyAll();
     const machine = this.#machineFor(survey);
-    this.#machine = machine;
-    for (const at of survey.members.keys()) await this.#createSpace(machine, survey, at);
+    const held = new HeldFiles(machine.parts);
+    this.#held = held;
+    for (const at of survey.members.keys()) await this.#createSpace(machine, held, survey, at);
     const loadMs = await this.#load(survey);
     throwIfAborted(this.#options.signal); // by who was told of the last page, too
     await this.#share(survey);
     const { signal } = this.#options;
     const first = this.spaces[0]!.reference;
-    const { ids } = this.#files;
-    const unmapped = await loadUnmapped(this.#pool, first, survey.unmapped, ids, signal);
+    const unmapped = await loadUnmapped(
+      this.#pool,
+      first,
+      survey.unmapped,
+      this.#ids,
+      this.#turns,
+      signal,
+    );
     const reports: CaptureReport[] = [];
     for (const at of survey.members.keys()) {
       const found = { unmappedPages: unmapped.get(at) ?? 0, loadMs: loadMs[at]! };
@@ -125,7 +140,8 @@ export class FamilyImport {
     for (const each of this.#processes) members.push(await this.#survey(each, files));
     if (this.#wantsFrames) {
       for (const [at, { scan }] of members.slice(0, -1).entries()) {
-        forgetMovedFrames(this.#processes[at]!.pagemap.fd, scan);
+        const { pagemap, pid } = this.#processes[at]!;
+        forgetMovedFrames(pagemap.fd, pid, scan);
       }
     }
     const pages = findShared(members);
@@ -138,8 +154,12 @@ export class FamilyImport {
     const shown = shownPages(users);
     const unmapped = listUnmapped(users, shown, readable);
     let frames = shownFrames(shown);
-    for (const [at, { scan }] of members.entries()) frames += framesOf(pages[at]!.runs, scan.runs);
-    return { members, pages, readable, unmapped, frames };
+    let zeroPages = 0;
+    for (const [at, { scan }] of members.entries()) {
+      frames += framesOf(pages[at]!.runs, scan.runs);
+      zeroPages += countKinds(scan).zeroPages;
+    }
+    return { members, pages, readable, unmapped, frames, zeroPages };
   }
 
   /** Only a family shares, and frames alone are no proof: the zero page and KSM have some, too. */
@@ -164,19 +184,23 @@ export class FamilyImport {
     return { pid, smaps, vmas, scan, ms: performance.now() - start };
   }
 
-  #machineFor({ members, unmapped, frames }: FamilySurvey): Machine {
+  #machineFor({ members, unmapped, frames, zeroPages }: FamilySurvey): Machine {
     const needed = frames * PAGE_SIZE;
+    const zeroBytes = zeroPages * PAGE_SIZE;
     const bytes = needed + unmappedFrames(unmapped) * PAGE_SIZE + MARGIN;
     const machine =
       typeof this.#target === 'function'
-        ? MACHINE('the machine that was made', this.#target(bytes, members.length))
+        ? MACHINE('the machine that was made', this.#target(bytes, members.length, zeroBytes))
         : this.#target;
-    assertRoom(machine, members[0]!.pid, members.length, needed);
+    this.#endUse = beginUse(machine.parts);
+    const more = machine.parts.hasZeroPage ? 0 : zeroBytes;
+    assertRoom(machine, members[0]!.pid, members.length, needed + more);
     return machine;
   }
 
   async #createSpace(
     machine: Machine,
+    held: HeldFiles,
     { members, pages, readable }: FamilySurvey,
     at: number,
   ): Promise<void> {
@@ -188,8 +212,8 @@ export class FamilyImport {
     await createMappings(
       machine,
       space,
-      { vmas, exe: await readExe(pid), known: readable, sharing },
-      this.#files,
+      { vmas, exe: await readExecutable(pid), known: readable, sharing },
+      { ids: this.#ids, held },
       this.#turns,
       signal,
     );
@@ -200,7 +224,7 @@ export class FamilyImport {
 
   /** What page tables show, through the memory of the processes; milliseconds for each. */
   async #load({ members, pages }: FamilySurvey): Promise<number[]> {
-    const { ids } = this.#files;
+    const ids = this.#ids;
     const lists = members.map(({ vmas }, at) => listPages(pages[at]!.runs, vmas, ids));
     const totalPages = lists.reduce((sum, list) => sum + countPages(list), 0);
     const { signal, onProgress } = this.#options;

@@ -1,32 +1,17 @@
 /**
  * Pages of memory-backed and deleted files that no page table of the process shows: written through
  * a descriptor, by another process, or swapped out. Its page map says nothing of them, and reading
- * them through its memory would map them there. So they are read from the file itself: through
- * /proc/PID/map_files, which takes CAP_CHECKPOINT_RESTORE (root has it), or by the file's name.
+ * them through its memory would map them there. So they are read from the file itself: which they are
+ * is found out here, `load-unmapped.ts` reads them.
  */
-import { type FileHandle, open, stat } from 'node:fs/promises';
-import type { MmReference } from '../../mmu/enter.ts';
 import { CACHE_NODE_PAGES } from '../../mmu/files/page-cache.ts';
-import { LOAD, LOAD_FLAG, LoadList } from '../../shared/dump/load-table.ts';
 import { SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
-import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import { PAGE_SIZE, vpnOf } from '../../shared/page.ts';
-import { VM } from '../../shared/vm-flags.ts';
-import { runLoadPhase } from '../load/load-phase.ts';
-import type { WorkerPool } from '../pool.ts';
 import { addRange, type Ranges, sizeOf, subtract } from '../ranges.ts';
 import type { MappedFile } from './mapped-files.ts';
 import type { ProcessVma } from './process-mappings.ts';
+import { isDevice, type ReadableFile } from './readable-files.ts';
 import type { ScannedRun } from './scan-phase.ts';
-import type { SmapsVma } from './smaps.ts';
-
-/** Bytes of a block as stat counts them. */
-const BLOCK_BYTES = 512;
-/** Device number of /dev/zero: whatever a mapping of it does not show is zeros. */
-const DEV_ZERO = 0x105;
-const ZEROS = { bytes: 0, allocatedPages: 0 } as const;
-/** Pages of a run: a unit of its own, and not too many of them for a large file. */
-const RUN_PAGES = 4096;
 
 /** A process, as far as its files are concerned. */
 export interface FileUser {
@@ -35,18 +20,8 @@ export interface FileUser {
   readonly runs: readonly ScannedRun[];
 }
 
-/** Where the pages of a file can be read. */
-export interface ReadableFile {
-  /** The first process that maps it, by its ordinal. */
-  readonly user: number;
-  readonly path: string | Buffer;
-  readonly bytes: number;
-  /** Pages that the file has at most; those of a file on disk cannot be told from stat. */
-  readonly allocatedPages: number;
-}
-
 /** Part of a mapping whose pages of the file have to be looked for. */
-interface Piece {
+export interface Piece {
   readonly start: number; // page
   readonly index: number; // page of the file
   readonly pages: number;
@@ -57,73 +32,8 @@ export interface UnmappedPages {
   readonly file: MappedFile;
   readonly source: ReadableFile;
   readonly pieces: readonly Piece[];
-  /** As many pages at most are to be found. */
+  /** As many pages at most are to be found; 0: a small file may still lie in its own inode. */
   readonly mostPages: number;
-}
-
-/** The memory-backed and deleted files that can be read. Their sizes are corrected on the way. */
-export async function findReadable(
-  users: readonly FileUser[],
-): Promise<Map<MappedFile, ReadableFile>> {
-  const readable = new Map<MappedFile, ReadableFile>();
-  for (const [user, { pid, vmas }] of users.entries()) {
-    for (const [file, { smaps }] of firstMappings(vmas)) {
-      if (readable.has(file)) continue;
-      const found = await tryRead(pid, file, smaps);
-      if (found === undefined) continue;
-      readable.set(file, { ...found, user });
-      if (file.isDeleted) file.size = found.bytes;
-    }
-  }
-  return readable;
-}
-
-/** Paths of those that cannot be read. */
-export function unreadableFiles(
-  vmas: readonly ProcessVma[],
-  readable: ReadonlyMap<MappedFile, unknown>,
-): string[] {
-  const all = [...firstMappings(vmas).keys()];
-  return all.filter((file) => !readable.has(file)).map(({ path }) => path.toString());
-}
-
-function firstMappings(vmas: readonly ProcessVma[]): Map<MappedFile, ProcessVma> {
-  const first = new Map<MappedFile, ProcessVma>();
-  for (const vma of vmas) {
-    const { file, smaps } = vma;
-    const isLost = file !== null && (file.isDeleted || file.isMemoryBacked);
-    if (!isLost || isDevice(smaps) || first.has(file)) continue;
-    first.set(file, vma);
-  }
-  return first;
-}
-
-function isDevice({ flags }: SmapsVma): boolean {
-  return (flags & (VM.IO | VM.PFNMAP)) !== 0;
-}
-
-async function tryRead(
-  pid: number,
-  file: MappedFile,
-  { start, end }: SmapsVma,
-): Promise<Omit<ReadableFile, 'user'> | undefined> {
-  const link = `/proc/${pid}/map_files/${start.toString(16)}-${end.toString(16)}`;
-  for (const path of file.isDeleted ? [link] : [link, file.path]) {
-    let handle: FileHandle | undefined;
-    try {
-      const info = await stat(path);
-      if (info.isCharacterDevice() && info.rdev === DEV_ZERO) return { ...ZEROS, path };
-      if (!info.isFile()) return undefined; // to open a device may do anything
-      handle = await open(path, 'r');
-      const { size, blocks } = await handle.stat();
-      return { path, bytes: size, allocatedPages: Math.ceil((blocks * BLOCK_BYTES) / PAGE_SIZE) };
-    } catch {
-      // Not permitted, or not there: the next way, or its pages stay unknown, which is reported.
-    } finally {
-      await handle?.close();
-    }
-  }
-  return undefined;
 }
 
 /** What no page table of the processes shows of their memory-backed and deleted files. */
@@ -136,11 +46,9 @@ export function listUnmapped(
   const unmapped: UnmappedPages[] = [];
   for (const [file, source] of readable) {
     const seen = shown.get(file) ?? [];
-    // On disk, stat does not tell how much there is to be found: blocks may be compressed.
-    const left = file.isMemoryBacked
-      ? source.allocatedPages - sizeOf(seen)
-      : Number.POSITIVE_INFINITY;
-    if (left <= 0) continue;
+    // In memory a page that is mapped counts as allocated, on disk it may lie in a hole.
+    const left = source.mostContent - (file.isMemoryBacked ? sizeOf(seen) : 0);
+    if (left <= 0 && file.isMemoryBacked) continue;
     const pieces = missingPieces(file, source, vmas, [...seen]);
     const pages = pieces.reduce((sum, piece) => sum + piece.pages, 0);
     if (pages > 0) unmapped.push({ file, source, pieces, mostPages: Math.min(left, pages) });
@@ -168,7 +76,7 @@ export function shownPages(users: readonly FileUser[]): Map<MappedFile, Ranges> 
     for (const { vma, kind, start, pages } of runs) {
       const { file, smaps } = vmas[vma]!;
       if (kind !== SCAN_RUN_KIND.FILE_PAGES || file === null) continue;
-      const index = smaps.offset / PAGE_SIZE + (start - vpnOf(smaps.start));
+      const index = smaps.pgoff + (start - vpnOf(smaps.start));
       let ranges = shown.get(file);
       if (ranges === undefined) {
         ranges = [];
@@ -196,7 +104,7 @@ function missingPieces(
   const pieces: Piece[] = [];
   for (const { file: mapped, smaps } of vmas) {
     if (mapped !== file || isDevice(smaps)) continue;
-    const first = smaps.offset / PAGE_SIZE;
+    const first = smaps.pgoff;
     const last = Math.min(end, first + (smaps.end - smaps.start) / PAGE_SIZE);
     if (first >= last) continue;
     for (const { from, to } of subtract(first, last, seen)) {
@@ -205,65 +113,4 @@ function missingPieces(
     addRange(seen, first, last);
   }
   return pieces;
-}
-
-/**
- * Loads them with all workers, file by file; returns how many pages have content, by the process
- * that maps the file first. `mm`: any that maps something; page caches belong to none.
- */
-export async function loadUnmapped(
-  pool: WorkerPool,
-  mm: MmReference,
-  unmapped: readonly UnmappedPages[],
-  ids: ReadonlyMap<MappedFile, number>,
-  signal: AbortSignal | undefined,
-): Promise<Map<number, number>> {
-  const found = new Map<number, number>();
-  for (const { file, source, pieces, mostPages } of unmapped) {
-    const handle = await openAgain(source);
-    try {
-      const name = `file ${Buffer.from(file.path).toString()}`;
-      const reach = { kind: 'file', name, fd: handle.fd } as const;
-      const list = listRuns(pieces, ids.get(file)!, !file.isMemoryBacked);
-      const enough = file.isMemoryBacked ? mostPages : 0;
-      const reports = await runLoadPhase(pool, [mm], reach, list, { signal, enough });
-      const bytes = reports.reduce((sum, report) => sum + report.bytes, 0);
-      found.set(source.user, (found.get(source.user) ?? 0) + bytes / PAGE_SIZE);
-    } finally {
-      await handle.close();
-    }
-  }
-  return found;
-}
-
-async function openAgain({ path }: ReadableFile): Promise<FileHandle> {
-  try {
-    return await open(path, 'r');
-  } catch (error) {
-    const text = path.toString();
-    const fields = { path: text, errno: errnoOf(error) ?? 'EIO' };
-    throw new MmdumpError('INPUT_FAILED', `${text}: ${reasonOf(error)}`, fields, error);
-  }
-}
-
-/** An absent page of a deleted file on disk is no page of zeros, so zeros are kept there. */
-function listRuns(pieces: readonly Piece[], file: number, keepZeros: boolean): LoadList {
-  const list = new LoadList();
-  const flags = keepZeros ? LOAD_FLAG.KEEP_ZEROS : 0;
-  for (const { start, index, pages } of pieces) {
-    for (let done = 0; done < pages; done += RUN_PAGES) {
-      list.add({
-        mm: 0,
-        kind: LOAD.CONTENT,
-        flags,
-        pages: Math.min(RUN_PAGES, pages - done),
-        start: start + done,
-        source: (index + done) * PAGE_SIZE,
-        file,
-        index: index + done,
-        crc: 0,
-      });
-    }
-  }
-  return list;
 }

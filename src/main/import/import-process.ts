@@ -5,7 +5,7 @@
  * then the mappings and the whole page map of each are read, and only then memory, and only where a
  * page has content. The processes go on as if nothing had happened.
  */
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FileHandle, open, readlink } from 'node:fs/promises';
 import type { Machine } from '../../mmu/machine.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { undone } from '../load/undo.ts';
@@ -27,6 +27,7 @@ export async function importWith(
 ): Promise<ImportResult> {
   const asked = [pids].flat();
   assertPids(asked);
+  await assertOwnProc();
   const start = performance.now();
   const opened: FileHandle[] = [];
   try {
@@ -46,6 +47,7 @@ export async function importWith(
         if (!files.has(pid)) files.set(pid, await openFiles(pid, opened));
         all.push(files.get(pid)!);
       }
+      subject?.end();
       subject = new FamilyImport(pool, target, all, kpageflags, options);
       return subject.capture();
     };
@@ -61,6 +63,8 @@ export async function importWith(
       return { mms: subject!.spaces, processes };
     } catch (error) {
       throw await undone(error, undo);
+    } finally {
+      subject?.end();
     }
   } finally {
     await Promise.allSettled(opened.map((file) => file.close()));
@@ -122,6 +126,20 @@ function assertPids(pids: readonly number[]): void {
       throw new MmdumpError('OPTION_INVALID', message, { pid });
     }
   }
+}
+
+/**
+ * A pid says nothing without its namespace: where /proc belongs to another one than ours, what is
+ * read there and what a signal reaches are two processes. UNSUPPORTED_PLATFORM.
+ */
+async function assertOwnProc(): Promise<void> {
+  const self = await readlink('/proc/self').catch(() => undefined);
+  if (self === String(process.pid)) return;
+  const message =
+    self === undefined
+      ? '/proc cannot be read: processes are imported through it'
+      : `/proc is that of another PID namespace: it calls this process ${self}, not ${process.pid}`;
+  throw new MmdumpError('UNSUPPORTED_PLATFORM', message);
 }
 
 /** The files of a zombie cannot be opened either, but for other reasons. */

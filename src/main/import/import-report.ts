@@ -30,7 +30,10 @@ export interface ProcessReport {
   readonly pid: number;
   /** Its mappings. */
   readonly vmas: number;
-  /** Pages with content that a page table showed: read, or shared with an earlier process. */
+  /**
+   * Pages with content that a page table showed, and all of the vdso: read, or shared with an earlier
+   * process.
+   */
   readonly contentPages: number;
   /** Zero pages of the real machine, seen only with privilege. */
   readonly zeroPages: number;
@@ -51,6 +54,11 @@ export interface ProcessReport {
    * showed are unknown, and reading one fails.
    */
   readonly unreadableFiles: readonly string[];
+  /**
+   * Living files to which no path of this host leads, because the process has other mounts or another
+   * root. They are kept as deleted files are, with what could be read of them now.
+   */
+  readonly foreignFiles: readonly string[];
   /**
    * Whether frames of the real machine could be told apart. Without it every page has a frame of
    * its own, and which pages were shared is unknown.
@@ -81,6 +89,7 @@ export interface ImportResult {
 
 /**
  * Makes the machine once it is known how much memory the processes take, in bytes, and how many
- * address spaces.
+ * address spaces. `zeroBytes`: what a machine with `zeroPage: false` needs beyond that, for pages that
+ * show the zero page in the processes and a page of their own there.
  */
-export type MachineFor = (bytes: number, addressSpaces: number) => Machine;
+export type MachineFor = (bytes: number, addressSpaces: number, zeroBytes: number) => Machine;

@@ -1,6 +1,6 @@
 /** Reading /proc/PID: plain files, with errors that say what the matter is. */
 import { readFileSync } from 'node:fs';
-import { type FileHandle, open, readFile, readlink } from 'node:fs/promises';
+import { type FileHandle, open, readFile } from 'node:fs/promises';
 import { type ErrorFields, errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 
@@ -51,15 +51,6 @@ export async function openProc(pid: number, file: string): Promise<FileHandle> {
     return await open(`/proc/${pid}/${file}`, 'r');
   } catch (error) {
     throw procError(pid, file, error);
-  }
-}
-
-/** The link /proc/PID/exe, raw bytes; empty where it cannot be read. */
-export async function readExe(pid: number): Promise<Buffer> {
-  try {
-    return await readlink(`/proc/${pid}/exe`, 'buffer');
-  } catch {
-    return Buffer.alloc(0); // a kernel thread, or another user's process: nothing depends on it
   }
 }
 

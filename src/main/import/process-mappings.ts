@@ -1,16 +1,18 @@
 /** The mappings of a process, as the machine gets them. */
 import type { AddressSpace } from '../../mmu/address-space.ts';
-import { runInGateAsync } from '../../mmu/enter.ts';
-import { cacheContext, createHostFile } from '../../mmu/files/file.ts';
-import { FILE_BACKING, FILE_KIND } from '../../mmu/files/file-table.ts';
-import { putFile } from '../../mmu/files/page-cache.ts';
+import { hostFileFields } from '../../mmu/files/file.ts';
+import { FILE_BACKING, FILE_KIND } from '../../mmu/files/file-record.ts';
+import type { FileFields } from '../../mmu/files/file-table.ts';
+import type { HeldFiles } from '../../mmu/files/held-files.ts';
 import type { Machine } from '../../mmu/machine.ts';
 import { VMA_KIND, type VmaFields } from '../../mmu/vma/vma-table.ts';
 import { SCAN_ASK, SCAN_KIND, type ScannedVma } from '../../shared/dump/scan-table.ts';
-import { PAGE_SIZE, vpnOf } from '../../shared/page.ts';
+import { vpnOf } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import type { Turns } from '../stop.ts';
-import { type MappedFile, type MappedFiles, readFileView } from './mapped-files.ts';
+import { type Executable, isExecutable } from './executable.ts';
+import { readFileView } from './file-view.ts';
+import type { MappedFile, MappedFiles } from './mapped-files.ts';
 import type { SmapsVma } from './smaps.ts';
 
 /** A mapping and the file that it shows, if any. */
@@ -55,9 +57,8 @@ function scanKind(file: MappedFile | null, isVdso: boolean): number {
 /** What the mappings of one process are made of. */
 export interface MappingInput {
   readonly vmas: readonly ProcessVma[];
-  /** What /proc/PID/exe leads to. */
-  readonly exe: Buffer;
-  /** The memory-backed files whose every page will be there. */
+  readonly exe: Executable;
+  /** The memory-backed and deleted files whose every page will be there. */
   readonly known: ReadonlyMap<MappedFile, unknown>;
   /** Ordinals of mappings that show pages of an earlier process. */
   readonly sharing: ReadonlySet<number>;
@@ -67,13 +68,13 @@ export interface MappingInput {
 export interface ImportFiles {
   /** Ids: of the processes before, too. */
   readonly ids: Map<MappedFile, number>;
-  /** Those of which the import still holds a reference of its own. */
-  readonly held: number[];
+  /** References of the import itself. */
+  readonly held: HeldFiles;
 }
 
 /**
  * Creates the mappings, and those files that have no id yet. It waits while the machine is frozen;
- * AbortError when `signal` fires. Either way `releaseFiles` is to be called later.
+ * AbortError when `signal` fires. Either way `held.letGo` is to be called later.
  */
 export async function createMappings(
   machine: Machine,
@@ -83,7 +84,12 @@ export async function createMappings(
   turns: Turns,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  await runInGateAsync(machine.parts, () => createFiles(machine, vmas, known, files), signal);
+  await files.held.take((taker) => {
+    for (const { file } of vmas) {
+      if (file === null || files.ids.has(file)) continue;
+      files.ids.set(file, taker.create(fileFields(file, known.has(file))));
+    }
+  }, signal);
   const idOf = ({ file }: ProcessVma): number => (file === null ? 0 : files.ids.get(file)!);
   for (let from = 0; from < vmas.length; from += AT_ONCE) {
     if (from > 0) await turns.next();
@@ -94,59 +100,34 @@ export async function createMappings(
   }
 }
 
-/**
- * Drops the references that the import holds: the mappings hold the files now, or nobody does. It
- * waits while the machine is frozen, and cannot be aborted: the files would be lost.
- */
-export async function releaseFiles(machine: Machine, { held }: ImportFiles): Promise<void> {
-  if (held.length === 0) return;
-  const { parts } = machine;
-  await runInGateAsync(parts, (thread) => {
-    for (const id of held.splice(0)) putFile(cacheContext(parts, thread), id);
-  });
-}
-
-function createFiles(
-  machine: Machine,
-  vmas: readonly ProcessVma[],
-  known: ReadonlyMap<MappedFile, unknown>,
-  { ids, held }: ImportFiles,
-): void {
-  for (const { file } of vmas) {
-    if (file === null || ids.has(file)) continue;
-    const id = createFile(machine, file, known.has(file));
-    held.push(id);
-    ids.set(file, id);
-  }
-}
-
-function createFile(machine: Machine, file: MappedFile, isKnown: boolean): number {
+function fileFields(file: MappedFile, isKnown: boolean): FileFields {
   const { path, isDeleted, isMemoryBacked, size } = file;
-  const { parts } = machine;
-  if (!isDeleted && !isMemoryBacked) return createHostFile(parts, path, size);
-  const kind = (isDeleted ? FILE_KIND.DELETED : 0) | (isMemoryBacked ? FILE_KIND.MEMORY : 0);
-  // Absent pages are zeros only where every page was looked for; elsewhere reading one fails.
-  const backing = isMemoryBacked && isKnown ? FILE_BACKING.NONE : FILE_BACKING.LOST;
-  return parts.files.create({ path, kind, backing, size, contentAt: 0 });
+  if (!isDeleted && !isMemoryBacked) return hostFileFields(path, size);
+  // Of a deleted file all that is left is in memory now. Its absent pages are zeros, as those of any
+  // file in memory, where every page was looked for; elsewhere reading one fails.
+  const isInMemory = isMemoryBacked || isKnown;
+  const kind = (isDeleted ? FILE_KIND.DELETED : 0) | (isInMemory ? FILE_KIND.MEMORY : 0);
+  const backing = isKnown ? FILE_BACKING.NONE : FILE_BACKING.LOST;
+  return { path, kind, backing, size };
 }
 
 function toFields(
   machine: Machine,
   vma: ProcessVma,
   file: number,
-  exe: Buffer,
+  exe: Executable,
   isForked: boolean,
 ): VmaFields {
   const { smaps, isVdso } = vma;
   const start = vpnOf(smaps.start);
   // Kernels of today do not show VM_EXECUTABLE; the executable's mappings have it all the same.
-  const isExe = exe.length > 0 && vma.file !== null && vma.file.path.equals(exe);
+  const isExe = vma.file !== null && isExecutable(smaps, vma.file, exe);
   return {
     start,
     end: vpnOf(smaps.end),
     flags: (smaps.flags | (isExe ? VM.EXECUTABLE : 0)) >>> 0,
     file,
-    pgoff: file === 0 ? start : smaps.offset / PAGE_SIZE,
+    pgoff: file === 0 ? start : smaps.pgoff,
     // Whether there is anonymous memory is known only once all of it is seen.
     anonVma: (smaps.flags & VM.SHARED) === 0 ? machine.parts.nextAnonVma() : 0,
     kind: isVdso ? VMA_KIND.VDSO : VMA_KIND.ORDINARY,

@@ -107,7 +107,7 @@ function addRun(list: LoadList, run: ScannedRun, vma: ProcessVma, file: number):
     start: run.start,
     source: addressOf(run.start),
     file,
-    index: isCached ? smaps.offset / PAGE_SIZE + (run.start - startPage) : 0,
+    index: isCached ? smaps.pgoff + (run.start - startPage) : 0,
     crc: 0,
   });
 }

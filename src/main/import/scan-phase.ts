@@ -85,9 +85,9 @@ export async function runScanPhase(
 /**
  * Whether the page map of a mapping is not worth reading: it has 8 bytes for every page that is
  * reserved, 1.4 s a TiB. What smaps does not count there, the zero page and guard pages, is given up
- * in mappings so large that hold nothing else.
+ * in mappings so large that hold nothing else. A total that the kernel does not give is not 0.
  */
-function isEmpty({ start, end, totals, hasGuards }: SmapsVma): boolean {
+export function isEmpty({ start, end, totals, hasGuards }: SmapsVma): boolean {
   return totals.rss === 0 && totals.swap === 0 && !hasGuards && end - start >= LARGE;
 }
 
@@ -163,7 +163,9 @@ function collectFrames(reports: readonly ScanReport[]): Float64Array {
  * Smaps knows how many of the latter there are; which ones cannot be seen.
  */
 function settleHuge(runs: readonly ScannedRun[], smaps: readonly SmapsVma[]): ScannedRun[] {
-  const left = smaps.map(({ totals }) => totals.anonHugePages / KB_PER_HUGE_PAGE);
+  const left = smaps.map(({ totals: { anonHugePages } }) => {
+    return anonHugePages === null ? Number.POSITIVE_INFINITY : anonHugePages / KB_PER_HUGE_PAGE;
+  });
   return runs.map((run) => {
     if (run.kind !== SCAN_RUN_KIND.HUGE) return run;
     left[run.vma]! -= 1;

@@ -7,7 +7,8 @@
 import { readSync } from 'node:fs';
 import { SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
 import { MmdumpError } from '../../shared/errors.ts';
-import { granuleEnd, MiB, PAGE_SIZE, vpnOf } from '../../shared/page.ts';
+import { granuleEnd, MiB, vpnOf } from '../../shared/page.ts';
+import { procReadFailed } from '../../shared/proc-error.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import type { ProcessVma } from './process-mappings.ts';
 import type { ScannedRun, ScanResult } from './scan-phase.ts';
@@ -112,7 +113,7 @@ class FrameView {
 
 /** What a page struct's index is ahead of the address: one struct must be right for both. */
 function indexShift({ smaps, file }: ProcessVma): number {
-  return file === null ? 0 : smaps.offset / PAGE_SIZE - vpnOf(smaps.start);
+  return file === null ? 0 : smaps.pgoff - vpnOf(smaps.start);
 }
 
 /** A frame that one mm alone maps, and two processes show, says that the two have that one mm. */
@@ -149,7 +150,11 @@ const PRESENT = 0x8000_0000 | 0;
  * stand still, and a frame may have been given to another process in between. A frame that was seen
  * before and after the others' scans is the one that they saw.
  */
-export function forgetMovedFrames(pagemap: number, { runs, frames }: ScanResult): void {
+export function forgetMovedFrames(
+  pagemap: number,
+  pid: number,
+  { runs, frames }: ScanResult,
+): void {
   const bytes = new Uint8Array(WINDOW_BYTES);
   const words = new Int32Array(bytes.buffer);
   for (const { start, pages, frames: at } of runs) {
@@ -158,12 +163,27 @@ export function forgetMovedFrames(pagemap: number, { runs, frames }: ScanResult)
       const count = Math.min(pages - done, WINDOW_BYTES / ENTRY_BYTES);
       const length = count * ENTRY_BYTES;
       // A short answer, or none, is no proof either.
-      const read = readSync(pagemap, bytes, 0, length, (start + done) * ENTRY_BYTES);
+      const read = readEntries(pagemap, pid, bytes, length, (start + done) * ENTRY_BYTES);
       words.fill(0, Math.floor(read / 4), count * 2);
       for (let page = 0; page < count; page++) {
         if (frameIn(words, page * 2) !== frames[at + done + page]) frames[at + done + page] = 0;
       }
     }
+  }
+}
+
+/** PROCESS_GONE, PROCESS_DENIED or INPUT_FAILED. */
+function readEntries(
+  pagemap: number,
+  pid: number,
+  into: Uint8Array,
+  length: number,
+  position: number,
+): number {
+  try {
+    return readSync(pagemap, into, 0, length, position);
+  } catch (error) {
+    throw procReadFailed(`/proc/${pid}/pagemap`, position, error, pid);
   }
 }
 

@@ -9,14 +9,16 @@ import { VM } from '../../shared/vm-flags.ts';
 import type { Turns } from '../stop.ts';
 import { readProc } from './proc.ts';
 
-/** Totals of one mapping in kB, as the kernel counts them. */
+/**
+ * Totals of one mapping in kB, as the kernel counts them. Null: this kernel does not tell (the merged
+ * pages, before 6.6), which says nothing of what there is.
+ */
 export interface SmapsTotals {
-  readonly rss: number;
-  readonly anonymous: number;
-  readonly swap: number;
-  /** Null: the kernel does not tell (before 6.6). */
+  readonly rss: number | null;
+  readonly anonymous: number | null;
+  readonly swap: number | null;
   readonly ksm: number | null;
-  readonly anonHugePages: number;
+  readonly anonHugePages: number | null;
 }
 
 export interface SmapsVma {
@@ -24,11 +26,12 @@ export interface SmapsVma {
   readonly end: number;
   /** VM_* bits from the VmFlags line. */
   readonly flags: number;
-  /** Bytes into the file; 0 without one. */
-  readonly offset: number;
+  /** First page of the file; 0 without one. Exact: bytes would not always fit into a double. */
+  readonly pgoff: number;
   /** `fe:00`, as the line has it. */
   readonly device: string;
-  readonly inode: number;
+  /** 0 without a file. */
+  readonly inode: bigint;
   /**
    * Raw bytes as latin1, newlines as the kernel escapes them (`\\012`, as which a name may be
    * written, too); '' without a name. May be a [name] of the kernel's own.
@@ -103,6 +106,8 @@ class SmapsReader {
   }
 }
 
+/** Offsets are multiples of a page: their last hexadecimal digits are zeros. */
+const PAGE_DIGITS = 3;
 const CAPITAL_A = 0x41;
 const CAPITAL_Z = 0x5a;
 /** Fields that are looked at. */
@@ -136,17 +141,17 @@ function toVma(
     start: Number.parseInt(start!, 16),
     end: Number.parseInt(end!, 16),
     flags: parseFlags(flags),
-    offset: Number.parseInt(offset!, 16),
+    pgoff: Number.parseInt(offset!.slice(0, -PAGE_DIGITS) || '0', 16),
     device: device!,
-    inode: Number(inode),
+    inode: BigInt(inode!),
     name: name!,
     hasGuards: / gu\b/.test(flags),
     totals: {
-      rss: kilobytes.Rss ?? 0,
-      anonymous: kilobytes.Anonymous ?? 0,
-      swap: kilobytes.Swap ?? 0,
+      rss: kilobytes.Rss ?? null,
+      anonymous: kilobytes.Anonymous ?? null,
+      swap: kilobytes.Swap ?? null,
       ksm: kilobytes.KSM ?? null,
-      anonHugePages: kilobytes.AnonHugePages ?? 0,
+      anonHugePages: kilobytes.AnonHugePages ?? null,
     },
   };
 }

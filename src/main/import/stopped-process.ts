@@ -7,6 +7,7 @@
 import { readdir } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
+import { Patience } from '../../shared/sync/patience.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { guard } from '../guard.ts';
 import { type ProcStat, parseStat, procError, processGone, readProc, readStat } from './proc.ts';
@@ -91,10 +92,10 @@ function resume(pid: number): void {
 }
 
 async function waitUntilStopped(pid: number, signal: AbortSignal | undefined): Promise<void> {
-  const deadline = performance.now() + STOP_BOUND_MS;
+  const patience = new Patience(STOP_BOUND_MS, STOP_BOUND_MS / 100);
   while (!(await isStanding(pid))) {
     throwIfAborted(signal);
-    if (performance.now() > deadline) {
+    if (patience.isOver()) {
       const message = `process ${pid} did not stop within ${STOP_BOUND_MS / 1000} s of SIGSTOP`;
       throw new MmdumpError('PROCESS_UNSTOPPABLE', message, { pid });
     }

@@ -1,5 +1,6 @@
 /** Running the load phase: listed pages into a machine, by all workers of a pool. */
 import type { MmReference } from '../../mmu/enter.ts';
+import { releaseAll } from '../../mmu/operation.ts';
 import { threadGone } from '../../mmu/thread-gone.ts';
 import type { LoadList } from '../../shared/dump/load-table.ts';
 import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
@@ -35,10 +36,10 @@ export async function runLoadPhase(
     mayRunHere: false, // it waits for locks
   });
   const phase = createPhase(workers);
-  const threads: number[] = [];
+  // Nothing is held yet that those who have the ids could wait for.
+  const threads = await machine.queue.take(workers, options.signal);
   const lost = new Set<number>();
   try {
-    for (let worker = 0; worker < workers; worker++) threads.push(machine.threads.register());
     const message = {
       ...units,
       machine: machine.handle,
@@ -57,7 +58,7 @@ export async function runLoadPhase(
         lost.add(threads[worker]!);
       },
     });
-    for (const thread of threads) machine.threads.release(thread);
+    releaseAll(machine, threads);
     return reports;
   } catch (error) {
     // Nor has one that crashed let go of everything. Ids of lost ones may be somebody else's by now.

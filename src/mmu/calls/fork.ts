@@ -7,7 +7,7 @@ import { VM } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm.ts';
 import { MM_ADDRESS, MM_FIELD, type MmStruct } from '../mm-struct.ts';
 import { copyRange } from '../tables/copy.ts';
-import { unmapRangeLocked } from '../vma/vma-edit.ts';
+import { addVmaLocked, unmapRangeLocked } from '../vma/vma-edit.ts';
 import type { VmaFields } from '../vma/vma-table.ts';
 
 const LOCKED = VM.LOCKED | VM.LOCKONFAULT;
@@ -18,6 +18,8 @@ const LOCKED = VM.LOCKED | VM.LOCKONFAULT;
  */
 export function forkLocked(parent: Mm, child: Mm): void {
   copyFields(parent.struct, child.struct);
+  const { store } = child.machine;
+  for (const field of STORED) store.get(child.struct.get64(field));
   try {
     copyMappings(parent, child);
   } catch (error) {
@@ -31,8 +33,7 @@ function copyMappings(parent: Mm, child: Mm): void {
   for (let ordinal = 0; ordinal < vmas.count; ordinal++) {
     const vma = vmas.fields(vmas.slot(ordinal));
     if ((vma.flags & VM.DONTCOPY) !== 0) continue;
-    if (vma.file !== 0) child.files.get(vma.file);
-    child.vmas.insert(childOf(parent, vma));
+    addVmaLocked(child, childOf(parent, vma));
     if (needsCopy(vma)) copyRange(parent, child, vma);
   }
 }
@@ -51,6 +52,9 @@ function needsCopy(vma: VmaFields): boolean {
   if ((vma.flags & (VM.PFNMAP | VM.MIXEDMAP)) !== 0) return true;
   return vma.anonVma !== 0 || vma.isGuarded === true;
 }
+
+/** Places of bytes in the store, which parent and child share. */
+const STORED = [MM_FIELD.AUXV_AT, MM_FIELD.NOTES_AT] as const;
 
 /** Addresses, auxiliary vector, notes; the last two lie in the store and never change there. */
 function copyFields(from: MmStruct, to: MmStruct): void {

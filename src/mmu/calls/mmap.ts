@@ -14,7 +14,8 @@ import {
   vpnOf,
 } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import { FILE_BACKING, FILE_KIND } from '../files/file-table.ts';
+import { FILE_BACKING, FILE_KIND } from '../files/file-record.ts';
+import { DEV_ZERO } from '../files/file-table.ts';
 import { putFile } from '../files/page-cache.ts';
 import type { Mm } from '../mm.ts';
 import { MM_ADDRESS } from '../mm-struct.ts';
@@ -86,17 +87,20 @@ export function mmapLocked(mm: Mm, request: MmapRequest): number {
     : placeMapping(mm, address, pages);
   assertKind(request, file, flags);
   const vmFlags = vmFlagsOf(request, flags) | (mm.struct.get64(MM_ADDRESS.def_flags) & LOCKED);
-  if (isFixed && !noReplace) unmapRangeLocked(mm, start, start + pages);
   const end = start + pages;
   const vma = { start, end, flags: vmFlags, anonVma: 0, kind: VMA_KIND.ORDINARY };
-  if (file !== 0) {
-    insertVmaLocked(mm, { ...vma, file, pgoff: offset / PAGE_SIZE });
-  } else if (flags.has('shared')) {
-    const shmem = createSharedAnonymous(mm, pages);
-    insertVmaLocked(mm, { ...vma, file: shmem, pgoff: 0 });
-    putFile(mm, shmem); // the VMA has a reference of its own
+  if (file === 0 && !flags.has('shared')) {
+    if (isFixed && !noReplace) unmapRangeLocked(mm, start, end);
+    insertVmaLocked(mm, { ...vma, file, pgoff: start });
   } else {
-    insertVmaLocked(mm, { ...vma, file: 0, pgoff: start });
+    // The reference is there before anything is unmapped: what goes may be the file's last mapping.
+    const held = file === 0 ? createSharedAnonymous(mm, pages) : takeFile(mm, file);
+    try {
+      if (isFixed && !noReplace) unmapRangeLocked(mm, start, end);
+      insertVmaLocked(mm, { ...vma, file: held, pgoff: file === 0 ? 0 : offset / PAGE_SIZE });
+    } finally {
+      putFile(mm, held); // the VMA has one of its own
+    }
   }
   if ((vmFlags & VM.LOCKED) !== 0 || flags.has('populate'))
     mm.toPopulate.push({ from: start, to: end });
@@ -157,15 +161,16 @@ function vmFlagsOf(request: MmapRequest, flags: ReadonlySet<MapFlag>): number {
   );
 }
 
+function takeFile(mm: Mm, file: number): number {
+  mm.files.get(file);
+  return file;
+}
+
 /** The file behind a shared anonymous mapping (shmem_zero_setup). */
 function createSharedAnonymous(mm: Mm, pages: number): number {
-  return mm.files.create({
-    path: Buffer.from('/dev/zero'),
-    kind: FILE_KIND.MEMORY | FILE_KIND.DELETED,
-    backing: FILE_BACKING.NONE,
-    size: addressOf(pages),
-    contentAt: 0,
-  });
+  const kind = FILE_KIND.MEMORY | FILE_KIND.DELETED;
+  const size = addressOf(pages);
+  return mm.files.create({ path: DEV_ZERO, kind, backing: FILE_BACKING.NONE, size }, mm.thread);
 }
 
 /** Unmaps whole pages (do_munmap). */

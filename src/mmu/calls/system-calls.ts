@@ -31,15 +31,22 @@ import { PROT, type Prot } from './prot.ts';
 
 /** The system calls of an address space; AddressSpace has them all. */
 export abstract class SystemCalls {
-  /** @internal For the dumper and other rooms of mmdump. */
-  readonly mm: Mm;
   /** @internal Which life of which slot this is. */
   readonly reference: MmReference;
 
   /** @internal */
-  constructor(mm: Mm, reference: MmReference) {
-    this.mm = mm;
+  constructor(reference: MmReference) {
     this.reference = reference;
+  }
+
+  /**
+   * For the dumper and other rooms of mmdump. Nobody keeps it: it shows the machine's memory.
+   *
+   * @internal
+   */
+  get mm(): Mm {
+    const { machine, slot, generation } = this.reference;
+    return machine.mms.of(machine, slot, generation);
   }
 
   /** @internal */

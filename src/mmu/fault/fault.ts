@@ -3,7 +3,8 @@
  *
  *   handleMmFault ─┬─ no VMA, or not allowed ──── SIGSEGV, unless the stack above may grow
  *                  ├─ huge leaf, write ────────── reuse, replace or split   (huge.ts)
- *                  ├─ no entry, anonymous ─────── read: zero page · write: fresh frame, or 2 MiB
+ *                  ├─ no entry, anonymous ─────── write: fresh frame, or 2 MiB · read: zero page,
+ *                  │                              or the same as a write if the machine has none
  *                  ├─ no entry, file ──────────── page cache; private and write: a copy of it
  *                  │                              shared:  the frame itself
  *                  ├─ swap entry ──────────────── a frame with the slot's bytes   (swap-in.ts)
@@ -87,7 +88,10 @@ function faultNotPresent(
   swapIn(mm, slot, flags, vpn, write, cursor);
 }
 
-/** do_anonymous_page */
+/**
+ * do_anonymous_page. Where there is no zero page (mm_forbids_zeropage) a read gets a page of its own,
+ * and with it whatever such a page brings along: an anon_vma, a leaf that is writable if the VMA is.
+ */
 function faultAnonymous(
   mm: Mm,
   slot: number,
@@ -96,11 +100,13 @@ function faultAnonymous(
   write: boolean,
   cursor: PageCursor,
 ): void {
-  const pfn = write ? mm.allocator.allocateZeroed(mm.thread) : (ZERO_PAGE_PFN as Pfn);
-  if (write) describeAnonymous(mm, slot, vpn, pfn);
+  const isFresh = write || !mm.machine.hasZeroPage;
+  const pfn = isFresh ? mm.allocator.allocateZeroed(mm.thread) : (ZERO_PAGE_PFN as Pfn);
+  if (isFresh) describeAnonymous(mm, slot, vpn, pfn);
+  const writable = isFresh && (flags & VM.WRITE) !== 0;
   lockTable(mm, cursor.table);
   const free = cursor.words[cursor.at] === 0;
-  if (free) setLeafLocked(cursor, pfn, flags, write, write);
+  if (free) setLeafLocked(cursor, pfn, flags, writable, writable);
   unlockTable(mm, cursor.table);
   if (!free) dropLeaf(mm, pfn);
 }

@@ -25,8 +25,8 @@ import { dropLeaf } from './zap.ts';
 const { HUGE, WRITE, DIRTY } = PTE;
 
 /**
- * do_huge_pmd_anonymous_page: the first access to the granule. Reading shows the huge zero page.
- * False when the ordinary way is to be taken.
+ * do_huge_pmd_anonymous_page: the first access to the granule. Reading shows the huge zero page, if
+ * the machine has zero pages. False when the ordinary way is to be taken.
  */
 export function faultHuge(
   mm: Mm,
@@ -42,12 +42,14 @@ export function faultHuge(
   const cursor = mm.cursor;
   ensureTables(mm, mm.pgd, vpn, 2, cursor);
   if (cursor.words[cursor.at] !== 0) return false;
-  const first = write ? allocateHuge(mm, slot, start) : mm.machine.hugeZeroPage(mm.thread);
+  const isFresh = write || !mm.machine.hasZeroPage;
+  const first = isFresh ? allocateHuge(mm, slot, start) : mm.machine.hugeZeroPage(mm.thread);
   if (first === 0) return false;
   prepareAnonVma(mm, slot);
+  const writable = isFresh && (flags & VM.WRITE) !== 0;
   lockTable(mm, cursor.table);
   const free = cursor.words[cursor.at] === 0;
-  if (free) setHugeLeafLocked(cursor, first, flags, write);
+  if (free) setHugeLeafLocked(cursor, first, flags, writable);
   unlockTable(mm, cursor.table);
   if (!free) dropHuge(mm, first);
   return true;

@@ -51,7 +51,7 @@ function zapHuge(mm: Mm, cursor: PageCursor): void {
 function dropEntry(mm: Mm, low: number, high: number): void {
   if (!isPresent(low)) {
     const slot = mm.machine.swap.slotOf(low, high);
-    if (slot >= 0) mm.machine.swap.put(slot);
+    if (slot >= 0) mm.machine.swap.put(slot, mm.thread);
     return;
   }
   const pfn = pfnOf(low, high);

@@ -1,59 +1,48 @@
 /**
- * The files that an mm can map: names, kinds, sizes, and where their bytes come from.
+ * The files that an mm can map: names, kinds, sizes, and where their bytes come from. A record is
+ * what Linux calls an inode. The bytes of the path and of the content lie in the store, the page
+ * cache is a tree of simulated frames (`page-cache.ts`).
  *
- * A file's page cache is a tree of simulated frames (`page-cache.ts`), its name lies in the store.
+ * REFERENCES counts everybody who keeps the file:
  *
- *   REFERENCES: 0 ──create (compare-exchange)──▶ -1 ──fields are set──▶ 1 ⇄ n ──last put──▶ -1 ──cache is freed──▶ 0
+ *   its name         if it was created with NAMED; dropped by `unlink`
+ *   open references  one per SimulatedFile object that is not closed; a restore or an import has one
+ *                    of its own until its mappings are there
+ *   mappings         one per VMA
  *
- * One reference stands for whoever created it (its name or open handle), one for every VMA.
+ *   REFERENCES:  0 ──create──▶ -1 ──fields are set──▶ 1 or 2 ⇄ n ──last put──▶ -1 ──freed──▶ 0
+ *                (free list)
+ *   name:        LIVING, in the index of paths ──unlink──▶ DELETED       (KIND; there is no way back)
+ *
+ * So an ordinary file lives until it has no name, no open reference and no mapping. A file of the
+ * host, and one that a restore or an import created, has no reference of its own for the name: its
+ * name is the host's, and the record goes with the last one who uses it.
+ *
+ * The table lock protects the free list and the index of paths. A thread that dies between two steps
+ * of a creation or of the last put leaves a record that nobody finds, no more.
  */
-import { assert } from '../../shared/assert.ts';
 import { MmdumpError } from '../../shared/errors.ts';
-import { Mutex } from '../../shared/sync/mutex.ts';
+import { spinLock, spinUnlock } from '../../shared/sync/spin-lock.ts';
 import { RANK, type ThreadTable } from '../../shared/sync/thread-table.ts';
 import { readU64, writeU64 } from '../../shared/u64.ts';
+import { FileNames } from './file-names.ts';
+import { CLAIMED, FILE_KIND, FILE_RECORD, FILE_TABLE, FileRecords } from './file-record.ts';
 import type { Store } from './store.ts';
 
+/** Files of a machine at the same time. */
 export const FILES_MAX = 65_536;
 
-export const FILE_RECORD = {
-  REFERENCES: 0, //  Atomics only; see above
-  KIND: 1, //        FILE_KIND bits; Atomics only
-  BACKING: 2, //     FILE_BACKING; immutable after init
-  LOCK: 3, //        mutex word, rank FILE: protects the page cache
-  SIZE: 4, //        bytes, u64; immutable after init
-  PATH_AT: 6, //     place of the path in the store, u64; immutable after init
-  PATH_BYTES: 8, //  its length; immutable after init
-  CACHE_HEIGHT: 9, // levels of the page-cache tree, 0 = empty; file lock
-  CONTENT_AT: 10, // place of the bytes in the store if BACKING is STORE, u64; immutable
-  CACHE_ROOT: 12, // pfn of its root node, 0 = empty; file lock
-  CACHE_PAGES: 13, // pages in the cache; file lock
-  WORDS: 16,
-} as const;
+const { REFERENCES, KIND, BACKING, SIZE, PATH_AT, PATH_BYTES } = FILE_RECORD;
+const { CONTENT_AT, CACHE_HEIGHT, CACHE_ROOT, CACHE_PAGES, NEXT, PREV, WORDS } = FILE_RECORD;
+const { HIGH_WATER, LOCK, FREE, SEED, DEV_ZERO_AT, RECORDS } = FILE_TABLE;
 
-export const FILE_KIND = {
-  DELETED: 1, // no name leads to it any more
-  MEMORY: 2, //  its only home is the page cache: shared anonymous, memfd, tmpfs
-} as const;
+/** Words of a table for this many files, which must be a power of two. */
+export function fileTableWords(files: number): number {
+  return RECORDS + files * (WORDS + 1); // a bucket per file
+}
 
-export const FILE_BACKING = {
-  NONE: 0, //  absent pages are zeros: memory-backed files
-  STORE: 1, // bytes in the machine's store: a simulated file on disk
-  HOST: 2, //  a file of the host, opened by its path when somebody reads it
-  LOST: 3, //  a deleted file that came out of an image: only its cached pages are left
-} as const;
-
-const { REFERENCES, KIND, BACKING, LOCK, SIZE, PATH_AT, PATH_BYTES } = FILE_RECORD;
-const { CONTENT_AT, CACHE_HEIGHT, CACHE_ROOT, CACHE_PAGES, WORDS } = FILE_RECORD;
-
-export const FILE_TABLE = {
-  HIGH_WATER: 0, // ids ever used are at most this; Atomics only
-  RECORDS: 16, //   file id n is record n - 1
-} as const;
-
-export const FILE_TABLE_WORDS: number = FILE_TABLE.RECORDS + FILES_MAX * WORDS;
-
-const CLAIMED = -1;
+/** The path of shared anonymous memory. Very many files have it, so it is kept once. */
+export const DEV_ZERO: Uint8Array = Buffer.from('/dev/zero');
 
 /** What a new file is made of. */
 export interface FileFields {
@@ -61,188 +50,161 @@ export interface FileFields {
   readonly kind: number;
   readonly backing: number;
   readonly size: number; //     bytes
-  readonly contentAt: number;
+  readonly content?: Uint8Array; // of a file with BACKING = STORE
 }
 
-export class FileTable {
-  readonly words: Int32Array;
-  readonly #store: Store;
-  readonly #threads: ThreadTable;
-  /** Where this thread looks for a free slot next; a hint. */
-  #nextId = 0;
+export class FileTable extends FileRecords {
+  readonly #mayBlock: boolean;
+  readonly #names: FileNames;
 
-  constructor(buffer: SharedArrayBuffer, store: Store, threads: ThreadTable) {
-    this.words = new Int32Array(buffer);
-    this.#store = store;
-    this.#threads = threads;
+  constructor(
+    words: Int32Array,
+    base: number,
+    capacity: number,
+    store: Store,
+    threads: ThreadTable,
+    mayBlock: boolean,
+  ) {
+    super(words, base, capacity, store, threads);
+    this.#mayBlock = mayBlock;
+    this.#names = new FileNames(words, {
+      buckets: base + RECORDS + capacity * WORDS,
+      count: capacity,
+      seed: base + SEED,
+      next: base + RECORDS - WORDS + NEXT,
+      previous: base + RECORDS - WORDS + PREV,
+      stride: WORDS,
+    });
   }
 
-  /** Adds a file with one reference and returns its id, from 1. */
-  create(fields: FileFields): number {
-    const pathAt = this.#store.add(fields.path);
-    for (let tried = 0; tried < FILES_MAX; tried++) {
-      const id = (this.#nextId % FILES_MAX) + 1;
-      this.#nextId = id;
-      const at = this.#record(id);
-      if (Atomics.compareExchange(this.words, at + REFERENCES, 0, CLAIMED) !== 0) continue;
-      this.words[at + KIND] = fields.kind;
-      this.words[at + BACKING] = fields.backing;
-      this.words[at + PATH_BYTES] = fields.path.length;
-      this.words[at + CACHE_HEIGHT] = 0;
-      this.words[at + CACHE_ROOT] = 0;
-      this.words[at + CACHE_PAGES] = 0;
-      writeU64(this.words, at + SIZE, fields.size);
-      writeU64(this.words, at + PATH_AT, pathAt);
-      writeU64(this.words, at + CONTENT_AT, fields.contentAt);
-      Atomics.store(this.words, at + REFERENCES, 1);
-      this.#raiseHighWater(id);
-      return id;
+  override letGo(): void {
+    super.letGo();
+    this.#names.letGo();
+  }
+
+  /** Once, by the machine's creator. `seed` is 32 random bits. */
+  initialise(seed: number, thread: number): void {
+    this.words[this.base + SEED] = seed;
+    writeU64(this.words, this.base + DEV_ZERO_AT, this.store.add(DEV_ZERO, thread));
+  }
+
+  /**
+   * Adds a file and returns its id, from 1. It has one open reference, which is the caller's, and one
+   * of its name if it is NAMED. ENOSPC, EMFILE.
+   */
+  create(fields: FileFields, thread: number): number {
+    this.threads.assertInside(thread, 'a new file');
+    const pathAt = this.#addPath(fields.path, thread);
+    let contentAt = 0;
+    let id: number;
+    try {
+      contentAt = this.store.add(fields.content ?? NOTHING, thread);
+      id = this.#claim(thread);
+    } catch (error) {
+      this.store.put(pathAt, thread);
+      this.store.put(contentAt, thread);
+      throw error;
     }
-    throw new MmdumpError('EMFILE', `a machine has at most ${FILES_MAX} files`);
-  }
-
-  /** Takes a reference. EBADF when the file is gone. */
-  get(id: number): void {
-    if (!this.tryGet(id)) throw new MmdumpError('EBADF', `the machine has no file ${id}`);
-  }
-
-  /** Takes a reference unless the file is gone. */
-  tryGet(id: number): boolean {
-    const at = this.#record(id) + REFERENCES;
-    for (;;) {
-      const seen = id > 0 && id <= FILES_MAX ? Atomics.load(this.words, at) : 0;
-      if (seen <= 0) return false;
-      if (Atomics.compareExchange(this.words, at, seen, seen + 1) === seen) return true;
+    const at = this.record(id);
+    this.words[at + KIND] = fields.kind;
+    this.words[at + BACKING] = fields.backing;
+    this.words[at + PATH_BYTES] = fields.path.length;
+    this.words[at + CACHE_HEIGHT] = 0;
+    this.words[at + CACHE_ROOT] = 0;
+    this.words[at + CACHE_PAGES] = 0;
+    writeU64(this.words, at + SIZE, fields.size);
+    writeU64(this.words, at + PATH_AT, pathAt);
+    writeU64(this.words, at + CONTENT_AT, contentAt);
+    const isNamed = (fields.kind & FILE_KIND.NAMED) !== 0;
+    Atomics.store(this.words, at + REFERENCES, isNamed ? 2 : 1);
+    if ((fields.kind & FILE_KIND.DELETED) === 0) {
+      this.#lockTable(thread);
+      this.#names.add(id, fields.path);
+      this.#unlockTable(thread);
     }
+    return id;
   }
 
-  /** Drops a reference; true when the caller must now free the page cache and call `free`. */
-  dropReference(id: number): boolean {
-    // The slot stays claimed until the cache is gone, so that it is not taken before.
-    const at = this.#record(id) + REFERENCES;
-    for (;;) {
-      const seen = Atomics.load(this.words, at);
-      assert(seen > 0, `file ${id} is released more often than it was taken`);
-      // Whoever drops the last one alone may touch the file from then on: no `tryGet` brings it back.
-      const next = seen === 1 ? CLAIMED : seen - 1;
-      if (Atomics.compareExchange(this.words, at, seen, next) === seen) return seen === 1;
+  #addPath(path: Uint8Array, thread: number): number {
+    if (Buffer.compare(path, DEV_ZERO) !== 0) return this.store.add(path, thread);
+    const at = readU64(this.words, this.base + DEV_ZERO_AT);
+    this.store.get(at);
+    return at;
+  }
+
+  /** A record for a new file, which nobody can find yet. EMFILE. */
+  #claim(thread: number): number {
+    const { words, base } = this;
+    this.#lockTable(thread);
+    let id = words[base + FREE]!;
+    if (id !== 0) words[base + FREE] = words[this.record(id) + NEXT]!;
+    else if (words[base + HIGH_WATER]! < this.capacity) {
+      id = words[base + HIGH_WATER]! + 1;
+      Atomics.store(words, base + HIGH_WATER, id);
     }
+    if (id !== 0) Atomics.store(words, this.record(id) + REFERENCES, CLAIMED);
+    this.#unlockTable(thread);
+    if (id === 0) throw new MmdumpError('EMFILE', `a machine has at most ${this.capacity} files`);
+    return id;
   }
 
-  free(id: number): void {
-    Atomics.store(this.words, this.#record(id) + REFERENCES, 0);
+  /** The living file with this path that was created last, with a reference for the caller; or 0. */
+  open(path: Uint8Array, thread: number): number {
+    this.#lockTable(thread);
+    const id = this.#names.find(path, (id) => this.#isAt(id, path) && this.tryGet(id));
+    this.#unlockTable(thread);
+    return id;
   }
 
-  exists(id: number): boolean {
-    return id > 0 && id <= FILES_MAX && this.references(id) > 0;
+  #isAt(id: number, path: Uint8Array): boolean {
+    if (this.words[this.record(id) + PATH_BYTES] !== path.length) return false;
+    return Buffer.compare(this.path(id), path) === 0;
   }
 
-  references(id: number): number {
-    return Atomics.load(this.words, this.#record(id) + REFERENCES);
+  /**
+   * Removes the name: from now on no path leads to the file. True when the caller must now drop the
+   * name's reference. Nothing happens if the file has no name any more.
+   */
+  unlink(id: number, thread: number): boolean {
+    this.threads.assertInside(thread, 'a name is removed');
+    const at = this.record(id);
+    const before = Atomics.or(this.words, at + KIND, FILE_KIND.DELETED);
+    if ((before & FILE_KIND.DELETED) !== 0) return false;
+    const path = this.path(id);
+    this.#lockTable(thread);
+    this.#names.remove(id, path);
+    this.#unlockTable(thread);
+    return (before & FILE_KIND.NAMED) !== 0;
   }
 
-  /** Id of a living file with this path, or 0. */
-  lookup(path: Uint8Array): number {
-    const count = Atomics.load(this.words, FILE_TABLE.HIGH_WATER);
-    for (let id = 1; id <= count; id++) {
-      if (!this.exists(id) || (this.kind(id) & FILE_KIND.DELETED) !== 0) continue;
-      if (this.words[this.#record(id) + PATH_BYTES] !== path.length) continue;
-      if (Buffer.compare(this.path(id), path) === 0) return id;
-    }
-    return 0;
+  /** Gives the record and its bytes in the store back. The page cache is empty. */
+  free(id: number, thread: number): void {
+    const at = this.record(id);
+    const path = this.path(id);
+    const pathAt = readU64(this.words, at + PATH_AT);
+    const contentAt = readU64(this.words, at + CONTENT_AT);
+    this.#lockTable(thread);
+    if ((this.words[at + KIND]! & FILE_KIND.DELETED) === 0) this.#names.remove(id, path);
+    Atomics.store(this.words, at + REFERENCES, 0);
+    this.words[at + NEXT] = this.words[this.base + FREE]!;
+    this.words[this.base + FREE] = id;
+    this.#unlockTable(thread);
+    this.store.put(pathAt, thread);
+    this.store.put(contentAt, thread);
   }
 
-  kind(id: number): number {
-    return Atomics.load(this.words, this.#record(id) + KIND);
+  /** Thread id of the holder of the table lock, or -1. */
+  get tableLockOwner(): number {
+    return Atomics.load(this.words, this.base + LOCK) - 1;
   }
 
-  markDeleted(id: number): void {
-    Atomics.or(this.words, this.#record(id) + KIND, FILE_KIND.DELETED);
+  #lockTable(thread: number): void {
+    spinLock(this.words, this.base + LOCK, thread, RANK.FILE_TABLE, this.threads, this.#mayBlock);
   }
 
-  backing(id: number): number {
-    return this.words[this.#record(id) + BACKING]!;
-  }
-
-  size(id: number): number {
-    return readU64(this.words, this.#record(id) + SIZE);
-  }
-
-  path(id: number): Uint8Array {
-    const at = this.#record(id);
-    return this.#store.view(readU64(this.words, at + PATH_AT), this.words[at + PATH_BYTES]!);
-  }
-
-  /** The path for messages. */
-  pathText(id: number): string {
-    return Buffer.from(this.path(id)).toString();
-  }
-
-  /** A view of stored bytes; only for BACKING = STORE. */
-  content(id: number, offset: number, length: number): Uint8Array {
-    return this.#store.view(readU64(this.words, this.#record(id) + CONTENT_AT) + offset, length);
-  }
-
-  cacheRoot(id: number): number {
-    return Atomics.load(this.words, this.#record(id) + CACHE_ROOT);
-  }
-
-  cacheHeight(id: number): number {
-    return this.words[this.#record(id) + CACHE_HEIGHT]!;
-  }
-
-  cachePages(id: number): number {
-    return this.words[this.#record(id) + CACHE_PAGES]!;
-  }
-
-  setCacheRoot(id: number, pfn: number, height: number): void {
-    this.words[this.#record(id) + CACHE_HEIGHT] = height;
-    Atomics.store(this.words, this.#record(id) + CACHE_ROOT, pfn);
-  }
-
-  addCachePages(id: number, count: number): void {
-    this.words[this.#record(id) + CACHE_PAGES]! += count;
-  }
-
-  lock(id: number): Mutex {
-    const at = this.#record(id) + LOCK;
-    return new Mutex(this.words, at, RANK.FILE, this.#threads, 'the file');
-  }
-
-  /** Every id ever used is at most this. */
-  get highWater(): number {
-    return Atomics.load(this.words, FILE_TABLE.HIGH_WATER);
-  }
-
-  /** True when the (dead) thread still owns a file's lock. */
-  anyLockOwnedBy(thread: number): boolean {
-    const count = Atomics.load(this.words, FILE_TABLE.HIGH_WATER);
-    for (let id = 1; id <= count; id++) {
-      if (this.lock(id).owner === thread) return true;
-    }
-    return false;
-  }
-
-  /** Opens the locks that a dead onlooker has left behind. */
-  breakLocks(thread: number): void {
-    const count = Atomics.load(this.words, FILE_TABLE.HIGH_WATER);
-    for (let id = 1; id <= count; id++) this.lock(id).breakFor(thread);
-  }
-
-  wakeAll(): void {
-    const count = Atomics.load(this.words, FILE_TABLE.HIGH_WATER);
-    for (let id = 1; id <= count; id++) this.lock(id).wakeAll();
-  }
-
-  #record(id: number): number {
-    return FILE_TABLE.RECORDS + (id - 1) * WORDS;
-  }
-
-  #raiseHighWater(id: number): void {
-    for (;;) {
-      const seen = Atomics.load(this.words, FILE_TABLE.HIGH_WATER);
-      if (seen >= id) return;
-      if (Atomics.compareExchange(this.words, FILE_TABLE.HIGH_WATER, seen, id) === seen) return;
-    }
+  #unlockTable(thread: number): void {
+    spinUnlock(this.words, this.base + LOCK, thread, RANK.FILE_TABLE, this.threads);
   }
 }
+
+const NOTHING = new Uint8Array();

@@ -8,9 +8,11 @@
 import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import { hex, PAGE_SIZE, type Pfn } from '../../shared/page.ts';
+import type { MachineParts } from '../machine-parts.ts';
 import { PG } from '../physical/page-struct.ts';
 import type { TableContext } from '../tables/page-table.ts';
-import { FILE_BACKING, FILE_KIND, type FileTable } from './file-table.ts';
+import { FILE_BACKING, FILE_KIND } from './file-record.ts';
+import type { FileTable } from './file-table.ts';
 
 const FANOUT = 1024;
 /** Levels that cover every page index of a mapping, which is below 2^52. */
@@ -95,23 +97,52 @@ export function cacheInsertLocked(
   for (let level = files.cacheHeight(file); level > 1; level--) {
     const words = memory.wordsOf(node);
     const at = memory.wordAt(node) + (Math.floor(index / span(level - 1)) % FANOUT);
-    if (words[at] === 0) words[at] = allocateNode(context);
+    if (words[at] === 0) {
+      words[at] = allocateNode(context);
+      addChildren(context, node, 1);
+    }
     node = words[at]!;
   }
   memory.wordsOf(node)[memory.wordAt(node) + (index % FANOUT)] = pfn;
+  addChildren(context, node, 1);
   files.addCachePages(file, 1);
 }
 
-/** Takes a page out of the tree; its reference is the caller's now. File lock held. */
+/**
+ * Takes a page out of the tree; its reference is the caller's now. Nodes that become empty are freed,
+ * up to the root. File lock held.
+ */
 export function removeFromCacheLocked(context: CacheContext, file: number, index: number): void {
-  const { files, memory } = context;
-  let node = files.cacheRoot(file);
-  for (let level = files.cacheHeight(file); level > 1; level--) {
-    const slot = Math.floor(index / span(level - 1)) % FANOUT;
-    node = memory.wordsOf(node)[memory.wordAt(node) + slot]!;
-  }
-  memory.wordsOf(node)[memory.wordAt(node) + (index % FANOUT)] = 0;
+  const { files } = context;
   files.addCachePages(file, -1);
+  const height = files.cacheHeight(file);
+  if (isEmptyWithout(context, files.cacheRoot(file), height, index)) {
+    files.setCacheRoot(file, 0, 0);
+  }
+}
+
+/** Takes the page out of the tree below a node. True when that was all, and the node is freed. */
+function isEmptyWithout(
+  context: CacheContext,
+  node: number,
+  level: number,
+  index: number,
+): boolean {
+  const { memory, allocator, thread } = context;
+  const words = memory.wordsOf(node);
+  const at = memory.wordAt(node) + (Math.floor(index / span(level - 1)) % FANOUT);
+  if (level > 1 && !isEmptyWithout(context, words[at]!, level - 1, index)) return false;
+  words[at] = 0;
+  if (addChildren(context, node, -1) > 0) return false;
+  allocator.put(node, thread);
+  return true;
+}
+
+/** Entries of a node that are in use, after `count` were added. File lock held. */
+function addChildren({ pages }: CacheContext, node: number, count: number): number {
+  const children = pages.previous(node) + count;
+  pages.setPrevious(node, children);
+  return children;
 }
 
 function growLocked(context: CacheContext, file: number, index: number): void {
@@ -123,6 +154,7 @@ function growLocked(context: CacheContext, file: number, index: number): void {
     if (height === MAX_HEIGHT) throw new MmdumpError('EOVERFLOW', 'page index beyond any file');
     const root = allocateNode(context);
     memory.wordsOf(root)[memory.wordAt(root)] = files.cacheRoot(file);
+    addChildren(context, root, 1);
     files.setCacheRoot(file, root, height + 1);
   }
 }
@@ -286,13 +318,25 @@ function visitTree(
   }
 }
 
-/** Drops a reference to a file; the last one frees its page cache (evict_inode). */
+/** The page cache's view of a machine outside of any mm. */
+export function cacheContext(machine: MachineParts, thread: number): CacheContext {
+  const { memory, pages, allocator, threads, mayBlock, files, hostFiles } = machine;
+  return { memory, pages, allocator, threads, thread, mayBlock, files, hostFiles };
+}
+
+/** Drops a reference to a file; the last one frees its page cache and its record (evict_inode). */
 export function putFile(context: CacheContext, file: number): void {
-  if (!context.files.dropReference(file)) return;
-  const root = context.files.cacheRoot(file);
-  if (root !== 0) freeNode(context, root, context.files.cacheHeight(file));
-  context.files.setCacheRoot(file, 0, 0);
-  context.files.free(file);
+  const { files, thread } = context;
+  if (!files.dropReference(file, thread)) return;
+  const root = files.cacheRoot(file);
+  if (root !== 0) freeNode(context, root, files.cacheHeight(file));
+  files.setCacheRoot(file, 0, 0);
+  files.free(file, thread);
+}
+
+/** Removes the file's name, and with it the reference that the name holds. The caller has another. */
+export function unlinkFile(context: CacheContext, file: number): void {
+  if (context.files.unlink(file, context.thread)) putFile(context, file);
 }
 
 function freeNode(context: CacheContext, node: number, level: number): void {

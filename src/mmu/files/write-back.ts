@@ -8,7 +8,7 @@ import type { Mm } from '../mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import { lockTable, unlockTable, walk } from '../tables/page-table.ts';
 import { isPresent, PTE, pfnOf, setEntry } from '../tables/pte.ts';
-import { FILE_BACKING } from './file-table.ts';
+import { FILE_BACKING } from './file-record.ts';
 import {
   type CacheContext,
   cacheLookup,

@@ -116,12 +116,14 @@ export class FrameAllocator {
 
   /** Drops a reference (put_page) and frees the frame when it was the last. */
   put(pfn: number, thread: number): void {
+    this.#threads.assertInside(thread, 'a reference to a frame is dropped');
     if ((this.#pages.flags(pfn) & RESERVED) !== 0) return;
     if (this.#pages.dropReference(pfn)) this.free(pfn, thread);
   }
 
   /** Returns a frame without references to the lists, joined with its free buddies. */
   free(pfn: number, thread: number): void {
+    this.#threads.assertInside(thread, 'a frame is freed');
     assert(this.#pages.isUnreferenced(pfn), `frame ${pfn} is freed while it is referenced`);
     assert((this.#pages.flags(pfn) & BUDDY) === 0, `frame ${pfn} is freed twice`);
     this.#lock(thread);
@@ -157,6 +159,7 @@ export class FrameAllocator {
 
   /** First frame of a block of 2^order frames, or 0. Splits larger blocks, keeping the low half. */
   #take(order: number, thread: number): number {
+    this.#threads.assertInside(thread, 'a frame is taken');
     this.#lock(thread);
     let found = order;
     while (found <= MAX_ORDER && this.#head(found) === 0) found++;

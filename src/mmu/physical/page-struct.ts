@@ -15,7 +15,7 @@ export const PAGE_STRUCT = {
   INDEX_LO: 4, // page of the file, or virtual page number of the first mapping if PG.ANON
   INDEX_HI: 5, // … high word
   NEXT: 6, //     free: next block of the same order (allocator lock) · table: its page-table lock
-  PREV: 7, //     free: previous block (allocator lock) · table: level, 1 (PTEs) to 4
+  PREV: 7, //     free: previous block (allocator lock) · table: level, 1 (PTEs) to 4 · node of a page cache: entries in use (file lock)
   WORDS: 8, //    stride
 } as const;
 
@@ -46,10 +46,15 @@ const { FLAGS, REFCOUNT, MAPCOUNT, MAPPING, INDEX_LO, INDEX_HI, NEXT, PREV, WORD
 
 export class PageStructs {
   /** For hot loops, which index it with PAGE_STRUCT; everybody else uses the accessors. */
-  readonly words: Int32Array;
+  words: Int32Array;
 
   constructor(buffer: SharedArrayBuffer) {
     this.words = new Int32Array(buffer);
+  }
+
+  /** The machine was closed: nobody looks at it any more. */
+  letGo(): void {
+    this.words = new Int32Array();
   }
 
   flags(pfn: number): number {

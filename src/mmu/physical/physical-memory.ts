@@ -68,19 +68,30 @@ export class PhysicalMemory {
   readonly memories: readonly WasmMemory[];
   readonly words: readonly Int32Array[];
   readonly bytes: readonly Uint8Array[];
+  /** The same lists, to be emptied in place: loops have copies of the references to them. */
+  readonly #lists: readonly unknown[][];
 
   constructor({ banks, frames, swapBanks, slots }: MemoryBanks) {
     this.frames = frames;
     this.swapBase = banks.length * BANK_FRAMES;
-    this.memories = [...banks, ...swapBanks];
+    const memories = [...banks, ...swapBanks];
+    this.memories = memories;
     const lengths = [
       ...banks.map((_, bank) => bytesOfBank(frames, bank)),
       ...swapBanks.map((_, bank) => bytesOfBank(slots, bank)),
     ];
-    this.bytes = this.memories.map(({ buffer }, bank) => new Uint8Array(buffer, 0, lengths[bank]));
-    this.words = this.bytes.map(({ buffer, byteLength }) => {
+    const bytes = memories.map(({ buffer }, bank) => new Uint8Array(buffer, 0, lengths[bank]));
+    const words = bytes.map(({ buffer, byteLength }) => {
       return new Int32Array(buffer, 0, byteLength / 4);
     });
+    this.bytes = bytes;
+    this.words = words;
+    this.#lists = [memories, bytes, words];
+  }
+
+  /** The machine was closed: drops the views of its banks. Nobody looks at them any more. */
+  letGo(): void {
+    for (const list of this.#lists) list.length = 0;
   }
 
   /** The bank's words, to be indexed from `wordAt(pfn)`. */

@@ -10,6 +10,7 @@
  * held a page-table lock then, and the machine is poisoned anyway.
  */
 import { assert } from '../../shared/assert.ts';
+import type { ThreadTable } from '../../shared/sync/thread-table.ts';
 import { BANK_FRAMES, BANK_MASK, BANK_SHIFT } from '../physical/physical-memory.ts';
 import { SWAP_TYPE, swapHigh, swapLow, swapTypeOf, swapValueOf } from '../tables/pte.ts';
 
@@ -36,9 +37,11 @@ export class SwapArea {
   /** "pfn" of slot 0: see PhysicalMemory. */
   readonly base: number;
   readonly #words: Int32Array;
+  readonly #threads: ThreadTable;
 
-  constructor(buffer: SharedArrayBuffer, base: number) {
+  constructor(buffer: SharedArrayBuffer, base: number, threads: ThreadTable) {
     this.#words = new Int32Array(buffer);
+    this.#threads = threads;
     this.slots = this.#words.length - COUNTS;
     this.base = base;
   }
@@ -53,7 +56,8 @@ export class SwapArea {
   }
 
   /** A slot with one reference, or -1 when all are taken. */
-  allocate(): number {
+  allocate(thread: number): number {
+    this.#threads.assertInside(thread, 'a swap slot is taken');
     const words = this.#words;
     if (Atomics.sub(words, FREE, 1) <= 0) {
       Atomics.add(words, FREE, 1);
@@ -73,12 +77,14 @@ export class SwapArea {
   }
 
   /** One entry more refers to the slot (swap_duplicate). */
-  get(slot: number): void {
+  get(slot: number, thread: number): void {
+    this.#threads.assertInside(thread, 'a reference to a swap slot is taken');
     Atomics.add(this.#words, COUNTS + slot, 1);
   }
 
   /** One entry less (swap_free). */
-  put(slot: number): void {
+  put(slot: number, thread: number): void {
+    this.#threads.assertInside(thread, 'a reference to a swap slot is dropped');
     const before = Atomics.sub(this.#words, COUNTS + slot, 1);
     assert(before > 0, `swap slot ${slot} is released more often than it was taken`);
     if (before === 1) Atomics.add(this.#words, FREE, 1);

@@ -30,6 +30,6 @@ export function swapIn(
     setLeafLocked(cursor, pfn, flags, write, true);
   }
   unlockTable(mm, table);
-  if (swapped >= 0) swap.put(swapped);
+  if (swapped >= 0) swap.put(swapped, mm.thread);
   else dropLeaf(mm, pfn);
 }

@@ -10,7 +10,7 @@ import { GRANULE_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { isAllExclusive } from '../fault/huge.ts';
 import { dropLeaf, noteDirty } from '../fault/zap.ts';
-import { FILE_KIND } from '../files/file-table.ts';
+import { FILE_KIND } from '../files/file-record.ts';
 import type { Mm } from '../mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import { lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
@@ -94,7 +94,7 @@ function reclaimLeaf(mm: Mm, words: Int32Array, at: number, pressure: Pressure):
   if ((flags & LAZYFREE) !== 0 && (low & DIRTY) === 0) {
     clearEntry(words, at);
   } else {
-    const slot = mm.machine.swap.allocate();
+    const slot = mm.machine.swap.allocate(mm.thread);
     if (slot < 0) return;
     mm.memory.copy(mm.machine.swap.frameOf(slot), pfn);
     replaceEntry(words, at, mm.machine.swap.lowOf(slot), mm.machine.swap.highOf(slot));
@@ -139,9 +139,9 @@ function swapOutHugeLocked(mm: Mm, words: Int32Array, at: number, first: number)
   const { swap } = mm.machine;
   const slots: number[] = [];
   for (let page = 0; page < GRANULE_PAGES; page++) {
-    const slot = swap.allocate();
+    const slot = swap.allocate(mm.thread);
     if (slot < 0) {
-      for (const taken of slots) swap.put(taken);
+      for (const taken of slots) swap.put(taken, mm.thread);
       return false;
     }
     mm.memory.copy(swap.frameOf(slot), first + page);
@@ -200,5 +200,5 @@ function dropSwapEntry(mm: Mm, words: Int32Array, at: number): void {
   const slot = swap.slotOf(words[at]!, words[at + 1]!);
   if (slot < 0) return;
   clearEntry(words, at);
-  swap.put(slot);
+  swap.put(slot, mm.thread);
 }

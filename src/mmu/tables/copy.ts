@@ -61,7 +61,7 @@ function copyEntry(
   const high = from.words[at + 1]!;
   if (!isPresent(low)) {
     const slot = child.machine.swap.slotOf(low, high);
-    if (slot >= 0) child.machine.swap.get(slot);
+    if (slot >= 0) child.machine.swap.get(slot, child.thread);
   } else {
     if (!isShared && (low & WRITE) !== 0) {
       low &= ~WRITE;

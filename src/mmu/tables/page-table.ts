@@ -48,6 +48,11 @@ export class PageCursor {
   at = 0; //                    word index of the entry
   table: Pfn = 0 as Pfn; //     the table that holds the entry
   level = 0; //                 its level: 1, or 2 for a huge leaf
+
+  /** Between two operations: an object that lies around keeps no memory of a closed machine. */
+  letGo(): void {
+    this.words = EMPTY;
+  }
 }
 
 const EMPTY = new Int32Array(2);

@@ -14,7 +14,7 @@ import type { Mm } from '../mm.ts';
 import { ensureTables, lockTable, unlockTable } from '../tables/page-table.ts';
 import { highOf, leafFlags, lowOf, PTE, setEntry } from '../tables/pte.ts';
 import { placeMapping } from './place.ts';
-import { assertMapCount, insertVmaLocked } from './vma-edit.ts';
+import { assertMapCount, insertVmaLocked, unmapRangeLocked } from './vma-edit.ts';
 import { VMA_KIND } from './vma-table.ts';
 
 /** What `mapDevice` is asked for. */
@@ -64,7 +64,12 @@ export function mapDeviceLocked(mm: Mm, device: DeviceMemory, request: DeviceReq
   const kind = VMA_KIND.ORDINARY;
   const end = start + pages;
   insertVmaLocked(mm, { start, end, flags, file: 0, pgoff: firstPage, anonVma: 0, kind });
-  installLeaves(mm, start, pages, flags, pfn);
+  try {
+    installLeaves(mm, start, pages, flags, pfn);
+  } catch (error) {
+    unmapRangeLocked(mm, start, end); // no frame for a table: the call may run again
+    throw error;
+  }
   return addressOf(start);
 }
 

@@ -21,10 +21,20 @@ export function assertMapCount(mm: Mm, more: number): void {
   throw new MmdumpError('ENOMEM', `an mm has at most ${MAX_MAP_COUNT} mappings`);
 }
 
-/** Adds a VMA, which takes a reference to its file, and joins it with its neighbours. */
-export function insertVmaLocked(mm: Mm, vma: VmaFields): void {
+/** Adds a VMA, which takes a reference to its file. Where it throws it has changed nothing. */
+export function addVmaLocked(mm: Mm, vma: VmaFields): void {
   if (vma.file !== 0) mm.files.get(vma.file);
-  mm.vmas.insert(vma);
+  try {
+    mm.vmas.insert(vma);
+  } catch (error) {
+    if (vma.file !== 0) putFile(mm, vma.file);
+    throw error;
+  }
+}
+
+/** Adds a VMA and joins it with its neighbours. */
+export function insertVmaLocked(mm: Mm, vma: VmaFields): void {
+  addVmaLocked(mm, vma);
   mergeRangeLocked(mm, vma.start, vma.end);
 }
 
@@ -42,10 +52,7 @@ export function insertMappingsLocked(mm: Mm, added: readonly VmaFields[]): void 
     if (end > next || !isUnmapped(mm, start, end)) throw einval(`${where} overlaps another`);
     if (file !== 0 && !mm.files.exists(file)) throw einval(`${where}: no file ${file}`);
   }
-  for (const vma of added) {
-    if (vma.file !== 0) mm.files.get(vma.file);
-    mm.vmas.insert(vma);
-  }
+  for (const vma of added) addVmaLocked(mm, vma);
 }
 
 function isUnmapped({ vmas }: Mm, start: number, end: number): boolean {
@@ -65,9 +72,8 @@ export function splitVmaLocked(mm: Mm, vpn: number): void {
   assertMapCount(mm, 1);
   splitHugeAtLocked(mm, vpn);
   const whole = vmas.fields(slot);
-  vmas.setEnd(slot, vpn);
-  if (whole.file !== 0) mm.files.get(whole.file);
-  vmas.insert({ ...whole, start: vpn, pgoff: whole.pgoff + (vpn - whole.start) });
+  vmas.setEnd(slot, vpn); // there is room for one more, and the file is there: nothing fails
+  addVmaLocked(mm, { ...whole, start: vpn, pgoff: whole.pgoff + (vpn - whole.start) });
 }
 
 /** Joins every two neighbours that touch at a page of [from, to] and may be one (vma_merge). */

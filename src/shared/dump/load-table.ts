@@ -7,13 +7,13 @@ import { readU64, writeU64 } from '../u64.ts';
 /** What becomes of a run. */
 export const LOAD = {
   ANON: 0, //        bytes of the source in anonymous frames of its own
-  ANON_ZERO: 1, //   anonymous frames of zeros, in a mapping of a file
-  ZERO_PAGE: 2, //   the zero page, read-only
+  ANON_ZERO: 1, //   anonymous frames of zeros: in a mapping of a file nothing else reads so
+  ZERO_PAGE: 2, //   the zero page, read-only; ANON_ZERO where the machine has none
   CACHE: 3, //       bytes of the source in the file's page cache, unless they are there already
   CACHE_ZERO: 4, //  zeros in the file's page cache
   GUARD: 5, //       guard markers
   UNMAPPED: 6, //    bytes of the source in frames without a mapping (the vdso's, a device's)
-  CONTENT: 7, //     what the source, a file, holds: into its page cache, zeros only if asked
+  CONTENT: 7, //     what the source, a file, holds: into its page cache, without pages of zeros
   SHARE: 8, //       what another mm shows at these addresses, as after a fork
 } as const;
 
@@ -23,7 +23,6 @@ export const LOAD_FLAG = {
   CHECKED: 4, //     CRC is the crc32 of the run's bytes
   WRITABLE: 8, //    the leaves are writable
   SPECIAL: 16, //    the leaves say that there is no normal page behind them
-  KEEP_ZEROS: 32, // CONTENT: pages of zeros go into the page cache, too
 } as const;
 
 const LOAD_RUN = {

@@ -9,7 +9,7 @@ export const SCAN_KIND = {
   ANONYMOUS: 0, // no file: anonymous pages and zero pages
   FILE: 1, //      a living file: pages of the file are not content, anonymous ones are
   LOST_FILE: 2, // a memory-backed or deleted file: pages of the file are content, too
-  VDSO: 3, //      pages without a mapping
+  VDSO: 3, //      pages without a mapping; all are content, mapped or not
 } as const;
 
 export const SCAN_VMA = {

@@ -67,6 +67,8 @@ export interface RunningMachine {
   readonly thread: number;
   /** References that are held: see pin-table.ts. */
   readonly pins: SharedArrayBuffer;
+  /** Which files had a name when the dump began: see mmu/files/kept-names.ts. */
+  readonly named: SharedArrayBuffer;
 }
 
 /** Where the bytes of an image go. */

@@ -5,6 +5,7 @@
  *
  *   thread:   OUTSIDE ──enter (INSIDE, then no freezer's bit is set)──▶ INSIDE ──leave──▶ OUTSIDE
  *   freezer:  sets its bit, then waits until no thread is INSIDE ── … ── clears its bit
+ *   closer:   sets CLOSED (`trust.ts`), then waits until no thread is INSIDE; for good
  *
  * A thread shows itself before it looks at the freezers, a freezer shows itself before it looks at
  * the threads: at least one of the two sees the other (Dekker). Several may freeze at once, each
@@ -15,7 +16,8 @@
  * read before the condition is looked at, so no change between the two is missed.
  */
 import { assert } from '../assert.ts';
-import { RANK, THREADS_MAX, type ThreadTable } from './thread-table.ts';
+import { THREADS_MAX } from './thread-layout.ts';
+import { RANK, type ThreadTable } from './thread-table.ts';
 import { throwIfAborted, waitAsync, waitSync, wakeAll } from './wait.ts';
 
 export const FREEZE_GATE = {
@@ -41,7 +43,9 @@ export class FreezeGate {
     this.#threads = threads;
   }
 
+  /** Somebody freezes, or the machine was closed. */
   get isClosed(): boolean {
+    if (this.#threads.isClosed) return true;
     const first = this.#base + FREEZERS;
     const count = this.#threads.highWater;
     for (let id = 0, at = first; id < count; id += BITS, at++) {
@@ -52,7 +56,7 @@ export class FreezeGate {
 
   /** Enters unless the gate is closed. */
   tryEnter(id: number): boolean {
-    this.#threads.assertTrusted();
+    this.#assertUsable();
     this.#threads.assertOrder(id, RANK.GATE);
     const mine = this.#threads.gateWord(id);
     Atomics.store(this.#words, mine, 1);
@@ -62,6 +66,7 @@ export class FreezeGate {
     }
     Atomics.store(this.#words, mine, 0);
     wakeAll(this.#words, this.#base + CHANGES); // a freezer may have seen us inside
+    this.#threads.assertOpen();
     return false;
   }
 
@@ -73,22 +78,28 @@ export class FreezeGate {
     while (!this.tryEnter(id)) {
       for (;;) {
         const seen = Atomics.load(this.#words, this.#base + CHANGES);
-        this.#threads.assertTrusted(); // after CHANGES was read: whoever poisons changes it next
+        this.#assertUsable(); // after CHANGES was read: whoever poisons or closes changes it next
         if (!this.isClosed) break;
-        waitSync(this.#words, this.#base + CHANGES, seen);
+        const isTold = waitSync(this.#words, this.#base + CHANGES, seen);
+        if (!isTold) this.#threads.lookAround();
       }
     }
   }
 
   async enterAsync(id: number, signal?: AbortSignal): Promise<void> {
     throwIfAborted(signal);
-    while (!this.tryEnter(id)) {
-      for (;;) {
-        const seen = Atomics.load(this.#words, this.#base + CHANGES);
-        this.#threads.assertTrusted();
-        if (!this.isClosed) break;
-        await waitAsync(this.#words, this.#base + CHANGES, seen, signal);
-      }
+    while (!this.tryEnter(id)) await this.whenOpen(signal);
+  }
+
+  /** Resolves once the gate looks open: for whoever has no id yet, and must not keep one idle. */
+  async whenOpen(signal?: AbortSignal): Promise<void> {
+    throwIfAborted(signal);
+    for (;;) {
+      const seen = Atomics.load(this.#words, this.#base + CHANGES);
+      this.#assertUsable();
+      if (!this.isClosed) return;
+      const isTold = await waitAsync(this.#words, this.#base + CHANGES, seen, signal);
+      if (!isTold) this.#threads.lookAround();
     }
   }
 
@@ -100,7 +111,7 @@ export class FreezeGate {
 
   /** Closes the gate and resolves once nobody is inside. Undone if `signal` fires before. */
   async freeze(id: number, signal?: AbortSignal): Promise<void> {
-    this.#threads.assertTrusted();
+    this.#assertUsable();
     assert(!this.#threads.holds(id, RANK.GATE), 'a thread inside the gate must not freeze');
     throwIfAborted(signal);
     const before = Atomics.or(this.#words, this.#freezerWord(id), freezerBit(id));
@@ -108,9 +119,10 @@ export class FreezeGate {
     try {
       for (;;) {
         const seen = Atomics.load(this.#words, this.#base + CHANGES);
-        this.#threads.assertTrusted();
-        if (!this.#anyInside()) return;
-        await waitAsync(this.#words, this.#base + CHANGES, seen, signal);
+        this.#assertUsable();
+        if (!this.anyInside) return;
+        const isTold = await waitAsync(this.#words, this.#base + CHANGES, seen, signal);
+        if (!isTold) this.#threads.lookAround();
       }
     } catch (error) {
       this.thaw(id);
@@ -129,15 +141,36 @@ export class FreezeGate {
     this.thaw(id);
   }
 
+  /** Closes the gate for good: nobody enters or freezes any more. Those inside leave when they are done. */
+  shut(): void {
+    this.#threads.close();
+    this.wakeAll();
+  }
+
+  /** Resolves once nobody is inside a gate that was shut. */
+  async whenEmpty(): Promise<void> {
+    for (;;) {
+      const seen = Atomics.load(this.#words, this.#base + CHANGES);
+      if (!this.anyInside) return;
+      const isTold = await waitAsync(this.#words, this.#base + CHANGES, seen);
+      if (!isTold) this.#threads.lookAround();
+    }
+  }
+
   wakeAll(): void {
     wakeAll(this.#words, this.#base + CHANGES);
+  }
+
+  #assertUsable(): void {
+    this.#threads.assertOpen();
+    this.#threads.assertTrusted();
   }
 
   #freezerWord(id: number): number {
     return this.#base + FREEZERS + Math.floor(id / BITS);
   }
 
-  #anyInside(): boolean {
+  get anyInside(): boolean {
     const count = this.#threads.highWater;
     for (let id = 0; id < count; id++) {
       if (Atomics.load(this.#words, this.#threads.gateWord(id)) !== 0) return true;

@@ -11,7 +11,8 @@
  * before it takes the lock. A dead owner poisons the machine, and POKED is set then.
  */
 import { wouldBlock } from './rw-lock.ts';
-import { DIED_WRITING, type ThreadTable } from './thread-table.ts';
+import type { ThreadTable } from './thread-table.ts';
+import { DIED_WRITING } from './trust.ts';
 import { waitAsync, waitSync } from './wait.ts';
 
 const CONTENDED = 0x4000_0000;
@@ -41,7 +42,8 @@ export class Mutex {
     while (Atomics.compareExchange(this.#words, this.#at, 0, mine) !== 0) {
       if (!mayBlock) throw wouldBlock(this.#name);
       const seen = this.#markContended();
-      if (seen !== 0) waitSync(this.#words, this.#at, seen);
+      const isTold = seen === 0 || waitSync(this.#words, this.#at, seen);
+      if (!isTold) this.#threads.lookAround();
       this.#threads.assertTrusted();
       mine = (id + 1) | CONTENDED; // others may still be waiting
     }
@@ -62,7 +64,8 @@ export class Mutex {
     let mine = id + 1;
     while (Atomics.compareExchange(this.#words, this.#at, 0, mine) !== 0) {
       const seen = this.#markContended();
-      if (seen !== 0) await waitAsync(this.#words, this.#at, seen, signal);
+      const isTold = seen === 0 || (await waitAsync(this.#words, this.#at, seen, signal));
+      if (!isTold) this.#threads.lookAround();
       this.#threads.assertTrusted();
       mine = (id + 1) | CONTENDED;
     }

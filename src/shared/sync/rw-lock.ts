@@ -7,13 +7,13 @@
  *
  * Entry of a thread:
  *
- *   0 ──▶ CHOOSING ──▶ ticket | PRESENT | mode ──▶ … | HELD ──▶ 0
- *         (takes a      (waits its turn)           (owns the
- *          ticket)                                  lock)
+ *   0 ──▶ CHOOSING | mode ──▶ ticket | PRESENT | mode ──▶ … | HELD ──▶ 0
+ *         (takes a ticket)    (waits its turn)            (owns the lock)
  *            any ──(its own timeout, abort or retreat; `abandon` once it is dead)──▶ 0
  *
- * A thread's turn has come when no other entry (a) is CHOOSING, (b) HOLDS the lock in a
- * conflicting mode, or (c) waits in a conflicting mode with an earlier ticket.
+ * A thread's turn has come when no other entry of a conflicting mode (a) is CHOOSING, (b) HOLDS the
+ * lock, or (c) waits with an earlier ticket. Two readers never conflict, whatever they are doing: a
+ * reader that the system has put aside while it was choosing must not make a reader wait that may not.
  *
  * Why two conflicting threads A and B, tickets a < b, never both pass: if B saw no entry of A when
  * it looked, A's CHOOSING came later, hence A took its ticket after B had its own, and a > b.
@@ -26,7 +26,8 @@
  * leaves it too high, which costs a notification, no more.
  */
 import { MmdumpError } from '../errors.ts';
-import { RANK, THREADS_MAX, type ThreadTable } from './thread-table.ts';
+import { THREADS_MAX } from './thread-layout.ts';
+import { RANK, type ThreadTable } from './thread-table.ts';
 import { throwIfAborted, waitAsync, waitSync, wakeAll } from './wait.ts';
 
 export const RW_LOCK = {
@@ -46,7 +47,7 @@ const PRESENT = 2;
 const WRITER = 4;
 const HELD = 8;
 const TICKET_SHIFT = 4; // 28 bits of ticket above
-/** How often a thread that must not wait looks again at somebody who is choosing a ticket. */
+/** How often a thread that must not wait looks again at an opponent that is choosing its ticket. */
 const CHOOSING_SPINS = 10_000;
 
 export type LockMode = 'read' | 'write';
@@ -79,7 +80,7 @@ export class RwLock {
         this.#own(id, mine);
         return true;
       }
-      if (obstacle !== CHOOSING) break;
+      if (obstacle !== CHOOSING) break; // else it is not known yet which of the two comes first
     }
     this.#retreat(id);
     return false;
@@ -100,7 +101,8 @@ export class RwLock {
         const seen = Atomics.load(words, this.#base + CHANGES);
         this.#threads.assertTrusted(); // after CHANGES was read: whoever poisons changes it next
         if (this.#obstacle(id, mine) === 0) break;
-        waitSync(words, this.#base + CHANGES, seen);
+        const isTold = waitSync(words, this.#base + CHANGES, seen);
+        if (!isTold) this.#threads.lookAround();
       }
       this.#own(id, mine);
     } catch (error) {
@@ -123,7 +125,8 @@ export class RwLock {
         const seen = Atomics.load(words, this.#base + CHANGES);
         this.#threads.assertTrusted();
         if (this.#obstacle(id, mine) === 0) break;
-        await waitAsync(words, this.#base + CHANGES, seen, signal);
+        const isTold = await waitAsync(words, this.#base + CHANGES, seen, signal);
+        if (!isTold) this.#threads.lookAround();
       }
       this.#own(id, mine);
     } catch (error) {
@@ -183,9 +186,10 @@ export class RwLock {
   #announce(id: number, mode: LockMode): number {
     const words = this.#words;
     const at = this.#entry(id);
-    Atomics.store(words, at, CHOOSING);
+    const writer = mode === 'write' ? WRITER : 0;
+    Atomics.store(words, at, CHOOSING | writer);
     const ticket = Atomics.add(words, this.#base + NEXT_TICKET, 1);
-    const mine = (ticket << TICKET_SHIFT) | PRESENT | (mode === 'write' ? WRITER : 0);
+    const mine = (ticket << TICKET_SHIFT) | PRESENT | writer;
     Atomics.store(words, at, mine);
     this.#changed();
     return mine;
@@ -199,12 +203,11 @@ export class RwLock {
     let choosing = 0;
     for (let other = 0; other < count; other++) {
       const entry = Atomics.load(words, first + other * ENTRY_WORDS);
-      if (entry === 0 || other === id) continue;
-      if (entry === CHOOSING) {
+      if (entry === 0 || other === id || ((entry | mine) & WRITER) === 0) continue;
+      if ((entry & CHOOSING) !== 0) {
         choosing = CHOOSING;
         continue;
       }
-      if (((entry | mine) & WRITER) === 0) continue;
       if ((entry & HELD) !== 0 || isEarlier(entry, mine)) return entry;
     }
     return choosing;
@@ -216,7 +219,7 @@ export class RwLock {
     const count = this.#threads.highWater;
     for (let other = 0; other < count; other++) {
       const entry = Atomics.load(this.#words, first + other * ENTRY_WORDS);
-      if (entry === 0 || entry === CHOOSING || other === id) continue;
+      if (entry === 0 || (entry & CHOOSING) !== 0 || other === id) continue;
       if (mode === 'write' || (entry & WRITER) !== 0) return true;
     }
     return false;

@@ -5,13 +5,18 @@
  *
  * Release is a plain sequence of writes, then one Atomics.store. A thread that finds the lock held
  * by a dead owner, or held for longer than any operation takes, poisons the machine: the data
- * behind the lock may be half-changed, and to wait for it would be to wait forever.
+ * behind the lock may be half-changed, and to wait for it would be to wait forever. Only time in
+ * which this thread looked counts.
  */
-import { DIED_WRITING, LOCKED_UP, type ThreadTable } from './thread-table.ts';
+import { Patience } from './patience.ts';
+import type { ThreadTable } from './thread-table.ts';
+import { DIED_WRITING, LOCKED_UP } from './trust.ts';
 
 const SPINS_PER_LOOK = 2_000;
 /** A holder is descheduled for milliseconds at worst. */
 const LOCKUP_MS = 20_000;
+/** A look takes microseconds, and yields the processor for as long. */
+const LOOK_MS = 10;
 
 /** Takes the lock at `words[at]`. `mayBlock`: yield the processor to the holder while waiting. */
 export function spinLock(
@@ -47,17 +52,18 @@ function spinContended(
   threads: ThreadTable,
   mayBlock: boolean,
 ): void {
-  const start = performance.now();
+  const patience = new Patience(LOCKUP_MS, LOOK_MS);
   for (;;) {
     for (let spin = 0; spin < SPINS_PER_LOOK; spin++) {
       if (Atomics.load(words, at) !== 0) continue;
       if (Atomics.compareExchange(words, at, 0, id + 1) === 0) return;
     }
     threads.assertTrusted();
+    threads.lookAround();
     const owner = Atomics.load(words, at) - 1;
     if (owner >= 0 && threads.diedOwning(owner, words, at, owner + 1)) {
       threads.poison(DIED_WRITING, owner);
-    } else if (performance.now() - start > LOCKUP_MS) threads.poison(LOCKED_UP, owner);
+    } else if (patience.isOver()) threads.poison(LOCKED_UP, owner);
     else if (mayBlock && owner >= 0) yieldProcessor(words, at, owner + 1);
   }
 }

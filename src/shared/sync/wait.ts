@@ -9,28 +9,29 @@ import { AbortError } from '../errors.ts';
 
 const BOUND_MS = 500;
 
-/** Blocks while the word still has the value `seen`, at most for BOUND_MS. */
-export function waitSync(words: Int32Array, at: number, seen: number): void {
-  Atomics.wait(words, at, seen, BOUND_MS);
+/** Blocks while the word still has the value `seen`. False: BOUND_MS have passed. */
+export function waitSync(words: Int32Array, at: number, seen: number): boolean {
+  return Atomics.wait(words, at, seen, BOUND_MS) !== 'timed-out';
 }
 
-/** Resolves when the word differs from `seen`, is notified, or BOUND_MS have passed. */
+/** Resolves when the word differs from `seen`, or is notified. To false: BOUND_MS have passed. */
 export async function waitAsync(
   words: Int32Array,
   at: number,
   seen: number,
   signal?: AbortSignal,
-): Promise<void> {
+): Promise<boolean> {
   throwIfAborted(signal);
   const wait = Atomics.waitAsync(words, at, seen, BOUND_MS);
-  if (!wait.async) return;
+  if (!wait.async) return true;
   let stop: (() => void) | undefined;
+  let result: 'ok' | 'timed-out' | undefined;
   const alive = setTimeout(() => {}, BOUND_MS * 2);
   try {
-    await Promise.race([
+    result = await Promise.race([
       wait.value,
-      new Promise<void>((resolve) => {
-        stop = resolve;
+      new Promise<undefined>((resolve) => {
+        stop = () => resolve(undefined);
         signal?.addEventListener('abort', stop, { once: true });
       }),
     ]);
@@ -39,6 +40,7 @@ export async function waitAsync(
     if (stop !== undefined) signal?.removeEventListener('abort', stop);
   }
   throwIfAborted(signal);
+  return result !== 'timed-out';
 }
 
 export function throwIfAborted(signal: AbortSignal | undefined): void {

@@ -5,7 +5,7 @@
 import { cacheInsertLocked, cacheLookup } from '../../mmu/files/page-cache.ts';
 import type { Mm } from '../../mmu/mm.ts';
 import { PG } from '../../mmu/physical/page-struct.ts';
-import { LOAD_FLAG, type LoadRun } from '../../shared/dump/load-table.ts';
+import type { LoadRun } from '../../shared/dump/load-table.ts';
 import { addressOf, MiB, PAGE_SIZE } from '../../shared/page.ts';
 import type { Reader } from './read-at.ts';
 
@@ -24,16 +24,15 @@ export class FileContents {
   load(mm: Mm, run: LoadRun): number {
     this.#window ??= new Uint8Array(MiB);
     const window = this.#window;
-    const keepsZeros = (run.flags & LOAD_FLAG.KEEP_ZEROS) !== 0;
     let found = 0;
     for (let done = 0; done < run.pages; done += WINDOW_PAGES) {
       const count = Math.min(WINDOW_PAGES, run.pages - done);
       this.#reader.readToEnd(window, addressOf(count), run.source + addressOf(done));
       for (let page = 0; page < count; page++) {
         const bytes = window.subarray(addressOf(page), addressOf(page + 1));
-        const isZero = Buffer.compare(bytes, ZEROS) === 0;
-        if (!isZero) found++;
-        if (!isZero || keepsZeros) insert(mm, run.file, run.index + done + page, bytes);
+        if (Buffer.compare(bytes, ZEROS) === 0) continue;
+        found++;
+        insert(mm, run.file, run.index + done + page, bytes);
       }
     }
     return found;

@@ -11,7 +11,7 @@ import {
   ruleOfNotPresent,
   ruleOfPresent,
 } from '../../mmu/classify.ts';
-import { FILE_KIND } from '../../mmu/files/file-table.ts';
+import { FILE_KIND } from '../../mmu/files/file-record.ts';
 import type { Mm } from '../../mmu/mm.ts';
 import { PAGE_STRUCT, PG } from '../../mmu/physical/page-struct.ts';
 import { BANK_MASK, BANK_SHIFT, WORD_SHIFT } from '../../mmu/physical/physical-memory.ts';

@@ -140,7 +140,7 @@ export class PinnedLeaves implements Leaves {
     if (slot < 0) return;
     const pfn = swap.frameOf(slot);
     const at = this.#pinOf(vpn);
-    swap.get(slot);
+    swap.get(slot, this.#mm.thread);
     this.#pins[at] = pfn;
   }
 

@@ -1,5 +1,6 @@
 /** Flags of physical pages from /proc/kpageflags: one u64 a page, of which the low word matters. */
 import { readSync } from 'node:fs';
+import { procReadFailed } from '../../shared/proc-error.ts';
 
 /** Neighbours are asked for together; the kernel takes its time for every entry. */
 const BATCH = 64;
@@ -25,12 +26,21 @@ export class PageFlags {
     // Read ahead only when frames come in order: random ones would pay for what nobody asks.
     const isNext = pfn === this.#first + this.#count;
     const wanted = isNext ? BATCH : 1;
-    const bytes = readSync(this.#fd, this.#bytes, 0, wanted * 8, pfn * 8);
+    const bytes = this.#read(wanted * 8, pfn * 8);
     this.#first = pfn;
     this.#count = Math.floor(bytes / 8);
     if (this.#count === 0) {
       this.#words.fill(0, 0, 2); // beyond the memory that the kernel describes
       this.#count = 1;
+    }
+  }
+
+  /** Returns how many bytes there were. PROCESS_DENIED or INPUT_FAILED. */
+  #read(length: number, position: number): number {
+    try {
+      return readSync(this.#fd, this.#bytes, 0, length, position);
+    } catch (error) {
+      throw procReadFailed('/proc/kpageflags', position, error);
     }
   }
 }

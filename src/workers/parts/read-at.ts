@@ -35,7 +35,9 @@ export class Reader {
       const from = (offset + done) % chunkBytes;
       const count = Math.min(length - done, chunkBytes - from);
       const chunk = this.#chunks[Math.floor((offset + done) / chunkBytes)];
-      if (chunk === undefined) throw this.#failure(offset + done, 'it ends there', 'EIO');
+      if (chunk === undefined || chunk.length < from + count) {
+        throw this.#failure(offset + done, 'it ends there', 'EIO');
+      }
       into.set(chunk.subarray(from, from + count), at + done);
       done += count;
     }

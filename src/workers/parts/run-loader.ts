@@ -85,6 +85,7 @@ export class RunLoader {
         this.#setLeaves(vpn, wanted, markerLow(MARKER.GUARD), MARKER_HIGH, 0);
         return wanted;
       case LOAD.ZERO_PAGE:
+        if (!this.#mm.machine.hasZeroPage) return this.#loadFrames(vpn, wanted);
         this.#mapFrames(vpn, wanted, ZERO_PAGE_PFN as Pfn, 0);
         return wanted;
       case LOAD.CACHE:

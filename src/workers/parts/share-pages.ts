@@ -61,7 +61,7 @@ export class PageSharer {
           if ((low & PTE.WRITE) !== 0) setEntry(words, at, low & ~PTE.WRITE, high);
           mm.pages.get(pfnOf(low, high));
         } else {
-          mm.machine.swap.get(this.#slot(mm, page)); // memory was short meanwhile
+          mm.machine.swap.get(this.#slot(mm, page), mm.thread); // memory was short meanwhile
         }
         this.#pinned++;
       }
@@ -152,7 +152,7 @@ export class PageSharer {
       for (let page = this.#shown; page < this.#pinned; page++) {
         const low = this.#entries[page * 2]!;
         if (isPresent(low)) mm.allocator.put(pfnOf(low, this.#entries[page * 2 + 1]!), mm.thread);
-        else swap.put(this.#slot(mm, page));
+        else swap.put(this.#slot(mm, page), mm.thread);
       }
     } finally {
       gate.leave(mm.thread);

@@ -3,7 +3,8 @@
  * from dump to dump: memory that was touched before is several times quicker.
  *
  * Inside the memory of a bank, if there is room, so that kernels can fill it; a thread takes its room
- * once per machine.
+ * once per machine, and remembers it until it is told that the machine has ended: room that was
+ * forgotten before would be lost to the machine.
  */
 import type { MachineParts } from '../../mmu/machine-parts.ts';
 import { takeRoom } from '../../mmu/physical/room.ts';
@@ -14,11 +15,8 @@ interface Room {
   readonly bytes: number;
 }
 
-/** What a thread of a long life keeps of machines that may be gone. */
-const ROOMS_MAX = 64;
-
-/** By machine, bank and purpose. Of this thread alone. */
-const rooms = new Map<string, Room>();
+/** By machine, then by bank and purpose. Of this thread alone. */
+const rooms = new Map<string, Map<string, Room>>();
 let ordinary: SharedArrayBuffer | undefined;
 
 /** Room for `bytes` in a bank, or undefined. `purpose` keeps apart what is needed at one time. */
@@ -29,18 +27,23 @@ export function roomInBank(
   bytes: number,
 ): ImageWindow | undefined {
   const memory = machine.memory.memories[bank]!;
-  const key = `${machine.id} ${bank} ${purpose}`;
-  let room = rooms.get(key);
+  const { id } = machine;
+  const ofMachine = rooms.get(id) ?? new Map<string, Room>();
+  rooms.set(id, ofMachine);
+  const key = `${bank} ${purpose}`;
+  let room = ofMachine.get(key);
   if (room === undefined || room.bytes < bytes) {
     const at = takeRoom(memory, bytes);
     if (at < 0) return undefined;
     room = { at, bytes };
-    rooms.delete(key);
-    rooms.set(key, room);
-    const oldest = rooms.keys().next().value;
-    if (rooms.size > ROOMS_MAX && oldest !== undefined) rooms.delete(oldest);
+    ofMachine.set(key, room);
   }
   return new ImageWindow(memory.buffer, room.at, bytes, memory);
+}
+
+/** The machine has ended. */
+export function forgetRooms(machine: string): void {
+  rooms.delete(machine);
 }
 
 /** Memory outside of any machine. */

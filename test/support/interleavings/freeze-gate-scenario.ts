@@ -1,13 +1,11 @@
 /**
  * Systems of threads at a freeze gate. A program is a list of calls: `E` enters, stays and leaves;
- * `tE` tries to; `F` freezes, stays and thaws. `aE` and `aF` may be aborted while they wait.
+ * `tE` tries to; `F` freezes, stays and thaws; `C` closes the machine and stays until the end of its
+ * program. `aE` and `aF` may be aborted while they wait.
  */
 import { FREEZE_GATE, type FreezeGate } from '../../../src/shared/sync/freeze-gate.ts';
-import {
-  THREAD_SLOT,
-  THREAD_TABLE_WORDS,
-  ThreadTable,
-} from '../../../src/shared/sync/thread-table.ts';
+import { THREAD_SLOT, THREAD_TABLE_WORDS } from '../../../src/shared/sync/thread-layout.ts';
+import { ThreadTable } from '../../../src/shared/sync/thread-table.ts';
 import type { Op, Program, Run, Stage } from './recorded-atomics.ts';
 import { SLEEPS, type System, type View } from './system.ts';
 import { type Head, type Knowledge, ThreadAutomaton } from './thread-automaton.ts';
@@ -15,6 +13,7 @@ import {
   HIGH_WATER_WORD,
   heldWord,
   isInside,
+  isOfIds,
   POISON_WORD,
   sleepersAtRest,
   sleepsForEver,
@@ -44,6 +43,12 @@ function programOf(text: string, id: number, gateClass: typeof FreezeGate): Prog
     for (const call of text.split(' ')) {
       stage.begin(call);
       given = 'done'; // the outcome is that of the last call: a program remembers nothing else
+      if (call === 'C') {
+        gate.shut();
+        await gate.whenEmpty();
+        stage.pause('closed');
+        continue;
+      }
       if (call.endsWith('F')) {
         await gate.freeze(id, call === 'aF' ? stage.signal : undefined);
         stage.pause('frozen');
@@ -93,8 +98,9 @@ export async function gateSystem({ programs, gateClass, victim }: GateOptions): 
     counters: new Set([CHANGES_WORD]),
     isPrivate: (thread, { kind, at }: Op) =>
       at === HIGH_WATER_WORD || at === POISON_WORD
-        ? kind === 'load'
-        : at === heldWord(thread) && thread !== victim,
+        ? kind === 'load' &&
+          (at === HIGH_WATER_WORD || !programs.some((text) => text.includes('C')))
+        : isOfIds(at) || (at === heldWord(thread) && thread !== victim),
     abortable: programs.flatMap((text, id) => (text.includes('a') ? [id] : [])),
     ...(victim === undefined ? {} : { victim, host: programs.length }),
     check: (view) => exclusion(view, programs.length) ?? lostWakeUp(view, programs.length),
@@ -107,13 +113,15 @@ function exclusion(view: View, threads: number): string | undefined {
   for (let thread = 0; thread < threads; thread++) {
     if (isInside(view, thread)) places.add(view.node(thread).where);
   }
-  return places.size > 1 ? 'exclusion: a thread is inside although it is frozen' : undefined;
+  return places.has('inside') && places.size > 1
+    ? 'exclusion: a thread is inside although it is frozen'
+    : undefined;
 }
 
 /** When everybody rests, who enters waits for a freezer, and a freezer for somebody inside. */
 function lostWakeUp(view: View, threads: number): string | undefined {
   for (const sleeper of sleepersAtRest(view, threads)) {
-    const freezes = view.node(sleeper).call.endsWith('F');
+    const freezes = /[FC]$/.test(view.node(sleeper).call);
     let hasReason = false;
     for (let other = 0; other < threads; other++) {
       const { where, call } = view.node(other);

@@ -9,12 +9,9 @@
  */
 import type { RwLock } from '../../../src/shared/sync/rw-lock.ts';
 import { RW_LOCK } from '../../../src/shared/sync/rw-lock.ts';
-import {
-  DIED_WRITING,
-  RANK,
-  THREAD_TABLE_WORDS,
-  ThreadTable,
-} from '../../../src/shared/sync/thread-table.ts';
+import { THREAD_TABLE_WORDS } from '../../../src/shared/sync/thread-layout.ts';
+import { RANK, ThreadTable } from '../../../src/shared/sync/thread-table.ts';
+import { DIED_WRITING } from '../../../src/shared/sync/trust.ts';
 import type { Op, Program, Run, Stage } from './recorded-atomics.ts';
 import { DEAD, SLEEPS, type System, type View } from './system.ts';
 import { type Head, type Knowledge, ThreadAutomaton } from './thread-automaton.ts';
@@ -25,6 +22,7 @@ import {
   HIGH_WATER_WORD,
   heldWord,
   isInside,
+  isOfIds,
   POISON_WORD,
   sleepersAtRest,
   sleepsForEver,
@@ -123,7 +121,7 @@ function alike({ kind, at }: Op, result: number, id: number): readonly number[] 
   if (at === LOCK_AT + WAITERS) return result === 0 ? [] : [1];
   if (at === entryWord(id)) return [result & 0xf];
   const isEntry = at >= LOCK_AT + ENTRIES;
-  return isEntry && result !== CHOOSING ? [0, EXCLUDES_ALL] : [];
+  return isEntry && (result & CHOOSING) === 0 ? [0, EXCLUDES_ALL] : [];
 }
 
 function knowledge(id: number): Knowledge {
@@ -184,6 +182,7 @@ function isPrivate(
   mayPoison: boolean,
 ): boolean {
   if (at === HIGH_WATER_WORD) return kind === 'load';
+  if (isOfIds(at)) return true;
   if (at === POISON_WORD) return !mayPoison;
   if (at === entryWord(thread)) return kind === 'load';
   return at === heldWord(thread) && thread !== victim;

@@ -31,6 +31,11 @@ export interface Knowledge {
    * to the same next operation.
    */
   alike(op: Op, result: number): readonly number[];
+  /**
+   * What the code remembers at a point where it forgets its turns, besides where it is. Default:
+   * nothing.
+   */
+  remembers?(run: Run): string;
   /** A word whose last `add` in a call gives the ticket of that call. */
   readonly ticketWord: number;
 }
@@ -110,7 +115,8 @@ export class ThreadAutomaton {
   #keyOf(run: Run): string {
     if (run.op === undefined) return run.outcome;
     const { kind, at, a, b } = run.op;
-    return `${run.calls} ${kind} ${at} ${a} ${b} ${this.#ticketOf(run)}`;
+    const memory = this.#knows.remembers?.(run) ?? '';
+    return `${run.calls} ${kind} ${at} ${a} ${b} ${this.#ticketOf(run)} ${memory}`;
   }
 
   #ticketOf(run: Run): number {

@@ -1,10 +1,16 @@
 /** The words of a thread table that systems of threads use, and how a thread may have died. */
-import { THREAD_HEADER, THREAD_SLOT } from '../../../src/shared/sync/thread-table.ts';
+import {
+  THREAD_HEADER,
+  THREAD_SLOT,
+  THREAD_TABLE_WORDS,
+} from '../../../src/shared/sync/thread-layout.ts';
 import { DEAD, DORMANT, RUNS, SLEEPS, type View } from './system.ts';
 
 export const POISON_WORD = THREAD_HEADER.POISON;
 export const HIGH_WATER_WORD = THREAD_HEADER.HIGH_WATER;
 const LIVE = 1;
+/** Of the word POISON: why. What is left says that the machine was closed. */
+const REASONS = 3;
 
 /** How a thread died: nothing was changed; it was just taking or giving back; inside a change. */
 export const DIED_OUTSIDE = 1;
@@ -25,14 +31,26 @@ export function threadWords(threads: number): Map<number, number> {
     [POISON_WORD, 0],
     [THREAD_HEADER.POISONED_BY, 0],
     [HIGH_WATER_WORD, threads],
+    [THREAD_HEADER.WAITERS, 0],
+    [THREAD_HEADER.FREED, 0],
   ]);
   for (let id = 0; id < threads; id++) {
     words.set(slotWord(id) + THREAD_SLOT.STATE, LIVE);
     words.set(heldWord(id), 0);
     words.set(slotWord(id) + THREAD_SLOT.GATE, 0);
     words.set(slotWord(id) + THREAD_SLOT.LOOKS, 0);
+    words.set(slotWord(id) + THREAD_SLOT.OS_START, 0);
+    words.set(slotWord(id) + THREAD_SLOT.LIVES, 0);
   }
   return words;
+}
+
+/** Words by which ids are handed out and named, which no program here does: nobody else looks. */
+export function isOfIds(at: number): boolean {
+  if (at < THREAD_HEADER.WORDS) return at === THREAD_HEADER.WAITERS || at === THREAD_HEADER.FREED;
+  const field = (at - THREAD_HEADER.WORDS) % THREAD_SLOT.WORDS;
+  const isSlot = at < THREAD_TABLE_WORDS;
+  return isSlot && (field === THREAD_SLOT.OS_START || field === THREAD_SLOT.LIVES);
 }
 
 export function isInside(view: View, thread: number): boolean {
@@ -62,7 +80,7 @@ export function sleepersAtRest(view: View, threads: number): number[] {
 
 /** What is wrong with the end of a run, as far as death and poison go, or undefined. */
 export function wrongPoison(view: View): string | undefined {
-  const isPoisoned = view.word(POISON_WORD) !== 0;
+  const isPoisoned = (view.word(POISON_WORD) & REASONS) !== 0;
   if (isPoisoned && view.death < DIED_BETWEEN) return 'poison: nobody died in a change';
   if (!isPoisoned && view.death === DIED_INSIDE) return 'poison: a writer died, nobody is told';
   return undefined;

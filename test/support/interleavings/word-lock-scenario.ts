@@ -6,12 +6,9 @@
  */
 import { Mutex } from '../../../src/shared/sync/mutex.ts';
 import { spinLock, spinUnlock } from '../../../src/shared/sync/spin-lock.ts';
-import {
-  DIED_WRITING,
-  RANK,
-  THREAD_TABLE_WORDS,
-  ThreadTable,
-} from '../../../src/shared/sync/thread-table.ts';
+import { THREAD_TABLE_WORDS } from '../../../src/shared/sync/thread-layout.ts';
+import { RANK, ThreadTable } from '../../../src/shared/sync/thread-table.ts';
+import { DIED_WRITING } from '../../../src/shared/sync/trust.ts';
 import type { Op, Program, Run, Stage } from './recorded-atomics.ts';
 import type { System, View } from './system.ts';
 import { type Head, type Knowledge, ThreadAutomaton } from './thread-automaton.ts';
@@ -22,6 +19,7 @@ import {
   HIGH_WATER_WORD,
   heldWord,
   isInside,
+  isOfIds,
   POISON_WORD,
   sleepersAtRest,
   sleepsForEver,
@@ -139,7 +137,9 @@ export async function wordLockSystem(options: WordLockOptions): Promise<System> 
     words: threadWords(programs.length).set(LOCK_WORD, 0),
     counters: new Set(),
     isPrivate: (thread, { kind: op, at }: Op) =>
-      at === HIGH_WATER_WORD ? op === 'load' : at === heldWord(thread) && thread !== victim,
+      at === HIGH_WATER_WORD
+        ? op === 'load'
+        : isOfIds(at) || (at === heldWord(thread) && thread !== victim),
     abortable: programs.flatMap((text, id) => (text.includes('a') ? [id] : [])),
     ...(victim === undefined ? {} : { victim, host: programs.length }),
     deathOf: (view) => deathOf(view, victim!),

@@ -33,13 +33,15 @@ describe('smaps', () => {
     expect(vmas[0]).toMatchObject({
       start: 0x56490d8c6000,
       end: 0x56490d8c8000,
-      offset: 0x2000,
+      pgoff: 2,
       device: 'fe:00',
-      inode: 260131,
+      inode: 260131n,
       name: '/usr/bin/a b\\012c (deleted)',
       totals: { rss: 8, anonymous: 4, swap: 12, ksm: 0, anonHugePages: 0 },
     });
-    expect(vmas[2]).toMatchObject({ name: '', inode: 0 });
+    expect(vmas[2]).toMatchObject({ name: '', inode: 0n });
+    const unknown = { rss: null, anonymous: null, swap: null, ksm: null, anonHugePages: null };
+    expect(vmas[2]!.totals).toEqual(unknown); // no such line is there
   });
 
   it('turns VmFlags into VM_* and ignores letters that have none', () => {

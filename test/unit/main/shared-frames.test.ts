@@ -16,7 +16,7 @@ import { GRANULE_PAGES, PAGE_SIZE } from '../../../src/shared/page.ts';
 const { CONTENT, HUGE, ZERO_PAGE } = SCAN_RUN_KIND;
 const BASE = 100 * GRANULE_PAGES;
 
-const ANONYMOUS = { smaps: { start: BASE * PAGE_SIZE, offset: 0, flags: 0 }, file: null };
+const ANONYMOUS = { smaps: { start: BASE * PAGE_SIZE, pgoff: 0, flags: 0 }, file: null };
 
 /** A run whose pages show these frames; without any it is the process's own. */
 function run(start: number, frames: readonly number[] | null, more: Partial<ScannedRun> = {}) {
@@ -99,8 +99,8 @@ describe('what processes share', () => {
 
   it('is nothing where the page struct could not be right for both', () => {
     const file = {};
-    const at = (offset: number): object => ({
-      smaps: { start: BASE * PAGE_SIZE, offset: offset * PAGE_SIZE, flags: 0 },
+    const at = (pgoff: number): object => ({
+      smaps: { start: BASE * PAGE_SIZE, pgoff, flags: 0 },
       file,
     });
     const one = [run(BASE, [11])];
@@ -130,7 +130,7 @@ describe('what processes share', () => {
     const fd = openSync(path, 'r');
     try {
       const { scan } = member(1, [run(2, [11, 99, -21, -21, 15]), run(7, [3, 4])]);
-      forgetMovedFrames(fd, scan);
+      forgetMovedFrames(fd, 1, scan);
       expect([...scan.frames]).toEqual([11, 0, -21, 0, 0, 0, 0]);
     } finally {
       closeSync(fd);

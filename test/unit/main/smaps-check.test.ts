@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { toScanned } from '../../../src/main/import/process-mappings.ts';
-import type { ScanResult } from '../../../src/main/import/scan-phase.ts';
+import { isEmpty, type ScanResult } from '../../../src/main/import/scan-phase.ts';
 import type { SmapsTotals, SmapsVma } from '../../../src/main/import/smaps.ts';
 import { compareWithSmaps } from '../../../src/main/import/smaps-check.ts';
 import { SCAN_ASK, SCAN_KIND, SCAN_VMA, ScanVmas } from '../../../src/shared/dump/scan-table.ts';
+import { GiB } from '../../../src/shared/page.ts';
 
 const NONE: SmapsTotals = { rss: 0, anonymous: 0, swap: 0, ksm: 0, anonHugePages: 0 };
 
@@ -40,6 +41,25 @@ describe('the check against smaps', () => {
   });
 });
 
+describe('a mapping that smaps says is empty', () => {
+  const isSkipped = (totals: Partial<SmapsTotals>, bytes = 20 * GiB): boolean => {
+    const [vma] = smaps(totals);
+    return isEmpty({ ...vma!, end: vma!.start + bytes });
+  };
+
+  it('is not scanned if it is large', () => {
+    expect(isSkipped({})).toBe(true);
+    expect(isSkipped({}, GiB)).toBe(false);
+    expect(isSkipped({ rss: 4 })).toBe(false);
+    expect(isSkipped({ swap: 4 })).toBe(false);
+  });
+
+  it('trial 13: is scanned where the kernel does not count what is in it', () => {
+    expect(isSkipped({ rss: null })).toBe(false);
+    expect(isSkipped({ swap: null })).toBe(false);
+  });
+});
+
 describe('what the scan asks about frames', () => {
   const asked = (totals: Partial<SmapsTotals>): number => {
     const [vma] = smaps(totals);
@@ -51,5 +71,6 @@ describe('what the scan asks about frames', () => {
     expect(asked({ ksm: 4 })).toBe(SCAN_ASK.MERGED);
     expect(asked({ ksm: null })).toBe(SCAN_ASK.MERGED);
     expect(asked({ anonHugePages: 2048 })).toBe(SCAN_ASK.HUGE);
+    expect(asked({ anonHugePages: null })).toBe(SCAN_ASK.HUGE);
   });
 });

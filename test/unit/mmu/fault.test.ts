@@ -19,7 +19,7 @@ function frameAt(space: AddressSpace, address: number): number {
 
 describe('anonymous memory', () => {
   it('shows the zero page when it is read, and a frame of its own when it is written', () => {
-    const machine = testMachine();
+    const machine = testMachine({ zeroPage: true });
     const space = machine.createAddressSpace();
     const at = space.mmap({ ...ANON, length: 2 * PAGE_SIZE });
     expect(readBytes(space, at, PAGE_SIZE)).toEqual(pageOf(0));

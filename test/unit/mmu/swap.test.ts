@@ -4,6 +4,7 @@ import type { AddressSpace } from '../../../src/mmu/address-space.ts';
 import { SwapArea, swapMapBytes } from '../../../src/mmu/swap/swap-area.ts';
 import { GRANULE_SIZE, MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
 import { assertTablesTrue, leaves } from '../../support/invariants.ts';
+import { testLocks } from '../../support/locks.ts';
 import { codeOf, pageOf, readBytes, testMachine } from '../../support/machine.ts';
 
 const ANON = ['private', 'anonymous', 'fixed'] as const;
@@ -20,28 +21,31 @@ function swappedPages(machine: ReturnType<typeof testMachine>): number {
 }
 
 describe('the swap area', () => {
+  const { table, gate, ids } = testLocks(1);
+  const thread = ids[0]!;
+  gate.tryEnter(thread);
   const area = (slots: number): SwapArea => {
-    const swap = new SwapArea(new SharedArrayBuffer(swapMapBytes(slots)), 0x80000);
+    const swap = new SwapArea(new SharedArrayBuffer(swapMapBytes(slots)), 0x80000, table);
     swap.initialise();
     return swap;
   };
 
   it('hands out every slot once, and none beyond', () => {
     const swap = area(5);
-    const slots = Array.from({ length: 6 }, () => swap.allocate());
+    const slots = Array.from({ length: 6 }, () => swap.allocate(thread));
     expect(new Set(slots)).toEqual(new Set([0, 1, 2, 3, 4, -1]));
     expect(swap.free).toBe(0);
-    swap.get(3);
-    swap.put(3);
-    expect(swap.allocate()).toBe(-1);
-    swap.put(3);
+    swap.get(3, thread);
+    swap.put(3, thread);
+    expect(swap.allocate(thread)).toBe(-1);
+    swap.put(3, thread);
     expect(swap.free).toBe(1);
-    expect(swap.allocate()).toBe(3);
+    expect(swap.allocate(thread)).toBe(3);
   });
 
   it('knows its entries, in any bank, and no others', () => {
     const swap = area(0x80000 + 10);
-    const all = Array.from({ length: 0x80000 + 3 }, () => swap.allocate());
+    const all = Array.from({ length: 0x80000 + 3 }, () => swap.allocate(thread));
     for (const slot of [0, 1, 0x7ffff, 0x80000, 0x80002]) {
       expect(all).toContain(slot);
       expect(swap.slotOf(swap.lowOf(slot), swap.highOf(slot))).toBe(slot);

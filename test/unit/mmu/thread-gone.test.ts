@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { attach } from '../../../src/mmu/machine.ts';
 import { mmOf } from '../../../src/mmu/mm.ts';
 import { lockTable } from '../../../src/mmu/tables/page-table.ts';
 import { PAGE_SIZE } from '../../../src/shared/page.ts';
@@ -18,7 +19,7 @@ describe('a thread that died', () => {
     machine.threadGone(dead);
     expect(codeOf(() => space.munmap(at, PAGE_SIZE))).toBe('nothing');
     const freezer = machine.registerThread();
-    await machine.parts.gate.freeze(freezer);
+    await machine.parts.gate.freeze(machine.parts.threads.idOf(freezer));
     expect(codeOf(() => space.write(at + PAGE_SIZE, pageOf(1)))).toBe('EAGAIN');
     machine.threadGone(freezer);
     machine.threadGone(freezer); // said twice: once is enough
@@ -47,6 +48,22 @@ describe('a thread that died', () => {
     lockTable(mmOf(machine.parts, 0, dead), space.mm.pgd);
     machine.threadGone(dead);
     expect(codeOf(() => space.write(at, pageOf(1)))).toBe('MACHINE_POISONED');
+  });
+});
+
+describe('what names a thread', () => {
+  it('names it as long as it lives: told too late, nobody else is declared dead', () => {
+    const machine = testMachine();
+    const first = machine.registerThread();
+    machine.threadGone(first);
+    const second = machine.registerThread();
+    const { threads } = machine.parts;
+    expect(second).not.toBe(first);
+    machine.threadGone(first);
+    expect(threads.isLive(threads.idOf(second))).toBe(true);
+    expect(codeOf(() => attach(machine.handle, { thread: first }))).toBe('OPTION_INVALID');
+    attach(machine.handle, { thread: second }).detach();
+    expect(threads.idOf(second)).toBe(-1);
   });
 });
 

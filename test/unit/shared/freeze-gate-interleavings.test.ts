@@ -4,6 +4,7 @@
  *  - exclusion: nobody is inside while somebody's freeze has been granted
  *  - no lost wake-up: when everybody rests, who enters waits for a freezer, and a freezer for
  *    somebody inside
+ *  - nor once it was closed: nobody enters any more, and nobody waits for the gate to open
  *  - every run ends, unless the threads that could end it are not run
  *  - a thread that dies at any step, inside or as a freezer, stops nobody
  * The same checks find a set of deliberate mistakes.
@@ -33,6 +34,16 @@ describe('every interleaving of the freeze gate', () => {
     },
   );
 
+  it.each(['E|C', 'E E|C', 'tE|C', 'aE|C', 'E|F|C', 'aE|aF|C'])(
+    'of %s, where a machine is closed: nobody is inside any more, nobody waits',
+    async (text) => {
+      const { violation, outcomes } = await explore(text);
+      expect(violation).toBeUndefined();
+      expect(outcomes).toContain('0: MACHINE_CLOSED');
+      expect(outcomes).toContain('0: done');
+    },
+  );
+
   it.each([
     ['E|F', 0],
     ['E|F', 1],
@@ -48,6 +59,21 @@ describe('every interleaving of the freeze gate', () => {
     expect(outcomes).toContain(`${victim}: dead`);
   });
 });
+
+const CLOSING_MISTAKES: readonly (readonly [string, string, RegExp, readonly Edit[]])[] = [
+  [
+    'who shows itself does not look again whether the machine was closed',
+    'tE|C',
+    /^exclusion/,
+    [['    if (this.#threads.isClosed) return true;\n', '']],
+  ],
+  [
+    'who closes wakes nobody at the gate',
+    'E|F|C',
+    /^(lost wake-up|deadlock)/,
+    [['    this.#threads.close();\n    this.wakeAll();\n', '    this.#threads.close();\n']],
+  ],
+];
 
 const MISTAKES: readonly (readonly [string, string, RegExp, readonly Edit[]])[] = [
   [
@@ -97,15 +123,15 @@ const MISTAKES: readonly (readonly [string, string, RegExp, readonly Edit[]])[] 
     /^livelock/,
     [
       [
-        'waitSync(this.#words, this.#base + CHANGES, seen);',
-        'waitSync(this.#words, this.#base + CHANGES, seen);\n        break;',
+        'const isTold = waitSync(this.#words, this.#base + CHANGES, seen);',
+        'const isTold = waitSync(this.#words, this.#base + CHANGES, seen);\n        break;',
       ],
     ],
   ],
 ];
 
 describe('a deliberate mistake is found', () => {
-  it.each(MISTAKES)('%s', async (_, text, what, edits) => {
+  it.each([...MISTAKES, ...CLOSING_MISTAKES])('%s', async (_, text, what, edits) => {
     const { FreezeGate: gateClass } = await importMutant<{ FreezeGate: typeof FreezeGate }>(
       'shared/sync/freeze-gate.ts',
       edits,

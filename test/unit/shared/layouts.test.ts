@@ -1,7 +1,8 @@
 /** Layout tables: no overlap, inside the record, and the same as in docs/IMAGE_FORMAT.md. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { FILE_RECORD } from '../../../src/mmu/files/file-table.ts';
+import { FILE_RECORD } from '../../../src/mmu/files/file-record.ts';
+import { STORE, STORE_BLOCK } from '../../../src/mmu/files/store.ts';
 import { MM_ADDRESS, MM_FIELD } from '../../../src/mmu/mm-struct.ts';
 import { ALLOCATOR } from '../../../src/mmu/physical/frame-allocator.ts';
 import { PAGE_STRUCT } from '../../../src/mmu/physical/page-struct.ts';
@@ -13,7 +14,7 @@ import { RUN } from '../../../src/shared/dump/run-table.ts';
 import { SCAN_RUN, SCAN_VMA } from '../../../src/shared/dump/scan-table.ts';
 import { WORK_UNIT } from '../../../src/shared/dump/work-unit.ts';
 import * as records from '../../../src/shared/image/cpt-records.ts';
-import { THREAD_SLOT } from '../../../src/shared/sync/thread-table.ts';
+import { THREAD_SLOT } from '../../../src/shared/sync/thread-layout.ts';
 
 /** Fields of shared tables that take two words. */
 const U64_WORDS = new Set([
@@ -33,6 +34,8 @@ const U64_WORDS = new Set([
 const SHARED_TABLES = {
   ALLOCATOR: { table: ALLOCATOR, wide: new Map([['HEADS', 10]]) },
   FILE_RECORD: { table: FILE_RECORD },
+  STORE: { table: STORE, wide: new Map([['HEADS', 116]]) },
+  STORE_BLOCK: { table: STORE_BLOCK, narrow: true },
   PAGE_STRUCT: { table: PAGE_STRUCT },
   VMA_RECORD: { table: VMA_RECORD },
   PART_CLAIM: { table: PART_CLAIM },

@@ -44,6 +44,16 @@ describe('every interleaving of the readers-writer lock', () => {
     expect(outcomes).toContain('0: refused');
   });
 
+  it.each(['tR|R', 'tR|tR', 'tR|aR', 'tR|R|R'])(
+    'trial 14: of %s, where nobody writes and so nobody is refused',
+    async (text) => {
+      const { violation, outcomes } = await explore(text);
+      expect(violation).toBeUndefined();
+      expect(outcomes).toContain('0: done');
+      expect(outcomes).not.toContain('0: refused');
+    },
+  );
+
   it.each(['aW|W', 'aR|W', 'aW|R R'])('of %s, which may be aborted', async (text) => {
     const { violation, outcomes } = await explore(text);
     expect(violation).toBeUndefined();
@@ -91,7 +101,12 @@ describe('a machine that is poisoned from elsewhere', () => {
 });
 
 const MISTAKES: readonly (readonly [string, string, RegExp, readonly Edit[]])[] = [
-  ['no CHOOSING', 'W|W', /^exclusion/, [['    Atomics.store(words, at, CHOOSING);\n', '']]],
+  [
+    'no CHOOSING',
+    'W|W',
+    /^exclusion/,
+    [['    Atomics.store(words, at, CHOOSING | writer);\n', '']],
+  ],
   ['CHOOSING is looked over', 'W|W', /^exclusion/, [['        choosing = CHOOSING;\n', '']]],
   [
     'WAITERS is read before the entry is changed',

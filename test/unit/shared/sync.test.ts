@@ -1,7 +1,8 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { Mutex } from '../../../src/shared/sync/mutex.ts';
 import { spinLock, spinUnlock } from '../../../src/shared/sync/spin-lock.ts';
-import { RANK, THREADS_MAX } from '../../../src/shared/sync/thread-table.ts';
+import { THREADS_MAX } from '../../../src/shared/sync/thread-layout.ts';
+import { RANK } from '../../../src/shared/sync/thread-table.ts';
 import { isSettled, testLocks } from '../../support/locks.ts';
 import { codeOf } from '../../support/machine.ts';
 
@@ -61,6 +62,48 @@ describe('the spin lock', () => {
     table.declareDead(b);
     const take = (): void => spinLock(memory, spare, a, RANK.PAGE_TABLE, table, false);
     expect(codeOf(take)).toBe('MACHINE_POISONED');
+  });
+
+  describe('fault 10: time that passes while the program stands still is no lock-up', () => {
+    afterEach(() => vi.restoreAllMocks());
+
+    /** Another thread than `b`, which holds the lock, tries to take it; `clock` is looked at between. */
+    function contend(clock: (look: number, letGo: () => void) => number): string {
+      const { memory, table, spare, ids } = testLocks(2);
+      const [a, b] = ids as [number, number];
+      spinLock(memory, spare, b, RANK.PAGE_TABLE, table, false);
+      const letGo = (): void => spinUnlock(memory, spare, b, RANK.PAGE_TABLE, table);
+      let look = 0;
+      vi.spyOn(performance, 'now').mockImplementation(() => clock(look++, letGo));
+      return codeOf(() => spinLock(memory, spare, a, RANK.PAGE_TABLE, table, false));
+    }
+
+    it('a clock that jumps by an hour, again and again, poisons nothing', () => {
+      const hour = 3_600_000;
+      const code = contend((look, letGo) => {
+        if (look === 100) letGo();
+        return look * hour;
+      });
+      expect(code).toBe('nothing');
+    });
+
+    it('a clock that is set back poisons nothing either', () => {
+      const code = contend((look, letGo) => {
+        if (look === 100) letGo();
+        return -look * 3_600_000;
+      });
+      expect(code).toBe('nothing');
+    });
+
+    it('a lock that is held while this thread looks for 20 s poisons the machine', () => {
+      let looks = 0;
+      const code = contend((look) => {
+        looks = look;
+        return look * 4; // ms; read twice per look
+      });
+      expect(code).toBe('MACHINE_POISONED');
+      expect(looks * 4).toBeGreaterThan(20_000);
+    });
   });
 
   it('asserts the lock order', () => {

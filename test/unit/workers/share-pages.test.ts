@@ -1,6 +1,7 @@
 /** Sharing pages of one mm with another, where memory was short meanwhile, or is. */
 import { describe, expect, it } from 'vitest';
 import type { AddressSpace } from '../../../src/mmu/address-space.ts';
+import { holdGate } from '../../../src/mmu/hold.ts';
 import { LOAD, LOAD_FLAG } from '../../../src/shared/dump/load-table.ts';
 import {
   addressOf,
@@ -109,12 +110,17 @@ describe('pages that one mm shares with another', () => {
     donor.madvise(START + PAGE_SIZE, PAGE_SIZE, 'pageout');
     const other = machine.createAddressSpace();
     other.mmap({ ...ANON, address: START, length: addressOf(PAGES) });
-    const { allocator, thread } = machine.parts;
+    const { parts } = machine;
+    const { allocator, thread } = parts;
     const before = freeFrames(machine);
     const taken: number[] = [];
-    while (allocator.freeFrames > 0) taken.push(allocator.allocate(thread));
+    holdGate(parts, thread, () => {
+      while (allocator.freeFrames > 0) taken.push(allocator.allocate(thread));
+    });
     expect(codeOf(() => new PageSharer().share(held(donor), held(other), RUN))).toBe('ENOMEM');
-    for (const pfn of taken) allocator.put(pfn, thread);
+    holdGate(parts, thread, () => {
+      for (const pfn of taken) allocator.put(pfn, thread);
+    });
     taker.exit();
     expect(codeOf(() => new PageSharer().share(held(donor), held(taker), RUN))).toBe('MM_GONE');
     other.exit();

@@ -1,5 +1,5 @@
 /** What the encoder of native images says of files, and how long an image can get at most. */
-import { FILE_BACKING, FILE_KIND } from '../../../mmu/files/file-table.ts';
+import { FILE_BACKING, FILE_KIND } from '../../../mmu/files/file-record.ts';
 import type { Mm } from '../../../mmu/mm.ts';
 import {
   BITS_RECORD,

@@ -1,0 +1,147 @@
+/** Reads what `file-contents.ts` has listed, at a cost that follows the content, not the size. */
+import { type MmReference, runOnAsync } from '../../mmu/enter.ts';
+import { forEachCachedPage } from '../../mmu/files/page-cache.ts';
+import { LOAD, LoadList } from '../../shared/dump/load-table.ts';
+import { MiB, PAGE_SIZE, type Pfn } from '../../shared/page.ts';
+import { runLoadPhase } from '../load/load-phase.ts';
+import type { WorkerPool } from '../pool.ts';
+import { addRange, intersection, type Ranges } from '../ranges.ts';
+import type { Turns } from '../stop.ts';
+import type { Piece, UnmappedPages } from './file-contents.ts';
+import type { MappedFile } from './mapped-files.ts';
+import { openAgain } from './readable-files.ts';
+import { findData } from './sparse-search.ts';
+
+/** Pages of a run: a unit of its own, and not too many of them for a large file. */
+const RUN_PAGES = 4096;
+
+/**
+ * Loads them with all workers, file by file; returns how many pages have content, by the process
+ * that maps the file first. `mm`: any that maps something; page caches belong to none.
+ */
+export async function loadUnmapped(
+  pool: WorkerPool,
+  mm: MmReference,
+  unmapped: readonly UnmappedPages[],
+  ids: ReadonlyMap<MappedFile, number>,
+  turns: Turns,
+  signal: AbortSignal | undefined,
+): Promise<Map<number, number>> {
+  const found = new Map<number, number>();
+  for (const each of unmapped) {
+    const { file, source } = each;
+    const { pieces, enough } = await whatToRead(each, mm, ids.get(file)!, turns);
+    if (pieces.length === 0) continue;
+    const handle = await openAgain(file, source);
+    try {
+      const name = `file ${Buffer.from(file.path).toString()}`;
+      const reach = { kind: 'file', name, fd: handle.fd } as const;
+      const list = listRuns(pieces, ids.get(file)!);
+      const reports = await runLoadPhase(pool, [mm], reach, list, { signal, enough });
+      const bytes = reports.reduce((sum, report) => sum + report.bytes, 0);
+      found.set(source.user, (found.get(source.user) ?? 0) + bytes / PAGE_SIZE);
+    } finally {
+      await handle.close();
+    }
+  }
+  return found;
+}
+
+/** Files on disk of which so little is data are searched before they are read: one page in 32. */
+const SPARSE = 32;
+/** It takes some milliseconds to begin with; a file of this size is read in less. */
+const SEARCHED_PAGES = (64 * MiB) / PAGE_SIZE;
+
+interface ToRead {
+  readonly pieces: readonly Piece[];
+  /** Ends the search once so many pages were found; 0: it goes on to the end. */
+  readonly enough: number;
+}
+
+/**
+ * Leaves out of a file on disk what can be known to be holes: all that is not mapped if the pages that
+ * are mapped account for all of its blocks, else what a search finds to have no data.
+ */
+async function whatToRead(
+  { file, source, pieces, mostPages }: UnmappedPages,
+  mm: MmReference,
+  id: number,
+  turns: Turns,
+): Promise<ToRead> {
+  if (file.isMemoryBacked) {
+    return { pieces, enough: Number.isFinite(source.mostContent) ? mostPages : 0 };
+  }
+  if (!Number.isFinite(source.mostContent)) return { pieces, enough: 0 };
+  // Without a block there may be data in the inode: of the first page, if of any.
+  if (source.mostContent === 0) return { pieces: within(pieces, [{ from: 0, to: 1 }]), enough: 0 };
+  const pages = pieces.reduce((sum, piece) => sum + piece.pages, 0);
+  if (pages < SEARCHED_PAGES) return { pieces, enough: 0 };
+  const cached = await findContent(mm, id, turns);
+  const left = source.mostContent - cached.pages;
+  if (left <= 0) return { pieces: [], enough: 0 };
+  const dense: ToRead = { pieces, enough: Math.min(left, pages) };
+  if (left > pages / SPARSE) return dense;
+  const ranges: Ranges = [];
+  for (const { index, pages: count } of pieces) addRange(ranges, index, index + count);
+  const data = await findData(source.path, ranges, cached.first, turns);
+  return data === undefined ? dense : { ...dense, pieces: within(pieces, data) };
+}
+
+/** The parts of the pieces that lie in these ranges of the file. */
+function within(pieces: readonly Piece[], ranges: Ranges): Piece[] {
+  return pieces.flatMap(({ start, index, pages }) => {
+    return intersection(index, index + pages, ranges).map(({ from, to }) => {
+      return { start: start + (from - index), index: from, pages: to - from };
+    });
+  });
+}
+
+/** Cached pages that are looked at while the lock of the mm is held. */
+const LOOKED_AT = 1024;
+const ZERO_PAGE = new Uint8Array(PAGE_SIZE);
+
+/** How many pages of a file in the machine are not zeros, and the first of them. */
+async function findContent(
+  mm: MmReference,
+  file: number,
+  turns: Turns,
+): Promise<{ readonly pages: number; readonly first: number | undefined }> {
+  const cached: { readonly index: number; readonly pfn: number }[] = [];
+  await runOnAsync(mm, 'read', (view) => {
+    forEachCachedPage(view, file, 0, Number.MAX_SAFE_INTEGER, (index, pfn) => {
+      cached.push({ index, pfn });
+    });
+  });
+  let pages = 0;
+  let first: number | undefined;
+  for (let from = 0; from < cached.length; from += LOOKED_AT) {
+    await turns.next();
+    for (const { index, pfn } of cached.slice(from, from + LOOKED_AT)) {
+      if (Buffer.compare(mm.machine.memory.page(pfn as Pfn), ZERO_PAGE) === 0) continue;
+      pages++;
+      first ??= index;
+    }
+  }
+  return { pages, first };
+}
+
+/** Pages of zeros stay absent: of a file whose every page was looked for they read the same. */
+function listRuns(pieces: readonly Piece[], file: number): LoadList {
+  const list = new LoadList();
+  for (const { start, index, pages } of pieces) {
+    for (let done = 0; done < pages; done += RUN_PAGES) {
+      list.add({
+        mm: 0,
+        kind: LOAD.CONTENT,
+        flags: 0,
+        pages: Math.min(RUN_PAGES, pages - done),
+        start: start + done,
+        source: (index + done) * PAGE_SIZE,
+        file,
+        index: index + done,
+        crc: 0,
+      });
+    }
+  }
+  return list;
+}

@@ -1,0 +1,44 @@
+/**
+ * The file table of a running machine as a dump has to see it: with the names that the files had when
+ * the dump began. A file that is unlinked while the dump is under way still counts as living, in every
+ * phase. Were it lost from some instant on, the plan would have named nobody to store its pages, and
+ * the image would say that somebody had.
+ *
+ * The mms are held: their mappings keep the files, so an id means the same file all the time.
+ */
+import type { MachineParts } from '../machine-parts.ts';
+import type { Mm } from '../mm.ts';
+import { FILE_KIND } from './file-record.ts';
+import { FileTable } from './file-table.ts';
+
+const BITS = 32;
+
+/** One bit per file id: set for each file that an mm maps and that has a name now. */
+export function namedFiles(mms: readonly Mm[]): SharedArrayBuffer {
+  const { files } = mms[0]!;
+  const buffer = new SharedArrayBuffer(Math.ceil((files.capacity + 1) / BITS) * 4);
+  const words = new Int32Array(buffer);
+  for (const { vmas } of mms) {
+    for (let ordinal = 0; ordinal < vmas.count; ordinal++) {
+      const file = vmas.file(vmas.slot(ordinal));
+      if (file === 0 || (files.kind(file) & FILE_KIND.DELETED) !== 0) continue;
+      words[file >>> 5]! |= 1 << (file % BITS);
+    }
+  }
+  return buffer;
+}
+
+export class KeptNames extends FileTable {
+  readonly #named: Int32Array;
+
+  /** `named` is what `namedFiles` returned. */
+  constructor({ files, store, threads, mayBlock }: MachineParts, named: SharedArrayBuffer) {
+    super(files.words, files.base, files.capacity, store, threads, mayBlock);
+    this.#named = new Int32Array(named);
+  }
+
+  override kind(id: number): number {
+    const isNamed = (this.#named[id >>> 5]! & (1 << (id % BITS))) !== 0;
+    return isNamed ? super.kind(id) & ~FILE_KIND.DELETED : super.kind(id);
+  }
+}

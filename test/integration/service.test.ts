@@ -1,0 +1,46 @@
+/**
+ * What a service takes that goes on for long: memory, descriptors and threads stay as they are, however
+ * many machines it has made, dumped and closed. Each runs in a process of its own, whose size the
+ * system tells. MMDUMP_LONG=1: 200 rounds.
+ */
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { MiB } from 'mmdump';
+import { describe, expect, it } from 'vitest';
+
+const SERVICE = fileURLToPath(new URL('../support/service.mjs', import.meta.url));
+const ROUNDS = process.env.MMDUMP_LONG === '1' ? 200 : 12;
+const MEBIBYTES = 32;
+
+interface Sample {
+  readonly rss: number;
+  readonly descriptors: number;
+  readonly threads: number;
+}
+
+async function serve(kind: 'build' | 'restore' | 'drop'): Promise<readonly Sample[]> {
+  const options = JSON.stringify({ rounds: ROUNDS, mebibytes: MEBIBYTES, kind });
+  const { stdout } = await promisify(execFile)(process.execPath, [SERVICE, options]);
+  return (JSON.parse(stdout) as { samples: Sample[] }).samples;
+}
+
+const most = (samples: readonly Sample[], what: keyof Sample): number =>
+  Math.max(...samples.map((sample) => sample[what]));
+
+describe('trial 6: a service that makes, dumps and closes machines stays as large as it is', () => {
+  it.each([
+    ['that it builds, while it keeps the objects of those that it has closed', 'build'],
+    ['that it builds and restores', 'restore'],
+    ['that it builds and drops without closing them, once garbage is collected', 'drop'],
+  ] as const)('machines %s', async (_, kind) => {
+    const samples = await serve(kind);
+    const third = Math.floor(ROUNDS / 3);
+    const first = samples.slice(0, third);
+    const last = samples.slice(-third);
+    expect(samples).toHaveLength(ROUNDS);
+    expect(most(last, 'rss')).toBeLessThanOrEqual(most(first, 'rss') + MEBIBYTES * MiB);
+    expect(most(last, 'descriptors')).toBeLessThanOrEqual(most(first, 'descriptors'));
+    expect(most(last, 'threads')).toBeLessThanOrEqual(most(first, 'threads'));
+  });
+});

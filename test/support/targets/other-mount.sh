@@ -1,0 +1,18 @@
+# other-mount.sh KIND FILL DIRECTORY PROGRAM WORD...
+#
+# Mounts a file system of this KIND over DIRECTORY, in the mount namespace that it is started in, and
+# writes a file "d" there whose 4 pages are full of the byte FILL; then it becomes PROGRAM.
+# KIND is tmpfs, or a file with an ext4 image.
+set -e
+kind=$1
+fill=$2
+directory=$3
+shift 3
+if [ "$kind" = tmpfs ]; then
+  mount -t tmpfs tmpfs "$directory"
+else
+  mount -o loop "$kind" "$directory"
+fi
+head -c 16384 /dev/zero | tr '\0' "$fill" > "$directory/d"
+sync "$directory/d"
+exec "$@"

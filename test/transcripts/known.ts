@@ -1,0 +1,7 @@
+/** Exit code 0 where the running kernel is one that was recorded, else 1; says which it is. */
+import { describeKernel, knownAs } from '../support/known-kernels.ts';
+import { runningKernel } from '../support/running-kernel.ts';
+
+const kernel = runningKernel();
+process.stdout.write(`${describeKernel(kernel)}\n`);
+process.exitCode = typeof kernel !== 'string' && knownAs(kernel) !== undefined ? 0 : 1;

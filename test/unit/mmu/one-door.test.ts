@@ -1,0 +1,155 @@
+/**
+ * Every change of a machine passes the freeze gate.
+ *
+ * Invariants checked: on a frozen machine a thread that must not wait gets EAGAIN from each operation
+ * that changes something, and nothing has changed · the asynchronous twin waits for the thaw, and an
+ * AbortSignal ends the wait · a change beside the gate is an assertion where `checks` is on
+ */
+import { describe, expect, it } from 'vitest';
+import { writePageStruct, writePte } from '../../../src/mmu/debug.ts';
+import type { Machine } from '../../../src/mmu/machine.ts';
+import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
+import { isSettled } from '../../support/locks.ts';
+import { codeOf, pageOf, testMachine } from '../../support/machine.ts';
+
+const LENGTH = 4 * PAGE_SIZE;
+const ANON = { prot: 'rw', flags: ['private', 'anonymous'], length: LENGTH } as const;
+const CONTENT = new Uint8Array(LENGTH).fill(7);
+
+/** A machine with one of everything. */
+function stage() {
+  const machine = testMachine({ swap: MiB, deviceMemory: 4 * PAGE_SIZE });
+  const space = machine.createAddressSpace();
+  const at = space.mmap(ANON);
+  space.write(at, pageOf(1));
+  space.write(at + PAGE_SIZE, pageOf(1));
+  space.madvise(at, LENGTH, 'mergeable');
+  const file = machine.createFile({ path: '/f', content: CONTENT });
+  const open = machine.lookupFile('/f')!;
+  const closing = machine.lookupFile('/f')!;
+  return { machine, space, at, file, open, closing };
+}
+
+type Stage = ReturnType<typeof stage>;
+
+/** Operation, and its twin where there is one. */
+const CHANGES: Record<
+  string,
+  readonly [(s: Stage) => unknown, ((s: Stage, signal?: AbortSignal) => Promise<unknown>)?]
+> = {
+  createAddressSpace: [
+    (s) => s.machine.createAddressSpace(),
+    (s, signal) => s.machine.createAddressSpaceAsync(signal),
+  ],
+  'exit of an mm': [(s) => s.space.exit()],
+  createFile: [
+    (s) => s.machine.createFile({ path: '/g', content: CONTENT }),
+    (s, signal) => s.machine.createFileAsync({ path: '/g', content: CONTENT }, signal),
+  ],
+  hostFile: [
+    (s) => s.machine.hostFile('package.json'),
+    (s, signal) => s.machine.hostFileAsync('package.json', signal),
+  ],
+  'unlink of a file': [(s) => s.file.unlink(), (s, signal) => s.open.unlinkAsync(signal)],
+  'close of a file': [(s) => s.file.close(), (s, signal) => s.closing.closeAsync(signal)],
+  mergePages: [(s) => s.machine.mergePages(), (s, signal) => s.machine.mergePagesAsync(signal)],
+  reclaim: [(s) => s.machine.reclaim(MiB), (s, signal) => s.machine.reclaimAsync(MiB, signal)],
+  setAuxv: [(s) => s.space.setAuxv(CONTENT), (s, signal) => s.space.setAuxvAsync(CONTENT, signal)],
+  setNotes: [
+    (s) => s.space.setNotes(CONTENT),
+    (s, signal) => s.space.setNotesAsync(CONTENT, signal),
+  ],
+  mapDevice: [
+    (s) => s.space.mapDevice({ length: PAGE_SIZE, prot: 'r' }),
+    (s) => s.space.mapDeviceAsync({ length: PAGE_SIZE, prot: 'r' }),
+  ],
+  'fork of an mm': [(s) => s.space.fork(), (s) => s.space.forkAsync()],
+  'mmap of shared anonymous memory': [
+    (s) => s.space.mmap({ ...ANON, flags: ['shared', 'anonymous'] }),
+    (s) => s.space.mmapAsync({ ...ANON, flags: ['shared', 'anonymous'] }),
+  ],
+  writePageStruct: [(s) => writePageStruct(s.machine, 40, { index: 5 })],
+  writePte: [(s) => writePte(s.space, s.at, { level: 1, low: 0, high: 0 })],
+};
+
+/** Everything of the machine that such a change could change. */
+function stateOf({ machine }: Stage): object {
+  const { files, handle } = machine.parts;
+  return {
+    memory: machine.memory,
+    swap: machine.swap,
+    store: machine.store,
+    pages: Buffer.from(new Uint8Array(handle.pages)).toString('base64'),
+    mms: machine.addressSpaces().map(({ handle: { slot, generation } }) => [slot, generation]),
+    files: Array.from({ length: 8 }, (_, at) => [files.references(at + 1), files.kind(at + 1)]),
+  };
+}
+
+describe('fault 3: every change passes the freeze gate', () => {
+  it.each(Object.entries(CHANGES))('%s is refused on a frozen machine', async (_name, [change]) => {
+    const scene = stage();
+    const before = stateOf(scene);
+    const freeze = await scene.machine.freeze();
+    expect(codeOf(() => change(scene))).toBe('EAGAIN');
+    expect(stateOf(scene)).toEqual(before);
+    freeze.thaw();
+    expect(codeOf(() => change(scene))).toBe('nothing');
+  });
+
+  const twins = Object.entries(CHANGES).flatMap(([name, [, twin]]) => {
+    return twin === undefined ? [] : [[name, twin] as const];
+  });
+  it.each(twins)('the asynchronous twin of %s waits for the thaw', async (_name, twin) => {
+    const scene = stage();
+    const before = stateOf(scene);
+    const freeze = await scene.machine.freeze();
+    const pending = twin(scene);
+    expect(await isSettled(pending)).toBe(false);
+    expect(stateOf(scene)).toEqual(before);
+    freeze.thaw();
+    await pending;
+    const { threads, thread } = scene.machine.parts;
+    for (let id = 0; id < threads.highWater; id++) expect(threads.isLive(id)).toBe(id === thread);
+  });
+
+  it.each(twins.filter(([, twin]) => twin.length > 1))(
+    'the asynchronous twin of %s gives up when its signal fires',
+    async (_name, twin) => {
+      const scene = stage();
+      const before = stateOf(scene);
+      const freeze = await scene.machine.freeze();
+      const controller = new AbortController();
+      const pending = twin(scene, controller.signal);
+      controller.abort();
+      await expect(pending).rejects.toMatchObject({ code: 'ABORT_ERR' });
+      expect(stateOf(scene)).toEqual(before);
+      freeze.thaw();
+      await twin(scene); // as if nothing had been asked before
+    },
+  );
+});
+
+describe('fault 3: a change beside the gate is an assertion', () => {
+  const beside: Record<string, (machine: Machine) => unknown> = {
+    'a frame is taken': ({ parts }) => parts.allocator.allocate(parts.thread),
+    'a huge page is taken': ({ parts }) => parts.allocator.tryAllocateHuge(parts.thread, false),
+    'a frame is given back': ({ parts }) => parts.allocator.put(40, parts.thread),
+    'a swap slot is taken': ({ parts }) => parts.swap.allocate(parts.thread),
+    'a file is created': ({ parts }) =>
+      parts.files.create({ path: CONTENT, kind: 0, backing: 0, size: 0 }, parts.thread),
+    'a name is removed': ({ parts }) => parts.files.unlink(1, parts.thread),
+    'a reference to a file is dropped': ({ parts }) => parts.files.dropReference(1, parts.thread),
+    'bytes are stored': ({ parts }) => parts.store.add(CONTENT, parts.thread),
+  };
+  it.each(Object.entries(beside))('%s', (_name, change) => {
+    const { machine } = stage();
+    expect(() => change(machine)).toThrow(/^freeze gate: thread 0 is outside and makes a change/);
+  });
+
+  it('as is a second entry of one thread', () => {
+    const { machine } = stage();
+    const { gate, thread } = machine.parts;
+    gate.tryEnter(thread);
+    expect(() => machine.createFile({ path: '/g', content: CONTENT })).toThrow(/^lock order/);
+  });
+});

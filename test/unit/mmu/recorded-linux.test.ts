@@ -1,0 +1,43 @@
+/**
+ * The simulated machine against recorded transcripts of Linux (test/transcripts), of every kind of
+ * kernel that was met: on every machine, whatever kernel that has.
+ *
+ * Invariants checked, after every step of a history: the result of the call, the bytes of a load or
+ * the signal are the same · the process has the same mappings, with the same letters of VmFlags, and
+ * cut in the same places · at the end every process reads the same in every page · the machine's
+ * tables and counts are true.
+ */
+import { describe, expect, it } from 'vitest';
+import {
+  parseRecording,
+  planOfTranscript,
+  printRecording,
+  recordings,
+} from '../../support/recorded-transcripts.ts';
+import { runSimulated } from '../../support/simulated-history.ts';
+import { describeDifference, firstDifference } from '../../support/transcript.ts';
+
+const ALL = recordings();
+
+it('trial 13: there is a recording of both kinds, with a zero page and without', () => {
+  const kinds = [...ALL.values()].map(({ probes }) => probes.zeroPage);
+  expect(kinds.sort()).toEqual([false, true]);
+});
+
+describe.each([...ALL])('trial 13: the simulated machine agrees with %s', (_file, recording) => {
+  const { files, histories, probes } = recording;
+
+  it('which is printed as it was read', () => {
+    expect(parseRecording(printRecording(recording))).toEqual(recording);
+    expect(histories.length).toBeGreaterThan(150);
+  });
+
+  it.each(histories.map((history) => [history.name, history] as const))(
+    '%s',
+    (_name, { lines }) => {
+      const ours = runSimulated(planOfTranscript(files, lines), probes.zeroPage);
+      const isEqual = firstDifference(lines, ours) < 0;
+      expect(isEqual ? undefined : describeDifference(lines, ours)).toBeUndefined();
+    },
+  );
+});
