@@ -16,6 +16,7 @@ import {
   importProcess,
   type JobOptions,
   type Machine,
+  type MemoryImage,
   MiB,
   memorySink,
   openImage,
@@ -31,6 +32,7 @@ const TIMEOUT_MS = 5000;
 let dumper: Dumper;
 let workload: Workload;
 let image: Image;
+let memory: MemoryImage;
 let pid = 0;
 let endChild = (): void => {};
 beforeAll(async () => {
@@ -38,7 +40,8 @@ beforeAll(async () => {
   workload = await createWorkload('mixed', { size: MiB });
   const sink = memorySink();
   await dumper.dump(workload.space, { to: sink });
-  image = await openImage(sink.image);
+  memory = sink.image;
+  image = await openImage(memory);
   const child = await started("console.log('up'); process.stdin.resume()");
   pid = child.pid!;
   endChild = () => void child.kill('SIGKILL');
@@ -62,19 +65,13 @@ const JOBS: readonly (readonly [string, Job])[] = [
   ['dump', (on, options) => on.dump(workload.space, { ...options, to: memorySink() })],
   ['estimate', (on, options) => on.estimate(workload.space, options)],
   ['restore', (on, options) => on.restore(image, target(), options)],
-  ['verify', (on, options) => on.verify(memoryOf(image), options)],
+  ['verify', (on, options) => on.verify(memory, options)],
   ['compare', (on, options) => on.compare(workload.space, workload.space, options)],
   [
     'import',
-    (on, options) => on.importProcess((memory) => createMachine({ memory }), pid, options),
+    (on, options) => on.importProcess((bytes) => createMachine({ memory: bytes }), pid, options),
   ],
 ];
-
-function memoryOf({ source }: Image) {
-  const { reach } = source;
-  if (reach.kind !== 'memory') throw new Error('the image is not in memory');
-  return reach.image;
-}
 
 /** A sink that does not commit before it is told to. */
 function held(): { readonly to: Sink; readonly reached: Promise<void>; readonly go: () => void } {
@@ -182,7 +179,7 @@ describe('fault 9: a job stops while it works', () => {
 
   it('verify, by what its listener does, with the phase in the error', async () => {
     for (const { options, stop, error } of ways('verify')) {
-      const verifying = dumper.verify(memoryOf(image), { ...options, onProgress: stop });
+      const verifying = dumper.verify(memory, { ...options, onProgress: stop });
       await expect(verifying).rejects.toMatchObject(error);
     }
   });
@@ -202,9 +199,9 @@ describe('fault 9: single jobs', () => {
     const stopped = { signal: AbortSignal.abort() };
     const error = { code: 'ABORT_ERR' };
     const { space } = workload;
-    await expect(verifyImage(memoryOf(image), stopped)).rejects.toMatchObject(error);
+    await expect(verifyImage(memory, stopped)).rejects.toMatchObject(error);
     await expect(compareAddressSpaces(space, space, stopped)).rejects.toMatchObject(error);
-    const machineFor = (memory: number) => createMachine({ memory });
+    const machineFor = (bytes: number) => createMachine({ memory: bytes });
     await expect(importProcess(machineFor, pid, stopped)).rejects.toMatchObject(error);
   });
 });
