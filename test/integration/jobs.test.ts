@@ -69,7 +69,7 @@ const JOBS: readonly (readonly [string, Job])[] = [
   ['compare', (on, options) => on.compare(workload.space, workload.space, options)],
   [
     'import',
-    (on, options) => on.importProcess((memory) => createMachine({ memory }), pid, options),
+    (on, options) => on.importProcess((bytes) => createMachine({ memory: bytes }), pid, options),
   ],
 ];
 
@@ -201,7 +201,7 @@ describe('fault 9: single jobs', () => {
     const { space } = workload;
     await expect(verifyImage(memory, stopped)).rejects.toMatchObject(error);
     await expect(compareAddressSpaces(space, space, stopped)).rejects.toMatchObject(error);
-    const machineFor = (memory: number) => createMachine({ memory });
+    const machineFor = (bytes: number) => createMachine({ memory: bytes });
     await expect(importProcess(machineFor, pid, stopped)).rejects.toMatchObject(error);
   });
 });

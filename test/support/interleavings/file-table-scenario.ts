@@ -14,12 +14,9 @@ import {
 } from '../../../src/mmu/files/file-record.ts';
 import { type FileTable, fileTableWords } from '../../../src/mmu/files/file-table.ts';
 import type { Store } from '../../../src/mmu/files/store.ts';
-import {
-  DIED_WRITING,
-  RANK,
-  THREAD_TABLE_WORDS,
-  ThreadTable,
-} from '../../../src/shared/sync/thread-table.ts';
+import { THREAD_TABLE_WORDS } from '../../../src/shared/sync/thread-layout.ts';
+import { RANK, ThreadTable } from '../../../src/shared/sync/thread-table.ts';
+import { DIED_WRITING } from '../../../src/shared/sync/trust.ts';
 import type { Op, Program, Run } from './recorded-atomics.ts';
 import type { System, View } from './system.ts';
 import { type Head, type Knowledge, ThreadAutomaton } from './thread-automaton.ts';
