@@ -47,10 +47,13 @@ describe('usage', () => {
     ['an option', ['dump', '--workload', 'dense', '--worker', '2'], '(Did you mean --workers?)'],
     ['a command', ['verifi', 'a.cpt'], '(Did you mean verify?)'],
     ['a choice', ['dump', '--workload', 'dense', '--checksum', 'crc'], 'crc32, none'],
-  ])('trial 9: what is misspelt is answered with what was meant: %s', async (_name, args, meant) => {
-    const { stderr } = await inside(...args);
-    expect(stderr).toContain(meant);
-  });
+  ])(
+    'trial 9: what is misspelt is answered with what was meant: %s',
+    async (_name, args, meant) => {
+      const { stderr } = await inside(...args);
+      expect(stderr).toContain(meant);
+    },
+  );
 
   it('exits with 2 as a process does, and says why', () => {
     expectUsage(mmdump('dump', '--workload', 'huge'));
