@@ -141,8 +141,8 @@ describe('fault 2: a restore into a machine that others freeze', () => {
     frozen.thaw();
     const { mms } = await restore;
     const { id } = file;
-    expect(machine.parts.files.references(id)).toBe(2); // its owner's, and the mapping's
+    expect(machine.parts.files.references(id)).toBe(3); // of its name, its owner and the mapping
     await mms[0]!.exitAsync();
-    expect(machine.parts.files.references(id)).toBe(1);
+    expect(machine.parts.files.references(id)).toBe(2);
   });
 });

@@ -18,7 +18,7 @@ export function assertNobodyIsThere(machine: Machine): void {
   const { threads, gate, allocator, files, pages } = parts;
   const found: string[] = [];
   for (let id = 0; id < THREADS_MAX; id++) {
-    if (threads.isLive(id) !== (id === machine.thread)) found.push(`thread ${id} is alive`);
+    if (threads.isLive(id) !== (id === machine.parts.thread)) found.push(`thread ${id} is alive`);
     const ranks = Object.values(RANK).filter((rank) => threads.holds(id, rank));
     if (ranks.length > 0) found.push(`thread ${id} holds locks of rank ${ranks}`);
     if (files.anyLockOwnedBy(id)) found.push(`thread ${id} holds the lock of a file`);
@@ -78,6 +78,6 @@ export function leftAfterExit(machine: Machine): { frames: number; slots: number
     const isHere = pages.references(pfn) > 0 || (pages.flags(pfn) & PG.RESERVED) !== 0;
     if (isHere && (pages.flags(pfn) & (PG.ZERO | PG.CACHE_NODE)) !== 0) kept++;
   }
-  const frames = allocator.managedFrames - allocator.countFree(machine.thread) - kept;
+  const frames = allocator.managedFrames - allocator.countFree(machine.parts.thread) - kept;
   return { frames, slots: swap.slots - swap.free };
 }

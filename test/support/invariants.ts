@@ -80,7 +80,7 @@ export function assertTablesTrue(machine: Machine): void {
   assertSwapTrue(machine, census);
   const used = assertFramesTrue(machine, census);
   const { allocator } = machine.parts;
-  const accounted = allocator.countFree(machine.thread) + census.tables + used;
+  const accounted = allocator.countFree(machine.parts.thread) + census.tables + used;
   if (accounted !== allocator.managedFrames) {
     fail(`${accounted} frames are free or used, ${allocator.managedFrames} are managed`);
   }

@@ -53,5 +53,5 @@ export function freeFrames(machine: Machine): number {
   const { pages, device, allocator } = machine.parts;
   let zero = 0;
   for (let pfn = 2; pfn < device.first; pfn++) if ((pages.flags(pfn) & PG.ZERO) !== 0) zero++;
-  return allocator.countFree(machine.thread) + zero;
+  return allocator.countFree(machine.parts.thread) + zero;
 }

@@ -211,11 +211,14 @@ export function createHistory(recipe: HistoryRecipe): History {
     try {
       apply(history, each);
     } catch (error) {
-      if (!(error instanceof MmdumpError) || error.code === 'MACHINE_POISONED') throw error;
+      if (!(error instanceof MmdumpError) || OURS.has(error.code)) throw error;
     }
   }
   return history;
 }
+
+/** Errors of the history itself: it asks for what no caller may, or has broken the machine. */
+const OURS: ReadonlySet<string> = new Set(['OPTION_INVALID', 'MACHINE_POISONED']);
 
 /** Two living files, two in memory, two that are deleted; a page in three is zero. */
 function createFiles(machine: Machine): ReturnType<Machine['createFile']>[] {
@@ -261,7 +264,12 @@ function apply(history: History, each: Step): void {
       history.open[each.file]!.unlink();
       break;
     case 'ldt':
-      space.modifyLdt({ ...each, limit: 0xf_1234, useable: true });
+      space.modifyLdt({
+        entryNumber: each.entryNumber,
+        baseAddr: each.baseAddr,
+        limit: 0xf_1234,
+        useable: true,
+      });
       break;
     case 'fork':
       history.others.push(space.fork());

@@ -401,6 +401,7 @@ export function pageSlowly(
     if (stored.length === 1) return contentOf(bytes, image, stored[0]!, address);
   }
   if ((vma.flags & HUGETLB) !== 0) return null;
+  if (file !== null && vma.pgoff * PAGE + (address - vma.start) >= file.size) return null;
   const isKnown = file === null || (file.kind & 6) === 2; // memory-backed, not incomplete
   return isKnown ? Buffer.alloc(PAGE) : null;
 }

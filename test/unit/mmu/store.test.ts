@@ -16,7 +16,7 @@ function expectGivenBack(machine: Machine, use: () => void): void {
   expect(free).toBeLessThanOrEqual(total);
   use();
   expect(machine.store).toEqual({ total, free });
-  machine.parts.store.check(machine.thread);
+  machine.parts.store.check(machine.parts.thread);
 }
 
 describe('trial 7: the store gives back what is gone', () => {
