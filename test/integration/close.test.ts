@@ -124,7 +124,6 @@ describe('a machine that was closed', () => {
     for (const job of jobs) await expect(job(), job.toString()).rejects.toMatchObject(CLOSED);
     deleted.close();
     machine.detach();
-    machine.threadGone(machine.thread);
     // What failed has left nothing behind in the machine that was not closed.
     expect((await dumper.compare(other.space, other.space)).equal).toBe(true);
     expect((await dumper.verify(sink.image)).ok).toBe(true);
