@@ -1,7 +1,7 @@
 /**
  * A worker thread that is going to be terminated, or that waits for one that was. It attaches to an
  * address space as `thread`, does one thing and posts its outcome. Where `stage` says so it stops
- * for ever in the middle: arguments are read while the operation holds its locks.
+ * for ever in the middle, with the locks that an operation holds there.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { attach } from 'mmdump';
@@ -15,12 +15,11 @@ function stop() {
   Atomics.wait(stage, 1, 0);
 }
 
-/** Stops when its length is read: with the mmap lock for reading. */
-class StopsAtLength extends Uint8Array {
-  get length() {
-    stop();
-    return 1;
-  }
+/** Goes into the mm as every operation does, and stops there. */
+function stopInside({ mm }, mode) {
+  mm.machine.gate.enter(mm.thread);
+  mm.lock.lock(mm.thread, mode);
+  stop();
 }
 
 /** Stops when bytes are put into it: with the mmap lock for reading and a page-table lock. */
@@ -35,16 +34,9 @@ const ANON = { prot: 'rw', flags: ['private', 'anonymous'], length: 4096 };
 const ACTIONS = {
   read: (space) => space.read(address, new Uint8Array(1)),
   mmap: (space) => space.mmap(ANON),
-  stopReading: (space) => space.read(address, new StopsAtLength(1)),
+  stopReading: (space) => stopInside(space, 'read'),
   stopCopying: (space) => space.read(address, new StopsAtSet(1)),
-  stopMapping: (space) =>
-    space.mmap({
-      ...ANON,
-      get length() {
-        stop();
-        return 4096;
-      },
-    }),
+  stopMapping: (space) => stopInside(space, 'write'),
 };
 
 function outcomeOf(run) {
