@@ -43,7 +43,7 @@ export function parametersOf({ bytes, run, zeroPercent }: Pattern, workers: numb
   return { MiB: bytes / 2 ** 20, frames: describeRun(run), zero: `${zeroPercent} %`, workers };
 }
 
-const PHASES = ['lockWait', 'plan', 'classify', 'layout', 'copy', 'commit'] as const;
+const PHASES = ['lockWait', 'plan', 'copy', 'commit'] as const;
 
 /** Times one dump; its parts are the phases, and what it would take without fsync. */
 export async function timedDump(

@@ -14,17 +14,7 @@ export interface Results {
 }
 
 const SIZE = { width: 900, height: 540 } as const;
-const PHASES = [
-  'scan',
-  'load',
-  'lockWait',
-  'plan',
-  'classify',
-  'layout',
-  'copy',
-  'commit',
-  'other',
-];
+const PHASES = ['scan', 'load', 'lockWait', 'plan', 'copy', 'commit', 'other'];
 
 /** Writes a picture for everything that was measured; returns the files. */
 export function writePlots(results: Results, folder: string): string[] {

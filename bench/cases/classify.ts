@@ -1,4 +1,4 @@
-/** Classification alone: estimates copy nothing. Time of a page is that of a thread. */
+/** Classification alone: an estimate is a counting pass, which copies nothing. Time of a page is that of a thread. */
 import { type AddressSpace, createDumper, createWorkload, type DumpEstimate } from 'mmdump';
 import type { BenchCase } from '../case.ts';
 import { type Line, toLine } from '../line.ts';
@@ -18,13 +18,13 @@ const WARM_UP = 10;
 /** Times of one estimate. */
 async function timing(estimate: () => Promise<DumpEstimate>): Promise<Timing> {
   const { ms, perWorker, mms } = await estimate();
-  const workers = perWorker.filter(({ phase }) => phase === 'classify');
+  const workers = perWorker.filter(({ phase }) => phase === 'count');
   const busyMs = workers.reduce((sum, worker) => sum + worker.busyMs, 0);
   const present = mms.reduce((sum, { pages }) => sum + pages.copy + pages.zero + pages.clone, 0);
   const perPage = 1e6 / present;
   return {
-    ms: ms.classify + ms.plan,
-    parts: { wall: ms.classify * workers.length * perPage, busy: busyMs * perPage },
+    ms: ms.copy + ms.plan,
+    parts: { wall: ms.copy * workers.length * perPage, busy: busyMs * perPage },
   };
 }
 

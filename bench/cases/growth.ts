@@ -22,7 +22,7 @@ interface Point {
   readonly line: Line;
 }
 
-const COSTS = ['total', 'plan', 'classify', 'layout', 'copy', 'other'] as const;
+const COSTS = ['total', 'plan', 'copy', 'other'] as const;
 const WARM_UP = 3;
 
 /** Dumps one space, bare, into memory. */

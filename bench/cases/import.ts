@@ -52,8 +52,8 @@ function dumpProcess(pid: number, path: string, workers: number, seen: { pages: 
     const report = JSON.parse(output) as DumpJson;
     seen.pages = report.import.contentPages;
     const { scan = 0, load = 0 } = report.import.ms;
-    const { plan = 0, classify = 0, layout = 0, copy = 0, commit = 0 } = report.ms;
-    const known = { scan, load, plan, classify, layout, copy, commit };
+    const { plan = 0, copy = 0, commit = 0 } = report.ms;
+    const known = { scan, load, plan, copy, commit };
     const other = ms - Object.values(known).reduce((sum, each) => sum + each, 0);
     return { ms, parts: { ...known, other, 'without fsync': ms - commit } };
   };
@@ -185,7 +185,7 @@ function linesOf(samples: Samples, stage: Stage, more: number): Line[] {
   ];
 }
 
-const PHASES = ['scan', 'load', 'plan', 'classify', 'layout', 'copy', 'commit', 'other'] as const;
+const PHASES = ['scan', 'load', 'plan', 'copy', 'commit', 'other'] as const;
 
 function phasesOf(samples: Samples): { [phase: string]: number } {
   const medianOf = (part: string): number => {

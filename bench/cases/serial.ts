@@ -8,7 +8,7 @@ import type { Pattern } from '../scatter.ts';
 import type { Stage } from '../stage.ts';
 import { TARGETS, type Target } from '../targets.ts';
 
-/** Parts of a dump in milliseconds; everything that is not classify or copy is serial. */
+/** Parts of a dump in milliseconds; everything that is not the pass is serial. */
 async function shares(
   stage: Stage,
   pattern: Pattern,
@@ -21,9 +21,9 @@ async function shares(
   const to = memorySink();
   const dump = async (): Promise<Timing> => {
     const { ms } = await dumper.dump(space, { to, ...MODES[mode] });
-    const serial = ms.total - ms.classify - ms.copy;
-    const named = { 'plan and LDT': ms.plan, layout: ms.layout };
-    const rest = serial - ms.plan - ms.layout;
+    const serial = ms.total - ms.copy;
+    const named = { 'plan and LDT': ms.plan };
+    const rest = serial - ms.plan;
     return {
       ms: ms.total,
       parts: { share: (100 * serial) / ms.total, ...named, 'lock, image id, report': rest },
@@ -42,7 +42,7 @@ async function shares(
       });
     return [
       line('share', 'serial share of a dump', '%', target),
-      ...['plan and LDT', 'layout', 'lock, image id, report'].map((part) => line(part, part, 'ms')),
+      ...['plan and LDT', 'lock, image id, report'].map((part) => line(part, part, 'ms')),
     ];
   } finally {
     await dumper.close();
@@ -52,7 +52,7 @@ async function shares(
 
 export const serial: BenchCase = {
   name: 'serial',
-  about: "the coordinator's part: everything but classify and copy, into memory",
+  about: "the coordinator's part: everything but the pass, into memory",
   async run(stage) {
     const pattern = { bytes: stage.options.bytes, run: 16, zeroPercent: 0 };
     return {

@@ -10,7 +10,6 @@ import { throwIfAborted } from '../shared/sync/wait.ts';
 import { type CompareOptions, type Comparison, compareWith } from './compare.ts';
 import { WORKERS_MAX } from './crew/crew.ts';
 import { runDump } from './dump/dump.ts';
-import type { Engine } from './dump/dump-phases.ts';
 import {
   DUMP_OPTIONS,
   type DumpOptions,
@@ -18,6 +17,7 @@ import {
   type EstimateOptions,
   resolveOptions,
 } from './dump/options.ts';
+import type { Engine } from './dump/pass.ts';
 import { SharedBuffers } from './dump/shared-buffers.ts';
 import { FAULT_PLAN } from './faults.ts';
 import { Image } from './image/image.ts';

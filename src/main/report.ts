@@ -40,8 +40,11 @@ export interface MmReport extends MemoryUsage {
   readonly ldtEntries: number;
 }
 
-/** The two phases of a dump that run on workers. */
-export type DumpPhase = 'classify' | 'copy';
+/**
+ * 'copy': the one pass that a dump makes. 'count': a pass before it that writes nothing, for sinks of
+ * kind 'stream' and 'split', for `sizeLimit`, and for an estimate.
+ */
+export type DumpPhase = 'count' | 'copy';
 
 /** What one worker did in one phase. */
 export interface WorkerReport {
@@ -49,7 +52,7 @@ export interface WorkerReport {
   readonly phase: DumpPhase;
   /** Ordinal of the worker, from 0. */
   readonly worker: number;
-  /** Work units, or segments of the image, that it has done. */
+  /** Work units that it has done. */
   readonly units: number;
   /** Pages in them. */
   readonly pages: number;
@@ -101,11 +104,7 @@ export interface DumpReport {
     readonly locked: number;
     /** Finding the mappings and the tables below them. */
     readonly plan: number;
-    /** Looking at every page. */
-    readonly classify: number;
-    /** Giving every record and page its place in the image. */
-    readonly layout: number;
-    /** Copying the pages. */
+    /** Looking at every page, copying it, and the counting pass before, if there is one. */
     readonly copy: number;
     /** Making the image appear under its name, on the disk. */
     readonly commit: number;
@@ -137,19 +136,19 @@ export interface DumpEstimate extends Omit<DumpReport, 'image'> {
 export interface DumpProgress {
   /** What the workers do. */
   readonly phase: DumpPhase;
-  /** Work units in 'classify', segments of the image in 'copy'. */
+  /** Work units. */
   readonly units: number;
   /** Units of the whole phase. */
   readonly totalUnits: number;
-  /** Pages that will be stored in 'classify', that are in 'copy', where the total is known. */
+  /** Pages whose bytes the image will hold in 'count', holds in 'copy'. The total is not known. */
   readonly pages: number;
   /** Pages of the whole phase. */
   readonly totalPages: number;
-  /** Of the image; known in 'copy'. */
+  /** Of the image, written so far. The total is known after a counting pass. */
   readonly bytes: number;
   /** Length of the image. */
   readonly totalBytes: number;
-  /** What is left of 'copy' in milliseconds if it goes on like this; null while unknown. */
+  /** Milliseconds that are left if it goes on like this; null while unknown. */
   readonly etaMs: number | null;
   /** What each worker has done so far. */
   readonly perWorker: readonly WorkerProgress[];

@@ -10,12 +10,14 @@ import { constants } from 'node:os';
 import { getSystemErrorMap } from 'node:util';
 
 /** The phases that run on workers. */
-export type PhaseName = 'classify' | 'copy' | 'load' | 'verify' | 'compare' | 'scan';
+export type PhaseName = 'count' | 'copy' | 'load' | 'verify' | 'compare' | 'scan';
 
 /** Every point at which a fault can be asked for. */
 export const FAULT_POINTS = [
   // On a worker.
   'unit', //          a unit was claimed, its work has not begun
+  'sized', //         a unit was classified and sized; nobody knows its size yet
+  'placed', //        it is known where a unit's bytes begin; none is written yet
   'write', //         one write(2) of the copy phase into a file
   'leaf', //          a leaf of a running machine was pinned, its table is locked
   'frame', //         one request to the frame allocator in the load phase, locks may be held

@@ -1,10 +1,9 @@
 /** What a pool calls by name: the task of each phase. A worker thread loads this, and with it everything. */
-export { classify } from './classify.ts';
 export { compare } from './compare.ts';
-export { copy } from './copy.ts';
 export { letGo } from './let-go.ts';
 export { load } from './load.ts';
 export { forgetRooms } from './parts/staging.ts';
+export { pass as copy, pass as count } from './pass.ts';
 export { scan } from './scan-pagemap.ts';
 export { verify } from './verify.ts';
 

@@ -56,8 +56,6 @@ describe('dump', () => {
       'pause',
       'locked',
       'plan',
-      'classify',
-      'layout',
       'copy',
       'commit',
       'total',

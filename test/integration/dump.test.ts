@@ -126,12 +126,12 @@ describe('the bytes of an image', () => {
 });
 
 describe('parallelism', () => {
-  it.each([2, 3, 4])('%i workers hold a unit at the same time, in both phases', async (workers) => {
+  it.each([2, 3, 4])('%i workers hold a unit at the same time, in both passes', async (workers) => {
     const dumper = await dumperOf(workers, true);
     const { space } = await createWorkload('dense', { size: 32 * MiB });
-    const report = await dumper.dump(space, { to: memorySink() });
-    for (const phase of ['classify', 'copy'] as const) {
-      const units = report.perWorker.filter((one) => one.phase === phase).map((one) => one.units);
+    const counted = await dumper.dump(space, { to: memorySink(), sizeLimit: 64 * MiB });
+    for (const phase of ['count', 'copy'] as const) {
+      const units = counted.perWorker.filter((one) => one.phase === phase).map((one) => one.units);
       expect(units).toHaveLength(workers);
       expect(Math.min(...units)).toBeGreaterThan(0);
     }
@@ -249,11 +249,12 @@ describe('what a dump refuses', () => {
     const dumper = await dumperOf(2);
     const { space, machine } = await createWorkload('dense', { size: 64 * MiB });
     const path = join(folder, 'aborted.cpt');
-    for (const phase of ['before', 'classify', 'copy'] as const) {
+    for (const phase of ['before', 'count', 'copy'] as const) {
       const controller = new AbortController();
       if (phase === 'before') controller.abort();
       const attempt = dumper.dump(space, {
         to: fileSink(path),
+        sizeLimit: 128 * MiB, // counts first
         signal: controller.signal,
         onProgress: (progress) => {
           if (progress.phase === phase) controller.abort();

@@ -36,7 +36,7 @@ it('threads that are lost before they are ready are replaced', async () => {
   };
   process.on('worker', onWorker);
   const faults = [0, 1].map((worker): Fault => {
-    return { point: 'unit', phase: 'classify', worker, nth: 1, action: { kind: 'exit' } };
+    return { point: 'unit', phase: 'copy', worker, nth: 1, action: { kind: 'exit' } };
   });
   const job = () => lab.pair.dump(lab.space, { to: memorySink() });
   expect(await lab.attempt(job, faults)).toMatchObject({ code: 'WORKER_LOST' });

@@ -89,10 +89,10 @@ function held(): { readonly to: Sink; readonly reached: Promise<void>; readonly 
     path: null,
     open: () => inner.open(),
     reserve: (extent) => inner.reserve(extent),
-    async commit() {
+    async commit(image) {
       tell();
       await released;
-      await inner.commit();
+      await inner.commit(image);
     },
     abort: () => inner.abort(),
   };

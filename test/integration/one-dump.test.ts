@@ -46,7 +46,7 @@ function foreignSink(): Sink {
     path: null,
     open: () => inner.open(),
     reserve: (extent) => inner.reserve(extent),
-    commit: () => inner.commit(),
+    commit: (image) => inner.commit(image),
     abort: () => inner.abort(),
   };
 }
@@ -122,8 +122,8 @@ describe('fault 11: what fails after the commit leaves the image', () => {
       },
       open: () => inner.open(),
       reserve: (extent) => inner.reserve(extent),
-      async commit() {
-        await inner.commit();
+      async commit(image) {
+        await inner.commit(image);
         isCommitted = true;
       },
       async abort() {

@@ -24,6 +24,8 @@ import {
   type Sink,
 } from 'mmdump';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { armFaults, createGate, GATE } from '../../src/shared/faults.ts';
+import { openGate } from '../reliability/lab.ts';
 import { assertTablesTrue } from '../support/invariants.ts';
 import { ZERO_PAGE } from '../support/zero-page.ts';
 
@@ -140,7 +142,7 @@ async function writing(): Promise<Scene> {
   return scene;
 }
 
-/** A memory sink that does something before the copy begins. */
+/** A memory sink that does something before the first byte is written. */
 function between(
   meanwhile: () => Promise<void>,
 ): Sink & { readonly inner: ReturnType<typeof memorySink> } {
@@ -154,7 +156,7 @@ function between(
       await meanwhile();
       return inner.reserve(extent);
     },
-    commit: () => inner.commit(),
+    commit: (image) => inner.commit(image),
     abort: () => inner.abort(),
   };
 }
@@ -250,7 +252,8 @@ describe('a dump that is not frozen', () => {
       await space.madviseAsync(CHURN, PAGE_SIZE, 'dontneed');
       await space.writeAsync(CHURN + PAGE_SIZE, new Uint8Array([9])); // may take the frame
     });
-    await dumper.dump(space, { to: sink, freeze: false });
+    // With a limit the pages are counted first, and pinned until they are copied.
+    await dumper.dump(space, { to: sink, freeze: false, sizeLimit: 2 ** 40 });
     const image = await openImage(sink.inner.image);
     const byte = new Uint8Array(1);
     await image.read(CHURN, byte);
@@ -258,5 +261,31 @@ describe('a dump that is not frozen', () => {
     await image.read(SHARED, byte);
     expect(byte[0]).toBe(8);
     assertTrue(scene.machine);
+  });
+
+  it('keeps a page that goes away after its unit was classified, and lets it go with the unit', async () => {
+    const machine = createMachine({ memory: 32 * MiB, maxAddressSpaces: 1, checks: true });
+    const space = machine.createAddressSpace();
+    space.mmap({ ...ANON, address: CHURN, length: MiB });
+    space.write(CHURN, new Uint8Array(PAGE_SIZE).fill(7));
+    const gate = createGate();
+    const hold = { point: 'placed', nth: 1, action: { kind: 'hold', gate } } as const;
+    const holding = await createDumper({ workers: 1, faults: { armed: armFaults([hold]) } });
+    try {
+      const sink = memorySink();
+      const dump = holding.dump(space, { to: sink, freeze: false });
+      const arrived = Atomics.waitAsync(new Int32Array(gate), GATE.ARRIVED, 0);
+      if (arrived.async) await arrived.value;
+      await space.madviseAsync(CHURN, PAGE_SIZE, 'dontneed');
+      await space.writeAsync(CHURN + PAGE_SIZE, new Uint8Array([9])); // may take the frame
+      openGate(gate);
+      await dump;
+      const byte = new Uint8Array(1);
+      await (await openImage(sink.image)).read(CHURN, byte);
+      expect(byte[0]).toBe(7);
+      assertTrue(machine);
+    } finally {
+      await holding.close();
+    }
   });
 });

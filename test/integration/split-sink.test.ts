@@ -297,7 +297,7 @@ const SYNCS = PARTS + 2;
 
 describe('a dump that is stopped', () => {
   it.for([
-    ['classify', false],
+    ['count', false],
     ['copy', false],
     ['copy', true],
   ] as const)('in %s, force %s, leaves what was there', async ([phase, force]) => {

@@ -74,7 +74,7 @@ describe('fault 1: a dump fails with OUTPUT_FAILED if its stream fails at the en
         }),
     ],
     [
-      'a web stream refuses to close',
+      'trial 5: a web stream refuses to close',
       () =>
         Writable.fromWeb(
           new WritableStream({
@@ -85,7 +85,7 @@ describe('fault 1: a dump fails with OUTPUT_FAILED if its stream fails at the en
         ),
     ],
     [
-      'a web stream refuses its last chunk late',
+      'trial 5: a web stream refuses its last chunk late',
       () => {
         let chunks = 0;
         return Writable.fromWeb(

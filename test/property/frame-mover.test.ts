@@ -83,8 +83,8 @@ describe('frames are moved', () => {
       it(`by ${how} to ${where}`, () => {
         fc.assert(
           fc.property(frames, fc.nat(5), (list, before) => {
-            const sources = new SharedArrayBuffer((list.length + before) * 4);
-            new Int32Array(sources).set(list, before);
+            const sources = new Int32Array(list.length + before);
+            sources.set(list, before);
             const window = windowOf();
             window.bytes.fill(0xee);
             const mover = new FrameMover(parts, sources, kernels);

@@ -223,7 +223,7 @@ describe('the dumper and the reference dumper', () => {
             coverage.add(await assertAllAgree(history.machine, spaces, options, turn));
           },
         ),
-        { numRuns: IS_LONG ? 5000 : 120, examples: [[SWAPPED, DEFAULTS, 'one', 0]] },
+        { numRuns: IS_LONG ? 5000 : 80, examples: [[SWAPPED, DEFAULTS, 'one', 0]] },
       );
       const zeroPageRows = ZERO_PAGE_WAYS.includes(true) ? [14] : [];
       const rows = [1, 2, 5, 6, 7, 8, 11, 12, ...zeroPageRows, 16, 17, 18, 19];
@@ -272,7 +272,7 @@ describe('the dumper and the reference dumper', () => {
             }
           },
         ),
-        { numRuns: IS_LONG ? 4000 : 80 },
+        { numRuns: IS_LONG ? 4000 : 40 },
       );
       const rows = [0, 3, 6, 7, 9, 10, 13, 15, 16].map((row) => `row ${row}`);
       const others = ['PAGES GUARD', 'PAGE_UNSUPPORTED'];

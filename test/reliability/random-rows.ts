@@ -44,8 +44,8 @@ const CALL: fc.Arbitrary<Fault> = fc
   );
 
 const WORKER: fc.Arbitrary<Fault> = fc.record({
-  point: fc.constant('unit'),
-  phase: fc.constantFrom('classify', 'copy'),
+  point: fc.constantFrom('unit', 'sized', 'placed'),
+  phase: fc.constantFrom('count', 'copy'),
   worker: fc.constantFrom(...BOTH),
   nth: fc.constantFrom(1, 2),
   action: LOSS,

@@ -39,15 +39,15 @@ export function runningRows(lab: Lab): Row[] {
   for (const [fault, kind] of LOSSES) {
     rows.push({
       fault: `${fault}, with a lock and pins`,
-      phase: 'classify',
+      phase: 'copy',
       sink: 'memory, not frozen',
       expected: LOST,
       async *cases() {
         for (const worker of IS_LONG ? BOTH : BOTH.slice(1)) {
           for (const nth of lab.breadth === 'all' ? LEAVES : LEAVES.slice(-1)) {
-            const at = { point: 'leaf', phase: 'classify', worker, nth } as const;
+            const at = { point: 'leaf', phase: 'copy', worker, nth } as const;
             const { faults, meanwhile } = lossOn(lab, kind, at);
-            yield runningCase(lab, faults, namesWorker('classify', worker), meanwhile);
+            yield runningCase(lab, faults, namesWorker('copy', worker), meanwhile);
           }
         }
       },

@@ -81,7 +81,7 @@ export function memoryRows(lab: Lab): Row[] {
     },
   });
   const rows = [...everySink(lab)].map(([sink, kindOf]) =>
-    row('table', 'no memory for table n', 'plan, classify, layout', sink, kindOf, 'ENOMEM'),
+    row('table', 'no memory for table n', 'plan', sink, kindOf, 'ENOMEM'),
   );
   const slots: TargetKind = (one) => streamTarget(one);
   rows.push(
@@ -101,7 +101,7 @@ export function callRows(lab: Lab): Row[] {
     ['look', 'open', 'lstat of the output fails'],
     ['directory', 'open', 'the directory cannot be opened'],
     ['create', 'open', 'the temporary file cannot be created'],
-    ['reserve', 'reserve', 'ftruncate fails'],
+    ['reserve', 'seal', 'ftruncate fails'],
     ['sync', 'commit', 'fsync fails'],
     ['link', 'commit', 'link fails'],
     ['rename', 'commit', 'rename fails'],

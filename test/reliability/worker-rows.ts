@@ -3,25 +3,54 @@ import { createGate, type Fault, type FaultAction } from '../../src/shared/fault
 import { DONE, dumpCase, IS_LONG, LOSSES, LOST, lossOn, namesWorker } from './dump-case.ts';
 import { BOTH, type Lab, openGate } from './lab.ts';
 import { NOTHING, type Row } from './matrix.ts';
-import { everySink, fileTarget, memoryTarget, splitSinks } from './targets.ts';
+import { everySink, fileTarget, memoryTarget, splitSinks, type TargetKind } from './targets.ts';
 
-const DUMP_PHASES = ['classify', 'copy'] as const;
+/** Where in the life of a unit something happens, and which sinks come there. */
+interface Moment {
+  readonly phase: 'count' | 'copy';
+  readonly point: 'unit' | 'sized' | 'placed';
+  /** For the table. */
+  readonly name: string;
+  readonly sinks: (lab: Lab) => ReadonlyMap<string, TargetKind>;
+}
+
+const MOMENTS: readonly Moment[] = [
+  { phase: 'count', point: 'unit', name: 'count', sinks: countedSinks },
+  { phase: 'count', point: 'sized', name: 'count, sized', sinks: countedSinks },
+  { phase: 'copy', point: 'unit', name: 'copy', sinks: everySink },
+  { phase: 'copy', point: 'sized', name: 'copy, sized', sinks: uncountedSinks },
+  { phase: 'copy', point: 'placed', name: 'copy, placed', sinks: everySink },
+];
+
+/** Losses that are tried at every moment of a unit: one that says so, and one that does not. */
+const SUDDEN: ReadonlySet<FaultAction['kind']> = new Set(['throw', 'hold']);
+
+/** Sinks for which a counting pass comes first. */
+function countedSinks(lab: Lab): ReadonlyMap<string, TargetKind> {
+  const stream = [...everySink(lab)].filter(([name]) => name === 'stream');
+  return new Map([...stream, ...splitSinks()]);
+}
+
+function uncountedSinks(lab: Lab): ReadonlyMap<string, TargetKind> {
+  return new Map([...everySink(lab)].filter(([name]) => name !== 'stream'));
+}
 
 export function lostWorkerRows(lab: Lab): Row[] {
   const rows: Row[] = [];
   for (const [fault, kind] of LOSSES) {
-    for (const phase of DUMP_PHASES) {
-      for (const [sink, kindOf] of everySink(lab)) {
+    for (const { phase, point, name, sinks } of MOMENTS) {
+      if (point !== 'unit' && !SUDDEN.has(kind)) continue;
+      for (const [sink, kindOf] of sinks(lab)) {
         rows.push({
           fault,
-          phase,
+          phase: name,
           sink,
           expected: LOST,
           async *cases() {
             // A new thread takes half a second: elsewhere one of them is enough.
             const isBoth = IS_LONG || (sink === 'file' && lab.breadth === 'all');
             for (const worker of isBoth ? BOTH : BOTH.slice(1)) {
-              const at = { point: 'unit', phase, worker, nth: 1 } as const;
+              const at = { point, phase, worker, nth: 1 } as const;
               const { faults, meanwhile } = lossOn(lab, kind, at);
               yield dumpCase(lab, kindOf(lab), faults, namesWorker(phase, worker), meanwhile);
             }
@@ -33,34 +62,36 @@ export function lostWorkerRows(lab: Lab): Row[] {
   return rows;
 }
 
+const UNCOUNTED = MOMENTS.filter(({ phase }) => phase === 'copy');
+
 /** Each unit is the one that a worker is lost in; and both workers are lost at once. */
 export function lostUnitRows(lab: Lab): Row[] {
-  return DUMP_PHASES.flatMap((phase) => [
+  return UNCOUNTED.flatMap(({ phase, point, name }) => [
     {
       fault: 'a worker throws at unit n = 1 … all',
-      phase,
+      phase: name,
       sink: 'memory',
       expected: LOST,
       async *cases() {
-        const point = { point: 'unit', phase } as const;
+        const place = { point, phase } as const;
         const target = memoryTarget(lab);
-        const units = await lab.count(point, () =>
+        const units = await lab.count(place, () =>
           lab.pair.dump(lab.space, lab.options(target.sink)),
         );
         for (const nth of lab.passes(units)) {
-          const fault: Fault = { ...point, nth, action: { kind: 'throw' } };
+          const fault: Fault = { ...place, nth, action: { kind: 'throw' } };
           yield dumpCase(lab, memoryTarget(lab), [fault], namesWorker(phase));
         }
       },
     },
     {
       fault: 'both workers call process.exit',
-      phase,
+      phase: name,
       sink: 'file',
       expected: LOST,
       async *cases() {
         const faults = BOTH.map((worker): Fault => {
-          return { point: 'unit', phase, worker, nth: 1, action: { kind: 'exit' } };
+          return { point, phase, worker, nth: 1, action: { kind: 'exit' } };
         });
         yield dumpCase(lab, fileTarget(lab, lab.folder, false), faults, namesWorker(phase, 0));
       },
@@ -72,19 +103,19 @@ export function lostUnitRows(lab: Lab): Row[] {
 export function heldRows(lab: Lab): Row[] {
   const rows: Row[] = [];
   for (const isAborted of [false, true]) {
-    for (const phase of DUMP_PHASES) {
-      const split = phase === 'copy' ? splitSinks() : [];
-      for (const [sink, kindOf] of [...everySink(lab), ...split]) {
+    for (const { phase, point, name, sinks } of MOMENTS) {
+      const split = name === 'copy' ? splitSinks() : [];
+      for (const [sink, kindOf] of [...sinks(lab), ...split]) {
         rows.push({
           fault: `a worker is held${isAborted ? ', and the dump aborted' : ', and goes on'}`,
-          phase,
+          phase: name,
           sink,
           expected: isAborted ? { code: 'ABORT_ERR', left: NOTHING } : DONE,
           async *cases() {
             for (const worker of BOTH) {
               const gate = createGate();
               const action: FaultAction = { kind: 'hold', gate };
-              const fault: Fault = { point: 'unit', phase, worker, nth: 1, action };
+              const fault: Fault = { point, phase, worker, nth: 1, action };
               const meanwhile = async (abort: () => void): Promise<void> => {
                 await lab.held(gate);
                 if (isAborted) abort();

@@ -93,7 +93,7 @@ const mmdump = await import(url);
 const dumper = await mmdump.createDumper({ workers: 2 });
 let isSent = false;
 const onProgress = ({ phase }) => {
-  if (isSent || phase === 'classify') return;
+  if (isSent || phase === 'count') return;
   isSent = true;
   process.kill(process.pid, signal);
 };

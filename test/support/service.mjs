@@ -3,6 +3,8 @@
  * and again, and prints after each round what the system says that it takes. Options as one JSON
  * argument: rounds, mebibytes per machine, what it does.
  */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readdirSync } from 'node:fs';
 import { createDumper, createMachine, importProcess, MiB, memorySink, openImage } from 'mmdump';
 
@@ -11,8 +13,14 @@ const PAGE = 4096;
 const bytes = mebibytes * MiB;
 const dumper = await createDumper({ workers: 2 });
 const samples = [];
+const child =
+  kind === 'import' &&
+  spawn(process.execPath, ['-e', "console.log('up'); process.stdin.resume()"], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+if (child) await once(child.stdout, 'data');
 
-function sample() {
+function sample(machine) {
   const count = (folder) => {
     try {
       return readdirSync(folder).length;
@@ -24,6 +32,7 @@ function sample() {
     rss: process.memoryUsage.rss(),
     descriptors: count('/proc/self/fd'),
     threads: count('/proc/self/task'),
+    store: machine.store.total - machine.store.free,
   };
 }
 
@@ -49,22 +58,27 @@ for (let round = 0; round < rounds; round++) {
   let machine;
   let space;
   if (kind === 'import') {
-    machine = createMachine({ memory: bytes, store: MiB });
-    [space] = (await importProcess(machine, process.ppid, { dumper, freeze: false })).mms;
+    const fitting = (memory, mms) => {
+      machine = createMachine({ memory, maxAddressSpaces: mms, store: MiB });
+      return machine;
+    };
+    [space] = (await importProcess(fitting, child.pid, { dumper })).mms;
   } else {
     ({ machine, space } = build(round));
   }
   const sink = memorySink();
   await dumper.dump(space, { to: sink });
-  const other = createMachine({ memory: bytes + 16 * MiB, store: MiB });
   const image = await openImage(sink.image);
+  const other = createMachine({ memory: bytes + 16 * MiB, store: MiB });
   if (kind === 'restore') await dumper.restore(image, other);
   await image.close();
+  const taken = sample(machine);
   kept.push({ machine, space });
   if (kind === 'drop') kept.pop();
   else await machine.close();
   await other.close(); // collects what was dropped, too
-  samples.push(sample());
+  samples.push({ ...taken, rss: process.memoryUsage.rss() });
 }
+child?.stdin?.end();
 await dumper.close();
 console.log(JSON.stringify({ samples, kept: kept.length, version: process.version }));

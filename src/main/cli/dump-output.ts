@@ -134,7 +134,7 @@ export function dumpText(
       return [phase, `${worker}`, `${units}`, `${pages}`, formatBytes(bytes), formatMs(busyMs)];
     }),
   );
-  const steps = (['plan', 'classify', 'layout', 'copy', 'commit'] as const)
+  const steps = (['plan', 'copy', 'commit'] as const)
     .map((step) => `${step} ${formatMs(ms[step])}`)
     .join(', ');
   lines.push(

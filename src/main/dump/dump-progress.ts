@@ -37,14 +37,18 @@ export class DumpMeter {
         totalPages: total.pages,
         bytes,
         totalBytes: total.bytes,
-        etaMs: etaMs(bytes, total.bytes, this.#now() - start),
+        etaMs: etaOf(total, units, bytes, this.#now() - start),
         perWorker,
       });
     };
   }
 }
 
-/** Milliseconds that the rest will take if it goes on like this; null before there is a byte. */
-function etaMs(bytes: number, total: number, elapsed: number): number | null {
-  return bytes > 0 && total > 0 ? (elapsed * (total - bytes)) / bytes : null;
+/**
+ * Milliseconds that the rest will take if it goes on like this; null before anything is done. By the
+ * bytes where their total is known, else by the units.
+ */
+function etaOf(total: PhaseTotals, units: number, bytes: number, elapsed: number): number | null {
+  if (total.bytes > 0) return bytes > 0 ? (elapsed * (total.bytes - bytes)) / bytes : null;
+  return units > 0 ? (elapsed * (total.units - units)) / units : null;
 }

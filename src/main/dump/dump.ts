@@ -1,5 +1,5 @@
 /**
- * The life of a dump: freeze, lock, plan, classify, lay out, copy, unlock, commit. The coordinator
+ * The life of a dump: freeze, lock, plan, one pass over the pages, unlock, commit. The coordinator
  * holds the gate and the mmap locks; the workers only read. Where the machine is not frozen they take
  * references as well, so that what they have found stays where it is until it is copied.
  */
@@ -7,41 +7,37 @@ import type { MmReference } from '../../mmu/enter.ts';
 import { KeptNames, namedFiles } from '../../mmu/files/kept-names.ts';
 import type { Mm } from '../../mmu/mm.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
-import { pinTableBytes } from '../../shared/dump/pin-table.ts';
-import { WorkUnits } from '../../shared/dump/work-unit.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { workersOf } from '../crew/workers-report.ts';
-import { layoutCpt } from '../formats/cpt/encode.ts';
-import type { Layout, LayoutMm } from '../formats/layout.ts';
 import type { FamilyUsage } from '../memory-usage.ts';
 import { type DumpReport, Stopwatch } from '../report.ts';
 import { abortable, type Deadline, Turns } from '../stop.ts';
-import { classify, copy, type Dump, type Engine, enter, shareUnits } from './dump-phases.ts';
 import { DumpMeter } from './dump-progress.ts';
 import { assertDumpable, describeMms } from './dumped-mms.ts';
 import { noteUsage } from './dumped-usage.ts';
-import { imageId } from './image-id.ts';
-import { mmReport, type PagesReport } from './mm-report.ts';
+import { mmReport, type NotedMm, noteMm, type PagesReport } from './mm-report.ts';
 import type { ResolvedOptions } from './options.ts';
-import { assertSize, withSink } from './output.ts';
+import { withSink } from './output.ts';
+import { type Dump, type Engine, enter, type PassResult, runPasses } from './pass.ts';
 import { type Plan, planDump } from './plan.ts';
 import { Pins } from './running.ts';
 import { snapshotLdt, withHeldMms } from './stopped-mm.ts';
-import { leftOutPages, type SkippedPages, unsupportedError } from './tally.ts';
+import { byPlace, leftOutPages, type SkippedPages } from './tally.ts';
 import { bytesToCopy } from './work.ts';
 
 /** What was captured while the mms stood still. */
 interface Capture {
+  readonly pass: PassResult;
+  readonly noted: readonly NotedMm[];
   readonly skipped: readonly SkippedPages[];
-  readonly layout: Layout;
-  readonly ms: { readonly [step in 'plan' | 'classify' | 'layout' | 'copy']: number };
-  readonly mmReports: readonly PagesReport[];
-  readonly usage: () => FamilyUsage;
+  readonly ms: { readonly [step in 'plan' | 'copy']: number };
+  readonly usage: (pass: PassResult) => FamilyUsage;
 }
 
 /** A dump whose image is committed. */
 interface Committed {
   readonly capture: Capture;
+  readonly mms: readonly PagesReport[];
   readonly usage: FamilyUsage;
   readonly id: string;
   readonly ms: Omit<DumpReport['ms'], 'total'>;
@@ -83,13 +79,15 @@ async function writeImage(dump: Dump, references: readonly MmReference[]): Promi
   });
   const locked = held.total();
   enter(dump, 'commit');
-  const id = options.dryRun ? '' : await imageId(capture.layout, turns);
-  const usage = capture.usage();
+  const { crcs, tables } = capture.pass;
+  const id = (await crcs?.imageId(tables.records, tables.firstUnits, turns)) ?? '';
+  const usage = capture.usage(capture.pass);
+  const mms = await mmReports(capture, turns);
   throwIfAborted(signal);
   watch.lap();
-  await abortable(to.commit(), signal);
+  await abortable(to.commit({ bytes: capture.pass.bytes }), signal);
   const ms = { lockWait, pause: freeze ? locked : 0, locked, ...capture.ms, commit: watch.lap() };
-  return { capture, usage, id, ms };
+  return { capture, mms, usage, id, ms };
 }
 
 /** Everything for which the mms have to be held. */
@@ -112,18 +110,16 @@ async function captureRunning(
   held: readonly Mm[],
   lookers: number[],
 ): Promise<Capture> {
-  const { machine } = held[0]!;
   const named = namedFiles(held);
-  const files = new KeptNames(machine, named);
+  const files = new KeptNames(held[0]!.machine, named);
   const mms = held.map((mm) => ({ ...mm, files }));
   const plan = await planDump(mms, dump.options, dump.turns);
   expectCopy(dump, mms, plan);
-  const buffer = dump.engine.buffers.take('pins', pinTableBytes(plan.pages));
-  const pins = new Pins(machine, lookers, buffer, plan.pages, named);
+  const pins = new Pins(mms[0]!, lookers, dump.engine.buffers, named);
   try {
     return await capturePlanned(dump, mms, plan, pins);
   } finally {
-    pins.letGo(mms[0]!);
+    pins.letGo();
   }
 }
 
@@ -133,72 +129,42 @@ async function capturePlanned(
   plan: Plan,
   pins: Pins | undefined,
 ): Promise<Capture> {
-  const { engine, options, watch, turns } = dump;
-  if (!options.dryRun) engine.pool.expect(bytesToCopy(mms, plan));
-  const unitBuffer = shareUnits(plan, engine.buffers);
+  const { options, watch, turns } = dump;
   const ldts: Uint8Array[] = [];
   for (const mm of mms) ldts.push(await snapshotLdt(mm, options.signal));
+  const described = describeMms(mms, ldts);
+  const usage = noteUsage(mms);
   const planMs = watch.lap();
-  enter(dump, 'classify');
-  const tables = await classify(dump, mms, plan, unitBuffer, pins);
-  const classifyMs = watch.lap();
-  enter(dump, 'layout');
-  const units = new WorkUnits(unitBuffer);
-  const runs = new Int32Array(tables.runs);
-  const unsupported: SkippedPages[] = leftOutPages(plan.leftOut, RULE.TABLE_BAD);
-  const described = await describeMms(mms, ldts, plan, units, runs, unsupported, turns);
-  unsupported.sort(byPlace);
-  if (options.unsupported === 'fail' && unsupported[0] !== undefined) {
-    throw unsupportedError(mms, unsupported[0]);
-  }
-  const leftOut = leftOutPages(plan.leftOut, RULE.HUGETLB, RULE.DONTDUMP);
-  const skipped = [...unsupported, ...leftOut].sort(byPlace);
-  const layout = await layoutCpt({
-    mms: described,
-    units,
-    runs,
-    buffers: engine.buffers,
-    frozen: options.freeze,
-    payloadCrc: options.payloadCrc,
-    blockPerPage: options.blockPerPage,
-    dontDump: options.dontDump,
-    turns,
-  });
-  const usage = noteUsage(described, units, runs);
-  const reporting = async (): Promise<PagesReport[]> => {
-    const reports: PagesReport[] = [];
-    for (const [mm, one] of described.entries()) {
-      reports.push(await mmReport(one, nameOf(options.source, mm, mms), turns));
+  // What the report needs of the mappings is noted while workers copy.
+  const noting = async (): Promise<NotedMm[]> => {
+    const noted: NotedMm[] = [];
+    for (const [ordinal, mm] of mms.entries()) {
+      const source = nameOf(options.source, ordinal, mms);
+      noted.push(await noteMm(mm, ordinal, source, ldts[ordinal]!, plan.leftOut, turns));
     }
-    return reports;
+    return noted;
   };
-  if (options.dryRun) assertSize(layout.bytes, options.sizeLimit);
-  const dryReports = options.dryRun ? await reporting() : undefined;
-  const layoutMs = watch.lap();
-  // Else the report is made while workers copy and the coordinator has nothing to do.
-  const mmReports =
-    dryReports ??
-    (await beside(
-      copy(dump, mms[0]!.machine, layout, tables.sources, copiedPages(described)),
-      reporting,
-    ));
-  const ms = { plan: planMs, classify: classifyMs, layout: layoutMs, copy: watch.lap() };
-  return { skipped, layout, ms, mmReports, usage };
+  const [pass, noted] = await both(runPasses(dump, described, plan, pins), noting);
+  const leftOut = leftOutPages(plan.leftOut, RULE.HUGETLB, RULE.DONTDUMP);
+  const skipped = [...pass.unsupported, ...leftOut].sort(byPlace);
+  return { pass, noted, skipped, ms: { plan: planMs, copy: watch.lap() }, usage };
 }
 
-/** What `job` returns, once `work`, which is under way, has ended as well. Its failure goes first. */
-async function beside<T>(work: Promise<void>, job: () => Promise<T>): Promise<T> {
+/** Both results, once both have ended. The failure of `work`, which is under way, goes first. */
+async function both<T, U>(work: Promise<T>, job: () => Promise<U>): Promise<[T, U]> {
   const [worked, done] = await Promise.allSettled([work, job()]);
   if (worked.status === 'rejected') throw worked.reason;
   if (done.status === 'rejected') throw done.reason;
-  return done.value;
+  return [worked.value, done.value];
 }
 
-/** Pages that are stored. */
-function copiedPages(mms: readonly LayoutMm[]): number {
-  let pages = 0;
-  for (const { tally } of mms) for (const copied of tally.copy) pages += copied;
-  return pages;
+async function mmReports({ pass, noted }: Capture, turns: Turns): Promise<PagesReport[]> {
+  const { tallies, tables } = pass;
+  const reports: PagesReport[] = [];
+  for (const [ordinal, mm] of noted.entries()) {
+    reports.push(await mmReport(mm, tallies, tables.vmaBases[ordinal]!, turns));
+  }
+  return reports;
 }
 
 /** What the report calls an mm: several are told apart by their ordinals. */
@@ -207,13 +173,9 @@ function nameOf(source: string | readonly string[], mm: number, { length }: read
   return length === 1 ? source : `${source} ${mm}`;
 }
 
-function byPlace(a: SkippedPages, b: SkippedPages): number {
-  return a.mm - b.mm || a.start - b.start;
-}
-
-function reportOf(dump: Dump, { capture, usage, id, ms }: Committed): DumpReport {
+function reportOf(dump: Dump, { capture, mms, usage, id, ms }: Committed): DumpReport {
   const { engine, options, watch, workers } = dump;
-  const { bytes } = capture.layout;
+  const { bytes } = capture.pass;
   const total = watch.total();
   const { mms: usages, savedBytes } = usage;
   const { path, parts } = options.to;
@@ -221,7 +183,7 @@ function reportOf(dump: Dump, { capture, usage, id, ms }: Committed): DumpReport
     image: { path, format: 'cpt', bytes, id, ...(parts === undefined ? {} : { parts }) },
     ...workersOf(engine.pool, dump.crews),
     frozen: options.freeze,
-    mms: capture.mmReports.map((mm, ordinal) => ({ ...mm, ...usages[ordinal]! })),
+    mms: mms.map((mm, ordinal) => ({ ...mm, ...usages[ordinal]! })),
     savedBytes,
     skipped: capture.skipped,
     ms: { ...ms, total },

@@ -2,14 +2,14 @@
 import { FILE_KIND } from '../../mmu/files/file-record.ts';
 import type { Mm } from '../../mmu/mm.ts';
 import { PAGE_CLASS } from '../../shared/dump/page-class.ts';
-import { donorOf, FILE_PAGES_BIT } from '../../shared/dump/run-table.ts';
-import type { WorkUnits } from '../../shared/dump/work-unit.ts';
+import { classOf, donorOf, FILE_PAGES_BIT } from '../../shared/dump/run-table.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import type { LayoutMm } from '../formats/layout.ts';
 import { BLOCK, BlockIndex, type BlockKind } from '../image/block-index.ts';
 import { type FamilyUsage, familyUsage, type LostMapping } from '../memory-usage.ts';
-import { RunCursor } from './run-cursor.ts';
+import type { PassResult } from './pass.ts';
+
+const { COPY } = PAGE_CLASS;
 
 const KINDS: ReadonlyMap<number, BlockKind> = new Map([
   [PAGE_CLASS.COPY, BLOCK.DATA],
@@ -20,47 +20,51 @@ const KINDS: ReadonlyMap<number, BlockKind> = new Map([
 
 /**
  * Notes what the mms map while they stand still. The function that it returns adds up, once they go
- * on; the runs must still be there then.
+ * on and the pass has told of the runs.
  */
-export function noteUsage(
-  mms: readonly LayoutMm[],
-  units: WorkUnits,
-  runs: Int32Array,
-): () => FamilyUsage {
-  const [first] = mms;
-  if (mms.length === 1 && first !== undefined) return () => aloneUsage(first);
-  const noted = mms.map(({ mm, units: range }) => ({ range, mappings: lostMappings(mm) }));
-  return () =>
-    familyUsage(
-      noted.map(({ range, mappings }) => {
-        const blocks = blocksOf(new RunCursor(units, runs, range.first, range.last));
-        return { blocks, mappings, donorOf: (source) => source };
-      }),
+export function noteUsage(mms: readonly Mm[]): (pass: PassResult) => FamilyUsage {
+  if (mms.length === 1) return aloneUsage;
+  const mappings = mms.map(lostMappings);
+  return ({ runs, tables: { firstUnits } }) => {
+    const byUnit: Float64Array[] = [];
+    for (const { unit, runs: ofUnit } of runs) byUnit[unit] = ofUnit;
+    return familyUsage(
+      mappings.map((ofMm, mm) => ({
+        blocks: blocksOf(byUnit.slice(firstUnits[mm]!, firstUnits[mm + 1]!)),
+        mappings: ofMm,
+        donorOf: (source) => source,
+      })),
     );
+  };
 }
 
 /** Whatever is stored is the one mm's own. */
-function aloneUsage({ tally }: LayoutMm): FamilyUsage {
-  const bytes = tally.copy.reduce((sum, pages) => sum + pages, 0) * PAGE_SIZE;
+function aloneUsage({ tallies, tables }: PassResult): FamilyUsage {
+  let pages = 0;
+  for (let vma = 0; vma < tables.vmaBases.at(-1)!; vma++) pages += tallies.pages(vma, COPY);
+  const bytes = pages * PAGE_SIZE;
   return { mms: [{ rss: bytes, pss: bytes, unique: bytes }], savedBytes: 0 };
 }
 
-function blocksOf(cursor: RunCursor): BlockIndex {
+/** From the runs of an mm's units: first page, pages, class word. */
+function blocksOf(units: readonly Float64Array[]): BlockIndex {
   const blocks = new BlockIndex();
-  for (; cursor.start < Number.POSITIVE_INFINITY; cursor.next()) {
-    const { start, count: pages, pageClass, word } = cursor;
-    const kind = KINDS.get(pageClass);
-    if (kind === undefined) continue;
-    const isClone = kind === BLOCK.CLONE;
-    blocks.add({
-      start,
-      pages,
-      kind,
-      source: isClone ? donorOf(word) : 0,
-      crc: 0,
-      hasCrc: false,
-      isFilePages: !isClone && (word & FILE_PAGES_BIT) !== 0,
-    });
+  for (const runs of units) {
+    for (let run = 0; run < runs.length; run += 3) {
+      const word = runs[run + 2]!;
+      const kind = KINDS.get(classOf(word));
+      if (kind === undefined) continue;
+      const isClone = kind === BLOCK.CLONE;
+      blocks.add({
+        start: runs[run]!,
+        pages: runs[run + 1]!,
+        kind,
+        source: isClone ? donorOf(word) : 0,
+        crc: 0,
+        hasCrc: false,
+        isFilePages: !isClone && (word & FILE_PAGES_BIT) !== 0,
+      });
+    }
   }
   return blocks;
 }

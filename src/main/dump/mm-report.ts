@@ -1,31 +1,70 @@
 /** The pages of an mm by class, per VMA and in total. */
-
 import { LDT_ENTRY_SIZE } from '../../mmu/ldt.ts';
+import type { Mm } from '../../mmu/mm.ts';
+import { PAGE_CLASS, RULE } from '../../shared/dump/page-class.ts';
+import type { VmaTallies } from '../../shared/dump/vma-tally.ts';
 import { addressOf } from '../../shared/page.ts';
-import type { LayoutMm } from '../formats/layout.ts';
 import type { MemoryUsage } from '../memory-usage.ts';
 import type { MmReport, PageCounts, VmaReport } from '../report.ts';
 import type { Turns } from '../stop.ts';
+import type { LeftOut } from './plan.ts';
+
+const { COPY, ZERO, CLONE, UNSUPPORTED } = PAGE_CLASS;
 
 /** All but what is known only once every mm is. */
 export type PagesReport = Omit<MmReport, keyof MemoryUsage>;
 
-export async function mmReport(
-  { mm, tally, ldt }: LayoutMm,
+/** What a report needs of an mm, noted while its mappings do not change. */
+export interface NotedMm {
+  readonly source: string;
+  /** First page of each mapping, and the first one after it. */
+  readonly ranges: Float64Array;
+  /** Pages of each mapping behind bad tables, which no worker counts. */
+  readonly behindBadTables: ReadonlyMap<number, number>;
+  readonly ldtEntries: number;
+}
+
+export async function noteMm(
+  { vmas }: Mm,
+  ordinal: number,
   source: string,
+  ldt: Uint8Array,
+  leftOut: readonly LeftOut[],
+  turns: Turns,
+): Promise<NotedMm> {
+  const ranges = new Float64Array(vmas.count * 2);
+  for (let vma = 0; vma < vmas.count; vma++) {
+    if (turns.isDue()) await turns.next();
+    const slot = vmas.slot(vma);
+    ranges[vma * 2] = vmas.start(slot);
+    ranges[vma * 2 + 1] = vmas.end(slot);
+  }
+  const behindBadTables = new Map<number, number>();
+  for (const { mm, start, end, rule } of leftOut) {
+    if (mm !== ordinal || rule !== RULE.TABLE_BAD) continue;
+    const vma = vmas.find(start); // a bad table's range lies in one mapping
+    behindBadTables.set(vma, (behindBadTables.get(vma) ?? 0) + end - start);
+  }
+  return { source, ranges, behindBadTables, ldtEntries: ldt.length / LDT_ENTRY_SIZE };
+}
+
+/** `base`: number of the mm's first mapping in `tallies`. */
+export async function mmReport(
+  { source, ranges, behindBadTables, ldtEntries }: NotedMm,
+  tallies: VmaTallies,
+  base: number,
   turns: Turns,
 ): Promise<PagesReport> {
   const vmas: VmaReport[] = [];
   const total = { absent: 0, copy: 0, zero: 0, clone: 0, unsupported: 0 };
-  for (let ordinal = 0; ordinal < mm.vmas.count; ordinal++) {
+  for (let vma = 0; vma < ranges.length / 2; vma++) {
     if (turns.isDue()) await turns.next();
-    const slot = mm.vmas.slot(ordinal);
-    const start = mm.vmas.start(slot);
-    const end = mm.vmas.end(slot);
-    const copy = tally.copy[ordinal]!;
-    const zero = tally.zero[ordinal]!;
-    const clone = tally.clone[ordinal]!;
-    const unsupported = tally.unsupported[ordinal]!;
+    const start = ranges[vma * 2]!;
+    const end = ranges[vma * 2 + 1]!;
+    const copy = tallies.pages(base + vma, COPY);
+    const zero = tallies.pages(base + vma, ZERO);
+    const clone = tallies.pages(base + vma, CLONE);
+    const unsupported = tallies.pages(base + vma, UNSUPPORTED) + (behindBadTables.get(vma) ?? 0);
     const absent = end - start - copy - zero - clone - unsupported;
     const pages: PageCounts = { absent, copy, zero, clone, unsupported };
     vmas.push({ start: addressOf(start), end: addressOf(end), pages });
@@ -35,5 +74,5 @@ export async function mmReport(
     total.clone += clone;
     total.unsupported += unsupported;
   }
-  return { source, vmas, pages: total, ldtEntries: ldt.length / LDT_ENTRY_SIZE };
+  return { source, vmas, pages: total, ldtEntries };
 }

@@ -1,10 +1,9 @@
 /** The sink of a dump: what is done with it where the dump is stopped, or fails. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { CopyTarget } from '../../shared/dump/tasks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { joined } from '../settle.ts';
 import { takeSink } from '../sinks/one-dump.ts';
-import type { ImageExtent, Sink } from '../sinks/sink.ts';
+import type { Sink } from '../sinks/sink.ts';
 import { abortable, type Deadline } from '../stop.ts';
 
 /** How long a stopped dump waits for an `open` that is under way, to leave nothing behind. */
@@ -61,17 +60,6 @@ async function withinGrace(undone: Promise<unknown>, otherwise: unknown): Promis
   } finally {
     over.abort();
   }
-}
-
-/** Where the workers write. SIZE_LIMIT, before anything is written, if the image is too large. */
-export async function reserveIn(
-  to: Sink,
-  extent: ImageExtent,
-  limit: number | undefined,
-  signal: AbortSignal | undefined,
-): Promise<CopyTarget> {
-  assertSize(extent.bytes, limit);
-  return await abortable(to.reserve(extent), signal);
 }
 
 /** SIZE_LIMIT if an image of so many bytes is too large. */

@@ -2,80 +2,109 @@
  * What a dump of a running machine needs beyond the mmap locks: threads for its workers, and the
  * references that keep every frame and swap slot in its place until it is copied.
  */
-import type { MachineParts } from '../../mmu/machine-parts.ts';
 import type { Mm } from '../../mmu/mm.ts';
 import { threadGone } from '../../mmu/thread-gone.ts';
-import { PIN } from '../../shared/dump/pin-table.ts';
+import { PinSlots, pinSlotsBytes, SLOTS_PER_WORKER } from '../../shared/dump/pin-slots.ts';
+import { PIN, pinTableBytes } from '../../shared/dump/pin-table.ts';
 import type { RunningMachine } from '../../shared/dump/tasks.ts';
 import { OPERATION } from '../../shared/sync/thread-layout.ts';
+import type { SharedBuffers } from './shared-buffers.ts';
+
+/** How long pins live. */
+export type PinLife =
+  /** For one unit. */
+  | { readonly kind: 'unit'; readonly unitPages: number }
+  /** From a counting pass to the end of the dump; `pages` of all units. */
+  | { readonly kind: 'dump'; readonly pages: number };
 
 /** The pins of a dump and the threads of its workers. */
 export class Pins {
-  readonly #machine: MachineParts;
+  readonly #mm: Mm;
   readonly #lookers: number[];
-  readonly #buffer: SharedArrayBuffer;
-  readonly #words: Int32Array;
   readonly #named: SharedArrayBuffer;
+  readonly #buffers: SharedBuffers;
+  #words: Int32Array = new Int32Array(0);
+  #slots: PinSlots | undefined;
+  #slotWords = 0;
   #threads: number[] = [];
   readonly #lost = new Set<number>();
 
   /**
-   * `buffer` holds the words of `pages` pages (see pin-table.ts); what it held before is gone. `named`
-   * says which files have a name for this dump. `lookers`: ids for the first workers, which hold
-   * nothing; `enlist` takes them out.
+   * `mm`: any of the dump's, with the thread that gives references back. `lookers`: ids for the first
+   * workers, which hold nothing; `enlist` takes them out. `named` says which files have a name for
+   * this dump.
    */
-  constructor(
-    machine: MachineParts,
-    lookers: number[],
-    buffer: SharedArrayBuffer,
-    pages: number,
-    named: SharedArrayBuffer,
-  ) {
-    this.#named = named;
-    this.#machine = machine;
+  constructor(mm: Mm, lookers: number[], buffers: SharedBuffers, named: SharedArrayBuffer) {
+    this.#mm = mm;
     this.#lookers = lookers;
-    this.#buffer = buffer;
-    this.#words = new Int32Array(buffer, 0, pages * PIN.WORDS).fill(0);
+    this.#named = named;
+    this.#buffers = buffers;
   }
 
   /**
-   * One message per worker. Fewer than `workers` where the machine has no ids left for them: the dump
-   * holds locks that others wait for, so it must not wait for what they have.
+   * One message per worker of a pass. Fewer than `workers` where the machine has no ids left for them:
+   * the dump holds locks that others wait for, so it must not wait for what they have.
    */
-  enlist(workers: number): RunningMachine[] {
-    const { threads } = this.#machine;
+  enlist(workers: number, life: PinLife): RunningMachine[] {
+    const { threads } = this.#mm.machine;
+    const isShort = life.kind === 'unit';
+    const pages = isShort ? workers * SLOTS_PER_WORKER * life.unitPages : life.pages;
+    const pins = this.#buffers.take('pins', pinTableBytes(pages));
+    this.#words = new Int32Array(pins, 0, pages * PIN.WORDS).fill(0);
+    const slots = isShort ? new SharedArrayBuffer(pinSlotsBytes(workers)) : undefined;
+    this.#slots = slots && new PinSlots(slots);
+    this.#slotWords = isShort ? life.unitPages * PIN.WORDS : 0;
     while (this.#threads.length < workers) {
       const id = this.#lookers.pop() ?? threads.tryRegister(OPERATION);
       if (id < 0) break;
       threads.becomeOnlooker(id);
       this.#threads.push(id);
     }
-    const tables = { pins: this.#buffer, named: this.#named };
-    return this.#threads.map((thread) => ({ thread, ...tables }));
+    return this.#threads.map((thread) => ({ thread, pins, slots, named: this.#named }));
+  }
+
+  /** Gives back what workers have done with, while they go on; until `over` fires. */
+  async drain(over: AbortSignal): Promise<void> {
+    await this.#slots?.drain(
+      (slot) => this.#release(slot * this.#slotWords, this.#slotWords),
+      over,
+    );
+  }
+
+  /** The workers are to look at the stop word. */
+  wake(): void {
+    this.#slots?.wake();
   }
 
   /** The thread of a worker is gone. The others may be waiting for a lock that it held. */
   lost(worker: number): void {
-    const thread = this.#threads[worker]!;
+    const thread = this.#threads[worker];
+    if (thread === undefined) return; // a pass that looks at no table
     this.#lost.add(thread);
-    threadGone(this.#machine, thread);
+    threadGone(this.#mm.machine, thread);
   }
 
-  /** The phase is over; `failed`: some of the threads may have crashed with a lock. */
+  /** The pass is over; `failed`: some of the threads may have crashed with a lock. */
   dismiss(failed: boolean): void {
+    const { machine } = this.#mm;
     for (const thread of this.#threads) {
-      if (this.#lost.has(thread)) continue; // the id may be somebody else's by now
-      if (failed) threadGone(this.#machine, thread);
-      else this.#machine.threads.release(thread);
+      if (this.#lost.has(thread)) continue; // the id may be another thread's by now
+      if (failed) threadGone(machine, thread);
+      else machine.threads.release(thread);
     }
     this.#threads = [];
   }
 
   /** Gives every reference back. No worker of the dump looks at the machine any more. */
-  letGo({ allocator, machine, thread }: Mm): void {
+  letGo(): void {
+    this.#release(0, this.#words.length);
+  }
+
+  #release(first: number, count: number): void {
+    const { allocator, machine, thread } = this.#mm;
     const words = this.#words;
     const { swap } = machine;
-    for (let at = 0; at < words.length; at++) {
+    for (let at = first; at < first + count; at++) {
       const pfn = words[at]!;
       if (pfn === 0) continue;
       words[at] = 0;

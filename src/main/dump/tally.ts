@@ -1,24 +1,11 @@
-/** Pages of each class, per VMA, from the runs; and what could not be stored, with the reasons. */
+/** What a dump could not store, with the reasons. */
 import type { Mm } from '../../mmu/mm.ts';
-import { PAGE_CLASS, RULE, ruleName } from '../../shared/dump/page-class.ts';
-import type { WorkUnits } from '../../shared/dump/work-unit.ts';
+import { ruleName } from '../../shared/dump/page-class.ts';
+import type { UnsupportedRun } from '../../shared/dump/tasks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex, vpnOf } from '../../shared/page.ts';
-import type { Turns } from '../stop.ts';
 import type { LeftOut } from './plan.ts';
-import { RunCursor } from './run-cursor.ts';
 import { describeVma } from './stopped-mm.ts';
-
-const { COPY, ZERO, CLONE, UNSUPPORTED, GUARD } = PAGE_CLASS;
-
-/** Pages by class of every VMA of an mm, by ordinal. ABSENT is what remains. */
-export interface MmTally {
-  readonly copy: Int32Array;
-  readonly zero: Int32Array;
-  readonly clone: Int32Array;
-  readonly unsupported: Float64Array;
-  readonly guard: Int32Array;
-}
 
 /** Neighbouring pages that were left out. Addresses in bytes. */
 export interface SkippedPages {
@@ -32,57 +19,6 @@ export interface SkippedPages {
   readonly reason: string;
 }
 
-/** The units of one mm: [first, last). */
-export interface UnitRange {
-  readonly first: number;
-  readonly last: number;
-}
-
-export async function tallyMm(
-  mm: Mm,
-  ordinal: number,
-  units: WorkUnits,
-  range: UnitRange,
-  runs: Int32Array,
-  leftOut: readonly LeftOut[],
-  skipped: SkippedPages[],
-  turns: Turns,
-): Promise<MmTally> {
-  const { vmas } = mm;
-  const count = vmas.count;
-  const tally: MmTally = {
-    copy: new Int32Array(count),
-    zero: new Int32Array(count),
-    clone: new Int32Array(count),
-    unsupported: new Float64Array(count),
-    guard: new Int32Array(count),
-  };
-  const byClass: (Int32Array | Float64Array)[] = [];
-  byClass[COPY] = tally.copy;
-  byClass[ZERO] = tally.zero;
-  byClass[CLONE] = tally.clone;
-  byClass[UNSUPPORTED] = tally.unsupported;
-  byClass[GUARD] = tally.guard;
-  const cursor = new RunCursor(units, runs, range.first, range.last);
-  for (let vma = 0; vma < count; vma++) {
-    const end = vmas.end(vmas.slot(vma));
-    if (turns.isDue()) await turns.next();
-    for (; cursor.start < end; cursor.next()) {
-      if (turns.isDue()) await turns.next();
-      byClass[cursor.pageClass]![vma]! += cursor.count;
-      if (cursor.pageClass !== UNSUPPORTED) continue;
-      const start = addressOf(cursor.start);
-      const reason = ruleName(cursor.rule);
-      skipped.push({ mm: ordinal, start, end: start + addressOf(cursor.count), reason });
-    }
-  }
-  for (const { mm: of, start, end, rule } of leftOut) {
-    if (of !== ordinal || rule !== RULE.TABLE_BAD) continue;
-    tally.unsupported[vmas.find(start)]! += end - start; // a bad table's range lies in one VMA
-  }
-  return tally;
-}
-
 /** What was left out for these reasons before any PTE was looked at. */
 export function leftOutPages(leftOut: readonly LeftOut[], ...wanted: number[]): SkippedPages[] {
   return leftOut
@@ -90,6 +26,15 @@ export function leftOutPages(leftOut: readonly LeftOut[], ...wanted: number[]): 
     .map(({ mm, start, end, rule }) => {
       return { mm, start: addressOf(start), end: addressOf(end), reason: ruleName(rule) };
     });
+}
+
+/** What a worker could not store. */
+export function skippedRun({ mm, start, pages, rule }: UnsupportedRun): SkippedPages {
+  return { mm, start: addressOf(start), end: addressOf(start + pages), reason: ruleName(rule) };
+}
+
+export function byPlace(a: SkippedPages, b: SkippedPages): number {
+  return a.mm - b.mm || a.start - b.start;
 }
 
 /** The error of a dump that must not leave anything out; names the first page by mm and address. */

@@ -7,7 +7,7 @@ import type { CopyTarget } from '../../shared/dump/tasks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { outputFailed } from './output-error.ts';
 import { type OpenOutput, PATH_SINK_OPTIONS, PathSink, type PathSinkOptions } from './path-sink.ts';
-import type { ImageExtent } from './sink.ts';
+import type { ImageExtent, ImageLength } from './sink.ts';
 
 /** Options of `fileSink`. */
 export type FileSinkOptions = PathSinkOptions;
@@ -28,16 +28,16 @@ export class FileSink extends PathSink {
   }
 
   /** @internal */
-  async reserve({ bytes }: ImageExtent): Promise<CopyTarget> {
-    const output = this.opened();
-    const file = output.files[0]!;
-    await output.during(file.reserve(bytes));
+  async reserve(_extent: ImageExtent): Promise<CopyTarget> {
+    const file = this.opened().files[0]!;
     return { kind: 'file', fd: file.fd, path: this.path, sparse: this.sparse };
   }
 
   /** @internal Where it was aborted meanwhile, it does nothing more: `abort` settles everything. */
-  protected async finish(output: OpenOutput): Promise<void> {
+  protected async finish(output: OpenOutput, { bytes }: ImageLength): Promise<void> {
     const file = output.files[0]!;
+    await file.reserve(bytes); // an image that ends in a hole does not have its length yet
+    if (output.isAborted) return;
     await file.sync();
     if (output.isAborted) return;
     await output.changing(file.appear(this.force));

@@ -17,7 +17,7 @@ import { Memory, WASM_PAGE } from '../../shared/wasm.ts';
 import { FAULT_PLAN, failMemoryAt } from '../faults.ts';
 import { loadKernels } from '../kernels.ts';
 import { MachineRoom } from './machine-room.ts';
-import type { ImageExtent, Sink } from './sink.ts';
+import type { ImageExtent, ImageLength, Sink } from './sink.ts';
 
 /** An image in memory, as `openImage` takes it. */
 export interface MemoryImage {
@@ -79,7 +79,6 @@ export class MemorySink implements Sink {
   readonly #faults: FaultPlan | undefined;
   #chunks: ImageChunk[] = [];
   readonly #room: MachineRoom | undefined;
-  #bytes = 0;
   #image: MemoryImage | undefined;
   /** ImageLease.word: counts what has ended the life of an image here. */
   readonly #generation = new Int32Array(new SharedArrayBuffer(4));
@@ -135,15 +134,14 @@ export class MemorySink implements Sink {
     } catch (error) {
       throw new MmdumpError('OUTPUT_FAILED', `no memory for an image of ${bytes} bytes`, {}, error);
     }
-    this.#bytes = bytes;
     return { kind: 'memory', chunks: this.#chunks.slice(0, count), chunkBytes };
   }
 
   /** @internal */
-  async commit(): Promise<void> {
-    const count = Math.ceil(this.#bytes / this.#chunkBytes);
+  async commit({ bytes }: ImageLength): Promise<void> {
+    const count = Math.ceil(bytes / this.#chunkBytes);
     this.#image = {
-      bytes: this.#bytes,
+      bytes,
       chunks: this.#chunks.slice(0, count).map(viewOf),
       chunkBytes: this.#chunkBytes,
       lease: { word: this.#generation, value: Atomics.load(this.#generation, 0) },

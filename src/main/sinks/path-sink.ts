@@ -17,7 +17,7 @@ import { type FileCalls, fileCalls } from './file-calls.ts';
 import { takeSink } from './one-dump.ts';
 import { outputExists, outputFailed, outputRefused } from './output-error.ts';
 import { OutputFile, removeNow } from './output-file.ts';
-import type { ImageExtent, Sink } from './sink.ts';
+import type { ImageExtent, ImageLength, Sink } from './sink.ts';
 
 /** Options of every sink that writes files. */
 export interface PathSinkOptions {
@@ -147,7 +147,7 @@ export abstract class PathSink implements Sink {
   /** @internal OUTPUT_EXISTS, or what else keeps the output from getting its name. */
   protected abstract assertReplaceable(): Promise<void>;
   /** @internal Makes the image appear, step by step, until `output.isAborted`. */
-  protected abstract finish(output: OpenOutput): Promise<void>;
+  protected abstract finish(output: OpenOutput, image: ImageLength): Promise<void>;
   /** @internal The dump has failed or is stopped; temporary files are gone: takes back whatever has its name. */
   protected abstract takeBack(output: OpenOutput): Promise<void>;
   /** @internal */
@@ -203,9 +203,9 @@ export abstract class PathSink implements Sink {
   }
 
   /** @internal */
-  async commit(): Promise<void> {
+  async commit(image: ImageLength): Promise<void> {
     const output = this.opened();
-    await output.during(this.finish(output));
+    await output.during(this.finish(output, image));
     if (!output.isAborted) await output.close(); // an abort meanwhile still takes the names back
     if (!output.isAborted) await this.#release(output);
   }

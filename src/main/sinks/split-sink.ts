@@ -11,7 +11,7 @@
 import { basename, dirname } from 'node:path';
 import { optional, wholeNumber } from '../../shared/arguments/checks.ts';
 import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
-import { partClaimsBytes } from '../../shared/dump/part-claims.ts';
+import { firstOfParts, partClaimsBytes } from '../../shared/dump/part-claims.ts';
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
 import { AbortError, MmdumpError } from '../../shared/errors.ts';
 import {
@@ -99,7 +99,7 @@ export class SplitSink extends PathSink {
   }
 
   /** @internal */
-  async reserve({ bytes }: ImageExtent): Promise<CopyTarget> {
+  async reserve({ bytes, units }: ImageExtent): Promise<CopyTarget> {
     const output = this.opened();
     const { path, sparse } = this;
     const partBytes = this.#lengthFor(bytes);
@@ -116,7 +116,9 @@ export class SplitSink extends PathSink {
     );
     this.#parts = count;
     const claims = new SharedArrayBuffer(partClaimsBytes(count));
-    return { kind: 'parts', fds: files.map(({ fd }) => fd), path, partBytes, sparse, claims };
+    const firstUnits = firstOfParts(units, partBytes, count);
+    const fds = files.map(({ fd }) => fd);
+    return { kind: 'parts', fds, path, partBytes, sparse, claims, firstUnits };
   }
 
   #lengthFor(bytes: number): number {

@@ -96,7 +96,7 @@ export class StreamSink implements Sink {
 
   /** @internal Writes the segments out while the workers fill the ring. Stops the phase where that fails. */
   async drain({ phase, over, signal }: DrainContext): Promise<void> {
-    const { segments, segmentCount } = this.#extent!;
+    const { segments } = this.#extent!;
     const buffers = this.#ring!;
     const output = this.#opened();
     const ring = new SegmentRing(buffers);
@@ -107,9 +107,9 @@ export class StreamSink implements Sink {
     output.failed.addEventListener('abort', stop, { once: true });
     signal?.addEventListener('abort', stop, { once: true });
     try {
-      for (let segment = 0; segment < segmentCount; segment++) {
+      for (let segment = 0; segment < segments; segment++) {
         if (!(await ring.waitForSegment(segment, over))) break;
-        const length = segments.bytes(segment);
+        const length = ring.bytes(segment);
         const bytes = new Uint8Array(buffers.slots[ring.slotOf(segment)]!, 0, length);
         await output.write(bytes, signal);
         ring.consume(segment);

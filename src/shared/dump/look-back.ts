@@ -86,6 +86,11 @@ export class LookBack {
     return first + bytes;
   }
 
+  /** Coordinator, once every unit is sized: bytes of the unit. */
+  sizeOf(unit: number): number {
+    return this.#words[UNITS + unit * WORDS + SIZE]!;
+  }
+
   /** Worker: its unit ends here. Nobody waits for it; it saves later workers a longer walk. */
   publishEnd(unit: number, end: number): void {
     const at = UNITS + unit * WORDS;

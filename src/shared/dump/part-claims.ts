@@ -1,16 +1,15 @@
 /**
- * Who writes which segment of an image in parts. Segments ascend, so that workers who took them in
+ * Who writes which unit of an image in parts. Units ascend in the image, so that workers who took them in
  * order would all write to one file at a time, and queue for its lock. Here every worker has parts
  * of its own, and helps with the others' when those are done.
  *
- * A segment belongs to the part in which it begins. A word for each part, 64 bytes apart, counts the
- * segments that are taken; whoever has claimed a unit of the phase finds one that is left.
+ * A unit belongs to the part in which it begins. A word for each part, 64 bytes apart, counts the
+ * units that are taken; whoever has claimed one of the phase finds one that is left.
  */
 import { assert } from '../assert.ts';
-import type { Segments } from './piece-table.ts';
 
 export const PART_CLAIM = {
-  TAKEN: 0, // segments of this part that were asked for, some in vain; Atomics only
+  TAKEN: 0, // units of this part that were asked for, some in vain; Atomics only
   WORDS: 16,
 } as const;
 
@@ -23,8 +22,8 @@ export function partClaimsBytes(parts: number): number {
 export class PartClaims {
   readonly #words: Int32Array;
   readonly #parts: number;
-  /** First segment of each part, and one word more: where the last part ends. */
-  readonly #first: Int32Array;
+  /** See firstOfParts. */
+  readonly #first: readonly number[];
   readonly #home: number;
   readonly #homes: number;
   /** How many homes this worker is beyond its own, and the part there: those before have none left. */
@@ -34,20 +33,18 @@ export class PartClaims {
   /** What worker number `worker` of `workers` sees. `buffer` is zeros before the phase. */
   constructor(
     buffer: SharedArrayBuffer,
-    segments: Pick<Segments, 'offset'>,
-    segmentCount: number,
-    partBytes: number,
+    firstUnits: readonly number[],
     { worker, workers }: { readonly worker: number; readonly workers: number },
   ) {
     this.#words = new Int32Array(buffer);
     this.#parts = this.#words.length / WORDS;
-    this.#first = firstSegments(segments, segmentCount, partBytes, this.#parts);
+    this.#first = firstUnits;
     this.#homes = Math.min(workers, this.#parts);
     this.#home = worker % this.#homes;
     this.#part = this.#home;
   }
 
-  /** The next segment for this worker. Asked for once for every unit that anybody has claimed. */
+  /** The next unit for this worker. Asked for once for every unit that anybody has claimed. */
   take(): number {
     for (; this.#moves < this.#homes; this.#part = (this.#home + ++this.#moves) % this.#homes) {
       for (; this.#part < this.#parts; this.#part += this.#homes) {
@@ -57,22 +54,21 @@ export class PartClaims {
         if (taken < count) return first + taken;
       }
     }
-    assert(false, 'there are as many segments as units');
+    assert(false, 'there are as many units as claims');
   }
 }
 
-function firstSegments(
-  segments: Pick<Segments, 'offset'>,
-  segmentCount: number,
+/** First unit of each part, and one word more: where the last part ends. */
+export function firstOfParts(
+  { count, offset }: { readonly count: number; readonly offset: (unit: number) => number },
   partBytes: number,
   parts: number,
-): Int32Array {
-  const first = new Int32Array(parts + 1);
-  let segment = 0;
+): number[] {
+  const first = [0];
+  let unit = 0;
   for (let part = 1; part < parts; part++) {
-    while (segment < segmentCount && segments.offset(segment) < part * partBytes) segment++;
-    first[part] = segment;
+    while (unit < count && offset(unit) < part * partBytes) unit++;
+    first.push(unit);
   }
-  first[parts] = segmentCount;
-  return first;
+  return [...first, count];
 }

@@ -1,7 +1,7 @@
 /**
- * The references that a dump holds while the machine goes on running: two words for every page of
- * every unit (WorkUnits.first), the frame or swap slot ("pfn", see PhysicalMemory) that is kept, 0 = none. A page of a
- * file that only memory holds may need both: its leaf need not show what the page cache has.
+ * The references that a dump holds while the machine goes on running: two words for every page of a
+ * unit, the frame or swap slot ("pfn", see PhysicalMemory) that is kept, 0 = none. A page of a file
+ * that only memory holds may need both: its leaf need not show what the page cache has.
  *
  *   0 ──a worker, right after it took the reference──▶ pfn ──the coordinator gives it back──▶ 0
  *

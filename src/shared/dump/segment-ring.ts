@@ -15,10 +15,17 @@ export const SEGMENT_RING = {
   CONSUMED: 0, // segments that the coordinator is done with; Atomics only
   CHANGES: 1, //  counts fillings; Atomics only, the coordinator waits on it
   EMPTIED: 2, //  counts emptyings, and calls to look at the stop word; Atomics only, workers wait on it
-  FULL: 16, //    one word a slot: number of the segment in it, plus one; Atomics only
+  SLOTS: 16, //   one RING_SLOT record per slot
 } as const;
 
-const { CONSUMED, CHANGES, EMPTIED, FULL } = SEGMENT_RING;
+export const RING_SLOT = {
+  FULL: 0, //  number of the segment in the slot, plus one; Atomics only, publishes BYTES
+  BYTES: 1, // length of that segment; by the worker that fills the slot
+  WORDS: 2,
+} as const;
+
+const { CONSUMED, CHANGES, EMPTIED, SLOTS } = SEGMENT_RING;
+const { FULL, BYTES, WORDS } = RING_SLOT;
 
 export interface RingBuffers {
   readonly control: SharedArrayBuffer;
@@ -27,7 +34,7 @@ export interface RingBuffers {
 
 export function createRing(slots: number, slotBytes: number): RingBuffers {
   return {
-    control: new SharedArrayBuffer((FULL + slots) * 4),
+    control: new SharedArrayBuffer((SLOTS + slots * WORDS) * 4),
     slots: Array.from({ length: slots }, () => new SharedArrayBuffer(slotBytes)),
   };
 }
@@ -55,10 +62,17 @@ export class SegmentRing {
     }
   }
 
-  /** Worker: the segment is in its slot. */
-  fill(segment: number): void {
-    Atomics.store(this.#words, FULL + this.slotOf(segment), segment + 1);
+  /** Worker: the segment is in its slot, and has this length. */
+  fill(segment: number, bytes: number): void {
+    const at = this.#slot(segment);
+    this.#words[at + BYTES] = bytes;
+    Atomics.store(this.#words, at + FULL, segment + 1);
     wakeAll(this.#words, CHANGES);
+  }
+
+  /** Coordinator: length of a segment that is in its slot. */
+  bytes(segment: number): number {
+    return this.#words[this.#slot(segment) + BYTES]!;
   }
 
   /**
@@ -68,7 +82,7 @@ export class SegmentRing {
   async waitForSegment(segment: number, over: AbortSignal): Promise<boolean> {
     for (;;) {
       const seen = Atomics.load(this.#words, CHANGES);
-      if (Atomics.load(this.#words, FULL + this.slotOf(segment)) === segment + 1) return true;
+      if (Atomics.load(this.#words, this.#slot(segment) + FULL) === segment + 1) return true;
       if (over.aborted) return false;
       await waitAsync(this.#words, CHANGES, seen, over).catch(rethrowUnless(over));
     }
@@ -83,6 +97,10 @@ export class SegmentRing {
   /** Makes the workers look at the stop word now, not at the next timeout. */
   wake(): void {
     wakeAll(this.#words, EMPTIED);
+  }
+
+  #slot(segment: number): number {
+    return SLOTS + this.slotOf(segment) * WORDS;
   }
 }
 

@@ -6,6 +6,7 @@ import type { ArmedFaults, PhaseName } from '../faults.ts';
 import type { KernelModules } from '../kernels.ts';
 import type { MachineHandle } from '../machine-handle.ts';
 import type { WasmMemory } from '../wasm.ts';
+import type { NameBuffers } from './name-table.ts';
 import type { OwnerBuffers } from './owner-table.ts';
 import type { RingBuffers } from './segment-ring.ts';
 
@@ -42,31 +43,14 @@ export interface PhaseReport {
 /** What to do about pages that no rule can store. */
 export type UnsupportedPolicy = 'fail' | 'skip' | 'copy';
 
-export interface ClassifyTask extends PhaseTask {
-  readonly machine: MachineHandle;
-  /** Undefined: plain JavaScript does it. */
-  readonly kernels: KernelModules | undefined;
-  /** Slots of the mms, by ordinal. */
-  readonly mms: readonly number[];
-  readonly units: SharedArrayBuffer;
-  readonly unitCount: number;
-  readonly runs: SharedArrayBuffer;
-  readonly sources: SharedArrayBuffer;
-  readonly owners: OwnerBuffers;
-  readonly detectZero: boolean;
-  readonly unsupported: UnsupportedPolicy;
-  readonly hugetlb: UnsupportedPolicy;
-  readonly dontDump: boolean;
-  /** The machine runs meanwhile; undefined: it is frozen. */
-  readonly running: RunningMachine | undefined;
-}
-
 /** What a worker needs to look at a machine that runs. */
 export interface RunningMachine {
   /** An onlooker's id in the machine's thread table. */
   readonly thread: number;
   /** References that are held: see pin-table.ts. */
   readonly pins: SharedArrayBuffer;
+  /** PinSlots: a pin lives for one unit; undefined: for the whole dump, by WorkUnits.first. */
+  readonly slots: SharedArrayBuffer | undefined;
   /** Which files had a name when the dump began: see mmu/files/kept-names.ts. */
   readonly named: SharedArrayBuffer;
 }
@@ -90,6 +74,8 @@ export type CopyTarget =
       readonly sparse: boolean;
       /** PartClaims. */
       readonly claims: SharedArrayBuffer;
+      /** firstOfParts. */
+      readonly firstUnits: readonly number[];
     }
   | {
       readonly kind: 'memory';
@@ -108,20 +94,86 @@ export interface ImageChunk {
   readonly memory: WasmMemory | undefined;
 }
 
-export interface CopyTask extends PhaseTask {
+/** Pages that cannot be stored. */
+export interface UnsupportedRun {
+  /** Ordinal of the mm. */
+  readonly mm: number;
+  /** First page. */
+  readonly start: number;
+  readonly pages: number;
+  readonly rule: number;
+}
+
+/** Tables that outlast a counting pass: a machine that runs is not classified twice the same. */
+export interface KeptRuns {
+  /** Run table and frames, with a part for each unit (WorkUnits.first). */
+  readonly runs: SharedArrayBuffer;
+  readonly sources: SharedArrayBuffer;
+  /** An earlier pass has filled them. */
+  readonly isFilled: boolean;
+}
+
+export interface PassTask extends PhaseTask {
   readonly machine: MachineHandle;
   /** Undefined: plain JavaScript does it. */
   readonly kernels: KernelModules | undefined;
-  readonly segments: SharedArrayBuffer;
-  readonly segmentCount: number;
-  /** Length of the longest segment: what a staging buffer must hold. */
-  readonly maxSegmentBytes: number;
-  readonly pieces: SharedArrayBuffer;
-  readonly arena: SharedArrayBuffer;
-  readonly sources: SharedArrayBuffer;
-  /** One word a piece: its record_crc, for the image's id. */
-  readonly recordCrcs: SharedArrayBuffer;
-  readonly target: CopyTarget;
+  /** Slots of the mms, by ordinal. */
+  readonly mms: readonly number[];
+  /** WorkUnits; pages of the longest. */
+  readonly units: SharedArrayBuffer;
+  readonly unitCount: number;
+  readonly unitPages: number;
+  /** First unit of each mm. */
+  readonly firstUnits: readonly number[];
+  readonly owners: OwnerBuffers;
+  readonly detectZero: boolean;
+  readonly unsupported: UnsupportedPolicy;
+  readonly hugetlb: UnsupportedPolicy;
+  readonly dontDump: boolean;
+  readonly blockPerPage: boolean;
+  readonly payloadCrc: boolean;
+  /** VmaTallies, and the number of each mm's first mapping. */
+  readonly tallies: SharedArrayBuffer;
+  readonly vmaBases: readonly number[];
+  readonly names: NameBuffers;
+  /** Records of the coordinator that stand before and behind units (WorkUnits.leadAt, trailAt). */
+  readonly leads: SharedArrayBuffer;
+  /** LookBack. */
+  readonly lookBack: SharedArrayBuffer;
+  /** anonvmaid by mapping; undefined: not known yet. */
+  readonly anonIds: SharedArrayBuffer | undefined;
+  /** Sizes and places are known from a counting pass. */
+  readonly isCounted: boolean;
+  readonly kept: KeptRuns | undefined;
+  /** Report the runs of every unit: a family's usage is made of them. */
+  readonly reportsRuns: boolean;
+  /** Undefined: a counting pass, which writes nothing. */
+  readonly target: CopyTarget | undefined;
+  /** The machine runs meanwhile; undefined: it is frozen. */
+  readonly running: RunningMachine | undefined;
+}
+
+export interface PassReport extends PhaseReport {
+  /** record_crc of the records that the worker has written. */
+  readonly crcs: UnitCrcs;
+  readonly unsupported: readonly UnsupportedRun[];
+  /** Pairs of mappings that clones join, counted over all mms. */
+  readonly joins: readonly number[];
+  /** Runs by unit: first page, pages, class word; empty unless asked for. */
+  readonly runs: readonly UnitRuns[];
+}
+
+/** record_crc of records, unit by unit. */
+export interface UnitCrcs {
+  /** In the order in which the units were claimed. */
+  readonly crcs: Int32Array;
+  /** Unit and number of its records, for one unit after the other. */
+  readonly units: readonly number[];
+}
+
+export interface UnitRuns {
+  readonly unit: number;
+  readonly runs: Float64Array;
 }
 
 /** An image in shared memory: every chunk but the last holds `chunkBytes` of it. */

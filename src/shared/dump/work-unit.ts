@@ -1,6 +1,6 @@
 /**
- * Work units of the classify phase: whole granules of one mm, neighbours in address. The plan
- * writes all but the last word, the worker that claims the unit that one.
+ * Work units of a dump: whole granules of one mm, neighbours in address, and the mappings whose
+ * records stand in the unit's part of the image. The plan writes all fields but those that say so.
  */
 import { readU64, writeU64 } from '../u64.ts';
 
@@ -9,11 +9,21 @@ export const WORK_UNIT = {
   START: 1, //     first page, u64
   PAGES: 3, //     pages of address that it spans
   FIRST: 4, //     pages of all units before it: its place in every table of pages and runs
-  RUN_COUNT: 5, // records in the run table, from record FIRST on
+  RUN_COUNT: 5, // records in the run table, from record FIRST on; by the worker that claims the unit
+  VMA_FIRST: 6, // ordinal of the first mapping whose record the unit writes
+  VMA_END: 7, //   behind the last one
+  LEAD_AT: 8, //   bytes of the lead table that stand before the unit's own …
+  LEAD_BYTES: 9,
+  TRAIL_AT: 10, // … and behind them
+  TRAIL_BYTES: 11,
+  SEGMENTS: 12, // segments of a stream that the unit fills; by the worker that counts the unit
+  SEGMENT: 13, //  number of the first of them; by the coordinator, after the counting pass
   WORDS: 16, //    64 bytes: two workers never write one line
 } as const;
 
 const { MM, START, PAGES, FIRST, RUN_COUNT, WORDS } = WORK_UNIT;
+const { VMA_FIRST, VMA_END, LEAD_AT, LEAD_BYTES, TRAIL_AT, TRAIL_BYTES } = WORK_UNIT;
+const { SEGMENTS, SEGMENT } = WORK_UNIT;
 
 export function workUnitBytes(units: number): number {
   return units * WORDS * 4;
@@ -33,7 +43,7 @@ export class WorkUnits {
     writeU64(this.#words, at + START, start);
     this.#words[at + PAGES] = pages;
     this.#words[at + FIRST] = first;
-    this.#words[at + RUN_COUNT] = 0;
+    for (let field = RUN_COUNT; field < WORDS; field++) this.#words[at + field] = 0;
   }
 
   mm(unit: number): number {
@@ -59,5 +69,63 @@ export class WorkUnits {
 
   runCount(unit: number): number {
     return this.#words[unit * WORDS + RUN_COUNT]!;
+  }
+
+  /** Mappings [first, end) of the unit's mm have their records in the unit's part of the image. */
+  setVmas(unit: number, first: number, end: number): void {
+    this.#words[unit * WORDS + VMA_FIRST] = first;
+    this.#words[unit * WORDS + VMA_END] = end;
+  }
+
+  firstVma(unit: number): number {
+    return this.#words[unit * WORDS + VMA_FIRST]!;
+  }
+
+  endVma(unit: number): number {
+    return this.#words[unit * WORDS + VMA_END]!;
+  }
+
+  /** Bytes of the lead table that stand before what the unit itself holds. */
+  setLead(unit: number, at: number, bytes: number): void {
+    this.#words[unit * WORDS + LEAD_AT] = at;
+    this.#words[unit * WORDS + LEAD_BYTES] = bytes;
+  }
+
+  leadAt(unit: number): number {
+    return this.#words[unit * WORDS + LEAD_AT]!;
+  }
+
+  leadBytes(unit: number): number {
+    return this.#words[unit * WORDS + LEAD_BYTES]!;
+  }
+
+  /** Bytes of the lead table that stand behind what the unit itself holds. */
+  setTrail(unit: number, at: number, bytes: number): void {
+    this.#words[unit * WORDS + TRAIL_AT] = at;
+    this.#words[unit * WORDS + TRAIL_BYTES] = bytes;
+  }
+
+  trailAt(unit: number): number {
+    return this.#words[unit * WORDS + TRAIL_AT]!;
+  }
+
+  trailBytes(unit: number): number {
+    return this.#words[unit * WORDS + TRAIL_BYTES]!;
+  }
+
+  setSegments(unit: number, segments: number): void {
+    this.#words[unit * WORDS + SEGMENTS] = segments;
+  }
+
+  segments(unit: number): number {
+    return this.#words[unit * WORDS + SEGMENTS]!;
+  }
+
+  setFirstSegment(unit: number, segment: number): void {
+    this.#words[unit * WORDS + SEGMENT] = segment;
+  }
+
+  firstSegment(unit: number): number {
+    return this.#words[unit * WORDS + SEGMENT]!;
   }
 }

@@ -43,14 +43,10 @@ export class FrameMover {
   readonly #stages: (Stage | null | undefined)[] = [];
 
   /** `sources`: frame numbers, in the order of the image. */
-  constructor(
-    machine: MachineParts,
-    sources: SharedArrayBuffer,
-    modules: KernelModules | undefined,
-  ) {
+  constructor(machine: MachineParts, sources: Int32Array, modules: KernelModules | undefined) {
     this.#machine = machine;
     this.#banks = machine.memory.bytes;
-    this.#sources = new Int32Array(sources);
+    this.#sources = sources;
     this.#modules = modules;
   }
 

@@ -12,7 +12,7 @@ export const NOTHING = 0;
 
 export class RunWriter {
   /** The table of runs; OFFSET counts from the unit's start. */
-  readonly #runs: Int32Array;
+  readonly runs: Int32Array;
   /** The list of frames. */
   readonly sources: Int32Array;
   /** Behind the last run of the unit, in records. */
@@ -24,9 +24,9 @@ export class RunWriter {
   #from = 0;
   #source = 0;
 
-  constructor(runs: SharedArrayBuffer, sources: SharedArrayBuffer) {
-    this.#runs = new Int32Array(runs);
-    this.sources = new Int32Array(sources);
+  constructor(runs: Int32Array, sources: Int32Array) {
+    this.runs = runs;
+    this.sources = sources;
   }
 
   /** Begins a unit, whose part of both tables starts at `first`: it has a place for every page. */
@@ -34,6 +34,11 @@ export class RunWriter {
     this.#unitStart = unitStart;
     this.runEnd = first;
     this.sourceEnd = first;
+  }
+
+  /** Takes up the unit as an earlier pass has left it: with `runs` records. */
+  resume(runs: number): void {
+    this.runEnd += runs;
   }
 
   /** The next page of the part. `pfn` matters only for COPY. */
@@ -55,7 +60,7 @@ export class RunWriter {
 
   #start(vpn: number, word: number): void {
     if (this.#word !== NOTHING) {
-      const runs = this.#runs;
+      const { runs } = this;
       const at = this.runEnd++ * WORDS;
       runs[at + OFFSET] = this.#from - this.#unitStart;
       runs[at + COUNT] = vpn - this.#from;

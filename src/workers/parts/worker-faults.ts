@@ -35,6 +35,18 @@ export class WorkerFaults {
     if (action !== undefined) carryOut(action, 'a unit');
   }
 
+  /** A unit of a pass was sized, its size is not published. */
+  whenSized(): void {
+    const action = this.#at('sized');
+    if (action !== undefined) carryOut(action, 'a sized unit');
+  }
+
+  /** A unit of a pass has its place, nothing of it is written. */
+  whenPlaced(): void {
+    const action = this.#at('placed');
+    if (action !== undefined) carryOut(action, 'a placed unit');
+  }
+
   /** A write of `wanted` bytes is about to be made; returns how many it may write. */
   beforeWrite(wanted: number): number {
     const action = this.#at('write');

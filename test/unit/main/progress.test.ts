@@ -94,9 +94,9 @@ describe('the progress of a dump', () => {
       (progress) => told.push(progress),
       () => now,
     );
-    const classified = meter.begin('classify', { units: 7, pages: 0, bytes: 0 })!;
+    const counted = meter.begin('count', { units: 7, pages: 0, bytes: 0 })!;
     now = 1500;
-    classified({ ...NOTHING, units: 7, pages: 5 });
+    counted({ ...NOTHING, units: 7, pages: 5 });
     now = 2000;
     const copied = meter.begin('copy', { units: 4, pages: 5, bytes: 1000 })!;
     copied(NOTHING);
@@ -105,7 +105,7 @@ describe('the progress of a dump', () => {
     now = 2500;
     copied({ ...NOTHING, units: 4, pages: 5, bytes: 1000 });
     expect(told.map(({ phase: at, etaMs }) => [at, etaMs])).toEqual([
-      ['classify', null],
+      ['count', 0],
       ['copy', null],
       ['copy', 300],
       ['copy', 0],

@@ -7,11 +7,14 @@ import { MM_ADDRESS, MM_FIELD } from '../../../src/mmu/mm-struct.ts';
 import { ALLOCATOR } from '../../../src/mmu/physical/frame-allocator.ts';
 import { PAGE_STRUCT } from '../../../src/mmu/physical/page-struct.ts';
 import { VMA_RECORD } from '../../../src/mmu/vma/vma-table.ts';
+import { UNIT_PLACE } from '../../../src/shared/dump/look-back.ts';
+import { NAME_INDEX } from '../../../src/shared/dump/name-table.ts';
 import { PART_CLAIM } from '../../../src/shared/dump/part-claims.ts';
 import { PAYLOAD } from '../../../src/shared/dump/payload-table.ts';
-import { PIECE, SEGMENT } from '../../../src/shared/dump/piece-table.ts';
 import { RUN } from '../../../src/shared/dump/run-table.ts';
 import { SCAN_RUN, SCAN_VMA } from '../../../src/shared/dump/scan-table.ts';
+import { RING_SLOT } from '../../../src/shared/dump/segment-ring.ts';
+import { VMA_TALLY } from '../../../src/shared/dump/vma-tally.ts';
 import { WORK_UNIT } from '../../../src/shared/dump/work-unit.ts';
 import * as records from '../../../src/shared/image/cpt-records.ts';
 import { THREAD_SLOT } from '../../../src/shared/sync/thread-layout.ts';
@@ -29,6 +32,7 @@ const U64_WORDS = new Set([
   'MMAP_BASE',
   'OFFSET',
   'PFN',
+  'RECORD_AT',
 ]);
 
 const SHARED_TABLES = {
@@ -40,8 +44,10 @@ const SHARED_TABLES = {
   VMA_RECORD: { table: VMA_RECORD },
   PART_CLAIM: { table: PART_CLAIM },
   PAYLOAD: { table: PAYLOAD },
-  PIECE: { table: PIECE },
-  SEGMENT: { table: SEGMENT },
+  NAME_INDEX: { table: NAME_INDEX },
+  RING_SLOT: { table: RING_SLOT },
+  UNIT_PLACE: { table: UNIT_PLACE, wide: new Map([['SIZE', 1]]) },
+  VMA_TALLY: { table: VMA_TALLY },
   RUN: { table: RUN, narrow: true },
   SCAN_RUN: { table: SCAN_RUN },
   SCAN_VMA: { table: SCAN_VMA },

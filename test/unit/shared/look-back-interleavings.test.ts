@@ -18,13 +18,19 @@ import { type Edit, importMutant } from '../../support/interleavings/mutants.ts'
 import { runUnfolded } from '../../support/interleavings/unfolded-run.ts';
 
 const IS_LONG = process.env.MMDUMP_LONG === '1';
+const LONG: [number, number][] = IS_LONG
+  ? [
+      [2, 4],
+      [3, 3],
+    ]
+  : [];
 
 async function explore(options: LookBackOptions): Promise<Exploration> {
   return await new Explorer(await lookBackSystem(options)).explore();
 }
 
 describe('every interleaving of the look-back', () => {
-  it.each([[1, 3], [2, 2], [2, 3], [3, 2], ...(IS_LONG ? [[2, 4] as const, [3, 3] as const] : [])])(
+  it.each<[number, number]>([[1, 3], [2, 2], [2, 3], [3, 2], ...LONG])(
     'of %i workers and %i units',
     async (workers, units) => {
       const { violation, states, outcomes } = await explore({ workers, units });

@@ -1,19 +1,19 @@
 /**
- * Who writes which segment of an image in parts.
+ * Who writes which unit of an image in parts.
  *
- * Invariants checked, for any number of workers and parts, segments of any length, and any order in
+ * Invariants checked, for any number of workers and parts, units of any length, and any order in
  * which the workers come:
- *  - as many takes as there are segments give every segment once
+ *  - as many takes as there are units give every unit once
  *  - a worker gets those of one part in their order
- *  - as long as there are as many parts with segments left as workers need, no two are in one part
+ *  - as long as there are as many parts with units left as workers need, no two are in one part
  */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { PartClaims, partClaimsBytes } from '../../../src/shared/dump/part-claims.ts';
+import { firstOfParts, PartClaims, partClaimsBytes } from '../../../src/shared/dump/part-claims.ts';
 
 interface Taken {
   readonly worker: number;
-  readonly segment: number;
+  readonly unit: number;
   readonly part: number;
 }
 
@@ -30,19 +30,21 @@ function takeAll(
     offsets.push(bytes);
     bytes += length;
   }
-  const buffer = new SharedArrayBuffer(partClaimsBytes(Math.ceil(bytes / partBytes)));
-  const segments = { offset: (segment: number) => offsets[segment]! };
+  const parts = Math.ceil(bytes / partBytes);
+  const buffer = new SharedArrayBuffer(partClaimsBytes(parts));
+  const units = { count: lengths.length, offset: (unit: number) => offsets[unit]! };
+  const first = firstOfParts(units, partBytes, parts);
   const claims = Array.from({ length: workers }, (_, worker) => {
-    return new PartClaims(buffer, segments, lengths.length, partBytes, { worker, workers });
+    return new PartClaims(buffer, first, { worker, workers });
   });
   return lengths.map((_, index) => {
     const worker = turns[index % turns.length]! % workers;
-    const segment = claims[worker]!.take();
-    return { worker, segment, part: Math.floor(offsets[segment]! / partBytes) };
+    const unit = claims[worker]!.take();
+    return { worker, unit, part: Math.floor(offsets[unit]! / partBytes) };
   });
 }
 
-it('every segment is taken once, whoever comes when', () => {
+it('every unit is taken once, whoever comes when', () => {
   const lengths = fc.array(fc.integer({ min: 1, max: 50 }), { minLength: 1, maxLength: 60 });
   const partBytes = fc.integer({ min: 1, max: 600 });
   const turns = fc.array(fc.nat({ max: 20 }), { minLength: 1, maxLength: 30 });
@@ -54,13 +56,13 @@ it('every segment is taken once, whoever comes when', () => {
       turns,
       (all, part, count, by) => {
         const taken = takeAll(all, part, count, by);
-        const sorted = taken.map(({ segment }) => segment).sort((a, b) => a - b);
-        expect(sorted).toEqual(all.map((_, segment) => segment));
+        const sorted = taken.map(({ unit }) => unit).sort((a, b) => a - b);
+        expect(sorted).toEqual(all.map((_, unit) => unit));
         const last = new Map<string, number>();
-        for (const { worker, segment, part: where } of taken) {
+        for (const { worker, unit, part: where } of taken) {
           const key = `${worker} in ${where}`;
-          expect(segment, key).toBeGreaterThan(last.get(key) ?? -1);
-          last.set(key, segment);
+          expect(unit, key).toBeGreaterThan(last.get(key) ?? -1);
+          last.set(key, unit);
         }
       },
     ),
@@ -83,5 +85,5 @@ it('two workers share four parts, and four workers share two', () => {
 
 it('a worker whose part is done helps with another', () => {
   const taken = takeAll(new Array(20).fill(10), 100, 2, [0]);
-  expect(taken.map(({ segment }) => segment)).toEqual([...new Array(20).keys()]);
+  expect(taken.map(({ unit }) => unit)).toEqual([...new Array(20).keys()]);
 });

@@ -28,7 +28,15 @@ afterEach(() => {
 
 function target(sparse: boolean): FilesTarget {
   const claims = new SharedArrayBuffer(0);
-  return { kind: 'parts', fds, path: join(folder, 'a'), partBytes: PART, sparse, claims };
+  return {
+    kind: 'parts',
+    fds,
+    path: join(folder, 'a'),
+    partBytes: PART,
+    sparse,
+    firstUnits: [],
+    claims,
+  };
 }
 
 /** Writes all of it, in pieces of so many bytes. */

@@ -1,74 +1,34 @@
 /**
- * The anonvmaid of VMAs: mappings that COPYPAGES join, of whatever mm, have one number. A forest of
- * VMAs (union-find), filled from the runs of clones before the first record is encoded.
+ * The anonvmaid of mappings: those that COPYPAGES join, of whatever mm, have one number. A forest of
+ * mappings (union-find), filled from the pairs that the workers have found.
  */
-import type { Mm } from '../../../mmu/mm.ts';
-import { PAGE_CLASS } from '../../../shared/dump/page-class.ts';
-import { donorOf } from '../../../shared/dump/run-table.ts';
-import { RunCursor } from '../../dump/run-cursor.ts';
-import type { LayoutInput } from '../layout.ts';
-
-const { CLONE } = PAGE_CLASS;
-
-export async function findAnonIds(input: LayoutInput): Promise<AnonIds> {
-  const ids = new AnonIds(input);
-  await ids.fill(input);
-  return ids;
-}
-
 export class AnonIds {
-  /** Number of an mm's first VMA, counted over all mms. */
-  readonly #firstVma: number[] = [];
-  /** A VMA's parent; its own number: the root of a tree. */
+  /** A mapping's parent; its own number: the root of a tree. */
   readonly #parents: Int32Array;
-  /** Whether the VMA gives or takes clones. */
+  /** Whether the mapping gives or takes clones. */
   readonly #isJoined: Uint8Array;
-  /** Ids by root, in the order in which they were asked for. */
-  readonly #ids = new Map<number, number>();
 
-  constructor({ mms }: LayoutInput) {
-    let count = 0;
-    for (const { mm } of mms) {
-      this.#firstVma.push(count);
-      count += mm.vmas.count;
-    }
-    this.#parents = new Int32Array(count);
-    for (let vma = 0; vma < count; vma++) this.#parents[vma] = vma;
-    this.#isJoined = new Uint8Array(count);
+  /** `vmas`: mappings of all mms, which are numbered through. */
+  constructor(vmas: number) {
+    this.#parents = new Int32Array(vmas);
+    for (let vma = 0; vma < vmas; vma++) this.#parents[vma] = vma;
+    this.#isJoined = new Uint8Array(vmas);
   }
 
-  /** Joins the mappings of every run of clones. */
-  async fill({ mms, units, runs, turns }: LayoutInput): Promise<void> {
-    for (const [ordinal, { mm, tally, units: range }] of mms.entries()) {
-      if (tally.clone.every((pages) => pages === 0)) continue;
-      const cursor = new RunCursor(units, runs, range.first, range.last);
-      for (; cursor.start !== Number.POSITIVE_INFINITY; cursor.next()) {
-        if (turns.isDue()) await turns.next();
-        if (cursor.pageClass !== CLONE) continue;
-        const taker = this.#firstVma[ordinal]! + mm.vmas.find(cursor.start);
-        const donor = donorOf(cursor.word);
-        this.#joinDonors(taker, donor, mms[donor]!.mm, cursor.start, cursor.start + cursor.count);
-      }
-    }
+  /** Pairs of mappings, one behind the other. */
+  joinAll(pairs: readonly number[]): void {
+    for (let at = 0; at < pairs.length; at += 2) this.#join(pairs[at]!, pairs[at + 1]!);
   }
 
-  /** Id of a VMA, 0 if no COPYPAGES has to do with it. To be asked in the order of the stream. */
-  of(mm: number, vma: number): number {
-    const number = this.#firstVma[mm]! + vma;
-    if (this.#isJoined[number] === 0) return 0;
-    const root = this.#rootOf(number);
-    const known = this.#ids.get(root);
-    if (known !== undefined) return known;
-    const id = this.#ids.size + 1;
-    this.#ids.set(root, id);
-    return id;
-  }
-
-  /** Pages [from, to) of one VMA may lie in several of the donor's. */
-  #joinDonors(taker: number, donor: number, { vmas }: Mm, from: number, to: number): void {
-    for (let vma = vmas.find(from); vma < vmas.count; vma++) {
-      if (vmas.start(vmas.slot(vma)) >= to) break;
-      this.#join(taker, this.#firstVma[donor]! + vma);
+  /** Ids by mapping, in the order of the image; 0: no COPYPAGES has to do with the mapping. */
+  number(into: Int32Array): void {
+    const ids = new Map<number, number>();
+    for (let vma = 0; vma < this.#parents.length; vma++) {
+      into[vma] = 0;
+      if (this.#isJoined[vma] === 0) continue;
+      const root = this.#rootOf(vma);
+      if (!ids.has(root)) ids.set(root, ids.size + 1);
+      into[vma] = ids.get(root)!;
     }
   }
 
@@ -83,7 +43,7 @@ export class AnonIds {
     for (let at = vma; ; at = parents[at]!) {
       const parent = parents[at]!;
       if (parent === at) return at;
-      parents[at] = parents[parent]!; // halves the way for whoever comes next
+      parents[at] = parents[parent]!; // halves the way for later looks
     }
   }
 }

@@ -1,0 +1,378 @@
+/**
+ * Runs the pass over the units of a plan, with a counting pass before it where the sink, or an option,
+ * has to know the length before the first byte; and finishes the records that could not be.
+ */
+import type { Mm } from '../../mmu/mm.ts';
+import { LookBack } from '../../shared/dump/look-back.ts';
+import { RULE } from '../../shared/dump/page-class.ts';
+import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
+import { runTableBytes } from '../../shared/dump/run-table.ts';
+import { SEGMENT_BYTES_MAX } from '../../shared/dump/segment-cut.ts';
+import type {
+  CopyTarget,
+  KeptRuns,
+  PassReport,
+  PassTask,
+  PhaseTask,
+  UnitRuns,
+} from '../../shared/dump/tasks.ts';
+import { VmaTallies } from '../../shared/dump/vma-tally.ts';
+import { WorkUnits } from '../../shared/dump/work-unit.ts';
+import { encodeHead } from '../../shared/image/cpt-encode-mm.ts';
+import { throwIfAborted } from '../../shared/sync/wait.ts';
+import type { Crew, Work } from '../crew/crew.ts';
+import { AnonIds } from '../formats/cpt/anon-ids.ts';
+import { loadKernels } from '../kernels.ts';
+import type { WorkerPool } from '../pool.ts';
+import { type DumpPhase, type Stopwatch, type WorkerReport, workerReports } from '../report.ts';
+import { abortable, type Deadline, type Turns } from '../stop.ts';
+import type { DumpMeter } from './dump-progress.ts';
+import { finishVmas, rewriteIn } from './late-records.ts';
+import type { ResolvedOptions } from './options.ts';
+import { assertSize } from './output.ts';
+import { type DescribedMm, type PassTables, preparePass } from './pass-tables.ts';
+import type { Plan } from './plan.ts';
+import { RecordCrcs } from './record-crcs.ts';
+import type { PinLife, Pins } from './running.ts';
+import type { SharedBuffers } from './shared-buffers.ts';
+import { byPlace, leftOutPages, type SkippedPages, skippedRun, unsupportedError } from './tally.ts';
+import { bytesAtMost, bytesToClassify, bytesToCopy, isNearBound } from './work.ts';
+
+/** What a dumper lends to a dump. */
+export interface Engine {
+  readonly pool: WorkerPool;
+  readonly buffers: SharedBuffers;
+}
+
+/** One dump under way. */
+export interface Dump {
+  readonly engine: Engine;
+  readonly options: ResolvedOptions;
+  readonly deadline: Deadline;
+  readonly turns: Turns;
+  readonly meter: DumpMeter;
+  readonly startedAt: number; // ms since 1970
+  readonly watch: Stopwatch;
+  readonly workers: WorkerReport[];
+  /** Of each pass. */
+  readonly crews: Crew[];
+}
+
+/** What a pass has come to. */
+export interface PassResult {
+  readonly bytes: number;
+  readonly tables: PassTables;
+  readonly tallies: VmaTallies;
+  /** Pages that could not be stored, ascending. */
+  readonly unsupported: readonly SkippedPages[];
+  /** undefined: nothing was written. */
+  readonly crcs: RecordCrcs | undefined;
+  /** Of a family: the runs of every unit. */
+  readonly runs: readonly UnitRuns[];
+}
+
+/** The next step begins, unless the dump is to stop. */
+export function enter({ deadline }: Dump, phase: string): void {
+  deadline.phase = phase;
+  throwIfAborted(deadline.signal);
+}
+
+/** Counts if need be, writes unless the dump is an estimate. `pins`: of a machine that runs. */
+export async function runPasses(
+  dump: Dump,
+  mms: readonly DescribedMm[],
+  plan: Plan,
+  pins: Pins | undefined,
+): Promise<PassResult> {
+  const { options, engine, turns } = dump;
+  const { freeze: frozen, payloadCrc, dontDump } = options;
+  const head = { frozen, payloadCrc, dontDump, mmCount: mms.length, totalLen: 0 };
+  const tables = await preparePass(plan, mms, head, engine.buffers, turns);
+  const run = new PassRun(dump, mms, plan, tables, pins, head);
+  if (run.mustCount) await run.count();
+  if (!options.dryRun) await run.write();
+  return run.result();
+}
+
+class PassRun {
+  readonly #dump: Dump;
+  readonly #mms: readonly DescribedMm[];
+  readonly #plan: Plan;
+  readonly #tables: PassTables;
+  readonly #pins: Pins | undefined;
+  readonly #head: Parameters<typeof encodeHead>[0];
+  readonly #lookBack: LookBack;
+  readonly #reports: PassReport[] = [];
+  readonly #anonIds: Int32Array;
+  #isCounted = false;
+  #kept: KeptRuns | undefined;
+  #headCrc: number | undefined;
+  #crcs: RecordCrcs | undefined;
+
+  constructor(
+    dump: Dump,
+    mms: readonly DescribedMm[],
+    plan: Plan,
+    tables: PassTables,
+    pins: Pins | undefined,
+    head: Parameters<typeof encodeHead>[0],
+  ) {
+    this.#dump = dump;
+    this.#mms = mms;
+    this.#plan = plan;
+    this.#tables = tables;
+    this.#pins = pins;
+    this.#head = head;
+    this.#lookBack = new LookBack(new Int32Array(tables.lookBack));
+    this.#anonIds = new Int32Array(new SharedArrayBuffer(4 * tables.vmaBases.at(-1)!));
+    this.#lookBack.clear(tables.unitCount);
+    new VmaTallies(tables.tallies).clear(tables.vmaBases.at(-1)!);
+  }
+
+  /** Whether something has to know the length, or that all can be stored, before the first byte. */
+  get mustCount(): boolean {
+    const { to, sizeLimit, dryRun, unsupported } = this.#dump.options;
+    if (dryRun || sizeLimit !== undefined) return true;
+    if (to.kind === 'stream' || to.kind === 'split') return true;
+    if (unsupported === 'fail' && this.#plan.leftOut.some(({ rule }) => rule === RULE.TABLE_BAD)) {
+      return true;
+    }
+    return to.kind === 'memory' && !isNearBound(this.#bytesAtMost, this.#raw, this.#plan);
+  }
+
+  get #raw(): Mm[] {
+    return this.#mms.map(({ mm }) => mm);
+  }
+
+  get #bytesAtMost(): number {
+    return bytesAtMost(this.#tables.recordBytes, this.#plan);
+  }
+
+  /** The length of the image. Valid once every unit is placed. */
+  get #bytes(): number {
+    return this.#lookBack.endOf(this.#tables.unitCount - 1);
+  }
+
+  async count(): Promise<void> {
+    const { engine, options } = this.#dump;
+    enter(this.#dump, 'count');
+    if (this.#pins !== undefined && !options.dryRun) {
+      const { pages } = this.#tables;
+      const runs = engine.buffers.take('runs', runTableBytes(pages));
+      this.#kept = { runs, sources: engine.buffers.take('sources', pages * 4), isFilled: false };
+    }
+    await this.#run('count', { bytes: bytesToClassify(this.#raw, this.#plan), target: undefined });
+    this.#assertSupported();
+    this.#place();
+    this.#isCounted = true;
+    this.#kept &&= { ...this.#kept, isFilled: true };
+    assertSize(this.#bytes, options.sizeLimit);
+  }
+
+  /** Where every unit begins, and in which segment of a stream. */
+  #place(): void {
+    const { unitCount, leads } = this.#tables;
+    const units = new WorkUnits(this.#tables.units);
+    let segment = 0;
+    let end = 0;
+    for (let unit = 0; unit < unitCount; unit++) {
+      end += this.#lookBack.sizeOf(unit);
+      this.#lookBack.publishEnd(unit, end);
+      units.setFirstSegment(unit, segment);
+      segment += units.segments(unit);
+    }
+    const { bytes, crc } = encodeHead({ ...this.#head, totalLen: end });
+    new Uint8Array(leads).set(bytes, 0);
+    this.#headCrc = crc;
+    this.#numberAnonIds();
+  }
+
+  #numberAnonIds(): void {
+    const ids = new AnonIds(this.#anonIds.length);
+    for (const { joins } of this.#reports) ids.joinAll(joins);
+    ids.number(this.#anonIds);
+  }
+
+  async write(): Promise<void> {
+    const { options } = this.#dump;
+    const { to, signal } = options;
+    enter(this.#dump, 'copy');
+    const isStream = to.kind === 'stream'; // the workers wait for slots that the caller empties
+    const bytes = this.#isCounted ? this.#bytes : bytesToCopy(this.#raw, this.#plan);
+    const mayRunHere = !isStream && (this.#pins === undefined || this.#kept !== undefined);
+    const crew = this.#crewOf({ units: this.#tables.unitCount, bytes, mayRunHere });
+    const units = new WorkUnits(this.#tables.units);
+    const last = this.#tables.unitCount - 1;
+    const extent = {
+      bytes: this.#isCounted ? this.#bytes : this.#bytesAtMost,
+      isExact: this.#isCounted,
+      segments: this.#isCounted ? units.firstSegment(last) + units.segments(last) : 0,
+      maxSegmentBytes: SEGMENT_BYTES_MAX,
+      units: { count: this.#tables.unitCount, offset: (unit: number) => this.#offsetOf(unit) },
+      workers: crew.workers,
+    };
+    const target = await abortable(to.reserve(extent), signal);
+    await this.#run('copy', { bytes, target, crew });
+    if (!this.#isCounted) this.#assertSupported();
+    this.#crcs = new RecordCrcs(this.#reports.map(({ crcs }) => crcs));
+    if (!this.#isCounted) await this.#finish(target);
+  }
+
+  #offsetOf(unit: number): number {
+    return unit === 0 ? 0 : this.#lookBack.endOf(unit - 1);
+  }
+
+  /** Records that stand before what they count. */
+  async #finish(target: CopyTarget): Promise<void> {
+    const rewrite = rewriteIn(target);
+    this.#numberAnonIds();
+    const { turns } = this.#dump;
+    await finishVmas(this.#tables, this.#mms, this.#anonIds, this.#crcs!, rewrite, turns);
+    const { bytes, crc } = encodeHead({ ...this.#head, totalLen: this.#bytes });
+    rewrite(0, bytes);
+    this.#headCrc = crc;
+  }
+
+  result(): PassResult {
+    const tables = this.#tables;
+    const [first, ...others] = tables.records;
+    const lead = [this.#headCrc!, ...first!.lead.slice(1)];
+    return {
+      bytes: this.#bytes,
+      tables: { ...tables, records: [{ ...first!, lead }, ...others] },
+      tallies: new VmaTallies(tables.tallies),
+      unsupported: this.#unsupported(),
+      crcs: this.#crcs,
+      runs: this.#reports.flatMap(({ runs }) => runs),
+    };
+  }
+
+  #unsupported(): SkippedPages[] {
+    const found = this.#reports.flatMap(({ unsupported }) => unsupported.map(skippedRun));
+    return [...leftOutPages(this.#plan.leftOut, RULE.TABLE_BAD), ...found].sort(byPlace);
+  }
+
+  /** PAGE_UNSUPPORTED for the first page in the order of address, if the policy is to fail. */
+  #assertSupported(): void {
+    if (this.#dump.options.unsupported !== 'fail') return;
+    const [first] = this.#unsupported();
+    if (first !== undefined) throw unsupportedError(this.#raw, first);
+  }
+
+  #crewOf(work: Work): Crew {
+    const crew = this.#dump.engine.pool.crew(work);
+    this.#dump.crews.push(crew);
+    return crew;
+  }
+
+  /** One pass on its workers. */
+  async #run(
+    phase: DumpPhase,
+    { bytes, target, crew }: { bytes: number; target: CopyTarget | undefined; crew?: Crew },
+  ): Promise<void> {
+    const { unitCount } = this.#tables;
+    const isClassifying = this.#kept?.isFilled !== true;
+    const pins = isClassifying ? this.#pins : undefined;
+    const mayRunHere = pins === undefined; // else it waits for the locks of tables
+    const { workers, here } = crew ?? this.#crewOf({ units: unitCount, bytes, mayRunHere });
+    let failed = true;
+    try {
+      const running = pins?.enlist(workers, this.#pinLife);
+      const crewSize = running?.length ?? workers;
+      const message = this.#message(target);
+      const buffer = createPhase(crewSize);
+      const tasks: PassTask[] = [];
+      for (let worker = 0; worker < crewSize; worker++) {
+        tasks.push({ ...message, running: running?.[worker], phase: buffer, worker });
+      }
+      const totalBytes = this.#isCounted ? this.#bytes : 0;
+      await this.#runTasks(phase, tasks, new PhaseControl(buffer), here, totalBytes);
+      failed = false;
+    } finally {
+      pins?.dismiss(failed);
+    }
+  }
+
+  async #runTasks(
+    phase: DumpPhase,
+    tasks: readonly PassTask[],
+    control: PhaseControl,
+    here: boolean,
+    totalBytes: number,
+  ): Promise<void> {
+    const { engine, options, startedAt, meter } = this.#dump;
+    const { signal, to } = options;
+    const over = new AbortController();
+    const totals = { units: this.#tables.unitCount, pages: 0, bytes: totalBytes };
+    const wake = (): void => {
+      control.stop(); // before they look
+      this.#lookBack.wake();
+      this.#pins?.wake();
+    };
+    signal?.addEventListener('abort', wake, { once: true });
+    const running = engine.pool
+      .runPhase<PassTask, PassReport>(phase, tasks, control, {
+        signal,
+        onLost: (worker) => {
+          this.#pins?.lost(worker);
+          wake();
+        },
+        onProgress: meter.begin(phase, totals),
+        pace: meter.pace,
+        here,
+      })
+      .finally(() => {
+        over.abort();
+        signal?.removeEventListener('abort', wake);
+      });
+    const drain =
+      phase === 'copy' ? to.drain?.({ phase: control, over: over.signal, signal }) : undefined;
+    const emptied = this.#pins?.drain(over.signal);
+    // All have to end, whichever fails: the output's own error says more than the stopped phase's.
+    const [work, output, unpinned] = await Promise.allSettled([running, drain, emptied]);
+    if (output.status === 'rejected') throw output.reason;
+    if (work.status === 'rejected') throw work.reason;
+    if (unpinned.status === 'rejected') throw unpinned.reason;
+    this.#reports.push(...work.value);
+    this.#dump.workers.push(...workerReports(phase, work.value, startedAt));
+  }
+
+  /** A counting pass that is followed by another pins for both. */
+  get #pinLife(): PinLife {
+    const { pages, unitPages } = this.#tables;
+    return this.#kept === undefined ? { kind: 'unit', unitPages } : { kind: 'dump', pages };
+  }
+
+  #message(target: CopyTarget | undefined): Omit<PassTask, keyof PhaseTask | 'running'> {
+    const { options } = this.#dump;
+    const tables = this.#tables;
+    const { detectZero, unsupported, hugetlb, dontDump, blockPerPage, payloadCrc } = options;
+    const isFamily = this.#mms.length > 1;
+    return {
+      machine: this.#raw[0]!.machine.handle,
+      kernels: loadKernels(),
+      mms: this.#raw.map(({ slot }) => slot),
+      units: tables.units,
+      unitCount: tables.unitCount,
+      unitPages: tables.unitPages,
+      firstUnits: tables.firstUnits,
+      owners: this.#plan.owners,
+      detectZero,
+      unsupported,
+      hugetlb,
+      dontDump,
+      blockPerPage,
+      payloadCrc,
+      tallies: tables.tallies,
+      vmaBases: tables.vmaBases,
+      names: tables.names,
+      leads: tables.leads,
+      lookBack: tables.lookBack,
+      anonIds: this.#isCounted ? (this.#anonIds.buffer as SharedArrayBuffer) : undefined,
+      isCounted: this.#isCounted,
+      kept: this.#kept,
+      reportsRuns: isFamily && !this.#isCounted,
+      target,
+    };
+  }
+}

@@ -1,0 +1,56 @@
+/**
+ * The record_crc of every record of an image, in the order of the image: what its id is made of. The
+ * workers have noted theirs unit by unit, the coordinator has those around the units of each mm.
+ */
+import { createHash } from 'node:crypto';
+import type { UnitCrcs } from '../../shared/dump/tasks.ts';
+import type { Turns } from '../stop.ts';
+import type { MmRecords } from './pass-tables.ts';
+
+/** Where a unit's crcs lie: in which worker's list, from where on, how many. */
+interface Place {
+  readonly crcs: Int32Array;
+  readonly at: number;
+  readonly count: number;
+}
+
+export class RecordCrcs {
+  readonly #places: (Place | undefined)[] = [];
+
+  constructor(lists: readonly UnitCrcs[]) {
+    for (const { crcs, units } of lists) {
+      let at = 0;
+      for (let index = 0; index < units.length; index += 2) {
+        const count = units[index + 1]!;
+        this.#places[units[index]!] = { crcs, at, count };
+        at += count;
+      }
+    }
+  }
+
+  /** Record number `record` of a unit was rewritten. */
+  replace(unit: number, record: number, crc: number): void {
+    const { crcs, at } = this.#places[unit]!;
+    crcs[at + record] = crc;
+  }
+
+  /** The first 16 bytes of sha256 over all of them, in hex. `firstUnits`: of each mm, and one more. */
+  async imageId(
+    records: readonly MmRecords[],
+    firstUnits: readonly number[],
+    turns: Turns,
+  ): Promise<string> {
+    const hash = createHash('sha256');
+    for (const [mm, { lead, trail }] of records.entries()) {
+      hash.update(Int32Array.from(lead));
+      for (let unit = firstUnits[mm]!; unit < firstUnits[mm + 1]!; unit++) {
+        if (turns.isDue()) await turns.next();
+        const place = this.#places[unit];
+        if (place === undefined) continue;
+        hash.update(place.crcs.subarray(place.at, place.at + place.count));
+      }
+      hash.update(Int32Array.from(trail));
+    }
+    return hash.digest('hex').slice(0, 32);
+  }
+}

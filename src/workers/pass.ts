@@ -1,0 +1,278 @@
+/**
+ * The pass: a worker claims a unit and does everything for it. It classifies the unit's pages, sizes
+ * its part of the image, finds out where that begins (`shared/dump/look-back.ts`), and writes records,
+ * pages and checksums to their final place. No table that the workers share grows with the pages.
+ *
+ * A sink that needs the length, or the counts, before the first byte gets a counting pass first: the
+ * same code, with nobody writing.
+ *
+ * The mmap locks are held: VMAs do not change. On a frozen machine neither do page tables, page
+ * structs and page caches, and plain loads are enough. On a running one every table is copied under
+ * its lock first, with a reference on each frame (`parts/leaves.ts`).
+ */
+
+import { KeptNames } from '../mmu/files/kept-names.ts';
+import { MachineParts } from '../mmu/machine-parts.ts';
+import { type Mm, mmOf } from '../mmu/mm.ts';
+import { leftOutFlags } from '../shared/dump/left-out.ts';
+import { LookBack } from '../shared/dump/look-back.ts';
+import { NameTable } from '../shared/dump/name-table.ts';
+import { OwnerTable } from '../shared/dump/owner-table.ts';
+import { PartClaims } from '../shared/dump/part-claims.ts';
+import { PhaseControl } from '../shared/dump/phase-control.ts';
+import { PinSlots } from '../shared/dump/pin-slots.ts';
+import { RUN } from '../shared/dump/run-table.ts';
+import type { PassReport, PassTask, PhaseReport, UnitRuns } from '../shared/dump/tasks.ts';
+import { VmaTallies } from '../shared/dump/vma-tally.ts';
+import { WorkUnits } from '../shared/dump/work-unit.ts';
+import type { Outcome } from '../shared/errors.ts';
+import { FILE_HEAD } from '../shared/image/cpt-records.ts';
+import { NO_THREAD } from '../shared/sync/thread-layout.ts';
+import { Donors } from './parts/donors.ts';
+import { FrameMover } from './parts/frame-mover.ts';
+import { GranuleClassifier } from './parts/granule-classifier.ts';
+import type { ImageWindow } from './parts/image-window.ts';
+import { FrozenLeaves, PinnedLeaves } from './parts/leaves.ts';
+import { RunWriter } from './parts/run-writer.ts';
+import { ordinaryStaging, roomInBank } from './parts/staging.ts';
+import { WorkerFaults } from './parts/worker-faults.ts';
+import { zeroTestsOf } from './parts/zero-test.ts';
+import { CrcList } from './pass/crc-list.ts';
+import { ImageOutput, PhaseStopped, STAGING_BYTES } from './pass/image-output.ts';
+import { UnitSizer } from './pass/unit-sizer.ts';
+import { walkUnit } from './pass/unit-walk.ts';
+import { UnitWriter } from './pass/unit-writer.ts';
+import { runUnits, type UnitResult } from './phase.ts';
+
+export function pass(task: PassTask): Outcome<PassReport> {
+  const worker = new PassWorker(task);
+  const claims = claimsOf(task);
+  const outcome = runUnits(task, task.unitCount, (unit) => {
+    try {
+      return worker.unit(claims?.take() ?? unit);
+    } catch (error) {
+      if (error instanceof PhaseStopped) return { pages: 0, bytes: 0 };
+      throw error;
+    }
+  });
+  if (outcome.ok) return { ok: true, value: { ...outcome.value, ...worker.report() } };
+  worker.wakeOthers(); // they wait for a size that will not come
+  return outcome;
+}
+
+/** Which units of an image in parts are this worker's: see PartClaims. All places are known. */
+function claimsOf({ target, phase, worker }: PassTask): PartClaims | undefined {
+  if (target?.kind !== 'parts') return undefined;
+  const { workers } = new PhaseControl(phase);
+  return new PartClaims(target.claims, target.firstUnits, { worker, workers });
+}
+
+class PassWorker {
+  readonly #task: PassTask;
+  readonly #phase: PhaseControl;
+  readonly #mms: readonly Mm[];
+  readonly #units: WorkUnits;
+  readonly #lookBack: LookBack;
+  readonly #leads: Int32Array;
+  readonly #found: RunWriter;
+  readonly #faults: WorkerFaults | undefined;
+  readonly #classifiers: readonly GranuleClassifier[];
+  readonly #pinned: readonly PinnedLeaves[] | undefined;
+  readonly #pinSlots: PinSlots | undefined;
+  #slot = -1;
+  readonly #sizer: UnitSizer;
+  readonly #crcs = new CrcList();
+  readonly #out: ImageOutput | undefined;
+  readonly #writer: UnitWriter | undefined;
+  readonly #mmOffsets: number[] = [];
+  readonly #runs: UnitRuns[] = [];
+
+  constructor(task: PassTask) {
+    this.#task = task;
+    this.#phase = new PhaseControl(task.phase);
+    const thread = task.running?.thread ?? NO_THREAD;
+    const machine = new MachineParts(task.machine, { thread, mayBlock: true });
+    const faults = WorkerFaults.of(task);
+    this.#faults = faults;
+    const { running } = task;
+    const files = running === undefined ? machine.files : new KeptNames(machine, running.named);
+    this.#mms = task.mms.map((slot) => ({ ...mmOf(machine, slot, thread), files }));
+    this.#units = new WorkUnits(task.units);
+    this.#lookBack = new LookBack(new Int32Array(task.lookBack));
+    this.#leads = new Int32Array(task.leads);
+    this.#found = foundOf(task);
+    this.#pinned = pinnedOf(task, this.#mms, faults);
+    const slots = task.running?.slots;
+    this.#pinSlots = slots && new PinSlots(slots);
+    this.#classifiers = classifiersOf(task, machine, this.#mms, this.#pinned, this.#found);
+    const tallies = new VmaTallies(task.tallies);
+    const names = new NameTable(task.names);
+    const { vmaBases, blockPerPage, payloadCrc, target } = task;
+    const input = { mms: this.#mms, vmaBases, tallies, names, blockPerPage };
+    this.#sizer = new UnitSizer(input);
+    if (target === undefined) return;
+    this.#out = new ImageOutput(target, stagingFor(task, machine), this.#phase, faults);
+    const mover = new FrameMover(machine, this.#found.sources, task.kernels);
+    const anonIds = task.anonIds && new Int32Array(task.anonIds);
+    const offsetOfMm = (mm: number): number => this.#offsetOfMm(mm);
+    const writing = { ...input, payloadCrc, anonIds, offsetOfMm };
+    this.#writer = new UnitWriter(writing, this.#out, mover, this.#crcs);
+  }
+
+  /** Everything for one unit. PhaseStopped while it waits. */
+  unit(unit: number): UnitResult {
+    this.#slot = -1;
+    try {
+      return this.#unit(unit);
+    } finally {
+      if (this.#slot >= 0) this.#pinSlots!.done(this.#slot);
+    }
+  }
+
+  #unit(unit: number): UnitResult {
+    const first = this.#classify(unit);
+    if (!this.#task.isCounted) this.#size(unit, first);
+    if (this.#writer === undefined) return { pages: this.#sizer.copied, bytes: 0 };
+    const start = this.#startOf(unit);
+    if (!this.#task.isCounted) this.#lookBack.publishEnd(unit, start + this.#sizer.bytes);
+    this.#faults?.whenPlaced();
+    const bytes = this.#lookBack.endOf(unit) - start;
+    this.#write(unit, first, start, bytes);
+    return { pages: this.#writer.copied, bytes };
+  }
+
+  wakeOthers(): void {
+    this.#lookBack.wake();
+  }
+
+  report(): Omit<PassReport, keyof PhaseReport> {
+    const { unsupported, joins } = this.#sizer;
+    return { crcs: this.#crcs.taken(), unsupported, joins, runs: this.#runs };
+  }
+
+  /** The unit's runs; returns the first record of its part of the tables. */
+  #classify(unit: number): number {
+    const units = this.#units;
+    const { kept } = this.#task;
+    const start = units.start(unit);
+    const first = kept === undefined ? 0 : units.first(unit);
+    this.#found.begin(start, first);
+    if (kept?.isFilled === true) {
+      this.#found.resume(units.runCount(unit));
+      return first;
+    }
+    this.#pinned?.[units.mm(unit)]?.beginUnit(start, this.#firstPin(unit));
+    this.#classifiers[units.mm(unit)]!.classify(start, units.pages(unit));
+    units.setRunCount(unit, this.#found.runEnd - first);
+    if (this.#task.reportsRuns) this.#runs.push(runsOf(unit, start, this.#found, first));
+    return first;
+  }
+
+  /** Number of the first page of the unit's pins. PhaseStopped while it waits for a slot. */
+  #firstPin(unit: number): number {
+    if (this.#pinSlots === undefined) return this.#units.first(unit);
+    this.#slot = this.#pinSlots.take(this.#task.worker, this.#phase);
+    if (this.#slot < 0) throw new PhaseStopped();
+    return this.#slot * this.#task.unitPages;
+  }
+
+  #size(unit: number, first: number): void {
+    const units = this.#units;
+    const sizer = this.#sizer;
+    const mm = units.mm(unit);
+    const before = sizer.unsupported.length;
+    sizer.begin(mm, units.leadBytes(unit));
+    walkUnit(this.#mms[mm]!, units, unit, this.#found, first, sizer);
+    sizer.end(units.trailBytes(unit));
+    units.setSegments(unit, sizer.segments);
+    // Units before this one are claimed already, and each is sized before its worker looks at the stop
+    // word: the first unsupported page in the order of address is found whoever comes first.
+    if (sizer.unsupported.length > before && this.#task.unsupported === 'fail') this.#phase.stop();
+    this.#faults?.whenSized();
+    this.#lookBack.publishSize(unit, sizer.bytes);
+  }
+
+  #startOf(unit: number): number {
+    const start = this.#lookBack.startOf(unit, 0, this.#phase);
+    if (start < 0) throw new PhaseStopped();
+    return start;
+  }
+
+  /** Of an mm before this one: its first unit was claimed before, so its place is found. */
+  #offsetOfMm(mm: number): number {
+    this.#mmOffsets[mm] ??=
+      this.#startOf(this.#task.firstUnits[mm]!) + (mm === 0 ? FILE_HEAD.SIZE : 0);
+    return this.#mmOffsets[mm];
+  }
+
+  #write(unit: number, first: number, start: number, bytes: number): void {
+    const units = this.#units;
+    const writer = this.#writer!;
+    const out = this.#out!;
+    const mm = units.mm(unit);
+    out.begin(start, bytes, units.firstSegment(unit));
+    writer.begin(mm, start);
+    this.#crcs.beginUnit();
+    writer.raw(this.#leads, units.leadAt(unit), units.leadBytes(unit));
+    walkUnit(this.#mms[mm]!, units, unit, this.#found, first, writer);
+    writer.raw(this.#leads, units.trailAt(unit), units.trailBytes(unit));
+    out.end();
+    this.#crcs.endUnit(unit);
+  }
+}
+
+/** Where a unit's runs and frames go: memory of the worker's own, or tables that outlast the pass. */
+function foundOf({ kept, unitPages }: PassTask): RunWriter {
+  if (kept !== undefined) {
+    return new RunWriter(new Int32Array(kept.runs), new Int32Array(kept.sources));
+  }
+  return new RunWriter(new Int32Array(unitPages * RUN.WORDS), new Int32Array(unitPages));
+}
+
+function pinnedOf(
+  { running }: PassTask,
+  mms: readonly Mm[],
+  faults: WorkerFaults | undefined,
+): readonly PinnedLeaves[] | undefined {
+  if (running === undefined) return undefined;
+  const pins = new Int32Array(running.pins);
+  return mms.map((mm) => new PinnedLeaves(mm, pins, faults));
+}
+
+function classifiersOf(
+  task: PassTask,
+  machine: MachineParts,
+  mms: readonly Mm[],
+  pinned: readonly PinnedLeaves[] | undefined,
+  found: RunWriter,
+): readonly GranuleClassifier[] {
+  const { detectZero, unsupported } = task;
+  const leftOut = leftOutFlags(task);
+  const zeroTests = zeroTestsOf(machine, task.kernels);
+  const policy = { detectZero, copyUnsupported: unsupported === 'copy', leftOut, zeroTests };
+  const owners = new OwnerTable(task.owners);
+  // Running, two mms are not seen at one instant: what they share is stored for each.
+  const donors = pinned === undefined ? new Donors(mms, leftOut) : undefined;
+  return mms.map((mm, ordinal) => {
+    const leaves = pinned?.[ordinal] ?? new FrozenLeaves(mm);
+    return new GranuleClassifier(mms, ordinal, leaves, owners, donors, policy, found);
+  });
+}
+
+/** Where a segment is built before it is delivered: where kernels can fill it, if they can. */
+function stagingFor({ kernels }: PassTask, machine: MachineParts): ImageWindow {
+  const room = kernels && roomInBank(machine, 0, 'segment', STAGING_BYTES);
+  return room ?? ordinaryStaging(STAGING_BYTES);
+}
+
+function runsOf(unit: number, start: number, { runs, runEnd }: RunWriter, first: number): UnitRuns {
+  const told = new Float64Array((runEnd - first) * 3);
+  for (let run = first; run < runEnd; run++) {
+    const at = run * RUN.WORDS;
+    const to = (run - first) * 3;
+    told[to] = start + runs[at + RUN.OFFSET]!;
+    told[to + 1] = runs[at + RUN.COUNT]!;
+    told[to + 2] = runs[at + RUN.CLASS]!;
+  }
+  return { unit, runs: told };
+}

@@ -1,0 +1,117 @@
+/**
+ * The first look at a classified unit: how long its part of the image is, what its mappings hold, and
+ * what cannot be stored. It writes nothing of the image.
+ */
+import type { Mm } from '../../mmu/mm.ts';
+import type { NameTable } from '../../shared/dump/name-table.ts';
+import { PAGE_CLASS } from '../../shared/dump/page-class.ts';
+import { classOf, donorOf, ruleOf } from '../../shared/dump/run-table.ts';
+import { RAW_PIECE, SegmentCut } from '../../shared/dump/segment-cut.ts';
+import type { UnsupportedRun } from '../../shared/dump/tasks.ts';
+import type { VmaTallies } from '../../shared/dump/vma-tally.ts';
+import { PAGES_RECORD, VMA_IMAGE } from '../../shared/image/cpt-records.ts';
+import { PAGE_SIZE } from '../../shared/page.ts';
+import type { UnitVisitor } from './unit-walk.ts';
+
+const { COPY, CLONE, UNSUPPORTED } = PAGE_CLASS;
+const VMA_BYTES = VMA_IMAGE.SIZE;
+/** COPYPAGES has the same length. */
+const BLOCK_BYTES = PAGES_RECORD.SIZE;
+
+/** What the sizer needs to know of the dump. */
+export interface SizerInput {
+  readonly mms: readonly Mm[];
+  /** Number of each mm's first mapping, counted over all mms. */
+  readonly vmaBases: readonly number[];
+  readonly tallies: VmaTallies;
+  readonly names: NameTable;
+  readonly blockPerPage: boolean;
+}
+
+export class UnitSizer implements UnitVisitor {
+  /** Of the unit so far. */
+  bytes = 0;
+  segments = 0;
+  /** Pages that are stored with their bytes. */
+  copied = 0;
+  /** Of all units: pages that cannot be stored, in the order of claims. */
+  readonly unsupported: UnsupportedRun[] = [];
+  /** Of all units: pairs of mappings that clones join, counted over all mms. */
+  readonly joins: number[] = [];
+  readonly #input: SizerInput;
+  readonly #cut = new SegmentCut();
+  #ordinal = 0;
+  #mm: Mm;
+  #base = 0;
+  #lastJoin = -1;
+  #lastDonor = -1;
+
+  constructor(input: SizerInput) {
+    this.#input = input;
+    this.#mm = input.mms[0]!;
+  }
+
+  /** A unit of mm `ordinal` begins, with `lead` bytes of the coordinator. */
+  begin(ordinal: number, lead: number): void {
+    this.#ordinal = ordinal;
+    this.#mm = this.#input.mms[ordinal]!;
+    this.#base = this.#input.vmaBases[ordinal]!;
+    this.bytes = 0;
+    this.segments = 0;
+    this.copied = 0;
+    this.#raw(lead);
+  }
+
+  /** It ends, with `trail` bytes of the coordinator. */
+  end(trail: number): void {
+    this.#raw(trail);
+    if (this.#cut.end()) this.segments++;
+  }
+
+  vma(vma: number): void {
+    this.#place(VMA_BYTES);
+    const { vmas } = this.#mm;
+    const file = vmas.file(vmas.slot(vma));
+    if (file !== 0) this.#raw(this.#input.names.bytes(file));
+  }
+
+  run(vma: number, start: number, count: number, word: number): void {
+    const pageClass = classOf(word);
+    this.#input.tallies.add(this.#base + vma, pageClass, count);
+    if (pageClass === UNSUPPORTED) {
+      this.unsupported.push({ mm: this.#ordinal, start, pages: count, rule: ruleOf(word) });
+      return;
+    }
+    if (pageClass === CLONE) this.#join(vma, donorOf(word), start, start + count);
+    const payload = pageClass === COPY ? PAGE_SIZE : 0;
+    if (pageClass === COPY) this.copied += count;
+    if (!this.#input.blockPerPage) {
+      this.#place(BLOCK_BYTES + payload * count);
+      return;
+    }
+    for (let page = 0; page < count; page++) this.#place(BLOCK_BYTES + payload);
+  }
+
+  #place(bytes: number): void {
+    this.bytes += bytes;
+    if (this.#cut.place(bytes)) this.segments++;
+  }
+
+  #raw(bytes: number): void {
+    for (let left = bytes; left > 0; left -= RAW_PIECE) this.#place(Math.min(left, RAW_PIECE));
+  }
+
+  /** Pages [from, to) of one mapping may lie in several of the donor's. */
+  #join(vma: number, donor: number, from: number, to: number): void {
+    const { vmas } = this.#input.mms[donor]!;
+    const taker = this.#base + vma;
+    for (let given = vmas.find(from); given < vmas.count; given++) {
+      if (vmas.start(vmas.slot(given)) >= to) break;
+      const giver = this.#input.vmaBases[donor]! + given;
+      if (taker === this.#lastJoin && giver === this.#lastDonor) continue;
+      this.#lastJoin = taker;
+      this.#lastDonor = giver;
+      this.joins.push(taker, giver);
+    }
+  }
+}

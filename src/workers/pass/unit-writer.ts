@@ -1,0 +1,168 @@
+/**
+ * The second look at a classified unit, whose place in the image is known: records, pages and their
+ * checksums, one piece after the other, as the format has them (docs/IMAGE_FORMAT.md).
+ */
+import { crc32 } from 'node:zlib';
+import type { Mm } from '../../mmu/mm.ts';
+import { vmaRecordOf } from '../../mmu/vma/vma-record.ts';
+import type { NameTable } from '../../shared/dump/name-table.ts';
+import { PAGE_CLASS } from '../../shared/dump/page-class.ts';
+import { classOf, donorOf, FILE_PAGES_BIT } from '../../shared/dump/run-table.ts';
+import { RAW_PIECE } from '../../shared/dump/segment-cut.ts';
+import type { VmaTallies } from '../../shared/dump/vma-tally.ts';
+import {
+  encodeCopyPages,
+  encodeVma,
+  putPages,
+  putPayloadCrc,
+  signPages,
+} from '../../shared/image/cpt-encode.ts';
+import {
+  COPYPAGES_RECORD,
+  PAGES_FLAG,
+  PAGES_RECORD,
+  VMA_IMAGE,
+} from '../../shared/image/cpt-records.ts';
+import { addressOf, PAGE_SIZE } from '../../shared/page.ts';
+import type { FrameMover } from '../parts/frame-mover.ts';
+import type { CrcList } from './crc-list.ts';
+import type { ImageOutput } from './image-output.ts';
+import type { UnitVisitor } from './unit-walk.ts';
+
+const { COPY, CLONE, UNSUPPORTED, GUARD } = PAGE_CLASS;
+const PAGES_BYTES = PAGES_RECORD.SIZE;
+const { GUARD: GUARD_FLAG, FILE_PAGES } = PAGES_FLAG;
+
+/** Pages that are copied before their crc is taken: it finds them in the second cache. */
+const CRC_PAGES = 32;
+
+export interface WriterInput {
+  readonly mms: readonly Mm[];
+  readonly vmaBases: readonly number[];
+  readonly tallies: VmaTallies;
+  readonly names: NameTable;
+  readonly blockPerPage: boolean;
+  readonly payloadCrc: boolean;
+  /** By mapping, counted over all mms; undefined: not known yet, the coordinator puts them in. */
+  readonly anonIds: Int32Array | undefined;
+  /** Offset of an mm's object. PhaseStopped while it waits. */
+  readonly offsetOfMm: (mm: number) => number;
+}
+
+export class UnitWriter implements UnitVisitor {
+  readonly #input: WriterInput;
+  readonly #out: ImageOutput;
+  readonly #mover: FrameMover;
+  readonly #crcs: CrcList;
+  #mm: Mm;
+  #base = 0;
+  /** Pages of the unit that are stored with their bytes. */
+  copied = 0;
+  /** Offset of the image at which the next piece stands. */
+  #offset = 0;
+
+  constructor(input: WriterInput, out: ImageOutput, mover: FrameMover, crcs: CrcList) {
+    this.#input = input;
+    this.#out = out;
+    this.#mover = mover;
+    this.#crcs = crcs;
+    this.#mm = input.mms[0]!;
+  }
+
+  begin(ordinal: number, offset: number): void {
+    this.#mm = this.#input.mms[ordinal]!;
+    this.#base = this.#input.vmaBases[ordinal]!;
+    this.#offset = offset;
+    this.copied = 0;
+  }
+
+  /** Bytes of records that are complete: `bytes` from byte `at` of `words` on, multiples of 8. */
+  raw(words: Int32Array, at: number, bytes: number): void {
+    for (let done = 0; done < bytes; ) {
+      const count = Math.min(RAW_PIECE, bytes - done);
+      this.#out.room();
+      const into = this.#out.window.words;
+      const to = this.#out.at >> 2;
+      const from = (at + done) >> 2;
+      for (let word = 0; word < count >> 2; word++) into[to + word] = words[from + word]!;
+      this.#advance(count);
+      done += count;
+    }
+  }
+
+  vma(vma: number): void {
+    const { tallies, names, anonIds } = this.#input;
+    const number = this.#base + vma;
+    const slot = this.#mm.vmas.slot(vma);
+    this.#out.room();
+    const { window, at } = this.#out;
+    const record = vmaRecordOf(this.#mm, slot, anonIds?.[number] ?? 0, tallies.stored(number));
+    tallies.setRecord(number, this.#offset, this.#crcs.countInUnit);
+    this.#crcs.add(encodeVma(window.words, at >> 2, record));
+    this.#advance(VMA_IMAGE.SIZE);
+    const file = this.#mm.vmas.file(slot);
+    if (file === 0) return;
+    this.raw(names.words, names.at(file), names.bytes(file));
+    this.#crcs.add(names.crc(file));
+  }
+
+  run(_vma: number, start: number, count: number, word: number, source: number): void {
+    if (classOf(word) === UNSUPPORTED) return; // left out, and named in the report
+    if (!this.#input.blockPerPage) {
+      this.#block(start, count, word, source);
+      return;
+    }
+    for (let page = 0; page < count; page++) this.#block(start + page, 1, word, source + page);
+  }
+
+  #block(start: number, count: number, word: number, source: number): void {
+    const pageClass = classOf(word);
+    const from = addressOf(start);
+    const to = addressOf(start + count);
+    if (pageClass === CLONE) {
+      // Not between `room` and `advance`: it may wait.
+      const donor = this.#input.offsetOfMm(donorOf(word));
+      this.#out.room();
+      const { window, at } = this.#out;
+      this.#crcs.add(encodeCopyPages(window.words, at >> 2, from, to, donor));
+      this.#advance(COPYPAGES_RECORD.SIZE);
+      return;
+    }
+    this.#out.room();
+    const { window, at } = this.#out;
+    const { words } = window;
+    const hasData = pageClass === COPY;
+    const flags =
+      (pageClass === GUARD ? GUARD_FLAG : 0) | ((word & FILE_PAGES_BIT) !== 0 ? FILE_PAGES : 0);
+    putPages(words, at >> 2, from, to, hasData, flags);
+    if (hasData) {
+      this.#pages(source, count);
+      this.copied += count;
+    }
+    this.#crcs.add(signPages(words, at >> 2));
+    this.#advance(PAGES_BYTES + (hasData ? count * PAGE_SIZE : 0));
+  }
+
+  /** The frames behind a record, and their crc if it has one, from the bytes that go out. */
+  #pages(source: number, count: number): void {
+    const { window, at } = this.#out;
+    const to = at + PAGES_BYTES;
+    if (!this.#input.payloadCrc) {
+      this.#mover.move(source, count, window, to);
+      return;
+    }
+    let crc = 0;
+    for (let done = 0; done < count; done += CRC_PAGES) {
+      const pages = Math.min(CRC_PAGES, count - done);
+      const from = to + done * PAGE_SIZE;
+      this.#mover.move(source + done, pages, window, from);
+      crc = crc32(window.bytes.subarray(from, from + pages * PAGE_SIZE), crc);
+    }
+    putPayloadCrc(window.words, at >> 2, crc);
+  }
+
+  #advance(bytes: number): void {
+    this.#offset += bytes;
+    this.#out.advance(bytes);
+  }
+}
