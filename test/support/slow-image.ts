@@ -3,6 +3,7 @@
  * plain: one pass over bytes that lie in memory, every page an entry of a map. What it refuses the
  * real reader must refuse, what it takes the real reader must take, and every page must be the same.
  */
+import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 
 const PAGE = 4096;
@@ -425,4 +426,16 @@ function contentOf(bytes: Buffer, image: SlowImage, page: SlowPage, address: num
   }
   const donor = image.mms.find(({ offset }) => offset === page.source)!;
   return contentOf(bytes, image, vmaAt(donor, address)!.pages.get(address)!, address);
+}
+
+/** The id of an image: the beginning of sha256 over the record_crc of the head and of every record. */
+export function idSlowly(bytes: Buffer, { stretches }: SlowImage): string {
+  const crcAt = new Map([...KINDS.values()].map((kind) => [kind.name, kind.crcAt]));
+  const hash = createHash('sha256');
+  for (const { from, what, type } of stretches) {
+    if (what === 'payload') continue;
+    const at = from + (what === 'head' ? 64 : crcAt.get(type)!);
+    hash.update(bytes.subarray(at, at + 4));
+  }
+  return hash.digest('hex').slice(0, 32);
 }
