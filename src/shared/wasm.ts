@@ -12,6 +12,11 @@ export interface WasmModule {
   readonly __wasmModule?: never;
 }
 
+/** A mutable global of 64 bits, which instances of one thread share. */
+export interface WasmGlobal {
+  value: bigint;
+}
+
 interface WebAssemblyNamespace {
   readonly Memory: new (descriptor: {
     readonly initial: number;
@@ -19,9 +24,13 @@ interface WebAssemblyNamespace {
     readonly shared: true;
   }) => WasmMemory;
   readonly Module: new (bytes: Uint8Array) => WasmModule;
+  readonly Global: new (
+    descriptor: { readonly value: 'i64'; readonly mutable: true },
+    value: bigint,
+  ) => WasmGlobal;
   readonly Instance: new (
     module: WasmModule,
-    imports: { readonly mmdump: { readonly [name: string]: WasmMemory } },
+    imports: { readonly mmdump: { readonly [name: string]: WasmMemory | WasmGlobal } },
   ) => { readonly exports: unknown };
   validate(bytes: Uint8Array): boolean;
 }
@@ -36,6 +45,7 @@ const { WebAssembly: wasm } = globalThis as unknown as {
 
 export const Memory: WebAssemblyNamespace['Memory'] = wasm.Memory;
 export const Module: WebAssemblyNamespace['Module'] = wasm.Module;
+export const Global: WebAssemblyNamespace['Global'] = wasm.Global;
 export const Instance: WebAssemblyNamespace['Instance'] = wasm.Instance;
 
 /** Whether this Node could compile a module. */

@@ -4,7 +4,9 @@ import { compileKernels } from '../../src/main/kernels.ts';
 import type { KernelModules } from '../../src/shared/kernels.ts';
 
 const FOLDER = new URL('../../dist/workers/kernels/', import.meta.url);
-const all: KernelModules = compileKernels((name) => readFileSync(new URL(`${name}.wasm`, FOLDER)));
+const all: KernelModules = compiled('');
+/** Those of xxh3.wat.mjs. */
+export const DIGESTS: KernelModules = compiled('xxh3-');
 
 /** Every way in which workers may have kernels here, by name. */
 export const KERNELS: readonly (readonly [string, KernelModules | undefined])[] = [
@@ -12,3 +14,7 @@ export const KERNELS: readonly (readonly [string, KernelModules | undefined])[] 
   ['kernels inside one memory', { inside: all.inside, between: undefined }],
   ...(all.between === undefined ? [] : [['kernels between memories', all] as const]),
 ];
+
+function compiled(prefix: string): KernelModules {
+  return compileKernels((name) => readFileSync(new URL(`${prefix}${name}.wasm`, FOLDER)));
+}
