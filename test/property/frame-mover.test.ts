@@ -6,76 +6,9 @@
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { MachineParts } from '../../src/mmu/machine-parts.ts';
-import { BANK_FRAMES } from '../../src/mmu/physical/physical-memory.ts';
-import { takeRoom } from '../../src/mmu/physical/room.ts';
-import { GiB, MiB, PAGE_SIZE } from '../../src/shared/page.ts';
-import { Memory } from '../../src/shared/wasm.ts';
 import { FrameMover } from '../../src/workers/parts/frame-mover.ts';
-import { ImageWindow } from '../../src/workers/parts/image-window.ts';
+import { expectedWindow, frames, MARGIN, parts, WINDOWS } from '../support/frame-stage.ts';
 import { KERNELS } from '../support/kernels.ts';
-import { testMachine } from '../support/machine.ts';
-
-const MOST = 48; // pages of one move
-const MARGIN = 64; // bytes before and behind, which stay as they are
-const WINDOW = MOST * PAGE_SIZE + 2 * MARGIN;
-/** Frames that a list may name: the first and the last of the first bank, the first of the second. */
-const EDGE = 40;
-
-/** Two banks, whose frames at the seam have bytes of their own. */
-const parts: MachineParts = new MachineParts(testMachine({ memory: 2 * GiB + MiB }).handle);
-for (let frame = 0; frame < 2 * EDGE; frame++) {
-  for (const pfn of [100 + frame, BANK_FRAMES - EDGE + frame]) {
-    const bytes = parts.memory.page(pfn);
-    for (let at = 0; at < PAGE_SIZE; at++) bytes[at] = (pfn * 31 + at * 7 + (at >> 8)) & 0xff;
-  }
-}
-
-/** Runs of neighbours, some of them across the end of the bank. */
-const frames = fc
-  .array(
-    fc.tuple(
-      fc.oneof(fc.constant(100), fc.constant(BANK_FRAMES - EDGE)),
-      fc.nat(2 * EDGE - 1),
-      fc.oneof(fc.constant(1), fc.integer({ min: 1, max: 20 })),
-    ),
-    { minLength: 1, maxLength: 24 },
-  )
-  .map((runs) =>
-    runs.flatMap(([base, from, pages]) => {
-      const count = Math.min(pages, 2 * EDGE - from);
-      return Array.from({ length: count }, (_, page) => base + from + page);
-    }),
-  )
-  .map((list) => list.slice(0, MOST));
-
-function ownMemory(): ImageWindow {
-  const memory = new Memory({ initial: 4, maximum: 4, shared: true });
-  return new ImageWindow(memory.buffer, 4096, WINDOW, memory);
-}
-
-const room = takeRoom(parts.memory.memories[0]!, WINDOW);
-const WINDOWS: readonly (readonly [string, () => ImageWindow])[] = [
-  ['ordinary memory', () => new ImageWindow(new SharedArrayBuffer(WINDOW), 0, WINDOW, undefined)],
-  ['a memory of its own', ownMemory],
-  [
-    'the memory of the first bank',
-    () => {
-      const memory = parts.memory.memories[0]!;
-      return new ImageWindow(memory.buffer, room, WINDOW, memory);
-    },
-  ],
-];
-
-/** Page after page, byte after byte. */
-function expected(list: readonly number[]): Uint8Array {
-  const bytes = new Uint8Array(WINDOW).fill(0xee);
-  list.forEach((pfn, page) => {
-    const from = parts.memory.page(pfn);
-    for (let at = 0; at < PAGE_SIZE; at++) bytes[MARGIN + page * PAGE_SIZE + at] = from[at]!;
-  });
-  return bytes;
-}
 
 describe('frames are moved', () => {
   for (const [how, kernels] of KERNELS) {
@@ -89,7 +22,7 @@ describe('frames are moved', () => {
             window.bytes.fill(0xee);
             const mover = new FrameMover(parts, sources, kernels);
             mover.move(before, list.length, window, MARGIN);
-            expect(Buffer.compare(window.bytes, expected(list))).toBe(0);
+            expect(Buffer.compare(window.bytes, expectedWindow(list))).toBe(0);
           }),
           { numRuns: 40 },
         );

@@ -13,15 +13,19 @@ import { BANK_MASK, BANK_SHIFT } from '../../mmu/physical/physical-memory.ts';
 import type { KernelModules } from '../../shared/kernels.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import { type FrameKernels, frameKernels } from './frame-kernels.ts';
+import {
+  copyFourAt,
+  endOfBank,
+  gather,
+  LONG_RUN_STAGED,
+  runAt,
+  STAGE_PAGES,
+} from './frame-runs.ts';
 import type { ImageWindow } from './image-window.ts';
 import { roomInBank } from './staging.ts';
 
 /** Pages of neighbouring frames from which on memory.copy is as good as four at a time. */
 const LONG_RUN = 8;
-/** The same where four at a time means a second copy. */
-const LONG_RUN_STAGED = 4;
-/** Of short runs that are staged: stays in the first cache beside what comes in. */
-const STAGE_PAGES = 16;
 
 // Local copies of what the loops use: see docs/ARCHITECTURE.md.
 const SHIFT = BANK_SHIFT;
@@ -55,7 +59,7 @@ export class FrameMover {
     const last = first + count;
     for (let index = first; index < last; ) {
       const bank = this.#sources[index]! >>> SHIFT;
-      const end = this.#endOfBank(bank, index, last);
+      const end = this.#banks.length === 1 ? last : endOfBank(this.#sources, index, last);
       const kernels = this.#kernelsTo(into, bank);
       if (kernels !== null) this.#moveDirect(kernels, index, end, into.at + at);
       else this.#moveStaged(bank, index, end, into.bytes, at);
@@ -64,32 +68,17 @@ export class FrameMover {
     }
   }
 
-  /** Behind the last of the frames from `index` on that lie in one bank. */
-  #endOfBank(bank: number, index: number, last: number): number {
-    if (this.#banks.length === 1) return last;
-    const sources = this.#sources;
-    let end = index + 1;
-    while (end < last && sources[end]! >>> SHIFT === bank) end++;
-    return end;
-  }
-
   #moveDirect(kernels: FrameKernels, index: number, end: number, at: number): void {
     const sources = this.#sources;
     let to = at | 0; // a kernel takes addresses beyond 2 GiB as the same 32 bits
     while (index < end) {
-      const run = this.#runAt(index, end);
+      const run = runAt(sources, index, end);
       let pages = run;
       if (run >= LONG_RUN || end - index < 4) {
         kernels.copyRun(to, (sources[index]! & MASK) << PAGE_SHIFT, run << PAGE_SHIFT);
       } else {
         pages = 4;
-        kernels.copyFour(
-          to,
-          (sources[index]! & MASK) << PAGE_SHIFT,
-          (sources[index + 1]! & MASK) << PAGE_SHIFT,
-          (sources[index + 2]! & MASK) << PAGE_SHIFT,
-          (sources[index + 3]! & MASK) << PAGE_SHIFT,
-        );
+        copyFourAt(kernels, sources, index, to);
       }
       to = (to + (pages << PAGE_SHIFT)) | 0;
       index += pages;
@@ -101,39 +90,17 @@ export class FrameMover {
     const sources = this.#sources;
     const stage = this.#stageOf(bank);
     while (index < end) {
-      let pages = this.#runAt(index, end);
+      let pages = runAt(sources, index, end);
       if (pages >= LONG_RUN_STAGED || end - index < 4 || stage === null) {
         const from = (sources[index]! & MASK) * PAGE_SIZE;
         into.set(frames.subarray(from, from + pages * PAGE_SIZE), at);
       } else {
-        pages = this.#gather(stage, index, end);
+        pages = gather(stage.kernels, sources, index, end, stage.window.at);
         into.set(stage.window.bytes.subarray(0, pages * PAGE_SIZE), at);
       }
       at += pages * PAGE_SIZE;
       index += pages;
     }
-  }
-
-  /** Fills the stage with pages up to the next long run; returns how many. */
-  #gather({ kernels, window }: Stage, index: number, end: number): number {
-    let pages = 0;
-    while (pages < STAGE_PAGES) {
-      const left = Math.min(end - index, STAGE_PAGES);
-      if (left < 4 || this.#runAt(index, index + left) >= LONG_RUN_STAGED) break;
-      this.#moveDirect(kernels, index, index + 4, window.at + pages * PAGE_SIZE);
-      index += 4;
-      pages += 4;
-    }
-    return pages;
-  }
-
-  /** How many frames from `index` on are neighbours. */
-  #runAt(index: number, end: number): number {
-    const sources = this.#sources;
-    const pfn = sources[index]!;
-    let run = 1;
-    while (index + run < end && sources[index + run] === pfn + run) run++;
-    return run;
   }
 
   #kernelsTo(into: ImageWindow, bank: number): FrameKernels | null {
