@@ -5,6 +5,9 @@
  */
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
+import type { MachineHandle } from 'mmdump';
+import type { KernelModules } from '../src/shared/kernels.ts';
+import type { WasmMemory } from '../src/shared/wasm.ts';
 
 interface CopyJob {
   readonly arena: object;
@@ -36,9 +39,38 @@ export interface FloorJobs {
   };
 }
 
+/** What is measured: time that passes, or what the processor spends on a single thread. */
+type Clock = 'wall' | 'processor';
+
+/** The same of `threads/digest-worker.mjs`, which runs the package's own code. */
+export interface DigestJobs {
+  readonly digest: {
+    readonly id: number;
+    readonly way: string;
+    readonly clock: Clock;
+    readonly memory: WasmMemory;
+    readonly at: number; // byte of the memory
+    readonly bytes: number;
+    readonly times: number;
+    readonly digests: KernelModules;
+  };
+  readonly copyAndDigest: {
+    readonly id: number;
+    readonly way: string;
+    readonly clock: Clock;
+    readonly handle: MachineHandle;
+    /** Frame numbers, in the order of the copies. */
+    readonly sources: SharedArrayBuffer;
+    readonly count: number;
+    readonly window: { readonly memory: WasmMemory; readonly at: number; readonly bytes: number };
+    readonly copies: KernelModules;
+    readonly digests: KernelModules;
+  };
+}
+
 type Answer = { readonly start: number; readonly end: number } | { readonly failed: string };
 
-export class FloorThreads {
+export class FloorThreads<Jobs = FloorJobs> {
   readonly count: number;
   readonly #threads: readonly Worker[];
   /** What is left to claim; reset before each job. */
@@ -49,15 +81,24 @@ export class FloorThreads {
     this.#threads = threads;
   }
 
-  static async create(count: number): Promise<FloorThreads> {
-    const url = new URL('./threads/floor-worker.mjs', import.meta.url);
+  static create(count: number): Promise<FloorThreads> {
+    return FloorThreads.#start(count, 'floor-worker');
+  }
+
+  /** Threads for digests, with and without a copy. */
+  static createDigesting(count: number): Promise<FloorThreads<DigestJobs>> {
+    return FloorThreads.#start(count, 'digest-worker');
+  }
+
+  static async #start<J>(count: number, program: string): Promise<FloorThreads<J>> {
+    const url = new URL(`./threads/${program}.mjs`, import.meta.url);
     const threads = Array.from({ length: count }, () => new Worker(url));
     await Promise.all(threads.map((thread) => once(thread, 'online')));
-    return new FloorThreads(threads);
+    return new FloorThreads<J>(threads);
   }
 
   /** Runs a job on all threads; resolves with the milliseconds from first start to last end. */
-  async run<J extends keyof FloorJobs>(job: J, message: FloorJobs[J]): Promise<number> {
+  async run<J extends keyof Jobs>(job: J, message: Jobs[J]): Promise<number> {
     Atomics.store(this.#claims, 0, 0);
     const answers = await Promise.all(
       this.#threads.map(async (thread): Promise<Answer> => {
@@ -69,7 +110,7 @@ export class FloorThreads {
     const starts: number[] = [];
     const ends: number[] = [];
     for (const answer of answers) {
-      if ('failed' in answer) throw new Error(`${job}: ${answer.failed}`);
+      if ('failed' in answer) throw new Error(`${String(job)}: ${answer.failed}`);
       starts.push(answer.start);
       ends.push(answer.end);
     }

@@ -1,6 +1,7 @@
 /** Every case, in the order in which they run. */
 import type { BenchCase } from '../case.ts';
 import { classify } from './classify.ts';
+import { digest } from './digest.ts';
 import { dumpRuns, dumpSinks, dumpSize, dumpWorkers, dumpZero } from './dump-axes.ts';
 import { file } from './file.ts';
 import { growthPages, growthRange, growthVmas, growthWorkers } from './growth.ts';
@@ -26,6 +27,7 @@ export const CASES: readonly BenchCase[] = [
   serial,
   locks,
   overhead,
+  digest,
   verify,
   restore,
   imageRead,

@@ -1,0 +1,140 @@
+// One thread that digests, and copies and digests: with the package's own code, not a copy of it.
+// All modules come from src: what is measured is reached through no entry of the package.
+import { parentPort } from 'node:worker_threads';
+import { crc32 } from 'node:zlib';
+import { register } from 'tsx/esm/api';
+
+register();
+const { MachineParts } = await import('../../src/mmu/machine-parts.ts');
+const { NO_THREAD } = await import('../../src/shared/sync/thread-table.ts');
+const { BytesDigest } = await import('../../src/workers/parts/bytes-digest.ts');
+const { DigestingMover } = await import('../../src/workers/parts/digesting-mover.ts');
+const { FrameMover } = await import('../../src/workers/parts/frame-mover.ts');
+const { ImageWindow } = await import('../../src/workers/parts/image-window.ts');
+const { DigestState, digestKernels } = await import('../../src/workers/parts/xxh3.ts');
+
+const PAGE = 4096;
+/** Pages of a claim: 1 MiB, as a dump's segments; one payload. */
+const CHUNK = 256;
+
+/** Milliseconds on a clock that all threads share. */
+function now() {
+  const [seconds, nanoseconds] = process.hrtime();
+  return seconds * 1e3 + nanoseconds / 1e6;
+}
+
+/** Milliseconds of processor time of this process: of one busy thread, what it took by itself. */
+function processorTime() {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1e3;
+}
+
+// --- digests of bytes in the second cache ---------------------------------------------------
+
+const ALONE = {
+  crc32: ({ bytes }) => crc32(bytes),
+  'in place': ({ bytes, kernels }) => kernels.digest(bytes.byteOffset, bytes.length),
+  'through a memory': ({ bytes, through }) => {
+    through.begin();
+    through.update(bytes);
+    through.finish();
+  },
+};
+
+const stages = new Map();
+
+function aloneStage({ id, memory, at, bytes, digests }) {
+  let stage = stages.get(id);
+  if (stage === undefined) {
+    stage = {
+      bytes: new Uint8Array(memory.buffer, at, bytes),
+      kernels: digestKernels(digests.inside, memory, memory, new DigestState()),
+      through: new BytesDigest(digests.inside),
+    };
+    stages.set(id, stage);
+  }
+  return stage;
+}
+
+// --- copies -----------------------------------------------------------------------------------
+
+const movers = new Map();
+
+function moverStage({ id, handle, sources, window, copies, digests }) {
+  let stage = movers.get(id);
+  if (stage === undefined) {
+    const machine = new MachineParts(handle, { thread: NO_THREAD });
+    const { memory, at, bytes } = window;
+    const into = new ImageWindow(memory.buffer, at, bytes, memory);
+    stage = {
+      into,
+      list: new Int32Array(sources),
+      plain: new FrameMover(machine, sources, copies),
+      mover: new DigestingMover(machine, copies, digests),
+      kernels: digestKernels(digests.inside, memory, memory, new DigestState()),
+    };
+    movers.set(id, stage);
+  }
+  return stage;
+}
+
+/** Copies `pages` at a time and calls `each` for them right behind. */
+function copyThen({ plain, into }, pages, first, count, each) {
+  for (let done = 0; done < count; done += pages) {
+    const to = (first + done) * PAGE;
+    plain.move(first + done, pages, into, to);
+    each(to, pages * PAGE, done + pages === count);
+  }
+}
+
+const COPIES = {
+  'copy alone': ({ plain, into }, first, count) => {
+    plain.move(first, count, into, first * PAGE);
+  },
+  'one go': (stage, first, count) => {
+    stage.mover.move(stage.list, first, count, stage.into, first * PAGE);
+  },
+  'digest behind': (stage, first, count) => {
+    const { kernels, into } = stage;
+    kernels.begin();
+    copyThen(stage, 16, first, count, (to, bytes, isLast) => {
+      if (isLast) kernels.finish((into.at + to) | 0, bytes);
+      else kernels.update((into.at + to) | 0, bytes);
+    });
+  },
+  'crc32 behind': (stage, first, count) => {
+    let crc = 0;
+    copyThen(stage, 32, first, count, (to, bytes) => {
+      crc = crc32(stage.into.bytes.subarray(to, to + bytes), crc);
+    });
+    return crc;
+  },
+};
+
+const JOBS = {
+  digest(message) {
+    const stage = aloneStage(message);
+    const digest = ALONE[message.way];
+    for (let done = 0; done < message.times; done++) digest(stage);
+  },
+  copyAndDigest(message, claims) {
+    const stage = moverStage(message);
+    const copy = COPIES[message.way];
+    for (;;) {
+      const first = Atomics.add(claims, 0, CHUNK);
+      if (first >= message.count) return;
+      copy(stage, first, Math.min(CHUNK, message.count - first));
+    }
+  },
+};
+
+parentPort.on('message', ({ job, message, claims }) => {
+  const clock = message.clock === 'processor' ? processorTime : now;
+  const start = clock();
+  try {
+    JOBS[job](message, claims);
+    parentPort.postMessage({ start, end: clock() });
+  } catch (error) {
+    parentPort.postMessage({ failed: error.stack });
+  }
+});
