@@ -11,28 +11,22 @@
  * thread over several memories can digest parts of one payload, in turn: begin in any of them, then
  * update in the one whose memory holds the part, and finish where the last part lies.
  */
-
-/** 192 bytes, the default of the specification. */
-const SECRET = Buffer.from(
-  'b8fe6c3923a44bbe7c01812cf721ad1cded46de9839097db7240a4a4b7b3671f' +
-    'cb79e64eccc0e578825ad07dccff7221b8084674f743248ee03590e6813a264c' +
-    '3c2852bb91c300cb88d0658b1b532ea371644897a20df94e3819ef46a9deacd8' +
-    'a8fa763fe39c343ff9dcbbc7c70b4f1d8a51e04bcdb45931c89f7ec9d9787364' +
-    'eac5ac8334d3ebc3c581a0fffa1363eb170ddd51b7f0da49d316552629d4689e' +
-    '2b16be587d47a1fc8ff8b8d17ad031ce45cb3a8f95160428afd7fbcabb4b407e',
-  'hex',
-);
-
-const PRIME32_1 = 0x9e3779b1n;
-const PRIME32_2 = 0x85ebca77n;
-const PRIME32_3 = 0xc2b2ae3dn;
-const PRIME64_1 = 0x9e3779b185ebca87n;
-const PRIME64_2 = 0xc2b2ae3d27d4eb4fn;
-const PRIME64_3 = 0x165667b19e3779f9n;
-const PRIME64_4 = 0x85ebca77c2b2ae63n;
-const PRIME64_5 = 0x27d4eb2f165667c5n;
-const PRIME_MX1 = 0x165667919e3779f9n;
-const PRIME_MX2 = 0x9fb21c651e98df25n;
+import { SHORT } from './xxh3-short.mjs';
+import {
+  hex,
+  i64,
+  PRIME32_1,
+  PRIME32_2,
+  PRIME32_3,
+  PRIME64_1,
+  PRIME64_2,
+  PRIME64_3,
+  PRIME64_4,
+  PRIME64_5,
+  SCALARS,
+  secretAt,
+  times,
+} from './xxh3-words.mjs';
 
 const START = [
   ...[PRIME32_3, PRIME64_1, PRIME64_2, PRIME64_3],
@@ -47,12 +41,6 @@ const LAST_STRIPE_AT = 121; // of the secret, for the last 64 bytes of the input
 const MERGE_AT = 11; //        of the secret
 const PAGE = 4096;
 
-const times = (count, text) => Array.from({ length: count }, (_, index) => text(index)).join('\n');
-
-const hex = (value) => `0x${BigInt.asUintN(64, value).toString(16)}`;
-const i64 = (value) => `(i64.const ${hex(value)})`;
-/** 64 bits of the secret. */
-const secretAt = (offset) => SECRET.readBigUInt64LE(offset);
 /** 128 bits of it, as a constant; those at multiples of 8 are also globals, which are quicker. */
 const secretVector = (offset) =>
   `(v128.const i64x2 ${hex(secretAt(offset))} ${hex(secretAt(offset + 8))})`;
@@ -193,58 +181,6 @@ const COPY_FOUR_AND_UPDATE = `
     ${SAVE}
     ${count(`(i32.const ${4 * PAGE})`)})`;
 
-const xorShift = (value, by) =>
-  `(local.set ${value} (i64.xor (local.get ${value}) (i64.shr_u (local.get ${value}) (i64.const ${by}))))`;
-const multiply = (value, by) => `(local.set ${value} (i64.mul (local.get ${value}) ${i64(by)}))`;
-const load64 = (at, offset = 0) => `(i64.load $image offset=${offset} align=1 ${at})`;
-
-const SCALARS = `
-  ;; The halves of a product of 128 bits, one xor the other.
-  (func $fold (param $x i64) (param $y i64) (result i64)
-    (local $xl i64) (local $xh i64) (local $yl i64) (local $yh i64) (local $ll i64) (local $cross i64)
-    (local.set $xl (i64.and (local.get $x) (i64.const 0xffffffff)))
-    (local.set $xh (i64.shr_u (local.get $x) (i64.const 32)))
-    (local.set $yl (i64.and (local.get $y) (i64.const 0xffffffff)))
-    (local.set $yh (i64.shr_u (local.get $y) (i64.const 32)))
-    (local.set $ll (i64.mul (local.get $xl) (local.get $yl)))
-    (local.set $cross (i64.add (i64.mul (local.get $xh) (local.get $yl))
-      (i64.shr_u (local.get $ll) (i64.const 32))))
-    (i64.xor
-      (i64.mul (local.get $x) (local.get $y))
-      (i64.add
-        (i64.add (i64.mul (local.get $xh) (local.get $yh))
-          (i64.shr_u (local.get $cross) (i64.const 32)))
-        (i64.shr_u
-          (i64.add (i64.mul (local.get $xl) (local.get $yh))
-            (i64.and (local.get $cross) (i64.const 0xffffffff)))
-          (i64.const 32)))))
-
-  (func $avalanche (param $x i64) (result i64)
-    ${xorShift('$x', 37)}
-    ${multiply('$x', PRIME_MX1)}
-    ${xorShift('$x', 32)}
-    (local.get $x))
-
-  ;; The final step of XXH64, for inputs of 0 to 3 bytes.
-  (func $avalanche64 (param $x i64) (result i64)
-    ${xorShift('$x', 33)}
-    ${multiply('$x', PRIME64_2)}
-    ${xorShift('$x', 29)}
-    ${multiply('$x', PRIME64_3)}
-    ${xorShift('$x', 32)}
-    (local.get $x))
-
-  ;; Mixes 16 bytes of the input with 16 of the secret.
-  (func $mix (param $at i32) (param $secret0 i64) (param $secret1 i64) (result i64)
-    (call $fold
-      (i64.xor ${load64('(local.get $at)')} (local.get $secret0))
-      (i64.xor ${load64('(local.get $at)', 8)} (local.get $secret1))))
-
-  ;; Leaves the high half for $high.
-  (func $result (param $digest i64) (result i32)
-    (global.set $highHalf (i32.wrap_i64 (i64.shr_u (local.get $digest) (i64.const 32))))
-    (i32.wrap_i64 (local.get $digest)))`;
-
 const FINISH = `
   ;; Adds the last 1 to n bytes of an input of more than 240, and returns the low half of the digest.
   ;; The last 64 bytes of the input lie in one piece, before $at + $bytes.
@@ -278,105 +214,6 @@ const FINISH = `
     (local.set $digest (i64.add (local.get $digest) (call $fold ${lane(0)} ${lane(1)})))`;
     })}
     (call $result (call $avalanche (local.get $digest))))`;
-
-/** Adds to $acc the mixture of 16 bytes at `place` with the secret at `offset`. */
-const mixInto = (place, offset) => `
-    (local.set $acc (i64.add (local.get $acc)
-      (call $mix ${place} ${i64(secretAt(offset))} ${i64(secretAt(offset + 8))})))`;
-const fromStart = (bytes) => `(i32.add (local.get $at) (i32.const ${bytes}))`;
-const fromEnd = (bytes) =>
-  `(i32.sub (i32.add (local.get $at) (local.get $bytes)) (i32.const ${bytes}))`;
-const isAtLeast = (bytes) => `(i32.ge_u (local.get $bytes) (i32.const ${bytes}))`;
-const LENGTH = '(i64.extend_i32_u (local.get $bytes))';
-
-const SHORT = `
-  ;; 1 to 3 bytes.
-  (func $tiny (param $at i32) (param $bytes i32) (result i64)
-    (call $avalanche64 (i64.xor
-      ${i64((secretAt(0) ^ (secretAt(0) >> 32n)) & 0xffff_ffffn)}
-      (i64.extend_i32_u (i32.or
-        (i32.or
-          (i32.load8_u $image ${fromEnd(1)})
-          (i32.shl (local.get $bytes) (i32.const 8)))
-        (i32.or
-          (i32.shl (i32.load8_u $image (local.get $at)) (i32.const 16))
-          (i32.shl
-            (i32.load8_u $image
-              (i32.add (local.get $at) (i32.shr_u (local.get $bytes) (i32.const 1))))
-            (i32.const 24))))))))
-
-  ;; 4 to 8 bytes.
-  (func $small (param $at i32) (param $bytes i32) (result i64)
-    (local $x i64)
-    (local.set $x (i64.xor
-      ${i64(secretAt(8) ^ secretAt(16))}
-      (i64.or
-        (i64.load32_u $image align=1 ${fromEnd(4)})
-        (i64.shl (i64.load32_u $image align=1 (local.get $at)) (i64.const 32)))))
-    (local.set $x (i64.xor (local.get $x)
-      (i64.xor (i64.rotl (local.get $x) (i64.const 49)) (i64.rotl (local.get $x) (i64.const 24)))))
-    ${multiply('$x', PRIME_MX2)}
-    (local.set $x (i64.xor (local.get $x)
-      (i64.add (i64.shr_u (local.get $x) (i64.const 35)) ${LENGTH})))
-    ${multiply('$x', PRIME_MX2)}
-    ${xorShift('$x', 28)}
-    (local.get $x))
-
-  (func $swapBytes (param $x i64) (result i64)
-    (local.set $x (i64.or
-      (i64.and (i64.shr_u (local.get $x) (i64.const 8)) (i64.const 0x00ff00ff00ff00ff))
-      (i64.shl (i64.and (local.get $x) (i64.const 0x00ff00ff00ff00ff)) (i64.const 8))))
-    (local.set $x (i64.or
-      (i64.and (i64.shr_u (local.get $x) (i64.const 16)) (i64.const 0x0000ffff0000ffff))
-      (i64.shl (i64.and (local.get $x) (i64.const 0x0000ffff0000ffff)) (i64.const 16))))
-    (i64.rotl (local.get $x) (i64.const 32)))
-
-  ;; 9 to 16 bytes.
-  (func $little (param $at i32) (param $bytes i32) (result i64)
-    (local $low i64) (local $high i64)
-    (local.set $low
-      (i64.xor ${i64(secretAt(24) ^ secretAt(32))} ${load64('(local.get $at)')}))
-    (local.set $high
-      (i64.xor ${i64(secretAt(40) ^ secretAt(48))} ${load64(fromEnd(8))}))
-    (call $avalanche (i64.add
-      (i64.add ${LENGTH} (call $swapBytes (local.get $low)))
-      (i64.add (local.get $high) (call $fold (local.get $low) (local.get $high))))))
-
-  ;; 17 to 128 bytes: as many vectors from the start and from the end as cover it.
-  (func $medium (param $at i32) (param $bytes i32) (result i64)
-    (local $acc i64)
-    (local.set $acc (i64.mul ${LENGTH} ${i64(PRIME64_1)}))
-    ${times(
-      4,
-      (k) => `
-    (if ${isAtLeast(32 * k + 1)} (then
-      ${mixInto(fromStart(16 * k), 32 * k)}
-      ${mixInto(fromEnd(16 * k + 16), 32 * k + 16)}))`,
-    )}
-    (call $avalanche (local.get $acc)))
-
-  ;; 129 to 240 bytes.
-  (func $large (param $at i32) (param $bytes i32) (result i64)
-    (local $acc i64)
-    (local.set $acc (i64.mul ${LENGTH} ${i64(PRIME64_1)}))
-    ${times(8, (k) => mixInto(fromStart(16 * k), 16 * k))}
-    (local.set $acc (call $avalanche (local.get $acc)))
-    ${times(
-      7,
-      (k) => `
-    (if ${isAtLeast(128 + 16 * k + 16)} (then
-      ${mixInto(fromStart(128 + 16 * k), 16 * k + 3)}))`,
-    )}
-    ${mixInto(fromEnd(16), 119)}
-    (call $avalanche (local.get $acc)))
-
-  (func $short (param $at i32) (param $bytes i32) (result i64)
-    (if ${isAtLeast(129)} (then (return (call $large (local.get $at) (local.get $bytes)))))
-    (if ${isAtLeast(17)} (then (return (call $medium (local.get $at) (local.get $bytes)))))
-    (if ${isAtLeast(9)} (then (return (call $little (local.get $at) (local.get $bytes)))))
-    (if ${isAtLeast(4)} (then (return (call $small (local.get $at) (local.get $bytes)))))
-    (if ${isAtLeast(1)} (then (return (call $tiny (local.get $at) (local.get $bytes)))))
-    (call $avalanche64 ${i64(secretAt(56) ^ secretAt(64))}))`;
 
 export const XXH3_TEXT = `
 (module
