@@ -21,7 +21,7 @@ import {
 import { createGolden, GOLDEN_NAMES, goldenMachine } from '../support/golden-spaces.ts';
 import { inMemory } from '../support/images.ts';
 import { codeOf } from '../support/machine.ts';
-import { pageSlowly, readSlowly } from '../support/slow-image.ts';
+import { readSlowly, wholePageSlowly } from '../support/slow-image.ts';
 
 const PAGE = 4096;
 /** Of the flags of a mapping. */
@@ -135,7 +135,7 @@ describe.for(GOLDEN_NAMES)('the golden image "%s" of version 1', (name) => {
       const page = new Uint8Array(PAGE);
       for (const vma of mm.vmas) {
         for (let at = vma.start; at < vma.end; at += PAGE) {
-          const [content] = pageSlowly(bytes, slow, mm, at);
+          const content = wholePageSlowly(bytes, slow, mm, at);
           if (vma.pages.get(at)?.kind === 'guard') {
             expect(codeOf(() => restored.read(at, page))).toBe('SIGSEGV');
           } else if (content !== null && (vma.flags & IO) === 0) {

@@ -3,7 +3,13 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import type { GoldenName } from './golden-spaces.ts';
-import { idSlowly, pageSlowly, readSlowly, type SlowImage, type SlowMm } from './slow-image.ts';
+import {
+  idSlowly,
+  readSlowly,
+  type SlowImage,
+  type SlowMm,
+  wholePageSlowly,
+} from './slow-image.ts';
 
 const PAGE = 4096;
 
@@ -77,7 +83,7 @@ function describeMm(bytes: Buffer, image: SlowImage, mm: SlowMm): DescribedMm {
       for (let at = vma.start; at < vma.end; at += PAGE) {
         const kind = vma.pages.get(at)?.kind ?? 'absent';
         pages[kind] = (pages[kind] ?? 0) + 1;
-        const page = describePage(kind, pageSlowly(bytes, image, mm, at)[0]!);
+        const page = describePage(kind, wholePageSlowly(bytes, image, mm, at));
         if (page !== last) content[hex(at)] = page;
         last = page;
       }

@@ -407,6 +407,18 @@ export function pageSlowly(
   return isKnown ? Buffer.alloc(PAGE) : null;
 }
 
+/** The same of an image that is not damaged. */
+export function wholePageSlowly(
+  bytes: Buffer,
+  image: SlowImage,
+  mm: SlowMm,
+  address: number,
+): Buffer | null {
+  const content = pageSlowly(bytes, image, mm, address);
+  if (content === 'damaged') throw new Error(`the page at 0x${address.toString(16)} is damaged`);
+  return content;
+}
+
 /** Pages of a file that an mm stores for it: not guards, which are an mm's own. */
 function storedOf(mm: SlowMm, file: SlowFile, index: number): SlowPage[] {
   return mm.vmas.flatMap((vma) => {
