@@ -117,7 +117,7 @@ export class Dumper {
 
   /**
    * What a dump with these options would come to: the pages by class and the exact length of the
-   * image. Plans, classifies and lays out as a dump does, copies nothing, creates nothing. Fails as the
+   * image. Plans, classifies and sizes as a dump does, copies nothing, creates nothing. Fails as the
    * dump would, short of what its output would do.
    */
   async estimate(

@@ -55,7 +55,7 @@ export interface Sink {
   open(): Promise<void>;
   /** @internal Before the first byte; returns where the workers write. */
   reserve(extent: ImageExtent): Promise<CopyTarget>;
-  /** @internal Runs beside the copy phase, if there is something to do. Rejects when the output fails. */
+  /** @internal Runs beside the workers' pass, if there is something to do. Rejects when the output fails. */
   drain?(context: DrainContext): Promise<void>;
   /** @internal Every byte is written, and the image has this length: makes it appear. */
   commit(image: ImageLength): Promise<void>;

@@ -1,7 +1,8 @@
 /**
- * Runs: neighbouring pages of one class inside one VMA and one granule. Written by the classify
- * phase, read by the layout. Every unit has its own part of the tables, with a place for each of its
- * pages (WorkUnits.first): where a record stands depends on no worker.
+ * Runs: neighbouring pages of one class inside one VMA and one granule. The worker that classifies a
+ * unit writes them, and the worker that writes the unit's records reads them: the same one at once in a
+ * pass, perhaps another where the pages are counted first. Kept tables give every unit its own part, with
+ * a place for each of its pages (WorkUnits.first): where a run stands depends on no worker.
  *
  * SOURCES is the list of frames that the COPY runs take their bytes from, in order of address: a
  * run's pages are SOURCES[SOURCE] … SOURCES[SOURCE + COUNT - 1].
