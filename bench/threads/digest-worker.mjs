@@ -5,6 +5,7 @@ import { crc32 } from 'node:zlib';
 import { register } from 'tsx/esm/api';
 
 register();
+const { lendRooms } = await import('../../src/main/dump/staging-rooms.ts');
 const { MachineParts } = await import('../../src/mmu/machine-parts.ts');
 const { NO_THREAD } = await import('../../src/shared/sync/thread-table.ts');
 const { BytesDigest } = await import('../../src/workers/parts/bytes-digest.ts');
@@ -65,12 +66,13 @@ function moverStage({ id, handle, sources, window, copies, digests }) {
   if (stage === undefined) {
     const machine = new MachineParts(handle, { thread: NO_THREAD });
     const { memory, at, bytes } = window;
+    const [rooms] = lendRooms(machine, 1);
     const into = new ImageWindow(memory.buffer, at, bytes, memory);
     stage = {
       into,
       list: new Int32Array(sources),
-      plain: new FrameMover(machine, sources, copies),
-      mover: new DigestingMover(machine, copies, digests),
+      plain: new FrameMover(machine, sources, copies, rooms),
+      mover: new DigestingMover(machine, copies, digests, rooms),
       kernels: digestKernels(digests.inside, memory, memory, new DigestState()),
     };
     movers.set(id, stage);

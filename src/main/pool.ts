@@ -70,9 +70,8 @@ export class WorkerPool {
     this.workers = asked ?? mostWorkers(host).workers;
     this.#tests = tests;
     this.#start(asked ?? threadsToStart(host, expectedBytes));
-    this.#deaf = onMachineEnd(async (machine) => {
-      await Promise.all(this.#threads.map((thread) => thread.letGo(machine)));
-      tasksHere?.forgetRooms(machine);
+    this.#deaf = onMachineEnd(async () => {
+      await Promise.all(this.#threads.map((thread) => thread.letGo()));
     });
   }
 
@@ -160,10 +159,7 @@ interface Runner {
 }
 
 /** What a thread loads, loaded here. */
-type Tasks = Record<PhaseName, (message: unknown) => unknown> & {
-  /** A machine has ended that tasks may have had room in. */
-  forgetRooms(machine: string): void;
-};
+type Tasks = Record<PhaseName, (message: unknown) => unknown>;
 let tasksHere: Tasks | undefined;
 
 /** The thread of the caller, for work that is done before another thread would have begun. */

@@ -31,14 +31,13 @@ import { NO_THREAD } from '../shared/sync/thread-layout.ts';
 import { Donors } from './parts/donors.ts';
 import { FrameMover } from './parts/frame-mover.ts';
 import { GranuleClassifier } from './parts/granule-classifier.ts';
-import type { ImageWindow } from './parts/image-window.ts';
 import { FrozenLeaves, PinnedLeaves } from './parts/leaves.ts';
 import { RunWriter } from './parts/run-writer.ts';
-import { ordinaryStaging, roomInBank } from './parts/staging.ts';
+import { segmentStage } from './parts/staging.ts';
 import { WorkerFaults } from './parts/worker-faults.ts';
 import { zeroTestsOf } from './parts/zero-test.ts';
 import { CrcList } from './pass/crc-list.ts';
-import { ImageOutput, PhaseStopped, STAGING_BYTES } from './pass/image-output.ts';
+import { ImageOutput, PhaseStopped } from './pass/image-output.ts';
 import { UnitSizer } from './pass/unit-sizer.ts';
 import { walkUnit } from './pass/unit-walk.ts';
 import { UnitWriter } from './pass/unit-writer.ts';
@@ -111,8 +110,8 @@ class PassWorker {
     const input = { mms: this.#mms, vmaBases, tallies, names, blockPerPage };
     this.#sizer = new UnitSizer(input);
     if (target === undefined) return;
-    this.#out = new ImageOutput(target, stagingFor(task, machine), this.#phase, faults);
-    const mover = new FrameMover(machine, this.#found.sources, task.kernels);
+    this.#out = new ImageOutput(target, segmentStage(machine, task.rooms), this.#phase, faults);
+    const mover = new FrameMover(machine, this.#found.sources, task.kernels, task.rooms);
     const anonIds = task.anonIds && new Int32Array(task.anonIds);
     const offsetOfMm = (mm: number): number => this.#offsetOfMm(mm);
     const writing = { ...input, payloadCrc, anonIds, offsetOfMm };
@@ -257,12 +256,6 @@ function classifiersOf(
     const leaves = pinned?.[ordinal] ?? new FrozenLeaves(mm);
     return new GranuleClassifier(mms, ordinal, leaves, owners, donors, policy, found);
   });
-}
-
-/** Where a segment is built before it is delivered: where kernels can fill it, if they can. */
-function stagingFor({ kernels }: PassTask, machine: MachineParts): ImageWindow {
-  const room = kernels && roomInBank(machine, 0, 'segment', STAGING_BYTES);
-  return room ?? ordinaryStaging(STAGING_BYTES);
 }
 
 function runsOf(unit: number, start: number, { runs, runEnd }: RunWriter, first: number): UnitRuns {

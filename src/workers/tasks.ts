@@ -2,7 +2,6 @@
 export { compare } from './compare.ts';
 export { letGo } from './let-go.ts';
 export { load } from './load.ts';
-export { forgetRooms } from './parts/staging.ts';
 export { pass as copy, pass as count } from './pass.ts';
 export { scan } from './scan-pagemap.ts';
 export { verify } from './verify.ts';

@@ -95,3 +95,57 @@ describe('memorySink({ machine })', () => {
     expect(small.image.chunks.length).toBeGreaterThan(1);
   });
 });
+
+describe('the room in which workers gather pages', () => {
+  const lengths = ({ machine }: Filled): number[] =>
+    machine.handle.banks.map(({ buffer }) => buffer.byteLength);
+
+  async function dumpWithOwnWorkers(one: Filled, workers: number): Promise<Buffer> {
+    const own = await createDumper({ workers });
+    try {
+      const sink = memorySink();
+      await own.dump(one.space, { to: sink });
+      return Buffer.concat(sink.image.chunks).subarray(0, sink.image.bytes);
+    } finally {
+      await own.close();
+    }
+  }
+
+  it('is as large after any number of dumpers as after one', async () => {
+    for (const memory of [16 * MiB, 3 * GiB]) {
+      const one = filled(memory, 17);
+      const image = await dumpWithOwnWorkers(one, 2);
+      const after = lengths(one);
+      for (let n = 0; n < 6; n++) {
+        expect(image.equals(await dumpWithOwnWorkers(one, 1 + (n % 2)))).toBe(true);
+      }
+      expect(lengths(one)).toEqual(after);
+    }
+  });
+
+  it('is had back from a dump that failed', async () => {
+    const one = filled(16 * MiB, 19);
+    await dumpWithOwnWorkers(one, 2);
+    const after = lengths(one);
+    for (let n = 0; n < 3; n++) {
+      const failed = dumper.dump(one.space, { to: memorySink(), sizeLimit: 5 * 4096 });
+      await expect(failed).rejects.toMatchObject({ code: 'SIZE_LIMIT' });
+      const stopped = dumper.dump(one.space, {
+        to: memorySink(),
+        onProgress: () => {
+          throw new Error('no more');
+        },
+      });
+      await expect(stopped).rejects.toThrow();
+    }
+    await dumpWithOwnWorkers(one, 2);
+    expect(lengths(one)).toEqual(after);
+  });
+
+  it('is another for each of two dumps at one time', async () => {
+    const one = filled(16 * MiB, 23);
+    const image = await dumpWithOwnWorkers(one, 2);
+    const both = await Promise.all([dumpWithOwnWorkers(one, 2), dumpWithOwnWorkers(one, 2)]);
+    for (const other of both) expect(image.equals(other)).toBe(true);
+  });
+});

@@ -9,7 +9,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DigestingMover } from '../../src/workers/parts/digesting-mover.ts';
-import { expectedWindow, frames, MARGIN, parts, WINDOWS } from '../support/frame-stage.ts';
+import { expectedWindow, frames, MARGIN, parts, rooms, WINDOWS } from '../support/frame-stage.ts';
 import { DIGESTS, KERNELS } from '../support/kernels.ts';
 import { hexOfHalves, xxh3Slowly } from '../support/xxh3-reference.ts';
 
@@ -19,7 +19,12 @@ describe('frames are moved and digested', () => {
     const between = kernels.between === undefined ? undefined : DIGESTS.between;
     for (const [where, windowOf] of WINDOWS) {
       it(`by ${how} to ${where}`, () => {
-        const mover = new DigestingMover(parts, kernels, { inside: DIGESTS.inside, between });
+        const mover = new DigestingMover(
+          parts,
+          kernels,
+          { inside: DIGESTS.inside, between },
+          rooms,
+        );
         fc.assert(
           fc.property(frames, fc.nat(5), (list, before) => {
             const sources = new Int32Array(list.length + before);

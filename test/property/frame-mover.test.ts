@@ -7,7 +7,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FrameMover } from '../../src/workers/parts/frame-mover.ts';
-import { expectedWindow, frames, MARGIN, parts, WINDOWS } from '../support/frame-stage.ts';
+import { expectedWindow, frames, MARGIN, parts, rooms, WINDOWS } from '../support/frame-stage.ts';
 import { KERNELS } from '../support/kernels.ts';
 
 describe('frames are moved', () => {
@@ -20,7 +20,7 @@ describe('frames are moved', () => {
             sources.set(list, before);
             const window = windowOf();
             window.bytes.fill(0xee);
-            const mover = new FrameMover(parts, sources, kernels);
+            const mover = new FrameMover(parts, sources, kernels, kernels && rooms);
             mover.move(before, list.length, window, MARGIN);
             expect(Buffer.compare(window.bytes, expectedWindow(list))).toBe(0);
           }),

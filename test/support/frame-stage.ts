@@ -1,8 +1,10 @@
 /** Two banks of frames, lists of them, and windows that take their copies: for tests of movers. */
 import fc from 'fast-check';
+import { lendRooms } from '../../src/main/dump/staging-rooms.ts';
 import { MachineParts } from '../../src/mmu/machine-parts.ts';
 import { BANK_FRAMES } from '../../src/mmu/physical/physical-memory.ts';
 import { takeRoom } from '../../src/mmu/physical/room.ts';
+import type { StagingRooms } from '../../src/shared/dump/staging-rooms.ts';
 import { GiB, MiB, PAGE_SIZE } from '../../src/shared/page.ts';
 import { Memory } from '../../src/shared/wasm.ts';
 import { ImageWindow } from '../../src/workers/parts/image-window.ts';
@@ -45,6 +47,9 @@ function ownMemory(): ImageWindow {
   const memory = new Memory({ initial: 4, maximum: 4, shared: true });
   return new ImageWindow(memory.buffer, 4096, WINDOW, memory);
 }
+
+/** Where a mover stages what no kernel brings to its place. */
+export const rooms: StagingRooms = lendRooms(parts, 1)[0]!;
 
 const room = takeRoom(parts.memory.memories[0]!, WINDOW);
 export const WINDOWS: readonly (readonly [string, () => ImageWindow])[] = [

@@ -61,15 +61,13 @@ export class WorkerThread {
   }
 
   /**
-   * Makes the thread let go of a machine that has ended; resolves when it has. One that is at work
+   * Makes the thread let go of machines that have ended; resolves when it has. One that is at work
    * does it afterwards, and is not waited for. Best effort: a thread that is lost has let go, too.
    */
-  async letGo(machine: string): Promise<void> {
+  async letGo(): Promise<void> {
     if (!this.#hasWorked) return;
     const isIdle = this.#tasks === 0;
-    const gone = this.#pool
-      .run({ machine }, { filename: this.#filename, name: 'letGo' })
-      .catch(() => {});
+    const gone = this.#pool.run({}, { filename: this.#filename, name: 'letGo' }).catch(() => {});
     if (isIdle) await gone;
   }
 

@@ -8,6 +8,7 @@ import { RULE } from '../../shared/dump/page-class.ts';
 import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
 import { runTableBytes } from '../../shared/dump/run-table.ts';
 import { SEGMENT_BYTES_MAX } from '../../shared/dump/segment-cut.ts';
+import type { StagingRooms } from '../../shared/dump/staging-rooms.ts';
 import type {
   CopyTarget,
   KeptRuns,
@@ -35,6 +36,7 @@ import type { Plan } from './plan.ts';
 import { RecordCrcs } from './record-crcs.ts';
 import type { PinLife, Pins } from './running.ts';
 import type { SharedBuffers } from './shared-buffers.ts';
+import { lendRooms, returnRooms } from './staging-rooms.ts';
 import { byPlace, leftOutPages, type SkippedPages, skippedRun, unsupportedError } from './tally.ts';
 import { bytesAtMost, bytesToClassify, bytesToCopy, isNearBound } from './work.ts';
 
@@ -276,20 +278,26 @@ class PassRun {
     const mayRunHere = pins === undefined; // else it waits for the locks of tables
     const { workers, here } = crew ?? this.#crewOf({ units: unitCount, bytes, mayRunHere });
     let failed = true;
+    let rooms: readonly StagingRooms[] = [];
     try {
       const running = pins?.enlist(workers, this.#pinLife);
       const crewSize = running?.length ?? workers;
       const message = this.#message(target);
       const buffer = createPhase(crewSize);
+      if (target !== undefined && message.kernels !== undefined) {
+        rooms = lendRooms(this.#raw[0]!.machine, crewSize);
+      }
       const tasks: PassTask[] = [];
       for (let worker = 0; worker < crewSize; worker++) {
-        tasks.push({ ...message, running: running?.[worker], phase: buffer, worker });
+        const own = { running: running?.[worker], rooms: rooms[worker] };
+        tasks.push({ ...message, ...own, phase: buffer, worker });
       }
       const totalBytes = this.#isCounted ? this.#bytes : 0;
       await this.#runTasks(phase, tasks, new PhaseControl(buffer), here, totalBytes);
       failed = false;
     } finally {
       pins?.dismiss(failed);
+      returnRooms(this.#raw[0]!.machine, rooms);
     }
   }
 
@@ -343,7 +351,7 @@ class PassRun {
     return this.#kept === undefined ? { kind: 'unit', unitPages } : { kind: 'dump', pages };
   }
 
-  #message(target: CopyTarget | undefined): Omit<PassTask, keyof PhaseTask | 'running'> {
+  #message(target: CopyTarget | undefined): Omit<PassTask, keyof PhaseTask | 'running' | 'rooms'> {
     const { options } = this.#dump;
     const tables = this.#tables;
     const { detectZero, unsupported, hugetlb, dontDump, blockPerPage, payloadCrc } = options;

@@ -9,6 +9,7 @@ import type { WasmMemory } from '../wasm.ts';
 import type { NameBuffers } from './name-table.ts';
 import type { OwnerBuffers } from './owner-table.ts';
 import type { RingBuffers } from './segment-ring.ts';
+import type { StagingRooms } from './staging-rooms.ts';
 
 /** What every task of every phase carries. */
 export interface PhaseTask {
@@ -151,6 +152,8 @@ export interface PassTask extends PhaseTask {
   readonly target: CopyTarget | undefined;
   /** The machine runs meanwhile; undefined: it is frozen. */
   readonly running: RunningMachine | undefined;
+  /** This worker's, until the pass is over; undefined: nothing is staged in the banks. */
+  readonly rooms: StagingRooms | undefined;
 }
 
 export interface PassReport extends PhaseReport {

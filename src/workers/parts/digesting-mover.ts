@@ -12,20 +12,14 @@
  */
 import type { MachineParts } from '../../mmu/machine-parts.ts';
 import { BANK_MASK, BANK_SHIFT } from '../../mmu/physical/physical-memory.ts';
+import type { StagingRooms } from '../../shared/dump/staging-rooms.ts';
 import type { KernelModules } from '../../shared/kernels.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import type { WasmMemory } from '../../shared/wasm.ts';
 import { type FrameKernels, frameKernels } from './frame-kernels.ts';
-import {
-  copyFourAt,
-  endOfBank,
-  gather,
-  LONG_RUN_STAGED,
-  runAt,
-  STAGE_PAGES,
-} from './frame-runs.ts';
+import { copyFourAt, endOfBank, gather, LONG_RUN_STAGED, runAt } from './frame-runs.ts';
 import type { ImageWindow } from './image-window.ts';
-import { roomInBank } from './staging.ts';
+import { shortRunsStage } from './staging.ts';
 import { type DigestKernels, DigestState, digestKernels } from './xxh3.ts';
 
 /** Pages of neighbouring frames from which on one fused copy is quicker than four at a time. */
@@ -50,6 +44,7 @@ export class DigestingMover {
   readonly #machine: MachineParts;
   readonly #copies: KernelModules;
   readonly #digests: KernelModules;
+  readonly #rooms: StagingRooms | undefined;
   readonly #state = new DigestState();
   /** By the memory of a window, then by bank; null: no kernel reaches it. */
   readonly #reaches = new WeakMap<WasmMemory, (Reach | null | undefined)[]>();
@@ -63,10 +58,17 @@ export class DigestingMover {
   /** Bytes before the place of the next page that are copied and not yet digested. */
   #ahead = 0;
 
-  constructor(machine: MachineParts, copies: KernelModules, digests: KernelModules) {
+  /** `rooms`: undefined, nothing is staged. */
+  constructor(
+    machine: MachineParts,
+    copies: KernelModules,
+    digests: KernelModules,
+    rooms: StagingRooms | undefined,
+  ) {
     this.#machine = machine;
     this.#copies = copies;
     this.#digests = digests;
+    this.#rooms = rooms;
   }
 
   /**
@@ -212,7 +214,7 @@ export class DigestingMover {
   #stageOf(bank: number): ImageWindow | null {
     const known = this.#stages[bank];
     if (known !== undefined) return known;
-    const stage = roomInBank(this.#machine, bank, 'short runs', STAGE_PAGES * PAGE_SIZE) ?? null;
+    const stage = shortRunsStage(this.#machine, bank, this.#rooms);
     this.#stages[bank] = stage;
     return stage;
   }

@@ -10,19 +10,13 @@
  */
 import type { MachineParts } from '../../mmu/machine-parts.ts';
 import { BANK_MASK, BANK_SHIFT } from '../../mmu/physical/physical-memory.ts';
+import type { StagingRooms } from '../../shared/dump/staging-rooms.ts';
 import type { KernelModules } from '../../shared/kernels.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import { type FrameKernels, frameKernels } from './frame-kernels.ts';
-import {
-  copyFourAt,
-  endOfBank,
-  gather,
-  LONG_RUN_STAGED,
-  runAt,
-  STAGE_PAGES,
-} from './frame-runs.ts';
+import { copyFourAt, endOfBank, gather, LONG_RUN_STAGED, runAt } from './frame-runs.ts';
 import type { ImageWindow } from './image-window.ts';
-import { roomInBank } from './staging.ts';
+import { shortRunsStage } from './staging.ts';
 
 /** Pages of neighbouring frames from which on memory.copy is as good as four at a time. */
 const LONG_RUN = 8;
@@ -43,15 +37,22 @@ export class FrameMover {
   readonly #banks: readonly Uint8Array[];
   readonly #sources: Int32Array;
   readonly #modules: KernelModules | undefined;
+  readonly #rooms: StagingRooms | undefined;
   /** By bank; null: there is no room. */
   readonly #stages: (Stage | null | undefined)[] = [];
 
-  /** `sources`: frame numbers, in the order of the image. */
-  constructor(machine: MachineParts, sources: Int32Array, modules: KernelModules | undefined) {
+  /** `sources`: frame numbers, in the order of the image. `rooms`: undefined, nothing is staged. */
+  constructor(
+    machine: MachineParts,
+    sources: Int32Array,
+    modules: KernelModules | undefined,
+    rooms: StagingRooms | undefined,
+  ) {
     this.#machine = machine;
     this.#banks = machine.memory.bytes;
     this.#sources = sources;
     this.#modules = modules;
+    this.#rooms = rooms;
   }
 
   /** Copies the frames sources[first] to sources[first + count - 1] to byte `at` of `into`. */
@@ -124,8 +125,7 @@ export class FrameMover {
     const known = this.#stages[bank];
     if (known !== undefined) return known;
     const modules = this.#modules;
-    const bytes = STAGE_PAGES * PAGE_SIZE;
-    const window = modules && roomInBank(this.#machine, bank, 'short runs', bytes);
+    const window = shortRunsStage(this.#machine, bank, this.#rooms);
     const memory = window?.memory;
     const stage =
       modules && window && memory

@@ -1,12 +1,11 @@
 /** Lists of frame numbers, in the order of the image: what copies of them have in common. */
 import { BANK_MASK, BANK_SHIFT } from '../../mmu/physical/physical-memory.ts';
+import { STAGE_PAGES } from '../../shared/dump/staging-rooms.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import type { FrameKernels } from './frame-kernels.ts';
 
 /** Pages of neighbouring frames that are worth a copy of their own, where short runs are staged. */
 export const LONG_RUN_STAGED = 4;
-/** Short runs that are staged at once: they stay in the first cache beside what comes in. */
-export const STAGE_PAGES = 16;
 
 // Local copies of what the loops use: see docs/ARCHITECTURE.md.
 const SHIFT = BANK_SHIFT;

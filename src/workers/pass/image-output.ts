@@ -5,7 +5,7 @@
  */
 
 import type { PhaseControl } from '../../shared/dump/phase-control.ts';
-import { SEGMENT_BYTES_MAX, SegmentCut } from '../../shared/dump/segment-cut.ts';
+import { SegmentCut } from '../../shared/dump/segment-cut.ts';
 import { SegmentRing } from '../../shared/dump/segment-ring.ts';
 import type { CopyTarget, ImageChunk } from '../../shared/dump/tasks.ts';
 import { deliver } from '../parts/deliver.ts';
@@ -33,7 +33,7 @@ export class ImageOutput {
   #segment = 0;
   #hasSlot = false;
 
-  /** `staging` holds SEGMENT_BYTES_MAX bytes. */
+  /** `staging` holds STAGING_BYTES bytes. */
   constructor(
     target: CopyTarget,
     staging: ImageWindow,
@@ -106,9 +106,6 @@ export class ImageOutput {
     this.#offset += bytes;
   }
 }
-
-/** Bytes that the staging area of a worker needs. */
-export const STAGING_BYTES: number = SEGMENT_BYTES_MAX;
 
 function windowOver({ buffer, at, bytes, memory }: ImageChunk): ImageWindow {
   return new ImageWindow(buffer, at, bytes, memory);
