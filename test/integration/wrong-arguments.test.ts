@@ -1,5 +1,6 @@
 /**
- * Every public function is given values of every kind, as a program in plain JavaScript may do.
+ * Every public function is given values of every kind, as a program in plain JavaScript may do: every
+ * argument every other kind, with MMDUMP_LONG=1 all of them.
  *
  * Invariants checked: a value that an argument cannot be is refused with an MmdumpError that has a
  * code; no other error comes out, whatever is given; a call that is refused changes nothing: not the
@@ -239,9 +240,12 @@ describe('fault 13, trial 9: wrong arguments', () => {
 
   it('fault 13, trial 9: every wrong value of every argument is refused, and changes nothing', async () => {
     const fuzzer = new Fuzzer();
+    let place = 0;
     for (const [name, call] of publicCalls(newStage())) {
       for (const { what, argument, put } of placesOf(call)) {
-        for (const [kind, make] of Object.entries(WRONG_VALUES)) {
+        place++;
+        for (const [at, [kind, make]] of Object.entries(WRONG_VALUES).entries()) {
+          if (!isLong && (at + place) % 2 !== 0) continue;
           if (argument.skips?.includes(kind) === true) continue;
           const mustFail = !argument.accepts.includes(kind);
           await fuzzer.try(name, `${what}: ${kind}`, (given) => put(given, make()), mustFail);
@@ -249,7 +253,7 @@ describe('fault 13, trial 9: wrong arguments', () => {
       }
     }
     expect(fuzzer.failures).toEqual([]);
-    expect(fuzzer.calls).toBeGreaterThan(5000);
+    expect(fuzzer.calls).toBeGreaterThan(isLong ? 5000 : 2500);
   });
 
   it('any mixture of wrong and right values ends well, or in an error with a code', async () => {

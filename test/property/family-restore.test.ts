@@ -10,6 +10,7 @@ import fc from 'fast-check';
 import { createDumper, createMachine, type Dumper, type Image, MiB, openImage } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { checkRestored } from '../../src/main/load/check-restored.ts';
+import { checkUntil } from '../support/check-until.ts';
 import { imageOf, inMemory } from '../support/images.ts';
 import { assertTablesTrue, leaves } from '../support/invariants.ts';
 import { createHistory, historyArbitrary } from '../support/reference-histories.ts';
@@ -31,7 +32,7 @@ function storedPages(image: Image, what: 'copy' | 'clone'): number {
 describe('a family of any history', () => {
   it('comes back as its image says', async () => {
     let clones = 0;
-    await fc.assert(
+    await checkUntil(
       fc.asyncProperty(historyArbitrary, fc.boolean(), async (recipe, isReversed) => {
         const { space, others } = createHistory(recipe);
         const spaces = isReversed ? [...others, space] : [space, ...others];
@@ -61,8 +62,8 @@ describe('a family of any history', () => {
         assertTablesTrue(target as never);
         expect(target.memory.free).toBe(free);
       }),
-      { numRuns: IS_LONG ? 1500 : 80 },
+      { runs: IS_LONG ? 1500 : 80 },
+      () => (clones > 0 ? [] : ['clones']),
     );
-    expect(clones).toBeGreaterThan(0);
   });
 });

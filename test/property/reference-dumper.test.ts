@@ -31,6 +31,7 @@ import {
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { FILE_HEAD, PAGES_FLAG, PAGES_RECORD } from '../../src/shared/image/cpt-records.ts';
+import { checkUntil } from '../support/check-until.ts';
 import { inMemory } from '../support/images.ts';
 import { ReferenceRefusal } from '../support/reference-classifier.ts';
 import { CORRUPTIONS, corrupt } from '../support/reference-corruptions.ts';
@@ -187,6 +188,10 @@ async function assertAllAgree(
 class Coverage {
   readonly seen = new Set<string>();
 
+  missed(wanted: readonly string[]): string[] {
+    return wanted.filter((each) => !this.seen.has(each));
+  }
+
   add(outcome: Outcome): void {
     if (outcome instanceof ReferenceRefusal) {
       this.seen.add(outcome.code);
@@ -201,26 +206,6 @@ class Coverage {
       this.seen.add(flags === 0 ? kind : `${kind} FILE_PAGES`);
     }
   }
-}
-
-/**
- * Checks a property `runs` times, and as often again, up to ten times in all, until whatever is
- * `wanted` was seen: what so many draws come upon depends on the seed and on how machines are made.
- */
-async function checkUntilSeen<T>(
-  property: fc.IAsyncPropertyWithHooks<T>,
-  { runs, examples = [] }: { readonly runs: number; readonly examples?: T[] },
-  coverage: Coverage,
-  wanted: readonly string[],
-): Promise<void> {
-  const { seed } = fc.readConfigureGlobal();
-  const missed = (): string[] => wanted.filter((each) => !coverage.seen.has(each));
-  await fc.assert(property, { numRuns: runs, examples });
-  for (let again = 1; again < 10 && missed().length > 0; again++) {
-    const other = seed === undefined ? {} : { seed: seed + again };
-    await fc.assert(property, { numRuns: runs, ...other });
-  }
-  expect(missed()).toEqual([]);
 }
 
 /** Milliseconds. A run that agrees takes seconds; a counterexample is made small before it is shown. */
@@ -245,7 +230,7 @@ describe('the dumper and the reference dumper', () => {
       ];
       const flagged = ['PAGES DATA FILE_PAGES', 'PAGES ZERO FILE_PAGES', 'HUGETLB_REFUSED'];
       const wanted = [...rows.map((row) => `row ${row}`), ...objects, ...flagged];
-      await checkUntilSeen(
+      await checkUntil(
         fc.asyncProperty(
           historyArbitrary,
           optionsArbitrary,
@@ -258,8 +243,7 @@ describe('the dumper and the reference dumper', () => {
           },
         ),
         { runs: IS_LONG ? 5000 : 80, examples: [[SWAPPED, DEFAULTS, 'one', 0]] },
-        coverage,
-        wanted,
+        () => coverage.missed(wanted),
       );
     },
     TIME_TO_SHRINK,
@@ -277,7 +261,7 @@ describe('the dumper and the reference dumper', () => {
       });
       const rows = [0, 3, 6, 7, 9, 10, 13, 15, 16].map((row) => `row ${row}`);
       const others = ['PAGES GUARD', 'PAGE_UNSUPPORTED'];
-      await checkUntilSeen(
+      await checkUntil(
         fc.asyncProperty(
           historyArbitrary,
           fc.array(damage, { minLength: 1, maxLength: 8, size: 'max' }),
@@ -295,8 +279,7 @@ describe('the dumper and the reference dumper', () => {
           },
         ),
         { runs: IS_LONG ? 4000 : 40 },
-        coverage,
-        [...rows, ...others],
+        () => coverage.missed([...rows, ...others]),
       );
     },
     TIME_TO_SHRINK,
