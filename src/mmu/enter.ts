@@ -54,7 +54,7 @@ export async function runOnAsync<T>(
   const toPopulate: Populate[] = [];
   try {
     for (let wanted = mode; ; ) {
-      const outcome = await attempt(reference, wanted, operation, toPopulate, signal);
+      const outcome = await attempt(reference, { mode: wanted, operation, toPopulate, signal });
       if (outcome === 'wants to write') wanted = 'write';
       else if (outcome === 'has to wait') await nextTurn();
       else if (outcome !== 'mended') return outcome.value;
@@ -67,22 +67,25 @@ export async function runOnAsync<T>(
   }
 }
 
+interface Wanted<T> {
+  readonly mode: LockMode;
+  readonly operation: (mm: Mm) => T;
+  /** Is added to. */
+  readonly toPopulate: Populate[];
+  readonly signal: AbortSignal | undefined;
+}
+
 /** What became of one attempt; it may be made again unless there is a value. */
 type Attempt<T> = { readonly value: T } | 'wants to write' | 'mended' | 'has to wait';
 
 /** Runs the operation once, under a thread id of its own, which it has no longer than it needs it. */
-async function attempt<T>(
-  reference: MmReference,
-  mode: LockMode,
-  operation: (mm: Mm) => T,
-  toPopulate: Populate[],
-  signal: AbortSignal | undefined,
-): Promise<Attempt<T>> {
+async function attempt<T>(reference: MmReference, wanted: Wanted<T>): Promise<Attempt<T>> {
   const { machine, slot } = reference;
+  const { signal } = wanted;
   const endTurn = await machine.mmTurns.take(slot, signal);
   try {
     const [thread] = (await enterAsOperation(machine, 1, signal)) as [number];
-    return await attemptAs(thread, reference, mode, operation, toPopulate, signal);
+    return await attemptAs(thread, reference, wanted);
   } finally {
     endTurn();
   }
@@ -91,10 +94,7 @@ async function attempt<T>(
 async function attemptAs<T>(
   thread: number,
   reference: MmReference,
-  mode: LockMode,
-  operation: (mm: Mm) => T,
-  toPopulate: Populate[],
-  signal: AbortSignal | undefined,
+  { mode, operation, toPopulate, signal }: Wanted<T>,
 ): Promise<Attempt<T>> {
   const { machine, slot } = reference;
   const mm = mmOf(machine, slot, thread);

@@ -74,18 +74,7 @@ export class ThreadQueue {
 
   /** Resolves once no operation has an id of a machine that was closed. */
   async whenNoOperation(): Promise<void> {
-    const threads = this.#threads;
-    threads.countWaiter(1);
-    try {
-      for (;;) {
-        const { words, at, seen } = threads.freed;
-        if (!threads.anyOperation) return;
-        const isTold = await waitAsync(words, at, seen);
-        if (!isTold) threads.lookAround();
-      }
-    } finally {
-      threads.countWaiter(-1);
-    }
+    await this.#untilFreed(() => (this.#threads.anyOperation ? undefined : true));
   }
 
   async #takeAfter(
@@ -96,14 +85,23 @@ export class ThreadQueue {
   ): Promise<readonly number[]> {
     await turnOf(before, signal);
     const threads = this.#threads;
+    return await this.#untilFreed(() => {
+      threads.assertOpen();
+      const ids = takeAll(threads, count, kind);
+      if (ids === undefined) assertPossible(threads, count);
+      return ids;
+    }, signal);
+  }
+
+  /** Asks again whenever an id was freed, or its thread may have ended, until there is an answer. */
+  async #untilFreed<T>(ask: () => T | undefined, signal?: AbortSignal): Promise<T> {
+    const threads = this.#threads;
     threads.countWaiter(1);
     try {
       for (;;) {
-        const { words, at, seen } = threads.freed;
-        threads.assertOpen();
-        const ids = takeAll(threads, count, kind);
-        if (ids !== undefined) return ids;
-        assertPossible(threads, count);
+        const { words, at, seen } = threads.freed; // before it asks: no wake-up is lost
+        const answer = ask();
+        if (answer !== undefined) return answer;
         const isTold = await waitAsync(words, at, seen, signal);
         if (!isTold) threads.lookAround();
       }
