@@ -14,6 +14,7 @@
 import { collectGarbage } from '../shared/collect-garbage.ts';
 import { thisOsThread } from '../shared/sync/os-thread.ts';
 import type { ThreadTable } from '../shared/sync/thread-table.ts';
+import { DIED_WRITING } from '../shared/sync/trust.ts';
 import type { HostFiles } from './files/page-cache.ts';
 import type { MachineParts } from './machine-parts.ts';
 import { threadGone } from './thread-gone.ts';
@@ -116,7 +117,9 @@ function clearRemains({ machine, view, threads, token, hostFiles }: Remains): vo
   hostFiles.close();
   if (token !== undefined) {
     const id = threads.idOf(token);
-    if (id >= 0) threads.release(id);
+    // An operation that ended in an assertion has kept its locks, and nobody is left to give them back.
+    if (id >= 0 && threads.holdsAny(id)) threads.poison(DIED_WRITING, id);
+    else if (id >= 0) threads.release(id);
   }
   const left = views.get(machine);
   left?.delete(view);

@@ -47,7 +47,7 @@ class SharedSummer implements Summer {
     this.#name = name;
     this.#chunks = chunks;
     this.#chunkBytes = chunkBytes;
-    promptCollection();
+    promptCollection(chunks.reduce((sum, { byteLength }) => sum + byteLength, 0));
   }
 
   crcOf(offset: number, bytes: number): number {
@@ -72,10 +72,11 @@ class SharedSummer implements Summer {
 
 /**
  * V8 does not count shared memory, so a thread that allocates nothing else would hardly ever collect
- * its garbage, and views in it keep images that everybody else has let go. This much is counted.
+ * its garbage, and views in it keep images that everybody else has let go. So much is counted as the
+ * image takes, up to a bound: clearing it costs time.
  */
-function promptCollection(): void {
-  new Uint8Array(4 * BUFFER_BYTES).fill(0, 0, 1);
+function promptCollection(imageBytes: number): void {
+  new Uint8Array(Math.min(4 * BUFFER_BYTES, imageBytes)).fill(0, 0, 1);
 }
 
 /** Of a file: through a buffer, which small neighbouring payloads share. */

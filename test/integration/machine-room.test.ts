@@ -10,6 +10,7 @@ import {
   openImage,
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { bytesOf } from '../support/images.ts';
 
 const PAGES = 600;
 let dumper: Dumper;
@@ -41,8 +42,7 @@ type Filled = ReturnType<typeof filled>;
 
 async function dumpTo(sink: ReturnType<typeof memorySink>, { space }: Filled): Promise<Buffer> {
   await dumper.dump(space, { to: sink });
-  const { chunks, bytes } = sink.image;
-  return Buffer.from(Buffer.concat(chunks).subarray(0, bytes));
+  return bytesOf(sink.image);
 }
 
 describe('memorySink({ machine })', () => {
@@ -74,8 +74,7 @@ describe('memorySink({ machine })', () => {
     one.space.fill(one.start, 4096, 99);
     const second = await dumpTo(b, one);
     expect(first.equals(second)).toBe(false);
-    const { chunks, bytes } = a.image;
-    expect(Buffer.concat(chunks).subarray(0, bytes).equals(first)).toBe(true);
+    expect(bytesOf(a.image).equals(first)).toBe(true);
     const length = one.machine.handle.banks[0]!.buffer.byteLength;
     a.release();
     const next = memorySink({ machine: one.machine });
@@ -105,7 +104,7 @@ describe('the room in which workers gather pages', () => {
     try {
       const sink = memorySink();
       await own.dump(one.space, { to: sink });
-      return Buffer.concat(sink.image.chunks).subarray(0, sink.image.bytes);
+      return bytesOf(sink.image);
     } finally {
       await own.close();
     }

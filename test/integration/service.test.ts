@@ -10,7 +10,7 @@ import { MiB } from 'mmdump';
 import { describe, expect, it } from 'vitest';
 
 const SERVICE = fileURLToPath(new URL('../support/service.mjs', import.meta.url));
-const ROUNDS = process.env.MMDUMP_LONG === '1' ? 200 : 9;
+const ROUNDS = process.env.MMDUMP_LONG === '1' ? 200 : 6;
 const MEBIBYTES = 16;
 /** Of a Node process that does nothing: what an import of it takes at most. */
 const IMPORTED_MEBIBYTES = 96;

@@ -20,6 +20,7 @@ import {
   type Workload,
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { bytesOf } from '../support/images.ts';
 
 let workload: Workload;
 let dumpers: readonly Dumper[] = [];
@@ -30,8 +31,7 @@ beforeAll(async () => {
   dumpers = await Promise.all([1, 2, 3].map((workers) => createDumper({ workers })));
   const sink = memorySink();
   await dumpers[0]!.dump(workload.space, { to: sink });
-  const { bytes, chunks } = sink.image;
-  expected = Buffer.from(chunks[0]!.subarray(0, bytes));
+  expected = bytesOf(sink.image);
 });
 
 afterAll(() => Promise.all(dumpers.map((dumper) => dumper.close())));

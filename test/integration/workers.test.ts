@@ -22,7 +22,7 @@ import {
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { armFaults, type FaultPlan } from '../../src/shared/faults.ts';
 import { CLI, CliFolder } from '../support/cli.ts';
-import { imageOf } from '../support/images.ts';
+import { bytesOf, imageOf } from '../support/images.ts';
 
 const CORES = availableParallelism();
 
@@ -73,7 +73,7 @@ describe('a dumper that chooses', () => {
     expect((await dumper.verify(sink.image)).ok).toBe(true);
     expect(await dumper.compare(space, space)).toMatchObject({ equal: true });
     expect(await threadsStarted()).toBe(0);
-    const image = Buffer.from(sink.image.chunks[0]!).subarray(0, sink.image.bytes);
+    const image = bytesOf(sink.image);
     expect((await imageOf(await dumperOf({ workers: 2 }), space)).equals(image)).toBe(true);
   });
 

@@ -1,6 +1,6 @@
 /**
  * Every public function is given values of every kind, as a program in plain JavaScript may do: every
- * argument every other kind, with MMDUMP_LONG=1 all of them.
+ * argument every third kind, with MMDUMP_LONG=1 all of them.
  *
  * Invariants checked: a value that an argument cannot be is refused with an MmdumpError that has a
  * code; no other error comes out, whatever is given; a call that is refused changes nothing: not the
@@ -245,7 +245,7 @@ describe('fault 13, trial 9: wrong arguments', () => {
       for (const { what, argument, put } of placesOf(call)) {
         place++;
         for (const [at, [kind, make]] of Object.entries(WRONG_VALUES).entries()) {
-          if (!isLong && (at + place) % 2 !== 0) continue;
+          if (!isLong && (at + place) % 3 !== 0) continue;
           if (argument.skips?.includes(kind) === true) continue;
           const mustFail = !argument.accepts.includes(kind);
           await fuzzer.try(name, `${what}: ${kind}`, (given) => put(given, make()), mustFail);
@@ -253,7 +253,7 @@ describe('fault 13, trial 9: wrong arguments', () => {
       }
     }
     expect(fuzzer.failures).toEqual([]);
-    expect(fuzzer.calls).toBeGreaterThan(isLong ? 5000 : 2500);
+    expect(fuzzer.calls).toBeGreaterThan(isLong ? 5000 : 1700);
   });
 
   it('any mixture of wrong and right values ends well, or in an error with a code', async () => {

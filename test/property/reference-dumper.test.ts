@@ -32,7 +32,7 @@ import {
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { FILE_HEAD, PAGES_FLAG, PAGES_RECORD } from '../../src/shared/image/cpt-records.ts';
 import { checkUntil } from '../support/check-until.ts';
-import { inMemory } from '../support/images.ts';
+import { bytesOf, inMemory } from '../support/images.ts';
 import { ReferenceRefusal } from '../support/reference-classifier.ts';
 import { CORRUPTIONS, corrupt } from '../support/reference-corruptions.ts';
 import { referenceDump } from '../support/reference-dumper.ts';
@@ -126,8 +126,7 @@ async function dump(
     if (error instanceof MmdumpError) return error;
     throw error;
   }
-  const { bytes, chunks } = sink.image;
-  return Buffer.concat(chunks).subarray(0, bytes);
+  return bytesOf(sink.image);
 }
 
 /** The first byte that differs, and its object. The head, which knows the length, is looked at last. */

@@ -9,7 +9,7 @@ import { streamRows } from './stream-rows.ts';
 import { heldRows, lostUnitRows, lostWorkerRows } from './worker-rows.ts';
 
 /**
- * What `npm test` runs: of each line of the table the first row, and of every third line one of the
+ * What `npm test` runs: of each line of the table the first row, and of every sixth line one of the
  * others, from line to line another one, so that every sink meets many faults.
  */
 export function someRows(lab: Lab): Row[] {
@@ -19,8 +19,8 @@ export function someRows(lab: Lab): Row[] {
     lines.set(key, [...(lines.get(key) ?? []), row]);
   }
   return [...lines.values()].flatMap(([first, ...others], line) => {
-    const other = others[Math.floor(line / 3) % others.length];
-    return other === undefined || line % 3 !== 0 ? [first!] : [first!, other];
+    const other = others[Math.floor(line / 6) % others.length];
+    return other === undefined || line % 6 !== 0 ? [first!] : [first!, other];
   });
 }
 

@@ -38,7 +38,15 @@ export async function imageOf(
 ): Promise<Buffer> {
   const sink = memorySink();
   await dumper.dump(spaces, { to: sink, ...options });
-  return Buffer.from(sink.image.chunks[0]!).subarray(0, sink.image.bytes);
+  return bytesOf(sink.image);
+}
+
+/** A copy of an image in memory, and of no byte behind it: a chunk is longer, and costs to touch. */
+export function bytesOf({ bytes, chunks, chunkBytes }: MemoryImage): Buffer {
+  const used = chunks.map((chunk, index) => {
+    return chunk.subarray(0, Math.min(chunkBytes, bytes - index * chunkBytes));
+  });
+  return Buffer.concat(used);
 }
 
 export function inMemory(bytes: Uint8Array): MemoryImage {

@@ -220,9 +220,8 @@ export class ThreadTable extends Trust {
 
   /** Gives the slot of a living thread back. It must hold nothing. */
   release(id: number): void {
-    const at = this.#slot(id);
-    assert(this.#words[at + HELD] === 0, `thread ${id} leaves while it holds a lock`);
-    this.#vacate(at);
+    assert(!this.holdsAny(id), `thread ${id} leaves while it holds a lock`);
+    this.#vacate(this.#slot(id));
   }
 
   #vacate(at: number): void {
@@ -354,6 +353,10 @@ export class ThreadTable extends Trust {
 
   holds(id: number, rank: number): boolean {
     return (this.#words[this.#slot(id) + HELD]! & rank) !== 0;
+  }
+
+  holdsAny(id: number): boolean {
+    return this.#words[this.#slot(id) + HELD] !== 0;
   }
 }
 

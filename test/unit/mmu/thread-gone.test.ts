@@ -1,7 +1,9 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { attach } from '../../../src/mmu/machine.ts';
 import { mmOf } from '../../../src/mmu/mm.ts';
 import { lockTable } from '../../../src/mmu/tables/page-table.ts';
+import { collectGarbage } from '../../../src/shared/collect-garbage.ts';
 import { PAGE_SIZE } from '../../../src/shared/page.ts';
 import { codeOf, pageOf, testMachine } from '../../support/machine.ts';
 
@@ -38,6 +40,21 @@ describe('a thread that died', () => {
     await expect(waiting).rejects.toMatchObject({ code: 'MACHINE_POISONED' });
     expect(codeOf(() => space.mmap(ANON))).toBe('MACHINE_POISONED');
     expect(codeOf(() => space.vmas())).toBe('MACHINE_POISONED');
+  });
+
+  it('is found where a view was dropped with a lock: others are told', async () => {
+    const machine = testMachine();
+    const space = machine.createAddressSpace();
+    const drop = (): void => {
+      const view = attach(machine.handle);
+      view.parts.gate.tryEnter(view.parts.thread);
+    };
+    drop();
+    for (let turn = 0; !machine.parts.threads.isPoisoned && turn < 100; turn++) {
+      await collectGarbage();
+      await nextTurn();
+    }
+    expect(codeOf(() => space.mmap(ANON))).toBe('MACHINE_POISONED');
   });
 
   it('with a page-table lock poisons the machine', () => {
