@@ -7,6 +7,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import wabt from 'wabt';
+import { digestKernel } from './digest-kernel.ts';
 import type { FloorThreads } from './floor-threads.ts';
 import { type Samples, samplesOf, type Tasks } from './measure.ts';
 import { median } from './statistics.ts';
@@ -15,8 +16,8 @@ const PAGE = 4096;
 const WASM_PAGE = 65536;
 /** Frames of a claim: 1 MiB, as a dump's segments. */
 const CHUNK = 256;
-/** The same where a crc32 follows: 128 KiB. */
-const CRC_CHUNK = 32;
+/** The same where a digest follows: 64 KiB. */
+const DIGEST_CHUNK = 16;
 
 /** What of WebAssembly is used here; Node's types leave it to the DOM's. */
 interface SharedMemory {
@@ -81,12 +82,13 @@ export class CopyLimit {
     return threads.run('copy', { arena: this.#arena, list, count, kernel, chunk: CHUNK });
   }
 
-  /** Copies everything once and takes a crc32 of each part while it is in the cache; milliseconds. */
-  runWithCrc(threads: FloorThreads, kernel: (typeof KERNELS)[number]): Promise<number> {
+  /** Copies everything once and digests each part while it is in the cache; milliseconds. */
+  runWithDigest(threads: FloorThreads, kernel: (typeof KERNELS)[number]): Promise<number> {
     const list = 2 * this.bytes;
     const count = this.#count;
-    const message = { arena: this.#arena, list, count, kernel, chunk: CRC_CHUNK };
-    return threads.run('copyAndCrc', message);
+    const arena = this.#arena;
+    const message = { arena, list, count, kernel, chunk: DIGEST_CHUNK, digests: digestKernel() };
+    return threads.run('copyAndDigest', message);
   }
 
   /** A task for each way to copy. `scale`: what was asked for is so many times what is copied. */

@@ -12,7 +12,7 @@ import { type Line, type Parameters, toLine } from './line.ts';
 import { measure, type Samples, samplesOf, type Task, type Tasks, type Timing } from './measure.ts';
 import { type Output, type OutputKind, openOutput, SINKS } from './outputs.ts';
 import { describeRun, type Pattern } from './scatter.ts';
-import { COPY_AND_CRC, type Stage } from './stage.ts';
+import { COPY_AND_DIGEST, type Stage } from './stage.ts';
 import { median } from './statistics.ts';
 import type { Target } from './targets.ts';
 
@@ -77,8 +77,8 @@ export async function dumpLines(stage: Stage, plan: DumpPlan): Promise<Line[]> {
   const threads = await FloorThreads.create(workers);
   const dumper = await createDumper({ workers });
   const outputs = new Map<OutputKind, Output>();
-  const checksums = dumps.some(({ mode }) => mode === 'defaults');
-  const limits = await stage.limitTasks(pattern, threads, checksums);
+  const digests = dumps.some(({ mode }) => mode === 'defaults');
+  const limits = await stage.limitTasks(pattern, threads, digests);
   const tasks: { [name: string]: Task } = { ...limits };
   for (const { output: kind, mode } of dumps) {
     const output = outputs.get(kind) ?? openOutput(kind, stage, workers);
@@ -111,8 +111,10 @@ function linesOf({ of, pattern, workers, dumps }: DumpPlan, samples: Samples): L
     const shape = { parameters, unit: 'ms', samples: own, bytes, note } as const;
     lines.push(toLine(of, { ...shape, name, limit, target, phases: phasesOf(samples, name) }));
     if (mode === 'defaults') {
-      const floor = { name: COPY_AND_CRC, samples: samplesOf(samples, COPY_AND_CRC) };
-      lines.push(toLine(of, { ...shape, name: `${name}, beside ${COPY_AND_CRC}`, limit: floor }));
+      const floor = { name: COPY_AND_DIGEST, samples: samplesOf(samples, COPY_AND_DIGEST) };
+      lines.push(
+        toLine(of, { ...shape, name: `${name}, beside ${COPY_AND_DIGEST}`, limit: floor }),
+      );
     }
   }
   return lines;

@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import type { MachineHandle } from 'mmdump';
 import type { KernelModules } from '../src/shared/kernels.ts';
-import type { WasmMemory } from '../src/shared/wasm.ts';
+import type { WasmMemory, WasmModule } from '../src/shared/wasm.ts';
 
 interface CopyJob {
   readonly arena: object;
@@ -21,8 +21,9 @@ interface CopyJob {
 /** What a job reads, by its name in `threads/floor-worker.mjs`. */
 export interface FloorJobs {
   readonly copy: CopyJob;
-  readonly copyAndCrc: CopyJob;
-  readonly crc: {
+  readonly copyAndDigest: CopyJob & { readonly digests: WasmModule };
+  readonly digest: {
+    readonly digests: WasmModule;
     /** Of an image in memory: views of shared memory. */
     readonly chunks: readonly Uint8Array[];
     readonly chunkBytes: number;
@@ -30,6 +31,7 @@ export interface FloorJobs {
     readonly chunk: number; // bytes
   };
   readonly touch: { readonly buffer: SharedArrayBuffer; readonly chunk: number };
+  readonly readFile: { readonly path: string; readonly bytes: number; readonly chunk: number };
   readonly readProcess: {
     readonly pid: number;
     readonly start: number; // address

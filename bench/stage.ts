@@ -14,7 +14,7 @@ const PAGE = 4096;
 /** The copy limit of more than this is that of so much, times as much. */
 const LIMIT_MAX = GiB;
 
-export const COPY_AND_CRC = 'copy and crc32';
+export const COPY_AND_DIGEST = 'copy and XXH3';
 
 export class Stage {
   readonly options: BenchOptions;
@@ -56,10 +56,10 @@ export class Stage {
   }
 
   /**
-   * The tasks of the copy limit for what a dump of the pattern stores; with checksums also, by name
-   * COPY_AND_CRC, what such a dump cannot do without.
+   * The tasks of the copy limit for what a dump of the pattern stores; with digests also, by name
+   * COPY_AND_DIGEST, what such a dump cannot do without.
    */
-  async limitTasks(pattern: Pattern, threads: FloorThreads, checksums = false): Promise<Tasks> {
+  async limitTasks(pattern: Pattern, threads: FloorThreads, digests = false): Promise<Tasks> {
     this.#limit ??= await CopyLimit.create(
       Math.min(LIMIT_MAX, Math.max(this.options.bytes, 64 * MiB)),
     );
@@ -67,13 +67,13 @@ export class Stage {
     this.#limit.setFrames(storedFrames({ ...pattern, bytes }));
     const limit = this.#limit;
     const scale = pattern.bytes / bytes;
-    // Nearly the best of them for this pattern: beside crc32 it matters little.
+    // Nearly the best of them for this pattern: beside a digest it matters little.
     const kernel = pattern.run === 1 ? 'four at once' : 'memory.copy';
     const tasks = limit.tasks(threads, scale);
-    if (!checksums) return tasks;
+    if (!digests) return tasks;
     return {
       ...tasks,
-      [COPY_AND_CRC]: async () => ({ ms: scale * (await limit.runWithCrc(threads, kernel)) }),
+      [COPY_AND_DIGEST]: async () => ({ ms: scale * (await limit.runWithDigest(threads, kernel)) }),
     };
   }
 

@@ -1,5 +1,8 @@
 /** The targets of the project: each is a line of the benchmark's output, none is a timed test. */
 
+/** Node 20 copies and digests less quickly: where it has a bound of its own, it is the second. */
+const IS_NEW = Number(process.versions.node.split('.')[0]) >= 24;
+
 export interface Target {
   /** What is held against the bound: the line's value, or its ratio. */
   readonly of: 'value' | 'ratio';
@@ -18,21 +21,23 @@ function atMost(limit: number, unit: string): Target {
 }
 
 export const TARGETS = {
-  memoryRuns: ratio(0.95, 'the copy limit'),
-  memoryRandom: ratio(0.9, 'the copy limit'),
-  memoryZeroTest: ratio(0.8, 'the copy limit'),
-  memoryDefaults: ratio(0.38, 'the copy limit'),
-  twoWorkers: { of: 'value', bound: 'at least', limit: 1.8, text: '≥ 1.8 × one worker' },
+  memoryRuns: ratio(0.93, 'the copy limit'),
+  memoryRandom: ratio(0.88, 'the copy limit'),
+  memoryZeroTest: ratio(IS_NEW ? 0.8 : 0.75, 'the copy limit'),
+  memoryDefaults: ratio(IS_NEW ? 0.75 : 0.55, 'the copy limit'),
+  memoryDefaultsRandom: ratio(IS_NEW ? 0.6 : 0.45, 'the copy limit'),
+  twoWorkers: { of: 'value', bound: 'at least', limit: 1.9, text: '≥ 1.9 × one worker' },
   fileGather: ratio(1, "one thread's gather writes"),
   fileGcore: ratio(1.5, "gcore's speed"),
   importFloors: ratio(0.8, 'the sum of its floors'),
-  classifyDense: atMost(5, 'ns/page'),
-  classifySparse: atMost(5, 'ms'),
+  classifyDense: atMost(6, 'ns/page'),
+  classifySparse: atMost(4, 'ms'),
   serial: atMost(2, '%'),
   overhead: ratio(1, 'the allowance: 2 % of memory + 4 MiB a worker'),
   restore: ratio(0.7, 'the copy limit'),
   imageRead: { of: 'value', bound: 'at least', limit: 1, text: '≥ 1 GB/s' },
-  verify: ratio(1, "crc32's speed on as many threads"),
+  verify: ratio(0.9, "the digest's speed on as many threads"),
+  verifyFile: ratio(0.85, "reading the file's speed on as many threads"),
 } as const satisfies { readonly [name: string]: Target };
 
 /** Whether a line reaches its target, to the two digits that are printed. Null: nothing measured. */

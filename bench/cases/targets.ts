@@ -32,7 +32,10 @@ export const targets: BenchCase = {
     const random = await dumpLines(stage, {
       ...at,
       pattern: { ...pattern, run: 1 },
-      dumps: both('bare', TARGETS.memoryRandom),
+      dumps: [
+        ...both('bare', TARGETS.memoryRandom),
+        ...both('defaults', TARGETS.memoryDefaultsRandom),
+      ],
     });
     const fifth = await dumpLines(stage, {
       ...at,

@@ -8,11 +8,11 @@ register();
 const { lendRooms } = await import('../../src/main/dump/staging-rooms.ts');
 const { MachineParts } = await import('../../src/mmu/machine-parts.ts');
 const { NO_THREAD } = await import('../../src/shared/sync/thread-table.ts');
-const { BytesDigest } = await import('../../src/workers/parts/bytes-digest.ts');
+const { BytesDigest } = await import('../../src/shared/digest/bytes-digest.ts');
 const { DigestingMover } = await import('../../src/workers/parts/digesting-mover.ts');
 const { FrameMover } = await import('../../src/workers/parts/frame-mover.ts');
 const { ImageWindow } = await import('../../src/workers/parts/image-window.ts');
-const { DigestState, digestKernels } = await import('../../src/workers/parts/xxh3.ts');
+const { DigestState, digestKernels } = await import('../../src/shared/digest/xxh3.ts');
 
 const PAGE = 4096;
 /** Pages of a claim: 1 MiB, as a dump's segments; one payload. */

@@ -2,9 +2,10 @@
 // Plain JavaScript: on Node 20 a worker thread cannot be loaded from TypeScript.
 import { closeSync, openSync, readSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
-import { crc32 } from 'node:zlib';
 
 const PAGE = 4096;
+/** Of a read into memory that stays in the second cache. */
+const READ_BYTES = 0x10000;
 const MAX_VIEW = 2 ** 31; // longer views are slow
 
 /** Milliseconds on a clock that all threads share. */
@@ -77,6 +78,16 @@ const KERNELS = {
   },
 };
 
+/** The package's digest over a memory; the parts of one are not continued elsewhere. */
+function digestsOf(module, memory) {
+  const names = ['0', '1', '2', '3', '4', '5', '6', '7'].map((lane) => `lane${lane}`);
+  const globals = [...names, 'total'].map((name) => {
+    return [name, new WebAssembly.Global({ value: 'i64', mutable: true }, 0n)];
+  });
+  const imports = { frames: memory, image: memory, ...Object.fromEntries(globals) };
+  return new WebAssembly.Instance(module, { mmdump: imports }).exports;
+}
+
 // --- jobs -----------------------------------------------------------------------------------
 
 const JOBS = {
@@ -88,25 +99,34 @@ const JOBS = {
     });
   },
 
-  /** Frames of a few claims' size stay in the second cache between their copy and their crc. */
-  copyAndCrc({ arena, list, count, kernel, chunk }, claims) {
+  /** Frames of a few claims' size stay in the second cache between their copy and their digest. */
+  copyAndDigest({ arena, list, count, kernel, chunk, digests }, claims) {
     const mine = arenaOf(arena);
+    mine.digests ??= digestsOf(digests, arena.memory);
     const copy = KERNELS[kernel];
     let sum = 0;
     claimAll(claims, count, chunk, (first, frames) => {
       const to = first * PAGE;
       copy(mine, list + first * 4, frames, to, arena.bytes);
-      sum ^= crc32(mine.copies.subarray(to, to + frames * PAGE));
+      sum ^= mine.digests.digest((arena.bytes + to) | 0, frames * PAGE);
     });
     return sum;
   },
 
-  crc({ chunks, chunkBytes, bytes, chunk }, claims) {
+  /** Of bytes that lie anywhere: they pass through a memory of the kernel's own. */
+  digest({ chunks, chunkBytes, bytes, chunk, digests }, claims) {
+    const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
+    const room = new Uint8Array(memory.buffer);
+    const kernels = digestsOf(digests, memory);
     let sum = 0;
     claimAll(claims, bytes / chunk, 1, (index) => {
       const at = index * chunk;
       const from = at % chunkBytes;
-      sum ^= crc32(chunks[Math.floor(at / chunkBytes)].subarray(from, from + chunk));
+      const bytes = chunks[Math.floor(at / chunkBytes)];
+      for (let done = 0; done < chunk; done += room.length) {
+        room.set(bytes.subarray(from + done, from + done + room.length));
+        sum ^= kernels.digest(0, room.length);
+      }
     });
     return sum;
   },
@@ -116,6 +136,21 @@ const JOBS = {
     claimAll(claims, words.length, chunk / 4, (first, count) => {
       for (let word = first; word < first + count; word += PAGE / 4) words[word] = 1;
     });
+  },
+
+  readFile({ path, bytes, chunk }, claims) {
+    const fd = openSync(path, 'r');
+    const room = new Uint8Array(READ_BYTES);
+    try {
+      claimAll(claims, bytes / chunk, 1, (index) => {
+        for (let done = 0; done < chunk; done += READ_BYTES) {
+          if (readSync(fd, room, 0, READ_BYTES, index * chunk + done) === 0)
+            throw new Error('short');
+        }
+      });
+    } finally {
+      closeSync(fd);
+    }
   },
 
   readProcess({ pid, start, bytes, buffer, chunk }, claims) {

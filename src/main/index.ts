@@ -36,6 +36,7 @@ export type { UnsupportedPolicy } from '../shared/dump/tasks.ts';
 export { AbortError, type ErrorCode, type ErrorFields, MmdumpError } from '../shared/errors.ts';
 /** @internal For tests of failures. */
 export type { ArmedFaults, Fault, FaultAction, FaultPlan, FaultPoint } from '../shared/faults.ts';
+export type { DigestName } from '../shared/image/digest-kind.ts';
 export type { MachineHandle } from '../shared/machine-handle.ts';
 export { GiB, KiB, MiB, PAGE_SIZE } from '../shared/page.ts';
 export type { CompareOptions, CompareProgress, Comparison } from './compare.ts';

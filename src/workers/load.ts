@@ -11,6 +11,7 @@ import type { LoadTask, PhaseReport } from '../shared/dump/tasks.ts';
 import type { Outcome } from '../shared/errors.ts';
 import { PAGE_SIZE } from '../shared/page.ts';
 import { FileContents } from './parts/file-contents.ts';
+import { FramesDigest } from './parts/frames-digest.ts';
 import { Reader } from './parts/read-at.ts';
 import { RunLoader } from './parts/run-loader.ts';
 import { PageSharer } from './parts/share-pages.ts';
@@ -28,6 +29,7 @@ export function load(task: LoadTask): Outcome<PhaseReport> {
   const reader = new Reader(task.source);
   const contents = new FileContents(reader);
   const sharer = new PageSharer();
+  const digest = new FramesDigest(machine, task.digestKernel);
   return runUnits(task, task.unitCount, (unit, phase) => {
     let pages = 0;
     let bytes = 0;
@@ -45,7 +47,7 @@ export function load(task: LoadTask): Outcome<PhaseReport> {
       } else {
         // The next ones of the same mm, too: a run may be one page, and there may be very many.
         holdMm(mm, reference, 'read', () => {
-          const loader = new RunLoader(mm, reader);
+          const loader = new RunLoader(mm, reader, digest);
           bytes += loader.load(run);
           for (; index < last && isNext(runs, index, run.mm); index++) {
             const next = readLoadRun(runs, index);

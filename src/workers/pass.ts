@@ -29,7 +29,6 @@ import type { Outcome } from '../shared/errors.ts';
 import { FILE_HEAD } from '../shared/image/cpt-records.ts';
 import { NO_THREAD } from '../shared/sync/thread-layout.ts';
 import { Donors } from './parts/donors.ts';
-import { FrameMover } from './parts/frame-mover.ts';
 import { GranuleClassifier } from './parts/granule-classifier.ts';
 import { FrozenLeaves, PinnedLeaves } from './parts/leaves.ts';
 import { RunWriter } from './parts/run-writer.ts';
@@ -38,6 +37,7 @@ import { WorkerFaults } from './parts/worker-faults.ts';
 import { zeroTestsOf } from './parts/zero-test.ts';
 import { CrcList } from './pass/crc-list.ts';
 import { ImageOutput, PhaseStopped } from './pass/image-output.ts';
+import { PageMover } from './pass/page-mover.ts';
 import { UnitSizer } from './pass/unit-sizer.ts';
 import { walkUnit } from './pass/unit-walk.ts';
 import { UnitWriter } from './pass/unit-writer.ts';
@@ -106,15 +106,15 @@ class PassWorker {
     this.#classifiers = classifiersOf(task, machine, this.#mms, this.#pinned, this.#found);
     const tallies = new VmaTallies(task.tallies);
     const names = new NameTable(task.names);
-    const { vmaBases, blockPerPage, payloadCrc, target } = task;
+    const { vmaBases, blockPerPage, target } = task;
     const input = { mms: this.#mms, vmaBases, tallies, names, blockPerPage };
     this.#sizer = new UnitSizer(input);
     if (target === undefined) return;
     this.#out = new ImageOutput(target, segmentStage(machine, task.rooms), this.#phase, faults);
-    const mover = new FrameMover(machine, this.#found.sources, task.kernels, task.rooms);
+    const mover = new PageMover(machine, this.#found.sources, task);
     const anonIds = task.anonIds && new Int32Array(task.anonIds);
     const offsetOfMm = (mm: number): number => this.#offsetOfMm(mm);
-    const writing = { ...input, payloadCrc, anonIds, offsetOfMm };
+    const writing = { ...input, anonIds, offsetOfMm };
     this.#writer = new UnitWriter(writing, this.#out, mover, this.#crcs);
   }
 

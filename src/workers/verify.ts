@@ -1,44 +1,52 @@
-/** The verify phase: the checksums of the payloads of an image. */
-import { crc32 } from 'node:zlib';
+/** The verify phase: the digests of the payloads of an image. */
+
+import { PayloadDigest } from '../shared/digest/payload-digest.ts';
 import { PayloadTable } from '../shared/dump/payload-table.ts';
 import type { PhaseReport, SharedBytes, VerifyTask } from '../shared/dump/tasks.ts';
 import { MmdumpError, type Outcome } from '../shared/errors.ts';
+import { DIGEST } from '../shared/image/digest-kind.ts';
 import { KiB } from '../shared/page.ts';
 import { Reader } from './parts/read-at.ts';
 import { runUnits } from './phase.ts';
 
-/** Read and summed up in one go. A buffer beyond the core's own cache (512 KiB) takes twice as long. */
+/** Read and digested in one go. A buffer beyond the core's own cache (512 KiB) takes twice as long. */
 const BUFFER_BYTES = 128 * KiB;
+/** From here on an XXH3 payload is read to where it is digested, by itself. */
+const READ_IN_PLACE = 64 * KiB;
 
-interface Summer {
-  /** crc32 of `bytes` bytes from `offset` on; nothing behind byte `end` will be asked for soon. */
-  crcOf(offset: number, bytes: number, end: number): number;
+interface Payloads {
+  /** Gives `bytes` bytes from `offset` on to `digest`; none behind byte `end` are asked for soon. */
+  take(digest: PayloadDigest, offset: number, bytes: number, end: number): void;
 }
 
 export function verify(task: VerifyTask): Outcome<PhaseReport> {
-  const payloads = new PayloadTable(task.payloads);
+  const table = new PayloadTable(task.payloads);
   const unitStarts = new Int32Array(task.unitStarts);
   const { source } = task;
-  const summer: Summer =
+  const digest = new PayloadDigest(task.digestKernel);
+  const payloads: Payloads =
     source.kind === 'memory'
-      ? new SharedSummer(source.image, source.name)
-      : new ReadingSummer(new Reader(source));
+      ? new SharedPayloads(source.image, source.name)
+      : new ReadPayloads(new Reader(source));
   return runUnits(task, task.unitCount, (unit) => {
     let bytes = 0;
     const first = unitStarts[unit]!;
     const last = unitStarts[unit + 1]!;
-    const end = payloads.offset(last - 1) + payloads.bytes(last - 1);
+    const end = table.offset(last - 1) + table.bytes(last - 1);
     for (let index = first; index < last; index++) {
-      const count = payloads.bytes(index);
-      payloads.setFound(index, summer.crcOf(payloads.offset(index), count, end));
+      const count = table.bytes(index);
+      digest.begin(table.kind(index));
+      payloads.take(digest, table.offset(index), count, end);
+      digest.finish();
+      table.setFound(index, digest.low, digest.high);
       bytes += count;
     }
     return { pages: 0, bytes };
   });
 }
 
-/** Of an image in memory: where it lies, nothing is copied. */
-class SharedSummer implements Summer {
+/** Of an image in memory: where it lies. */
+class SharedPayloads implements Payloads {
   readonly #chunks: readonly Uint8Array[];
   readonly #chunkBytes: number;
   readonly #name: string;
@@ -50,18 +58,16 @@ class SharedSummer implements Summer {
     promptCollection(chunks.reduce((sum, { byteLength }) => sum + byteLength, 0));
   }
 
-  crcOf(offset: number, bytes: number): number {
+  take(digest: PayloadDigest, offset: number, bytes: number): void {
     const chunkBytes = this.#chunkBytes;
-    let crc = 0;
     for (let done = 0; done < bytes; ) {
       const at = (offset + done) % chunkBytes;
       const count = Math.min(bytes - done, chunkBytes - at);
       const chunk = this.#chunks[Math.floor((offset + done) / chunkBytes)];
       if (chunk === undefined) throw this.#failure(offset + done);
-      crc = crc32(chunk.subarray(at, at + count), crc);
+      digest.update(chunk.subarray(at, at + count));
       done += count;
     }
-    return crc;
   }
 
   #failure(offset: number): MmdumpError {
@@ -79,8 +85,8 @@ function promptCollection(imageBytes: number): void {
   new Uint8Array(Math.min(4 * BUFFER_BYTES, imageBytes)).fill(0, 0, 1);
 }
 
-/** Of a file: through a buffer, which small neighbouring payloads share. */
-class ReadingSummer implements Summer {
+/** Of a file: large ones to where they are digested, small neighbours through a buffer. */
+class ReadPayloads implements Payloads {
   readonly #reader: Reader;
   readonly #buffer = new Uint8Array(BUFFER_BYTES);
   #start = 0; // byte of the image
@@ -90,8 +96,11 @@ class ReadingSummer implements Summer {
     this.#reader = reader;
   }
 
-  crcOf(offset: number, bytes: number, end: number): number {
-    let crc = 0;
+  take(digest: PayloadDigest, offset: number, bytes: number, end: number): void {
+    if (digest.digest === DIGEST.XXH3 && bytes >= READ_IN_PLACE) {
+      this.#readInPlace(digest, offset, bytes);
+      return;
+    }
     for (let done = 0; done < bytes; ) {
       const from = offset + done;
       if (from < this.#start || from >= this.#start + this.#length) {
@@ -99,10 +108,19 @@ class ReadingSummer implements Summer {
       }
       const at = from - this.#start;
       const count = Math.min(bytes - done, this.#length - at);
-      crc = crc32(this.#buffer.subarray(at, at + count), crc);
+      digest.update(this.#buffer.subarray(at, at + count));
       done += count;
     }
-    return crc;
+  }
+
+  #readInPlace(digest: PayloadDigest, offset: number, bytes: number): void {
+    for (let done = 0; done < bytes; ) {
+      const room = digest.room();
+      const count = Math.min(bytes - done, room.length);
+      this.#reader.read(room, 0, count, offset + done);
+      digest.took(count);
+      done += count;
+    }
   }
 
   #load(offset: number, wanted: number): void {

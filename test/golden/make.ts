@@ -1,23 +1,27 @@
 /**
- * How the golden images were made: by this script, run on commit 429386e (version 1 of the image).
- * They stay as they are, so that what was written once can be read for ever; a later version of the
- * image gets files of its own. Hence the script writes only what is not there yet.
+ * How the golden images were made: by this script, run on commit 429386e for version 1 of the image,
+ * and when version 2 was new for that. They stay as they are, so that what was written once can be read
+ * for ever; a later version of the image gets a folder of its own. Hence the script writes only what is
+ * not there yet.
  *
  *   npm run build && npx tsx test/golden/make.ts
  */
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { createDumper, fileSink, splitSink } from 'mmdump';
-import { describeSlowly, GOLDEN_FOLDER } from '../support/golden.ts';
+import { describeSlowly, goldenFolder } from '../support/golden.ts';
 import { createGolden, GOLDEN_NAMES } from '../support/golden-spaces.ts';
 
+/** Of the image that the package writes. */
+const target = goldenFolder(2);
+mkdirSync(target, { recursive: true });
 const folder = mkdtempSync(join(tmpdir(), 'mmdump-golden-'));
 const dumper = await createDumper({ workers: 2 });
 try {
   for (const name of GOLDEN_NAMES) {
-    const description = new URL(`${name}.json`, GOLDEN_FOLDER);
+    const description = new URL(`${name}.json`, target);
     if (existsSync(description)) continue;
     const { spaces, options, parts } = createGolden(name);
     const path = join(folder, `${name}.cpt`);
@@ -26,7 +30,7 @@ try {
     const files = readdirSync(folder).filter((file) => file.startsWith(`${name}.cpt`));
     const contents = files.sort().map((file) => readFileSync(join(folder, file)));
     files.forEach((file, part) => {
-      writeFileSync(new URL(`${file}.gz`, GOLDEN_FOLDER), gzipSync(contents[part]!, { level: 9 }));
+      writeFileSync(new URL(`${file}.gz`, target), gzipSync(contents[part]!, { level: 9 }));
     });
     const described = describeSlowly(Buffer.concat(contents));
     writeFileSync(description, `${JSON.stringify(described, null, 1)}\n`);

@@ -46,7 +46,7 @@ describe('usage', () => {
   it.each([
     ['an option', ['dump', '--workload', 'dense', '--worker', '2'], '(Did you mean --workers?)'],
     ['a command', ['verifi', 'a.cpt'], '(Did you mean verify?)'],
-    ['a choice', ['dump', '--workload', 'dense', '--checksum', 'crc'], 'crc32, none'],
+    ['a choice', ['dump', '--workload', 'dense', '--checksum', 'crc'], 'xxh3, crc32, none'],
   ])(
     'trial 9: what is misspelt is answered with what was meant: %s',
     async (_name, args, meant) => {

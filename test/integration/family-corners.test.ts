@@ -110,7 +110,7 @@ describe('clones where no fork leads', () => {
     const expected = referenceDump(machine, [parent, child], {
       ...options,
       zeroPages: 'detect',
-      checksum: 'crc32',
+      checksum: 'xxh3',
       blocks: 'run',
       unsupported: 'fail',
     });

@@ -15,10 +15,11 @@ import {
   type Description,
   describePage,
   describeSlowly,
-  GOLDEN_FOLDER,
+  GOLDEN_IMAGES,
   goldenFiles,
+  goldenFolder,
 } from '../support/golden.ts';
-import { createGolden, GOLDEN_NAMES, goldenMachine } from '../support/golden-spaces.ts';
+import { createGolden, goldenMachine } from '../support/golden-spaces.ts';
 import { inMemory } from '../support/images.ts';
 import { codeOf } from '../support/machine.ts';
 import { readSlowly, wholePageSlowly } from '../support/slow-image.ts';
@@ -40,10 +41,10 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-describe.for(GOLDEN_NAMES)('the golden image "%s" of version 1', (name) => {
-  const files = goldenFiles(name);
+describe.for(GOLDEN_IMAGES)('the golden image "%s" of version %i', ([name, version]) => {
+  const files = goldenFiles(name, version);
   const bytes = Buffer.concat([...files.values()]);
-  const text = readFileSync(new URL(`${name}.json`, GOLDEN_FOLDER), 'utf8');
+  const text = readFileSync(new URL(`${name}.json`, goldenFolder(version)), 'utf8');
   const expected = JSON.parse(text) as Description;
 
   /** Writes its files where a reader finds them; returns the path to open. */
@@ -53,7 +54,7 @@ describe.for(GOLDEN_NAMES)('the golden image "%s" of version 1', (name) => {
   }
 
   it('is what the slow reader found in it', () => {
-    expect(expected.version).toBe(1);
+    expect(expected.version).toBe(version);
     expect(describeSlowly(bytes)).toEqual(expected);
   });
 

@@ -106,10 +106,21 @@ describe('a record that contradicts the format', () => {
     await expectRefused(bytes, 'IMAGE_CORRUPT', message);
   });
 
+  it.each([
+    ['a version that is not known', 'version 3, expected 1 or 2', 6, 3],
+    ['a digest that is not known', 'digest 3, expected 0 to 2', 40, 3],
+    ['a parent', 'the image has a parent', 56, 1],
+  ])('is a head with %s', async (_name, message, at, value) => {
+    const bytes = await imageOf(dumper, smallSpace());
+    bytes.writeUInt16LE(value, at);
+    seal(bytes, 0, 72, 64);
+    await expectRefused(bytes, 'IMAGE_VERSION', message);
+  });
+
   it('is a page of a file in a mapping that has none', async () => {
     const bytes = await imageOf(dumper, smallSpace());
     const at = recordsOf(bytes, PAGES).at(-1)!;
-    bytes.writeUInt32LE(bytes.readUInt32LE(at + 36) | FILE_PAGES, at + 36);
+    bytes.writeUInt32LE(bytes.readUInt32LE(at + 44) | FILE_PAGES, at + 44);
     seal(bytes, at, PAGES.bytes, PAGES.crcAt);
     await expectRefused(bytes, 'IMAGE_CORRUPT', 'pages of a file, where there can be none');
   });
@@ -215,7 +226,7 @@ describe('fault 8: a page of a file that is stored twice', () => {
     await expectRefused(bytes, 'IMAGE_CORRUPT', 'page 0 of /tmp/gone (deleted)');
     // As a page of its own, as after a write, it is another page than the file's.
     const pages = recordsOf(bytes, PAGES).find((at) => at > vma)!;
-    bytes.writeUInt32LE(bytes.readUInt32LE(pages + 36) & ~FILE_PAGES, pages + 36);
+    bytes.writeUInt32LE(bytes.readUInt32LE(pages + 44) & ~FILE_PAGES, pages + 44);
     seal(bytes, pages, PAGES.bytes, PAGES.crcAt);
     expect(await dumper.verify(inMemory(bytes))).toMatchObject({ ok: true });
   });

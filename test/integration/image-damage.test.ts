@@ -75,7 +75,9 @@ function assertPlace(stretch: Stretch, problems: readonly Problem[], bit: string
     pages === null
       ? `mm ${mm}, ${BLOB_NAMES[type as keyof typeof BLOB_NAMES]}`
       : `mm ${mm}, VMA ${text(vma!)}, pages ${text(pages)}`;
-  const isNamed = first.message.startsWith(`${named}, payload at byte ${from}: payload_crc`);
+  const isNamed = first.message.startsWith(
+    `${named}, payload at byte ${from}: ${type === 'PAGES' ? 'xxh3' : 'crc32'} does`,
+  );
   const isPlaced = first.offset === from && first.address === (pages?.[0] ?? null);
   if (!isNamed || !isPlaced || first.code !== 'IMAGE_CHECKSUM' || problems.length !== 1) fail();
 }
@@ -152,7 +154,7 @@ describe('damage', () => {
         message: expect.stringMatching(
           new RegExp(
             `^mm 0, VMA 0x${anon.start.toString(16)}-0x${anon.end.toString(16)}, ` +
-              `pages 0x${anon.start.toString(16)}-0x[0-9a-f]+, payload at byte ${offset}: payload_crc`,
+              `pages 0x${anon.start.toString(16)}-0x[0-9a-f]+, payload at byte ${offset}: xxh3`,
           ),
         ),
       },
@@ -217,7 +219,7 @@ describe('damage', () => {
     const head = Buffer.alloc(72);
     head.write('MMCP');
     head.writeUInt16LE(80, 4);
-    head.writeUInt16LE(2, 6);
+    head.writeUInt16LE(3, 6);
     writeFileSync(path, head);
     await expect(openImage(path)).rejects.toMatchObject({ code: 'IMAGE_VERSION' });
   });

@@ -179,7 +179,7 @@ describe('trial 10: a damaged byte of a page', () => {
     const error = {
       code: 'IMAGE_CHECKSUM',
       message: expect.stringMatching(
-        /damaged\.cpt': mm 0, VMA 0x4000000-0x4400000, pages 0x4200000-0x4400000, payload at byte \d+: payload_crc does not match/,
+        /damaged\.cpt': mm 0, VMA 0x4000000-0x4400000, pages 0x4200000-0x4400000, payload at byte \d+: xxh3 does not match/,
       ),
       fields: { mm: 0, vmaStart: start, vmaEnd: start + 4 * MiB, address: block, offset },
     };

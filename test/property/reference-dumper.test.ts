@@ -64,7 +64,7 @@ afterAll(async () => {
 
 const DEFAULTS: ReferenceOptions = {
   zeroPages: 'detect',
-  checksum: 'crc32',
+  checksum: 'xxh3',
   blocks: 'run',
   unsupported: 'fail',
   hugetlb: 'fail',
@@ -82,7 +82,7 @@ const PLAINEST: ReferenceOptions = {
 
 const optionsArbitrary: fc.Arbitrary<ReferenceOptions> = fc.record({
   zeroPages: fc.constantFrom('detect', 'detect', 'copy'),
-  checksum: fc.constantFrom('crc32', 'none'),
+  checksum: fc.constantFrom('xxh3', 'xxh3', 'crc32', 'none'),
   blocks: fc.constantFrom('run', 'run', 'page'),
   unsupported: fc.constantFrom('fail', 'skip', 'copy'),
   hugetlb: fc.constantFrom('fail', 'skip', 'skip', 'copy', 'copy'),

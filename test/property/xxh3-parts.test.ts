@@ -7,9 +7,9 @@
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { BytesDigest } from '../../src/shared/digest/bytes-digest.ts';
+import { type DigestKernels, DigestState, digestKernels } from '../../src/shared/digest/xxh3.ts';
 import { Memory, type WasmMemory } from '../../src/shared/wasm.ts';
-import { BytesDigest } from '../../src/workers/parts/bytes-digest.ts';
-import { type DigestKernels, DigestState, digestKernels } from '../../src/workers/parts/xxh3.ts';
 import { DIGESTS } from '../support/kernels.ts';
 import { hexOfHalves, xxh3Slowly } from '../support/xxh3-reference.ts';
 

@@ -8,7 +8,14 @@ import { PAGE_SIZE } from '../../src/shared/page.ts';
 import { VM } from '../../src/shared/vm-flags.ts';
 import { ANON } from './images.ts';
 
-export const GOLDEN_NAMES = ['single', 'family', 'page-blocks', 'no-checksums', 'parts'] as const;
+export const GOLDEN_NAMES = [
+  'single',
+  'family',
+  'page-blocks',
+  'crc32',
+  'no-checksums',
+  'parts',
+] as const;
 export type GoldenName = (typeof GOLDEN_NAMES)[number];
 
 /** One golden image: what is dumped, and how. */
@@ -45,6 +52,8 @@ export function createGolden(name: GoldenName): Golden {
       return { spaces: family(), options: {}, parts: 1 };
     case 'page-blocks':
       return { spaces: family(), options: { blocks: 'page' }, parts: 1 };
+    case 'crc32':
+      return { spaces: [everyKind()], options: { checksum: 'crc32' }, parts: 1 };
     case 'no-checksums':
       return { spaces: [everyKind()], options: { checksum: 'none' }, parts: 1 };
     case 'parts':

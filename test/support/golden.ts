@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
-import type { GoldenName } from './golden-spaces.ts';
+import { GOLDEN_NAMES, type GoldenName } from './golden-spaces.ts';
 import {
   idSlowly,
   readSlowly,
@@ -13,16 +13,29 @@ import {
 
 const PAGE = 4096;
 
-export const GOLDEN_FOLDER: URL = new URL('../golden/', import.meta.url);
+const GOLDEN_VERSIONS = [1, 2] as const;
+export type GoldenVersion = (typeof GOLDEN_VERSIONS)[number];
+
+export function goldenFolder(version: GoldenVersion): URL {
+  return new URL(`../golden/version-${version}/`, import.meta.url);
+}
+
+/** Every golden image that there is. In version 1 crc32 was the default, and had none of its own. */
+export const GOLDEN_IMAGES: readonly (readonly [GoldenName, GoldenVersion])[] =
+  GOLDEN_VERSIONS.flatMap((version) =>
+    GOLDEN_NAMES.filter((name) => version > 1 || name !== 'crc32').map(
+      (name) => [name, version] as const,
+    ),
+  );
 
 /** The files of a golden image, by the names that a reader expects, unpacked. */
-export function goldenFiles(name: GoldenName): ReadonlyMap<string, Buffer> {
+export function goldenFiles(name: GoldenName, version: GoldenVersion): ReadonlyMap<string, Buffer> {
+  const folder = goldenFolder(version);
   const pattern = new RegExp(`^(${name}\\.cpt(\\.\\d{3})?)\\.gz$`);
   const files = new Map<string, Buffer>();
-  for (const file of readdirSync(GOLDEN_FOLDER).sort()) {
+  for (const file of readdirSync(folder).sort()) {
     const plain = pattern.exec(file)?.[1];
-    if (plain !== undefined)
-      files.set(plain, gunzipSync(readFileSync(new URL(file, GOLDEN_FOLDER))));
+    if (plain !== undefined) files.set(plain, gunzipSync(readFileSync(new URL(file, folder))));
   }
   return files;
 }

@@ -41,5 +41,6 @@ export async function hostileSeeds(dumper: Dumper): Promise<Buffer[]> {
     await imageOf(dumper, smallFamily()),
     await imageOf(dumper, smallFamily(), { blocks: 'page' }),
     await imageOf(dumper, smallFamily(), { checksum: 'none' }),
+    await imageOf(dumper, smallFamily(), { checksum: 'crc32' }),
   ];
 }

@@ -4,6 +4,7 @@
  * the first checks and meets the later ones.
  */
 import { crc32 } from 'node:zlib';
+import { xxh3Outside } from './outside-xxh3.ts';
 
 export interface Random {
   /** A whole number below `limit`. */
@@ -36,8 +37,8 @@ function fields(bytes: 2 | 4 | 8, ...pairs: readonly (readonly [string, number])
 
 const HEAD_FIELDS = [
   ...fields(2, ['hdrlen', 4], ['version', 6], ['arch', 8], ['page_shift', 10]),
-  ...fields(4, ['magic', 0], ['flags', 12], ['mm_count', 32], ['record_crc', 64]),
-  ...fields(8, ['time', 16], ['total_len', 24]),
+  ...fields(4, ['magic', 0], ['flags', 12], ['mm_count', 32], ['digest', 40], ['record_crc', 64]),
+  ...fields(8, ['time', 16], ['total_len', 24], ['parent', 48]),
 ];
 
 const OBJECT_FIELDS = [
@@ -76,7 +77,7 @@ const SHAPES: ReadonlyMap<number, Shape> = new Map([
   [8192, { crcAt: 20, payloadCrcAt: 16, fields: [] }],
   [
     4098,
-    { crcAt: 40, payloadCrcAt: 32, fields: [...fields(8, ...RANGE), ...fields(4, ['flags', 36])] },
+    { crcAt: 40, payloadCrcAt: 32, fields: [...fields(8, ...RANGE), ...fields(4, ['flags', 44])] },
   ],
   [4099, { crcAt: 40, payloadCrcAt: 0, fields: fields(8, ...RANGE, ['source', 32]) }],
   [
@@ -231,7 +232,7 @@ const MEANINGS: readonly Mutation[] = [
   },
   function block(random, taken) {
     const pages = ofType(random, taken, 4098);
-    pages?.header.writeUInt32LE(random.below(8), 36);
+    pages?.header.writeUInt32LE(random.below(8), 44);
     return 'flags of pages';
   },
   function empty(random, taken) {
@@ -239,7 +240,7 @@ const MEANINGS: readonly Mutation[] = [
     const part = ofType(random, taken, 4098);
     if (part === undefined) return 'nothing';
     part.header.writeUInt16LE(0, 14);
-    part.header.writeUInt32LE(random.of([0, 2, 4, 6]), 36);
+    part.header.writeUInt32LE(random.of([0, 2, 4, 6]), 44);
     taken.parts[taken.parts.indexOf(part)] = { ...part, payload: Buffer.alloc(0) };
     return 'emptied';
   },
@@ -373,13 +374,21 @@ function mendCounts({ head, parts }: Taken): void {
       count(mm, 120, 1n);
       vma = part;
       if (part.header.length >= 88) part.header.writeBigUInt64LE(0n, 80);
-    } else if ((type === 4098 || type === 4099) && part.header.length >= 40) {
-      const isGuard = type === 4098 && (part.header.readUInt32LE(36) & 2) !== 0;
+    } else if ((type === 4098 || type === 4099) && part.header.length >= 48) {
+      const isGuard = type === 4098 && (part.header.readUInt32LE(44) & 2) !== 0;
       const bytes = part.header.readBigUInt64LE(24) - part.header.readBigUInt64LE(16);
       if (!isGuard) count(vma, 80, bytes / 4096n);
     }
   }
   head.writeUInt32LE(mms, 32);
+}
+
+/** Of PAGES: as the head says. */
+function mendDigest(head: Buffer, header: Buffer, payload: Buffer): void {
+  if (header.length < 48 || (header[44]! & 1) === 0) return;
+  header.fill(0, 32, 40);
+  if (head.readUInt32LE(40) === 2) xxh3Outside(payload).copy(header, 32);
+  else header.writeUInt32LE(crc32(payload), 32);
 }
 
 /** Puts the objects together again. */
@@ -399,9 +408,10 @@ function putTogether({ head, parts }: Taken, mending: Mending, changed: string):
     if (source !== undefined && header.length >= 40) {
       header.writeBigUInt64LE(BigInt(source), 32);
     }
-    if (mending.payloadCrcs && shape.payloadCrcAt > 0 && header.length > shape.payloadCrcAt + 4) {
-      const hasCrc = shape.crcAt !== 40 || shape.payloadCrcAt !== 32 || (header[36]! & 1) !== 0;
-      if (hasCrc) header.writeUInt32LE(crc32(payload), shape.payloadCrcAt);
+    if (!mending.payloadCrcs || shape.payloadCrcAt === 0) continue;
+    if (shape.crcAt === 40 && shape.payloadCrcAt === 32) mendDigest(head, header, payload);
+    else if (header.length > shape.payloadCrcAt + 4) {
+      header.writeUInt32LE(crc32(payload), shape.payloadCrcAt);
     }
   }
   if (mending.lengths && changed !== 'head total_len') head.writeBigUInt64LE(BigInt(end), 24);

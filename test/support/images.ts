@@ -60,7 +60,7 @@ export function headRecord(totalLen: number, mmCount: number): Buffer {
   const head = Buffer.alloc(72);
   head.write('MMCP');
   head.writeUInt16LE(72, 4);
-  head.writeUInt16LE(1, 6);
+  head.writeUInt16LE(2, 6);
   head.writeUInt16LE(1, 8);
   head.writeUInt16LE(12, 10);
   head.writeBigUInt64LE(BigInt(totalLen), 24);

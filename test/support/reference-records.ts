@@ -21,13 +21,14 @@ import {
   VMA_IMAGE,
   VMA_TYPE,
 } from '../../src/shared/image/cpt-records.ts';
+import { xxh3Outside } from './outside-xxh3.ts';
 import type { ClassifyOptions } from './reference-classifier.ts';
 import { frameBytes, type ReferenceFile, type ReferenceVma } from './reference-memory.ts';
 
 export type Policy = 'fail' | 'skip' | 'copy';
 
 export interface ReferenceOptions extends ClassifyOptions {
-  readonly checksum: 'crc32' | 'none';
+  readonly checksum: 'xxh3' | 'crc32' | 'none';
   readonly blocks: 'run' | 'page';
   readonly unsupported: Policy;
 }
@@ -175,14 +176,18 @@ export function pagesObject(
     : NO_PAYLOAD;
   const content = hasData ? CONTENT.DATA : CONTENT.VOID;
   const header = newHeader(OBJECT_TYPE.PAGES, content, PAGES_RECORD.SIZE, payload);
-  const hasCrc = hasData && options.checksum === 'crc32';
+  const hasDigest = hasData && options.checksum !== 'none';
   const flags =
-    (hasCrc ? PAGES_FLAG.PAYLOAD_CRC : 0) |
+    (hasDigest ? PAGES_FLAG.DIGEST : 0) |
     (as === 'GUARD' ? PAGES_FLAG.GUARD : 0) |
     (filePage ? PAGES_FLAG.FILE_PAGES : 0);
   put64(header, PAGES_RECORD.START, vpn * 4096);
   put64(header, PAGES_RECORD.END, (vpn + block.length) * 4096);
-  header.writeUInt32LE(hasCrc ? crc32(payload) : 0, PAGES_RECORD.PAYLOAD_CRC);
+  if (hasDigest && options.checksum === 'crc32') {
+    header.writeUInt32LE(crc32(payload), PAGES_RECORD.DIGEST);
+  } else if (hasDigest) {
+    xxh3Outside(payload).copy(header, PAGES_RECORD.DIGEST);
+  }
   header.writeUInt32LE(flags, PAGES_RECORD.FLAGS);
   sealRecord(header, PAGES_RECORD.RECORD_CRC);
   return { name: `PAGES ${as} 0x${(vpn * 4096).toString(16)}`, header, payload };
@@ -220,10 +225,10 @@ export function assemble(
   head.writeUInt16LE(CPT_VERSION, FILE_HEAD.VERSION);
   head.writeUInt16LE(CPT_ARCH_X86_64, FILE_HEAD.ARCH);
   head.writeUInt16LE(12, FILE_HEAD.PAGE_SHIFT);
-  const unsummed = options.checksum === 'none' ? HEAD_FLAG.NO_PAYLOAD_CRC : 0;
   const running = options.freeze ? 0 : HEAD_FLAG.NOT_FROZEN;
   const leftOut = options.dontDump ? HEAD_FLAG.DONTDUMP_LEFT_OUT : 0;
-  head.writeUInt32LE(unsummed | running | leftOut, FILE_HEAD.FLAGS);
+  head.writeUInt32LE(running | leftOut, FILE_HEAD.FLAGS);
+  head.writeUInt32LE(['none', 'crc32', 'xxh3'].indexOf(options.checksum), FILE_HEAD.DIGEST);
   put64(head, FILE_HEAD.TIME, 0);
   put64(head, FILE_HEAD.TOTAL_LEN, head.length + body.length);
   head.writeUInt32LE(mms, FILE_HEAD.MM_COUNT);

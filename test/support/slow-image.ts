@@ -5,6 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
+import { xxh3Outside } from './outside-xxh3.ts';
 
 const PAGE = 4096;
 const GRANULE = 2 * 1024 * 1024;
@@ -137,7 +138,9 @@ class SlowReader {
   readonly mms: SlowMm[] = [];
   readonly stretches: Stretch[] = [{ ...NOWHERE, from: 0, to: 72, what: 'head', type: 'head' }];
   readonly badPayloads: number[] = [];
-  readonly #hasCrc: boolean;
+  readonly #version: number;
+  /** 0 none, 1 crc32, 2 xxh3. */
+  readonly #digest: number;
   readonly #files: SlowFile[] = [];
   readonly #filePages = new Set<string>();
   readonly #counts = { maps: 0, pages: 0 };
@@ -148,8 +151,9 @@ class SlowReader {
   #ended = false;
   #filledTo = 0;
 
-  constructor(hasCrc: boolean) {
-    this.#hasCrc = hasCrc;
+  constructor(version: number, digest: number) {
+    this.#version = version;
+    this.#digest = digest;
   }
 
   take(object: SlowObject): void {
@@ -276,15 +280,15 @@ class SlowReader {
   #takePages(object: SlowObject): void {
     const { header, payload, content } = object;
     const [start, end, vma] = this.#range(object);
-    const flags = header.readUInt32LE(36);
+    const flags = header.readUInt32LE(this.#version === 1 ? 36 : 44);
     const [hasData, isGuard, isFilePage] = [content === 2, (flags & 2) !== 0, (flags & 4) !== 0];
     refuse(payload.length === (hasData ? end - start : 0), 'payload of PAGES');
     refuse(flags < 8 && !(hasData && isGuard), 'flags of PAGES');
-    refuse(((flags & 1) !== 0) === (hasData && this.#hasCrc), 'payload_crc there or not');
+    refuse(((flags & 1) !== 0) === (hasData && this.#digest !== 0), 'digest there or not');
     const isLost = vma.file !== null && (vma.file.kind & 3) !== 0;
     const mayHaveFilePages = isLost && (vma.flags & MAYSHARE) === 0;
     refuse(!isFilePage || (mayHaveFilePages && !isGuard), 'file pages');
-    if ((flags & 1) !== 0) this.#checkPayload(object, header.readUInt32LE(32));
+    if ((flags & 1) !== 0) this.#checkPages(object);
     const kind = hasData ? 'copy' : isGuard ? 'guard' : 'zero';
     for (let at = start; at < end; at += PAGE) {
       const source = hasData ? object.payloadAt + (at - start) : 0;
@@ -338,6 +342,14 @@ class SlowReader {
     }
   }
 
+  #checkPages({ header, payload, payloadAt }: SlowObject): void {
+    const digest = Buffer.alloc(8);
+    if (this.#digest === 2) xxh3Outside(payload).copy(digest);
+    else digest.writeUInt32LE(crc32(payload));
+    const stored = header.subarray(32, this.#version === 1 ? 36 : 40);
+    if (!digest.subarray(0, stored.length).equals(stored)) this.badPayloads.push(payloadAt);
+  }
+
   #checkPayload({ payload, payloadAt }: SlowObject, crc: number): void {
     if (crc32(payload) !== crc) this.badPayloads.push(payloadAt);
   }
@@ -356,12 +368,17 @@ export function readSlowly(bytes: Buffer): SlowImage {
   const head = Buffer.from(bytes.subarray(0, 72));
   head.writeUInt32LE(0, 64);
   refuse(crc32(head) === bytes.readUInt32LE(64), 'crc of the head');
-  const fixed = [4, 6, 8, 10].map((at) => head.readUInt16LE(at));
-  refuse(fixed.join() === '72,1,1,12', 'version, architecture, page size');
+  const version = head.readUInt16LE(6);
+  refuse(version === 1 || version === 2, 'version');
+  const fixed = [4, 8, 10].map((at) => head.readUInt16LE(at));
+  refuse(fixed.join() === '72,1,12', 'architecture, page size');
   refuse(number(head, 24) === bytes.length, 'total_len');
   const mmCount = head.readUInt32LE(32);
   refuse(mmCount <= 1024, 'mm_count');
-  const reader = new SlowReader((head.readUInt32LE(12) & 2) === 0);
+  const digest = version === 1 ? ~(head.readUInt32LE(12) >> 1) & 1 : head.readUInt32LE(40);
+  refuse(digest <= 2, 'digest');
+  refuse(version === 1 || head.subarray(48, 64).equals(Buffer.alloc(16)), 'parent');
+  const reader = new SlowReader(version, digest);
   for (let offset = 72; offset < bytes.length; ) {
     const object = slowObject(bytes, offset);
     reader.take(object);

@@ -27,7 +27,7 @@ export interface DumpFlags extends OutputOptions, TimeoutFlag {
   readonly output?: string;
   readonly workers?: number;
   readonly zeroPages: 'detect' | 'copy';
-  readonly checksum: 'crc32' | 'none';
+  readonly checksum: 'xxh3' | 'crc32' | 'none';
   readonly blocks: 'run' | 'page';
   readonly unsupported: UnsupportedPolicy;
   readonly hugetlb: UnsupportedPolicy;

@@ -42,6 +42,8 @@ function inspectJson(image: Image): unknown {
     format: image.format,
     id: image.id,
     bytes: image.bytes,
+    version: image.head.version,
+    digest: image.head.digest,
     frozen: image.head.frozen,
     savedBytes: usage.savedBytes,
     mms: image.mms().map((mm) => ({
@@ -72,7 +74,7 @@ function fieldsJson(mm: ImageMm): { [name: string]: string } {
 function inspectText(image: Image): string {
   const lines = [
     `${image.path}: ${image.format}, ${formatBytes(image.bytes)}, id ${image.id}, ` +
-      `${image.mms().length} mm${image.head.hasPayloadCrc ? '' : ', pages without checksums'}`,
+      `${image.mms().length} mm${image.head.digest === 'none' ? ', pages without checksums' : ''}`,
   ];
   const usage = memoryUsage(image);
   if (usage.mms.length > 1) lines.push(`${formatBytes(usage.savedBytes)} saved by what they share`);

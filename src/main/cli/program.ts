@@ -86,7 +86,7 @@ function addDump(program: Command): void {
     )
     .addOption(workersOption())
     .addOption(choice('--zero-pages <how>', 'pages of zeros', ['detect', 'copy']))
-    .addOption(choice('--checksum <kind>', 'checksum of every block', ['crc32', 'none']))
+    .addOption(choice('--checksum <kind>', 'digest of every block', ['xxh3', 'crc32', 'none']))
     .addOption(choice('--blocks <unit>', 'one block per run or per page', ['run', 'page']))
     .addOption(choice('--unsupported <policy>', 'unsupported pages', ['fail', 'skip', 'copy']))
     .addOption(choice('--hugetlb <policy>', 'VM_HUGETLB mappings', ['fail', 'skip', 'copy']))

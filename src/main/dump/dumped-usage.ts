@@ -3,6 +3,7 @@ import { FILE_KIND } from '../../mmu/files/file-record.ts';
 import type { Mm } from '../../mmu/mm.ts';
 import { PAGE_CLASS } from '../../shared/dump/page-class.ts';
 import { classOf, donorOf, FILE_PAGES_BIT } from '../../shared/dump/run-table.ts';
+import { NO_DIGEST } from '../../shared/image/digest-kind.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { BLOCK, BlockIndex, type BlockKind } from '../image/block-index.ts';
@@ -60,8 +61,7 @@ function blocksOf(units: readonly Float64Array[]): BlockIndex {
         pages: runs[run + 1]!,
         kind,
         source: isClone ? donorOf(word) : 0,
-        crc: 0,
-        hasCrc: false,
+        ...NO_DIGEST,
         isFilePages: !isClone && (word & FILE_PAGES_BIT) !== 0,
       });
     }

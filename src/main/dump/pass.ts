@@ -23,7 +23,7 @@ import { encodeHead } from '../../shared/image/cpt-encode-mm.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import type { Crew, Work } from '../crew/crew.ts';
 import { AnonIds } from '../formats/cpt/anon-ids.ts';
-import { loadKernels } from '../kernels.ts';
+import { loadDigestKernels, loadKernels } from '../kernels.ts';
 import type { WorkerPool } from '../pool.ts';
 import { type DumpPhase, type Stopwatch, type WorkerReport, workerReports } from '../report.ts';
 import { abortable, type Deadline, type Turns } from '../stop.ts';
@@ -87,8 +87,8 @@ export async function runPasses(
   pins: Pins | undefined,
 ): Promise<PassResult> {
   const { options, engine, turns } = dump;
-  const { freeze: frozen, payloadCrc, dontDump } = options;
-  const head = { frozen, payloadCrc, dontDump, mmCount: mms.length, totalLen: 0 };
+  const { freeze: frozen, digest, dontDump } = options;
+  const head = { frozen, digest, dontDump, mmCount: mms.length, totalLen: 0 };
   const tables = await preparePass(plan, mms, head, engine.buffers, turns);
   const run = new PassRun(dump, mms, plan, tables, pins, head);
   if (run.mustCount) await run.count();
@@ -354,7 +354,7 @@ class PassRun {
   #message(target: CopyTarget | undefined): Omit<PassTask, keyof PhaseTask | 'running' | 'rooms'> {
     const { options } = this.#dump;
     const tables = this.#tables;
-    const { detectZero, unsupported, hugetlb, dontDump, blockPerPage, payloadCrc } = options;
+    const { detectZero, unsupported, hugetlb, dontDump, blockPerPage, digest } = options;
     const isFamily = this.#mms.length > 1;
     return {
       machine: this.#raw[0]!.machine.handle,
@@ -370,7 +370,8 @@ class PassRun {
       hugetlb,
       dontDump,
       blockPerPage,
-      payloadCrc,
+      digest,
+      digestKernels: loadDigestKernels(),
       tallies: tables.tallies,
       vmaBases: tables.vmaBases,
       names: tables.names,

@@ -1,4 +1,5 @@
 /** The blocks of an image in order of address, packed: an image may have millions. */
+import type { Digest, DigestKind } from '../../shared/image/digest-kind.ts';
 import type { IndexBudget } from './index-budget.ts';
 
 /** What a block is. */
@@ -11,31 +12,30 @@ export const BLOCK = {
 
 export type BlockKind = (typeof BLOCK)[keyof typeof BLOCK];
 
-export interface Block {
+/** Its digest is that of its pages, if it is DATA and has one. */
+export interface Block extends Digest {
   readonly start: number; // page
   readonly pages: number;
   readonly kind: BlockKind;
   /** DATA: byte of the image at which its pages begin. CLONE: byte of the donor's MM object. */
   readonly source: number;
-  /** DATA: crc32 over its pages, if it has one. */
-  readonly crc: number;
-  readonly hasCrc: boolean;
   /** The pages are the mapped file's, although the mapping is private. */
   readonly isFilePages: boolean;
 }
 
-/** 8 + 8 + 4 + 4 + 1 in the arrays below. */
-const BYTES_PER_BLOCK = 25;
+/** 8 + 8 + 4 + 4 + 4 + 1 in the arrays below. */
+const BYTES_PER_BLOCK = 29;
 
-const HAS_CRC = 0x10;
-const FILE_PAGES = 0x20;
+const DIGEST_SHIFT = 4; // two bits
+const FILE_PAGES = 0x40;
 const KIND_MASK = 0xf;
 
 export class BlockIndex {
   #starts = new Float64Array(64);
   #sources = new Float64Array(64);
   #pages = new Int32Array(64);
-  #crcs = new Int32Array(64);
+  #lows = new Int32Array(64);
+  #highs = new Int32Array(64);
   #bits = new Uint8Array(64);
   #count = 0;
   readonly #budget: IndexBudget | undefined;
@@ -55,9 +55,10 @@ export class BlockIndex {
     this.#starts[at] = block.start;
     this.#sources[at] = block.source;
     this.#pages[at] = block.pages;
-    this.#crcs[at] = block.crc | 0;
+    this.#lows[at] = block.low | 0;
+    this.#highs[at] = block.high | 0;
     this.#bits[at] =
-      block.kind | (block.hasCrc ? HAS_CRC : 0) | (block.isFilePages ? FILE_PAGES : 0);
+      block.kind | (block.digest << DIGEST_SHIFT) | (block.isFilePages ? FILE_PAGES : 0);
   }
 
   at(index: number): Block {
@@ -67,15 +68,16 @@ export class BlockIndex {
       pages: this.#pages[index]!,
       kind: (bits & KIND_MASK) as BlockKind,
       source: this.#sources[index]!,
-      crc: this.#crcs[index]! >>> 0,
-      hasCrc: (bits & HAS_CRC) !== 0,
+      digest: ((bits >> DIGEST_SHIFT) & 3) as DigestKind,
+      low: this.low(index),
+      high: this.high(index),
       isFilePages: (bits & FILE_PAGES) !== 0,
     };
   }
 
-  /** Its bytes are in the image, and so is their crc32. */
-  isChecked(index: number): boolean {
-    return (this.#bits[index]! & (KIND_MASK | HAS_CRC)) === (BLOCK.DATA | HAS_CRC);
+  /** Of the block's bytes, if they are in the image. */
+  digest(index: number): DigestKind {
+    return ((this.#bits[index]! >> DIGEST_SHIFT) & 3) as DigestKind;
   }
 
   pages(index: number): number {
@@ -86,8 +88,12 @@ export class BlockIndex {
     return this.#sources[index]!;
   }
 
-  crc(index: number): number {
-    return this.#crcs[index]! >>> 0;
+  low(index: number): number {
+    return this.#lows[index]! >>> 0;
+  }
+
+  high(index: number): number {
+    return this.#highs[index]! >>> 0;
   }
 
   /** The block that holds page `vpn`, or undefined. */
@@ -115,7 +121,8 @@ export class BlockIndex {
     this.#starts = grown(new Float64Array(length), this.#starts);
     this.#sources = grown(new Float64Array(length), this.#sources);
     this.#pages = grown(new Int32Array(length), this.#pages);
-    this.#crcs = grown(new Int32Array(length), this.#crcs);
+    this.#lows = grown(new Int32Array(length), this.#lows);
+    this.#highs = grown(new Int32Array(length), this.#highs);
     this.#bits = grown(new Uint8Array(length), this.#bits);
   }
 }

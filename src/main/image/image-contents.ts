@@ -9,6 +9,7 @@ import type { ImageMm } from './image-mm.ts';
 import { PagePlaces } from './page-places.ts';
 import { PageReader } from './page-reader.ts';
 import { type Problem, problemError } from './problem.ts';
+import { threadDigest } from './thread-digest.ts';
 
 /** The records of an image, checked against each other. */
 export interface CheckedRecords {
@@ -33,7 +34,7 @@ export class ImageContents {
     this.head = head;
     this.mms = mms;
     this.#places = new PagePlaces({ name: source.name, mms, filePages, dontDump: head.dontDump });
-    this.#reader = new PageReader(source, this.#places, cacheBytes);
+    this.#reader = new PageReader(source, this.#places, cacheBytes, threadDigest);
   }
 
   /** What a worker reads the bytes of the image from, as long as it is open. */

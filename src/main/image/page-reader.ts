@@ -1,12 +1,13 @@
 /**
- * Reading the pages of an image by blocks, each checked against the checksum of its payload. A block
+ * Reading the pages of an image by blocks, each checked against the digest of its payload. A block
  * that is wanted whole is read where the caller wants it, and checked there; small blocks that lie
  * close together are read in one go; what is wanted in part comes out of a cache of whole blocks,
- * since a checksum covers all of them. Some reads are under way while earlier ones are checked.
+ * since a digest covers all of them. Some reads are under way while earlier ones are checked.
  */
-import { crc32 } from 'node:zlib';
+import type { PayloadDigest } from '../../shared/digest/payload-digest.ts';
 import { MmdumpError } from '../../shared/errors.ts';
-import { addressOf, hex, KiB, PAGE_SIZE } from '../../shared/page.ts';
+import { DIGEST, mismatchText } from '../../shared/image/digest-kind.ts';
+import { addressOf, KiB, PAGE_SIZE } from '../../shared/page.ts';
 import { Turns } from '../stop.ts';
 import { BlockCache } from './block-cache.ts';
 import type { Block } from './block-index.ts';
@@ -35,9 +36,16 @@ export class PageReader {
   readonly #source: ByteSource;
   readonly #places: PagePlaces;
   readonly #cache: BlockCache;
+  readonly #digest: () => PayloadDigest;
 
-  /** The cache keeps up to `cacheBytes` of payloads. */
-  constructor(source: ByteSource, places: PagePlaces, cacheBytes: number) {
+  /** The cache keeps up to `cacheBytes` of payloads; `digest` gives what they are digested with. */
+  constructor(
+    source: ByteSource,
+    places: PagePlaces,
+    cacheBytes: number,
+    digest: () => PayloadDigest,
+  ) {
+    this.#digest = digest;
     this.#source = source;
     this.#places = places;
     this.#cache = new BlockCache(cacheBytes);
@@ -102,7 +110,7 @@ export class PageReader {
 
   async #readPart(stretch: StoredStretch, into: Uint8Array): Promise<void> {
     const { mm, block, from, bytes } = stretch;
-    if (!block.hasCrc) {
+    if (block.digest === DIGEST.NONE) {
       await this.#source.read(into, block.source + from);
       return;
     }
@@ -138,18 +146,18 @@ export class PageReader {
 
   /** IMAGE_CHECKSUM unless the payload of a block is what its record says. */
   #check(mm: ImageMm, block: Block, payload: Uint8Array): void {
-    if (!block.hasCrc) return;
-    const found = crc32(payload);
-    if (found === block.crc) return;
+    if (block.digest === DIGEST.NONE) return;
+    const found = this.#digest();
+    found.of(block.digest, payload);
+    if (found.is(block.low, block.high)) return;
     const address = addressOf(block.start);
     const vma = findVma(mm.vmas, address);
     const start = vma?.start ?? 0;
     const end = vma?.end ?? 0;
     const where = pagesText(mm.ordinal, { start, end }, address, payload.length);
-    const crcs = `${hex(block.crc)} stored, ${hex(found)} computed`;
     throw new MmdumpError(
       'IMAGE_CHECKSUM',
-      `${this.#source.name}: ${where}, payload at byte ${block.source}: payload_crc does not match (${crcs})`,
+      `${this.#source.name}: ${where}, payload at byte ${block.source}: ${mismatchText(block, found)}`,
       { mm: mm.ordinal, vmaStart: start, vmaEnd: end, address, offset: block.source },
     );
   }

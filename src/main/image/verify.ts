@@ -5,19 +5,20 @@
 import { PayloadTable, payloadTableBytes } from '../../shared/dump/payload-table.ts';
 import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
 import type { VerifyTask } from '../../shared/dump/tasks.ts';
-import { addressOf, hex, MiB, PAGE_SIZE } from '../../shared/page.ts';
+import { DIGEST, mismatchText } from '../../shared/image/digest-kind.ts';
+import { addressOf, MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { StreamChecker } from '../formats/cpt/checker.ts';
 import { readHead, type Visitor, walkObjects } from '../formats/cpt/walk.ts';
+import { loadDigestKernels } from '../kernels.ts';
 import type { WorkerPool } from '../pool.ts';
 import type { PhaseProgress } from '../progress.ts';
 import type { MemoryImage } from '../sinks/memory-sink.ts';
 import type { JobOptions } from '../stop.ts';
 import { cutIntoUnits } from '../units.ts';
-import { BLOCK } from './block-index.ts';
 import { type ByteSource, whileIntact } from './byte-source.ts';
 import { IdHash } from './id-hash.ts';
-import type { ImageMm, ImageVma, Payload } from './image-mm.ts';
+import type { ImageMm, ImageVma } from './image-mm.ts';
 import { INDEX_COST, IndexBudget } from './index-budget.ts';
 import { openSource } from './open-source.ts';
 import { ImageProblem, type Problem, pagesText } from './problem.ts';
@@ -77,7 +78,9 @@ class ProblemList {
 }
 
 /** A payload with a checksum, and what it belongs to. */
-interface Checked extends Payload {
+interface Checked {
+  readonly offset: number; // byte of the image
+  readonly bytes: number;
   readonly mm: number;
   /** Of a block of pages; null for the other payloads, which have a name. */
   readonly vma: ImageVma | null;
@@ -182,11 +185,10 @@ function* blocksOf(mm: ImageMm): Generator<Checked> {
   for (const vma of mm.vmas) {
     for (let index = vma.firstBlock; index < vma.lastBlock; index++) {
       const block = mm.blocks.at(index);
-      if (block.kind !== BLOCK.DATA || !block.hasCrc) continue;
+      if (block.digest === DIGEST.NONE) continue;
       const address = addressOf(block.start);
       const bytes = block.pages * PAGE_SIZE;
-      const { source: offset, crc } = block;
-      yield { mm: mm.ordinal, vma, address, offset, bytes, crc, name: 'pages' };
+      yield { mm: mm.ordinal, vma, address, offset: block.source, bytes, name: 'pages' };
     }
   }
 }
@@ -212,8 +214,9 @@ async function verifyPayloads(
     mayRunHere: true,
   });
   const phase = createPhase(workers);
+  const digestKernel = loadDigestKernels().inside;
   const tasks: VerifyTask[] = Array.from({ length: workers }, (_, worker) => {
-    return { ...units, phase, worker, source: source.reach, payloads: buffer };
+    return { ...units, phase, worker, source: source.reach, payloads: buffer, digestKernel };
   });
   const { signal, onProgress } = options;
   const tell = onProgress && (({ bytes }: PhaseProgress) => onProgress({ bytes, totalBytes }));
@@ -234,7 +237,8 @@ function tableOf(
 } {
   let count = 0;
   for (const { blocks, ...mm } of mms) {
-    for (let index = 0; index < blocks.count; index++) if (blocks.isChecked(index)) count++;
+    for (let index = 0; index < blocks.count; index++)
+      if (blocks.digest(index) !== DIGEST.NONE) count++;
     for (const part of PAYLOAD_PARTS) if (mm[part] !== null) count++;
   }
   budget.take(count * INDEX_COST.PAYLOAD);
@@ -244,15 +248,16 @@ function tableOf(
   let set = 0;
   for (const { blocks, ...mm } of mms) {
     for (let index = 0; index < blocks.count; index++) {
-      if (!blocks.isChecked(index)) continue;
+      const kind = blocks.digest(index);
+      if (kind === DIGEST.NONE) continue;
       const bytes = blocks.pages(index) * PAGE_SIZE;
-      table.set(set++, blocks.source(index), bytes, blocks.crc(index));
+      table.set(set++, blocks.source(index), bytes, kind, blocks.low(index), blocks.high(index));
       totalBytes += bytes;
     }
     for (const part of PAYLOAD_PARTS) {
       const payload = mm[part];
       if (payload === null) continue;
-      table.set(set++, payload.offset, payload.bytes, payload.crc);
+      table.set(set++, payload.offset, payload.bytes, DIGEST.CRC32, payload.crc, 0);
       totalBytes += payload.bytes;
     }
   }
@@ -261,7 +266,7 @@ function tableOf(
 
 function firstDifference(table: PayloadTable, count: number): number {
   let index = 0;
-  while (index < count && table.found(index) === table.crc(index)) index++;
+  while (index < count && table.isSame(index)) index++;
   return index;
 }
 
@@ -272,11 +277,10 @@ function reportDifferences(
 ): void {
   let index = -1;
   for (const payload of payloadsOf(mms)) {
-    if (table.found(++index) === table.crc(index)) continue;
+    if (table.isSame(++index)) continue;
     const { offset, address } = payload;
-    const crcs = `${hex(table.crc(index))} stored, ${hex(table.found(index))} computed`;
-    const where = `${whatIs(payload)}, payload at byte ${offset}`;
-    const message = `${where}: payload_crc does not match (${crcs})`;
+    const differs = mismatchText(table.stored(index), table.found(index));
+    const message = `${whatIs(payload)}, payload at byte ${offset}: ${differs}`;
     problems.add({ code: 'IMAGE_CHECKSUM', offset, address, message });
   }
 }

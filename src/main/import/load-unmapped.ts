@@ -2,6 +2,7 @@
 import { type MmReference, runOnAsync } from '../../mmu/enter.ts';
 import { forEachCachedPage } from '../../mmu/files/page-cache.ts';
 import { LOAD, LoadList } from '../../shared/dump/load-table.ts';
+import { NO_DIGEST } from '../../shared/image/digest-kind.ts';
 import { MiB, PAGE_SIZE, type Pfn } from '../../shared/page.ts';
 import { runLoadPhase } from '../load/load-phase.ts';
 import type { WorkerPool } from '../pool.ts';
@@ -139,7 +140,7 @@ function listRuns(pieces: readonly Piece[], file: number): LoadList {
         source: (index + done) * PAGE_SIZE,
         file,
         index: index + done,
-        crc: 0,
+        ...NO_DIGEST,
       });
     }
   }

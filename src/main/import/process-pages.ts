@@ -5,6 +5,7 @@ import { mapMergedLocked } from '../../mmu/fault/ksm.ts';
 import type { Mm } from '../../mmu/mm.ts';
 import { LOAD, LOAD_FLAG, LoadList } from '../../shared/dump/load-table.ts';
 import { SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
+import { NO_DIGEST } from '../../shared/image/digest-kind.ts';
 import { addressOf, GRANULE_PAGES, PAGE_SIZE } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import type { MappedFile } from './mapped-files.ts';
@@ -57,7 +58,7 @@ export function listShared(list: LoadList, shared: readonly SharedRun[], taker: 
       source: donor,
       file: 0,
       index: 0,
-      crc: 0,
+      ...NO_DIGEST,
     });
   }
 }
@@ -108,7 +109,7 @@ function addRun(list: LoadList, run: ScannedRun, vma: ProcessVma, file: number):
     source: addressOf(run.start),
     file,
     index: isCached ? smaps.pgoff + (run.start - startPage) : 0,
-    crc: 0,
+    ...NO_DIGEST,
   });
 }
 

@@ -6,6 +6,7 @@ import type { LoadList } from '../../shared/dump/load-table.ts';
 import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
 import type { LoadTask, PhaseReport, SourceReach } from '../../shared/dump/tasks.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
+import { loadDigestKernels } from '../kernels.ts';
 import type { PhaseOptions, WorkerPool } from '../pool.ts';
 import { cutIntoUnits } from '../units.ts';
 
@@ -47,6 +48,7 @@ export async function runLoadPhase(
       source,
       enough: options.enough ?? 0,
       loads: list.share(),
+      digestKernel: loadDigestKernels().inside,
       phase,
     };
     const tasks: LoadTask[] = threads.map((thread, worker) => ({ ...message, thread, worker }));

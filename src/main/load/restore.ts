@@ -7,6 +7,7 @@ import type { Machine } from '../../mmu/machine.ts';
 import { VMA_KIND, type VmaFields } from '../../mmu/vma/vma-table.ts';
 import { LOAD, LOAD_FLAG, LoadList, type LoadRun } from '../../shared/dump/load-table.ts';
 import { MmdumpError } from '../../shared/errors.ts';
+import { NO_DIGEST } from '../../shared/image/digest-kind.ts';
 import { addressOf, vpnOf } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { VM } from '../../shared/vm-flags.ts';
@@ -196,20 +197,18 @@ async function listPages(
 function loadRun(mm: ImageMm, vma: ImageVma, block: Block, files: FileIds): LoadRun {
   const isDevice = (vma.flags & VM.PFNMAP) !== 0;
   const writable = (vma.flags & VM.WRITE) !== 0 && (isDevice || (vma.flags & VM.SHARED) === 0);
-  const checked = block.kind === BLOCK.DATA && block.hasCrc;
   return {
     mm: mm.ordinal,
     kind: loadKind(vma, block),
-    flags:
-      (writable ? LOAD_FLAG.WRITABLE : 0) |
-      (checked ? LOAD_FLAG.CHECKED : 0) |
-      (isDevice ? LOAD_FLAG.SPECIAL : 0),
+    flags: (writable ? LOAD_FLAG.WRITABLE : 0) | (isDevice ? LOAD_FLAG.SPECIAL : 0),
     pages: block.pages,
     start: block.start,
     source: block.source,
     file: vma.file === null ? 0 : files.get(vma.file.id)!,
     index: vma.pgoff + (block.start - vpnOf(vma.start)),
-    crc: block.crc,
+    digest: block.digest,
+    low: block.low,
+    high: block.high,
   };
 }
 
@@ -250,7 +249,7 @@ function listClone(
     if (donor === undefined || block === undefined) break; // openImage accepts no such image
     const pages = Math.min(end, block.start + block.pages) - vpn;
     const source = block.source + addressOf(vpn - block.start);
-    const run = loadRun(mm, vma, { ...block, start: vpn, pages, source, hasCrc: false }, files);
+    const run = loadRun(mm, vma, { ...block, start: vpn, pages, source, ...NO_DIGEST }, files);
     const given = findVma(donor.vmas, addressOf(vpn));
     if (given === undefined || !canShare(vma, given, run.kind, block)) {
       share(vpn);

@@ -2,6 +2,7 @@
  * Pages to be put into an mm from outside (a restore, an import): runs that the main thread lists
  * and the workers load.
  */
+import type { Digest, DigestKind } from '../image/digest-kind.ts';
 import { readU64, writeU64 } from '../u64.ts';
 
 /** What becomes of a run. */
@@ -20,7 +21,6 @@ export const LOAD = {
 export const LOAD_FLAG = {
   MAPPED: 1, //      CACHE: leaves show the page cache's frames
   HUGE: 2, //        ANON, SHARE: 512 pages behind one 2 MiB leaf if there is such a block
-  CHECKED: 4, //     CRC is the crc32 of the run's bytes
   WRITABLE: 8, //    the leaves are writable
   SPECIAL: 16, //    the leaves say that there is no normal page behind them
 } as const;
@@ -33,14 +33,17 @@ const LOAD_RUN = {
   START: 4, //  first page, u64
   SOURCE: 6, // byte of the source, u64; SHARE: ordinal of the other mm
   FILE: 8, //   file id, for CACHE
-  CRC: 9,
+  DIGEST: 9, // DigestKind
   INDEX: 10, // page of the file, u64
-  WORDS: 12,
+  LOW: 12, //   halves of the digest of the run's bytes
+  HIGH: 13,
+  WORDS: 14,
 } as const;
 
-const { MM, KIND, FLAGS, PAGES, START, SOURCE, FILE, CRC, INDEX, WORDS } = LOAD_RUN;
+const { MM, KIND, FLAGS, PAGES, START, SOURCE, FILE, DIGEST, INDEX, LOW, HIGH, WORDS } = LOAD_RUN;
 
-export interface LoadRun {
+/** Its digest is that of its bytes, if it has one. */
+export interface LoadRun extends Digest {
   readonly mm: number;
   readonly kind: number;
   readonly flags: number;
@@ -49,7 +52,6 @@ export interface LoadRun {
   readonly source: number;
   readonly file: number;
   readonly index: number;
-  readonly crc: number;
 }
 
 /** Collects runs; `share` gives them to the workers. */
@@ -76,8 +78,10 @@ export class LoadList {
     writeU64(words, at + START, run.start);
     writeU64(words, at + SOURCE, run.source);
     words[at + FILE] = run.file;
-    words[at + CRC] = run.crc | 0;
+    words[at + DIGEST] = run.digest;
     writeU64(words, at + INDEX, run.index);
+    words[at + LOW] = run.low | 0;
+    words[at + HIGH] = run.high | 0;
     this.#count++;
   }
 
@@ -103,7 +107,9 @@ export function readLoadRun(words: Int32Array, run: number): LoadRun {
     source: readU64(words, at + SOURCE),
     file: words[at + FILE]!,
     index: readU64(words, at + INDEX),
-    crc: words[at + CRC]! >>> 0,
+    digest: words[at + DIGEST] as DigestKind,
+    low: words[at + LOW]! >>> 0,
+    high: words[at + HIGH]! >>> 0,
   };
 }
 

@@ -3,9 +3,10 @@
  * is an `Outcome`, because errors lose their class on the way.
  */
 import type { ArmedFaults, PhaseName } from '../faults.ts';
+import type { DigestKind } from '../image/digest-kind.ts';
 import type { KernelModules } from '../kernels.ts';
 import type { MachineHandle } from '../machine-handle.ts';
-import type { WasmMemory } from '../wasm.ts';
+import type { WasmMemory, WasmModule } from '../wasm.ts';
 import type { NameBuffers } from './name-table.ts';
 import type { OwnerBuffers } from './owner-table.ts';
 import type { RingBuffers } from './segment-ring.ts';
@@ -116,8 +117,8 @@ export interface KeptRuns {
 
 export interface PassTask extends PhaseTask {
   readonly machine: MachineHandle;
-  /** Undefined: plain JavaScript does it. */
-  readonly kernels: KernelModules | undefined;
+  /** Of kernels/frames.wat. */
+  readonly kernels: KernelModules;
   /** Slots of the mms, by ordinal. */
   readonly mms: readonly number[];
   /** WorkUnits; pages of the longest. */
@@ -132,7 +133,9 @@ export interface PassTask extends PhaseTask {
   readonly hugetlb: UnsupportedPolicy;
   readonly dontDump: boolean;
   readonly blockPerPage: boolean;
-  readonly payloadCrc: boolean;
+  readonly digest: DigestKind;
+  /** Of kernels/xxh3.wat.mjs. */
+  readonly digestKernels: KernelModules;
   /** VmaTallies, and the number of each mm's first mapping. */
   readonly tallies: SharedArrayBuffer;
   readonly vmaBases: readonly number[];
@@ -219,6 +222,8 @@ export interface VerifyTask extends PhaseTask {
   readonly source: SourceReach;
   /** PayloadTable. */
   readonly payloads: SharedArrayBuffer;
+  /** xxh3-inside. */
+  readonly digestKernel: WasmModule;
   /** First payload of each unit, and one word more: where the last unit ends. */
   readonly unitStarts: SharedArrayBuffer;
   readonly unitCount: number;
@@ -235,6 +240,8 @@ export interface LoadTask extends PhaseTask {
   readonly enough: number;
   /** LoadTable. */
   readonly loads: SharedArrayBuffer;
+  /** xxh3-inside. */
+  readonly digestKernel: WasmModule;
   readonly unitStarts: SharedArrayBuffer;
   readonly unitCount: number;
 }

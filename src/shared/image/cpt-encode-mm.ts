@@ -20,6 +20,7 @@ import {
   OBJECT,
   OBJECT_TYPE,
 } from './cpt-records.ts';
+import type { DigestKind } from './digest-kind.ts';
 
 /** An object of an image, and its record_crc. */
 export interface EncodedObject {
@@ -30,8 +31,8 @@ export interface EncodedObject {
 /** What the file head says. */
 export interface HeadFields {
   readonly frozen: boolean;
-  /** Blocks carry a checksum over their pages. */
-  readonly payloadCrc: boolean;
+  /** Over the pages of each block. */
+  readonly digest: DigestKind;
   /** Pages of VM_DONTDUMP mappings were left out. */
   readonly dontDump: boolean;
   readonly mmCount: number;
@@ -122,12 +123,11 @@ export function encodeHead(head: HeadFields): EncodedObject {
   record.u16(FILE_HEAD.PAGE_SHIFT, PAGE_SHIFT);
   record.u32(
     FILE_HEAD.FLAGS,
-    (head.frozen ? 0 : HEAD_FLAG.NOT_FROZEN) |
-      (head.payloadCrc ? 0 : HEAD_FLAG.NO_PAYLOAD_CRC) |
-      (head.dontDump ? HEAD_FLAG.DONTDUMP_LEFT_OUT : 0),
+    (head.frozen ? 0 : HEAD_FLAG.NOT_FROZEN) | (head.dontDump ? HEAD_FLAG.DONTDUMP_LEFT_OUT : 0),
   );
   record.u64(FILE_HEAD.TOTAL_LEN, head.totalLen);
   record.u32(FILE_HEAD.MM_COUNT, head.mmCount);
+  record.u32(FILE_HEAD.DIGEST, head.digest);
   return record.sign(FILE_HEAD.SIZE, FILE_HEAD.RECORD_CRC);
 }
 

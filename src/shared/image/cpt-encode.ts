@@ -22,12 +22,12 @@ const TWO_32 = 0x1_0000_0000;
 const PAGES_WORDS = PAGES_RECORD.SIZE >> 2;
 const PAGES_START = PAGES_RECORD.START >> 2;
 const PAGES_END = PAGES_RECORD.END >> 2;
-const PAGES_PAYLOAD = PAGES_RECORD.PAYLOAD_CRC >> 2;
+const PAGES_DIGEST = PAGES_RECORD.DIGEST >> 2;
 const PAGES_FLAGS = PAGES_RECORD.FLAGS >> 2;
 const PAGES_CRC = PAGES_RECORD.RECORD_CRC >> 2;
 const PAGES_HEAD = PAGES_RECORD.SIZE;
 const PAGES_TYPE = OBJECT_TYPE.PAGES;
-const { PAYLOAD_CRC } = PAGES_FLAG;
+const { DIGEST } = PAGES_FLAG;
 const { VOID, DATA, ARRAY } = CONTENT;
 
 const COPY_WORDS = COPYPAGES_RECORD.SIZE >> 2;
@@ -63,8 +63,8 @@ function sign(words: Int32Array, at: number, count: number, crcAt: number): numb
 }
 
 /**
- * PAGES: a block of pages that is not signed yet, since its record may hold the crc of the pages that
- * follow. `start` and `end` are addresses, `flags` are PAGES_FLAG bits without PAYLOAD_CRC.
+ * PAGES: a block of pages that is not signed yet, since its record may hold the digest of the pages
+ * that follow. `start` and `end` are addresses, `flags` are PAGES_FLAG bits without DIGEST.
  */
 export function putPages(
   words: Int32Array,
@@ -80,16 +80,17 @@ export function putPages(
   words[at + 3] = PAGES_HEAD | ((hasData ? DATA : VOID) << 16);
   putU64(words, at + PAGES_START, start);
   putU64(words, at + PAGES_END, end);
-  words[at + PAGES_PAYLOAD] = 0;
-  words[at + PAGES_FLAGS] = flags;
+  words[at + PAGES_DIGEST] = 0;
+  words[at + PAGES_DIGEST + 1] = 0;
   words[at + PAGES_CRC] = 0;
-  words[at + PAGES_WORDS - 1] = 0;
+  words[at + PAGES_FLAGS] = flags;
 }
 
-/** Notes the crc of the pages behind a PAGES record. */
-export function putPayloadCrc(words: Int32Array, at: number, crc: number): void {
-  words[at + PAGES_PAYLOAD] = crc | 0;
-  words[at + PAGES_FLAGS]! |= PAYLOAD_CRC;
+/** Notes the digest of the pages behind a PAGES record. */
+export function putDigest(words: Int32Array, at: number, low: number, high: number): void {
+  words[at + PAGES_DIGEST] = low | 0;
+  words[at + PAGES_DIGEST + 1] = high | 0;
+  words[at + PAGES_FLAGS]! |= DIGEST;
 }
 
 /** Signs a PAGES record; returns its record_crc. */

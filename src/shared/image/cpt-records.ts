@@ -1,5 +1,5 @@
 /**
- * The records of the native image, `cpt` version 1: byte offsets, as docs/IMAGE_FORMAT.md has them.
+ * The records of the native image, `cpt` version 2: byte offsets, as docs/IMAGE_FORMAT.md has them.
  *
  * All integers are little-endian; u64 unless a comment says otherwise. `SIZE` is the record's
  * length (cpt_hdrlen), without payload.
@@ -7,7 +7,10 @@
 
 /** "MMCP" as a little-endian u32. */
 export const CPT_MAGIC = 0x50434d4d;
-export const CPT_VERSION = 1;
+/** What is written. */
+export const CPT_VERSION = 2;
+/** What is read, too: its head names no digest, its blocks have PAGES_RECORD_1. */
+export const CPT_VERSION_1 = 1;
 export const CPT_ARCH_X86_64 = 1;
 
 export const FILE_HEAD = {
@@ -20,11 +23,17 @@ export const FILE_HEAD = {
   TIME: 16, //      ns since 1970, 0 by default
   TOTAL_LEN: 24,
   MM_COUNT: 32, //  u32
+  DIGEST: 40, //     u32, DIGEST (digest-kind.ts)
+  PARENT: 48, //     u8[16]: id of the parent image, zeros where there is none
   RECORD_CRC: 64, // u32
   SIZE: 72,
 } as const;
 
-export const HEAD_FLAG = { NOT_FROZEN: 1, NO_PAYLOAD_CRC: 2, DONTDUMP_LEFT_OUT: 4 } as const;
+export const HEAD_FLAG = {
+  NOT_FROZEN: 1,
+  NO_PAYLOAD_CRC: 2, // version 1 only
+  DONTDUMP_LEFT_OUT: 4,
+} as const;
 
 /** Starts every object after the head. */
 export const OBJECT = {
@@ -115,16 +124,19 @@ export const DATA_RECORD = {
 export const PAGES_RECORD = {
   START: 16,
   END: 24,
-  PAYLOAD_CRC: 32, // u32
-  FLAGS: 36, //       u32, PAGES_FLAG
-  RECORD_CRC: 40, //  u32
+  DIGEST: 32, //     of the pages that follow; a crc32 is its low half
+  RECORD_CRC: 40, // u32
+  FLAGS: 44, //      u32, PAGES_FLAG
   SIZE: 48,
 } as const;
 
+/** What version 1 has elsewhere. */
+export const PAGES_RECORD_1 = { PAYLOAD_CRC: 32, FLAGS: 36 } as const;
+
 export const PAGES_FLAG = {
-  PAYLOAD_CRC: 1, // payload_crc is there
-  GUARD: 2, //       VOID: guard pages, not zero pages
-  FILE_PAGES: 4, //  pages of the mapped file's page cache, in a private mapping
+  DIGEST: 1, //     the digest is there
+  GUARD: 2, //      VOID: guard pages, not zero pages
+  FILE_PAGES: 4, // pages of the mapped file's page cache, in a private mapping
 } as const;
 
 export const COPYPAGES_RECORD = {

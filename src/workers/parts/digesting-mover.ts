@@ -9,9 +9,13 @@
  *                by Uint8Array.set, short ones gathered and digested in a stage of the bank before
  *
  * A digest may go over frames of several banks, since all instances of the kernels share one state.
+ *
+ * What is digested where it lies is read twice. So frames that somebody may be writing are only for
+ * windows that the kernels reach (`reaches`): there the digest is always that of the bytes that arrive.
  */
 import type { MachineParts } from '../../mmu/machine-parts.ts';
 import { BANK_MASK, BANK_SHIFT } from '../../mmu/physical/physical-memory.ts';
+import { type DigestKernels, DigestState, digestKernels } from '../../shared/digest/xxh3.ts';
 import type { StagingRooms } from '../../shared/dump/staging-rooms.ts';
 import type { KernelModules } from '../../shared/kernels.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
@@ -20,7 +24,6 @@ import { type FrameKernels, frameKernels } from './frame-kernels.ts';
 import { copyFourAt, endOfBank, gather, LONG_RUN_STAGED, runAt } from './frame-runs.ts';
 import type { ImageWindow } from './image-window.ts';
 import { shortRunsStage } from './staging.ts';
-import { type DigestKernels, DigestState, digestKernels } from './xxh3.ts';
 
 /** Pages of neighbouring frames from which on one fused copy is quicker than four at a time. */
 const LONG_RUN = 8;
@@ -69,6 +72,15 @@ export class DigestingMover {
     this.#copies = copies;
     this.#digests = digests;
     this.#rooms = rooms;
+  }
+
+  /** Whether kernels reach `into` from each of the frames. */
+  reaches(sources: Int32Array, first: number, count: number, into: ImageWindow): boolean {
+    const last = first + count;
+    for (let index = first; index < last; index = endOfBank(sources, index, last)) {
+      if (this.#reachOf(into.memory, sources[index]! >>> SHIFT) === null) return false;
+    }
+    return true;
   }
 
   /**

@@ -1,5 +1,4 @@
 /** Loading one run after the other into an mm whose mmap lock is held: pages, leaves, page caches. */
-import { crc32 } from 'node:zlib';
 import { noteGuards } from '../../mmu/fault/guard.ts';
 import { cacheInsertLocked, cacheLookup } from '../../mmu/files/page-cache.ts';
 import type { Mm } from '../../mmu/mm.ts';
@@ -19,6 +18,7 @@ import {
 import { assert } from '../../shared/assert.ts';
 import { LOAD, LOAD_FLAG, type LoadRun } from '../../shared/dump/load-table.ts';
 import { MmdumpError } from '../../shared/errors.ts';
+import { DIGEST, mismatchText, NO_DIGEST } from '../../shared/image/digest-kind.ts';
 import {
   addressOf,
   GRANULE_PAGES,
@@ -29,6 +29,7 @@ import {
   type Pfn,
 } from '../../shared/page.ts';
 import { pagePrivileges } from '../../shared/vm-flags.ts';
+import type { FramesDigest } from './frames-digest.ts';
 import type { Reader } from './read-at.ts';
 
 /** Copied and summed up in turn, so that the sum finds the bytes in the core's own cache. */
@@ -45,21 +46,22 @@ const NO_RUN: LoadRun = {
   source: 0,
   file: 0,
   index: 0,
-  crc: 0,
+  ...NO_DIGEST,
 };
 
 /** Loads runs of one mm, whose mmap lock is held. */
 export class RunLoader {
   readonly #mm: Mm;
   readonly #reader: Reader;
+  readonly #digest: FramesDigest;
   #run: LoadRun = NO_RUN;
   /** Of the VMA. */
   #slot = 0;
-  #crc = 0;
 
-  constructor(mm: Mm, reader: Reader) {
+  constructor(mm: Mm, reader: Reader, digest: FramesDigest) {
     this.#mm = mm;
     this.#reader = reader;
+    this.#digest = digest;
   }
 
   /** Loads a run; returns the bytes that were read. */
@@ -67,13 +69,13 @@ export class RunLoader {
     const { kind, start, pages } = run;
     this.#run = run;
     this.#slot = this.#mm.vmas.lookup(start);
-    this.#crc = 0;
+    this.#digest.begin(run.digest);
     for (let done = 0; done < pages; ) {
       const vpn = start + done;
       const wanted = Math.min(pages - done, granuleEnd(vpn) - vpn);
       done += this.#loadPart(kind, vpn, wanted);
     }
-    this.#assertChecksum();
+    this.#assertDigest();
     return DATA_KINDS.has(kind) ? pages * PAGE_SIZE : 0;
   }
 
@@ -127,7 +129,7 @@ export class RunLoader {
   /** Puts the bytes of page `vpn` and those behind it into frames; frees them if that fails. */
   #fill(vpn: number, first: number, count: number): void {
     const { memory, allocator, thread } = this.#mm;
-    const { kind, source, start, flags } = this.#run;
+    const { kind, source, start, pages, digest } = this.#run;
     const bytes = memory.bytesOf(first);
     const at = memory.byteAt(first);
     const length = count * PAGE_SIZE;
@@ -136,15 +138,15 @@ export class RunLoader {
       return;
     }
     const offset = source + addressOf(vpn - start);
-    const isChecked = (flags & LOAD_FLAG.CHECKED) !== 0;
+    const isChecked = digest !== DIGEST.NONE;
+    const isEnd = vpn + count === start + pages;
     const part = isChecked ? CHECKED_PART : length;
     try {
       for (let done = 0; done < length; done += part) {
-        const count = Math.min(part, length - done);
-        this.#reader.read(bytes, at + done, count, offset + done);
-        if (isChecked) {
-          this.#crc = crc32(bytes.subarray(at + done, at + done + count), this.#crc);
-        }
+        const bytesNow = Math.min(part, length - done);
+        this.#reader.read(bytes, at + done, bytesNow, offset + done);
+        if (!isChecked) continue;
+        this.#digest.take(first, at + done, bytesNow, isEnd && done + bytesNow === length);
       }
     } catch (error) {
       for (let page = 0; page < count; page++) allocator.put(first + page, thread);
@@ -237,9 +239,10 @@ export class RunLoader {
     }
   }
 
-  #assertChecksum(): void {
-    const { flags, crc, start, pages, source, mm } = this.#run;
-    if ((flags & LOAD_FLAG.CHECKED) === 0 || this.#crc === crc) return;
+  #assertDigest(): void {
+    const { digest, low, high, start, pages, source, mm } = this.#run;
+    const found = this.#digest;
+    if (digest === DIGEST.NONE || found.is(low, high)) return;
     const address = addressOf(start);
     const range = `${hex(address)}-${hex(address + addressOf(pages))}`;
     const slot = this.#slot;
@@ -247,7 +250,7 @@ export class RunLoader {
     throw new MmdumpError(
       'IMAGE_CHECKSUM',
       `${this.#reader.name}: mm ${mm}, VMA ${vma}, pages ${range} at byte ${source}: ` +
-        'payload_crc does not match',
+        mismatchText(this.#run, { digest, low: found.low, high: found.high }),
       { mm, address, offset: source },
     );
   }

@@ -2,7 +2,6 @@
  * The second look at a classified unit, whose place in the image is known: records, pages and their
  * checksums, one piece after the other, as the format has them (docs/IMAGE_FORMAT.md).
  */
-import { crc32 } from 'node:zlib';
 import type { Mm } from '../../mmu/mm.ts';
 import { vmaRecordOf } from '../../mmu/vma/vma-record.ts';
 import type { NameTable } from '../../shared/dump/name-table.ts';
@@ -13,8 +12,8 @@ import type { VmaTallies } from '../../shared/dump/vma-tally.ts';
 import {
   encodeCopyPages,
   encodeVma,
+  putDigest,
   putPages,
-  putPayloadCrc,
   signPages,
 } from '../../shared/image/cpt-encode.ts';
 import {
@@ -24,17 +23,14 @@ import {
   VMA_IMAGE,
 } from '../../shared/image/cpt-records.ts';
 import { addressOf, PAGE_SIZE } from '../../shared/page.ts';
-import type { FrameMover } from '../parts/frame-mover.ts';
 import type { CrcList } from './crc-list.ts';
 import type { ImageOutput } from './image-output.ts';
+import type { PageMover } from './page-mover.ts';
 import type { UnitVisitor } from './unit-walk.ts';
 
 const { COPY, CLONE, UNSUPPORTED, GUARD } = PAGE_CLASS;
 const PAGES_BYTES = PAGES_RECORD.SIZE;
 const { GUARD: GUARD_FLAG, FILE_PAGES } = PAGES_FLAG;
-
-/** Pages that are copied before their crc is taken: it finds them in the second cache. */
-const CRC_PAGES = 32;
 
 export interface WriterInput {
   readonly mms: readonly Mm[];
@@ -42,7 +38,6 @@ export interface WriterInput {
   readonly tallies: VmaTallies;
   readonly names: NameTable;
   readonly blockPerPage: boolean;
-  readonly payloadCrc: boolean;
   /** By mapping, counted over all mms; undefined: not known yet, the coordinator puts them in. */
   readonly anonIds: Int32Array | undefined;
   /** Offset of an mm's object. PhaseStopped while it waits. */
@@ -52,7 +47,7 @@ export interface WriterInput {
 export class UnitWriter implements UnitVisitor {
   readonly #input: WriterInput;
   readonly #out: ImageOutput;
-  readonly #mover: FrameMover;
+  readonly #mover: PageMover;
   readonly #crcs: CrcList;
   #mm: Mm;
   #base = 0;
@@ -61,7 +56,7 @@ export class UnitWriter implements UnitVisitor {
   /** Offset of the image at which the next piece stands. */
   #offset = 0;
 
-  constructor(input: WriterInput, out: ImageOutput, mover: FrameMover, crcs: CrcList) {
+  constructor(input: WriterInput, out: ImageOutput, mover: PageMover, crcs: CrcList) {
     this.#input = input;
     this.#out = out;
     this.#mover = mover;
@@ -143,22 +138,12 @@ export class UnitWriter implements UnitVisitor {
     this.#advance(PAGES_BYTES + (hasData ? count * PAGE_SIZE : 0));
   }
 
-  /** The frames behind a record, and their crc if it has one, from the bytes that go out. */
+  /** The frames behind a record, and their digest if it has one, from the bytes that go out. */
   #pages(source: number, count: number): void {
     const { window, at } = this.#out;
-    const to = at + PAGES_BYTES;
-    if (!this.#input.payloadCrc) {
-      this.#mover.move(source, count, window, to);
-      return;
-    }
-    let crc = 0;
-    for (let done = 0; done < count; done += CRC_PAGES) {
-      const pages = Math.min(CRC_PAGES, count - done);
-      const from = to + done * PAGE_SIZE;
-      this.#mover.move(source + done, pages, window, from);
-      crc = crc32(window.bytes.subarray(from, from + pages * PAGE_SIZE), crc);
-    }
-    putPayloadCrc(window.words, at >> 2, crc);
+    const mover = this.#mover;
+    mover.move(source, count, window, at + PAGES_BYTES);
+    if (mover.hasDigest) putDigest(window.words, at >> 2, mover.low, mover.high);
   }
 
   #advance(bytes: number): void {

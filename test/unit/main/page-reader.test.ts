@@ -1,5 +1,4 @@
 /** Reading pages by blocks: how often the image is read for it, and what a read leaves behind. */
-import { crc32 } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { BLOCK, type Block, BlockIndex } from '../../../src/main/image/block-index.ts';
 import type { ByteSource } from '../../../src/main/image/byte-source.ts';
@@ -8,7 +7,11 @@ import type { ImageMm, ImageVma } from '../../../src/main/image/image-mm.ts';
 import { IndexBudget } from '../../../src/main/image/index-budget.ts';
 import { PagePlaces } from '../../../src/main/image/page-places.ts';
 import { PageReader } from '../../../src/main/image/page-reader.ts';
+import { PayloadDigest } from '../../../src/shared/digest/payload-digest.ts';
+import { DIGEST, NO_DIGEST } from '../../../src/shared/image/digest-kind.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
+import { DIGESTS } from '../../support/kernels.ts';
+import { xxh3Outside } from '../../support/outside-xxh3.ts';
 
 const FIRST_PAGE = 512;
 const START = FIRST_PAGE * PAGE_SIZE;
@@ -33,6 +36,8 @@ class CountingSource {
   }
 }
 
+const digest = new PayloadDigest(DIGESTS.inside);
+
 interface Stage {
   readonly source: CountingSource;
   readonly mm: ImageMm;
@@ -52,8 +57,10 @@ function stageOf(blockPages: readonly number[], options: { cacheBytes?: number }
     const payload = Buffer.alloc(pages * PAGE_SIZE);
     for (let page = 0; page < pages; page++) payload.writeUInt32LE(start + page, page * PAGE_SIZE);
     payload[payload.length - 1] = number + 1;
-    const block = { start, pages, kind: BLOCK.DATA, source: offset + RECORD, crc: crc32(payload) };
-    blocks.add({ ...block, hasCrc: true, isFilePages: false });
+    const expected = xxh3Outside(payload);
+    const [low, high] = [expected.readUInt32LE(0), expected.readUInt32LE(4)];
+    const block = { start, pages, kind: BLOCK.DATA, source: offset + RECORD, isFilePages: false };
+    blocks.add({ ...block, digest: DIGEST.XXH3, low, high });
     parts.push(Buffer.alloc(RECORD), payload);
     contents.push(payload);
     offset += RECORD + payload.length;
@@ -64,7 +71,7 @@ function stageOf(blockPages: readonly number[], options: { cacheBytes?: number }
   const mm = mmOf(0, [vma as ImageVma], blocks);
   const places = placesOf([mm]);
   const { cacheBytes = 8 * MiB } = options;
-  const reader = new PageReader(source as unknown as ByteSource, places, cacheBytes);
+  const reader = new PageReader(source as unknown as ByteSource, places, cacheBytes, () => digest);
   return { source, mm, reader, content: Buffer.concat(contents) };
 }
 
@@ -138,8 +145,8 @@ describe('fault 12: an image is read by whole blocks', () => {
 
 describe('fault 12: no part of a buffer stays unfilled without an error', () => {
   const clone: Block = {
-    ...{ start: FIRST_PAGE, pages: 2, kind: BLOCK.CLONE, source: 0, crc: 0 },
-    ...{ hasCrc: false, isFilePages: false },
+    ...{ start: FIRST_PAGE, pages: 2, kind: BLOCK.CLONE, source: 0 },
+    ...{ ...NO_DIGEST, isFilePages: false },
   };
 
   function stretchesOf(donorBlocks: readonly Block[], source: number): () => unknown {

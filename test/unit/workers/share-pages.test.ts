@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { AddressSpace } from '../../../src/mmu/address-space.ts';
 import { holdGate } from '../../../src/mmu/hold.ts';
 import { LOAD, LOAD_FLAG } from '../../../src/shared/dump/load-table.ts';
+import { NO_DIGEST } from '../../../src/shared/image/digest-kind.ts';
 import {
   addressOf,
   GRANULE_PAGES,
@@ -28,7 +29,7 @@ const RUN = {
   source: 0,
   file: 0,
   index: 0,
-  crc: 0,
+  ...NO_DIGEST,
 };
 
 /** Two mms with the same mapping; the second has a page elsewhere, so that it has an anon_vma. */

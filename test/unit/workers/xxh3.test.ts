@@ -4,8 +4,8 @@
  */
 import { spawnSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
+import { DigestState, digestKernels } from '../../../src/shared/digest/xxh3.ts';
 import { Memory } from '../../../src/shared/wasm.ts';
-import { DigestState, digestKernels } from '../../../src/workers/parts/xxh3.ts';
 import { DIGESTS } from '../../support/kernels.ts';
 import { hexOfHalves, xxh3Slowly } from '../../support/xxh3-reference.ts';
 

@@ -1,5 +1,6 @@
 /** What an mm, a VMA and a block of pages must be by themselves; see `checker.ts` for their order. */
 import { PAGES_FLAG, VMA_TYPE } from '../../../shared/image/cpt-records.ts';
+import { DIGEST, type DigestKind } from '../../../shared/image/digest-kind.ts';
 import {
   granuleStart,
   hex,
@@ -25,7 +26,7 @@ import {
   whereIs,
 } from './objects.ts';
 
-const KNOWN_FLAGS = PAGES_FLAG.PAYLOAD_CRC | PAGES_FLAG.GUARD | PAGES_FLAG.FILE_PAGES;
+const KNOWN_FLAGS = PAGES_FLAG.DIGEST | PAGES_FLAG.GUARD | PAGES_FLAG.FILE_PAGES;
 /** The format numbers bytes of a file with 64 bits. */
 const FILE_PAGES_MAX = 2 ** 52;
 
@@ -118,15 +119,15 @@ export function checkRange(object: PagesObject | CopyPagesObject, vma: OpenVma):
   vma.filledTo = end;
 }
 
-/** A PAGES object as a block; its pages are counted in the VMA. */
-export function checkPages(object: PagesObject, vma: OpenVma, imageHasCrc: boolean): Block {
+/** A PAGES object as a block; its pages are counted in the VMA. `kind`: of the image's digests. */
+export function checkPages(object: PagesObject, vma: OpenVma, kind: DigestKind): Block {
   const { start, end, hasData, flags } = object;
   const payload = object.length - object.headerLength;
   const expected = hasData ? end - start : 0;
   if (payload !== expected) {
     throw wrong(object, `${payload} bytes of payload, expected ${expected}`, start);
   }
-  const hasCrc = (flags & PAGES_FLAG.PAYLOAD_CRC) !== 0;
+  const hasDigest = (flags & PAGES_FLAG.DIGEST) !== 0;
   const isGuard = (flags & PAGES_FLAG.GUARD) !== 0;
   if ((flags & ~KNOWN_FLAGS) !== 0 || (hasData && isGuard)) {
     throw wrong(object, `flags ${hex(flags)} are not known or do not fit`, start);
@@ -135,8 +136,8 @@ export function checkPages(object: PagesObject, vma: OpenVma, imageHasCrc: boole
   if (isFilePages && (isGuard || !mayHoldFilePages(vma))) {
     throw wrong(object, 'pages of a file, where there can be none', start);
   }
-  if (hasCrc !== (hasData && imageHasCrc)) {
-    const message = 'payload_crc and the flags of the file head contradict each other';
+  if (hasDigest !== (hasData && kind !== DIGEST.NONE)) {
+    const message = 'its digest and the file head contradict each other';
     throw wrong(object, message, start);
   }
   const pages = (end - start) / PAGE_SIZE;
@@ -148,8 +149,9 @@ export function checkPages(object: PagesObject, vma: OpenVma, imageHasCrc: boole
     pages,
     kind: hasData ? BLOCK.DATA : isGuard ? BLOCK.GUARD : BLOCK.ZERO,
     source: object.offset + object.headerLength,
-    crc: object.payloadCrc,
-    hasCrc,
+    digest: hasDigest ? kind : DIGEST.NONE,
+    low: object.digestLow,
+    high: object.digestHigh,
     isFilePages,
   };
 }

@@ -13,6 +13,7 @@ import {
   NOTES_MAX_BYTES,
   VMA_TYPE,
 } from '../../../shared/image/cpt-records.ts';
+import { type DigestKind, digestKindOf } from '../../../shared/image/digest-kind.ts';
 import { addressOf, hex, vpnOf } from '../../../shared/page.ts';
 import type { Block } from '../../image/block-index.ts';
 import { FilePages, isOfFile, isUnreachable } from '../../image/file-pages.ts';
@@ -48,6 +49,7 @@ export class StreamChecker {
   /** Where the pages of files are stored. */
   readonly filePages: FilePages;
   readonly #head: ImageHead;
+  readonly #digest: DigestKind;
   readonly #report: (problem: ImageProblem) => void;
   readonly #budget: IndexBudget;
   readonly #files: ImageFiles;
@@ -64,6 +66,7 @@ export class StreamChecker {
   /** `report` is told what does not keep the rest from being read; it may throw. */
   constructor(head: ImageHead, budget: IndexBudget, report: (problem: ImageProblem) => void) {
     this.#head = head;
+    this.#digest = digestKindOf(head.digest);
     this.#budget = budget;
     this.#files = new ImageFiles(budget);
     this.filePages = new FilePages(budget);
@@ -224,7 +227,7 @@ export class StreamChecker {
 
   #addPages(object: PagesObject): void {
     const vma = this.#blockVma(object);
-    const block = checkPages(object, vma, this.#head.hasPayloadCrc);
+    const block = checkPages(object, vma, this.#digest);
     this.#mm?.blocks.add(block);
     this.#noteFilePages(object, vma, block);
   }

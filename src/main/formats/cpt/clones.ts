@@ -1,4 +1,6 @@
 /** What a COPYPAGES object must be: see docs/IMAGE_FORMAT.md. */
+
+import { NO_DIGEST } from '../../../shared/image/digest-kind.ts';
 import { addressOf, hex, PAGE_SIZE, vpnOf } from '../../../shared/page.ts';
 import { VM } from '../../../shared/vm-flags.ts';
 import { BLOCK, type Block } from '../../image/block-index.ts';
@@ -51,5 +53,5 @@ export function checkCopyPages(
   const pages = (end - start) / PAGE_SIZE;
   vma.pages.clone += pages;
   const kind = BLOCK.CLONE;
-  return { start: vpnOf(start), pages, kind, source, crc: 0, hasCrc: false, isFilePages: false };
+  return { start: vpnOf(start), pages, kind, source, ...NO_DIGEST, isFilePages: false };
 }

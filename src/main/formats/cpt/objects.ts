@@ -8,12 +8,14 @@ import {
   BITS_RECORD,
   CONTENT,
   COPYPAGES_RECORD,
+  CPT_VERSION_1,
   DATA_RECORD,
   MM_RECORD,
   NAME_RECORD,
   OBJECT,
   OBJECT_TYPE,
   PAGES_RECORD,
+  PAGES_RECORD_1,
   VMA_IMAGE,
 } from '../../../shared/image/cpt-records.ts';
 import { ImageProblem } from '../../image/problem.ts';
@@ -67,7 +69,9 @@ export interface PagesObject extends ObjectBase {
   readonly start: number;
   readonly end: number;
   readonly hasData: boolean;
-  readonly payloadCrc: number;
+  /** Halves of the digest of its pages; a crc32 is the low one. */
+  readonly digestLow: number;
+  readonly digestHigh: number;
   readonly flags: number;
 }
 
@@ -126,9 +130,11 @@ export function whereIs(object: CptObject): string {
 
 /**
  * Decodes the object at byte `offset`, of which `left` bytes of the image remain. `bytes` begin
- * there and hold its whole header, as far as the image does. `fields` is scratch.
+ * there and hold its whole header, as far as the image does. `version` is that of the image, `fields`
+ * is scratch.
  */
 export function decodeObject(
+  version: number,
   fields: Fields,
   bytes: Uint8Array,
   offset: number,
@@ -160,12 +166,14 @@ export function decodeObject(
   if (length > headerLength && BARE_TYPES.has(type.name)) {
     throw fields.problem(`${length - headerLength} bytes follow, which no checksum covers`);
   }
-  return fill(type.name, fields, content, {
+  const base = {
     offset,
     length,
     headerLength,
     recordCrc: fields.u32(type.recordCrc),
-  });
+  };
+  if (type.name === 'PAGES') return fillPages(version, fields, content, base);
+  return fill(type.name, fields, base);
 }
 
 function u32At(bytes: Uint8Array, at: number): number {
@@ -180,9 +188,8 @@ function cut(offset: number, what: string, left: number): ImageProblem {
 }
 
 function fill(
-  type: CptObject['type'],
+  type: Exclude<CptObject['type'], 'PAGES'>,
   fields: Fields,
-  content: number,
   base: ObjectBase,
 ): CptObject {
   switch (type) {
@@ -202,8 +209,6 @@ function fill(
     case 'MM_AUXV':
     case 'CORE_NOTES':
       return { ...base, type, payloadCrc: fields.u32(DATA_RECORD.PAYLOAD_CRC) };
-    case 'PAGES':
-      return fillPages(fields, content, base);
     case 'COPYPAGES':
       return {
         ...base,
@@ -218,7 +223,13 @@ function fill(
 }
 
 /** Images have many: the fields of `base` are copied one by one, which is quicker. */
-function fillPages(fields: Fields, content: number, base: ObjectBase): PagesObject {
+function fillPages(
+  version: number,
+  fields: Fields,
+  content: number,
+  base: ObjectBase,
+): PagesObject {
+  const is1 = version === CPT_VERSION_1;
   const { offset, length, headerLength, recordCrc } = base;
   return {
     offset,
@@ -229,8 +240,9 @@ function fillPages(fields: Fields, content: number, base: ObjectBase): PagesObje
     start: fields.number(PAGES_RECORD.START, 'start'),
     end: fields.number(PAGES_RECORD.END, 'end'),
     hasData: content === CONTENT.DATA,
-    payloadCrc: fields.u32(PAGES_RECORD.PAYLOAD_CRC),
-    flags: fields.u32(PAGES_RECORD.FLAGS),
+    digestLow: fields.u32(is1 ? PAGES_RECORD_1.PAYLOAD_CRC : PAGES_RECORD.DIGEST),
+    digestHigh: is1 ? 0 : fields.u32(PAGES_RECORD.DIGEST + 4),
+    flags: fields.u32(is1 ? PAGES_RECORD_1.FLAGS : PAGES_RECORD.FLAGS),
   };
 }
 

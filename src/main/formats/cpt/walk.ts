@@ -108,7 +108,7 @@ export async function walkObjects(
     if (turns.isDue()) await turns.next();
     let length: number;
     try {
-      const object = decodeObject(fields, bytes, offset, end - offset);
+      const object = decodeObject(head.version, fields, bytes, offset, end - offset);
       length = object.length;
       const payload = object.type === 'NAME' ? await readName(source, object) : undefined;
       visitor.object(object, payload);

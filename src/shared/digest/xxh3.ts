@@ -7,13 +7,7 @@
  *   in parts   begin(), then update and the copies that update, in the order of the input; the last
  *              part goes to finish(at, bytes), which takes at least one byte; then high()
  */
-import {
-  Global,
-  Instance,
-  type WasmGlobal,
-  type WasmMemory,
-  type WasmModule,
-} from '../../shared/wasm.ts';
+import { Global, Instance, type WasmGlobal, type WasmMemory, type WasmModule } from '../wasm.ts';
 
 /** Parts of an input but for the last one are multiples of this many bytes. */
 export const DIGEST_BLOCK = 1024;

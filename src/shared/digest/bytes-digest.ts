@@ -9,7 +9,7 @@
  *
  * The last 64 bytes of an input are digested once more at its end, so those before the room stay.
  */
-import { Memory, WASM_PAGE, type WasmModule } from '../../shared/wasm.ts';
+import { Memory, WASM_PAGE, type WasmModule } from '../wasm.ts';
 import { type DigestKernels, DigestState, digestKernels } from './xxh3.ts';
 
 const START = 64;
