@@ -31,6 +31,7 @@ export function writePlots(results: Results, folder: string): string[] {
 
 function plotsOf(results: Results): { readonly [name: string]: EChartsOption | undefined } {
   return {
+    peers: peersPlot(results),
     'throughput-by-workers': throughputByWorkers(results),
     'time-by-phase': timeByPhase(results),
     'time-by-size': timeBySize(results),
@@ -92,6 +93,38 @@ function curves(
 
 function linesOf({ lines }: Results, of: string): Line[] {
   return lines.filter((line) => line.of === of && line.value !== null);
+}
+
+/** A bar for each dump and each peer: the picture of the README. */
+function peersPlot(results: Results): EChartsOption | undefined {
+  const lines = linesOf(results, 'peers');
+  const byName = new Map(lines.map((line) => [line.name, line]));
+  if (byName.size === 0) return undefined;
+  const shown = [...byName.values()].sort(
+    (a, b) => (b.bytesPerSecond ?? 0) - (a.bytesPerSecond ?? 0),
+  );
+  const isOurs = ({ name }: Line): boolean => name.includes('sink');
+  return {
+    ...frame(results, `Saving ${lines[0]!.parameters.MiB} MiB of memory, GB/s`),
+    legend: { show: false },
+    grid: { top: 80, left: 200, right: 80, bottom: 40 },
+    xAxis: { type: 'value', name: 'GB/s', ...below },
+    yAxis: {
+      type: 'category',
+      inverse: true,
+      data: shown.map((line) => (isOurs(line) ? `mmdump, ${line.name}` : line.name)),
+    },
+    series: [
+      {
+        type: 'bar',
+        label: { show: true, position: 'right' },
+        data: shown.map((line) => ({
+          value: Number(((line.bytesPerSecond ?? 0) / 1e9).toFixed(2)),
+          itemStyle: { color: isOurs(line) ? '#1f6fb4' : '#b0b0b0' },
+        })),
+      },
+    ],
+  };
 }
 
 function throughputByWorkers(results: Results): EChartsOption | undefined {

@@ -24,7 +24,7 @@ await build({
     dir: OUT,
     format: 'esm',
     entryFileNames: '[name].js',
-    // As deep as main/places.ts, which finds other files of dist from where it lies itself.
+    // main/package/places.ts finds other files of dist from where its chunk lies.
     chunkFileNames: 'main/[name]-[hash].js',
     sourcemap: true,
     // V8 folds `const` into the loops that use it, and loads `var` again and again.

@@ -4,8 +4,8 @@
  * thread is measured by processor time, which other programs on the machine disturb the least.
  */
 import { readFileSync } from 'node:fs';
-import { compileKernels } from '../../src/main/kernels.ts';
-import { createMachine } from '../../src/mmu/machine.ts';
+import { compileKernels } from '../../src/main/package/kernels.ts';
+import { createMachine } from '../../src/mmu/machine/machine.ts';
 import { takeRoom } from '../../src/mmu/physical/room.ts';
 import type { KernelModules } from '../../src/shared/kernels.ts';
 import { GiB, MiB, PAGE_SIZE } from '../../src/shared/page.ts';

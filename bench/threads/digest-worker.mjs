@@ -6,12 +6,12 @@ import { register } from 'tsx/esm/api';
 
 register();
 const { lendRooms } = await import('../../src/main/dump/staging-rooms.ts');
-const { MachineParts } = await import('../../src/mmu/machine-parts.ts');
+const { MachineParts } = await import('../../src/mmu/mm/machine-parts.ts');
 const { NO_THREAD } = await import('../../src/shared/sync/thread-table.ts');
 const { BytesDigest } = await import('../../src/shared/digest/bytes-digest.ts');
-const { DigestingMover } = await import('../../src/workers/parts/digesting-mover.ts');
-const { FrameMover } = await import('../../src/workers/parts/frame-mover.ts');
-const { ImageWindow } = await import('../../src/workers/parts/image-window.ts');
+const { DigestingMover } = await import('../../src/workers/copy/digesting-mover.ts');
+const { FrameMover } = await import('../../src/workers/copy/frame-mover.ts');
+const { ImageWindow } = await import('../../src/workers/copy/image-window.ts');
 const { DigestState, digestKernels } = await import('../../src/shared/digest/xxh3.ts');
 
 const PAGE = 4096;

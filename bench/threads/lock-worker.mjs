@@ -5,7 +5,7 @@ import { register } from 'tsx/esm/api';
 
 register();
 const { attach } = await import('../../src/main/index.ts');
-const { mmOf } = await import('../../src/mmu/mm.ts');
+const { mmOf } = await import('../../src/mmu/mm/mm.ts');
 const { lockTable, unlockTable } = await import('../../src/mmu/tables/page-table.ts');
 
 const { handle, thread, start } = workerData;

@@ -1,14 +1,20 @@
 /** The dumper: a pool of workers, and the jobs that run on it. */
-import type { AddressSpace } from '../mmu/address-space.ts';
-import { whileInUse } from '../mmu/lifetime.ts';
-import type { Machine } from '../mmu/machine.ts';
+import type { AddressSpace } from '../mmu/machine/address-space.ts';
+import { whileInUse } from '../mmu/machine/lifetime.ts';
+import type { Machine } from '../mmu/machine/machine.ts';
 import { flag, instanceOf, optional, wholeNumber } from '../shared/arguments/checks.ts';
 import { optionsOf, type Shape } from '../shared/arguments/options.ts';
 import { MmdumpError } from '../shared/errors.ts';
 import type { FaultPlan } from '../shared/faults.ts';
 import { throwIfAborted } from '../shared/sync/wait.ts';
-import { type CompareOptions, type Comparison, compareWith } from './compare.ts';
+import {
+  COMPARE_OPTIONS,
+  type CompareOptions,
+  type Comparison,
+  compareWith,
+} from './compare/compare.ts';
 import { WORKERS_MAX } from './crew/crew.ts';
+import { WorkerPool } from './crew/pool.ts';
 import { runDump } from './dump/dump.ts';
 import {
   DUMP_OPTIONS,
@@ -18,30 +24,30 @@ import {
   resolveOptions,
 } from './dump/options.ts';
 import type { Engine } from './dump/pass.ts';
+import type { DumpEstimate, DumpReport } from './dump/report.ts';
 import { SharedBuffers } from './dump/shared-buffers.ts';
-import { FAULT_PLAN } from './faults.ts';
 import { Image } from './image/image.ts';
-import { imageSource } from './image/open-source.ts';
-import { type Verification, type VerifyOptions, verifyWith } from './image/verify.ts';
+import { imageSource } from './image/source/open-source.ts';
+import {
+  VERIFY_OPTIONS,
+  type Verification,
+  type VerifyOptions,
+  verifyWith,
+} from './image/verify.ts';
+import { IMPORT_OPTIONS, machineOrMaker, processIds } from './import/import-arguments.ts';
 import { importWith } from './import/import-process.ts';
 import type { ImportOptions, ImportResult, MachineFor } from './import/import-report.ts';
+import { FAULT_PLAN } from './job/faults.ts';
+import { addressSpaces, MACHINE, SPACE } from './job/handle-arguments.ts';
+import { abortable, type Deadline, type JobOptions, withDeadline } from './job/stop.ts';
 import {
-  addressSpaces,
-  COMPARE_OPTIONS,
-  IMPORT_OPTIONS,
-  MACHINE,
-  machineOrMaker,
-  processIds,
   RESTORE_OPTIONS,
-  SPACE,
-  VERIFY_OPTIONS,
-} from './job-arguments.ts';
-import { type RestoreOptions, type RestoreResult, restoreImage } from './load/restore.ts';
-import { WorkerPool } from './pool.ts';
-import type { DumpEstimate, DumpReport } from './report.ts';
+  type RestoreOptions,
+  type RestoreResult,
+  restoreImage,
+} from './load/restore.ts';
 import type { MemoryImage } from './sinks/memory-sink.ts';
 import { NoSink } from './sinks/no-sink.ts';
-import { abortable, type Deadline, type JobOptions, withDeadline } from './stop.ts';
 
 /** Options of `createDumper`. */
 export interface DumperOptions {
@@ -281,8 +287,8 @@ async function withDumper<T>(
 
 /**
  * Imports live processes into a machine, or into the one that a function makes once it is known how
- * much memory is needed (see docs/ARCHITECTURE.md, "From a live process"). They are stopped while they
- * are read, all at one instant, and go on afterwards unless they were stopped before.
+ * much memory is needed (see docs/decisions/live-processes.md). They are stopped while they are
+ * read, all at one instant, and go on afterwards unless they were stopped before.
  */
 export async function importProcess(
   machine: Machine | MachineFor,

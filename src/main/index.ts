@@ -1,12 +1,14 @@
 /** mmdump: checkpoints simulated Linux address spaces with all cores at once. The public API. */
-export { AddressSpace, type MmHandle } from '../mmu/address-space.ts';
+
+export type { Prot } from '../mmu/arguments/prot.ts';
+export type { DeviceRequest } from '../mmu/calls/device.ts';
+export type { UserDesc } from '../mmu/calls/ldt.ts';
 export type { Advice, FlagAdvice, PageAdvice } from '../mmu/calls/madvise.ts';
 export type { MlockAllFlag, MlockFlag } from '../mmu/calls/mlock.ts';
 export type { MapFlag, MmapRequest } from '../mmu/calls/mmap.ts';
 export type { MremapFlag } from '../mmu/calls/mremap.ts';
 export type { MsyncFlag } from '../mmu/calls/msync.ts';
-export type { Prot } from '../mmu/calls/prot.ts';
-export type { SystemCalls } from '../mmu/calls/system-calls.ts';
+export { AddressSpace, type MmHandle } from '../mmu/machine/address-space.ts';
 export {
   type PageFlag,
   type PageStructChanges,
@@ -17,9 +19,8 @@ export {
   readPte,
   writePageStruct,
   writePte,
-} from '../mmu/debug.ts';
-export type { FileOptions, MemoryBacked, SimulatedFile } from '../mmu/files/file.ts';
-export type { UserDesc } from '../mmu/ldt.ts';
+} from '../mmu/machine/debug.ts';
+export type { FileOptions, MemoryBacked, SimulatedFile } from '../mmu/machine/file.ts';
 export {
   attach,
   createMachine,
@@ -27,20 +28,32 @@ export {
   type FreezeOptions,
   Machine,
   type MemoryAmount,
-} from '../mmu/machine.ts';
-export type { AttachOptions, MachineOptions } from '../mmu/machine-parts.ts';
-export type { MmAddresses, MmAddressName } from '../mmu/mm-struct.ts';
-export type { DeviceRequest } from '../mmu/vma/device.ts';
+} from '../mmu/machine/machine.ts';
+export type { SystemCalls } from '../mmu/machine/system-calls.ts';
+export type { AttachOptions, MachineOptions } from '../mmu/mm/machine-parts.ts';
+export type { MmAddresses, MmAddressName } from '../mmu/mm/mm-struct.ts';
 export type { VmaInfo } from '../mmu/vma/vma-info.ts';
+export type { DigestName } from '../shared/digest/digest-kind.ts';
 export type { UnsupportedPolicy } from '../shared/dump/tasks.ts';
 export { AbortError, type ErrorCode, type ErrorFields, MmdumpError } from '../shared/errors.ts';
 /** @internal For tests of failures. */
 export type { ArmedFaults, Fault, FaultAction, FaultPlan, FaultPoint } from '../shared/faults.ts';
-export type { DigestName } from '../shared/image/digest-kind.ts';
+export type { ImageHead } from '../shared/formats/cpt/head.ts';
+export type { Problem, ProblemCode } from '../shared/formats/problem.ts';
 export type { MachineHandle } from '../shared/machine-handle.ts';
 export { GiB, KiB, MiB, PAGE_SIZE } from '../shared/page.ts';
-export type { CompareOptions, CompareProgress, Comparison } from './compare.ts';
+export type { CompareOptions, CompareProgress, Comparison } from './compare/compare.ts';
 export type { DumpOptions, EstimateOptions } from './dump/options.ts';
+export type {
+  DumpEstimate,
+  DumpPhase,
+  DumpProgress,
+  DumpReport,
+  MmReport,
+  PageCounts,
+  VmaReport,
+  WorkerReport,
+} from './dump/report.ts';
 export type { SkippedPages } from './dump/tally.ts';
 export {
   compareAddressSpaces,
@@ -51,11 +64,10 @@ export {
   verifyImage,
   type WorkerChoice,
 } from './dumper.ts';
-export type { ImageHead } from './formats/cpt/head.ts';
 export { Image, type MmChoice, type OpenOptions, openImage, type PageInfo } from './image/image.ts';
-export type { ImageFile, ImageMm, ImageVma, Payload, StoredPages } from './image/image-mm.ts';
 export { memoryUsage } from './image/image-usage.ts';
-export type { Problem, ProblemCode } from './image/problem.ts';
+export type { ImageFile, ImageMm, ImageVma, Payload, StoredPages } from './image/index/image-mm.ts';
+export type { FamilyUsage, MemoryUsage } from './image/memory-usage.ts';
 export type { Verification, VerifyOptions, VerifyProgress } from './image/verify.ts';
 export type {
   ImportOptions,
@@ -64,19 +76,9 @@ export type {
   MachineFor,
   ProcessReport,
 } from './import/import-report.ts';
+export type { WorkerProgress } from './job/progress.ts';
+export type { JobOptions } from './job/stop.ts';
 export type { RestoreOptions, RestoreProgress, RestoreResult } from './load/restore.ts';
-export type { FamilyUsage, MemoryUsage } from './memory-usage.ts';
-export type { WorkerProgress } from './progress.ts';
-export type {
-  DumpEstimate,
-  DumpPhase,
-  DumpProgress,
-  DumpReport,
-  MmReport,
-  PageCounts,
-  VmaReport,
-  WorkerReport,
-} from './report.ts';
 export { type FileSink, type FileSinkOptions, fileSink } from './sinks/file-sink.ts';
 export {
   type MemoryImage,
@@ -88,7 +90,6 @@ export type { PathSink, PathSinkOptions } from './sinks/path-sink.ts';
 export type { Sink } from './sinks/sink.ts';
 export { type SplitSink, type SplitSinkOptions, splitSink } from './sinks/split-sink.ts';
 export { StreamSink, type StreamSinkOptions, streamSink } from './sinks/stream-sink.ts';
-export type { JobOptions } from './stop.ts';
 export { WORKLOADS, type WorkloadName } from './workloads/names.ts';
 export {
   createWorkload,

@@ -3,11 +3,11 @@
  * the same mappings; units ascend, so the lowest difference of all workers is the first one.
  */
 
-import { isZeroPage } from '../mmu/classify.ts';
-import { CONTENT_OF, contentName, contentOf } from '../mmu/content.ts';
+import { CONTENT_OF, contentName, contentOf } from '../mmu/files/content.ts';
 import { readBacking } from '../mmu/files/page-cache.ts';
-import { MachineParts } from '../mmu/machine-parts.ts';
-import { type Mm, mmOf } from '../mmu/mm.ts';
+import { MachineParts } from '../mmu/mm/machine-parts.ts';
+import { type Mm, mmOf } from '../mmu/mm/mm.ts';
+import { isZeroPage } from '../mmu/tables/classify.ts';
 import type {
   ComparedMm,
   CompareReport,
@@ -18,7 +18,7 @@ import { WorkUnits } from '../shared/dump/work-unit.ts';
 import { MmdumpError, type Outcome } from '../shared/errors.ts';
 import { addressOf, PAGE_SIZE } from '../shared/page.ts';
 import { NO_THREAD } from '../shared/sync/thread-layout.ts';
-import { runUnits } from './phase.ts';
+import { runUnits } from './task/run-units.ts';
 
 const ZEROS = new Uint8Array(PAGE_SIZE);
 

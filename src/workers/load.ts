@@ -3,20 +3,20 @@
  * worker is an ordinary thread here: every unit passes the freeze gate and holds the mmap lock for
  * reading, leaves are set under their table's lock.
  */
-import { holdMm } from '../mmu/hold.ts';
-import { MachineParts } from '../mmu/machine-parts.ts';
-import { mmOf } from '../mmu/mm.ts';
+import { holdMm } from '../mmu/mm/hold.ts';
+import { MachineParts } from '../mmu/mm/machine-parts.ts';
+import { mmOf } from '../mmu/mm/mm.ts';
 import { LOAD, loadRunKind, loadRunMm, readLoadRun } from '../shared/dump/load-table.ts';
 import type { LoadTask, PhaseReport } from '../shared/dump/tasks.ts';
 import type { Outcome } from '../shared/errors.ts';
 import { PAGE_SIZE } from '../shared/page.ts';
-import { FileContents } from './parts/file-contents.ts';
-import { FramesDigest } from './parts/frames-digest.ts';
-import { Reader } from './parts/read-at.ts';
-import { RunLoader } from './parts/run-loader.ts';
-import { PageSharer } from './parts/share-pages.ts';
-import { WorkerFaults } from './parts/worker-faults.ts';
-import { runUnits } from './phase.ts';
+import { FileContents } from './load/file-contents.ts';
+import { FramesDigest } from './load/frames-digest.ts';
+import { RunLoader } from './load/run-loader.ts';
+import { PageSharer } from './load/share-pages.ts';
+import { Reader } from './task/read-at.ts';
+import { runUnits } from './task/run-units.ts';
+import { WorkerFaults } from './task/worker-faults.ts';
 
 export function load(task: LoadTask): Outcome<PhaseReport> {
   const machine = new MachineParts(task.machine, { thread: task.thread, mayBlock: true });

@@ -12,8 +12,8 @@
  */
 
 import { KeptNames } from '../mmu/files/kept-names.ts';
-import { MachineParts } from '../mmu/machine-parts.ts';
-import { type Mm, mmOf } from '../mmu/mm.ts';
+import { MachineParts } from '../mmu/mm/machine-parts.ts';
+import { type Mm, mmOf } from '../mmu/mm/mm.ts';
 import { leftOutFlags } from '../shared/dump/left-out.ts';
 import { LookBack } from '../shared/dump/look-back.ts';
 import { NameTable } from '../shared/dump/name-table.ts';
@@ -26,22 +26,22 @@ import type { PassReport, PassTask, PhaseReport, UnitRuns } from '../shared/dump
 import { VmaTallies } from '../shared/dump/vma-tally.ts';
 import { WorkUnits } from '../shared/dump/work-unit.ts';
 import type { Outcome } from '../shared/errors.ts';
-import { FILE_HEAD } from '../shared/image/cpt-records.ts';
+import { FILE_HEAD } from '../shared/formats/cpt/records.ts';
 import { NO_THREAD } from '../shared/sync/thread-layout.ts';
-import { Donors } from './parts/donors.ts';
-import { GranuleClassifier } from './parts/granule-classifier.ts';
-import { FrozenLeaves, PinnedLeaves } from './parts/leaves.ts';
-import { RunWriter } from './parts/run-writer.ts';
-import { segmentStage } from './parts/staging.ts';
-import { WorkerFaults } from './parts/worker-faults.ts';
-import { zeroTestsOf } from './parts/zero-test.ts';
+import { Donors } from './classify/donors.ts';
+import { GranuleClassifier } from './classify/granule-classifier.ts';
+import { FrozenLeaves, PinnedLeaves } from './classify/leaves.ts';
+import { RunWriter } from './classify/run-writer.ts';
+import { zeroTestsOf } from './classify/zero-test.ts';
+import { PageMover } from './copy/page-mover.ts';
+import { segmentStage } from './copy/staging.ts';
+import { ImageOutput, PhaseStopped } from './output/image-output.ts';
 import { CrcList } from './pass/crc-list.ts';
-import { ImageOutput, PhaseStopped } from './pass/image-output.ts';
-import { PageMover } from './pass/page-mover.ts';
 import { UnitSizer } from './pass/unit-sizer.ts';
 import { walkUnit } from './pass/unit-walk.ts';
 import { UnitWriter } from './pass/unit-writer.ts';
-import { runUnits, type UnitResult } from './phase.ts';
+import { runUnits, type UnitResult } from './task/run-units.ts';
+import { WorkerFaults } from './task/worker-faults.ts';
 
 export function pass(task: PassTask): Outcome<PassReport> {
   const worker = new PassWorker(task);

@@ -19,9 +19,9 @@ import { MmdumpError, type Outcome } from '../shared/errors.ts';
 import { procReadFailed } from '../shared/proc-error.ts';
 import { readU64 } from '../shared/u64.ts';
 import { VM } from '../shared/vm-flags.ts';
-import { PageFlags } from './parts/page-flags.ts';
-import { ScanRuns } from './parts/scan-runs.ts';
-import { runUnits } from './phase.ts';
+import { PageFlags } from './scan/page-flags.ts';
+import { ScanRuns } from './scan/scan-runs.ts';
+import { runUnits } from './task/run-units.ts';
 
 const ENTRY_BYTES = 8;
 const WINDOW_ENTRIES = 0x8000; // 256 KiB of page map, 128 MiB of address: in the second-level cache

@@ -1,13 +1,13 @@
 /** The verify phase: the digests of the payloads of an image. */
 
+import { DIGEST } from '../shared/digest/digest-kind.ts';
 import { PayloadDigest } from '../shared/digest/payload-digest.ts';
 import { PayloadTable } from '../shared/dump/payload-table.ts';
 import type { PhaseReport, SharedBytes, VerifyTask } from '../shared/dump/tasks.ts';
 import { MmdumpError, type Outcome } from '../shared/errors.ts';
-import { DIGEST } from '../shared/image/digest-kind.ts';
 import { KiB } from '../shared/page.ts';
-import { Reader } from './parts/read-at.ts';
-import { runUnits } from './phase.ts';
+import { Reader } from './task/read-at.ts';
+import { runUnits } from './task/run-units.ts';
 
 /** Read and digested in one go. A buffer beyond the core's own cache (512 KiB) takes twice as long. */
 const BUFFER_BYTES = 128 * KiB;

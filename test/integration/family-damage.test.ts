@@ -2,7 +2,7 @@
 import { crc32 } from 'node:zlib';
 import { createDumper, createMachine, type Dumper, MiB, openImage, PAGE_SIZE } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { COPYPAGES_RECORD, VMA_IMAGE } from '../../src/shared/image/cpt-records.ts';
+import { COPYPAGES_RECORD, VMA_IMAGE } from '../../src/shared/formats/cpt/records.ts';
 import { ANON, imageOf, inMemory } from '../support/images.ts';
 import { assertTablesTrue } from '../support/invariants.ts';
 import { ZERO_PAGE } from '../support/zero-page.ts';

@@ -366,8 +366,8 @@ describe('what a reader keeps in memory', () => {
 
   it('is bounded for pages of files, each in a granule of its own', () => {
     const script = `
-      const { FilePages } = await import('./src/main/image/file-pages.ts');
-      const { IndexBudget } = await import('./src/main/image/index-budget.ts');
+      const { FilePages } = await import('./src/main/image/index/file-pages.ts');
+      const { IndexBudget } = await import('./src/main/image/index/index-budget.ts');
       const used = () => { gc(); const { heapUsed, external } = process.memoryUsage();
         return heapUsed + external; };
       const before = used();

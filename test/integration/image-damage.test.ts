@@ -24,7 +24,7 @@ import {
   type Problem,
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { NAME_RECORD } from '../../src/shared/image/cpt-records.ts';
+import { NAME_RECORD } from '../../src/shared/formats/cpt/records.ts';
 import { randomOf } from '../support/image-mutations.ts';
 import {
   headRecord,

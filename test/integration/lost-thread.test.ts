@@ -8,7 +8,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { type AddressSpace, createMachine, type Machine, MiB, PAGE_SIZE } from 'mmdump';
 import { afterEach, describe, expect, it } from 'vitest';
-import { MM_LOCK_AT } from '../../src/mmu/mm-struct.ts';
+import { MM_LOCK_AT } from '../../src/mmu/mm/mm-struct.ts';
 import { RW_LOCK } from '../../src/shared/sync/rw-lock.ts';
 import { codeOf } from '../support/machine.ts';
 

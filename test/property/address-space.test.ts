@@ -9,8 +9,8 @@
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { AddressSpace } from '../../src/mmu/address-space.ts';
-import type { Machine } from '../../src/mmu/machine.ts';
+import type { AddressSpace } from '../../src/mmu/machine/address-space.ts';
+import type { Machine } from '../../src/mmu/machine/machine.ts';
 import { MiB, PAGE_SIZE } from '../../src/shared/page.ts';
 import { assertTablesTrue } from '../support/invariants.ts';
 import { codeOf, freeFrames, testMachine } from '../support/machine.ts';

@@ -8,7 +8,7 @@
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { DigestingMover } from '../../src/workers/parts/digesting-mover.ts';
+import { DigestingMover } from '../../src/workers/copy/digesting-mover.ts';
 import { expectedWindow, frames, MARGIN, parts, rooms, WINDOWS } from '../support/frame-stage.ts';
 import { DIGESTS, KERNELS } from '../support/kernels.ts';
 import { hexOfHalves, xxh3Slowly } from '../support/xxh3-reference.ts';

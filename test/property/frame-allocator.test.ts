@@ -8,7 +8,7 @@
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Machine } from '../../src/mmu/machine.ts';
+import type { Machine } from '../../src/mmu/machine/machine.ts';
 import { MAX_BLOCK } from '../../src/mmu/physical/frame-allocator.ts';
 import { MiB, PAGE_SIZE } from '../../src/shared/page.ts';
 import { testMachine } from '../support/machine.ts';

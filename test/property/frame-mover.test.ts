@@ -6,7 +6,7 @@
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { FrameMover } from '../../src/workers/parts/frame-mover.ts';
+import { FrameMover } from '../../src/workers/copy/frame-mover.ts';
 import { expectedWindow, frames, MARGIN, parts, rooms, WINDOWS } from '../support/frame-stage.ts';
 import { KERNELS } from '../support/kernels.ts';
 

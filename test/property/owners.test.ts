@@ -8,7 +8,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decideOwners, type OrderedMapping } from '../../src/main/dump/owners.ts';
-import { Turns } from '../../src/main/stop.ts';
+import { Turns } from '../../src/main/job/stop.ts';
 import { encodeOwners, OwnerTable } from '../../src/shared/dump/owner-table.ts';
 
 const PAGES = 24;

@@ -6,7 +6,7 @@
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { AddressSpace } from '../../src/mmu/address-space.ts';
+import type { AddressSpace } from '../../src/mmu/machine/address-space.ts';
 import { PAGE_SIZE } from '../../src/shared/page.ts';
 import { testMachine } from '../support/machine.ts';
 

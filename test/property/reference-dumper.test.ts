@@ -30,7 +30,7 @@ import {
   WORKLOADS,
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { FILE_HEAD, PAGES_FLAG, PAGES_RECORD } from '../../src/shared/image/cpt-records.ts';
+import { FILE_HEAD, PAGES_FLAG, PAGES_RECORD } from '../../src/shared/formats/cpt/records.ts';
 import { checkUntil } from '../support/check-until.ts';
 import { bytesOf, inMemory } from '../support/images.ts';
 import { ReferenceRefusal } from '../support/reference-classifier.ts';

@@ -1,7 +1,7 @@
 /** What must hold once all threads of a machine have ended. */
 import type { AddressSpace, Machine } from 'mmdump';
-import type { Machine as MachineOfSource } from '../../src/mmu/machine.ts';
-import { mmParts } from '../../src/mmu/mm.ts';
+import type { Machine as MachineOfSource } from '../../src/mmu/machine/machine.ts';
+import { mmParts } from '../../src/mmu/mm/mm.ts';
 import { PAGE_STRUCT, PG } from '../../src/mmu/physical/page-struct.ts';
 import { THREADS_MAX } from '../../src/shared/sync/thread-layout.ts';
 import { RANK } from '../../src/shared/sync/thread-table.ts';

@@ -4,8 +4,8 @@
  */
 import fc from 'fast-check';
 import { expect } from 'vitest';
-import type { AddressSpace } from '../../src/mmu/address-space.ts';
-import type { Machine } from '../../src/mmu/machine.ts';
+import type { AddressSpace } from '../../src/mmu/machine/address-space.ts';
+import type { Machine } from '../../src/mmu/machine/machine.ts';
 import { PG } from '../../src/mmu/physical/page-struct.ts';
 import { MmdumpError } from '../../src/shared/errors.ts';
 import { MiB, PAGE_SIZE } from '../../src/shared/page.ts';

@@ -1,13 +1,13 @@
 /** Two banks of frames, lists of them, and windows that take their copies: for tests of movers. */
 import fc from 'fast-check';
 import { lendRooms } from '../../src/main/dump/staging-rooms.ts';
-import { MachineParts } from '../../src/mmu/machine-parts.ts';
+import { MachineParts } from '../../src/mmu/mm/machine-parts.ts';
 import { BANK_FRAMES } from '../../src/mmu/physical/physical-memory.ts';
 import { takeRoom } from '../../src/mmu/physical/room.ts';
 import type { StagingRooms } from '../../src/shared/dump/staging-rooms.ts';
 import { GiB, MiB, PAGE_SIZE } from '../../src/shared/page.ts';
 import { Memory } from '../../src/shared/wasm.ts';
-import { ImageWindow } from '../../src/workers/parts/image-window.ts';
+import { ImageWindow } from '../../src/workers/copy/image-window.ts';
 import { testMachine } from './machine.ts';
 
 const MOST = 48; // pages of one move

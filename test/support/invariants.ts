@@ -2,8 +2,8 @@
  * The state of a machine, checked against its own page tables by the slowest obvious walk: every
  * level, every entry, no code of the simulated kernel but the word layouts.
  */
-import type { AddressSpace } from '../../src/mmu/address-space.ts';
-import type { Machine } from '../../src/mmu/machine.ts';
+import type { AddressSpace } from '../../src/mmu/machine/address-space.ts';
+import type { Machine } from '../../src/mmu/machine/machine.ts';
 import { PAGE_STRUCT, PG } from '../../src/mmu/physical/page-struct.ts';
 import { VMA_KIND } from '../../src/mmu/vma/vma-table.ts';
 import { VM } from '../../src/shared/vm-flags.ts';

@@ -1,6 +1,6 @@
 /** The kernels as the build has made them, for tests of what workers do with them. */
 import { readFileSync } from 'node:fs';
-import { compileKernels } from '../../src/main/kernels.ts';
+import { compileKernels } from '../../src/main/package/kernels.ts';
 import type { KernelModules } from '../../src/shared/kernels.ts';
 
 const FOLDER = new URL('../../dist/workers/kernels/', import.meta.url);

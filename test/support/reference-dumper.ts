@@ -4,7 +4,7 @@
  * with the dumper that it checks, and is as slow as it is plain.
  */
 import type { AddressSpace, Machine } from 'mmdump';
-import { FILE_HEAD, OBJECT_TYPE } from '../../src/shared/image/cpt-records.ts';
+import { FILE_HEAD, OBJECT_TYPE } from '../../src/shared/formats/cpt/records.ts';
 import {
   type ClassifiedVma,
   classifyAll,

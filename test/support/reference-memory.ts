@@ -9,7 +9,7 @@ import {
   FILE_RECORD,
   FILE_TABLE,
 } from '../../src/mmu/files/file-record.ts';
-import { MM_FIELD, MM_WORDS, VMA_TABLE_AT } from '../../src/mmu/mm-struct.ts';
+import { MM_FIELD, MM_WORDS, VMA_TABLE_AT } from '../../src/mmu/mm/mm-struct.ts';
 import { PAGE_STRUCT, PG } from '../../src/mmu/physical/page-struct.ts';
 import { VMA_RECORD, VMA_TABLE } from '../../src/mmu/vma/vma-table.ts';
 

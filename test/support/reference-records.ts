@@ -20,7 +20,7 @@ import {
   PAGES_RECORD,
   VMA_IMAGE,
   VMA_TYPE,
-} from '../../src/shared/image/cpt-records.ts';
+} from '../../src/shared/formats/cpt/records.ts';
 import { xxh3Outside } from './outside-xxh3.ts';
 import type { ClassifyOptions } from './reference-classifier.ts';
 import { frameBytes, type ReferenceFile, type ReferenceVma } from './reference-memory.ts';

@@ -1,5 +1,5 @@
 /** Runs a history on the simulated machine; the transcript is the one that Linux should give. */
-import { AddressSpace } from '../../src/mmu/address-space.ts';
+import { AddressSpace } from '../../src/mmu/machine/address-space.ts';
 import { MmdumpError } from '../../src/shared/errors.ts';
 import { MiB, PAGE_SIZE } from '../../src/shared/page.ts';
 import {

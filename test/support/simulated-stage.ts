@@ -1,6 +1,6 @@
 /** A simulated machine with files as histories have them, used for one history after another. */
-import type { AddressSpace } from '../../src/mmu/address-space.ts';
-import type { Machine } from '../../src/mmu/machine.ts';
+import type { AddressSpace } from '../../src/mmu/machine/address-space.ts';
+import type { Machine } from '../../src/mmu/machine/machine.ts';
 import { PAGE_SIZE } from '../../src/shared/page.ts';
 import { fileContent, MAX_PROCESSES, type Plan } from './history.ts';
 import { freeFrames, testMachine } from './machine.ts';

@@ -1,15 +1,15 @@
 /** `mmdump dump`: a process or a workload into an image. */
-import type { AddressSpace } from '../../mmu/address-space.ts';
-import { createMachine, type Machine } from '../../mmu/machine.ts';
+import type { AddressSpace } from '../../mmu/machine/address-space.ts';
+import { createMachine, type Machine } from '../../mmu/machine/machine.ts';
 import type { UnsupportedPolicy } from '../../shared/dump/tasks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import type { EstimateOptions } from '../dump/options.ts';
+import type { DumpEstimate, DumpReport } from '../dump/report.ts';
 import { createDumper, type Dumper } from '../dumper.ts';
 import type { ProcessReport } from '../import/import-report.ts';
 import { residentBytes } from '../import/proc.ts';
-import type { DumpEstimate, DumpReport } from '../report.ts';
-import { abortable } from '../stop.ts';
+import { abortable } from '../job/stop.ts';
 import type { WorkloadName } from '../workloads/names.ts';
 import { createWorkload, workloadBytes } from '../workloads/workload.ts';
 import { dumpJson, dumpText } from './dump-output.ts';

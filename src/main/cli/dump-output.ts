@@ -1,9 +1,10 @@
 /** The report of a dump, for people and for scripts. */
+
+import { formatBytes, formatMs } from '../../shared/human-units.ts';
 import { hex } from '../../shared/page.ts';
-import { formatBytes, formatMs } from '../human-units.ts';
+import type { DumpEstimate, DumpReport, WorkerReport } from '../dump/report.ts';
+import type { MemoryUsage } from '../image/memory-usage.ts';
 import type { ProcessReport } from '../import/import-report.ts';
-import type { MemoryUsage } from '../memory-usage.ts';
-import type { DumpEstimate, DumpReport, WorkerReport } from '../report.ts';
 import { table } from './terminal.ts';
 
 /** The object that `dump --json` prints; its keys are a contract. */

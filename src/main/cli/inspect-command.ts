@@ -1,11 +1,11 @@
 /** `mmdump inspect`: what an image holds, without its pages. */
 
+import { formatBytes } from '../../shared/human-units.ts';
 import { hex } from '../../shared/page.ts';
 import { protLetters, vmFlagNames } from '../../shared/vm-flags.ts';
-import { formatBytes } from '../human-units.ts';
 import { type Image, openImage } from '../image/image.ts';
-import type { ImageMm, ImageVma } from '../image/image-mm.ts';
 import { memoryUsage } from '../image/image-usage.ts';
+import type { ImageMm, ImageVma } from '../image/index/image-mm.ts';
 import { usageText } from './dump-output.ts';
 import { EXIT } from './run-command.ts';
 import { type OutputOptions, print, printJson, table } from './terminal.ts';

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { WORKERS_MAX } from '../crew/crew.ts';
-import { packageUrl } from '../places.ts';
+import { packageUrl } from '../package/places.ts';
 import { WORKLOADS, type WorkloadName } from '../workloads/names.ts';
 import { type DumpFlags, dumpCommand } from './dump-command.ts';
 import { inspectCommand } from './inspect-command.ts';

@@ -1,11 +1,11 @@
 /** `mmdump restore`: an image into a simulated machine, and whether it came back right. */
-import { createMachine } from '../../mmu/machine.ts';
+import { createMachine } from '../../mmu/machine/machine.ts';
+import { formatMs } from '../../shared/human-units.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import { createDumper } from '../dumper.ts';
-import { formatMs } from '../human-units.ts';
 import { openImage } from '../image/image.ts';
+import type { Deadline } from '../job/stop.ts';
 import { type CheckResult, checkRestored, memoryForImage } from '../load/check-restored.ts';
-import type { Deadline } from '../stop.ts';
 import { EXIT, printError } from './run-command.ts';
 import { type OutputOptions, Progress, print, printJson } from './terminal.ts';
 import { type TimeoutFlag, withTimeout } from './timeout-option.ts';

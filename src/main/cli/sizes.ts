@@ -1,6 +1,6 @@
 /** Sizes as people write them on a command line: 64M, 1G, 1T, 4096. */
 import { InvalidArgumentError } from 'commander';
-import { PART_BLOCK, PARTS_MAX } from '../../shared/image/parts.ts';
+import { PART_BLOCK, PARTS_MAX } from '../../shared/formats/parts.ts';
 
 const UNITS: { readonly [letter: string]: number } = {
   '': 1,

@@ -2,7 +2,7 @@
 import { createRequire } from 'node:module';
 import type CliProgress from 'cli-progress';
 import type Table from 'cli-table3';
-import { formatBytes, formatMs } from '../human-units.ts';
+import { formatBytes, formatMs } from '../../shared/human-units.ts';
 
 /** A table or a progress bar is not always wanted: their libraries are loaded when one is. */
 const require = createRequire(import.meta.url);

@@ -1,6 +1,6 @@
 /** `--timeout` of the commands that may work for long. */
 import { Option } from 'commander';
-import { type Deadline, withDeadline } from '../stop.ts';
+import { type Deadline, withDeadline } from '../job/stop.ts';
 import { parseSeconds } from './sizes.ts';
 
 export interface TimeoutFlag {

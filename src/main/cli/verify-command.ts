@@ -1,7 +1,8 @@
 /** `mmdump verify`: whether an image is whole and undamaged. */
+
+import { formatBytes } from '../../shared/human-units.ts';
 import { hex } from '../../shared/page.ts';
 import { createDumper } from '../dumper.ts';
-import { formatBytes } from '../human-units.ts';
 import type { Verification } from '../image/verify.ts';
 import { EXIT, printError } from './run-command.ts';
 import { type OutputOptions, Progress, print, printJson } from './terminal.ts';

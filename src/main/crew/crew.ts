@@ -2,8 +2,8 @@
  * How many workers a phase is given. Unless the caller has said a number, as many as its work is
  * worth, as many as the computer has cores for. The image never depends on it.
  *
- * What decides was measured on two cores, Node 20 (docs/ARCHITECTURE.md, "A phase gets the workers
- * that its bytes are worth"):
+ * What decides was measured on two cores, Node 20 (docs/decisions/workers.md, "A phase gets the
+ * workers that its bytes are worth"):
  *
  *  - A second thread that is up and idle costs 0.1 to 0.3 ms a phase, a MiB 0.45 ms to copy with its checksum: it
  *    pays from about 4 MiB on, 2 MiB each.
@@ -12,8 +12,9 @@
  *  - With no thread at all, 8 MiB take 5 ms on the thread of the caller: quicker by far than to start
  *    one. Up to 1 MiB that is so even where threads are up: nobody has to be woken.
  */
+
+import { formatBytes } from '../../shared/human-units.ts';
 import { MiB } from '../../shared/page.ts';
-import { formatBytes } from '../human-units.ts';
 import type { Host } from './host.ts';
 
 /** Worker threads of one dumper; a machine has room for 256 threads in all. */

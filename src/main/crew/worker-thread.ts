@@ -5,7 +5,7 @@
 import { createRequire } from 'node:module';
 import type { Piscina } from 'piscina';
 import type { PhaseName } from '../../shared/faults.ts';
-import { tasksUrl } from '../places.ts';
+import { tasksUrl } from '../package/places.ts';
 
 /** Of the threads of tests: to fill a heap of the usual size takes seconds. */
 const LITTLE_HEAP = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 8 } as const;

@@ -1,6 +1,7 @@
 /** What a report says about the workers of a job. */
-import type { WorkerPool } from '../pool.ts';
+
 import type { Crew } from './crew.ts';
+import type { WorkerPool } from './pool.ts';
 
 /**
  * How many there were, in the phase that had most (of several, the last), and why. Whoever has asked

@@ -1,6 +1,6 @@
 /** The progress of a dump: what the workers have done, of how much, and how long it will take. */
-import { type PhaseProgress, ProgressPace } from '../progress.ts';
-import type { DumpPhase, DumpProgress } from '../report.ts';
+import { type PhaseProgress, ProgressPace } from '../job/progress.ts';
+import type { DumpPhase, DumpProgress } from './report.ts';
 
 /** What there is to do in a phase. 0: not known yet. */
 export interface PhaseTotals {

@@ -3,15 +3,16 @@
  * holds the gate and the mmap locks; the workers only read. Where the machine is not frozen they take
  * references as well, so that what they have found stays where it is until it is copied.
  */
-import type { MmReference } from '../../mmu/enter.ts';
+
 import { KeptNames, namedFiles } from '../../mmu/files/kept-names.ts';
-import type { Mm } from '../../mmu/mm.ts';
+import type { MmReference } from '../../mmu/machine/enter.ts';
+import type { Mm } from '../../mmu/mm/mm.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { workersOf } from '../crew/workers-report.ts';
-import type { FamilyUsage } from '../memory-usage.ts';
-import { type DumpReport, Stopwatch } from '../report.ts';
-import { abortable, type Deadline, Turns } from '../stop.ts';
+import type { FamilyUsage } from '../image/memory-usage.ts';
+import { snapshotLdt, withHeldMms } from '../job/held-mms.ts';
+import { abortable, type Deadline, Turns } from '../job/stop.ts';
 import { DumpMeter } from './dump-progress.ts';
 import { assertDumpable, describeMms } from './dumped-mms.ts';
 import { noteUsage } from './dumped-usage.ts';
@@ -20,8 +21,8 @@ import type { ResolvedOptions } from './options.ts';
 import { withSink } from './output.ts';
 import { type Dump, type Engine, enter, type PassResult, runPasses } from './pass.ts';
 import { type Plan, planDump } from './plan.ts';
+import { type DumpReport, Stopwatch } from './report.ts';
 import { Pins } from './running.ts';
-import { snapshotLdt, withHeldMms } from './stopped-mm.ts';
 import { byPlace, leftOutPages, type SkippedPages } from './tally.ts';
 import { bytesToCopy } from './work.ts';
 

@@ -1,10 +1,10 @@
 /** Which mms a dump is of, and what of each goes into its image. */
-import { readBlob } from '../../mmu/address-space.ts';
-import type { MmReference } from '../../mmu/enter.ts';
-import type { Mm } from '../../mmu/mm.ts';
-import { MM_FIELD } from '../../mmu/mm-struct.ts';
+import { readBlob } from '../../mmu/machine/address-space.ts';
+import type { MmReference } from '../../mmu/machine/enter.ts';
+import type { Mm } from '../../mmu/mm/mm.ts';
+import { MM_FIELD } from '../../mmu/mm/mm-struct.ts';
 import { MmdumpError } from '../../shared/errors.ts';
-import { AUXV_MAX_BYTES, MMS_MAX, NOTES_MAX_BYTES } from '../../shared/image/cpt-records.ts';
+import { AUXV_MAX_BYTES, MMS_MAX, NOTES_MAX_BYTES } from '../../shared/formats/cpt/records.ts';
 import type { DescribedMm } from './pass-tables.ts';
 
 /** OPTION_INVALID unless these can be one dump: some mms of one machine, each of them once. */

@@ -1,13 +1,13 @@
 /** What the mms of a dump have of their own, and what they share, from the runs. */
 import { FILE_KIND } from '../../mmu/files/file-record.ts';
-import type { Mm } from '../../mmu/mm.ts';
+import type { Mm } from '../../mmu/mm/mm.ts';
+import { NO_DIGEST } from '../../shared/digest/digest-kind.ts';
 import { PAGE_CLASS } from '../../shared/dump/page-class.ts';
 import { classOf, donorOf, FILE_PAGES_BIT } from '../../shared/dump/run-table.ts';
-import { NO_DIGEST } from '../../shared/image/digest-kind.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import { BLOCK, BlockIndex, type BlockKind } from '../image/block-index.ts';
-import { type FamilyUsage, familyUsage, type LostMapping } from '../memory-usage.ts';
+import { BLOCK, BlockIndex, type BlockKind } from '../image/index/block-index.ts';
+import { type FamilyUsage, familyUsage, type LostMapping } from '../image/memory-usage.ts';
 import type { PassResult } from './pass.ts';
 
 const { COPY } = PAGE_CLASS;

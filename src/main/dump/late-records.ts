@@ -9,10 +9,10 @@ import { assert } from '../../shared/assert.ts';
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
 import { VmaTallies } from '../../shared/dump/vma-tally.ts';
 import { WorkUnits } from '../../shared/dump/work-unit.ts';
-import { encodeVma } from '../../shared/image/cpt-encode.ts';
-import { VMA_IMAGE } from '../../shared/image/cpt-records.ts';
+import { encodeVma } from '../../shared/formats/cpt/encode.ts';
+import { VMA_IMAGE } from '../../shared/formats/cpt/records.ts';
+import type { Turns } from '../job/stop.ts';
 import { outputFailed } from '../sinks/output-error.ts';
-import type { Turns } from '../stop.ts';
 import type { DescribedMm, PassTables } from './pass-tables.ts';
 import type { RecordCrcs } from './record-crcs.ts';
 

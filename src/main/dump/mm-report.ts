@@ -1,13 +1,13 @@
 /** The pages of an mm by class, per VMA and in total. */
-import { LDT_ENTRY_SIZE } from '../../mmu/ldt.ts';
-import type { Mm } from '../../mmu/mm.ts';
+import { LDT_ENTRY_SIZE } from '../../mmu/calls/ldt.ts';
+import type { Mm } from '../../mmu/mm/mm.ts';
 import { PAGE_CLASS, RULE } from '../../shared/dump/page-class.ts';
 import type { VmaTallies } from '../../shared/dump/vma-tally.ts';
 import { addressOf } from '../../shared/page.ts';
-import type { MemoryUsage } from '../memory-usage.ts';
-import type { MmReport, PageCounts, VmaReport } from '../report.ts';
-import type { Turns } from '../stop.ts';
+import type { MemoryUsage } from '../image/memory-usage.ts';
+import type { Turns } from '../job/stop.ts';
 import type { LeftOut } from './plan.ts';
+import type { MmReport, PageCounts, VmaReport } from './report.ts';
 
 const { COPY, ZERO, CLONE, UNSUPPORTED } = PAGE_CLASS;
 

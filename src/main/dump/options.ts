@@ -12,13 +12,13 @@ import {
 } from '../../shared/arguments/checks.ts';
 import type { Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
+import { type DigestKind, type DigestName, digestKindOf } from '../../shared/digest/digest-kind.ts';
 import type { UnsupportedPolicy } from '../../shared/dump/tasks.ts';
-import { type DigestKind, type DigestName, digestKindOf } from '../../shared/image/digest-kind.ts';
 import { GRANULE_PAGES, GRANULE_SIZE, MiB } from '../../shared/page.ts';
-import type { DumpProgress } from '../report.ts';
+import { JOB_OPTIONS, type JobOptions } from '../job/stop.ts';
 import { NoSink } from '../sinks/no-sink.ts';
 import type { Sink } from '../sinks/sink.ts';
-import { JOB_OPTIONS, type JobOptions } from '../stop.ts';
+import type { DumpProgress } from './report.ts';
 
 /** Options of a dump. */
 export interface DumpOptions extends JobOptions {
@@ -45,8 +45,8 @@ export interface DumpOptions extends JobOptions {
   readonly hugetlb?: UnsupportedPolicy | undefined;
   /**
    * true (default): the machine stands still, the image shows one instant. false: other threads go on
-   * meanwhile, save for what needs an mmap lock for writing; see docs/ARCHITECTURE.md for what such an
-   * image promises.
+   * meanwhile, save for what needs an mmap lock for writing; docs/decisions/dumping.md, "Without
+   * freezing", says what such an image promises.
    */
   readonly freeze?: boolean | undefined;
   /**

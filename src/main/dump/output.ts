@@ -1,10 +1,10 @@
 /** The sink of a dump: what is done with it where the dump is stopped, or fails. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MmdumpError } from '../../shared/errors.ts';
-import { joined } from '../settle.ts';
+import { joined } from '../job/settle.ts';
+import { abortable, type Deadline } from '../job/stop.ts';
 import { takeSink } from '../sinks/one-dump.ts';
 import type { Sink } from '../sinks/sink.ts';
-import { abortable, type Deadline } from '../stop.ts';
 
 /** How long a stopped dump waits for an `open` that is under way, to leave nothing behind. */
 const GRACE_MS = 50;

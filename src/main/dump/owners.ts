@@ -13,8 +13,8 @@
  * keeps for itself, as a page of its own, what it shows and no shared one does.
  */
 import type { FileMapping, OwnedInterval } from '../../shared/dump/owner-table.ts';
-import { addRange, intersects, type Ranges, subtract } from '../ranges.ts';
-import type { Turns } from '../stop.ts';
+import { addRange, intersects, type Ranges, subtract } from '../../shared/ranges.ts';
+import type { Turns } from '../job/stop.ts';
 
 /** A mapping of one file, in the order of the dump. */
 export interface OrderedMapping extends FileMapping {

@@ -2,8 +2,8 @@
  * What the coordinator prepares for a pass: the units with the mappings whose records each writes,
  * the NAME records of files, and the records that stand before and behind the units of an mm.
  */
-import type { Mm } from '../../mmu/mm.ts';
-import type { MmAddresses } from '../../mmu/mm-struct.ts';
+import type { Mm } from '../../mmu/mm/mm.ts';
+import type { MmAddresses } from '../../mmu/mm/mm-struct.ts';
 import { lookBackBytes } from '../../shared/dump/look-back.ts';
 import { type NameBuffers, NameTable, nameIndexBytes } from '../../shared/dump/name-table.ts';
 import { vmaTallyBytes } from '../../shared/dump/vma-tally.ts';
@@ -16,10 +16,10 @@ import {
   encodeMm,
   encodeName,
   type HeadFields,
-} from '../../shared/image/cpt-encode-mm.ts';
-import { OBJECT_TYPE } from '../../shared/image/cpt-records.ts';
-import { nameKind, namePath } from '../formats/cpt/encode-name.ts';
-import type { Turns } from '../stop.ts';
+} from '../../shared/formats/cpt/encode-mm.ts';
+import { OBJECT_TYPE } from '../../shared/formats/cpt/records.ts';
+import type { Turns } from '../job/stop.ts';
+import { nameKind, namePath } from './encode-name.ts';
 import type { Plan, PlannedUnit } from './plan.ts';
 import type { SharedBuffers } from './shared-buffers.ts';
 

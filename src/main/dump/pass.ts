@@ -2,7 +2,7 @@
  * Runs the pass over the units of a plan, with a counting pass before it where the sink, or an option,
  * has to know the length before the first byte; and finishes the records that could not be.
  */
-import type { Mm } from '../../mmu/mm.ts';
+import type { Mm } from '../../mmu/mm/mm.ts';
 import { LookBack } from '../../shared/dump/look-back.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
 import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
@@ -19,14 +19,13 @@ import type {
 } from '../../shared/dump/tasks.ts';
 import { VmaTallies } from '../../shared/dump/vma-tally.ts';
 import { WorkUnits } from '../../shared/dump/work-unit.ts';
-import { encodeHead } from '../../shared/image/cpt-encode-mm.ts';
+import { encodeHead } from '../../shared/formats/cpt/encode-mm.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import type { Crew, Work } from '../crew/crew.ts';
-import { AnonIds } from '../formats/cpt/anon-ids.ts';
-import { loadDigestKernels, loadKernels } from '../kernels.ts';
-import type { WorkerPool } from '../pool.ts';
-import { type DumpPhase, type Stopwatch, type WorkerReport, workerReports } from '../report.ts';
-import { abortable, type Deadline, type Turns } from '../stop.ts';
+import type { WorkerPool } from '../crew/pool.ts';
+import { abortable, type Deadline, type Turns } from '../job/stop.ts';
+import { loadDigestKernels, loadKernels } from '../package/kernels.ts';
+import { AnonIds } from './anon-ids.ts';
 import type { DumpMeter } from './dump-progress.ts';
 import { finishVmas, rewriteIn } from './late-records.ts';
 import type { ResolvedOptions } from './options.ts';
@@ -34,6 +33,7 @@ import { assertSize } from './output.ts';
 import { type DescribedMm, type PassTables, preparePass } from './pass-tables.ts';
 import type { Plan } from './plan.ts';
 import { RecordCrcs } from './record-crcs.ts';
+import { type DumpPhase, type Stopwatch, type WorkerReport, workerReports } from './report.ts';
 import type { PinLife, Pins } from './running.ts';
 import type { SharedBuffers } from './shared-buffers.ts';
 import { lendRooms, returnRooms } from './staging-rooms.ts';

@@ -5,7 +5,7 @@
 
 import { FILE_KIND } from '../../mmu/files/file-record.ts';
 import { CACHE_NODE_PAGES, forEachCacheNode } from '../../mmu/files/page-cache.ts';
-import type { Mm } from '../../mmu/mm.ts';
+import type { Mm } from '../../mmu/mm/mm.ts';
 import { scanTables } from '../../mmu/tables/table-scan.ts';
 import { type LeftOutPolicy, leftOutFlags } from '../../shared/dump/left-out.ts';
 import { encodeOwners, type OwnerBuffers } from '../../shared/dump/owner-table.ts';
@@ -13,7 +13,7 @@ import { RULE } from '../../shared/dump/page-class.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, GRANULE_PAGES, granuleEnd, granuleStart, hex } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import type { Turns } from '../stop.ts';
+import type { Turns } from '../job/stop.ts';
 import { decideOwners, type OrderedMapping } from './owners.ts';
 
 /** A run of whole granules of one mm. */

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import type { UnitCrcs } from '../../shared/dump/tasks.ts';
-import type { Turns } from '../stop.ts';
+import type { Turns } from '../job/stop.ts';
 import type { MmRecords } from './pass-tables.ts';
 
 /** Where a unit's crcs lie: in which worker's list, from where on, how many. */

@@ -2,8 +2,8 @@
  * What a dump of a running machine needs beyond the mmap locks: threads for its workers, and the
  * references that keep every frame and swap slot in its place until it is copied.
  */
-import type { Mm } from '../../mmu/mm.ts';
-import { threadGone } from '../../mmu/thread-gone.ts';
+import type { Mm } from '../../mmu/mm/mm.ts';
+import { threadGone } from '../../mmu/mm/thread-gone.ts';
 import { PinSlots, pinSlotsBytes, SLOTS_PER_WORKER } from '../../shared/dump/pin-slots.ts';
 import { PIN, pinTableBytes } from '../../shared/dump/pin-table.ts';
 import type { RunningMachine } from '../../shared/dump/tasks.ts';

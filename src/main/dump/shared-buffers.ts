@@ -1,6 +1,6 @@
 import { MmdumpError } from '../../shared/errors.ts';
 import type { FaultPlan } from '../../shared/faults.ts';
-import { failMemoryAt } from '../faults.ts';
+import { failMemoryAt } from '../job/faults.ts';
 
 /**
  * The shared tables of a dumper, kept from dump to dump: memory that was touched before is several

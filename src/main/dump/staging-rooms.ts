@@ -4,8 +4,8 @@
  * back when all have ended. What one pass lets go, the next one of this thread takes, whichever dumper
  * it is of; there are never more than were in use at one time.
  */
-import { onMachineEnd } from '../../mmu/lifetime.ts';
-import type { MachineParts } from '../../mmu/machine-parts.ts';
+import { onMachineEnd } from '../../mmu/machine/lifetime.ts';
+import type { MachineParts } from '../../mmu/mm/machine-parts.ts';
 import { takeRoom } from '../../mmu/physical/room.ts';
 import {
   SHORT_RUNS_BYTES,

@@ -1,11 +1,11 @@
 /** What a dump could not store, with the reasons. */
-import type { Mm } from '../../mmu/mm.ts';
+import type { Mm } from '../../mmu/mm/mm.ts';
 import { ruleName } from '../../shared/dump/page-class.ts';
 import type { UnsupportedRun } from '../../shared/dump/tasks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex, vpnOf } from '../../shared/page.ts';
+import { describeVma } from '../job/held-mms.ts';
 import type { LeftOut } from './plan.ts';
-import { describeVma } from './stopped-mm.ts';
 
 /** Neighbouring pages that were left out. Addresses in bytes. */
 export interface SkippedPages {

@@ -1,6 +1,6 @@
 /** What a pass has to do, as far as it is known before it begins. */
-import type { Mm } from '../../mmu/mm.ts';
-import { PAGES_RECORD } from '../../shared/image/cpt-records.ts';
+import type { Mm } from '../../mmu/mm/mm.ts';
+import { PAGES_RECORD } from '../../shared/formats/cpt/records.ts';
 import { MiB, PAGE_SIZE } from '../../shared/page.ts';
 import type { Plan } from './plan.ts';
 

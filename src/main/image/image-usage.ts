@@ -2,10 +2,10 @@
 import { instanceOf } from '../../shared/arguments/checks.ts';
 import { vpnOf } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import { type FamilyUsage, familyUsage, type LostMapping } from '../memory-usage.ts';
-import { isUnreachable } from './file-pages.ts';
 import { Image } from './image.ts';
-import type { ImageMm } from './image-mm.ts';
+import { isUnreachable } from './index/file-pages.ts';
+import type { ImageMm } from './index/image-mm.ts';
+import { type FamilyUsage, familyUsage, type LostMapping } from './memory-usage.ts';
 
 /**
  * Bytes that each mm of an image shows (`rss`), its fair share of them (`pss`), and what it alone shows

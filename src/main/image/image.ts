@@ -13,22 +13,22 @@ import {
 import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
 import { MmdumpError } from '../../shared/errors.ts';
+import type { ImageHead } from '../../shared/formats/cpt/head.ts';
+import { ImageProblem, problemError } from '../../shared/formats/problem.ts';
 import { addressOf, TASK_SIZE, vpnOf } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
-import { StreamChecker } from '../formats/cpt/checker.ts';
-import type { ImageHead } from '../formats/cpt/head.ts';
-import { readHead, type Visitor, walkObjects } from '../formats/cpt/walk.ts';
 import type { MemoryImage } from '../sinks/memory-sink.ts';
-import { CACHE_BYTES } from './block-cache.ts';
-import { BLOCK, type Block } from './block-index.ts';
-import { type ByteSource, whileIntact } from './byte-source.ts';
-import { IdHash } from './id-hash.ts';
-import { type CheckedRecords, ImageContents, type PayloadPart } from './image-contents.ts';
-import { findVma, type ImageMm, type ImageVma } from './image-mm.ts';
-import { IndexBudget, MAX_INDEX } from './index-budget.ts';
-import { imageSource, openSource } from './open-source.ts';
-import { ImageProblem, problemError } from './problem.ts';
-import { Uses } from './uses.ts';
+import { BLOCK, type Block } from './index/block-index.ts';
+import { IdHash } from './index/id-hash.ts';
+import { findVma, type ImageMm, type ImageVma } from './index/image-mm.ts';
+import { IndexBudget, MAX_INDEX } from './index/index-budget.ts';
+import { CACHE_BYTES } from './read/block-cache.ts';
+import { type CheckedRecords, ImageContents, type PayloadPart } from './read/image-contents.ts';
+import { Uses } from './read/uses.ts';
+import { type ByteSource, whileIntact } from './source/byte-source.ts';
+import { imageSource, openSource } from './source/open-source.ts';
+import { StreamChecker } from './stream/checker.ts';
+import { readHead, type Visitor, walkObjects } from './stream/walk.ts';
 
 /** What an image says of one page. */
 export interface PageInfo {

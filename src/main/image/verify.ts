@@ -2,26 +2,30 @@
  * Verifying an image without restoring it: the structure by one walk over all records, the payloads
  * by all workers. What is wrong is collected, with its place, not thrown.
  */
+
+import { listener, optional, wholeNumber } from '../../shared/arguments/checks.ts';
+import type { Shape } from '../../shared/arguments/options.ts';
+import { DIGEST, mismatchText } from '../../shared/digest/digest-kind.ts';
 import { PayloadTable, payloadTableBytes } from '../../shared/dump/payload-table.ts';
 import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
 import type { VerifyTask } from '../../shared/dump/tasks.ts';
-import { DIGEST, mismatchText } from '../../shared/image/digest-kind.ts';
+import { ImageProblem, type Problem, pagesText } from '../../shared/formats/problem.ts';
 import { addressOf, MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
-import { StreamChecker } from '../formats/cpt/checker.ts';
-import { readHead, type Visitor, walkObjects } from '../formats/cpt/walk.ts';
-import { loadDigestKernels } from '../kernels.ts';
-import type { WorkerPool } from '../pool.ts';
-import type { PhaseProgress } from '../progress.ts';
+import type { WorkerPool } from '../crew/pool.ts';
+import { cutIntoUnits } from '../crew/units.ts';
+import type { PhaseProgress } from '../job/progress.ts';
+import type { JobOptions } from '../job/stop.ts';
+import { JOB_OPTIONS } from '../job/stop.ts';
+import { loadDigestKernels } from '../package/kernels.ts';
 import type { MemoryImage } from '../sinks/memory-sink.ts';
-import type { JobOptions } from '../stop.ts';
-import { cutIntoUnits } from '../units.ts';
-import { type ByteSource, whileIntact } from './byte-source.ts';
-import { IdHash } from './id-hash.ts';
-import type { ImageMm, ImageVma } from './image-mm.ts';
-import { INDEX_COST, IndexBudget } from './index-budget.ts';
-import { openSource } from './open-source.ts';
-import { ImageProblem, type Problem, pagesText } from './problem.ts';
+import { IdHash } from './index/id-hash.ts';
+import type { ImageMm, ImageVma } from './index/image-mm.ts';
+import { INDEX_COST, IndexBudget, MAX_INDEX } from './index/index-budget.ts';
+import { type ByteSource, whileIntact } from './source/byte-source.ts';
+import { openSource } from './source/open-source.ts';
+import { StreamChecker } from './stream/checker.ts';
+import { readHead, type Visitor, walkObjects } from './stream/walk.ts';
 
 /** Options of a verification. */
 export interface VerifyOptions extends JobOptions {
@@ -284,3 +288,11 @@ function reportDifferences(
     problems.add({ code: 'IMAGE_CHECKSUM', offset, address, message });
   }
 }
+
+/** What `verify` is given, checked before it begins. */
+export const VERIFY_OPTIONS: Shape<VerifyOptions> = {
+  ...JOB_OPTIONS,
+  onProgress: listener(),
+  maxIndexBytes: optional(MAX_INDEX),
+  maxProblems: optional(wholeNumber(1)),
+};

@@ -1,6 +1,6 @@
 /** What is known of the processes of an import, and what it reports of each. */
 import { SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
-import type { Turns } from '../stop.ts';
+import type { Turns } from '../job/stop.ts';
 import type { UnmappedPages } from './file-contents.ts';
 import type { ProcessReport } from './import-report.ts';
 import type { MappedFile } from './mapped-files.ts';

@@ -1,19 +1,19 @@
 /** The import of processes, which stand still by default, from their mappings to their last shared page. */
 import type { FileHandle } from 'node:fs/promises';
-import type { AddressSpace } from '../../mmu/address-space.ts';
-import { HeldFiles } from '../../mmu/files/held-files.ts';
-import { beginUse } from '../../mmu/lifetime.ts';
-import type { Machine } from '../../mmu/machine.ts';
+import type { AddressSpace } from '../../mmu/machine/address-space.ts';
+import { HeldFiles } from '../../mmu/machine/held-files.ts';
+import { beginUse } from '../../mmu/machine/lifetime.ts';
+import type { Machine } from '../../mmu/machine/machine.ts';
 import { LoadList } from '../../shared/dump/load-table.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
-import { MACHINE } from '../job-arguments.ts';
+import type { WorkerPool } from '../crew/pool.ts';
+import { MACHINE } from '../job/handle-arguments.ts';
+import type { PhaseProgress } from '../job/progress.ts';
+import { Turns } from '../job/stop.ts';
 import { runLoadPhase } from '../load/load-phase.ts';
 import { destroySpaces } from '../load/undo.ts';
-import type { WorkerPool } from '../pool.ts';
-import type { PhaseProgress } from '../progress.ts';
-import { Turns } from '../stop.ts';
 import {
   type CaptureReport,
   countKinds,

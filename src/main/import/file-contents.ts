@@ -7,7 +7,7 @@
 import { CACHE_NODE_PAGES } from '../../mmu/files/page-cache.ts';
 import { SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
 import { PAGE_SIZE, vpnOf } from '../../shared/page.ts';
-import { addRange, type Ranges, sizeOf, subtract } from '../ranges.ts';
+import { addRange, type Ranges, sizeOf, subtract } from '../../shared/ranges.ts';
 import type { MappedFile } from './mapped-files.ts';
 import type { ProcessVma } from './process-mappings.ts';
 import { isDevice, type ReadableFile } from './readable-files.ts';

@@ -6,10 +6,10 @@
  * page has content. The processes go on as if nothing had happened.
  */
 import { type FileHandle, open, readlink } from 'node:fs/promises';
-import type { Machine } from '../../mmu/machine.ts';
+import type { Machine } from '../../mmu/machine/machine.ts';
 import { MmdumpError } from '../../shared/errors.ts';
+import type { WorkerPool } from '../crew/pool.ts';
 import { undone } from '../load/undo.ts';
-import type { WorkerPool } from '../pool.ts';
 import type { CaptureReport } from './capture-report.ts';
 import { FamilyImport, type ProcessFiles } from './family-import.ts';
 import type { ImportOptions, ImportResult, MachineFor } from './import-report.ts';

@@ -1,7 +1,7 @@
 /** What an import is asked for, and what it says of its work. */
-import type { AddressSpace } from '../../mmu/address-space.ts';
-import type { Machine } from '../../mmu/machine.ts';
-import type { JobOptions } from '../stop.ts';
+import type { AddressSpace } from '../../mmu/machine/address-space.ts';
+import type { Machine } from '../../mmu/machine/machine.ts';
+import type { JobOptions } from '../job/stop.ts';
 
 /** Options of an import. */
 export interface ImportOptions extends JobOptions {

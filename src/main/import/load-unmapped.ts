@@ -1,13 +1,14 @@
 /** Reads what `file-contents.ts` has listed, at a cost that follows the content, not the size. */
-import { type MmReference, runOnAsync } from '../../mmu/enter.ts';
+
 import { forEachCachedPage } from '../../mmu/files/page-cache.ts';
+import { type MmReference, runOnAsync } from '../../mmu/machine/enter.ts';
+import { NO_DIGEST } from '../../shared/digest/digest-kind.ts';
 import { LOAD, LoadList } from '../../shared/dump/load-table.ts';
-import { NO_DIGEST } from '../../shared/image/digest-kind.ts';
 import { MiB, PAGE_SIZE, type Pfn } from '../../shared/page.ts';
+import { addRange, intersection, type Ranges } from '../../shared/ranges.ts';
+import type { WorkerPool } from '../crew/pool.ts';
+import type { Turns } from '../job/stop.ts';
 import { runLoadPhase } from '../load/load-phase.ts';
-import type { WorkerPool } from '../pool.ts';
-import { addRange, intersection, type Ranges } from '../ranges.ts';
-import type { Turns } from '../stop.ts';
 import type { Piece, UnmappedPages } from './file-contents.ts';
 import type { MappedFile } from './mapped-files.ts';
 import { openAgain } from './readable-files.ts';

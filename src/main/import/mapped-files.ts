@@ -3,8 +3,8 @@
  * memory-backed (tmpfs, memfd, shared anonymous memory: only memory holds its pages).
  */
 import { statfs } from 'node:fs/promises';
+import { withoutDeletedSuffix } from '../../shared/formats/deleted-suffix.ts';
 import { addressOf } from '../../shared/page.ts';
-import { withoutDeletedSuffix } from '../deleted-suffix.ts';
 import { type FileIdentity, identityKey, identityOf, normaliseDevice } from './file-identity.ts';
 import type { FileView } from './file-view.ts';
 import { hostPathOf, type LocatedFile, locateFile, unescapeNewlines } from './locate-file.ts';

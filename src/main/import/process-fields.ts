@@ -1,5 +1,5 @@
 /** The fields of a process's mm, and the note that names the process. */
-import type { MmAddresses } from '../../mmu/mm-struct.ts';
+import type { MmAddresses } from '../../mmu/mm/mm-struct.ts';
 import { type ProcStat, readProc, readStat } from './proc.ts';
 import { prpsinfoNote } from './prpsinfo.ts';
 import type { SmapsVma } from './smaps.ts';

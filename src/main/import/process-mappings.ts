@@ -1,15 +1,16 @@
 /** The mappings of a process, as the machine gets them. */
-import type { AddressSpace } from '../../mmu/address-space.ts';
-import { hostFileFields } from '../../mmu/files/file.ts';
+
 import { FILE_BACKING, FILE_KIND } from '../../mmu/files/file-record.ts';
 import type { FileFields } from '../../mmu/files/file-table.ts';
-import type { HeldFiles } from '../../mmu/files/held-files.ts';
-import type { Machine } from '../../mmu/machine.ts';
+import type { AddressSpace } from '../../mmu/machine/address-space.ts';
+import { hostFileFields } from '../../mmu/machine/file.ts';
+import type { HeldFiles } from '../../mmu/machine/held-files.ts';
+import type { Machine } from '../../mmu/machine/machine.ts';
 import { VMA_KIND, type VmaFields } from '../../mmu/vma/vma-table.ts';
 import { SCAN_ASK, SCAN_KIND, type ScannedVma } from '../../shared/dump/scan-table.ts';
 import { vpnOf } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import type { Turns } from '../stop.ts';
+import type { Turns } from '../job/stop.ts';
 import { type Executable, isExecutable } from './executable.ts';
 import { readFileView } from './file-view.ts';
 import type { MappedFile, MappedFiles } from './mapped-files.ts';

@@ -1,11 +1,12 @@
 /** The pages of a process, as the load phase gets them. */
-import type { AddressSpace } from '../../mmu/address-space.ts';
-import { runOnAsync } from '../../mmu/enter.ts';
+
 import { mapMergedLocked } from '../../mmu/fault/ksm.ts';
-import type { Mm } from '../../mmu/mm.ts';
+import type { AddressSpace } from '../../mmu/machine/address-space.ts';
+import { runOnAsync } from '../../mmu/machine/enter.ts';
+import type { Mm } from '../../mmu/mm/mm.ts';
+import { NO_DIGEST } from '../../shared/digest/digest-kind.ts';
 import { LOAD, LOAD_FLAG, LoadList } from '../../shared/dump/load-table.ts';
 import { SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
-import { NO_DIGEST } from '../../shared/image/digest-kind.ts';
 import { addressOf, GRANULE_PAGES, PAGE_SIZE } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import type { MappedFile } from './mapped-files.ts';

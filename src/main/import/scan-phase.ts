@@ -11,7 +11,7 @@ import type { ScanReport, ScanTask } from '../../shared/dump/tasks.ts';
 import { GiB, MiB } from '../../shared/page.ts';
 import { readU64, writeU64 } from '../../shared/u64.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import type { WorkerPool } from '../pool.ts';
+import type { WorkerPool } from '../crew/pool.ts';
 import type { SmapsVma } from './smaps.ts';
 
 /** Address space of a unit in pages: 256 KiB of page map, and so many workers for 1 GiB at least. */

@@ -6,7 +6,7 @@
  *   VmFlags: rd wr mr mw me ac
  */
 import { VM } from '../../shared/vm-flags.ts';
-import type { Turns } from '../stop.ts';
+import type { Turns } from '../job/stop.ts';
 import { readProc } from './proc.ts';
 
 /**

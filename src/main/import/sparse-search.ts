@@ -13,9 +13,9 @@
 import { constants, readFileSync, readvSync } from 'node:fs';
 import { type FileHandle, open, readFile } from 'node:fs/promises';
 import { addressOf, MiB, PAGE_SIZE } from '../../shared/page.ts';
+import { addRange, type Range, type Ranges } from '../../shared/ranges.ts';
 import { Memory } from '../../shared/wasm.ts';
-import { addRange, type Range, type Ranges } from '../ranges.ts';
-import type { Turns } from '../stop.ts';
+import type { Turns } from '../job/stop.ts';
 
 /** Bytes of the buffer, which has to be aligned: the memory of WebAssembly is. */
 const BUFFER_BYTES = 0x4_0000;

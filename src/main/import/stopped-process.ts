@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import { Patience } from '../../shared/sync/patience.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
-import { guard } from '../guard.ts';
+import { guard } from '../job/guard.ts';
 import { type ProcStat, parseStat, procError, processGone, readProc, readStat } from './proc.ts';
 
 /** A thread may be in the middle of a system call that does not let itself be interrupted. */

@@ -2,16 +2,17 @@
  * Checking a restored address space against its image, page by page, through the image's own
  * random access: another way to the bytes than the one by which they were loaded.
  */
-import type { AddressSpace } from '../../mmu/address-space.ts';
-import { isZeroPage } from '../../mmu/classify.ts';
-import { CONTENT_OF, contentName, contentOf } from '../../mmu/content.ts';
-import type { Mm } from '../../mmu/mm.ts';
+
+import { CONTENT_OF, contentName, contentOf } from '../../mmu/files/content.ts';
+import type { AddressSpace } from '../../mmu/machine/address-space.ts';
+import type { Mm } from '../../mmu/mm/mm.ts';
+import { isZeroPage } from '../../mmu/tables/classify.ts';
 import { addressOf, hex, PAGE_SIZE } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
-import { withStoppedMm } from '../dump/stopped-mm.ts';
-import { BLOCK, type Block } from '../image/block-index.ts';
 import type { Image } from '../image/image.ts';
-import type { ImageMm, ImageVma } from '../image/image-mm.ts';
+import { BLOCK, type Block } from '../image/index/block-index.ts';
+import type { ImageMm, ImageVma } from '../image/index/image-mm.ts';
+import { withStoppedMm } from '../job/held-mms.ts';
 
 export interface CheckResult {
   readonly equal: boolean;

@@ -1,14 +1,14 @@
 /** Running the load phase: listed pages into a machine, by all workers of a pool. */
-import type { MmReference } from '../../mmu/enter.ts';
-import { releaseAll } from '../../mmu/operation.ts';
-import { threadGone } from '../../mmu/thread-gone.ts';
+import type { MmReference } from '../../mmu/machine/enter.ts';
+import { releaseAll } from '../../mmu/mm/operation.ts';
+import { threadGone } from '../../mmu/mm/thread-gone.ts';
 import type { LoadList } from '../../shared/dump/load-table.ts';
 import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
 import type { LoadTask, PhaseReport, SourceReach } from '../../shared/dump/tasks.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
-import { loadDigestKernels } from '../kernels.ts';
-import type { PhaseOptions, WorkerPool } from '../pool.ts';
-import { cutIntoUnits } from '../units.ts';
+import type { PhaseOptions, WorkerPool } from '../crew/pool.ts';
+import { cutIntoUnits } from '../crew/units.ts';
+import { loadDigestKernels } from '../package/kernels.ts';
 
 /** Pages of a unit: 2 MiB, a claim every millisecond or so. */
 const UNIT_PAGES = 512;

@@ -2,23 +2,25 @@
  * Restoring an image into a machine: address spaces with the same mappings, the same pages and the
  * same LDT. What does not come back is written in docs/IMAGE_FORMAT.md.
  */
-import type { AddressSpace } from '../../mmu/address-space.ts';
-import type { Machine } from '../../mmu/machine.ts';
+import type { AddressSpace } from '../../mmu/machine/address-space.ts';
+import type { Machine } from '../../mmu/machine/machine.ts';
 import { VMA_KIND, type VmaFields } from '../../mmu/vma/vma-table.ts';
+import { listener } from '../../shared/arguments/checks.ts';
+import type { Shape } from '../../shared/arguments/options.ts';
+import { NO_DIGEST } from '../../shared/digest/digest-kind.ts';
 import { LOAD, LOAD_FLAG, LoadList, type LoadRun } from '../../shared/dump/load-table.ts';
 import { MmdumpError } from '../../shared/errors.ts';
-import { NO_DIGEST } from '../../shared/image/digest-kind.ts';
 import { addressOf, vpnOf } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import { BLOCK, type Block } from '../image/block-index.ts';
-import { whileIntact } from '../image/byte-source.ts';
-import { isOfFile, isUnreachable } from '../image/file-pages.ts';
-import type { ImageContents } from '../image/image-contents.ts';
-import { findVma, type ImageMm, type ImageVma } from '../image/image-mm.ts';
-import type { WorkerPool } from '../pool.ts';
-import type { PhaseProgress } from '../progress.ts';
-import { type JobOptions, Turns } from '../stop.ts';
+import type { WorkerPool } from '../crew/pool.ts';
+import { BLOCK, type Block } from '../image/index/block-index.ts';
+import { isOfFile, isUnreachable } from '../image/index/file-pages.ts';
+import { findVma, type ImageMm, type ImageVma } from '../image/index/image-mm.ts';
+import type { ImageContents } from '../image/read/image-contents.ts';
+import { whileIntact } from '../image/source/byte-source.ts';
+import type { PhaseProgress } from '../job/progress.ts';
+import { JOB_OPTIONS, type JobOptions, Turns } from '../job/stop.ts';
 import { runLoadPhase } from './load-phase.ts';
 import { type FileIds, RestoredFiles } from './restored-files.ts';
 import { destroySpaces, undone } from './undo.ts';
@@ -284,3 +286,9 @@ function countPages(list: LoadList): number {
   for (let run = 0; run < list.count; run++) pages += list.pages(run);
   return pages;
 }
+
+/** What `restore` is given, checked before it begins. */
+export const RESTORE_OPTIONS: Shape<RestoreOptions> = {
+  ...JOB_OPTIONS,
+  onProgress: listener(),
+};

@@ -1,11 +1,12 @@
 /** The files of an image in the machine that it is restored into. */
-import { hostFileFields } from '../../mmu/files/file.ts';
+
 import { FILE_BACKING, FILE_KIND } from '../../mmu/files/file-record.ts';
-import { type FileTaker, HeldFiles } from '../../mmu/files/held-files.ts';
-import type { MachineParts } from '../../mmu/machine-parts.ts';
-import { withoutDeletedSuffix } from '../deleted-suffix.ts';
-import { isUnreachable } from '../image/file-pages.ts';
-import type { ImageFile, ImageMm } from '../image/image-mm.ts';
+import { hostFileFields } from '../../mmu/machine/file.ts';
+import { type FileTaker, HeldFiles } from '../../mmu/machine/held-files.ts';
+import type { MachineParts } from '../../mmu/mm/machine-parts.ts';
+import { withoutDeletedSuffix } from '../../shared/formats/deleted-suffix.ts';
+import { isUnreachable } from '../image/index/file-pages.ts';
+import type { ImageFile, ImageMm } from '../image/index/image-mm.ts';
 
 /** Ids in the machine, by the image's file id. */
 export type FileIds = ReadonlyMap<number, number>;

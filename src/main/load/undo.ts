@@ -3,7 +3,7 @@
  * held by a dump, so the undo waits; and it cannot be aborted, since what it leaves behind (slots,
  * tables, pages) is lost to the machine for good.
  */
-import type { AddressSpace } from '../../mmu/address-space.ts';
+import type { AddressSpace } from '../../mmu/machine/address-space.ts';
 import { AbortError, MmdumpError, reasonOf } from '../../shared/errors.ts';
 
 /**

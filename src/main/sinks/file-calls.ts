@@ -2,7 +2,7 @@
 import type { Stats } from 'node:fs';
 import { type FileHandle, link, lstat, open, readdir, rename, unlink } from 'node:fs/promises';
 import type { FaultPlan } from '../../shared/faults.ts';
-import { failCallAt } from '../faults.ts';
+import { failCallAt } from '../job/faults.ts';
 
 const OWNER_ONLY = 0o600;
 

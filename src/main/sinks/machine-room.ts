@@ -3,7 +3,7 @@
  * kernels of a Node that knows one memory only reach it. Room never leaves its machine; what one sink
  * lets go, the next one of this thread takes.
  */
-import type { Machine } from '../../mmu/machine.ts';
+import type { Machine } from '../../mmu/machine/machine.ts';
 import { takeRoom } from '../../mmu/physical/room.ts';
 import type { ImageChunk } from '../../shared/dump/tasks.ts';
 import { MiB } from '../../shared/page.ts';

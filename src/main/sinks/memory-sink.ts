@@ -5,7 +5,7 @@
  * as it is touched, so what is reserved and not used costs address space only.
  */
 
-import { Machine } from '../../mmu/machine.ts';
+import { Machine } from '../../mmu/machine/machine.ts';
 import { instanceOf, optional, wholeNumber } from '../../shared/arguments/checks.ts';
 import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
@@ -14,8 +14,8 @@ import { MmdumpError } from '../../shared/errors.ts';
 import type { FaultPlan } from '../../shared/faults.ts';
 import { GiB, MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { Memory, WASM_PAGE } from '../../shared/wasm.ts';
-import { FAULT_PLAN, failMemoryAt } from '../faults.ts';
-import { loadKernels } from '../kernels.ts';
+import { FAULT_PLAN, failMemoryAt } from '../job/faults.ts';
+import { loadKernels } from '../package/kernels.ts';
 import { MachineRoom } from './machine-room.ts';
 import type { ImageExtent, ImageLength, Sink } from './sink.ts';
 

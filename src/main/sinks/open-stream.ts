@@ -8,7 +8,7 @@ import type { Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
-import { abortable } from '../stop.ts';
+import { abortable } from '../job/stop.ts';
 
 export class OpenStream {
   readonly #stream: Writable;

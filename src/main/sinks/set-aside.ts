@@ -5,7 +5,7 @@
  */
 import { renameSync } from 'node:fs';
 import { errnoOf } from '../../shared/errors.ts';
-import { inTurn } from '../settle.ts';
+import { inTurn } from '../job/settle.ts';
 import type { FileCalls } from './file-calls.ts';
 import { outputFailed } from './output-error.ts';
 import { removeNow, temporaryStem } from './output-file.ts';

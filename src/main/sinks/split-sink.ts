@@ -22,8 +22,8 @@ import {
   partCount,
   partLength,
   partPath,
-} from '../../shared/image/parts.ts';
-import { inTurn, settleAll } from '../settle.ts';
+} from '../../shared/formats/parts.ts';
+import { inTurn, settleAll } from '../job/settle.ts';
 import { outputExists, outputFailed } from './output-error.ts';
 import { removeNow } from './output-file.ts';
 import { type OpenOutput, PATH_SINK_OPTIONS, PathSink, type PathSinkOptions } from './path-sink.ts';

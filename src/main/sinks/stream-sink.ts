@@ -12,7 +12,7 @@ import { assert } from '../../shared/assert.ts';
 import { createRing, type RingBuffers, SegmentRing } from '../../shared/dump/segment-ring.ts';
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
 import type { FaultPlan } from '../../shared/faults.ts';
-import { FAULT_PLAN, failMemoryAt } from '../faults.ts';
+import { FAULT_PLAN, failMemoryAt } from '../job/faults.ts';
 import { OpenStream, streamFailed } from './open-stream.ts';
 import type { DrainContext, ImageExtent, Sink } from './sink.ts';
 

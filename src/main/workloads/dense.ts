@@ -1,4 +1,4 @@
-import type { AddressSpace } from '../../mmu/address-space.ts';
+import type { AddressSpace } from '../../mmu/machine/address-space.ts';
 import { PAGE_SIZE, WORDS_PER_PAGE } from '../../shared/page.ts';
 import type { Pace } from './pace.ts';
 import type { Random } from './random.ts';

@@ -2,8 +2,8 @@
  * A bit of everything that an address space can hold: what a program looks like that has an
  * executable, libraries, a heap, shared memory, huge pages, a device, and segments of its own.
  */
-import type { AddressSpace } from '../../mmu/address-space.ts';
-import type { Machine } from '../../mmu/machine.ts';
+import type { AddressSpace } from '../../mmu/machine/address-space.ts';
+import type { Machine } from '../../mmu/machine/machine.ts';
 import { GRANULE_SIZE, MiB, PAGE_SIZE, WORDS_PER_PAGE } from '../../shared/page.ts';
 import { writePaced, writeRandomPages } from './dense.ts';
 import type { Random } from './random.ts';

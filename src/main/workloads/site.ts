@@ -1,6 +1,6 @@
 /** What a workload is built on. */
-import type { AddressSpace } from '../../mmu/address-space.ts';
-import type { Machine } from '../../mmu/machine.ts';
+import type { AddressSpace } from '../../mmu/machine/address-space.ts';
+import type { Machine } from '../../mmu/machine/machine.ts';
 import type { Pace } from './pace.ts';
 import type { Random } from './random.ts';
 

@@ -1,6 +1,6 @@
 /** Built-in workloads: machines with an address space that is worth dumping, the same every time. */
-import type { AddressSpace } from '../../mmu/address-space.ts';
-import { createMachine, type Machine } from '../../mmu/machine.ts';
+import type { AddressSpace } from '../../mmu/machine/address-space.ts';
+import { createMachine, type Machine } from '../../mmu/machine/machine.ts';
 import { abortSignal, oneOf, optional, wholeNumber } from '../../shared/arguments/checks.ts';
 import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { GiB, MiB, PAGE_SIZE } from '../../shared/page.ts';

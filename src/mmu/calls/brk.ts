@@ -1,12 +1,12 @@
 /** brk (mm/mmap.c): the end of the heap. The mmap lock is held for writing. */
 import { PAGE_SIZE, pageAlignUp, TASK_SIZE } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import type { Mm } from '../mm.ts';
-import { MM_ADDRESS } from '../mm-struct.ts';
+import { einval } from '../arguments/range.ts';
+import type { Mm } from '../mm/mm.ts';
+import { MM_ADDRESS } from '../mm/mm-struct.ts';
 import { isFree, STACK_GUARD_GAP } from '../vma/place.ts';
 import { mergeRangeLocked, unmapRangeLocked } from '../vma/vma-edit.ts';
 import { MAX_MAP_COUNT, VMA_KIND } from '../vma/vma-table.ts';
-import { einval } from './range.ts';
 
 const { start_brk: START_BRK, brk: BRK, def_flags: DEF_FLAGS } = MM_ADDRESS;
 /** VM_DATA_DEFAULT_FLAGS | VM_ACCOUNT */

@@ -4,11 +4,11 @@
  */
 import { TASK_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import type { Mm } from '../mm.ts';
-import { MM_ADDRESS, MM_FIELD, type MmStruct } from '../mm-struct.ts';
-import { copyRange } from '../tables/copy.ts';
+import type { Mm } from '../mm/mm.ts';
+import { MM_ADDRESS, MM_FIELD, type MmStruct } from '../mm/mm-struct.ts';
 import { addVmaLocked, unmapRangeLocked } from '../vma/vma-edit.ts';
 import type { VmaFields } from '../vma/vma-table.ts';
+import { copyRange } from './copy-tables.ts';
 
 const LOCKED = VM.LOCKED | VM.LOCKONFAULT;
 

@@ -7,17 +7,17 @@ import { errnoOf, MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex } from '../../shared/page.ts';
 import type { LockMode } from '../../shared/sync/rw-lock.ts';
 import { VM } from '../../shared/vm-flags.ts';
+import { forEachVma, nothingMapped, type PageRange, parseRange } from '../arguments/range.ts';
+import { POISONED } from '../arguments/signal.ts';
 import type { Progress } from '../fault/access.ts';
 import { installGuards, removeGuards } from '../fault/guard.ts';
 import { unmergeRange } from '../fault/ksm.ts';
 import { touchPage } from '../fault/populate.ts';
-import { POISONED } from '../fault/signal.ts';
-import { zapRangeLocked } from '../fault/zap.ts';
-import type { Mm } from '../mm.ts';
+import type { Mm } from '../mm/mm.ts';
 import { markLazyFree, swapOutRange } from '../swap/swap-out.ts';
+import { zapRangeLocked } from '../tables/zap.ts';
 import { VM_SPECIAL } from '../vma/vma-edit.ts';
 import { changeVmaFlags } from './mprotect.ts';
-import { forEachVma, nothingMapped, type PageRange, parseRange } from './range.ts';
 
 /** MADV_*, by its name in lower case. */
 export type Advice = FlagAdvice | PageAdvice | 'populate_read' | 'populate_write';

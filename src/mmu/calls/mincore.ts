@@ -1,11 +1,11 @@
 /** mincore (mm/mincore.c). The mmap lock is held in either mode. */
 import { MmdumpError } from '../../shared/errors.ts';
 import { hex, PAGE_SIZE, pageAlignUp, TASK_SIZE, vpnOf } from '../../shared/page.ts';
+import { assertPageAddress, einval, nothingMapped } from '../arguments/range.ts';
 import { cacheLookup } from '../files/page-cache.ts';
-import type { Mm } from '../mm.ts';
+import type { Mm } from '../mm/mm.ts';
 import { walk } from '../tables/page-table.ts';
 import { isPresent } from '../tables/pte.ts';
-import { assertPageAddress, einval, nothingMapped } from './range.ts';
 
 /** One byte a page: 1 when it is in memory. ENOMEM when part of the range is not mapped. */
 export function mincoreLocked(mm: Mm, address: number, length: number): Uint8Array {

@@ -3,12 +3,12 @@ import { type Check, list, oneOf } from '../../shared/arguments/checks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex, PAGE_SIZE, TASK_PAGES, TASK_SIZE } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
+import { einval, nothingMapped, type PageRange } from '../arguments/range.ts';
 import { populateLocked } from '../fault/populate.ts';
-import type { Mm } from '../mm.ts';
-import { MM_ADDRESS } from '../mm-struct.ts';
+import type { Mm } from '../mm/mm.ts';
+import { MM_ADDRESS } from '../mm/mm-struct.ts';
 import { VM_SPECIAL } from '../vma/vma-edit.ts';
 import { changeVmaFlags } from './mprotect.ts';
-import { einval, nothingMapped, type PageRange } from './range.ts';
 
 const MLOCK = ['onfault'] as const;
 const MCL = ['current', 'future', 'onfault'] as const;

@@ -14,16 +14,16 @@ import {
   vpnOf,
 } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
+import { PROT, type Prot, protFlags } from '../arguments/prot.ts';
+import { assertPageAddress, einval } from '../arguments/range.ts';
 import { FILE_BACKING, FILE_KIND } from '../files/file-record.ts';
 import { DEV_ZERO } from '../files/file-table.ts';
 import { putFile } from '../files/page-cache.ts';
-import type { Mm } from '../mm.ts';
-import { MM_ADDRESS } from '../mm-struct.ts';
+import type { Mm } from '../mm/mm.ts';
+import { MM_ADDRESS } from '../mm/mm-struct.ts';
 import { fixedPlace, placeMapping } from '../vma/place.ts';
 import { assertMapCount, insertVmaLocked, unmapRangeLocked } from '../vma/vma-edit.ts';
 import { VMA_KIND } from '../vma/vma-table.ts';
-import { PROT, type Prot, protFlags } from './prot.ts';
-import { assertPageAddress, einval } from './range.ts';
 
 const MAP_FLAGS = [
   'private',

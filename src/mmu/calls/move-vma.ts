@@ -2,7 +2,7 @@
 import { MmdumpError } from '../../shared/errors.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { unmergeRange } from '../fault/ksm.ts';
-import type { Mm } from '../mm.ts';
+import type { Mm } from '../mm/mm.ts';
 import { moveEntries } from '../tables/move.ts';
 import { insertVmaLocked, unmapRangeLocked } from '../vma/vma-edit.ts';
 import { MAX_MAP_COUNT, type VmaFields } from '../vma/vma-table.ts';

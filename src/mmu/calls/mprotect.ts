@@ -1,11 +1,11 @@
 /** mprotect (mm/mprotect.c). The mmap lock is held for writing. */
 import { MmdumpError } from '../../shared/errors.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import type { Mm } from '../mm.ts';
+import { type Prot, protFlags } from '../arguments/prot.ts';
+import { nothingMapped, parseUserRange } from '../arguments/range.ts';
+import type { Mm } from '../mm/mm.ts';
 import { protectRange } from '../tables/protect.ts';
 import { mergeRangeLocked, splitVmaLocked } from '../vma/vma-edit.ts';
-import { type Prot, protFlags } from './prot.ts';
-import { nothingMapped, parseUserRange } from './range.ts';
 
 const ACCESS = VM.READ | VM.WRITE | VM.EXEC;
 const NOT_CHARGED = VM.ACCOUNT | VM.WRITE | VM.HUGETLB | VM.SHARED | VM.NORESERVE;

@@ -14,13 +14,13 @@ import {
   vpnOf,
 } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
+import { assertPageAddress, einval } from '../arguments/range.ts';
 import type { Progress } from '../fault/access.ts';
-import type { Mm } from '../mm.ts';
+import type { Mm } from '../mm/mm.ts';
 import { isFree, placeMapping } from '../vma/place.ts';
 import { mergeRangeLocked, unmapRangeLocked } from '../vma/vma-edit.ts';
 import { MAX_MAP_COUNT } from '../vma/vma-table.ts';
 import { moveVma } from './move-vma.ts';
-import { assertPageAddress, einval } from './range.ts';
 
 const MREMAP = ['maymove', 'fixed', 'dontunmap'] as const;
 

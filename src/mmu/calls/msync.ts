@@ -2,9 +2,9 @@
 import { type Check, list, oneOf } from '../../shared/arguments/checks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { VM } from '../../shared/vm-flags.ts';
+import { assertPageAddress, einval, forEachVma, parseRange } from '../arguments/range.ts';
 import { writeBackRange } from '../files/write-back.ts';
-import type { Mm } from '../mm.ts';
-import { assertPageAddress, einval, forEachVma, parseRange } from './range.ts';
+import type { Mm } from '../mm/mm.ts';
 
 const MS = ['async', 'sync', 'invalidate'] as const;
 

@@ -11,7 +11,7 @@
 import { number, wholeNumber } from '../../shared/arguments/checks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { hex, PAGE_SIZE, TASK_SIZE } from '../../shared/page.ts';
-import type { Mm } from '../mm.ts';
+import type { Mm } from '../mm/mm.ts';
 import { unlockTable } from '../tables/page-table.ts';
 import { lockPage, runLocked } from './fault.ts';
 

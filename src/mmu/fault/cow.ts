@@ -1,12 +1,12 @@
 /** Copy-on-write (do_wp_page): a write to a page that is mapped read-only in a writable VMA. */
 import { VM } from '../../shared/vm-flags.ts';
-import type { Mm } from '../mm.ts';
+import { BEYOND_MEMORY, sigbus } from '../arguments/signal.ts';
+import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import { lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
 import { isPresent, PTE, pfnOf, setEntry } from '../tables/pte.ts';
+import { dropLeaf, noteDirty } from '../tables/zap.ts';
 import { describeAnonymous, setLeafLocked } from './leaf.ts';
-import { BEYOND_MEMORY, sigbus } from './signal.ts';
-import { dropLeaf, noteDirty } from './zap.ts';
 
 const { WRITE, DIRTY, SPECIAL } = PTE;
 const { ANON, RESERVED, ZERO, KSM } = PG;

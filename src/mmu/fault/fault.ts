@@ -17,8 +17,9 @@
  */
 import { addressOf, GRANULE_PAGES, type Pfn } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
+import { BEYOND_MEMORY, POISONED, segv, sigbus } from '../arguments/signal.ts';
 import { cacheGetPage } from '../files/page-cache.ts';
-import type { Mm } from '../mm.ts';
+import type { Mm } from '../mm/mm.ts';
 import { ZERO_PAGE_PFN } from '../physical/page-struct.ts';
 import { BANK_FRAMES, BANK_MASK } from '../physical/physical-memory.ts';
 import { swapIn } from '../swap/swap-in.ts';
@@ -30,13 +31,12 @@ import {
   walk,
 } from '../tables/page-table.ts';
 import { isGuard, isPresent, PTE, pfnOf, setEntry } from '../tables/pte.ts';
+import { dropLeaf, noteDirty } from '../tables/zap.ts';
 import { prepareAnonVma } from '../vma/anon-vma.ts';
 import { growStack } from '../vma/stack.ts';
 import { breakCow } from './cow.ts';
 import { faultHuge, writeHuge } from './huge.ts';
 import { describeAnonymous, setLeafLocked } from './leaf.ts';
-import { BEYOND_MEMORY, POISONED, segv, sigbus } from './signal.ts';
-import { dropLeaf, noteDirty } from './zap.ts';
 
 const { WRITE, DIRTY, ACCESSED } = PTE;
 

@@ -1,11 +1,11 @@
 /** Guard pages (MADV_GUARD_INSTALL, Linux 6.13): markers that make any access fail. */
 import { granuleEnd } from '../../shared/page.ts';
-import type { Mm } from '../mm.ts';
+import type { Mm } from '../mm/mm.ts';
 import { ensureTables, lockTable, unlockTable } from '../tables/page-table.ts';
 import { clearEntry, isGuard, MARKER, MARKER_HIGH, markerLow, setEntry } from '../tables/pte.ts';
 import { walkRange } from '../tables/walk-range.ts';
+import { zapRangeLocked } from '../tables/zap.ts';
 import { prepareAnonVma } from '../vma/anon-vma.ts';
-import { zapRangeLocked } from './zap.ts';
 
 /** Markers are about to be set in the VMA: dumps look for them, and a fork copies its tables. */
 export function noteGuards(mm: Mm, slot: number): void {

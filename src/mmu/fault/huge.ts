@@ -4,7 +4,7 @@
  */
 import { GRANULE_PAGES, granuleEnd, granuleStart, type Pfn } from '../../shared/page.ts';
 import { pagePrivileges, VM } from '../../shared/vm-flags.ts';
-import type { Mm } from '../mm.ts';
+import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import { ensureTables, lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
 import {
@@ -18,9 +18,9 @@ import {
   setEntry,
 } from '../tables/pte.ts';
 import { splitHugeLocked } from '../tables/split-huge.ts';
+import { dropLeaf } from '../tables/zap.ts';
 import { prepareAnonVma } from '../vma/anon-vma.ts';
 import { describeAnonymous } from './leaf.ts';
-import { dropLeaf } from './zap.ts';
 
 const { HUGE, WRITE, DIRTY } = PTE;
 

@@ -8,7 +8,7 @@
 import { crc32 } from 'node:zlib';
 import type { Pfn } from '../../shared/page.ts';
 import { pagePrivileges, VM } from '../../shared/vm-flags.ts';
-import type { Mm } from '../mm.ts';
+import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import {
   ensureTables,
@@ -19,8 +19,8 @@ import {
 } from '../tables/page-table.ts';
 import { highOf, isPresent, leafFlags, lowOf, PTE, pfnOf, setEntry } from '../tables/pte.ts';
 import { walkRange } from '../tables/walk-range.ts';
+import { dropLeaf } from '../tables/zap.ts';
 import { describeAnonymous, setLeafLocked } from './leaf.ts';
-import { dropLeaf } from './zap.ts';
 
 /** Maps the frame of the present page `first` at the absent pages `others`. mmap lock held. */
 export function mapMergedLocked(mm: Mm, first: number, others: readonly number[]): void {

@@ -1,7 +1,7 @@
 /** Setting the leaves of anonymous and file pages, and describing the frames behind them. */
 import type { Pfn } from '../../shared/page.ts';
 import { pagePrivileges } from '../../shared/vm-flags.ts';
-import type { Mm } from '../mm.ts';
+import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import type { PageCursor } from '../tables/page-table.ts';
 import { highOf, leafFlags, lowOf, replaceEntry } from '../tables/pte.ts';

@@ -1,7 +1,7 @@
 /** Faulting pages in beforehand (populate_vma_page_range, faultin_page_range). mmap lock held. */
 import { errnoOf } from '../../shared/errors.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import type { Mm } from '../mm.ts';
+import type { Mm } from '../mm/mm.ts';
 import { unlockTable } from '../tables/page-table.ts';
 import type { Progress } from './access.ts';
 import { lockPage } from './fault.ts';

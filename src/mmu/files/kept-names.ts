@@ -6,8 +6,8 @@
  *
  * The mms are held: their mappings keep the files, so an id means the same file all the time.
  */
-import type { MachineParts } from '../machine-parts.ts';
-import type { Mm } from '../mm.ts';
+import type { MachineParts } from '../mm/machine-parts.ts';
+import type { Mm } from '../mm/mm.ts';
 import { FILE_KIND } from './file-record.ts';
 import { FileTable } from './file-table.ts';
 

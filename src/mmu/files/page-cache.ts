@@ -8,7 +8,7 @@
 import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import { hex, PAGE_SIZE, type Pfn } from '../../shared/page.ts';
-import type { MachineParts } from '../machine-parts.ts';
+import type { MachineParts } from '../mm/machine-parts.ts';
 import { PG } from '../physical/page-struct.ts';
 import type { TableContext } from '../tables/page-table.ts';
 import { FILE_BACKING, FILE_KIND } from './file-record.ts';

@@ -4,7 +4,7 @@
  * their dirty pages stay in the page cache for good.
  */
 import { addressOf, PAGE_SIZE } from '../../shared/page.ts';
-import type { Mm } from '../mm.ts';
+import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import { lockTable, unlockTable, walk } from '../tables/page-table.ts';
 import { isPresent, PTE, pfnOf, setEntry } from '../tables/pte.ts';

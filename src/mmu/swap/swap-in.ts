@@ -1,9 +1,9 @@
 /** Bringing a swapped page back (do_swap_page). The mmap lock is held in either mode. */
 
 import { describeAnonymous, setLeafLocked } from '../fault/leaf.ts';
-import { dropLeaf } from '../fault/zap.ts';
-import type { Mm } from '../mm.ts';
+import type { Mm } from '../mm/mm.ts';
 import { lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
+import { dropLeaf } from '../tables/zap.ts';
 
 /**
  * Gives the page at the cursor a frame of its own with the bytes of its swap slot. There is no swap

@@ -9,9 +9,8 @@
 import { GRANULE_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { isAllExclusive } from '../fault/huge.ts';
-import { dropLeaf, noteDirty } from '../fault/zap.ts';
 import { FILE_KIND } from '../files/file-record.ts';
-import type { Mm } from '../mm.ts';
+import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import { lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
 import {
@@ -26,6 +25,7 @@ import {
   TABLE_ENTRY,
 } from '../tables/pte.ts';
 import { walkRange } from '../tables/walk-range.ts';
+import { dropLeaf, noteDirty } from '../tables/zap.ts';
 
 const { ACCESSED, DIRTY, SPECIAL, HUGE } = PTE;
 const { ANON, RESERVED, KSM, LAZYFREE } = PG;

@@ -1,6 +1,6 @@
 /** Moving the entries of one range to another (move_page_tables). mmap lock for writing. */
 import { GRANULE_PAGES } from '../../shared/page.ts';
-import type { Mm } from '../mm.ts';
+import type { Mm } from '../mm/mm.ts';
 import { ensureTables, lockTable, PageCursor, unlockTable, walk } from './page-table.ts';
 import { clearEntry, replaceEntry } from './pte.ts';
 import { splitHugeLocked } from './split-huge.ts';

@@ -1,6 +1,6 @@
 /** Giving the leaves of a range another protection (change_protection). mmap lock for writing. */
 import { pagePrivileges, VM } from '../../shared/vm-flags.ts';
-import type { Mm } from '../mm.ts';
+import type { Mm } from '../mm/mm.ts';
 import { lockTable, type PageCursor, unlockTable } from './page-table.ts';
 import { highOf, isPresent, leafFlags, lowOf, PTE, pfnOf, setEntry } from './pte.ts';
 import { walkRange } from './walk-range.ts';

@@ -1,6 +1,6 @@
 /** Splitting 2 MiB leaves (split_huge_pmd). The mmap lock is held in either mode. */
 import { GRANULE_PAGES, type Pfn } from '../../shared/page.ts';
-import type { Mm } from '../mm.ts';
+import type { Mm } from '../mm/mm.ts';
 import { PG, ZERO_PAGE_PFN } from '../physical/page-struct.ts';
 import { allocateTable, lockTable, type PageCursor, unlockTable, walk } from './page-table.ts';
 import { highOf, isPresent, lowOf, PTE, pfnOf, setEntry, TABLE_ENTRY } from './pte.ts';

@@ -1,6 +1,6 @@
 /** Walking the leaves of a range of pages (walk_page_range): the one loop over granules. */
 import { GRANULE_PAGES, granuleEnd } from '../../shared/page.ts';
-import type { Mm } from '../mm.ts';
+import type { Mm } from '../mm/mm.ts';
 import { walk } from './page-table.ts';
 import { splitHugeLocked } from './split-huge.ts';
 

@@ -9,7 +9,7 @@
  * the same anon_vma, never with one that has none.
  */
 import { VM } from '../../shared/vm-flags.ts';
-import type { Mm } from '../mm.ts';
+import type { Mm } from '../mm/mm.ts';
 
 const ACCESS = VM.READ | VM.WRITE | VM.EXEC;
 

@@ -2,8 +2,8 @@
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex, isPageAligned, TASK_PAGES, TASK_SIZE, vpnOf } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import type { Mm } from '../mm.ts';
-import { MM_FIELD } from '../mm-struct.ts';
+import type { Mm } from '../mm/mm.ts';
+import { MM_FIELD } from '../mm/mm-struct.ts';
 
 /** mmap_min_addr */
 export const MIN_VPN = 16;

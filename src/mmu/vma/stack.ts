@@ -5,8 +5,8 @@
 
 import { RANK } from '../../shared/sync/thread-table.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import { StackGrowth } from '../fault/signal.ts';
-import type { Mm } from '../mm.ts';
+import { StackGrowth } from '../arguments/signal.ts';
+import type { Mm } from '../mm/mm.ts';
 import { prepareAnonVma } from './anon-vma.ts';
 import { MIN_VPN, STACK_GUARD_GAP } from './place.ts';
 

@@ -4,11 +4,11 @@
 import { MmdumpError } from '../../shared/errors.ts';
 import { TASK_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import { zapRangeLocked } from '../fault/zap.ts';
 import { putFile } from '../files/page-cache.ts';
-import type { Mm } from '../mm.ts';
+import type { Mm } from '../mm/mm.ts';
 import { freeTablesLocked } from '../tables/page-table.ts';
 import { splitHugeAtLocked } from '../tables/split-huge.ts';
+import { zapRangeLocked } from '../tables/zap.ts';
 import { mayShareAnonVma } from './anon-vma.ts';
 import { MAX_MAP_COUNT, type VmaFields } from './vma-table.ts';
 

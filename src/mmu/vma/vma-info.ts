@@ -1,7 +1,7 @@
 /** Mappings as /proc/PID/maps shows them. */
 import { addressOf } from '../../shared/page.ts';
 import { protLetters, vmFlagNames } from '../../shared/vm-flags.ts';
-import type { Mm } from '../mm.ts';
+import type { Mm } from '../mm/mm.ts';
 import { VMA_KIND } from './vma-table.ts';
 
 /** A VMA, as /proc/PID/maps shows it. */

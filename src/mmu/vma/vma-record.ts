@@ -1,9 +1,9 @@
 /** What a VMA record of an image says of a mapping. */
-import type { VmaRecord } from '../../shared/image/cpt-encode.ts';
-import { VMA_TYPE } from '../../shared/image/cpt-records.ts';
+import type { VmaRecord } from '../../shared/formats/cpt/encode.ts';
+import { VMA_TYPE } from '../../shared/formats/cpt/records.ts';
 import { addressOf } from '../../shared/page.ts';
 import { pagePrivileges } from '../../shared/vm-flags.ts';
-import type { Mm } from '../mm.ts';
+import type { Mm } from '../mm/mm.ts';
 import { VMA_KIND } from './vma-table.ts';
 
 /** Of the mapping in a slot, for which the image stores `pageNum` pages. */

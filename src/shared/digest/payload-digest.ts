@@ -1,9 +1,9 @@
 /** The digest of a payload that comes in pieces, of either kind. One object for all payloads of a thread. */
 import { crc32 } from 'node:zlib';
 import { assert } from '../assert.ts';
-import { DIGEST, type DigestKind } from '../image/digest-kind.ts';
 import type { WasmModule } from '../wasm.ts';
 import { BytesDigest } from './bytes-digest.ts';
+import { DIGEST, type DigestKind } from './digest-kind.ts';
 
 export class PayloadDigest {
   /** The halves of the digest that `finish` has computed last. */

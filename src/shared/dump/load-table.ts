@@ -2,7 +2,7 @@
  * Pages to be put into an mm from outside (a restore, an import): runs that the main thread lists
  * and the workers load.
  */
-import type { Digest, DigestKind } from '../image/digest-kind.ts';
+import type { Digest, DigestKind } from '../digest/digest-kind.ts';
 import { readU64, writeU64 } from '../u64.ts';
 
 /** What becomes of a run. */

@@ -3,7 +3,7 @@
  * units by the workers, each of which fills in what it found.
  */
 import { assert } from '../assert.ts';
-import type { Digest, DigestKind } from '../image/digest-kind.ts';
+import type { Digest, DigestKind } from '../digest/digest-kind.ts';
 import { readU64, writeU64 } from '../u64.ts';
 
 export const PAYLOAD = {

@@ -2,8 +2,9 @@
  * The messages between coordinator and workers. A task is plain data and shared memory; its result
  * is an `Outcome`, because errors lose their class on the way.
  */
+
+import type { DigestKind } from '../digest/digest-kind.ts';
 import type { ArmedFaults, PhaseName } from '../faults.ts';
-import type { DigestKind } from '../image/digest-kind.ts';
 import type { KernelModules } from '../kernels.ts';
 import type { MachineHandle } from '../machine-handle.ts';
 import type { WasmMemory, WasmModule } from '../wasm.ts';

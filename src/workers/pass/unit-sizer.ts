@@ -2,14 +2,14 @@
  * The first look at a classified unit: how long its part of the image is, what its mappings hold, and
  * what cannot be stored. It writes nothing of the image.
  */
-import type { Mm } from '../../mmu/mm.ts';
+import type { Mm } from '../../mmu/mm/mm.ts';
 import type { NameTable } from '../../shared/dump/name-table.ts';
 import { PAGE_CLASS } from '../../shared/dump/page-class.ts';
 import { classOf, donorOf, ruleOf } from '../../shared/dump/run-table.ts';
 import { RAW_PIECE, SegmentCut } from '../../shared/dump/segment-cut.ts';
 import type { UnsupportedRun } from '../../shared/dump/tasks.ts';
 import type { VmaTallies } from '../../shared/dump/vma-tally.ts';
-import { PAGES_RECORD, VMA_IMAGE } from '../../shared/image/cpt-records.ts';
+import { PAGES_RECORD, VMA_IMAGE } from '../../shared/formats/cpt/records.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import type { UnitVisitor } from './unit-walk.ts';
 

@@ -2,10 +2,10 @@
  * Walks what a unit contributes to the image, in the order of the image: the records of its mappings,
  * and behind each the runs of its pages.
  */
-import type { Mm } from '../../mmu/mm.ts';
+import type { Mm } from '../../mmu/mm/mm.ts';
 import { RUN } from '../../shared/dump/run-table.ts';
 import type { WorkUnits } from '../../shared/dump/work-unit.ts';
-import type { RunWriter } from '../parts/run-writer.ts';
+import type { RunWriter } from '../classify/run-writer.ts';
 
 const { OFFSET, COUNT, CLASS, SOURCE, WORDS } = RUN;
 

@@ -2,7 +2,7 @@
  * The second look at a classified unit, whose place in the image is known: records, pages and their
  * checksums, one piece after the other, as the format has them (docs/IMAGE_FORMAT.md).
  */
-import type { Mm } from '../../mmu/mm.ts';
+import type { Mm } from '../../mmu/mm/mm.ts';
 import { vmaRecordOf } from '../../mmu/vma/vma-record.ts';
 import type { NameTable } from '../../shared/dump/name-table.ts';
 import { PAGE_CLASS } from '../../shared/dump/page-class.ts';
@@ -15,17 +15,17 @@ import {
   putDigest,
   putPages,
   signPages,
-} from '../../shared/image/cpt-encode.ts';
+} from '../../shared/formats/cpt/encode.ts';
 import {
   COPYPAGES_RECORD,
   PAGES_FLAG,
   PAGES_RECORD,
   VMA_IMAGE,
-} from '../../shared/image/cpt-records.ts';
+} from '../../shared/formats/cpt/records.ts';
 import { addressOf, PAGE_SIZE } from '../../shared/page.ts';
+import type { PageMover } from '../copy/page-mover.ts';
+import type { ImageOutput } from '../output/image-output.ts';
 import type { CrcList } from './crc-list.ts';
-import type { ImageOutput } from './image-output.ts';
-import type { PageMover } from './page-mover.ts';
 import type { UnitVisitor } from './unit-walk.ts';
 
 const { COPY, CLONE, UNSUPPORTED, GUARD } = PAGE_CLASS;

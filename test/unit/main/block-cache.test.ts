@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { BlockCache, type Fill } from '../../../src/main/image/block-cache.ts';
+import { BlockCache, type Fill } from '../../../src/main/image/read/block-cache.ts';
 import { randomOf } from '../../support/image-mutations.ts';
 
 const BYTES = 100;

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { parseSize, wholeNumber } from '../../../src/main/cli/sizes.ts';
-import { formatBytes, formatMs } from '../../../src/main/human-units.ts';
+import { formatBytes, formatMs } from '../../../src/shared/human-units.ts';
 
 describe('sizes', () => {
   it.each([

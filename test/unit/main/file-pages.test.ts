@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { FilePages } from '../../../src/main/image/file-pages.ts';
-import { IndexBudget } from '../../../src/main/image/index-budget.ts';
+import { FilePages } from '../../../src/main/image/index/file-pages.ts';
+import { IndexBudget } from '../../../src/main/image/index/index-budget.ts';
 import { randomOf } from '../../support/image-mutations.ts';
 
 const FILE = 1;

@@ -12,7 +12,7 @@ import {
 import { readFileView } from '../../../src/main/import/file-view.ts';
 import { type MappedFile, MappedFiles } from '../../../src/main/import/mapped-files.ts';
 import { parseSmaps, type SmapsVma } from '../../../src/main/import/smaps.ts';
-import { Turns } from '../../../src/main/stop.ts';
+import { Turns } from '../../../src/main/job/stop.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'mmdump-files-'));
 afterAll(() => rmSync(folder, { recursive: true }));

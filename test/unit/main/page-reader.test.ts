@@ -1,14 +1,14 @@
 /** Reading pages by blocks: how often the image is read for it, and what a read leaves behind. */
 import { describe, expect, it } from 'vitest';
-import { BLOCK, type Block, BlockIndex } from '../../../src/main/image/block-index.ts';
-import type { ByteSource } from '../../../src/main/image/byte-source.ts';
-import { FilePages } from '../../../src/main/image/file-pages.ts';
-import type { ImageMm, ImageVma } from '../../../src/main/image/image-mm.ts';
-import { IndexBudget } from '../../../src/main/image/index-budget.ts';
-import { PagePlaces } from '../../../src/main/image/page-places.ts';
-import { PageReader } from '../../../src/main/image/page-reader.ts';
+import { BLOCK, type Block, BlockIndex } from '../../../src/main/image/index/block-index.ts';
+import { FilePages } from '../../../src/main/image/index/file-pages.ts';
+import type { ImageMm, ImageVma } from '../../../src/main/image/index/image-mm.ts';
+import { IndexBudget } from '../../../src/main/image/index/index-budget.ts';
+import { PagePlaces } from '../../../src/main/image/read/page-places.ts';
+import { PageReader } from '../../../src/main/image/read/page-reader.ts';
+import type { ByteSource } from '../../../src/main/image/source/byte-source.ts';
+import { DIGEST, NO_DIGEST } from '../../../src/shared/digest/digest-kind.ts';
 import { PayloadDigest } from '../../../src/shared/digest/payload-digest.ts';
-import { DIGEST, NO_DIGEST } from '../../../src/shared/image/digest-kind.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
 import { DIGESTS } from '../../support/kernels.ts';
 import { xxh3Outside } from '../../support/outside-xxh3.ts';

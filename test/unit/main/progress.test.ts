@@ -5,8 +5,8 @@
  */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { DumpMeter } from '../../../src/main/dump/dump-progress.ts';
-import { type PhaseProgress, ProgressPace, ProgressWatch } from '../../../src/main/progress.ts';
-import type { DumpProgress } from '../../../src/main/report.ts';
+import type { DumpProgress } from '../../../src/main/dump/report.ts';
+import { type PhaseProgress, ProgressPace, ProgressWatch } from '../../../src/main/job/progress.ts';
 import { createPhase, PhaseControl } from '../../../src/shared/dump/phase-control.ts';
 
 beforeEach(() => {

@@ -12,9 +12,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it, type TestContext } from 'vitest';
 import { findData } from '../../../src/main/import/sparse-search.ts';
-import { intersection } from '../../../src/main/ranges.ts';
-import { Turns } from '../../../src/main/stop.ts';
+import { Turns } from '../../../src/main/job/stop.ts';
 import { GiB, MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
+import { intersection } from '../../../src/shared/ranges.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'mmdump-sparse-'));
 afterAll(() => rmSync(folder, { recursive: true }));

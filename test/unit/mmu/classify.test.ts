@@ -1,13 +1,13 @@
 /** The rows of docs/CLASSIFICATION.md that one leaf and one page struct decide. */
 import { describe, expect, it } from 'vitest';
+import { PG } from '../../../src/mmu/physical/page-struct.ts';
 import {
   classOfRule,
   FILE_VIEW,
   isZeroPage,
   ruleOfNotPresent,
   ruleOfPresent,
-} from '../../../src/mmu/classify.ts';
-import { PG } from '../../../src/mmu/physical/page-struct.ts';
+} from '../../../src/mmu/tables/classify.ts';
 import { MARKER, MARKER_HIGH, markerLow, PTE } from '../../../src/mmu/tables/pte.ts';
 import { PAGE_CLASS, RULE, rowOf, ruleName } from '../../../src/shared/dump/page-class.ts';
 

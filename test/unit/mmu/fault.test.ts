@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { AddressSpace } from '../../../src/mmu/address-space.ts';
+import type { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
 import { ZERO_PAGE_PFN } from '../../../src/mmu/physical/page-struct.ts';
 import { walk } from '../../../src/mmu/tables/page-table.ts';
 import { pfnOf } from '../../../src/mmu/tables/pte.ts';

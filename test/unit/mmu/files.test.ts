@@ -8,7 +8,7 @@
 import { describe, expect, it } from 'vitest';
 import { FILE_KIND } from '../../../src/mmu/files/file-record.ts';
 import { FILES_MAX, FileTable, fileTableWords } from '../../../src/mmu/files/file-table.ts';
-import type { Machine } from '../../../src/mmu/machine.ts';
+import type { Machine } from '../../../src/mmu/machine/machine.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
 import { codeOf, freeFrames, readBytes, testMachine } from '../../support/machine.ts';
 

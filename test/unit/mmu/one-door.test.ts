@@ -6,8 +6,8 @@
  * AbortSignal ends the wait · a change beside the gate is an assertion where `checks` is on
  */
 import { describe, expect, it } from 'vitest';
-import { writePageStruct, writePte } from '../../../src/mmu/debug.ts';
-import type { Machine } from '../../../src/mmu/machine.ts';
+import { writePageStruct, writePte } from '../../../src/mmu/machine/debug.ts';
+import type { Machine } from '../../../src/mmu/machine/machine.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
 import { isSettled } from '../../support/locks.ts';
 import { codeOf, pageOf, testMachine } from '../../support/machine.ts';

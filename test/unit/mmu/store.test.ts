@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { Machine } from '../../../src/mmu/machine.ts';
+import type { Machine } from '../../../src/mmu/machine/machine.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
 import { codeOf, freeFrames, readBytes, testMachine } from '../../support/machine.ts';
 

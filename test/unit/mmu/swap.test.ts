@@ -1,6 +1,6 @@
 /** Swap: slots, pages on their way out and back, memory pressure. */
 import { describe, expect, it } from 'vitest';
-import type { AddressSpace } from '../../../src/mmu/address-space.ts';
+import type { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
 import { SwapArea, swapMapBytes } from '../../../src/mmu/swap/swap-area.ts';
 import { GRANULE_SIZE, MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
 import { assertTablesTrue, leaves } from '../../support/invariants.ts';

@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { attach } from '../../../src/mmu/machine.ts';
-import { mmOf } from '../../../src/mmu/mm.ts';
+import { attach } from '../../../src/mmu/machine/machine.ts';
+import { mmOf } from '../../../src/mmu/mm/mm.ts';
 import { lockTable } from '../../../src/mmu/tables/page-table.ts';
 import { collectGarbage } from '../../../src/shared/collect-garbage.ts';
 import { PAGE_SIZE } from '../../../src/shared/page.ts';

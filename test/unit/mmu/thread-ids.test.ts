@@ -1,6 +1,6 @@
 /** Operations that need a thread id when all are taken: they wait, in order, and never for each other. */
 import { describe, expect, it } from 'vitest';
-import { attach, type Machine } from '../../../src/mmu/machine.ts';
+import { attach, type Machine } from '../../../src/mmu/machine/machine.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
 import { ATTACHED, OPERATION, THREADS_MAX } from '../../../src/shared/sync/thread-layout.ts';
 import { isSettled } from '../../support/locks.ts';

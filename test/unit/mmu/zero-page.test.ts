@@ -3,9 +3,9 @@
  * what it is with one: kernels differ in this, see docs/LINUX.md.
  */
 import { describe, expect, it } from 'vitest';
-import type { AddressSpace } from '../../../src/mmu/address-space.ts';
-import { readPte } from '../../../src/mmu/debug.ts';
-import { attach, type Machine } from '../../../src/mmu/machine.ts';
+import type { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
+import { readPte } from '../../../src/mmu/machine/debug.ts';
+import { attach, type Machine } from '../../../src/mmu/machine/machine.ts';
 import { PG } from '../../../src/mmu/physical/page-struct.ts';
 import { PTE } from '../../../src/mmu/tables/pte.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';

@@ -1,7 +1,7 @@
 import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { crc32Words } from '../../../src/shared/image/crc32.ts';
+import { crc32Words } from '../../../src/shared/digest/crc32.ts';
 import { highWord, join, lowWord, readU64, writeU64 } from '../../../src/shared/u64.ts';
 
 describe('crc32 of words', () => {

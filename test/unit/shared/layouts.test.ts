@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { FILE_RECORD } from '../../../src/mmu/files/file-record.ts';
 import { STORE, STORE_BLOCK } from '../../../src/mmu/files/store.ts';
-import { MM_ADDRESS, MM_FIELD } from '../../../src/mmu/mm-struct.ts';
+import { MM_ADDRESS, MM_FIELD } from '../../../src/mmu/mm/mm-struct.ts';
 import { ALLOCATOR } from '../../../src/mmu/physical/frame-allocator.ts';
 import { PAGE_STRUCT } from '../../../src/mmu/physical/page-struct.ts';
 import { VMA_RECORD } from '../../../src/mmu/vma/vma-table.ts';
@@ -16,7 +16,7 @@ import { SCAN_RUN, SCAN_VMA } from '../../../src/shared/dump/scan-table.ts';
 import { RING_SLOT } from '../../../src/shared/dump/segment-ring.ts';
 import { VMA_TALLY } from '../../../src/shared/dump/vma-tally.ts';
 import { WORK_UNIT } from '../../../src/shared/dump/work-unit.ts';
-import * as records from '../../../src/shared/image/cpt-records.ts';
+import * as records from '../../../src/shared/formats/cpt/records.ts';
 import { THREAD_SLOT } from '../../../src/shared/sync/thread-layout.ts';
 
 /** Fields of shared tables that take two words. */

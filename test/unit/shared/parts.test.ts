@@ -7,7 +7,7 @@ import {
   partCount,
   partLength,
   partPath,
-} from '../../../src/shared/image/parts.ts';
+} from '../../../src/shared/formats/parts.ts';
 
 describe('names of parts', () => {
   it('have three digits, so that they sort as they follow each other', () => {

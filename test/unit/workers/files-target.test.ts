@@ -3,9 +3,9 @@ import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { partPath } from '../../../src/shared/image/parts.ts';
-import { deliver, type FilesTarget } from '../../../src/workers/parts/deliver.ts';
-import { Reader } from '../../../src/workers/parts/read-at.ts';
+import { partPath } from '../../../src/shared/formats/parts.ts';
+import { deliver, type FilesTarget } from '../../../src/workers/output/deliver.ts';
+import { Reader } from '../../../src/workers/task/read-at.ts';
 import { codeOf } from '../../support/machine.ts';
 
 const PART = 8192;

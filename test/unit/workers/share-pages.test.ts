@@ -1,9 +1,9 @@
 /** Sharing pages of one mm with another, where memory was short meanwhile, or is. */
 import { describe, expect, it } from 'vitest';
-import type { AddressSpace } from '../../../src/mmu/address-space.ts';
-import { holdGate } from '../../../src/mmu/hold.ts';
+import type { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
+import { holdGate } from '../../../src/mmu/mm/hold.ts';
+import { NO_DIGEST } from '../../../src/shared/digest/digest-kind.ts';
 import { LOAD, LOAD_FLAG } from '../../../src/shared/dump/load-table.ts';
-import { NO_DIGEST } from '../../../src/shared/image/digest-kind.ts';
 import {
   addressOf,
   GRANULE_PAGES,
@@ -12,7 +12,7 @@ import {
   PAGE_SIZE,
   vpnOf,
 } from '../../../src/shared/page.ts';
-import { type HeldMm, PageSharer } from '../../../src/workers/parts/share-pages.ts';
+import { type HeldMm, PageSharer } from '../../../src/workers/load/share-pages.ts';
 import { assertTablesTrue, type Leaf, leaves } from '../../support/invariants.ts';
 import { codeOf, freeFrames, readBytes, testMachine } from '../../support/machine.ts';
 

@@ -1,8 +1,8 @@
 /** Whether a page is all zeros: every single bit of it counts, and nothing beside it does. */
 import { describe, expect, it } from 'vitest';
-import { MachineParts } from '../../../src/mmu/machine-parts.ts';
+import { MachineParts } from '../../../src/mmu/mm/machine-parts.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
-import { zeroTestsOf } from '../../../src/workers/parts/zero-test.ts';
+import { zeroTestsOf } from '../../../src/workers/classify/zero-test.ts';
 import { KERNELS } from '../../support/kernels.ts';
 import { testMachine } from '../../support/machine.ts';
 

@@ -1,0 +1,252 @@
+/**
+ * What each mm of an image has of its own, and what it shares: the totals of /proc/PID/smaps, over the
+ * pages whose bytes the image holds.
+ *
+ * A page is what is stored once. An mm shows it where it stores it, where it has a clone of it, and
+ * where it maps the page of a file that the image stores, unless a private copy or a guard hides it
+ * there. A page that an mm shows twice counts once. Zeros are stored nowhere, and belong to nobody.
+ */
+import { PAGE_SIZE } from '../../shared/page.ts';
+import { BLOCK, type Block, type BlockIndex } from './index/block-index.ts';
+
+/** Bytes of one mm. */
+export interface MemoryUsage {
+  /** Pages that it shows. */
+  readonly rss: number;
+  /** The same, each divided by the number of mms that show it; rounded to whole bytes. */
+  readonly pss: number;
+  /** Pages that no other mm of the image shows. */
+  readonly unique: number;
+}
+
+/** What the address spaces of one image have of their own, and what they share. */
+export interface FamilyUsage {
+  /** In the order of the image. */
+  readonly mms: readonly MemoryUsage[];
+  /** Bytes by which the image would be longer if every mm were stored by itself. */
+  readonly savedBytes: number;
+}
+
+/** A mapping of a memory-backed or deleted file. Its pages may be stored in any mm. */
+export interface LostMapping {
+  readonly start: number; // page
+  readonly end: number;
+  readonly pgoff: number;
+  /** Equal for mappings of one file, in all mms. */
+  readonly file: number;
+  /** VM_MAYSHARE: whatever lies there is the file's. */
+  readonly isShared: boolean;
+}
+
+/** One mm, as far as its pages are concerned. */
+export interface UsageMm {
+  readonly blocks: BlockIndex;
+  /** Ascending. */
+  readonly mappings: readonly LostMapping[];
+  /** Ordinal of the mm that a CLONE block's SOURCE means, or -1. */
+  readonly donorOf: (source: number) => number;
+}
+
+/** Adds up what the mms of one image show. */
+export function familyUsage(mms: readonly UsageMm[]): FamilyUsage {
+  const pages = new StoredPages(mms);
+  pages.forEachShown((_mm, users, at) => {
+    users[at]!++;
+  });
+  // Pages by the number of their users: sums of fractions come last, so that none is lost.
+  const byUsers = mms.map(() => new Float64Array(mms.length + 1));
+  pages.forEachShown((mm, users, at) => {
+    byUsers[mm]![users[at]!]!++;
+  });
+  const usages = byUsers.map(toUsage);
+  const shown = usages.reduce((sum, { rss }) => sum + rss, 0);
+  return { mms: usages, savedBytes: shown - pages.usedPages() * PAGE_SIZE };
+}
+
+function toUsage(counts: Float64Array): MemoryUsage {
+  let rss = 0;
+  let pss = 0;
+  counts.forEach((pages, users) => {
+    rss += pages * PAGE_SIZE;
+    if (users > 0) pss += (pages * PAGE_SIZE) / users;
+  });
+  return { rss, pss: Math.round(pss), unique: counts[1]! * PAGE_SIZE };
+}
+
+/** Called once for every mm and page that it shows; `at` is the page's place in its owner's users. */
+type Visit = (mm: number, users: Uint16Array, at: number) => void;
+
+/** Pages of one file that one block stores. */
+interface FileBlock {
+  readonly owner: number;
+  readonly index: number; // page of the file
+  readonly pages: number;
+  /** Place of its first page among its owner's. */
+  readonly at: number;
+}
+
+/** The pages that an image stores, counted by the mms that store them. */
+class StoredPages {
+  readonly #mms: readonly UsageMm[];
+  /** By mm, then block: place of its first page among the mm's stored pages. */
+  readonly #places: Float64Array[] = [];
+  /** By mm, then page: how many mms show it. */
+  readonly #users: Uint16Array[] = [];
+  /** By mm, then page: the mm that was seen to show it last, counted from 1. */
+  readonly #seen: Uint16Array[] = [];
+  /** By file, ascending by index, disjoint. */
+  readonly #fileBlocks = new Map<number, FileBlock[]>();
+
+  constructor(mms: readonly UsageMm[]) {
+    this.#mms = mms;
+    for (const [owner, { blocks, mappings }] of mms.entries()) {
+      const places = new Float64Array(blocks.count);
+      let pages = 0;
+      for (let index = 0; index < blocks.count; index++) {
+        const block = blocks.at(index);
+        places[index] = pages;
+        if (block.kind !== BLOCK.DATA) continue;
+        const mapping = fileMappingOf(mappings, block);
+        if (mapping !== undefined) this.#addFileBlock(owner, mapping, block, pages);
+        pages += block.pages;
+      }
+      this.#places.push(places);
+      this.#users.push(new Uint16Array(pages));
+      this.#seen.push(new Uint16Array(pages));
+    }
+    for (const blocks of this.#fileBlocks.values()) blocks.sort((a, b) => a.index - b.index);
+  }
+
+  #addFileBlock(
+    owner: number,
+    { file, start, pgoff }: LostMapping,
+    block: Block,
+    at: number,
+  ): void {
+    const index = pgoff + (block.start - start);
+    const added: FileBlock = { owner, index, pages: block.pages, at };
+    const known = this.#fileBlocks.get(file);
+    if (known === undefined) this.#fileBlocks.set(file, [added]);
+    else known.push(added);
+  }
+
+  /** How many pages somebody shows. */
+  usedPages(): number {
+    let used = 0;
+    for (const users of this.#users) for (const count of users) if (count > 0) used++;
+    return used;
+  }
+
+  forEachShown(visit: Visit): void {
+    for (const seen of this.#seen) seen.fill(0);
+    for (const [mm, { blocks, mappings }] of this.#mms.entries()) {
+      for (let index = 0; index < blocks.count; index++) this.#visitBlock(mm, index, visit);
+      for (const mapping of mappings) this.#visitMapping(mm, mapping, visit);
+    }
+  }
+
+  #visitBlock(mm: number, index: number, visit: Visit): void {
+    const { blocks, mappings, donorOf } = this.#mms[mm]!;
+    const block = blocks.at(index);
+    if (block.kind === BLOCK.DATA) {
+      if (fileMappingOf(mappings, block) !== undefined) return; // its mapping is visited
+      this.#visitPages(mm, mm, this.#places[mm]![index]!, block.pages, visit);
+    } else if (block.kind === BLOCK.CLONE) {
+      this.#visitDonor(mm, donorOf(block.source), block, visit);
+    }
+  }
+
+  #visitDonor(mm: number, donor: number, clone: Block, visit: Visit): void {
+    const blocks = this.#mms[donor]?.blocks;
+    if (blocks === undefined) return; // openImage accepts no such image
+    const end = clone.start + clone.pages;
+    for (let index = blocks.firstFrom(clone.start); index < blocks.count; index++) {
+      const { start, pages, kind } = blocks.at(index);
+      if (start >= end) break;
+      if (kind !== BLOCK.DATA) continue;
+      const from = Math.max(start, clone.start);
+      const count = Math.min(start + pages, end) - from;
+      this.#visitPages(mm, donor, this.#places[donor]![index]! + (from - start), count, visit);
+    }
+  }
+
+  /** The stored pages of the file that the mapping covers. */
+  #visitMapping(mm: number, mapping: LostMapping, visit: Visit): void {
+    const blocks = this.#fileBlocks.get(mapping.file) ?? [];
+    const from = mapping.pgoff;
+    const to = from + (mapping.end - mapping.start);
+    for (let index = firstEndingAfter(blocks, from); index < blocks.length; index++) {
+      const block = blocks[index]!;
+      if (block.index >= to) break;
+      const first = Math.max(block.index, from);
+      const end = Math.min(block.index + block.pages, to);
+      this.#visitUnhidden(mm, mapping, block, first, end, visit);
+    }
+  }
+
+  /** Pages [from, to) of the file, but for those that the mm hides behind something of its own. */
+  #visitUnhidden(
+    mm: number,
+    mapping: LostMapping,
+    stored: FileBlock,
+    from: number,
+    to: number,
+    visit: Visit,
+  ): void {
+    const { blocks } = this.#mms[mm]!;
+    const shift = mapping.start - mapping.pgoff; // from an index to a page of the mm
+    const show = (first: number, end: number): void => {
+      const at = stored.at + (first - stored.index);
+      if (end > first) this.#visitPages(mm, stored.owner, at, end - first, visit);
+    };
+    let next = from;
+    for (let index = blocks.firstFrom(from + shift); index < blocks.count; index++) {
+      const block = blocks.at(index);
+      const start = block.start - shift;
+      if (start >= to) break;
+      if (isOfFile(mapping, block)) continue;
+      show(next, Math.min(start, to));
+      next = Math.max(next, start + block.pages);
+    }
+    show(next, to);
+  }
+
+  #visitPages(mm: number, owner: number, at: number, count: number, visit: Visit): void {
+    const users = this.#users[owner]!;
+    const seen = this.#seen[owner]!;
+    for (let page = at; page < at + count; page++) {
+      if (seen[page] === mm + 1) continue;
+      seen[page] = mm + 1;
+      visit(mm, users, page);
+    }
+  }
+}
+
+/** The mapping of a lost file in which this block holds the file's pages, not the mm's own. */
+function fileMappingOf(mappings: readonly LostMapping[], block: Block): LostMapping | undefined {
+  let low = 0;
+  let high = mappings.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (mappings[middle]!.end > block.start) high = middle;
+    else low = middle + 1;
+  }
+  const mapping = mappings[low];
+  if (mapping === undefined || mapping.start > block.start) return undefined;
+  return isOfFile(mapping, block) ? mapping : undefined;
+}
+
+function isOfFile({ isShared }: LostMapping, { kind, isFilePages }: Block): boolean {
+  return isShared ? kind !== BLOCK.GUARD : isFilePages;
+}
+
+function firstEndingAfter(blocks: readonly FileBlock[], index: number): number {
+  let low = 0;
+  let high = blocks.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (blocks[middle]!.index + blocks[middle]!.pages > index) high = middle;
+    else low = middle + 1;
+  }
+  return low;
+}

@@ -1,0 +1,80 @@
+/** What an open image holds: its records, and the way to its bytes. `Image` keeps it open. */
+import { crc32 } from 'node:zlib';
+import type { SourceReach } from '../../../shared/dump/tasks.ts';
+import { MmdumpError } from '../../../shared/errors.ts';
+import type { ImageHead } from '../../../shared/formats/cpt/head.ts';
+import { type Problem, problemError } from '../../../shared/formats/problem.ts';
+import type { FilePages } from '../index/file-pages.ts';
+import type { ImageMm } from '../index/image-mm.ts';
+import type { ByteSource } from '../source/byte-source.ts';
+import { PagePlaces } from './page-places.ts';
+import { PageReader } from './page-reader.ts';
+import { threadDigest } from './thread-digest.ts';
+
+/** The records of an image, checked against each other. */
+export interface CheckedRecords {
+  readonly head: ImageHead;
+  readonly mms: readonly ImageMm[];
+  readonly filePages: FilePages;
+}
+
+/** What an mm may have beside its pages. */
+export type PayloadPart = 'ldt' | 'auxv' | 'notes';
+
+export class ImageContents {
+  readonly source: ByteSource;
+  readonly head: ImageHead;
+  readonly mms: readonly ImageMm[];
+  readonly #places: PagePlaces;
+  readonly #reader: PageReader;
+
+  constructor(source: ByteSource, records: CheckedRecords, cacheBytes: number) {
+    const { head, mms, filePages } = records;
+    this.source = source;
+    this.head = head;
+    this.mms = mms;
+    this.#places = new PagePlaces({ name: source.name, mms, filePages, dontDump: head.dontDump });
+    this.#reader = new PageReader(source, this.#places, cacheBytes, threadDigest);
+  }
+
+  /** What a worker reads the bytes of the image from, as long as it is open. */
+  get reach(): SourceReach {
+    return this.source.reach;
+  }
+
+  /** The mm with this ordinal. OPTION_INVALID when there is none. */
+  mm(ordinal = 0): ImageMm {
+    const found = this.mms[ordinal];
+    if (found !== undefined) return found;
+    const message = `mm ${ordinal}: ${this.source.name} holds ${this.mms.length}, counted from 0`;
+    throw new MmdumpError('OPTION_INVALID', message, { mm: ordinal });
+  }
+
+  /** The mm whose record begins at this byte of the image. */
+  mmAt(offset: number): ImageMm | undefined {
+    return this.#places.mmAt(offset);
+  }
+
+  /** As of `Image.read`; `address` and the bytes behind it lie in user space. */
+  read(mm: ImageMm, address: number, into: Uint8Array): Promise<void> {
+    return this.#reader.read(mm, address, into);
+  }
+
+  /** A payload beside the pages, checked; empty when there is none. IMAGE_CHECKSUM. */
+  async payload(mm: ImageMm, part: PayloadPart): Promise<Uint8Array> {
+    const payload = mm[part];
+    if (payload === null) return new Uint8Array();
+    const { offset, crc } = payload;
+    const bytes = new Uint8Array(payload.bytes);
+    await this.source.read(bytes, offset);
+    if (crc32(bytes) === crc) return bytes;
+    const message = `payload at byte ${offset}: its checksum does not match`;
+    const problem: Problem = { code: 'IMAGE_CHECKSUM', offset, address: null, message };
+    throw problemError(this.source.name, problem);
+  }
+
+  async close(): Promise<void> {
+    this.#reader.clear();
+    await this.source.close();
+  }
+}

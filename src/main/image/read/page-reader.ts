@@ -1,0 +1,218 @@
+/**
+ * Reading the pages of an image by blocks, each checked against the digest of its payload. A block
+ * that is wanted whole is read where the caller wants it, and checked there; small blocks that lie
+ * close together are read in one go; what is wanted in part comes out of a cache of whole blocks,
+ * since a digest covers all of them. Some reads are under way while earlier ones are checked.
+ */
+
+import { DIGEST, mismatchText } from '../../../shared/digest/digest-kind.ts';
+import type { PayloadDigest } from '../../../shared/digest/payload-digest.ts';
+import { MmdumpError } from '../../../shared/errors.ts';
+import { pagesText } from '../../../shared/formats/problem.ts';
+import { addressOf, KiB, PAGE_SIZE } from '../../../shared/page.ts';
+import { Turns } from '../../job/stop.ts';
+import type { Block } from '../index/block-index.ts';
+import { findVma, type ImageMm } from '../index/image-mm.ts';
+import type { ByteSource } from '../source/byte-source.ts';
+import { BlockCache } from './block-cache.ts';
+import type { PagePlaces, StoredStretch, Stretch } from './page-places.ts';
+
+/** Reads of one request that are under way at the same time. */
+const READS_AT_ONCE = 3;
+/** Blocks beyond it are read by themselves, to where they are wanted. */
+const SMALL_BLOCK = 128 * KiB;
+/** Small blocks that one read takes, with the records between them. */
+const BATCH_BYTES = 256 * KiB;
+/** Bytes between two blocks that are worth reading for the sake of one read less. */
+const GAP_BYTES = 4 * KiB;
+
+/** A whole block, and where its bytes are wanted. */
+interface WantedBlock {
+  readonly mm: ImageMm;
+  readonly block: Block;
+  readonly into: Uint8Array;
+}
+
+export class PageReader {
+  readonly #source: ByteSource;
+  readonly #places: PagePlaces;
+  readonly #cache: BlockCache;
+  readonly #digest: () => PayloadDigest;
+
+  /** The cache keeps up to `cacheBytes` of payloads; `digest` gives what they are digested with. */
+  constructor(
+    source: ByteSource,
+    places: PagePlaces,
+    cacheBytes: number,
+    digest: () => PayloadDigest,
+  ) {
+    this.#digest = digest;
+    this.#source = source;
+    this.#places = places;
+    this.#cache = new BlockCache(cacheBytes);
+  }
+
+  /** Fills `into` with what an mm held from `address` on. Nothing is written after it has settled. */
+  async read(mm: ImageMm, address: number, into: Uint8Array): Promise<void> {
+    if (into.length === 0) return;
+    // Most small reads lie in one block, and the cache holds it.
+    const first = this.#places.stretch(mm, address, into.length);
+    if (first.bytes === into.length && this.#isReady(first, into)) return;
+    const reads = new Reads(READS_AT_ONCE);
+    try {
+      await this.#start(reads, mm, address, into);
+    } finally {
+      await reads.ended();
+    }
+    reads.throwIfFailed();
+  }
+
+  /** Lets go of the blocks that are kept. */
+  clear(): void {
+    this.#cache.clear();
+  }
+
+  async #start(reads: Reads, mm: ImageMm, address: number, into: Uint8Array): Promise<void> {
+    const turns = new Turns(undefined);
+    let batch: WantedBlock[] = [];
+    let at = 0;
+    for (const stretch of this.#places.stretches(mm, address, into.length)) {
+      if (turns.isDue()) await turns.next();
+      const { bytes } = stretch;
+      const target = into.subarray(at, at + bytes);
+      at += bytes;
+      if (this.#isReady(stretch, target) || stretch.kind === 'zeros') continue;
+      if (bytes < payloadBytes(stretch.block)) {
+        await reads.start(() => this.#readPart(stretch, target));
+      } else {
+        const { block } = stretch;
+        if (!joins(batch, block)) {
+          const full = batch;
+          batch = [];
+          if (full.length > 0) await reads.start(() => this.#readBatch(full));
+        }
+        batch.push({ mm: stretch.mm, block, into: target });
+      }
+    }
+    if (batch.length > 0) await reads.start(() => this.#readBatch(batch));
+  }
+
+  /** Fills `into` with zeros, or with what the cache holds; false if a block has to be read. */
+  #isReady(stretch: Stretch, into: Uint8Array): boolean {
+    if (stretch.kind === 'zeros') {
+      into.fill(0);
+      return true;
+    }
+    const { block, from, bytes } = stretch;
+    const payload = this.#cache.get(block.source);
+    payload?.copy(into, 0, from, from + bytes);
+    return payload !== undefined;
+  }
+
+  async #readPart(stretch: StoredStretch, into: Uint8Array): Promise<void> {
+    const { mm, block, from, bytes } = stretch;
+    if (block.digest === DIGEST.NONE) {
+      await this.#source.read(into, block.source + from);
+      return;
+    }
+    const fill = async (payload: Uint8Array): Promise<void> => {
+      await this.#source.read(payload, block.source);
+      this.#check(mm, block, payload);
+    };
+    await this.#cache.read(block.source, payloadBytes(block), fill, (payload) => {
+      payload.copy(into, 0, from, from + bytes);
+    });
+  }
+
+  /** Whole blocks that lie one behind the other. */
+  async #readBatch(batch: readonly WantedBlock[]): Promise<void> {
+    const first = batch[0]!;
+    const last = batch.at(-1)!;
+    if (first === last) {
+      await this.#source.read(first.into, first.block.source);
+      this.#check(first.mm, first.block, first.into);
+      return;
+    }
+    const start = first.block.source;
+    const end = last.block.source + payloadBytes(last.block);
+    const buffer = Buffer.allocUnsafeSlow(end - start);
+    await this.#source.read(buffer, start);
+    for (const { mm, block, into } of batch) {
+      const at = block.source - start;
+      const payload = buffer.subarray(at, at + payloadBytes(block));
+      this.#check(mm, block, payload);
+      into.set(payload);
+    }
+  }
+
+  /** IMAGE_CHECKSUM unless the payload of a block is what its record says. */
+  #check(mm: ImageMm, block: Block, payload: Uint8Array): void {
+    if (block.digest === DIGEST.NONE) return;
+    const found = this.#digest();
+    found.of(block.digest, payload);
+    if (found.is(block.low, block.high)) return;
+    const address = addressOf(block.start);
+    const vma = findVma(mm.vmas, address);
+    const start = vma?.start ?? 0;
+    const end = vma?.end ?? 0;
+    const where = pagesText(mm.ordinal, { start, end }, address, payload.length);
+    throw new MmdumpError(
+      'IMAGE_CHECKSUM',
+      `${this.#source.name}: ${where}, payload at byte ${block.source}: ${mismatchText(block, found)}`,
+      { mm: mm.ordinal, vmaStart: start, vmaEnd: end, address, offset: block.source },
+    );
+  }
+}
+
+function payloadBytes({ pages }: Block): number {
+  return pages * PAGE_SIZE;
+}
+
+/** Whether one read is to take this block, too, with those of a batch. */
+function joins(batch: readonly WantedBlock[], block: Block): boolean {
+  const first = batch[0]?.block;
+  const last = batch.at(-1)?.block;
+  if (first === undefined || last === undefined) return true;
+  if (payloadBytes(first) > SMALL_BLOCK || payloadBytes(block) > SMALL_BLOCK) return false;
+  const gap = block.source - (last.source + payloadBytes(last));
+  const bytes = block.source + payloadBytes(block) - first.source;
+  return gap >= 0 && gap <= GAP_BYTES && bytes <= BATCH_BYTES;
+}
+
+/** The reads of one request: some at a time, the first failure is that of the request. */
+class Reads {
+  readonly #running = new Set<Promise<void>>();
+  readonly #most: number;
+  #failed = false;
+  #error: unknown;
+
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  /** Starts a read once fewer than the most are under way. Rejects if one has failed meanwhile. */
+  async start(read: () => Promise<void>): Promise<void> {
+    while (this.#running.size >= this.#most) await Promise.race(this.#running);
+    this.throwIfFailed();
+    const running = this.#watch(read).finally(() => this.#running.delete(running));
+    this.#running.add(running);
+  }
+
+  /** Waits until none is under way. Never rejects. */
+  async ended(): Promise<void> {
+    await Promise.all(this.#running);
+  }
+
+  throwIfFailed(): void {
+    if (this.#failed) throw this.#error;
+  }
+
+  async #watch(read: () => Promise<void>): Promise<void> {
+    try {
+      await read();
+    } catch (error) {
+      if (!this.#failed) this.#error = error;
+      this.#failed = true;
+    }
+  }
+}

@@ -1,0 +1,158 @@
+/** What an mm, a VMA and a block of pages must be by themselves; see `checker.ts` for their order. */
+
+import { DIGEST, type DigestKind } from '../../../shared/digest/digest-kind.ts';
+import {
+  type BitsObject,
+  type CopyPagesObject,
+  type CptObject,
+  type DataObject,
+  type MmObject,
+  type PagesObject,
+  type VmaObject,
+  whereIs,
+} from '../../../shared/formats/cpt/objects.ts';
+import { PAGES_FLAG, VMA_TYPE } from '../../../shared/formats/cpt/records.ts';
+import { ImageProblem } from '../../../shared/formats/problem.ts';
+import {
+  granuleStart,
+  hex,
+  isPageAligned,
+  PAGE_SIZE,
+  TASK_SIZE,
+  vpnOf,
+} from '../../../shared/page.ts';
+import { VM } from '../../../shared/vm-flags.ts';
+import { BLOCK, type Block, BlockIndex } from '../index/block-index.ts';
+import { isUnreachable } from '../index/file-pages.ts';
+import type { ImageFile, ImageVma, Payload, StoredPages } from '../index/image-mm.ts';
+import { INDEX_COST, type IndexBudget } from '../index/index-budget.ts';
+
+const KNOWN_FLAGS = PAGES_FLAG.DIGEST | PAGES_FLAG.GUARD | PAGES_FLAG.FILE_PAGES;
+/** The format numbers bytes of a file with 64 bits. */
+const FILE_PAGES_MAX = 2 ** 52;
+
+/** The VMA at hand. */
+export interface OpenVma {
+  readonly record: VmaObject;
+  readonly start: number;
+  readonly end: number;
+  readonly firstBlock: number;
+  readonly pages: StoredPages;
+  file: ImageFile | null;
+  /** End of its last block, address. */
+  filledTo: number;
+}
+
+export interface OpenMm {
+  readonly record: MmObject;
+  readonly vmas: ImageVma[];
+  readonly blocks: BlockIndex;
+  auxv: Payload | null;
+  notes: Payload | null;
+  ldt: Payload | null;
+}
+
+export function openMm(record: MmObject, budget: IndexBudget): OpenMm {
+  budget.take(INDEX_COST.MM);
+  const blocks = new BlockIndex(budget);
+  return { record, vmas: [], blocks, auxv: null, notes: null, ldt: null };
+}
+
+export function wrong(
+  object: CptObject,
+  message: string,
+  address: number | null = null,
+): ImageProblem {
+  const text = `${whereIs(object)}: ${message}`;
+  return new ImageProblem('IMAGE_CORRUPT', object.offset, text, address);
+}
+
+export function payloadOf(object: DataObject | BitsObject): Payload {
+  const offset = object.offset + object.headerLength;
+  return { offset, bytes: object.length - object.headerLength, crc: object.payloadCrc };
+}
+
+export function isRange(start: number, end: number): boolean {
+  return isPageAligned(start) && isPageAligned(end) && start < end && end <= TASK_SIZE;
+}
+
+export function rangeText(start: number, end: number): string {
+  return `${hex(start)}-${hex(end)}`;
+}
+
+/** What a VMA must be by itself. */
+export function checkVma(object: VmaObject): void {
+  const { start, end, vmaType, anonvma, anonvmaid, flags, pgoff, hasName } = object;
+  if (!isRange(start, end)) throw wrong(object, `${rangeText(start, end)} is no range of pages`);
+  if (vmaType > VMA_TYPE.VDSO || (vmaType === VMA_TYPE.FILE) !== hasName) {
+    throw wrong(object, `vma_type ${vmaType} does not fit its file`, start);
+  }
+  if (anonvma !== (anonvmaid === 0 ? 0 : 1)) {
+    throw wrong(object, `anonvma ${anonvma} does not fit anonvmaid ${anonvmaid}`, start);
+  }
+  if ((flags & VM.SHARED) !== 0 && (flags & VM.MAYSHARE) === 0) {
+    throw wrong(object, `flags ${hex(flags)}: shared, and may not be shared`, start);
+  }
+  if (pgoff + (end - start) / PAGE_SIZE > FILE_PAGES_MAX) {
+    throw wrong(object, `pgoff ${pgoff} is beyond any file`, start);
+  }
+}
+
+/** Flag bit 2: only where pages of a file and the mm's own can lie side by side. */
+function mayHoldFilePages({ file, record }: OpenVma): boolean {
+  return file !== null && isUnreachable(file) && (record.flags & VM.MAYSHARE) === 0;
+}
+
+/** The range of a block: inside its VMA, behind the block before, in one granule. */
+export function checkRange(object: PagesObject | CopyPagesObject, vma: OpenVma): void {
+  const { start, end } = object;
+  if (!isRange(start, end)) throw wrong(object, `${rangeText(start, end)} is no range of pages`);
+  if (start < vma.start || end > vma.end) {
+    const range = rangeText(vma.start, vma.end);
+    throw wrong(object, `${rangeText(start, end)} is outside of its VMA ${range}`, start);
+  }
+  if (start < vma.filledTo) {
+    throw wrong(object, `start ${hex(start)} is below the end of the block before`, start);
+  }
+  if (granuleStart(vpnOf(start)) !== granuleStart(vpnOf(end) - 1)) {
+    throw wrong(object, `${rangeText(start, end)} crosses a boundary of 2 MiB`, start);
+  }
+  vma.filledTo = end;
+}
+
+/** A PAGES object as a block; its pages are counted in the VMA. `kind`: of the image's digests. */
+export function checkPages(object: PagesObject, vma: OpenVma, kind: DigestKind): Block {
+  const { start, end, hasData, flags } = object;
+  const payload = object.length - object.headerLength;
+  const expected = hasData ? end - start : 0;
+  if (payload !== expected) {
+    throw wrong(object, `${payload} bytes of payload, expected ${expected}`, start);
+  }
+  const hasDigest = (flags & PAGES_FLAG.DIGEST) !== 0;
+  const isGuard = (flags & PAGES_FLAG.GUARD) !== 0;
+  if ((flags & ~KNOWN_FLAGS) !== 0 || (hasData && isGuard)) {
+    throw wrong(object, `flags ${hex(flags)} are not known or do not fit`, start);
+  }
+  const isFilePages = (flags & PAGES_FLAG.FILE_PAGES) !== 0;
+  if (isFilePages && (isGuard || !mayHoldFilePages(vma))) {
+    throw wrong(object, 'pages of a file, where there can be none', start);
+  }
+  if (hasDigest !== (hasData && kind !== DIGEST.NONE)) {
+    const message = 'its digest and the file head contradict each other';
+    throw wrong(object, message, start);
+  }
+  const pages = (end - start) / PAGE_SIZE;
+  if (hasData) vma.pages.copy += pages;
+  else if (isGuard) vma.pages.guard += pages;
+  else vma.pages.zero += pages;
+  return {
+    start: vpnOf(start),
+    pages,
+    kind: hasData ? BLOCK.DATA : isGuard ? BLOCK.GUARD : BLOCK.ZERO,
+    source: object.offset + object.headerLength,
+    digest: hasDigest ? kind : DIGEST.NONE,
+    low: object.digestLow,
+    high: object.digestHigh,
+    isFilePages,
+  };
+}

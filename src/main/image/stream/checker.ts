@@ -1,0 +1,271 @@
+/**
+ * What the objects of a native image must be among each other: the grammar of the stream, ranges
+ * that nest and ascend, counts that add up. Builds the reader's index on the way.
+ *
+ *   START ─▶ MM ─▶ [MM_AUXV] ─▶ [CORE_NOTES] ─▶ { VMA ─▶ [NAME] ─▶ { PAGES | COPYPAGES } } ─▶ [BITS]
+ *             ▲                                                                                │
+ *             └────────────────────────────────── next mm ─────────────────────────────────────┘
+ */
+
+import { type DigestKind, digestKindOf } from '../../../shared/digest/digest-kind.ts';
+import type { ImageHead } from '../../../shared/formats/cpt/head.ts';
+import type {
+  BitsObject,
+  CopyPagesObject,
+  CptObject,
+  DataObject,
+  MmObject,
+  NameObject,
+  PagesObject,
+  VmaObject,
+} from '../../../shared/formats/cpt/objects.ts';
+import {
+  AUXV_MAX_BYTES,
+  LDT_MAX_BYTES,
+  MMS_MAX,
+  NOTES_MAX_BYTES,
+  VMA_TYPE,
+} from '../../../shared/formats/cpt/records.ts';
+import { ImageProblem } from '../../../shared/formats/problem.ts';
+import { addressOf, hex, vpnOf } from '../../../shared/page.ts';
+import type { Block } from '../index/block-index.ts';
+import { FilePages, isOfFile, isUnreachable } from '../index/file-pages.ts';
+import type { ImageMm } from '../index/image-mm.ts';
+import { INDEX_COST, type IndexBudget } from '../index/index-budget.ts';
+import {
+  checkPages,
+  checkRange,
+  checkVma,
+  type OpenMm,
+  type OpenVma,
+  openMm,
+  payloadOf,
+  wrong,
+} from './blocks.ts';
+import { checkCopyPages } from './clones.ts';
+import { ImageFiles } from './names.ts';
+
+export class StreamChecker {
+  readonly mms: ImageMm[] = [];
+  /** Where the pages of files are stored. */
+  readonly filePages: FilePages;
+  readonly #head: ImageHead;
+  readonly #digest: DigestKind;
+  readonly #report: (problem: ImageProblem) => void;
+  readonly #budget: IndexBudget;
+  readonly #files: ImageFiles;
+  readonly #byOffset = new Map<number, ImageMm>();
+  #mm: OpenMm | undefined;
+  #vma: OpenVma | undefined;
+  #needsName = false;
+  /** An object of this mm, or of this VMA, was lost: counts cannot add up any more. */
+  #mmDoubtful = false;
+  #vmaDoubtful = false;
+  /** Nothing was lost so far. */
+  #isWhole = true;
+
+  /** `report` is told what does not keep the rest from being read; it may throw. */
+  constructor(head: ImageHead, budget: IndexBudget, report: (problem: ImageProblem) => void) {
+    this.#head = head;
+    this.#digest = digestKindOf(head.digest);
+    this.#budget = budget;
+    this.#files = new ImageFiles(budget);
+    this.filePages = new FilePages(budget);
+    this.#report = report;
+  }
+
+  /**
+   * Takes the next object. `payload` is given for a NAME. Throws ImageProblem; an object that was
+   * not taken makes what follows it doubtful, until the next VMA or MM.
+   */
+  add(object: CptObject, payload: Uint8Array | undefined): void {
+    if (object.type !== 'MM' && object.type !== 'VMA' && this.#vmaDoubtful) {
+      if (object.type === 'NAME') this.#needsName = false;
+      if (object.type !== 'BITS') return;
+    }
+    if (this.#needsName && object.type !== 'NAME') {
+      this.#needsName = false;
+      throw wrong(object, 'expected the NAME of the VMA before it');
+    }
+    if (this.#mm?.ldt != null && object.type !== 'MM') {
+      throw wrong(object, 'follows BITS, which must be the last object of an mm');
+    }
+    if (object.type === 'MM') this.#addMm(object);
+    else if (object.type === 'VMA') this.#addVma(object);
+    else if (object.type === 'NAME') this.#addName(object, payload ?? new Uint8Array());
+    else if (object.type === 'PAGES') this.#addPages(object);
+    else if (object.type === 'COPYPAGES') this.#addCopyPages(object);
+    else if (object.type === 'BITS') this.#addBits(object);
+    else this.#addData(object);
+  }
+
+  /** The object at hand was not taken: what belongs to it cannot be placed. */
+  lost(): void {
+    this.#isWhole = false;
+    this.#mmDoubtful = true;
+    this.#vmaDoubtful = true;
+    this.#needsName = false;
+  }
+
+  /** The image ends at byte `offset`. */
+  finish(offset: number): void {
+    if (this.#needsName) {
+      this.#report(new ImageProblem('IMAGE_CORRUPT', offset, 'the last VMA has no NAME'));
+    }
+    this.#closeMm();
+    const { mmCount } = this.#head;
+    if (this.mms.length === mmCount || this.#mmDoubtful) return;
+    const message = `file head: mm_count ${mmCount}, but ${this.mms.length} MM objects are there`;
+    this.#report(new ImageProblem('IMAGE_CORRUPT', 0, message));
+  }
+
+  #addMm(object: MmObject): void {
+    this.#closeMm();
+    this.#mmDoubtful = false;
+    this.#vmaDoubtful = false;
+    if (this.mms.length === MMS_MAX) {
+      this.lost(); // nothing that belongs to it is taken
+      throw wrong(object, `an image has at most ${MMS_MAX} MM objects`);
+    }
+    this.#mm = openMm(object, this.#budget);
+  }
+
+  #openMm(object: CptObject): OpenMm {
+    if (this.#mm === undefined) throw wrong(object, 'stands before the first MM');
+    return this.#mm;
+  }
+
+  #closeMm(): void {
+    const mm = this.#mm;
+    if (mm === undefined) return;
+    this.#closeVma(mm);
+    const { record, vmas, blocks, auxv, notes, ldt } = mm;
+    const { offset, fields } = record;
+    const ordinal = this.mms.length;
+    const closed = { ordinal, offset, fields, vmas, blocks, auxv, notes, ldt };
+    this.mms.push(closed);
+    this.#byOffset.set(offset, closed);
+    this.#mm = undefined;
+    if (record.mapCount !== vmas.length && !this.#mmDoubtful) {
+      this.#report(wrong(record, `map_count ${record.mapCount}, but ${vmas.length} VMAs follow`));
+    }
+  }
+
+  #closeVma(mm: OpenMm): void {
+    const vma = this.#vma;
+    if (vma === undefined) return;
+    this.#vma = undefined;
+    const { record, file, pages, firstBlock } = vma;
+    mm.vmas.push({
+      offset: record.offset,
+      start: record.start,
+      end: record.end,
+      flags: record.flags,
+      pgprotLow: record.pgprotLow,
+      pgprotHigh: record.pgprotHigh,
+      pgoff: record.pgoff,
+      isVdso: record.vmaType === VMA_TYPE.VDSO,
+      anonvmaid: record.anonvmaid,
+      file,
+      pages,
+      firstBlock,
+      lastBlock: mm.blocks.count,
+    });
+    const stored = vma.pages.copy + vma.pages.zero + vma.pages.clone;
+    if (stored !== record.pageNum && !this.#vmaDoubtful) {
+      const message = `page_num ${record.pageNum}, but ${stored} pages follow`;
+      this.#report(wrong(record, message, vma.start));
+    }
+  }
+
+  #addData(object: DataObject): void {
+    const mm = this.#openMm(object);
+    const isAuxv = object.type === 'MM_AUXV';
+    if (mm.vmas.length > 0 || this.#vma !== undefined) throw wrong(object, 'follows a VMA');
+    if (mm.notes !== null || (isAuxv && mm.auxv !== null)) throw wrong(object, 'is out of order');
+    const payload = payloadOf(object);
+    const most = isAuxv ? AUXV_MAX_BYTES : NOTES_MAX_BYTES;
+    if (payload.bytes > most)
+      throw wrong(object, `${payload.bytes} bytes, expected at most ${most}`);
+    if (isAuxv) mm.auxv = payload;
+    else mm.notes = payload;
+  }
+
+  #addVma(object: VmaObject): void {
+    const mm = this.#openMm(object);
+    const before = this.#vma;
+    this.#closeVma(mm);
+    this.#vmaDoubtful = false;
+    const { start, end } = object;
+    this.#needsName = object.hasName;
+    checkVma(object);
+    if (before !== undefined && start < before.end) {
+      throw wrong(
+        object,
+        `start ${hex(start)} is below the end ${hex(before.end)} of the VMA before`,
+        start,
+      );
+    }
+    this.#budget.take(INDEX_COST.VMA);
+    this.#vma = {
+      record: object,
+      start,
+      end,
+      firstBlock: mm.blocks.count,
+      pages: { copy: 0, zero: 0, clone: 0, guard: 0 },
+      file: null,
+      filledTo: start,
+    };
+  }
+
+  #addName(object: NameObject, payload: Uint8Array): void {
+    const vma = this.#vma;
+    if (!this.#needsName || vma === undefined)
+      throw wrong(object, 'follows no VMA that maps a file');
+    this.#needsName = false;
+    vma.file = this.#files.take(object, payload, vma.start);
+  }
+
+  #addPages(object: PagesObject): void {
+    const vma = this.#blockVma(object);
+    const block = checkPages(object, vma, this.#digest);
+    this.#mm?.blocks.add(block);
+    this.#noteFilePages(object, vma, block);
+  }
+
+  /** A page of a file is stored once: whoever read it twice could not tell which one is right. */
+  #noteFilePages(object: PagesObject, { record, file, start }: OpenVma, block: Block): void {
+    if (file === null || !isUnreachable(file) || !isOfFile(record, block)) return;
+    const index = record.pgoff + (block.start - vpnOf(start));
+    const mm = this.mms.length;
+    const twice = this.filePages.add(file.id, index, block.pages, mm, block.start);
+    if (twice === undefined) return;
+    const address = addressOf(block.start + (twice - index));
+    const message = `page ${twice} of ${file.path}, at ${hex(address)}, is stored already`;
+    this.#report(wrong(object, message, address));
+  }
+
+  #addCopyPages(object: CopyPagesObject): void {
+    const vma = this.#blockVma(object);
+    const donor = this.#byOffset.get(object.source);
+    this.#mm?.blocks.add(checkCopyPages(object, vma, donor, this.#isWhole));
+  }
+
+  #blockVma(object: PagesObject | CopyPagesObject): OpenVma {
+    const vma = this.#vma;
+    if (vma === undefined) throw wrong(object, 'stands before the first VMA of its mm');
+    checkRange(object, vma);
+    return vma;
+  }
+
+  #addBits(object: BitsObject): void {
+    const mm = this.#openMm(object);
+    this.#closeVma(mm);
+    this.#vmaDoubtful = false;
+    const payload = payloadOf(object);
+    if (payload.bytes === 0 || payload.bytes > LDT_MAX_BYTES || payload.bytes % 8 !== 0) {
+      throw wrong(object, `an LDT of ${payload.bytes} bytes, expected 8 to 65536`);
+    }
+    mm.ldt = payload;
+  }
+}

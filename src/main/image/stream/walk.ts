@@ -1,0 +1,159 @@
+/** Walking over a native image, object by object, in the order of the stream. */
+import { crc32 } from 'node:zlib';
+import { Fields, MAX_HEADER } from '../../../shared/formats/cpt/fields.ts';
+import { decodeHead, type ImageHead } from '../../../shared/formats/cpt/head.ts';
+import {
+  type CptObject,
+  decodeObject,
+  type NameObject,
+} from '../../../shared/formats/cpt/objects.ts';
+import { FILE_HEAD, OBJECT } from '../../../shared/formats/cpt/records.ts';
+import { ImageProblem } from '../../../shared/formats/problem.ts';
+import { KiB, MiB } from '../../../shared/page.ts';
+import { throwIfAborted } from '../../../shared/sync/wait.ts';
+import { Turns } from '../../job/stop.ts';
+import type { ByteSource } from '../source/byte-source.ts';
+import { MAX_NAME_PAYLOAD } from './names.ts';
+
+/** Who is told what the walk meets. */
+export interface Visitor {
+  /** `payload` is given for a NAME. May throw ImageProblem. */
+  object(object: CptObject, payload: Uint8Array | undefined): void;
+  /** Something is wrong. Throws to end the walk, returns to go on where that is possible. */
+  problem(problem: ImageProblem): void;
+}
+
+/** Of a file: as few bytes as records far apart ask for, as many as a read takes at a stretch. */
+const LEAST_WINDOW = 8 * KiB;
+const LARGEST_WINDOW = MiB;
+
+/**
+ * A stretch of the image in memory. Headers are small and close together, or far apart: the window
+ * grows while one leads to the next, and shrinks where the walk leaps over it. An image that lies
+ * in memory is looked at there.
+ */
+class Window {
+  readonly #source: ByteSource;
+  readonly #chunks: readonly Uint8Array[];
+  readonly #chunkBytes: number;
+  #buffer = new Uint8Array(0);
+  #size = LEAST_WINDOW;
+  #start = 0;
+  #length = 0;
+
+  constructor(source: ByteSource) {
+    this.#source = source;
+    const { reach } = source;
+    const { chunks, chunkBytes } = reach.kind === 'memory' ? reach.image : NO_CHUNKS;
+    this.#chunks = chunks;
+    this.#chunkBytes = chunkBytes;
+  }
+
+  /** Up to `length` bytes from `offset` on, fewer only at the end of the image; or not loaded. */
+  peek(offset: number, length: number): Uint8Array | undefined {
+    const wanted = Math.min(length, this.#source.bytes - offset);
+    const from = offset - this.#start;
+    if (from >= 0 && from + wanted <= this.#length) {
+      return this.#buffer.subarray(from, from + wanted);
+    }
+    const at = offset % this.#chunkBytes;
+    const chunk = this.#chunks[Math.floor(offset / this.#chunkBytes)];
+    if (chunk === undefined || at + wanted > chunk.length) return undefined;
+    return chunk.subarray(at, at + wanted);
+  }
+
+  async load(offset: number): Promise<void> {
+    const isNext = offset <= this.#start + this.#length;
+    this.#size = isNext
+      ? Math.min(this.#size * 2, LARGEST_WINDOW)
+      : Math.max(this.#size / 2, LEAST_WINDOW);
+    const length = Math.min(this.#size, this.#source.bytes - offset);
+    if (length > this.#buffer.length) this.#buffer = new Uint8Array(length);
+    this.#length = 0;
+    await this.#source.read(this.#buffer.subarray(0, length), offset);
+    this.#start = offset;
+    this.#length = length;
+  }
+}
+
+const OBJECTS_PER_LOOK = 256;
+const NO_CHUNKS = { chunks: [], chunkBytes: 1 } as const;
+
+export async function readHead(source: ByteSource): Promise<ImageHead> {
+  const start = new Uint8Array(Math.min(FILE_HEAD.SIZE, source.bytes));
+  await source.read(start, 0);
+  return decodeHead(start, source.bytes);
+}
+
+/**
+ * Visits every object. Where one cannot be read, the walk goes on behind it if it can be told.
+ * `signal` is looked at whenever more of the image is read, and after some objects.
+ */
+export async function walkObjects(
+  source: ByteSource,
+  head: ImageHead,
+  visitor: Visitor,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const window = new Window(source);
+  const fields = new Fields();
+  assertLength(source, head, visitor);
+  const end = Math.min(source.bytes, head.totalLen);
+  const turns = new Turns(signal);
+  let offset = head.bytes;
+  for (let objects = 0; offset < end; ) {
+    const bytes = window.peek(offset, MAX_HEADER);
+    if (bytes === undefined) {
+      throwIfAborted(signal);
+      await window.load(offset);
+      continue;
+    }
+    if (++objects % OBJECTS_PER_LOOK === 0) throwIfAborted(signal);
+    if (turns.isDue()) await turns.next();
+    let length: number;
+    try {
+      const object = decodeObject(head.version, fields, bytes, offset, end - offset);
+      length = object.length;
+      const payload = object.type === 'NAME' ? await readName(source, object) : undefined;
+      visitor.object(object, payload);
+    } catch (error) {
+      if (!(error instanceof ImageProblem)) throw error;
+      visitor.problem(error);
+      length = claimedLength(bytes, end - offset);
+      if (length === 0) return; // nobody can tell where the next object begins
+    }
+    offset += length;
+  }
+}
+
+function assertLength(source: ByteSource, head: ImageHead, visitor: Visitor): void {
+  if (source.bytes === head.totalLen) return;
+  const isShort = source.bytes < head.totalLen;
+  const message = `${source.bytes} bytes are there, total_len in the file head says ${head.totalLen}`;
+  const code = isShort ? 'IMAGE_TRUNCATED' : 'IMAGE_CORRUPT';
+  visitor.problem(new ImageProblem(code, Math.min(source.bytes, head.totalLen), message));
+}
+
+/** The path of a NAME. It is used as soon as it is read, so its checksum is looked at here. */
+async function readName(source: ByteSource, object: NameObject): Promise<Uint8Array> {
+  const length = object.length - object.headerLength;
+  if (length > MAX_NAME_PAYLOAD) {
+    const message = `NAME at byte ${object.offset}: a path of ${length} bytes`;
+    throw new ImageProblem('IMAGE_CORRUPT', object.offset, message);
+  }
+  const payload = new Uint8Array(length);
+  await source.read(payload, object.offset + object.headerLength);
+  if (crc32(payload) !== object.payloadCrc) {
+    const message = `NAME at byte ${object.offset}: payload_crc does not match its path`;
+    throw new ImageProblem('IMAGE_CHECKSUM', object.offset, message);
+  }
+  return payload;
+}
+
+/** The length that a damaged object gives for itself, 0 if it is impossible. */
+function claimedLength(bytes: Uint8Array, left: number): number {
+  if (bytes.length < OBJECT.SIZE) return 0;
+  const length = Buffer.from(bytes.buffer, bytes.byteOffset, 8).readBigUInt64LE(OBJECT.LEN);
+  const isPossible = length >= OBJECT.SIZE && length % 8n === 0n && length <= BigInt(left);
+  return isPossible ? Number(length) : 0;
+}

@@ -1,0 +1,101 @@
+/** Holding mms: the freeze gate, then their mmap locks for reading, and back in any case. */
+
+import { readLdtLocked } from '../../mmu/calls/ldt.ts';
+import type { MmReference } from '../../mmu/machine/enter.ts';
+import { type Mm, mmOf } from '../../mmu/mm/mm.ts';
+import { enterAsOperation, releaseAll } from '../../mmu/mm/operation.ts';
+import { MmdumpError } from '../../shared/errors.ts';
+import { addressOf, hex } from '../../shared/page.ts';
+
+/** Runs `action` while nothing on the machine changes; see `withHeldMms`. */
+export function withStoppedMm<T>(
+  reference: MmReference,
+  signal: AbortSignal | undefined,
+  action: (mm: Mm) => Promise<T>,
+): Promise<T> {
+  return withHeldMms([reference], true, signal, ([mm]) => action(mm!));
+}
+
+/**
+ * Runs `action` while the mappings of the mms do not change, and with `freeze` nothing on the machine
+ * does. All mms belong to one machine, which is frozen once. The action gets each mm, in the order
+ * given, under a thread id of its own: so several dumps of one thread can hold the same mm, and one
+ * dump several mms, since a holder has one lock a rank.
+ *
+ * Without `freeze` the first of these threads is inside the gate, as for any operation: whoever
+ * freezes waits for the end of the action.
+ *
+ * The locks are taken in ascending order of slots, so that no two wait for each other. All ids are
+ * taken before anything is held (`thread-queue.ts`); without `freeze` there is one more, `lookers`,
+ * for a worker: who takes it out of the list has to give it back.
+ */
+export async function withHeldMms<T>(
+  references: readonly MmReference[],
+  freeze: boolean,
+  signal: AbortSignal | undefined,
+  action: (mms: readonly Mm[], lookers: number[]) => Promise<T>,
+): Promise<T> {
+  const { machine } = references[0]!;
+  const count = references.length;
+  const ids = freeze
+    ? await machine.queue.take(count, signal)
+    : await enterAsOperation(machine, count + 1, signal);
+  const lookers = ids.slice(count);
+  const [first] = ids as readonly [number];
+  try {
+    if (freeze) await machine.gate.freeze(first, signal);
+    try {
+      const mms = references.map(({ slot }, index) => mmOf(machine, slot, ids[index]!));
+      return await withLockedMms(mms, references, signal, () => action(mms, lookers));
+    } finally {
+      if (freeze) machine.gate.thaw(first);
+      else machine.gate.leave(first);
+    }
+  } finally {
+    releaseAll(machine, [...ids.slice(0, count), ...lookers]);
+  }
+}
+
+async function withLockedMms<T>(
+  mms: readonly Mm[],
+  references: readonly MmReference[],
+  signal: AbortSignal | undefined,
+  action: () => Promise<T>,
+): Promise<T> {
+  const locked: Mm[] = [];
+  try {
+    for (const mm of [...mms].sort((a, b) => a.slot - b.slot)) {
+      await mm.lock.lockAsync(mm.thread, 'read', signal);
+      locked.push(mm);
+    }
+    mms.forEach(({ slot, struct }, ordinal) => {
+      if (struct.isLive && struct.generation === references[ordinal]!.generation) return;
+      const fields = mms.length > 1 ? { mm: ordinal } : {};
+      throw new MmdumpError('MM_GONE', `address space ${slot} was destroyed`, fields);
+    });
+    return await action();
+  } finally {
+    for (const mm of locked) mm.lock.unlock(mm.thread);
+  }
+}
+
+/** A copy of the LDT, taken under its lock. */
+export async function snapshotLdt(mm: Mm, signal: AbortSignal | undefined): Promise<Uint8Array> {
+  await mm.ldtLock.lockAsync(mm.thread, signal);
+  try {
+    return readLdtLocked(mm);
+  } finally {
+    mm.ldtLock.unlock(mm.thread);
+  }
+}
+
+/** `VMA 0x1000-0x2000` around a page, for messages. */
+export function describeVma(
+  mm: Mm,
+  vpn: number,
+): { readonly text: string; readonly start: number; readonly end: number } {
+  const slot = mm.vmas.lookup(vpn);
+  const start = addressOf(mm.vmas.start(slot));
+  const end = addressOf(mm.vmas.end(slot));
+  return { text: `VMA ${hex(start)}-${hex(end)}`, start, end };
+}

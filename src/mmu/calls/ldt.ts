@@ -1,0 +1,146 @@
+/**
+ * The local descriptor table of an mm (arch/x86/kernel/ldt.c): up to 8192 descriptors of 8 bytes.
+ * Protected by the mm's LDT lock.
+ */
+import { type Check, flag, number, optional } from '../../shared/arguments/checks.ts';
+import type { Shape } from '../../shared/arguments/options.ts';
+import { einval } from '../arguments/range.ts';
+import type { Mm } from '../mm/mm.ts';
+import { LDT_AT, LDT_MAX_ENTRIES, MM_FIELD, type MmStruct } from '../mm/mm-struct.ts';
+
+/** struct user_desc: what a program asks for. Omitted bits are 0. */
+export interface UserDesc {
+  /** Of the table, 0 to 8191. */
+  readonly entryNumber: number;
+  /** Where the segment begins, 32 bits. */
+  readonly baseAddr: number;
+  /** Its last offset: 20 bits, in bytes or pages. */
+  readonly limit: number;
+  /** D bit: a segment of 32-bit code or data. */
+  readonly seg32bit?: boolean | undefined;
+  /** 0 data, 1 stack (expands down), 2 code, 3 conforming code. */
+  readonly contents?: 0 | 1 | 2 | 3 | undefined;
+  /** Data that is not written, or code that is not read. */
+  readonly readExecOnly?: boolean | undefined;
+  /** G bit: `limit` counts pages. */
+  readonly limitInPages?: boolean | undefined;
+  /** The P bit is clear: using the segment faults. */
+  readonly segNotPresent?: boolean | undefined;
+  /** AVL bit, for the program. */
+  readonly useable?: boolean | undefined;
+}
+
+export const USER_DESC: Shape<UserDesc> = {
+  entryNumber: number,
+  baseAddr: number,
+  limit: number,
+  seg32bit: optional(flag),
+  contents: optional(number) as Check<UserDesc['contents']>, // its range is EINVAL
+  readExecOnly: optional(flag),
+  limitInPages: optional(flag),
+  segNotPresent: optional(flag),
+  useable: optional(flag),
+};
+
+/** Bytes of a descriptor (LDT_ENTRY_SIZE). */
+export const LDT_ENTRY_SIZE = 8;
+
+/**
+ * write_ldt: installs or clears a descriptor, with the kernel's checks. `oldMode` is func 1 of
+ * modify_ldt, otherwise func 0x11. LDT lock held.
+ */
+export function writeLdtLocked(mm: Mm, desc: UserDesc, oldMode: boolean): void {
+  const { entryNumber, baseAddr, limit, contents = 0 } = desc;
+  if (!isUnsigned(entryNumber, LDT_MAX_ENTRIES - 1)) {
+    throw einval(`modify_ldt: entry ${entryNumber}: expected 0 to ${LDT_MAX_ENTRIES - 1}`);
+  }
+  if (!isUnsigned(baseAddr, 0xffff_ffff)) {
+    throw einval(`modify_ldt: base ${baseAddr} is not a 32-bit address`);
+  }
+  if (!isUnsigned(limit, 0xffff_ffff)) throw einval(`modify_ldt: limit ${limit} is not 32 bits`);
+  if (!isUnsigned(contents, 3)) throw einval(`modify_ldt: contents ${contents}: expected 0 to 3`);
+  if (contents === 3 && (oldMode || desc.segNotPresent !== true)) {
+    throw einval('modify_ldt: conforming code must be marked as not present');
+  }
+  const isEmpty = (oldMode && baseAddr === 0 && limit === 0) || isEmptyDesc(desc);
+  const [low, high] = isEmpty ? [0, 0] : encode(desc, oldMode);
+  const at = mm.struct.base + LDT_AT + entryNumber * 2;
+  const entries = mm.struct.get(MM_FIELD.LDT_ENTRIES);
+  mm.struct.words[at] = low;
+  mm.struct.words[at + 1] = high;
+  if (entryNumber >= entries) mm.struct.set(MM_FIELD.LDT_ENTRIES, entryNumber + 1);
+}
+
+function isUnsigned(value: number, maximum: number): boolean {
+  return Number.isInteger(value) && value >= 0 && value <= maximum;
+}
+
+/** LDT_empty: the request that clears an entry. */
+function isEmptyDesc(desc: UserDesc): boolean {
+  return (
+    desc.baseAddr === 0 &&
+    desc.limit === 0 &&
+    (desc.contents ?? 0) === 0 &&
+    desc.readExecOnly === true &&
+    desc.seg32bit !== true &&
+    desc.limitInPages !== true &&
+    desc.segNotPresent === true &&
+    desc.useable !== true
+  );
+}
+
+/**
+ * fill_ldt, into the two words of a segment descriptor:
+ *
+ *   high: base 31..24 | G D L AVL | limit 19..16 | P DPL S | type | base 23..16
+ *   low:  base 15..0 | limit 15..0
+ */
+function encode(desc: UserDesc, oldMode: boolean): readonly [low: number, high: number] {
+  const { baseAddr: base, limit, contents = 0 } = desc;
+  const accessed = 1;
+  const type = (desc.readExecOnly === true ? 0 : 2) | (contents << 2) | accessed;
+  const system = 1;
+  const dpl = 3;
+  const present = desc.segNotPresent === true ? 0 : 1;
+  const available = desc.useable === true && !oldMode ? 1 : 0;
+  const low = ((base & 0xffff) << 16) | (limit & 0xffff);
+  const high =
+    (base & 0xff00_0000) |
+    ((desc.limitInPages === true ? 1 : 0) << 23) |
+    ((desc.seg32bit === true ? 1 : 0) << 22) |
+    (available << 20) |
+    (limit & 0xf_0000) |
+    (present << 15) |
+    (dpl << 13) |
+    (system << 12) |
+    (type << 8) |
+    ((base >>> 16) & 0xff);
+  return [low, high];
+}
+
+/** read_ldt: a copy of all entries in use. LDT lock held. */
+export function readLdtLocked(mm: Mm): Uint8Array {
+  const bytes = mm.struct.get(MM_FIELD.LDT_ENTRIES) * LDT_ENTRY_SIZE;
+  const at = (mm.struct.base + LDT_AT) * 4;
+  return new Uint8Array(mm.struct.words.buffer, at, bytes).slice();
+}
+
+/** The whole table of `from` for a new mm that nobody sees yet (ldt_dup_context). LDT lock held. */
+export function copyLdtLocked(from: MmStruct, to: MmStruct): void {
+  const at = from.base + LDT_AT;
+  to.words.set(from.words.subarray(at, at + LDT_MAX_ENTRIES * 2), to.base + LDT_AT);
+  to.set(MM_FIELD.LDT_ENTRIES, from.get(MM_FIELD.LDT_ENTRIES));
+}
+
+/** Sets the whole table, as a restore does. LDT lock held. */
+export function loadLdtLocked(mm: Mm, bytes: Uint8Array): void {
+  const entries = bytes.length / LDT_ENTRY_SIZE;
+  if (!isUnsigned(entries, LDT_MAX_ENTRIES)) {
+    throw einval(`an LDT of ${bytes.length} bytes: expected up to ${LDT_MAX_ENTRIES} × 8`);
+  }
+  const at = (mm.struct.base + LDT_AT) * 4;
+  const table = new Uint8Array(mm.struct.words.buffer, at, LDT_MAX_ENTRIES * LDT_ENTRY_SIZE);
+  table.fill(0);
+  table.set(bytes);
+  mm.struct.set(MM_FIELD.LDT_ENTRIES, entries);
+}

@@ -1,0 +1,70 @@
+/**
+ * What a program would find at a page, without touching anything: no fault, no protection check.
+ */
+import { VM } from '../../shared/vm-flags.ts';
+import type { Mm } from '../mm/mm.ts';
+import { PG } from '../physical/page-struct.ts';
+import { walk } from '../tables/page-table.ts';
+import { isPresent, pfnOf } from '../tables/pte.ts';
+import { FILE_BACKING } from './file-record.ts';
+import { cacheLookup } from './page-cache.ts';
+
+/** Content that lies in no frame; a frame or swap slot is given by its pfn, which is positive. */
+export const CONTENT_OF = {
+  ZEROS: 0,
+  FILE: -1, //   the file's backing store has it
+  GUARD: -2, //  nothing: a guard or poison marker
+  DEVICE: -3, // nobody may look: VM_IO, a device's page that is not mapped, or no frame at all
+  LOST: -4, //   a page of a deleted file that nobody has any more
+} as const;
+
+/** Frame or swap slot of the page's content, or one of CONTENT_OF. The machine is frozen or the mm locked. */
+export function contentOf(mm: Mm, slot: number, vpn: number): number {
+  const flags = mm.vmas.flags(slot);
+  if ((flags & VM.IO) !== 0) return CONTENT_OF.DEVICE;
+  const { cursor } = mm;
+  const found = walk(mm, mm.pgd, vpn, cursor);
+  if (found === 'table' || found === 'huge') {
+    const low = cursor.words[cursor.at]!;
+    if (low !== 0) {
+      const high = cursor.words[cursor.at + 1]!;
+      if (!isPresent(low)) {
+        const swapped = mm.machine.swap.slotOf(low, high);
+        return swapped < 0 ? CONTENT_OF.GUARD : mm.machine.swap.frameOf(swapped);
+      }
+      const pfn = pfnOf(low, high);
+      if (pfn >= mm.memory.frames) return CONTENT_OF.DEVICE;
+      if ((mm.pages.flags(pfn) & PG.ZERO) !== 0) return CONTENT_OF.ZEROS;
+      return found === 'huge' ? pfn + (vpn & 0x1ff) : pfn;
+    }
+  }
+  return unmappedContent(mm, slot, vpn, flags);
+}
+
+function unmappedContent(mm: Mm, slot: number, vpn: number, flags: number): number {
+  if ((flags & VM.PFNMAP) !== 0) return CONTENT_OF.DEVICE;
+  const file = mm.vmas.file(slot);
+  if (file === 0) return CONTENT_OF.ZEROS;
+  const cached = cacheLookup(mm, file, mm.vmas.fileIndex(slot, vpn));
+  if (cached !== 0) return cached;
+  const backing = mm.files.backing(file);
+  if (backing === FILE_BACKING.NONE) return CONTENT_OF.ZEROS;
+  return backing === FILE_BACKING.LOST ? CONTENT_OF.LOST : CONTENT_OF.FILE;
+}
+
+/** For messages. */
+export function contentName(content: number): string {
+  if (content > 0) return 'a page with content';
+  switch (content) {
+    case CONTENT_OF.ZEROS:
+      return 'zeros';
+    case CONTENT_OF.FILE:
+      return "the file's page";
+    case CONTENT_OF.GUARD:
+      return 'a guard page';
+    case CONTENT_OF.DEVICE:
+      return "a device's page";
+    default:
+      return 'a lost page of a deleted file';
+  }
+}

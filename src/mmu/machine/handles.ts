@@ -1,0 +1,87 @@
+/**
+ * Handles of machines and address spaces as other threads pass them on. They are plain objects, so
+ * nothing but their contents says that they are whole: what a thread would read beyond the end of a
+ * buffer is refused before it attaches.
+ */
+import {
+  type Check,
+  flag,
+  instanceOf,
+  list,
+  oneOf,
+  wholeNumber,
+} from '../../shared/arguments/checks.ts';
+import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
+import { refusal } from '../../shared/arguments/refuse.ts';
+import type { MachineHandle } from '../../shared/machine-handle.ts';
+import { PAGE_SIZE } from '../../shared/page.ts';
+import { Memory, type WasmMemory } from '../../shared/wasm.ts';
+import { FILES_MAX, fileTableWords } from '../files/file-table.ts';
+import { CONTROL_WORDS, MAX_ADDRESS_SPACES, MAX_MEMORY } from '../mm/machine-parts.ts';
+import { MM_WORDS } from '../mm/mm-struct.ts';
+import { PAGE_STRUCT } from '../physical/page-struct.ts';
+import { BANK_FRAMES, bytesOfBank } from '../physical/physical-memory.ts';
+import { SWAP_SLOTS_MAX, swapMapBytes } from '../swap/swap-area.ts';
+import type { MmHandle } from './address-space.ts';
+
+const BUFFER = instanceOf(SharedArrayBuffer, 'a SharedArrayBuffer');
+const BANKS: Check<WasmMemory[]> = list(instanceOf(Memory, 'a WebAssembly.Memory'));
+
+const MACHINE_HANDLE: Shape<MachineHandle> = {
+  kind: oneOf(['machine']),
+  banks: BANKS,
+  frames: wholeNumber(1, MAX_MEMORY / PAGE_SIZE),
+  swapBanks: BANKS,
+  slots: wholeNumber(0, SWAP_SLOTS_MAX),
+  swapMap: BUFFER,
+  pages: BUFFER,
+  control: BUFFER,
+  mms: BUFFER,
+  files: BUFFER,
+  store: BUFFER,
+  checks: flag,
+};
+
+const MM_HANDLE: Shape<MmHandle> = {
+  kind: oneOf(['mm']),
+  machine: machineHandle,
+  slot: wholeNumber(0, MAX_ADDRESS_SPACES - 1),
+  generation: wholeNumber(0),
+};
+
+/** OPTION_INVALID for what is not the handle of a machine. */
+export function machineHandle(what: string, value: unknown): MachineHandle {
+  const handle = optionsOf(what, value, MACHINE_HANDLE);
+  assertBanks(`${what}.banks`, handle.banks, handle.frames);
+  assertBanks(`${what}.swapBanks`, handle.swapBanks, handle.slots);
+  assertBytes(`${what}.swapMap`, handle.swapMap, swapMapBytes(handle.slots));
+  assertBytes(`${what}.pages`, handle.pages, handle.frames * PAGE_STRUCT.WORDS * 4);
+  assertBytes(`${what}.control`, handle.control, CONTROL_WORDS * 4);
+  assertBytes(`${what}.files`, handle.files, fileTableWords(FILES_MAX) * 4);
+  if (handle.store.byteLength < PAGE_SIZE) {
+    throw refusal(`${what}.store`, handle.store.byteLength, `at least ${PAGE_SIZE} bytes`);
+  }
+  const slots = handle.mms.byteLength / (MM_WORDS * 4);
+  wholeNumber(1, MAX_ADDRESS_SPACES)(`${what}.mms: number of slots`, slots);
+  return handle;
+}
+
+/** OPTION_INVALID for what is not the handle of an address space. */
+export function mmHandle(what: string, value: unknown): MmHandle {
+  const handle = optionsOf(what, value, MM_HANDLE);
+  const slots = handle.machine.mms.byteLength / (MM_WORDS * 4);
+  wholeNumber(0, slots - 1)(`${what}.slot`, handle.slot);
+  return handle;
+}
+
+/** `pages`: frames or swap slots that lie in the banks. */
+function assertBanks(what: string, banks: readonly WasmMemory[], pages: number): void {
+  const isWhole =
+    banks.length === Math.ceil(pages / BANK_FRAMES) &&
+    banks.every(({ buffer }, bank) => buffer.byteLength >= bytesOfBank(pages, bank));
+  if (!isWhole) throw refusal(what, banks, `memories for ${pages} pages`);
+}
+
+function assertBytes(what: string, { byteLength }: SharedArrayBuffer, expected: number): void {
+  if (byteLength !== expected) throw refusal(what, byteLength, `${expected} bytes`);
+}

@@ -1,0 +1,141 @@
+/**
+ * What becomes of a page: rows 5 to 16 of docs/CLASSIFICATION.md as pure functions of one leaf and
+ * one page struct. Rows 1 to 3 are decided for whole ranges by the plan; row 4 (a huge leaf) is 512
+ * times these; rows 17 and 18 look at content and at other mms.
+ *
+ * A rule of CONTENT means that the page has content in the frame behind the leaf: rows 17 to 19
+ * decide. RULE.LOST_FILE_OWNER means that the file's page is to be stored by its owner.
+ */
+import { PAGE_CLASS, RULE } from '../../shared/dump/page-class.ts';
+import { WORDS_PER_PAGE } from '../../shared/page.ts';
+import { PG } from '../physical/page-struct.ts';
+import { MARKER, PTE, SWAP_TYPE, swapTypeOf, swapValueOf } from './pte.ts';
+
+/** What the mapping around a page says about its file. */
+export const FILE_VIEW = {
+  NONE: 0, //   the mapping has no file
+  LIVING: 1, // an ordinary living file: the backing store has its pages
+  LOST: 2, //   memory-backed or deleted: nothing else can supply its pages
+} as const;
+
+/** Rows 17 to 19 decide. */
+export const CONTENT: number = RULE.COPY;
+
+const { PRESENT, PROTNONE, WRITE, SPECIAL } = PTE;
+const { ANON, RESERVED, ZERO } = PG;
+const { LOST } = FILE_VIEW;
+const NO_FILE = FILE_VIEW.NONE;
+
+// Local copies of what the loop over pages uses: see docs/decisions/hot-loops.md.
+const RULE_NO_NORMAL_PAGE = RULE.NO_NORMAL_PAGE;
+const RULE_MAPPING_WITHOUT_FILE = RULE.MAPPING_WITHOUT_FILE;
+const RULE_OTHER_MAPPING = RULE.OTHER_MAPPING;
+const RULE_LIVING_FILE = RULE.LIVING_FILE;
+const RULE_LOST_FILE = RULE.LOST_FILE_OWNER;
+const RULE_WRITABLE_ZERO = RULE.WRITABLE_ZERO_PAGE;
+const RULE_ZERO_PAGE = RULE.ZERO_PAGE;
+const RULE_RESERVED = RULE.RESERVED;
+const RULE_NO_MAPPING = RULE.NO_MAPPING;
+const RULE_VDSO = RULE.VDSO;
+const RULE_CONTENT = RULE.COPY;
+
+/**
+ * Rows 8 to 16: the rule for a present leaf.
+ *
+ * @param low low word of the leaf
+ * @param flags PG bits of its frame; for a huge leaf of the frame of the page in question
+ * @param mapping MAPPING of the frame
+ * @param file id of the VMA's file, 0 = none
+ * @param fileView FILE_VIEW of that file
+ * @param isVdso whether the VMA is the vdso's
+ */
+export function ruleOfPresent(
+  low: number,
+  flags: number,
+  mapping: number,
+  file: number,
+  fileView: number,
+  isVdso: boolean,
+): number {
+  if ((low & SPECIAL) !== 0) return RULE_NO_NORMAL_PAGE;
+  if (mapping !== 0 && (flags & ANON) === 0) {
+    if (fileView === NO_FILE) return RULE_MAPPING_WITHOUT_FILE;
+    if (mapping !== file) return RULE_OTHER_MAPPING;
+    return fileView === LOST ? RULE_LOST_FILE : RULE_LIVING_FILE;
+  }
+  if ((flags & RESERVED) !== 0) {
+    if ((flags & ZERO) === 0) return RULE_RESERVED;
+    return (low & WRITE) !== 0 ? RULE_WRITABLE_ZERO : RULE_ZERO_PAGE;
+  }
+  if (mapping === 0) return isVdso ? RULE_VDSO : RULE_NO_MAPPING;
+  return RULE_CONTENT;
+}
+
+/**
+ * Rows 6 and 7: the rule for an entry that is neither zero nor present. A swap entry is CONTENT when
+ * its slot is in use (`slot`, from SwapArea.slotOf, is not negative).
+ */
+export function ruleOfNotPresent(low: number, high: number, slot: number): number {
+  if (slot >= 0) return CONTENT;
+  if (swapTypeOf(high) !== SWAP_TYPE.MARKER) return RULE.BAD_SWAP;
+  return swapValueOf(low) === MARKER.GUARD ? RULE.GUARD : RULE.POISONED;
+}
+
+/** Whether the entry is present for the kernel: for the processor too, or under PROT_NONE. */
+export function isPresentLeaf(low: number): boolean {
+  return (low & (PRESENT | PROTNONE)) !== 0;
+}
+
+/** The class that a rule leads to by itself; content still has to be looked at for COPY. */
+export function classOfRule(rule: number): number {
+  switch (rule) {
+    case RULE.NO_NORMAL_PAGE:
+    case RULE.LOST_FILE_OWNER:
+    case RULE.VDSO:
+    case RULE.COPY:
+      return PAGE_CLASS.COPY;
+    case RULE.ZERO_PAGE:
+    case RULE.ALL_ZERO:
+      return PAGE_CLASS.ZERO;
+    case RULE.CLONE:
+      return PAGE_CLASS.CLONE;
+    case RULE.GUARD:
+    case RULE.POISONED:
+      return PAGE_CLASS.GUARD; // neither has content, and neither may read as zeros
+    case RULE.TABLE_BAD:
+    case RULE.NO_FRAME:
+    case RULE.MAPPING_WITHOUT_FILE:
+    case RULE.OTHER_MAPPING:
+    case RULE.WRITABLE_ZERO_PAGE:
+    case RULE.RESERVED:
+    case RULE.NO_MAPPING:
+    case RULE.BAD_SWAP:
+      return PAGE_CLASS.UNSUPPORTED;
+    default:
+      return PAGE_CLASS.ABSENT;
+  }
+}
+
+/**
+ * Row 17: whether all 4096 bytes are zero. Leaves at the first word that is not, as most pages do;
+ * eight words a step for the pages that are.
+ */
+export function isZeroPage(words: Int32Array, at: number): boolean {
+  if (words[at] !== 0) return false;
+  for (let end = at + WORDS_PER_PAGE; at < end; at += 8) {
+    if (
+      (words[at]! |
+        words[at + 1]! |
+        words[at + 2]! |
+        words[at + 3]! |
+        words[at + 4]! |
+        words[at + 5]! |
+        words[at + 6]! |
+        words[at + 7]!) !==
+      0
+    ) {
+      return false;
+    }
+  }
+  return true;
+}

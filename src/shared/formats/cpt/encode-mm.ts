@@ -1,0 +1,179 @@
+/**
+ * Encodes the records that stand once per image, mm or file: the file head, MM, the auxiliary vector
+ * and notes, NAME, and the LDT. Pure functions over bytes; each returns the whole object with its
+ * checksums. docs/IMAGE_FORMAT.md has the byte tables.
+ */
+import { crc32 } from 'node:zlib';
+import type { DigestKind } from '../../digest/digest-kind.ts';
+import { PAGE_SHIFT } from '../../page.ts';
+import { highWord, lowWord } from '../../u64.ts';
+import {
+  BITS_RECORD,
+  CONTENT,
+  CPT_ARCH_X86_64,
+  CPT_MAGIC,
+  CPT_VERSION,
+  DATA_RECORD,
+  FILE_HEAD,
+  HEAD_FLAG,
+  MM_RECORD,
+  NAME_RECORD,
+  OBJECT,
+  OBJECT_TYPE,
+} from './records.ts';
+
+/** An object of an image, and its record_crc. */
+export interface EncodedObject {
+  readonly bytes: Uint8Array;
+  readonly crc: number;
+}
+
+/** What the file head says. */
+export interface HeadFields {
+  readonly frozen: boolean;
+  /** Over the pages of each block. */
+  readonly digest: DigestKind;
+  /** Pages of VM_DONTDUMP mappings were left out. */
+  readonly dontDump: boolean;
+  readonly mmCount: number;
+  readonly totalLen: number;
+}
+
+/** The addresses of an mm, by the names of MM_RECORD's fields. */
+export interface MmFields {
+  readonly start_code: number;
+  readonly end_code: number;
+  readonly start_data: number;
+  readonly end_data: number;
+  readonly start_brk: number;
+  readonly brk: number;
+  readonly start_stack: number;
+  readonly start_arg: number;
+  readonly end_arg: number;
+  readonly start_env: number;
+  readonly end_env: number;
+  readonly def_flags: number;
+  readonly flags: number;
+}
+
+/** What a NAME says of a file. `path`: raw bytes, without NUL. */
+export interface NameFields {
+  readonly id: number;
+  readonly size: number; // bytes
+  readonly kind: number; // NAME_KIND bits
+  readonly path: Uint8Array;
+}
+
+export function pad8(bytes: number): number {
+  return Math.ceil(bytes / 8) * 8;
+}
+
+/** A record under way: its bytes, with the object's header where it has one. */
+class RecordWriter {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+
+  constructor(bytes: number) {
+    this.bytes = new Uint8Array(bytes);
+    this.view = new DataView(this.bytes.buffer);
+  }
+
+  static object(type: number, hdrlen: number, payload: number, content: number): RecordWriter {
+    const record = new RecordWriter(hdrlen + payload);
+    record.u64(OBJECT.LEN, hdrlen + payload);
+    record.u32(OBJECT.TYPE, type);
+    record.u16(OBJECT.HDRLEN, hdrlen);
+    record.u16(OBJECT.CONTENT, content);
+    return record;
+  }
+
+  u16(at: number, value: number): void {
+    this.view.setUint16(at, value, true);
+  }
+
+  u32(at: number, value: number): void {
+    this.view.setUint32(at, value, true);
+  }
+
+  u64(at: number, value: number): void {
+    this.view.setInt32(at, lowWord(value), true);
+    this.view.setInt32(at + 4, highWord(value), true);
+  }
+
+  /** The payload, and its checksum, which covers the padding. */
+  payload(hdrlen: number, crcAt: number, data: Uint8Array): void {
+    this.bytes.set(data, hdrlen);
+    this.u32(crcAt, crc32(this.bytes.subarray(hdrlen)));
+  }
+
+  /** Signs the record, which is `bytes` long. */
+  sign(bytes: number, crcAt: number): EncodedObject {
+    const crc = crc32(this.bytes.subarray(0, bytes));
+    this.u32(crcAt, crc);
+    return { bytes: this.bytes, crc: crc | 0 };
+  }
+}
+
+export function encodeHead(head: HeadFields): EncodedObject {
+  const record = new RecordWriter(FILE_HEAD.SIZE);
+  record.u32(FILE_HEAD.MAGIC, CPT_MAGIC);
+  record.u16(FILE_HEAD.HDRLEN, FILE_HEAD.SIZE);
+  record.u16(FILE_HEAD.VERSION, CPT_VERSION);
+  record.u16(FILE_HEAD.ARCH, CPT_ARCH_X86_64);
+  record.u16(FILE_HEAD.PAGE_SHIFT, PAGE_SHIFT);
+  record.u32(
+    FILE_HEAD.FLAGS,
+    (head.frozen ? 0 : HEAD_FLAG.NOT_FROZEN) | (head.dontDump ? HEAD_FLAG.DONTDUMP_LEFT_OUT : 0),
+  );
+  record.u64(FILE_HEAD.TOTAL_LEN, head.totalLen);
+  record.u32(FILE_HEAD.MM_COUNT, head.mmCount);
+  record.u32(FILE_HEAD.DIGEST, head.digest);
+  return record.sign(FILE_HEAD.SIZE, FILE_HEAD.RECORD_CRC);
+}
+
+export function encodeMm(fields: MmFields, mapCount: number): EncodedObject {
+  const { SIZE } = MM_RECORD;
+  const record = RecordWriter.object(OBJECT_TYPE.MM, SIZE, 0, CONTENT.ARRAY);
+  record.u64(MM_RECORD.START_CODE, fields.start_code);
+  record.u64(MM_RECORD.END_CODE, fields.end_code);
+  record.u64(MM_RECORD.START_DATA, fields.start_data);
+  record.u64(MM_RECORD.END_DATA, fields.end_data);
+  record.u64(MM_RECORD.START_BRK, fields.start_brk);
+  record.u64(MM_RECORD.BRK, fields.brk);
+  record.u64(MM_RECORD.START_STACK, fields.start_stack);
+  record.u64(MM_RECORD.START_ARG, fields.start_arg);
+  record.u64(MM_RECORD.END_ARG, fields.end_arg);
+  record.u64(MM_RECORD.START_ENV, fields.start_env);
+  record.u64(MM_RECORD.END_ENV, fields.end_env);
+  record.u64(MM_RECORD.DEF_FLAGS, fields.def_flags);
+  record.u64(MM_RECORD.FLAGS, fields.flags);
+  record.u64(MM_RECORD.MAP_COUNT, mapCount);
+  return record.sign(SIZE, MM_RECORD.RECORD_CRC);
+}
+
+/** MM_AUXV or CORE_NOTES: `type` is an OBJECT_TYPE. */
+export function encodeData(type: number, data: Uint8Array): EncodedObject {
+  const { SIZE } = DATA_RECORD;
+  const record = RecordWriter.object(type, SIZE, pad8(data.length), CONTENT.DATA);
+  record.payload(SIZE, DATA_RECORD.PAYLOAD_CRC, data);
+  return record.sign(SIZE, DATA_RECORD.RECORD_CRC);
+}
+
+export function encodeName({ id, size, kind, path }: NameFields): EncodedObject {
+  const { SIZE } = NAME_RECORD;
+  const record = RecordWriter.object(OBJECT_TYPE.NAME, SIZE, pad8(path.length + 1), CONTENT.NAME);
+  record.u64(NAME_RECORD.FILE_ID, id);
+  record.u64(NAME_RECORD.FILE_SIZE, size);
+  record.u32(NAME_RECORD.FILE_KIND, kind);
+  record.payload(SIZE, NAME_RECORD.PAYLOAD_CRC, path);
+  return record.sign(SIZE, NAME_RECORD.RECORD_CRC);
+}
+
+/** The LDT, 8 bytes per entry. */
+export function encodeLdt(ldt: Uint8Array): EncodedObject {
+  const { SIZE } = BITS_RECORD;
+  const record = RecordWriter.object(OBJECT_TYPE.BITS, SIZE, ldt.length, CONTENT.MM_CONTEXT);
+  record.u32(BITS_RECORD.BYTES, ldt.length);
+  record.payload(SIZE, BITS_RECORD.PAYLOAD_CRC, ldt);
+  return record.sign(SIZE, BITS_RECORD.RECORD_CRC);
+}

@@ -1,0 +1,109 @@
+/** The file head of a native image. */
+
+import { DIGEST_NAMES, type DigestName } from '../../digest/digest-kind.ts';
+import { PAGE_SHIFT } from '../../page.ts';
+import { ImageProblem } from '../problem.ts';
+import { Fields } from './fields.ts';
+import {
+  CPT_ARCH_X86_64,
+  CPT_MAGIC,
+  CPT_VERSION,
+  CPT_VERSION_1,
+  FILE_HEAD,
+  HEAD_FLAG,
+  MMS_MAX,
+} from './records.ts';
+
+/** What the first record of an image says: docs/IMAGE_FORMAT.md, "File head". */
+export interface ImageHead {
+  /** Length of the head itself. */
+  readonly bytes: number;
+  /** Of the format: 1 or 2. */
+  readonly version: number;
+  /** The image shows one instant; false: the machine ran while it was dumped. */
+  readonly frozen: boolean;
+  /** What each block carries over its pages. */
+  readonly digest: DigestName;
+  /** Pages of VM_DONTDUMP mappings were left out. */
+  readonly dontDump: boolean;
+  /** Nanoseconds since 1970 at which the dump began; 0 where that was not recorded. */
+  readonly time: bigint;
+  /** Bytes that the image has to have. */
+  readonly totalLen: number;
+  /** Address spaces in the image. */
+  readonly mmCount: number;
+  /** The head's own checksum. */
+  readonly recordCrc: number;
+}
+
+const VERSIONS = `${CPT_VERSION_1} or ${CPT_VERSION}`;
+
+/** Whether these are the first bytes of a native image. */
+function isCpt(start: Uint8Array): boolean {
+  return start.length >= 4 && Buffer.from(start).readUInt32LE(0) === CPT_MAGIC;
+}
+
+/** Decodes the head from the first bytes of an image of `imageBytes`. */
+export function decodeHead(start: Uint8Array, imageBytes: number): ImageHead {
+  if (!isCpt(start)) {
+    throw new ImageProblem(
+      'IMAGE_NOT_RECOGNISED',
+      0,
+      'no mmdump image: it does not begin with MMCP',
+    );
+  }
+  if (start.length < FILE_HEAD.SIZE) {
+    const message = `the file head needs ${FILE_HEAD.SIZE} bytes, the image has ${imageBytes}`;
+    throw new ImageProblem('IMAGE_TRUNCATED', 0, message);
+  }
+  const fields = new Fields();
+  fields.load(start.subarray(0, FILE_HEAD.SIZE), 0, 'file head');
+  const version = fields.u16(FILE_HEAD.VERSION);
+  // A later version may have another head: say so before its checksum is looked for.
+  if (fields.u16(FILE_HEAD.HDRLEN) !== FILE_HEAD.SIZE && !isKnown(version)) {
+    throw wrongVersion('version', version, VERSIONS);
+  }
+  fields.assertChecksum(FILE_HEAD.RECORD_CRC);
+  if (!isKnown(version)) throw wrongVersion('version', version, VERSIONS);
+  const arch = fields.u16(FILE_HEAD.ARCH);
+  if (arch !== CPT_ARCH_X86_64) throw wrongVersion('architecture', arch, CPT_ARCH_X86_64);
+  const pageShift = fields.u16(FILE_HEAD.PAGE_SHIFT);
+  if (pageShift !== PAGE_SHIFT) throw wrongVersion('page shift', pageShift, PAGE_SHIFT);
+  if (fields.u16(FILE_HEAD.HDRLEN) !== FILE_HEAD.SIZE) throw fields.problem('wrong header length');
+  const flags = fields.u32(FILE_HEAD.FLAGS);
+  const mmCount = fields.u32(FILE_HEAD.MM_COUNT);
+  if (mmCount > MMS_MAX) throw fields.problem(`mm_count ${mmCount}, expected at most ${MMS_MAX}`);
+  return {
+    bytes: FILE_HEAD.SIZE,
+    version,
+    frozen: (flags & HEAD_FLAG.NOT_FROZEN) === 0,
+    digest: version === CPT_VERSION_1 ? digestOf1(flags) : digestOf(fields),
+    dontDump: (flags & HEAD_FLAG.DONTDUMP_LEFT_OUT) !== 0,
+    time: fields.u64(FILE_HEAD.TIME),
+    totalLen: fields.number(FILE_HEAD.TOTAL_LEN, 'total_len'),
+    mmCount,
+    recordCrc: fields.u32(FILE_HEAD.RECORD_CRC),
+  };
+}
+
+function isKnown(version: number): boolean {
+  return version === CPT_VERSION_1 || version === CPT_VERSION;
+}
+
+function digestOf1(flags: number): DigestName {
+  return (flags & HEAD_FLAG.NO_PAYLOAD_CRC) === 0 ? 'crc32' : 'none';
+}
+
+function digestOf(fields: Fields): DigestName {
+  const kind = fields.u32(FILE_HEAD.DIGEST);
+  const name = DIGEST_NAMES[kind];
+  if (name === undefined) throw wrongVersion('digest', kind, `0 to ${DIGEST_NAMES.length - 1}`);
+  const parent = fields.u64(FILE_HEAD.PARENT) | fields.u64(FILE_HEAD.PARENT + 8);
+  if (parent === 0n) return name;
+  const message = 'file head: the image has a parent, and images with a parent are not known';
+  throw new ImageProblem('IMAGE_VERSION', 0, message);
+}
+
+function wrongVersion(what: string, found: number, expected: number | string): ImageProblem {
+  return new ImageProblem('IMAGE_VERSION', 0, `file head: ${what} ${found}, expected ${expected}`);
+}

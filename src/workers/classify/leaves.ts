@@ -1,0 +1,172 @@
+/**
+ * How a classifier sees the leaves of a granule. On a frozen machine it looks into the tables
+ * themselves; on a running one it gets a copy of them, made under the table's lock, whose frames
+ * cannot go away any more.
+ */
+
+import { cacheLookup } from '../../mmu/files/page-cache.ts';
+import type { Mm } from '../../mmu/mm/mm.ts';
+import { PG } from '../../mmu/physical/page-struct.ts';
+import { isPresentLeaf } from '../../mmu/tables/classify.ts';
+import {
+  lockTable,
+  PageCursor,
+  unlockTable,
+  type WalkEnd,
+  walk,
+} from '../../mmu/tables/page-table.ts';
+import { PTE, pfnOf } from '../../mmu/tables/pte.ts';
+import { PIN } from '../../shared/dump/pin-table.ts';
+import { GRANULE_PAGES, PAGE_SIZE } from '../../shared/page.ts';
+import type { WorkerFaults } from '../task/worker-faults.ts';
+
+/** The leaves of one granule after the other. */
+export interface Leaves {
+  /** Words that hold the entries of the granule, or its one huge leaf, from `at` on. */
+  readonly words: Int32Array;
+  readonly at: number;
+  /** Goes to the granule that starts at page `granule`. */
+  enter(granule: number): WalkEnd;
+  /** Frame of a page of a file's cache, or 0. */
+  cached(file: number, index: number, vpn: number): number;
+}
+
+/** The tables themselves. The machine is frozen. */
+export class FrozenLeaves implements Leaves {
+  readonly #mm: Mm;
+
+  constructor(mm: Mm) {
+    this.#mm = mm;
+  }
+
+  get words(): Int32Array {
+    return this.#mm.cursor.words;
+  }
+
+  get at(): number {
+    return this.#mm.cursor.at;
+  }
+
+  enter(granule: number): WalkEnd {
+    return walk(this.#mm, this.#mm.pgd, granule, this.#mm.cursor);
+  }
+
+  cached(file: number, index: number): number {
+    return cacheLookup(this.#mm, file, index);
+  }
+}
+
+/**
+ * Copies, with a reference on everything that they show (see pin-table.ts). The mmap lock is held
+ * for reading by whoever dumps; the thread of `mm` is an onlooker, whose locks protect no change.
+ */
+export class PinnedLeaves implements Leaves {
+  readonly words: Int32Array = new Int32Array(GRANULE_PAGES * 2);
+  readonly at = 0;
+  readonly #mm: Mm;
+  readonly #pins: Int32Array;
+  readonly #cursor = new PageCursor();
+  readonly #faults: WorkerFaults | undefined;
+  /** What virtual page 0 would have for a number in the table of pins. */
+  #base = 0;
+
+  constructor(mm: Mm, pins: Int32Array, faults?: WorkerFaults) {
+    this.#mm = mm;
+    this.#pins = pins;
+    this.#faults = faults;
+  }
+
+  /** The pages of a unit that starts at page `start` are numbered from `first` on. */
+  beginUnit(start: number, first: number): void {
+    this.#base = first - start;
+  }
+
+  enter(granule: number): WalkEnd {
+    for (;;) {
+      const found = walk(this.#mm, this.#mm.pgd, granule, this.#cursor);
+      if (found === 'bad') return found; // nobody mends it while the mmap lock is held
+      if (found === 'none' && this.#cursor.level !== 2) return found;
+      const copied = this.#copyLocked(found, granule);
+      if (copied !== undefined) return copied;
+    }
+  }
+
+  /** Undefined: the entry is another than the walk has seen. */
+  #copyLocked(found: WalkEnd, granule: number): WalkEnd | undefined {
+    const mm = this.#mm;
+    const { table, words, at } = this.#cursor;
+    lockTable(mm, table);
+    try {
+      const low = words[at]!;
+      if (found === 'none') return low === 0 ? 'none' : undefined;
+      if (found === 'table') this.#copyTable(granule);
+      else if (low === 0 || (low & PTE.HUGE) === 0) return undefined;
+      else this.#copyHuge(granule, low, words[at + 1]!);
+      return 'table';
+    } finally {
+      unlockTable(mm, table);
+    }
+  }
+
+  #copyTable(granule: number): void {
+    const { words, at } = this.#cursor;
+    const copy = this.words;
+    for (let page = 0; page < GRANULE_PAGES; page++) {
+      const low = words[at + page * 2]!;
+      const high = words[at + page * 2 + 1]!;
+      copy[page * 2] = low;
+      copy[page * 2 + 1] = high;
+      if (low !== 0) this.#pinLeaf(granule + page, low, high);
+    }
+  }
+
+  /** A 2 MiB leaf is copied as the 512 small ones that show the same. */
+  #copyHuge(granule: number, low: number, high: number): void {
+    for (let page = 0; page < GRANULE_PAGES; page++) {
+      const small = (low & ~PTE.HUGE) + page * PAGE_SIZE; // its frames are aligned: no carry
+      this.words[page * 2] = small;
+      this.words[page * 2 + 1] = high;
+      this.#pinLeaf(granule + page, small, high);
+    }
+  }
+
+  #pinLeaf(vpn: number, low: number, high: number): void {
+    const { swap } = this.#mm.machine;
+    if (isPresentLeaf(low)) {
+      this.#pinFrame(this.#pinOf(vpn), pfnOf(low, high));
+      this.#faults?.afterLeaf();
+      return;
+    }
+    const slot = swap.slotOf(low, high);
+    if (slot < 0) return;
+    const pfn = swap.frameOf(slot);
+    const at = this.#pinOf(vpn);
+    swap.get(slot, this.#mm.thread);
+    this.#pins[at] = pfn;
+  }
+
+  #pinOf(vpn: number): number {
+    return (this.#base + vpn) * PIN.WORDS + PIN.LEAF;
+  }
+
+  #pinFrame(at: number, pfn: number): void {
+    const { memory, pages } = this.#mm;
+    if (pfn >= memory.frames || (pages.flags(pfn) & PG.RESERVED) !== 0) return;
+    if (pages.references(pfn) < 1) return; // an entry made by hand: the frame is nobody's
+    pages.get(pfn);
+    this.#pins[at] = pfn;
+  }
+
+  cached(file: number, index: number, vpn: number): number {
+    const mm = this.#mm;
+    const lock = mm.files.lock(file);
+    lock.lock(mm.thread, true);
+    try {
+      const pfn = cacheLookup(mm, file, index);
+      if (pfn !== 0) this.#pinFrame(this.#pinOf(vpn) + PIN.CACHED, pfn);
+      return pfn;
+    } finally {
+      lock.unlock(mm.thread);
+    }
+  }
+}

@@ -1,0 +1,233 @@
+/**
+ * Copies frames, one behind the other, into a window, and computes the XXH3-64 of what it has copied.
+ * How it does so depends on the frames, by what measured best (docs/PERFORMANCE.md, "Digests"):
+ *
+ *   long runs    one kernel copies a run and digests it while the bytes are in registers
+ *   short runs   one kernel copies four pages and meanwhile digests the four before, which are in
+ *                the cache: what it has copied is 16 KiB ahead of what it has digested
+ *   elsewhere    where no kernel reaches the window: long runs are digested where they lie and copied
+ *                by Uint8Array.set, short ones gathered and digested in a stage of the bank before
+ *
+ * A digest may go over frames of several banks, since all instances of the kernels share one state.
+ *
+ * What is digested where it lies is read twice. So frames that somebody may be writing are only for
+ * windows that the kernels reach (`reaches`): there the digest is always that of the bytes that arrive.
+ */
+import type { MachineParts } from '../../mmu/mm/machine-parts.ts';
+import { BANK_MASK, BANK_SHIFT } from '../../mmu/physical/physical-memory.ts';
+import { type DigestKernels, DigestState, digestKernels } from '../../shared/digest/xxh3.ts';
+import type { StagingRooms } from '../../shared/dump/staging-rooms.ts';
+import type { KernelModules } from '../../shared/kernels.ts';
+import { PAGE_SIZE } from '../../shared/page.ts';
+import type { WasmMemory } from '../../shared/wasm.ts';
+import { type FrameKernels, frameKernels } from './frame-kernels.ts';
+import { copyFourAt, endOfBank, gather, LONG_RUN_STAGED, runAt } from './frame-runs.ts';
+import type { ImageWindow } from './image-window.ts';
+import { shortRunsStage } from './staging.ts';
+
+/** Pages of neighbouring frames from which on one fused copy is quicker than four at a time. */
+const LONG_RUN = 8;
+const FOUR_PAGES = 4 * PAGE_SIZE;
+
+// Local copies of what the loops use: see docs/decisions/hot-loops.md.
+const SHIFT = BANK_SHIFT;
+const MASK = BANK_MASK;
+const PAGE_SHIFT = 12;
+
+/** Kernels from a bank to one memory. */
+interface Reach {
+  readonly copies: FrameKernels;
+  readonly digests: DigestKernels;
+}
+
+export class DigestingMover {
+  /** The halves of the digest of the last `move`. */
+  low = 0;
+  high = 0;
+  readonly #machine: MachineParts;
+  readonly #copies: KernelModules;
+  readonly #digests: KernelModules;
+  readonly #rooms: StagingRooms | undefined;
+  readonly #state = new DigestState();
+  /** By the memory of a window, then by bank; null: no kernel reaches it. */
+  readonly #reaches = new WeakMap<WasmMemory, (Reach | null | undefined)[]>();
+  /** By bank: kernels inside it. */
+  readonly #insides: (Reach | undefined)[] = [];
+  /** By bank; null: it has no room. */
+  readonly #stages: (ImageWindow | null | undefined)[] = [];
+  #sources: Int32Array = new Int32Array(0);
+  /** Behind the last of the frames that are moved. */
+  #last = 0;
+  /** Bytes before the place of the next page that are copied and not yet digested. */
+  #ahead = 0;
+
+  /** `rooms`: undefined, nothing is staged. */
+  constructor(
+    machine: MachineParts,
+    copies: KernelModules,
+    digests: KernelModules,
+    rooms: StagingRooms | undefined,
+  ) {
+    this.#machine = machine;
+    this.#copies = copies;
+    this.#digests = digests;
+    this.#rooms = rooms;
+  }
+
+  /** Whether kernels reach `into` from each of the frames. */
+  reaches(sources: Int32Array, first: number, count: number, into: ImageWindow): boolean {
+    const last = first + count;
+    for (let index = first; index < last; index = endOfBank(sources, index, last)) {
+      if (this.#reachOf(into.memory, sources[index]! >>> SHIFT) === null) return false;
+    }
+    return true;
+  }
+
+  /**
+   * Copies the frames sources[first] to sources[first + count - 1], at least one, to byte `at` of
+   * `into`; `low` and `high` are then the digest of all their bytes.
+   */
+  move(sources: Int32Array, first: number, count: number, into: ImageWindow, at: number): void {
+    this.#sources = sources;
+    this.#last = first + count;
+    this.#ahead = 0;
+    const last = this.#last;
+    const banks = this.#machine.memory.bytes.length;
+    let reach: Reach | null = null;
+    for (let index = first; index < last; ) {
+      const bank = sources[index]! >>> SHIFT;
+      const end = banks === 1 ? last : endOfBank(sources, index, last);
+      const next = this.#reachOf(into.memory, bank);
+      if (index === first) (next ?? this.#insideOf(bank)).digests.begin();
+      if (next === null) {
+        if (reach !== null) this.#catchUp(reach.digests, into.at + at);
+        this.#moveStaged(bank, index, end, into.bytes, at);
+      } else {
+        this.#moveDirect(next, index, end, into.at + at);
+      }
+      reach = next;
+      at += (end - index) * PAGE_SIZE;
+      index = end;
+    }
+    if (reach === null) return; // the stage has finished it
+    const ahead = this.#ahead;
+    this.#finish(reach.digests, into.at + at - ahead, ahead);
+  }
+
+  #finish(digests: DigestKernels, at: number, bytes: number): void {
+    this.low = digests.finish(at | 0, bytes);
+    this.high = digests.high();
+  }
+
+  /** Digests what was copied before `to`. */
+  #catchUp(digests: DigestKernels, to: number): void {
+    if (this.#ahead !== 0) digests.update((to - this.#ahead) | 0, this.#ahead);
+    this.#ahead = 0;
+  }
+
+  /** Leaves at least a page to be digested where the last frame of all is among them. */
+  #moveDirect({ copies, digests }: Reach, index: number, end: number, at: number): void {
+    const sources = this.#sources;
+    let to = at | 0; // a kernel takes addresses beyond 2 GiB as the same 32 bits
+    while (index < end) {
+      let pages = runAt(sources, index, end);
+      const from = (sources[index]! & MASK) << PAGE_SHIFT;
+      if (pages >= LONG_RUN) {
+        this.#catchUp(digests, to);
+        if (index + pages === this.#last) pages--; // the last page comes alone, and is not long
+        digests.copyAndUpdate(to, from, pages << PAGE_SHIFT);
+      } else if (end - index < 4) {
+        copies.copyRun(to, from, pages << PAGE_SHIFT);
+        this.#ahead += pages << PAGE_SHIFT;
+      } else {
+        pages = 4;
+        if (this.#ahead === FOUR_PAGES) {
+          const two = (sources[index + 1]! & MASK) << PAGE_SHIFT;
+          const three = (sources[index + 2]! & MASK) << PAGE_SHIFT;
+          const four = (sources[index + 3]! & MASK) << PAGE_SHIFT;
+          digests.copyFourAndUpdate(to, from, two, three, four);
+        } else {
+          this.#catchUp(digests, to);
+          copyFourAt(copies, sources, index, to);
+          this.#ahead = FOUR_PAGES;
+        }
+      }
+      to = (to + (pages << PAGE_SHIFT)) | 0;
+      index += pages;
+    }
+  }
+
+  #moveStaged(bank: number, index: number, end: number, into: Uint8Array, at: number): void {
+    const sources = this.#sources;
+    const frames = this.#machine.memory.bytes[bank]!;
+    const stage = this.#stageOf(bank);
+    const { copies, digests } = this.#insideOf(bank);
+    while (index < end) {
+      let pages = runAt(sources, index, end);
+      if (pages >= LONG_RUN_STAGED || end - index < 4 || stage === null) {
+        const from = (sources[index]! & MASK) * PAGE_SIZE;
+        this.#digest(digests, from, pages, index);
+        into.set(frames.subarray(from, from + pages * PAGE_SIZE), at);
+      } else {
+        pages = gather(copies, sources, index, end, stage.at);
+        this.#digest(digests, stage.at, pages, index);
+        into.set(stage.bytes.subarray(0, pages * PAGE_SIZE), at);
+      }
+      at += pages * PAGE_SIZE;
+      index += pages;
+    }
+  }
+
+  /** Digests pages where they lie; `index` is that of the first. */
+  #digest(digests: DigestKernels, at: number, pages: number, index: number): void {
+    const bytes = pages * PAGE_SIZE;
+    if (index + pages === this.#last) this.#finish(digests, at, bytes);
+    else digests.update(at | 0, bytes);
+  }
+
+  #reachOf(memory: WasmMemory | undefined, bank: number): Reach | null {
+    if (memory === undefined) return null;
+    let reaches = this.#reaches.get(memory);
+    if (reaches === undefined) {
+      reaches = [];
+      this.#reaches.set(memory, reaches);
+    }
+    const known = reaches[bank];
+    if (known !== undefined) return known;
+    const found = this.#newReach(memory, bank);
+    reaches[bank] = found;
+    return found;
+  }
+
+  #newReach(memory: WasmMemory, bank: number): Reach | null {
+    const frames = this.#machine.memory.memories[bank]!;
+    if (memory === frames) return this.#insideOf(bank);
+    const { between: copies } = this.#copies;
+    const { between: digests } = this.#digests;
+    if (copies === undefined || digests === undefined) return null;
+    return {
+      copies: frameKernels(copies, frames, memory),
+      digests: digestKernels(digests, frames, memory, this.#state),
+    };
+  }
+
+  #insideOf(bank: number): Reach {
+    const known = this.#insides[bank];
+    if (known !== undefined) return known;
+    const frames = this.#machine.memory.memories[bank]!;
+    const inside: Reach = {
+      copies: frameKernels(this.#copies.inside, frames, frames),
+      digests: digestKernels(this.#digests.inside, frames, frames, this.#state),
+    };
+    this.#insides[bank] = inside;
+    return inside;
+  }
+
+  #stageOf(bank: number): ImageWindow | null {
+    const known = this.#stages[bank];
+    if (known !== undefined) return known;
+    const stage = shortRunsStage(this.#machine, bank, this.#rooms);
+    this.#stages[bank] = stage;
+    return stage;
+  }
+}

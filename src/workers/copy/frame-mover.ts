@@ -1,0 +1,137 @@
+/**
+ * Copies frames, one behind the other, into a window. Three ways, by what Node can do and how the
+ * frames lie (the costs: docs/PERFORMANCE.md):
+ *
+ *   direct   a kernel reaches the window: it lies in the memory of the frames, or Node knows several
+ *            memories. Long runs by memory.copy, everything else four pages at a time.
+ *   staged   no kernel reaches it: short runs four pages at a time to a place in the memory of the
+ *            frames that stays in the cache, and on from there in one go …
+ *   set      … long runs by Uint8Array.set; everything where there are no kernels.
+ */
+import type { MachineParts } from '../../mmu/mm/machine-parts.ts';
+import { BANK_MASK, BANK_SHIFT } from '../../mmu/physical/physical-memory.ts';
+import type { StagingRooms } from '../../shared/dump/staging-rooms.ts';
+import type { KernelModules } from '../../shared/kernels.ts';
+import { PAGE_SIZE } from '../../shared/page.ts';
+import { type FrameKernels, frameKernels } from './frame-kernels.ts';
+import { copyFourAt, endOfBank, gather, LONG_RUN_STAGED, runAt } from './frame-runs.ts';
+import type { ImageWindow } from './image-window.ts';
+import { shortRunsStage } from './staging.ts';
+
+/** Pages of neighbouring frames from which on memory.copy is as good as four at a time. */
+const LONG_RUN = 8;
+
+// Local copies of what the loops use: see docs/decisions/hot-loops.md.
+const SHIFT = BANK_SHIFT;
+const MASK = BANK_MASK;
+const PAGE_SHIFT = 12;
+
+/** Where short runs of one bank are gathered, and by what. */
+interface Stage {
+  readonly kernels: FrameKernels;
+  readonly window: ImageWindow;
+}
+
+export class FrameMover {
+  readonly #machine: MachineParts;
+  readonly #banks: readonly Uint8Array[];
+  readonly #sources: Int32Array;
+  readonly #modules: KernelModules | undefined;
+  readonly #rooms: StagingRooms | undefined;
+  /** By bank; null: there is no room. */
+  readonly #stages: (Stage | null | undefined)[] = [];
+
+  /** `sources`: frame numbers, in the order of the image. `rooms`: undefined, nothing is staged. */
+  constructor(
+    machine: MachineParts,
+    sources: Int32Array,
+    modules: KernelModules | undefined,
+    rooms: StagingRooms | undefined,
+  ) {
+    this.#machine = machine;
+    this.#banks = machine.memory.bytes;
+    this.#sources = sources;
+    this.#modules = modules;
+    this.#rooms = rooms;
+  }
+
+  /** Copies the frames sources[first] to sources[first + count - 1] to byte `at` of `into`. */
+  move(first: number, count: number, into: ImageWindow, at: number): void {
+    const last = first + count;
+    for (let index = first; index < last; ) {
+      const bank = this.#sources[index]! >>> SHIFT;
+      const end = this.#banks.length === 1 ? last : endOfBank(this.#sources, index, last);
+      const kernels = this.#kernelsTo(into, bank);
+      if (kernels !== null) this.#moveDirect(kernels, index, end, into.at + at);
+      else this.#moveStaged(bank, index, end, into.bytes, at);
+      at += (end - index) * PAGE_SIZE;
+      index = end;
+    }
+  }
+
+  #moveDirect(kernels: FrameKernels, index: number, end: number, at: number): void {
+    const sources = this.#sources;
+    let to = at | 0; // a kernel takes addresses beyond 2 GiB as the same 32 bits
+    while (index < end) {
+      const run = runAt(sources, index, end);
+      let pages = run;
+      if (run >= LONG_RUN || end - index < 4) {
+        kernels.copyRun(to, (sources[index]! & MASK) << PAGE_SHIFT, run << PAGE_SHIFT);
+      } else {
+        pages = 4;
+        copyFourAt(kernels, sources, index, to);
+      }
+      to = (to + (pages << PAGE_SHIFT)) | 0;
+      index += pages;
+    }
+  }
+
+  #moveStaged(bank: number, index: number, end: number, into: Uint8Array, at: number): void {
+    const frames = this.#banks[bank]!;
+    const sources = this.#sources;
+    const stage = this.#stageOf(bank);
+    while (index < end) {
+      let pages = runAt(sources, index, end);
+      if (pages >= LONG_RUN_STAGED || end - index < 4 || stage === null) {
+        const from = (sources[index]! & MASK) * PAGE_SIZE;
+        into.set(frames.subarray(from, from + pages * PAGE_SIZE), at);
+      } else {
+        pages = gather(stage.kernels, sources, index, end, stage.window.at);
+        into.set(stage.window.bytes.subarray(0, pages * PAGE_SIZE), at);
+      }
+      at += pages * PAGE_SIZE;
+      index += pages;
+    }
+  }
+
+  #kernelsTo(into: ImageWindow, bank: number): FrameKernels | null {
+    const known = into.kernels[bank];
+    if (known !== undefined) return known;
+    const found = this.#newKernelsTo(into, bank);
+    into.kernels[bank] = found;
+    return found;
+  }
+
+  #newKernelsTo({ memory }: ImageWindow, bank: number): FrameKernels | null {
+    const modules = this.#modules;
+    if (modules === undefined || memory === undefined) return null;
+    const frames = this.#machine.memory.memories[bank]!;
+    if (memory === frames) return frameKernels(modules.inside, frames, frames);
+    if (modules.between === undefined) return null;
+    return frameKernels(modules.between, frames, memory);
+  }
+
+  #stageOf(bank: number): Stage | null {
+    const known = this.#stages[bank];
+    if (known !== undefined) return known;
+    const modules = this.#modules;
+    const window = shortRunsStage(this.#machine, bank, this.#rooms);
+    const memory = window?.memory;
+    const stage =
+      modules && window && memory
+        ? { kernels: frameKernels(modules.inside, memory, memory), window }
+        : null;
+    this.#stages[bank] = stage;
+    return stage;
+  }
+}

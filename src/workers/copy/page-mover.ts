@@ -1,0 +1,71 @@
+/** The pages of a block, from their frames into the image, and the digest that their record gets. */
+import type { MachineParts } from '../../mmu/mm/machine-parts.ts';
+import { DIGEST, type DigestKind } from '../../shared/digest/digest-kind.ts';
+import { PayloadDigest } from '../../shared/digest/payload-digest.ts';
+import type { PassTask } from '../../shared/dump/tasks.ts';
+import { PAGE_SIZE } from '../../shared/page.ts';
+import { DigestingMover } from './digesting-mover.ts';
+import { FrameMover } from './frame-mover.ts';
+import type { ImageWindow } from './image-window.ts';
+
+/** Pages that are copied before they are digested: the digest finds them in the second cache. */
+const PAGES_BEHIND = 32;
+
+export class PageMover {
+  readonly hasDigest: boolean;
+  /** The halves of the digest of the pages that were moved last; a crc32 is the low one. */
+  low = 0;
+  high = 0;
+  readonly #sources: Int32Array;
+  readonly #plain: FrameMover;
+  /** For XXH3: it copies and digests in one go. */
+  readonly #digesting: DigestingMover | undefined;
+  /** For the others, and for XXH3 where frames may be written meanwhile: what has arrived is digested. */
+  readonly #behind: PayloadDigest;
+  readonly #kind: DigestKind;
+  readonly #isFrozen: boolean;
+
+  /** `sources`: frames by place in the unit. */
+  constructor(machine: MachineParts, sources: Int32Array, task: PassTask) {
+    const { kernels, digestKernels, digest, rooms } = task;
+    this.hasDigest = digest !== DIGEST.NONE;
+    this.#kind = digest;
+    this.#isFrozen = task.running === undefined;
+    this.#behind = new PayloadDigest(digestKernels.inside);
+    this.#sources = sources;
+    this.#plain = new FrameMover(machine, sources, kernels, rooms);
+    const isFused = digest === DIGEST.XXH3;
+    this.#digesting = isFused
+      ? new DigestingMover(machine, kernels, digestKernels, rooms)
+      : undefined;
+  }
+
+  /** Copies the frames sources[first] to sources[first + count - 1] to byte `at` of `into`. */
+  move(first: number, count: number, into: ImageWindow, at: number): void {
+    const mover = this.#digesting;
+    const sources = this.#sources;
+    if (mover !== undefined && (this.#isFrozen || mover.reaches(sources, first, count, into))) {
+      mover.move(sources, first, count, into, at);
+      this.low = mover.low;
+      this.high = mover.high;
+    } else if (this.hasDigest) {
+      this.#moveThenDigest(first, count, into, at);
+    } else {
+      this.#plain.move(first, count, into, at);
+    }
+  }
+
+  #moveThenDigest(first: number, count: number, into: ImageWindow, at: number): void {
+    const digest = this.#behind;
+    digest.begin(this.#kind);
+    for (let done = 0; done < count; done += PAGES_BEHIND) {
+      const pages = Math.min(PAGES_BEHIND, count - done);
+      const from = at + done * PAGE_SIZE;
+      this.#plain.move(first + done, pages, into, from);
+      digest.update(into.bytes.subarray(from, from + pages * PAGE_SIZE));
+    }
+    digest.finish();
+    this.low = digest.low;
+    this.high = digest.high;
+  }
+}

@@ -1,0 +1,257 @@
+/** Loading one run after the other into an mm whose mmap lock is held: pages, leaves, page caches. */
+import { noteGuards } from '../../mmu/fault/guard.ts';
+import { cacheInsertLocked, cacheLookup } from '../../mmu/files/page-cache.ts';
+import type { Mm } from '../../mmu/mm/mm.ts';
+import { PG, ZERO_PAGE_PFN } from '../../mmu/physical/page-struct.ts';
+import { ensureTables, lockTable, unlockTable } from '../../mmu/tables/page-table.ts';
+import {
+  highOf,
+  leafFlags,
+  lowOf,
+  MARKER,
+  MARKER_HIGH,
+  markerLow,
+  PTE,
+  setEntries,
+  setEntry,
+} from '../../mmu/tables/pte.ts';
+import { assert } from '../../shared/assert.ts';
+import { DIGEST, mismatchText, NO_DIGEST } from '../../shared/digest/digest-kind.ts';
+import { LOAD, LOAD_FLAG, type LoadRun } from '../../shared/dump/load-table.ts';
+import { MmdumpError } from '../../shared/errors.ts';
+import {
+  addressOf,
+  GRANULE_PAGES,
+  granuleEnd,
+  hex,
+  KiB,
+  PAGE_SIZE,
+  type Pfn,
+} from '../../shared/page.ts';
+import { pagePrivileges } from '../../shared/vm-flags.ts';
+import type { Reader } from '../task/read-at.ts';
+import type { FramesDigest } from './frames-digest.ts';
+
+/** Copied and summed up in turn, so that the sum finds the bytes in the core's own cache. */
+const CHECKED_PART = 128 * KiB;
+
+const DATA_KINDS: ReadonlySet<number> = new Set([LOAD.ANON, LOAD.CACHE, LOAD.UNMAPPED]);
+
+const NO_RUN: LoadRun = {
+  mm: 0,
+  kind: 0,
+  flags: 0,
+  pages: 0,
+  start: 0,
+  source: 0,
+  file: 0,
+  index: 0,
+  ...NO_DIGEST,
+};
+
+/** Loads runs of one mm, whose mmap lock is held. */
+export class RunLoader {
+  readonly #mm: Mm;
+  readonly #reader: Reader;
+  readonly #digest: FramesDigest;
+  #run: LoadRun = NO_RUN;
+  /** Of the VMA. */
+  #slot = 0;
+
+  constructor(mm: Mm, reader: Reader, digest: FramesDigest) {
+    this.#mm = mm;
+    this.#reader = reader;
+    this.#digest = digest;
+  }
+
+  /** Loads a run; returns the bytes that were read. */
+  load(run: LoadRun): number {
+    const { kind, start, pages } = run;
+    this.#run = run;
+    this.#slot = this.#mm.vmas.lookup(start);
+    this.#digest.begin(run.digest);
+    for (let done = 0; done < pages; ) {
+      const vpn = start + done;
+      const wanted = Math.min(pages - done, granuleEnd(vpn) - vpn);
+      done += this.#loadPart(kind, vpn, wanted);
+    }
+    this.#assertDigest();
+    return DATA_KINDS.has(kind) ? pages * PAGE_SIZE : 0;
+  }
+
+  /** Loads up to `wanted` pages from `vpn` on, in one granule; returns how many. */
+  #loadPart(kind: number, vpn: number, wanted: number): number {
+    switch (kind) {
+      case LOAD.GUARD:
+        noteGuards(this.#mm, this.#slot);
+        this.#setLeaves(vpn, wanted, markerLow(MARKER.GUARD), MARKER_HIGH, 0);
+        return wanted;
+      case LOAD.ZERO_PAGE:
+        if (!this.#mm.machine.hasZeroPage) return this.#loadFrames(vpn, wanted);
+        this.#mapFrames(vpn, wanted, ZERO_PAGE_PFN as Pfn, 0);
+        return wanted;
+      case LOAD.CACHE:
+      case LOAD.CACHE_ZERO:
+        this.#loadCachePage(vpn);
+        return 1;
+      default:
+        return this.#loadHuge(vpn, wanted) ? wanted : this.#loadFrames(vpn, wanted);
+    }
+  }
+
+  #loadHuge(vpn: number, wanted: number): boolean {
+    if ((this.#run.flags & LOAD_FLAG.HUGE) === 0 || wanted < GRANULE_PAGES) return false;
+    const mm = this.#mm;
+    ensureTables(mm, mm.pgd, vpn, 2, mm.cursor); // before there are frames that could be lost
+    const first = mm.allocator.tryAllocateHuge(mm.thread, false);
+    if (first === 0) return false;
+    this.#fill(vpn, first, wanted);
+    this.#describe(first, vpn, wanted, PG.HUGE);
+    const privileges = pagePrivileges(mm.vmas.flags(this.#slot));
+    const bits = leafFlags(privileges.low, this.#isWritable, true) | PTE.HUGE;
+    lockTable(mm, mm.cursor.table);
+    setEntry(mm.cursor.words, mm.cursor.at, lowOf(first, bits), highOf(first, privileges.high));
+    unlockTable(mm, mm.cursor.table);
+    return true;
+  }
+
+  /** As many pages as there are neighbouring frames. */
+  #loadFrames(vpn: number, wanted: number): number {
+    const mm = this.#mm;
+    ensureTables(mm, mm.pgd, vpn, 1, mm.cursor); // before there are frames that could be lost
+    const { first, count } = mm.allocator.allocateRun(wanted, mm.thread);
+    this.#fill(vpn, first, count);
+    this.#describe(first, vpn, count, 0);
+    this.#mapFrames(vpn, count, first, 1);
+    return count;
+  }
+
+  /** Puts the bytes of page `vpn` and those behind it into frames; frees them if that fails. */
+  #fill(vpn: number, first: number, count: number): void {
+    const { memory, allocator, thread } = this.#mm;
+    const { kind, source, start, pages, digest } = this.#run;
+    const bytes = memory.bytesOf(first);
+    const at = memory.byteAt(first);
+    const length = count * PAGE_SIZE;
+    if (!DATA_KINDS.has(kind)) {
+      bytes.fill(0, at, at + length);
+      return;
+    }
+    const offset = source + addressOf(vpn - start);
+    const isChecked = digest !== DIGEST.NONE;
+    const isEnd = vpn + count === start + pages;
+    const part = isChecked ? CHECKED_PART : length;
+    try {
+      for (let done = 0; done < length; done += part) {
+        const bytesNow = Math.min(part, length - done);
+        this.#reader.read(bytes, at + done, bytesNow, offset + done);
+        if (!isChecked) continue;
+        this.#digest.take(first, at + done, bytesNow, isEnd && done + bytesNow === length);
+      }
+    } catch (error) {
+      for (let page = 0; page < count; page++) allocator.put(first + page, thread);
+      throw error;
+    }
+  }
+
+  /** Page structs of `count` fresh frames that page `vpn` and those behind it will show. */
+  #describe(first: number, vpn: number, count: number, extraFlags: number): void {
+    const { pages, vmas } = this.#mm;
+    if (this.#run.kind === LOAD.UNMAPPED) {
+      pages.describeMapped(first, count, 0, 0, 0, 0);
+      return;
+    }
+    const flags = PG.ANON | PG.SWAPBACKED | extraFlags;
+    const index = vmas.fileIndex(this.#slot, vpn);
+    pages.describeMapped(first, count, flags, vmas.anonVma(this.#slot), index, 1);
+  }
+
+  get #isWritable(): boolean {
+    return (this.#run.flags & LOAD_FLAG.WRITABLE) !== 0;
+  }
+
+  /** Leaves for `count` pages from `vpn` on: frames `first`, `first + step`, … */
+  #mapFrames(vpn: number, count: number, first: Pfn, step: number): void {
+    const privileges = pagePrivileges(this.#mm.vmas.flags(this.#slot));
+    const writable = this.#isWritable && first !== ZERO_PAGE_PFN;
+    const special = (this.#run.flags & LOAD_FLAG.SPECIAL) !== 0 ? PTE.SPECIAL : 0;
+    const bits = leafFlags(privileges.low, writable, writable) | special;
+    const high = highOf(first, privileges.high);
+    this.#setLeaves(vpn, count, lowOf(first, bits), high, step);
+  }
+
+  /** Sets entries of one table; the frame in them grows by `step` from entry to entry. */
+  #setLeaves(vpn: number, count: number, low: number, high: number, step: number): void {
+    const mm = this.#mm;
+    const { cursor } = mm;
+    ensureTables(mm, mm.pgd, vpn, 1, cursor);
+    lockTable(mm, cursor.table);
+    const { words, at } = cursor;
+    let found = 0;
+    for (let entry = at; entry < at + count * 2; entry += 2) found |= words[entry]!;
+    assert(found === 0, 'a page is loaded where one is mapped already');
+    setEntries(words, at, count, low, high, lowOf(step, 0));
+    unlockTable(mm, cursor.table);
+  }
+
+  /** A page of a file that only memory holds: into its page cache, and mapped if asked. */
+  #loadCachePage(vpn: number): void {
+    const { flags } = this.#run;
+    const mm = this.#mm;
+    if ((flags & LOAD_FLAG.MAPPED) !== 0) ensureTables(mm, mm.pgd, vpn, 1, mm.cursor);
+    const pfn = this.#cachedFrame(vpn);
+    if ((flags & LOAD_FLAG.MAPPED) === 0) {
+      mm.allocator.put(pfn, mm.thread);
+    } else {
+      mm.pages.addMapping(pfn);
+      this.#mapFrames(vpn, 1, pfn, 0);
+    }
+  }
+
+  /** The cached frame behind page `vpn`, loaded if it was not there, with a reference. */
+  #cachedFrame(vpn: number): Pfn {
+    const mm = this.#mm;
+    const { file, index, start } = this.#run;
+    const fileIndex = index + (vpn - start);
+    const lock = mm.files.lock(file);
+    lock.lock(mm.thread, mm.mayBlock);
+    try {
+      let pfn = cacheLookup(mm, file, fileIndex);
+      if (pfn === 0) {
+        pfn = mm.allocator.allocate(mm.thread);
+        this.#fill(vpn, pfn, 1);
+        mm.pages.describe(pfn, PG.SWAPBACKED, file, fileIndex);
+        this.#insert(file, fileIndex, pfn);
+      }
+      mm.pages.get(pfn);
+      return pfn;
+    } finally {
+      lock.unlock(mm.thread);
+    }
+  }
+
+  #insert(file: number, index: number, pfn: Pfn): void {
+    try {
+      cacheInsertLocked(this.#mm, file, index, pfn);
+    } catch (error) {
+      this.#mm.allocator.put(pfn, this.#mm.thread);
+      throw error;
+    }
+  }
+
+  #assertDigest(): void {
+    const { digest, low, high, start, pages, source, mm } = this.#run;
+    const found = this.#digest;
+    if (digest === DIGEST.NONE || found.is(low, high)) return;
+    const address = addressOf(start);
+    const range = `${hex(address)}-${hex(address + addressOf(pages))}`;
+    const slot = this.#slot;
+    const vma = `${hex(addressOf(this.#mm.vmas.start(slot)))}-${hex(addressOf(this.#mm.vmas.end(slot)))}`;
+    throw new MmdumpError(
+      'IMAGE_CHECKSUM',
+      `${this.#reader.name}: mm ${mm}, VMA ${vma}, pages ${range} at byte ${source}: ` +
+        mismatchText(this.#run, { digest, low: found.low, high: found.high }),
+      { mm, address, offset: source },
+    );
+  }
+}

@@ -1,0 +1,34 @@
+/** A finished segment of an image from memory into its file, or into the files of its parts. */
+import type { CopyTarget } from '../../shared/dump/tasks.ts';
+import { partPath } from '../../shared/formats/parts.ts';
+import type { WorkerFaults } from '../task/worker-faults.ts';
+import { writeAt } from './write-at.ts';
+import { writeSparse } from './write-sparse.ts';
+
+/** Where the bytes of an image lie in files. */
+export type FilesTarget = Extract<CopyTarget, { kind: 'file' | 'parts' }>;
+
+/**
+ * Writes `bytes` (they begin at a multiple of 4 in their buffer) at `offset` of the image. What
+ * straddles two parts is written in two calls. OUTPUT_FAILED with the file and the offset in it.
+ */
+export function deliver(
+  target: FilesTarget,
+  bytes: Uint8Array,
+  offset: number,
+  faults: WorkerFaults | undefined,
+): void {
+  const write = target.sparse ? writeSparse : writeAt;
+  if (target.kind === 'file') {
+    write(target.fd, target.path, bytes, offset, faults);
+    return;
+  }
+  const { fds, path, partBytes } = target;
+  for (let done = 0; done < bytes.length; ) {
+    const part = Math.floor((offset + done) / partBytes);
+    const at = (offset + done) % partBytes;
+    const count = Math.min(bytes.length - done, partBytes - at);
+    write(fds[part]!, partPath(path, part), bytes.subarray(done, done + count), at, faults);
+    done += count;
+  }
+}

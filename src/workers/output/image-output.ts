@@ -1,0 +1,128 @@
+/**
+ * Where a worker writes a unit's part of the image. A unit that lies in one chunk of a memory sink is
+ * built in place. Any other is built segment by segment in a staging area of the worker, or in the
+ * slots of a stream, and leaves it in one go: many small writes to one file would queue for its lock.
+ */
+
+import type { PhaseControl } from '../../shared/dump/phase-control.ts';
+import { SegmentCut } from '../../shared/dump/segment-cut.ts';
+import { SegmentRing } from '../../shared/dump/segment-ring.ts';
+import type { CopyTarget, ImageChunk } from '../../shared/dump/tasks.ts';
+import { ImageWindow } from '../copy/image-window.ts';
+import type { WorkerFaults } from '../task/worker-faults.ts';
+import { deliver } from './deliver.ts';
+
+/** The phase was stopped while a worker waited: its task ends, and this is no failure of its own. */
+export class PhaseStopped extends Error {}
+
+export class ImageOutput {
+  /** Where the next piece goes: byte `at` of `window`. Valid between `room` and `advance`. */
+  window: ImageWindow;
+  at = 0;
+  readonly #target: CopyTarget;
+  readonly #phase: PhaseControl;
+  readonly #faults: WorkerFaults | undefined;
+  readonly #chunks: readonly ImageWindow[];
+  readonly #staging: ImageWindow;
+  readonly #ring: SegmentRing | undefined;
+  readonly #slots: readonly ImageWindow[];
+  readonly #cut = new SegmentCut();
+  /** Offset of the image at which the segment in staging begins. */
+  #offset = 0;
+  #isDirect = false;
+  #segment = 0;
+  #hasSlot = false;
+
+  /** `staging` holds STAGING_BYTES bytes. */
+  constructor(
+    target: CopyTarget,
+    staging: ImageWindow,
+    phase: PhaseControl,
+    faults: WorkerFaults | undefined,
+  ) {
+    this.#target = target;
+    this.#phase = phase;
+    this.#faults = faults;
+    this.#staging = staging;
+    this.window = staging;
+    this.#chunks = target.kind === 'memory' ? target.chunks.map(windowOver) : [];
+    this.#ring = target.kind === 'stream' ? new SegmentRing(target.ring) : undefined;
+    this.#slots =
+      target.kind === 'stream'
+        ? target.ring.slots.map((slot) => new ImageWindow(slot, 0, slot.byteLength, undefined))
+        : [];
+  }
+
+  /** A unit's part of the image is [offset, offset + bytes); a stream gets it from `segment` on. */
+  begin(offset: number, bytes: number, segment: number): void {
+    this.#offset = offset;
+    this.#segment = segment;
+    this.#hasSlot = false;
+    this.window = this.#staging;
+    this.at = 0;
+    this.#isDirect = false;
+    const target = this.#target;
+    if (target.kind !== 'memory') return;
+    const at = offset % target.chunkBytes;
+    if (at + bytes > target.chunkBytes) return;
+    this.#isDirect = true;
+    this.window = this.#chunks[Math.floor(offset / target.chunkBytes)]!;
+    this.at = at;
+  }
+
+  /** Before a piece. PhaseStopped while it waits for a slot of a stream. */
+  room(): void {
+    if (this.#ring === undefined || this.#hasSlot) return;
+    if (!this.#ring.waitForSlot(this.#segment, this.#phase)) throw new PhaseStopped();
+    this.#hasSlot = true;
+    this.window = this.#slots[this.#ring.slotOf(this.#segment)]!;
+    this.at = 0;
+  }
+
+  /** A piece of `bytes` was put at `at`. */
+  advance(bytes: number): void {
+    this.at += bytes;
+    if (!this.#isDirect && this.#cut.place(bytes)) this.#leave();
+  }
+
+  /** The unit ends. */
+  end(): void {
+    if (!this.#isDirect && this.#cut.end()) this.#leave();
+  }
+
+  /** The segment leaves staging. */
+  #leave(): void {
+    const target = this.#target;
+    const bytes = this.at;
+    this.at = 0;
+    if (target.kind === 'stream') {
+      this.#ring!.fill(this.#segment++, bytes);
+      this.#hasSlot = false;
+      return;
+    }
+    const built = this.#staging.bytes.subarray(0, bytes);
+    if (target.kind === 'memory') scatter(target.chunkBytes, this.#chunks, built, this.#offset);
+    else deliver(target, built, this.#offset, this.#faults);
+    this.#offset += bytes;
+  }
+}
+
+function windowOver({ buffer, at, bytes, memory }: ImageChunk): ImageWindow {
+  return new ImageWindow(buffer, at, bytes, memory);
+}
+
+/** Takes a finished segment from staging to the chunks of a memory sink that it straddles. */
+function scatter(
+  chunkBytes: number,
+  chunks: readonly ImageWindow[],
+  bytes: Uint8Array,
+  offset: number,
+): void {
+  for (let done = 0; done < bytes.length; ) {
+    const at = (offset + done) % chunkBytes;
+    const count = Math.min(bytes.length - done, chunkBytes - at);
+    const chunk = chunks[Math.floor((offset + done) / chunkBytes)]!;
+    chunk.bytes.set(bytes.subarray(done, done + count), at);
+    done += count;
+  }
+}
