@@ -11,8 +11,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { createDumper, fileSink, splitSink } from 'mmdump';
-import { describeSlowly, goldenFolder } from '../support/golden.ts';
-import { createGolden, GOLDEN_NAMES } from '../support/golden-spaces.ts';
+import { describeSlowly, goldenFolder } from '../support/images/golden.ts';
+import { createGolden, GOLDEN_NAMES } from '../support/images/golden-spaces.ts';
 
 /** Of the image that the package writes. */
 const target = goldenFolder(2);

@@ -62,7 +62,7 @@ describe('fault 11: planning a machine that runs ends', () => {
     const { machine, space, files } = scene();
     const thread = machine.registerThread();
     const board = new Int32Array(new SharedArrayBuffer(8));
-    const script = new URL('../support/file-lock-taker.mjs', import.meta.url);
+    const script = new URL('../support/programs/file-lock-taker.mjs', import.meta.url);
     const workerData = { handle: space.handle, thread, files, board };
     const worker = new Worker(script, { workerData });
     while (Atomics.load(board, 1) === 0) await turn();

@@ -22,8 +22,8 @@ import {
   ROWS,
   Stage,
   ZERO_PAGE_ROWS,
-} from '../support/classification-stage.ts';
-import { ZERO_PAGE } from '../support/zero-page.ts';
+} from '../support/machine/classification-stage.ts';
+import { ZERO_PAGE } from '../support/machine/zero-page.ts';
 
 let dumper: Dumper;
 

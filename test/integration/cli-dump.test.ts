@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { CLI, CliFolder, expectFailure, started, stateOf } from '../support/cli.ts';
+import { CLI, CliFolder, expectFailure, started, stateOf } from '../support/programs/cli.ts';
 
 const cli = new CliFolder();
 const { inside, mmdump, path: folder } = cli;

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
-import { CLI, CliFolder, expectFailure, type Result } from '../support/cli.ts';
+import { CLI, CliFolder, expectFailure, type Result } from '../support/programs/cli.ts';
 
 const cli = new CliFolder();
 const { inside, mmdump, path: folder } = cli;

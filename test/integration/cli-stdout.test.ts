@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CLI, CliFolder, expectFailure } from '../support/cli.ts';
+import { CLI, CliFolder, expectFailure } from '../support/programs/cli.ts';
 
 const cli = new CliFolder();
 const { inside, mmdump, path: folder } = cli;

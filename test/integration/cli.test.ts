@@ -12,7 +12,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CLI, CliFolder, expectFailure, type Result } from '../support/cli.ts';
+import { CLI, CliFolder, expectFailure, type Result } from '../support/programs/cli.ts';
 
 const cli = new CliFolder();
 const { inside, mmdump, path: folder } = cli;

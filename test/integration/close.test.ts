@@ -24,8 +24,8 @@ import {
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { collectGarbage } from '../../src/shared/collect-garbage.ts';
-import { isSettled } from '../support/locks.ts';
-import { codeOf, pageOf } from '../support/machine.ts';
+import { isSettled } from '../support/machine/locks.ts';
+import { codeOf, pageOf } from '../support/machine/machine.ts';
 
 const ANON = { prot: 'rw', flags: ['private', 'anonymous'] } as const;
 const CLOSED = { code: 'MACHINE_CLOSED' };

@@ -13,7 +13,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { type Declaration, documentedIn, exportsOf, mentioned } from '../support/declarations.ts';
+import {
+  type Declaration,
+  documentedIn,
+  exportsOf,
+  mentioned,
+} from '../support/arguments/declarations.ts';
 
 const repository = fileURLToPath(new URL('../../', import.meta.url));
 const index = new URL('../../dist/main/index.d.ts', import.meta.url);

@@ -20,7 +20,7 @@ import {
   PAGE_SIZE,
 } from 'mmdump';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { bytesOf } from '../support/images.ts';
+import { bytesOf } from '../support/images/images.ts';
 
 const IS_LONG = process.env.MMDUMP_LONG === '1';
 const ANON = { prot: 'rw', flags: ['private', 'anonymous'] } as const;

@@ -8,7 +8,7 @@ import { Worker } from 'node:worker_threads';
 import { type AddressSpace, attach, createMachine, type Machine, MiB, PAGE_SIZE } from 'mmdump';
 import { afterEach, describe, expect, it } from 'vitest';
 import { THREADS_MAX } from '../../src/shared/sync/thread-layout.ts';
-import { codeOf, pageOf } from '../support/machine.ts';
+import { codeOf, pageOf } from '../support/machine/machine.ts';
 
 const ANON = { prot: 'rw', flags: ['private', 'anonymous'], length: 4 * PAGE_SIZE } as const;
 const onLinux = describe.runIf(process.platform === 'linux');

@@ -1,6 +1,6 @@
 /**
  * Dumps of several mms of one machine: each page stored once, at one instant; the model of a family
- * (test/support/family-model.ts) says what the image must hold of every page.
+ * (test/support/machine/family-model.ts) says what the image must hold of every page.
  */
 import { Worker } from 'node:worker_threads';
 import {
@@ -16,9 +16,9 @@ import {
   PAGE_SIZE,
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createFamily, FAMILY_PAGES, type Kind } from '../support/family-model.ts';
-import { ANON, imageOf, inMemory } from '../support/images.ts';
-import { ZERO_PAGE } from '../support/zero-page.ts';
+import { ANON, imageOf, inMemory } from '../support/images/images.ts';
+import { createFamily, FAMILY_PAGES, type Kind } from '../support/machine/family-model.ts';
+import { ZERO_PAGE } from '../support/machine/zero-page.ts';
 
 let dumper: Dumper;
 beforeAll(async () => {

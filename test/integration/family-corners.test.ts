@@ -15,10 +15,10 @@ import {
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PAGE_STRUCT } from '../../src/mmu/physical/page-struct.ts';
 import { VM } from '../../src/shared/vm-flags.ts';
-import { ANON, imageOf, inMemory } from '../support/images.ts';
-import { referenceDump } from '../support/reference-dumper.ts';
-import { pgdOf, readEntry, translate, wordsOf } from '../support/reference-memory.ts';
-import { ZERO_PAGE } from '../support/zero-page.ts';
+import { ANON, imageOf, inMemory } from '../support/images/images.ts';
+import { ZERO_PAGE } from '../support/machine/zero-page.ts';
+import { referenceDump } from '../support/reference/reference-dumper.ts';
+import { pgdOf, readEntry, translate, wordsOf } from '../support/reference/reference-memory.ts';
 
 let dumper: Dumper;
 beforeAll(async () => {

@@ -3,9 +3,9 @@ import { crc32 } from 'node:zlib';
 import { createDumper, createMachine, type Dumper, MiB, openImage, PAGE_SIZE } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { COPYPAGES_RECORD, VMA_IMAGE } from '../../src/shared/formats/cpt/records.ts';
-import { ANON, imageOf, inMemory } from '../support/images.ts';
-import { assertTablesTrue } from '../support/invariants.ts';
-import { ZERO_PAGE } from '../support/zero-page.ts';
+import { ANON, imageOf, inMemory } from '../support/images/images.ts';
+import { assertTablesTrue } from '../support/machine/invariants.ts';
+import { ZERO_PAGE } from '../support/machine/zero-page.ts';
 
 let dumper: Dumper;
 beforeAll(async () => {

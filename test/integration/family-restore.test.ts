@@ -13,16 +13,16 @@ import {
   PAGE_SIZE,
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ANON, imageOf, inMemory } from '../support/images/images.ts';
 import {
   createFamily,
   FAMILY_PAGES,
   FILE_PATH,
   familyFile,
   type Kind,
-} from '../support/family-model.ts';
-import { ANON, imageOf, inMemory } from '../support/images.ts';
-import { assertTablesTrue, leaves } from '../support/invariants.ts';
-import { ZERO_PAGE } from '../support/zero-page.ts';
+} from '../support/machine/family-model.ts';
+import { assertTablesTrue, leaves } from '../support/machine/invariants.ts';
+import { ZERO_PAGE } from '../support/machine/zero-page.ts';
 
 let dumper: Dumper;
 beforeAll(async () => {

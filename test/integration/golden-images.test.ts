@@ -18,11 +18,11 @@ import {
   GOLDEN_IMAGES,
   goldenFiles,
   goldenFolder,
-} from '../support/golden.ts';
-import { createGolden, goldenMachine } from '../support/golden-spaces.ts';
-import { inMemory } from '../support/images.ts';
-import { codeOf } from '../support/machine.ts';
-import { readSlowly, wholePageSlowly } from '../support/slow-image.ts';
+} from '../support/images/golden.ts';
+import { createGolden, goldenMachine } from '../support/images/golden-spaces.ts';
+import { inMemory } from '../support/images/images.ts';
+import { readSlowly, wholePageSlowly } from '../support/images/slow-image.ts';
+import { codeOf } from '../support/machine/machine.ts';
 
 const PAGE = 4096;
 /** Of the flags of a mapping. */

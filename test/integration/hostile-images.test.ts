@@ -27,10 +27,14 @@ import {
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { KERNEL_CODES, MMDUMP_CODES } from '../../src/shared/errors.ts';
-import { hostileSeeds } from '../support/hostile-seeds.ts';
-import { hostileImage, type Random, randomOf, takeApart } from '../support/image-mutations.ts';
-import { inMemory } from '../support/images.ts';
-import { assertTablesTrue } from '../support/invariants.ts';
+import { hostileSeeds } from '../support/images/hostile-seeds.ts';
+import {
+  hostileImage,
+  type Random,
+  randomOf,
+  takeApart,
+} from '../support/images/image-mutations.ts';
+import { inMemory } from '../support/images/images.ts';
 import {
   pageSlowly,
   Refused,
@@ -38,8 +42,9 @@ import {
   type SlowContent,
   type SlowImage,
   vmaAt,
-} from '../support/slow-image.ts';
-import { Watchdog } from '../support/watchdog.ts';
+} from '../support/images/slow-image.ts';
+import { assertTablesTrue } from '../support/machine/invariants.ts';
+import { Watchdog } from '../support/programs/watchdog.ts';
 
 const IS_LONG = process.env.MMDUMP_LONG === '1';
 const SEED = Number(process.env.MMDUMP_SEED ?? (IS_LONG ? Date.now() & 0x7fff_ffff : 4098));

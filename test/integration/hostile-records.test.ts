@@ -6,10 +6,10 @@ import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { createDumper, createMachine, type Dumper, MiB, openImage, PAGE_SIZE } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { smallFamily } from '../support/hostile-seeds.ts';
-import { seal } from '../support/image-mutations.ts';
-import { headRecord, imageOf, inMemory, mmRecord, smallSpace } from '../support/images.ts';
-import { Refused, readSlowly } from '../support/slow-image.ts';
+import { smallFamily } from '../support/images/hostile-seeds.ts';
+import { seal } from '../support/images/image-mutations.ts';
+import { headRecord, imageOf, inMemory, mmRecord, smallSpace } from '../support/images/images.ts';
+import { Refused, readSlowly } from '../support/images/slow-image.ts';
 
 let dumper: Dumper;
 beforeAll(async () => {

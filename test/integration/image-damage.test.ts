@@ -25,7 +25,7 @@ import {
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { NAME_RECORD } from '../../src/shared/formats/cpt/records.ts';
-import { randomOf } from '../support/image-mutations.ts';
+import { randomOf } from '../support/images/image-mutations.ts';
 import {
   headRecord,
   imageOf,
@@ -33,8 +33,8 @@ import {
   mmRecord,
   notesRecord,
   smallSpace,
-} from '../support/images.ts';
-import { readSlowly, type Stretch } from '../support/slow-image.ts';
+} from '../support/images/images.ts';
+import { readSlowly, type Stretch } from '../support/images/slow-image.ts';
 
 const IS_LONG = process.env.MMDUMP_LONG === '1';
 const SEED = Number(process.env.MMDUMP_SEED ?? (IS_LONG ? Date.now() & 0x7fff_ffff : 64));

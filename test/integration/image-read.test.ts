@@ -27,10 +27,10 @@ import {
   splitSink,
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { smallFamily } from '../support/hostile-seeds.ts';
-import { randomOf } from '../support/image-mutations.ts';
-import { ANON, imageOf, inMemory, smallSpace } from '../support/images.ts';
-import { pageSlowly, readSlowly } from '../support/slow-image.ts';
+import { smallFamily } from '../support/images/hostile-seeds.ts';
+import { randomOf } from '../support/images/image-mutations.ts';
+import { ANON, imageOf, inMemory, smallSpace } from '../support/images/images.ts';
+import { pageSlowly, readSlowly } from '../support/images/slow-image.ts';
 
 let folder: string;
 let dumper: Dumper;

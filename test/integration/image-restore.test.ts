@@ -10,7 +10,7 @@ import {
   PAGE_SIZE,
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { imageOf, inMemory, smallSpace } from '../support/images.ts';
+import { imageOf, inMemory, smallSpace } from '../support/images/images.ts';
 
 let dumper: Dumper;
 beforeAll(async () => {

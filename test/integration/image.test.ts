@@ -12,7 +12,7 @@ import {
   PAGE_SIZE,
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ANON, imageOf, inMemory, smallSpace } from '../support/images.ts';
+import { ANON, imageOf, inMemory, smallSpace } from '../support/images/images.ts';
 
 let dumper: Dumper;
 beforeAll(async () => {

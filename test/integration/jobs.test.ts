@@ -25,7 +25,7 @@ import {
   type Workload,
 } from 'mmdump';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { started } from '../support/cli.ts';
+import { started } from '../support/programs/cli.ts';
 
 const TIMEOUT_MS = 5000;
 

@@ -21,20 +21,20 @@ import {
   readPte,
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it, type TestContext } from 'vitest';
-import { CLI, CliFolder, expectFailure } from '../support/cli.ts';
-import { assertTablesTrue, leaves } from '../support/invariants.ts';
-import { Lab } from '../support/live-capture.ts';
-import { failure, freshMachine, startLarge } from '../support/live-failures.ts';
+import { Lab } from '../support/live/capture.ts';
+import { failure, freshMachine, startLarge } from '../support/live/failures.ts';
 import {
   clonesIn,
   familyOf,
   type LiveFamily,
   sharedPages,
   startFamily,
-} from '../support/live-family.ts';
-import { PAGE, threadStates } from '../support/live-proc.ts';
-import { type Reference, readReference } from '../support/live-reference.ts';
-import { isInstalled, stopProcess, Target } from '../support/live-target.ts';
+} from '../support/live/family.ts';
+import { PAGE, threadStates } from '../support/live/proc.ts';
+import { type Reference, readReference } from '../support/live/reference.ts';
+import { isInstalled, stopProcess, Target } from '../support/live/target.ts';
+import { assertTablesTrue, leaves } from '../support/machine/invariants.ts';
+import { CLI, CliFolder, expectFailure } from '../support/programs/cli.ts';
 
 const lab = new Lab();
 const cli = new CliFolder();

@@ -9,10 +9,10 @@ import {
   memorySink,
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Lab } from '../support/live-capture.ts';
-import { failure, freshMachine } from '../support/live-failures.ts';
-import { threadStates, until } from '../support/live-proc.ts';
-import type { Target } from '../support/live-target.ts';
+import { Lab } from '../support/live/capture.ts';
+import { failure, freshMachine } from '../support/live/failures.ts';
+import { threadStates, until } from '../support/live/proc.ts';
+import type { Target } from '../support/live/target.ts';
 
 const lab = new Lab();
 beforeAll(() => lab.start());

@@ -3,10 +3,10 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type AddressSpace, createMachine, importProcess, MiB, memorySink } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it, type TestContext } from 'vitest';
-import { Lab } from '../support/live-capture.ts';
-import { ext4Image, needNamespace } from '../support/live-mounts.ts';
-import { PAGE } from '../support/live-proc.ts';
-import { mmdumpUrl, parseRegions, type Region, targetPath } from '../support/live-target.ts';
+import { Lab } from '../support/live/capture.ts';
+import { ext4Image, needNamespace } from '../support/live/mounts.ts';
+import { PAGE } from '../support/live/proc.ts';
+import { mmdumpUrl, parseRegions, type Region, targetPath } from '../support/live/target.ts';
 
 const lab = new Lab();
 beforeAll(() => lab.start());

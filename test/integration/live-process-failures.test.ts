@@ -7,10 +7,10 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { createMachine, fileSink, importProcess, MiB, MmdumpError } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Lab } from '../support/live-capture.ts';
-import { failure, freshMachine, startLarge } from '../support/live-failures.ts';
-import { isReadable, statField, threadStates, until, untilNow } from '../support/live-proc.ts';
-import { mmdumpUrl } from '../support/live-target.ts';
+import { Lab } from '../support/live/capture.ts';
+import { failure, freshMachine, startLarge } from '../support/live/failures.ts';
+import { isReadable, statField, threadStates, until, untilNow } from '../support/live/proc.ts';
+import { mmdumpUrl } from '../support/live/target.ts';
 
 const lab = new Lab();
 beforeAll(() => lab.start());

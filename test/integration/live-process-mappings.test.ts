@@ -4,6 +4,7 @@ import { linkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createMachine, MiB } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it, type TestContext } from 'vitest';
+import { runningProbes } from '../support/linux/running-kernel.ts';
 import {
   type Absent,
   type Capture,
@@ -16,11 +17,10 @@ import {
   storedIn,
   vmaAt,
   wrongPages,
-} from '../support/live-capture.ts';
-import { wrongIn } from '../support/live-expectations.ts';
-import { isReadable, PAGE, readPage, withFile } from '../support/live-proc.ts';
-import type { Region } from '../support/live-target.ts';
-import { runningProbes } from '../support/running-kernel.ts';
+} from '../support/live/capture.ts';
+import { wrongIn } from '../support/live/expectations.ts';
+import { isReadable, PAGE, readPage, withFile } from '../support/live/proc.ts';
+import type { Region } from '../support/live/target.ts';
 
 const lab = new Lab();
 beforeAll(() => lab.start());

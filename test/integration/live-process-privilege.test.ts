@@ -3,10 +3,10 @@
 import { join } from 'node:path';
 import { createMachine, type Image, MiB, memorySink, type ProcessReport } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it, type TestContext } from 'vitest';
-import { differences, expectedKinds, Lab, storedIn, wrongPages } from '../support/live-capture.ts';
-import { PAGE, threadStates } from '../support/live-proc.ts';
-import { type Reference, readReference } from '../support/live-reference.ts';
-import { isInstalled, mmdumpUrl, stopProcess } from '../support/live-target.ts';
+import { differences, expectedKinds, Lab, storedIn, wrongPages } from '../support/live/capture.ts';
+import { PAGE, threadStates } from '../support/live/proc.ts';
+import { type Reference, readReference } from '../support/live/reference.ts';
+import { isInstalled, mmdumpUrl, stopProcess } from '../support/live/target.ts';
 
 const lab = new Lab();
 beforeAll(() => lab.start());

@@ -7,9 +7,9 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { createDumper, createMachine, importProcess, MiB, MmdumpError } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Lab } from '../support/live-capture.ts';
-import { failure, freshMachine, startLarge } from '../support/live-failures.ts';
-import { threadStates, untilNow } from '../support/live-proc.ts';
+import { Lab } from '../support/live/capture.ts';
+import { failure, freshMachine, startLarge } from '../support/live/failures.ts';
+import { threadStates, untilNow } from '../support/live/proc.ts';
 
 const lab = new Lab();
 beforeAll(() => lab.start());

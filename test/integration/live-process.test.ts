@@ -21,15 +21,15 @@ import {
   storedIn,
   vmaAt,
   wrongPages,
-} from '../support/live-capture.ts';
+} from '../support/live/capture.ts';
 import {
   expectedMappings,
   fileKindsIn,
   importedMappings,
   parseProcessNote,
   wrongIn,
-} from '../support/live-expectations.ts';
-import { PAGE, type ProcVma, statField, threadStates } from '../support/live-proc.ts';
+} from '../support/live/expectations.ts';
+import { PAGE, type ProcVma, statField, threadStates } from '../support/live/proc.ts';
 
 const MAPPINGS = process.env.MMDUMP_LONG === '1' ? 30_000 : 6000;
 

@@ -7,11 +7,11 @@
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { createMachine, importProcess, MiB } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { CliFolder } from '../support/cli.ts';
-import { Lab } from '../support/live-capture.ts';
-import { failure, freshMachine } from '../support/live-failures.ts';
-import { untilNow } from '../support/live-proc.ts';
-import { Target } from '../support/live-target.ts';
+import { Lab } from '../support/live/capture.ts';
+import { failure, freshMachine } from '../support/live/failures.ts';
+import { untilNow } from '../support/live/proc.ts';
+import { Target } from '../support/live/target.ts';
+import { CliFolder } from '../support/programs/cli.ts';
 
 const PAGE = 4096;
 

@@ -3,9 +3,9 @@ import { statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { createMachine, importProcess, MiB, memorySink } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it, type TestContext } from 'vitest';
-import { Lab } from '../support/live-capture.ts';
-import { isReadable, PAGE } from '../support/live-proc.ts';
-import { parseRegions } from '../support/live-target.ts';
+import { Lab } from '../support/live/capture.ts';
+import { isReadable, PAGE } from '../support/live/proc.ts';
+import { parseRegions } from '../support/live/target.ts';
 
 const lab = new Lab();
 beforeAll(() => lab.start());

@@ -10,10 +10,10 @@ import { type AddressSpace, createMachine, type Machine, MiB, PAGE_SIZE } from '
 import { afterEach, describe, expect, it } from 'vitest';
 import { MM_LOCK_AT } from '../../src/mmu/mm/mm-struct.ts';
 import { RW_LOCK } from '../../src/shared/sync/rw-lock.ts';
-import { codeOf } from '../support/machine.ts';
+import { codeOf } from '../support/machine/machine.ts';
 
 const ANON = { prot: 'rw', flags: ['private', 'anonymous'], length: PAGE_SIZE } as const;
-const SCRIPT = new URL('../support/lost-thread.mjs', import.meta.url);
+const SCRIPT = new URL('../support/programs/lost-thread.mjs', import.meta.url);
 
 type Action = 'read' | 'mmap' | 'stopReading' | 'stopCopying' | 'stopMapping';
 

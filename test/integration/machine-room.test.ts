@@ -10,7 +10,7 @@ import {
   openImage,
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { bytesOf } from '../support/images.ts';
+import { bytesOf } from '../support/images/images.ts';
 
 const PAGES = 600;
 let dumper: Dumper;

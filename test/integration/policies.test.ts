@@ -30,7 +30,7 @@ import {
   WORKLOADS,
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ZERO_PAGE } from '../support/zero-page.ts';
+import { ZERO_PAGE } from '../support/machine/zero-page.ts';
 
 let folder: string;
 let dumper: Dumper;

@@ -1,5 +1,5 @@
 /**
- * The same histories on the real kernel (test/support/real-linux.c) and on the simulated machine.
+ * The same histories on the real kernel (test/support/linux/real-linux.c) and on the simulated machine.
  *
  * Invariants checked, after every step of a history: the result of the call, the bytes of a load or
  * the signal are the same · the process has the same mappings, with the same letters of VmFlags, and
@@ -14,9 +14,9 @@
  * test:kernel. MMDUMP_LONG=1 runs many thousands from a new seed, MMDUMP_SEED=n those of a seed.
  */
 import { afterAll, describe, it, type TestContext } from 'vitest';
-import { type History, stepText } from '../support/history.ts';
-import { FINDINGS_FAIL, nameFinding } from '../support/kernel-findings.ts';
-import { notComparable } from '../support/meant-differences.ts';
+import { type History, stepText } from '../support/linux/history.ts';
+import { FINDINGS_FAIL, nameFinding } from '../support/linux/kernel-findings.ts';
+import { notComparable } from '../support/linux/meant-differences.ts';
 import {
   comparablePlan,
   fixedHistories,
@@ -24,12 +24,12 @@ import {
   randomHistories,
   SHAPES,
   USUAL_SEED,
-} from '../support/named-histories.ts';
-import { FILES } from '../support/random-history.ts';
-import { RealLinux } from '../support/real-linux.ts';
-import { type RunningKernel, runningKernel } from '../support/running-kernel.ts';
-import { runSimulated } from '../support/simulated-history.ts';
-import { describeDifference, firstDifference } from '../support/transcript.ts';
+} from '../support/linux/named-histories.ts';
+import { FILES } from '../support/linux/random-history.ts';
+import { RealLinux } from '../support/linux/real-linux.ts';
+import { type RunningKernel, runningKernel } from '../support/linux/running-kernel.ts';
+import { runSimulated } from '../support/linux/simulated-history.ts';
+import { describeDifference, firstDifference } from '../support/linux/transcript.ts';
 
 const IS_LONG = process.env.MMDUMP_LONG === '1';
 /** A share of the recorded random histories: npm test has compared all with a recording. */

@@ -26,10 +26,10 @@ import {
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { armFaults, createGate, GATE } from '../../src/shared/faults.ts';
 import { openGate } from '../reliability/lab.ts';
-import { assertTablesTrue } from '../support/invariants.ts';
-import { ZERO_PAGE } from '../support/zero-page.ts';
+import { assertTablesTrue } from '../support/machine/invariants.ts';
+import { ZERO_PAGE } from '../support/machine/zero-page.ts';
 
-const SCRIPT = new URL('../support/running-writer.mjs', import.meta.url);
+const SCRIPT = new URL('../support/programs/running-writer.mjs', import.meta.url);
 const BORDER = 2 * MiB;
 const START = 0x4000_0000;
 const LINKS = START + 8 * MiB;

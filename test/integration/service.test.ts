@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import { MiB } from 'mmdump';
 import { describe, expect, it } from 'vitest';
 
-const SERVICE = fileURLToPath(new URL('../support/service.mjs', import.meta.url));
+const SERVICE = fileURLToPath(new URL('../support/programs/service.mjs', import.meta.url));
 const ROUNDS = process.env.MMDUMP_LONG === '1' ? 200 : 6;
 const MEBIBYTES = 16;
 /** Of a Node process that does nothing: what an import of it takes at most. */

@@ -33,7 +33,7 @@ import {
   splitSink,
 } from 'mmdump';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { imageOf, inMemory } from '../support/images.ts';
+import { imageOf, inMemory } from '../support/images/images.ts';
 
 let root: string;
 let folder: string;

@@ -28,7 +28,7 @@ import {
   type Workload,
 } from 'mmdump';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { started, stateOf } from '../support/cli.ts';
+import { started, stateOf } from '../support/programs/cli.ts';
 
 const TIMEOUT_MS = 5000;
 

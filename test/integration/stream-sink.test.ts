@@ -20,7 +20,7 @@ import {
   type Workload,
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { bytesOf } from '../support/images.ts';
+import { bytesOf } from '../support/images/images.ts';
 
 let workload: Workload;
 let dumpers: readonly Dumper[] = [];

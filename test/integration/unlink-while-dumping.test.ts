@@ -17,7 +17,7 @@ import {
   PAGE_SIZE,
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { codeOf } from '../support/machine.ts';
+import { codeOf } from '../support/machine/machine.ts';
 
 const FILES = 24;
 const LENGTH = 64 * PAGE_SIZE;

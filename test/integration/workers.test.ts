@@ -21,8 +21,8 @@ import {
 } from 'mmdump';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { armFaults, type FaultPlan } from '../../src/shared/faults.ts';
-import { CLI, CliFolder } from '../support/cli.ts';
-import { bytesOf, imageOf } from '../support/images.ts';
+import { bytesOf, imageOf } from '../support/images/images.ts';
+import { CLI, CliFolder } from '../support/programs/cli.ts';
 
 const CORES = availableParallelism();
 

@@ -29,8 +29,8 @@ import {
   type PublicCall,
   publicCalls,
   type Stage,
-} from '../support/public-functions.ts';
-import { WRONG_VALUES } from '../support/wrong-values.ts';
+} from '../support/arguments/public-functions.ts';
+import { WRONG_VALUES } from '../support/arguments/wrong-values.ts';
 
 const isLong = process.env.MMDUMP_LONG === '1';
 /** Errors are made by whoever likes to; and what a sink does for a dump is not for others to call. */

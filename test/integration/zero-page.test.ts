@@ -20,8 +20,8 @@ import {
   readPte,
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { started } from '../support/cli.ts';
-import { assertTablesTrue } from '../support/invariants.ts';
+import { assertTablesTrue } from '../support/machine/invariants.ts';
+import { started } from '../support/programs/cli.ts';
 
 const BASE = 0x4000_0000;
 const ANON = { prot: 'rw', flags: ['private', 'anonymous', 'fixed'] } as const;

@@ -12,8 +12,8 @@ import { describe, expect, it } from 'vitest';
 import type { AddressSpace } from '../../src/mmu/machine/address-space.ts';
 import type { Machine } from '../../src/mmu/machine/machine.ts';
 import { MiB, PAGE_SIZE } from '../../src/shared/page.ts';
-import { assertTablesTrue } from '../support/invariants.ts';
-import { codeOf, freeFrames, testMachine } from '../support/machine.ts';
+import { assertTablesTrue } from '../support/machine/invariants.ts';
+import { codeOf, freeFrames, testMachine } from '../support/machine/machine.ts';
 
 const IS_LONG = process.env.MMDUMP_LONG === '1';
 

@@ -9,9 +9,16 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { DigestingMover } from '../../src/workers/copy/digesting-mover.ts';
-import { expectedWindow, frames, MARGIN, parts, rooms, WINDOWS } from '../support/frame-stage.ts';
-import { DIGESTS, KERNELS } from '../support/kernels.ts';
-import { hexOfHalves, xxh3Slowly } from '../support/xxh3-reference.ts';
+import {
+  expectedWindow,
+  frames,
+  MARGIN,
+  parts,
+  rooms,
+  WINDOWS,
+} from '../support/machine/frame-stage.ts';
+import { DIGESTS, KERNELS } from '../support/machine/kernels.ts';
+import { hexOfHalves, xxh3Slowly } from '../support/reference/xxh3-reference.ts';
 
 describe('frames are moved and digested', () => {
   for (const [how, kernels] of KERNELS) {

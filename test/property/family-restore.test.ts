@@ -11,10 +11,10 @@ import { createDumper, createMachine, type Dumper, type Image, MiB, openImage } 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { checkRestored } from '../../src/main/load/check-restored.ts';
 import { checkUntil } from '../support/check-until.ts';
-import { imageOf, inMemory } from '../support/images.ts';
-import { assertTablesTrue, leaves } from '../support/invariants.ts';
-import { createHistory, historyArbitrary } from '../support/reference-histories.ts';
-import { ZERO_PAGE } from '../support/zero-page.ts';
+import { imageOf, inMemory } from '../support/images/images.ts';
+import { assertTablesTrue, leaves } from '../support/machine/invariants.ts';
+import { ZERO_PAGE } from '../support/machine/zero-page.ts';
+import { createHistory, historyArbitrary } from '../support/reference/reference-histories.ts';
 
 const IS_LONG = process.env.MMDUMP_LONG === '1';
 

@@ -12,10 +12,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { MiB } from '../../src/shared/page.ts';
-import { type Operation, operations, Run, type Shape } from '../support/forked-run.ts';
-import { assertTablesTrue } from '../support/invariants.ts';
-import { freeFrames } from '../support/machine.ts';
-import { ZERO_PAGE } from '../support/zero-page.ts';
+import { type Operation, operations, Run, type Shape } from '../support/machine/forked-run.ts';
+import { assertTablesTrue } from '../support/machine/invariants.ts';
+import { freeFrames } from '../support/machine/machine.ts';
+import { ZERO_PAGE } from '../support/machine/zero-page.ts';
 
 const IS_LONG = process.env.MMDUMP_LONG === '1';
 const SHAPES: readonly Shape[] = [

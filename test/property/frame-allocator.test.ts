@@ -11,7 +11,7 @@ import { describe, expect, it } from 'vitest';
 import type { Machine } from '../../src/mmu/machine/machine.ts';
 import { MAX_BLOCK } from '../../src/mmu/physical/frame-allocator.ts';
 import { MiB, PAGE_SIZE } from '../../src/shared/page.ts';
-import { testMachine } from '../support/machine.ts';
+import { testMachine } from '../support/machine/machine.ts';
 
 const IS_LONG = process.env.MMDUMP_LONG === '1';
 

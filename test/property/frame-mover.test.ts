@@ -7,8 +7,15 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FrameMover } from '../../src/workers/copy/frame-mover.ts';
-import { expectedWindow, frames, MARGIN, parts, rooms, WINDOWS } from '../support/frame-stage.ts';
-import { KERNELS } from '../support/kernels.ts';
+import {
+  expectedWindow,
+  frames,
+  MARGIN,
+  parts,
+  rooms,
+  WINDOWS,
+} from '../support/machine/frame-stage.ts';
+import { KERNELS } from '../support/machine/kernels.ts';
 
 describe('frames are moved', () => {
   for (const [how, kernels] of KERNELS) {

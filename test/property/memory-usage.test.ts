@@ -22,9 +22,9 @@ import {
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { PG } from '../../src/mmu/physical/page-struct.ts';
 import { VM } from '../../src/shared/vm-flags.ts';
-import { createFamily, type Family } from '../support/family-model.ts';
-import { leaves } from '../support/invariants.ts';
-import { createHistory, historyArbitrary } from '../support/reference-histories.ts';
+import { createFamily, type Family } from '../support/machine/family-model.ts';
+import { leaves } from '../support/machine/invariants.ts';
+import { createHistory, historyArbitrary } from '../support/reference/reference-histories.ts';
 
 const IS_LONG = process.env.MMDUMP_LONG === '1';
 

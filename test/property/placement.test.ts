@@ -8,7 +8,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { AddressSpace } from '../../src/mmu/machine/address-space.ts';
 import { PAGE_SIZE } from '../../src/shared/page.ts';
-import { testMachine } from '../support/machine.ts';
+import { testMachine } from '../support/machine/machine.ts';
 
 const MMAP_BASE = 0x7fff_f7ff_f000;
 const ANON = ['private', 'anonymous'] as const;

@@ -32,18 +32,18 @@ import {
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { FILE_HEAD, PAGES_FLAG, PAGES_RECORD } from '../../src/shared/formats/cpt/records.ts';
 import { checkUntil } from '../support/check-until.ts';
-import { bytesOf, inMemory } from '../support/images.ts';
-import { ReferenceRefusal } from '../support/reference-classifier.ts';
-import { CORRUPTIONS, corrupt } from '../support/reference-corruptions.ts';
-import { referenceDump } from '../support/reference-dumper.ts';
+import { bytesOf, inMemory } from '../support/images/images.ts';
+import { ZERO_PAGE, ZERO_PAGE_WAYS } from '../support/machine/zero-page.ts';
+import { ReferenceRefusal } from '../support/reference/reference-classifier.ts';
+import { CORRUPTIONS, corrupt } from '../support/reference/reference-corruptions.ts';
+import { referenceDump } from '../support/reference/reference-dumper.ts';
 import {
   createHistory,
   type History,
   historyArbitrary,
   SWAPPED,
-} from '../support/reference-histories.ts';
-import type { ReferenceImage, ReferenceOptions } from '../support/reference-records.ts';
-import { ZERO_PAGE, ZERO_PAGE_WAYS } from '../support/zero-page.ts';
+} from '../support/reference/reference-histories.ts';
+import type { ReferenceImage, ReferenceOptions } from '../support/reference/reference-records.ts';
 
 const IS_LONG = process.env.MMDUMP_LONG === '1';
 

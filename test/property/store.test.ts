@@ -8,8 +8,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { STORE, Store } from '../../src/mmu/files/store.ts';
-import { testLocks } from '../support/locks.ts';
-import { codeOf } from '../support/machine.ts';
+import { testLocks } from '../support/machine/locks.ts';
+import { codeOf } from '../support/machine/machine.ts';
 
 const IS_LONG = process.env.MMDUMP_LONG === '1';
 const STORE_BYTES = 16 * 1024;

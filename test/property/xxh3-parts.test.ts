@@ -10,8 +10,8 @@ import { describe, expect, it } from 'vitest';
 import { BytesDigest } from '../../src/shared/digest/bytes-digest.ts';
 import { type DigestKernels, DigestState, digestKernels } from '../../src/shared/digest/xxh3.ts';
 import { Memory, type WasmMemory } from '../../src/shared/wasm.ts';
-import { DIGESTS } from '../support/kernels.ts';
-import { hexOfHalves, xxh3Slowly } from '../support/xxh3-reference.ts';
+import { DIGESTS } from '../support/machine/kernels.ts';
+import { hexOfHalves, xxh3Slowly } from '../support/reference/xxh3-reference.ts';
 
 const PAGE = 4096;
 const BLOCK = 1024;

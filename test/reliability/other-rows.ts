@@ -16,7 +16,7 @@ import {
 import { createGate, type Fault } from '../../src/shared/faults.ts';
 import { THREADS_MAX } from '../../src/shared/sync/thread-layout.ts';
 import { asSource, assertNobodyIsThere } from '../stress/after.ts';
-import { inMemory } from '../support/images.ts';
+import { inMemory } from '../support/images/images.ts';
 import { LOSSES, lossOn, namesWorker } from './dump-case.ts';
 import { BOTH, codeOf, type Failed, imageOf, type Lab } from './lab.ts';
 import { NOTHING, type Outcome, type Row } from './matrix.ts';

@@ -5,7 +5,7 @@ import { mmParts } from '../../src/mmu/mm/mm.ts';
 import { PAGE_STRUCT, PG } from '../../src/mmu/physical/page-struct.ts';
 import { THREADS_MAX } from '../../src/shared/sync/thread-layout.ts';
 import { RANK } from '../../src/shared/sync/thread-table.ts';
-import { leaves } from '../support/invariants.ts';
+import { leaves } from '../support/machine/invariants.ts';
 
 /** The built package and the sources describe the same shared memory. */
 export function asSource(machine: Machine): MachineOfSource {

@@ -5,7 +5,7 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { type AddressSpace, createMachine, type Machine, MiB, PAGE_SIZE } from 'mmdump';
-import { ZERO_PAGE } from '../support/zero-page.ts';
+import { ZERO_PAGE } from '../support/machine/zero-page.ts';
 
 export const THREADS = 4;
 const GRANULE = 2 * MiB;

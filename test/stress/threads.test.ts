@@ -32,8 +32,8 @@ import {
 } from 'mmdump';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { VM } from '../../src/shared/vm-flags.ts';
-import { assertTablesTrue } from '../support/invariants.ts';
-import { ZERO_PAGE } from '../support/zero-page.ts';
+import { assertTablesTrue } from '../support/machine/invariants.ts';
+import { ZERO_PAGE } from '../support/machine/zero-page.ts';
 import { asSource, assertNobodyIsThere, assertNothingIsUsedTwice, leftAfterExit } from './after.ts';
 import {
   assertInstant,

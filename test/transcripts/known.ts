@@ -1,6 +1,6 @@
 /** Exit code 0 where the running kernel is one that was recorded, else 1; says which it is. */
-import { describeKernel, knownAs } from '../support/known-kernels.ts';
-import { runningKernel } from '../support/running-kernel.ts';
+import { describeKernel, knownAs } from '../support/linux/known-kernels.ts';
+import { runningKernel } from '../support/linux/running-kernel.ts';
 
 const kernel = runningKernel();
 process.stdout.write(`${describeKernel(kernel)}\n`);

@@ -6,19 +6,19 @@
  * kind of kernel that is not at hand. ORIGIN says why that can be trusted, and stands in the head.
  */
 import { writeFileSync } from 'node:fs';
-import type { Plan } from '../support/history.ts';
+import type { Plan } from '../support/linux/history.ts';
 import {
   comparablePlan,
   fixedHistories,
   randomHistories,
   SHAPES,
   USUAL_SEED,
-} from '../support/named-histories.ts';
-import { FILES } from '../support/random-history.ts';
-import { RealLinux } from '../support/real-linux.ts';
-import { printRecording, type Recording } from '../support/recorded-transcripts.ts';
-import { runningKernel } from '../support/running-kernel.ts';
-import { runSimulated } from '../support/simulated-history.ts';
+} from '../support/linux/named-histories.ts';
+import { FILES } from '../support/linux/random-history.ts';
+import { RealLinux } from '../support/linux/real-linux.ts';
+import { printRecording, type Recording } from '../support/linux/recorded-transcripts.ts';
+import { runningKernel } from '../support/linux/running-kernel.ts';
+import { runSimulated } from '../support/linux/simulated-history.ts';
 
 function recordAll(run: (plan: Plan) => string[]): Recording['histories'] {
   const random = SHAPES.flatMap((shape) => randomHistories(shape, USUAL_SEED));

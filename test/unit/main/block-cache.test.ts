@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { BlockCache, type Fill } from '../../../src/main/image/read/block-cache.ts';
-import { randomOf } from '../../support/image-mutations.ts';
+import { randomOf } from '../../support/images/image-mutations.ts';
 
 const BYTES = 100;
 

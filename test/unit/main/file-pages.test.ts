@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { FilePages } from '../../../src/main/image/index/file-pages.ts';
 import { IndexBudget } from '../../../src/main/image/index/index-budget.ts';
-import { randomOf } from '../../support/image-mutations.ts';
+import { randomOf } from '../../support/images/image-mutations.ts';
 
 const FILE = 1;
 

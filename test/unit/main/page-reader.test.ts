@@ -10,8 +10,8 @@ import type { ByteSource } from '../../../src/main/image/source/byte-source.ts';
 import { DIGEST, NO_DIGEST } from '../../../src/shared/digest/digest-kind.ts';
 import { PayloadDigest } from '../../../src/shared/digest/payload-digest.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
-import { DIGESTS } from '../../support/kernels.ts';
-import { xxh3Outside } from '../../support/outside-xxh3.ts';
+import { DIGESTS } from '../../support/machine/kernels.ts';
+import { xxh3Outside } from '../../support/reference/outside-xxh3.ts';
 
 const FIRST_PAGE = 512;
 const START = FIRST_PAGE * PAGE_SIZE;

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { destroySpaces, undone } from '../../../src/main/load/undo.ts';
 import { AbortError, MmdumpError } from '../../../src/shared/errors.ts';
-import { testMachine } from '../../support/machine.ts';
+import { testMachine } from '../../support/machine/machine.ts';
 
 async function fails(): Promise<void> {
   throw new Error('it is stuck');

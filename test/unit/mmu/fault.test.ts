@@ -4,7 +4,13 @@ import { ZERO_PAGE_PFN } from '../../../src/mmu/physical/page-struct.ts';
 import { walk } from '../../../src/mmu/tables/page-table.ts';
 import { pfnOf } from '../../../src/mmu/tables/pte.ts';
 import { GRANULE_SIZE, MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
-import { codeOf, freeFrames, pageOf, readBytes, testMachine } from '../../support/machine.ts';
+import {
+  codeOf,
+  freeFrames,
+  pageOf,
+  readBytes,
+  testMachine,
+} from '../../support/machine/machine.ts';
 
 const ANON = { prot: 'rw', flags: ['private', 'anonymous'] } as const;
 

@@ -10,7 +10,7 @@ import { FILE_KIND } from '../../../src/mmu/files/file-record.ts';
 import { FILES_MAX, FileTable, fileTableWords } from '../../../src/mmu/files/file-table.ts';
 import type { Machine } from '../../../src/mmu/machine/machine.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
-import { codeOf, freeFrames, readBytes, testMachine } from '../../support/machine.ts';
+import { codeOf, freeFrames, readBytes, testMachine } from '../../support/machine/machine.ts';
 
 const CONTENT = new Uint8Array(3 * PAGE_SIZE).fill(8);
 

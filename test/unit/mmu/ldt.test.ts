@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { UserDesc } from '../../../src/mmu/calls/ldt.ts';
-import { codeOf, testMachine } from '../../support/machine.ts';
+import { codeOf, testMachine } from '../../support/machine/machine.ts';
 
 const CODE: UserDesc = { entryNumber: 0, baseAddr: 0, limit: 0xfffff, contents: 2 };
 

@@ -1,6 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { MiB, PAGE_SIZE, TASK_SIZE } from '../../../src/shared/page.ts';
-import { codeOf, freeFrames, maps, pageOf, readBytes, testMachine } from '../../support/machine.ts';
+import {
+  codeOf,
+  freeFrames,
+  maps,
+  pageOf,
+  readBytes,
+  testMachine,
+} from '../../support/machine/machine.ts';
 
 const ANON = { prot: 'rw', flags: ['private', 'anonymous'] } as const;
 const BASE = 0x10000000;

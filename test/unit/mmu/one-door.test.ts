@@ -9,8 +9,8 @@ import { describe, expect, it } from 'vitest';
 import { writePageStruct, writePte } from '../../../src/mmu/machine/debug.ts';
 import type { Machine } from '../../../src/mmu/machine/machine.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
-import { isSettled } from '../../support/locks.ts';
-import { codeOf, pageOf, testMachine } from '../../support/machine.ts';
+import { isSettled } from '../../support/machine/locks.ts';
+import { codeOf, pageOf, testMachine } from '../../support/machine/machine.ts';
 
 const LENGTH = 4 * PAGE_SIZE;
 const ANON = { prot: 'rw', flags: ['private', 'anonymous'], length: LENGTH } as const;

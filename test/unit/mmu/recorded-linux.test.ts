@@ -13,9 +13,9 @@ import {
   planOfTranscript,
   printRecording,
   recordings,
-} from '../../support/recorded-transcripts.ts';
-import { runSimulated } from '../../support/simulated-history.ts';
-import { describeDifference, firstDifference } from '../../support/transcript.ts';
+} from '../../support/linux/recorded-transcripts.ts';
+import { runSimulated } from '../../support/linux/simulated-history.ts';
+import { describeDifference, firstDifference } from '../../support/linux/transcript.ts';
 
 const ALL = recordings();
 

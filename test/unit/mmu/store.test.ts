@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { Machine } from '../../../src/mmu/machine/machine.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
-import { codeOf, freeFrames, readBytes, testMachine } from '../../support/machine.ts';
+import { codeOf, freeFrames, readBytes, testMachine } from '../../support/machine/machine.ts';
 
 const ANON_SHARED = { length: PAGE_SIZE, prot: 'rw', flags: ['shared', 'anonymous'] } as const;
 

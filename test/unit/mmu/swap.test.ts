@@ -3,9 +3,9 @@ import { describe, expect, it } from 'vitest';
 import type { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
 import { SwapArea, swapMapBytes } from '../../../src/mmu/swap/swap-area.ts';
 import { GRANULE_SIZE, MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
-import { assertTablesTrue, leaves } from '../../support/invariants.ts';
-import { testLocks } from '../../support/locks.ts';
-import { codeOf, pageOf, readBytes, testMachine } from '../../support/machine.ts';
+import { assertTablesTrue, leaves } from '../../support/machine/invariants.ts';
+import { testLocks } from '../../support/machine/locks.ts';
+import { codeOf, pageOf, readBytes, testMachine } from '../../support/machine/machine.ts';
 
 const ANON = ['private', 'anonymous', 'fixed'] as const;
 const BASE = 0x4000_0000;

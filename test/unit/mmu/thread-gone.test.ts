@@ -5,7 +5,7 @@ import { mmOf } from '../../../src/mmu/mm/mm.ts';
 import { lockTable } from '../../../src/mmu/tables/page-table.ts';
 import { collectGarbage } from '../../../src/shared/collect-garbage.ts';
 import { PAGE_SIZE } from '../../../src/shared/page.ts';
-import { codeOf, pageOf, testMachine } from '../../support/machine.ts';
+import { codeOf, pageOf, testMachine } from '../../support/machine/machine.ts';
 
 const ANON = { prot: 'rw', flags: ['private', 'anonymous'], length: 4 * PAGE_SIZE } as const;
 

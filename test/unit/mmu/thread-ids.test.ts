@@ -3,8 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { attach, type Machine } from '../../../src/mmu/machine/machine.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
 import { ATTACHED, OPERATION, THREADS_MAX } from '../../../src/shared/sync/thread-layout.ts';
-import { isSettled } from '../../support/locks.ts';
-import { codeOf, pageOf, testMachine } from '../../support/machine.ts';
+import { isSettled } from '../../support/machine/locks.ts';
+import { codeOf, pageOf, testMachine } from '../../support/machine/machine.ts';
 
 const ANON = { prot: 'rw', flags: ['private', 'anonymous'], length: 4 * PAGE_SIZE } as const;
 const MANY = 1000;

@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { VMA_KIND } from '../../../src/mmu/vma/vma-table.ts';
 import { VM } from '../../../src/shared/vm-flags.ts';
-import { codeOf, freeFrames, testMachine } from '../../support/machine.ts';
+import { codeOf, freeFrames, testMachine } from '../../support/machine/machine.ts';
 
 const MAPPING = {
   start: 0x10,

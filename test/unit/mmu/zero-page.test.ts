@@ -9,8 +9,8 @@ import { attach, type Machine } from '../../../src/mmu/machine/machine.ts';
 import { PG } from '../../../src/mmu/physical/page-struct.ts';
 import { PTE } from '../../../src/mmu/tables/pte.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
-import { assertTablesTrue } from '../../support/invariants.ts';
-import { maps, pageOf, readBytes, testMachine } from '../../support/machine.ts';
+import { assertTablesTrue } from '../../support/machine/invariants.ts';
+import { maps, pageOf, readBytes, testMachine } from '../../support/machine/machine.ts';
 
 const ANON = { prot: 'rw', flags: ['private', 'anonymous', 'fixed'] } as const;
 const BASE = 0x4000_0000;

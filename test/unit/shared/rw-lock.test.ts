@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { isSettled, testLocks } from '../../support/locks.ts';
-import { codeOf } from '../../support/machine.ts';
+import { isSettled, testLocks } from '../../support/machine/locks.ts';
+import { codeOf } from '../../support/machine/machine.ts';
 
 describe('the readers-writer lock', () => {
   it('lets readers share and writers exclude everybody', () => {

@@ -3,8 +3,8 @@ import { Mutex } from '../../../src/shared/sync/mutex.ts';
 import { spinLock, spinUnlock } from '../../../src/shared/sync/spin-lock.ts';
 import { THREADS_MAX } from '../../../src/shared/sync/thread-layout.ts';
 import { RANK } from '../../../src/shared/sync/thread-table.ts';
-import { isSettled, testLocks } from '../../support/locks.ts';
-import { codeOf } from '../../support/machine.ts';
+import { isSettled, testLocks } from '../../support/machine/locks.ts';
+import { codeOf } from '../../support/machine/machine.ts';
 
 describe('the freeze gate', () => {
   it('closes once everybody inside has left, and lets nobody in meanwhile', async () => {

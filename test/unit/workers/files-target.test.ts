@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { partPath } from '../../../src/shared/formats/parts.ts';
 import { deliver, type FilesTarget } from '../../../src/workers/output/deliver.ts';
 import { Reader } from '../../../src/workers/task/read-at.ts';
-import { codeOf } from '../../support/machine.ts';
+import { codeOf } from '../../support/machine/machine.ts';
 
 const PART = 8192;
 const BYTES = 3 * PART + 1000;

@@ -13,8 +13,8 @@ import {
   vpnOf,
 } from '../../../src/shared/page.ts';
 import { type HeldMm, PageSharer } from '../../../src/workers/load/share-pages.ts';
-import { assertTablesTrue, type Leaf, leaves } from '../../support/invariants.ts';
-import { codeOf, freeFrames, readBytes, testMachine } from '../../support/machine.ts';
+import { assertTablesTrue, type Leaf, leaves } from '../../support/machine/invariants.ts';
+import { codeOf, freeFrames, readBytes, testMachine } from '../../support/machine/machine.ts';
 
 const PAGES = 4;
 const PTE_HUGE = 0x80;

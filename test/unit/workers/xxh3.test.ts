@@ -6,8 +6,8 @@ import { spawnSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
 import { DigestState, digestKernels } from '../../../src/shared/digest/xxh3.ts';
 import { Memory } from '../../../src/shared/wasm.ts';
-import { DIGESTS } from '../../support/kernels.ts';
-import { hexOfHalves, xxh3Slowly } from '../../support/xxh3-reference.ts';
+import { DIGESTS } from '../../support/machine/kernels.ts';
+import { hexOfHalves, xxh3Slowly } from '../../support/reference/xxh3-reference.ts';
 
 /** The digests of xxHash's own sanity check, by the length of the input. */
 const PUBLISHED: readonly (readonly [length: number, digest: string])[] = [

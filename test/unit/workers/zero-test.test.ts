@@ -3,8 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { MachineParts } from '../../../src/mmu/mm/machine-parts.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
 import { zeroTestsOf } from '../../../src/workers/classify/zero-test.ts';
-import { KERNELS } from '../../support/kernels.ts';
-import { testMachine } from '../../support/machine.ts';
+import { KERNELS } from '../../support/machine/kernels.ts';
+import { testMachine } from '../../support/machine/machine.ts';
 
 describe('a page of zeros', () => {
   it.each(KERNELS)('is told by %s', (_, kernels) => {

@@ -1,0 +1,94 @@
+/**
+ * What both sides print: after each step its text, '= RESULT', and a line a mapping; equal
+ * transcripts mean equal behaviour. Helpers that the two sides must not each have their own of.
+ */
+import { PAGE_SIZE } from '../../../src/shared/page.ts';
+
+/** A page as runs of equal bytes, VALUE*COUNT; of very many runs, a checksum (FNV-1a). */
+export function describePage(page: Uint8Array): string {
+  const runs: string[] = [];
+  for (let at = 0; at < PAGE_SIZE && runs.length <= 8; ) {
+    const first = at;
+    while (at < PAGE_SIZE && page[at] === page[first]) at++;
+    runs.push(`${page[first]!.toString(16).padStart(2, '0')}*${at - first}`);
+  }
+  if (runs.length <= 8) return runs.join(' ');
+  let hash = 0x811c9dc5;
+  for (const byte of page) hash = Math.imul(hash ^ byte, 0x01000193);
+  return `hash ${(hash >>> 0).toString(16).padStart(8, '0')}`;
+}
+
+/** Runs of equal pages, one line each, from pages in ascending order. */
+export function runsOfPages(pages: Iterable<readonly [page: number, text: string]>): string[] {
+  const lines: string[] = [];
+  let start = 0;
+  let end = -1;
+  let before = '';
+  const flush = (): void => {
+    if (before !== '') lines.push(`  ${start}..${end} ${before}`);
+  };
+  for (const [page, text] of pages) {
+    if (page === end && text === before) {
+      end++;
+      continue;
+    }
+    flush();
+    start = page;
+    end = page + 1;
+    before = text;
+  }
+  flush();
+  return lines;
+}
+
+/**
+ * Shared anonymous memory is a file without a name. Each side tells such files apart by numbers of
+ * its own ('zero:17'), which may be used again; here they are counted by first appearance.
+ */
+export function nameZeroFiles(lines: readonly string[]): string[] {
+  const named = new Map<string, number>();
+  const seenBy = new Map<string, Set<string>>();
+  let process = '';
+  let count = 0;
+  const forgetUnseen = (): void => {
+    for (const id of [...named.keys()]) {
+      if (![...seenBy.values()].some((seen) => seen.has(id))) named.delete(id);
+    }
+  };
+  return lines.map((line) => {
+    const head = /^(\d+) (\w+)/.exec(line);
+    if (head !== null) {
+      forgetUnseen();
+      process = head[1]!;
+      // Whatever a process has is listed again after its step, but for these two.
+      if (head[2] !== 'contents') seenBy.set(process, new Set());
+      return line;
+    }
+    return line.replace(/ zero:(\d+)@/, (_, id: string) => {
+      seenBy.get(process)!.add(id);
+      if (!named.has(id)) named.set(id, count++);
+      return ` zero${named.get(id)}@`;
+    });
+  });
+}
+
+/** The index of the first line that differs, or -1. */
+export function firstDifference(left: readonly string[], right: readonly string[]): number {
+  const length = Math.max(left.length, right.length);
+  for (let at = 0; at < length; at++) if (left[at] !== right[at]) return at;
+  return -1;
+}
+
+/** Both transcripts around the first difference, for the person who has to find out why. */
+export function describeDifference(linux: readonly string[], ours: readonly string[]): string {
+  const at = firstDifference(linux, ours);
+  if (at < 0) return 'no difference';
+  let step = at;
+  while (step > 0 && !/^\d/.test(linux[step] ?? ' ') && !/^\d/.test(ours[step] ?? ' ')) step--;
+  const part = (lines: readonly string[]): string => {
+    let end = at + 1;
+    while (end < lines.length && !/^\d/.test(lines[end]!)) end++;
+    return lines.slice(step, end).join('\n');
+  };
+  return `Linux:\n${part(linux)}\nsimulated:\n${part(ours)}`;
+}

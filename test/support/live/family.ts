@@ -1,0 +1,116 @@
+/** Families of live processes: who they are, and what they share, by /proc read slowly. */
+import { readdirSync, readSync } from 'node:fs';
+import type { Image } from 'mmdump';
+import type { Lab } from './capture.ts';
+import {
+  type PagemapEntry,
+  readKernelPage,
+  readPagemap,
+  readSmaps,
+  statField,
+  withFile,
+} from './proc.ts';
+import { parseRegions, type Region, type Target } from './target.ts';
+
+export interface LiveFamily {
+  readonly target: Target;
+  readonly regions: readonly Region[];
+  /** The parent, then its descendants by pid. */
+  readonly pids: readonly number[];
+}
+
+/** Starts the C program of live-family-source.ts; undefined without a compiler. */
+export async function startFamily(
+  { workshop }: Lab,
+  mode: string,
+): Promise<LiveFamily | undefined> {
+  const program = workshop.familyProgram();
+  if (program === undefined) return undefined;
+  const target = await workshop.start([program, mode]);
+  const lines = await target.ready();
+  const children = lines.filter((line) => line.startsWith('child ')).map((line) => line.slice(6));
+  for (const child of children) workshop.adopt(Number(child));
+  const regions = parseRegions(lines.filter((line) => line.startsWith('region ')));
+  return { target, regions, pids: [target.pid, ...children.map(Number).sort((a, b) => a - b)] };
+}
+
+/** Living descendants of a process, by their parents' pids, and the process itself. */
+export function familyOf(root: number): number[] {
+  const parents = new Map<number, number>();
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      if (statField(Number(name), 3) !== 'Z')
+        parents.set(Number(name), Number(statField(Number(name), 4)));
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+  const family = [root];
+  for (let grown = true; grown; ) {
+    const more = [...parents].filter(
+      ([pid, parent]) => family.includes(parent) && !family.includes(pid),
+    );
+    family.push(...more.map(([pid]) => pid));
+    grown = more.length > 0;
+  }
+  return [root, ...family.slice(1).sort((a, b) => a - b)];
+}
+
+/** Private anonymous pages in memory, by address. */
+function privatePages(pid: number): Map<number, PagemapEntry> {
+  const pages = new Map<number, PagemapEntry>();
+  withFile(`/proc/${pid}/pagemap`, (fd) => {
+    for (const { start, end, perms, letters, name } of readSmaps(pid)) {
+      if (!perms.endsWith('p') || letters.includes('io') || letters.includes('pf')) continue;
+      if (name === '[vdso]') continue;
+      for (const entry of readPagemap(fd, start, end)) {
+        if (entry.isPresent && !entry.isFile) pages.set(entry.address, entry);
+      }
+    }
+  });
+  return pages;
+}
+
+/**
+ * What processes that stand still share as forks do: by process and address, the ordinal of the first
+ * process with the same frame there. Undefined where frames are not shown.
+ */
+export function sharedPages(pids: readonly number[]): Map<number, number>[] | undefined {
+  const all = pids.map(privatePages);
+  if (!all.some((pages) => [...pages.values()].some(({ pfn }) => pfn !== 0))) return undefined;
+  return withFile('/proc/kpageflags', (kpageflags) =>
+    withFile('/proc/kpagecount', (kpagecount) =>
+      all.map((pages, ordinal) => {
+        const shared = new Map<number, number>();
+        for (const [address, { pfn }] of pages) {
+          const first = all.findIndex((other) => other.get(address)?.pfn === pfn);
+          const { isZeroPage, isMerged } = readKernelPage(kpageflags, pfn);
+          if (first >= ordinal || isZeroPage || isMerged) continue;
+          if (readCount(kpagecount, pfn) < 2n) throw new Error(`frame ${pfn} is mapped once`);
+          shared.set(address, first);
+        }
+        return shared;
+      }),
+    ),
+  );
+}
+
+function readCount(kpagecount: number, pfn: number): bigint {
+  const word = new BigUint64Array(1);
+  readSync(kpagecount, new Uint8Array(word.buffer), 0, 8, pfn * 8);
+  return word[0]!;
+}
+
+/** The clones of an mm of an image: the donor's ordinal by address. */
+export function clonesIn(image: Image, mm: number): Map<number, number> {
+  const clones = new Map<number, number>();
+  const { blocks } = image.mm(mm);
+  for (let index = 0; index < blocks.count; index++) {
+    const { start, pages, source } = blocks.at(index);
+    if (image.page(start * 4096, { mm }).kind !== 'clone') continue;
+    const donor = image.mmAt(source)!.ordinal;
+    for (let page = start; page < start + pages; page++) clones.set(page * 4096, donor);
+  }
+  return clones;
+}

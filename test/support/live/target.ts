@@ -1,0 +1,250 @@
+/** Programs that a test starts, talks to, stops and always ends. */
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  statfsSync,
+} from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { statField, threadStates, until } from './proc.ts';
+
+/** For programs of their own that import the package. */
+export const mmdumpUrl: string = pathToFileURL(
+  createRequire(import.meta.url).resolve('mmdump'),
+).href;
+
+export interface Region {
+  readonly name: string;
+  readonly start: number; // address
+  readonly end: number;
+}
+
+export interface StartOptions {
+  readonly uid?: number;
+  readonly gid?: number;
+}
+
+/** A program that writes lines, and answers the lines it gets. */
+export class Target {
+  readonly pid: number;
+  readonly #child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+  readonly #exit: Promise<[number | null, NodeJS.Signals | null]>;
+
+  private constructor(child: ChildProcess) {
+    this.#child = child;
+    this.pid = child.pid!;
+    this.#exit = once(child, 'close') as Promise<[number | null, NodeJS.Signals | null]>;
+    this.#lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
+  }
+
+  /** Rejects as spawn does when the program cannot be started. */
+  static async start(command: readonly string[], options: StartOptions = {}): Promise<Target> {
+    const [program, ...words] = command;
+    const child = spawn(program!, words, { ...options, stdio: ['pipe', 'pipe', 'inherit'] });
+    child.stdin!.on('error', () => {}); // it has ended: whoever waits for its answer is told
+    await once(child, 'spawn');
+    return new Target(child);
+  }
+
+  async line(): Promise<string> {
+    const { done, value } = await this.#lines.next();
+    if (done === true) throw new Error(`process ${this.pid} ended without an answer`);
+    return value;
+  }
+
+  /** The lines up to 'ready'. */
+  async ready(): Promise<string[]> {
+    const lines: string[] = [];
+    for (let line = await this.line(); line !== 'ready'; line = await this.line()) lines.push(line);
+    return lines;
+  }
+
+  request(line: string): Promise<string> {
+    this.#child.stdin!.write(`${line}\n`);
+    return this.line();
+  }
+
+  /** Stands still when this returns. */
+  async stop(): Promise<void> {
+    await stopProcess(this.pid);
+  }
+
+  resume(): void {
+    process.kill(this.pid, 'SIGCONT');
+  }
+
+  /** Ends it, whatever it is doing. */
+  async kill(): Promise<void> {
+    this.#child.kill('SIGKILL');
+    await this.#exit;
+  }
+
+  /** When it has ended by itself: its exit code, or the signal that ended it. */
+  async ended(): Promise<number | NodeJS.Signals> {
+    const [code, signal] = await this.#exit;
+    return code ?? signal!;
+  }
+}
+
+/** Stops a process and waits until it stands still. */
+export async function stopProcess(pid: number): Promise<void> {
+  process.kill(pid, 'SIGSTOP');
+  await until(`process ${pid} is stopped`, () => /^T+$/.test(threadStates(pid)));
+}
+
+/** Everything a test started and wrote. `close` leaves nothing of it. */
+export class Workshop {
+  /** Others may look into it. */
+  readonly directory: string = mkdtempSync(join(tmpdir(), 'mmdump-live-'));
+  /** A directory in memory, '' where there is none. */
+  readonly memoryDirectory: string = makeMemoryDirectory();
+  readonly #targets: Target[] = [];
+  /** Processes that others started for us: pid → start time, in case the pid is given away. */
+  readonly #adopted = new Map<number, string>();
+  #files = 0;
+  readonly #programs = new Map<string, string>();
+
+  constructor() {
+    chmodSync(this.directory, 0o755);
+    if (this.memoryDirectory !== '') chmodSync(this.memoryDirectory, 0o755);
+  }
+
+  async start(command: readonly string[], options: StartOptions = {}): Promise<Target> {
+    const target = await Target.start(command, options);
+    this.#targets.push(target);
+    return target;
+  }
+
+  /** Starts a program and waits until it is ready. */
+  async startReady(command: readonly string[]): Promise<Target> {
+    const target = await this.start(command);
+    await target.ready();
+    return target;
+  }
+
+  nodeCommand(): string[] {
+    return [process.execPath, this.#copy('target.mjs')];
+  }
+
+  largeCommand(mib: number): string[] {
+    return [process.execPath, this.#copy('large.mjs'), String(mib)];
+  }
+
+  pythonCommand(): string[] {
+    return ['python3', this.#copy('target.py')];
+  }
+
+  /** `output`: where the image goes; '' exits in the middle of the import. */
+  importerCommand(url: string, output: string, target: readonly string[]): string[] {
+    return [process.execPath, this.#copy('importer.mjs'), url, output, ...target];
+  }
+
+  signalCommand(signal: string, subject: string): string[] {
+    return [process.execPath, this.#copy('signal.mjs'), mmdumpUrl, signal, subject];
+  }
+
+  /** The compiled C program; undefined without a compiler. */
+  cProgram(): string | undefined {
+    return this.compiledTarget('live-target');
+  }
+
+  /** The one with children of its own. */
+  familyProgram(): string | undefined {
+    return this.compiledTarget('live-family');
+  }
+
+  /** A program of test/support/live/targets, compiled; undefined without a compiler. */
+  compiledTarget(name: string): string | undefined {
+    const known = this.#programs.get(name);
+    if (known !== undefined) return known;
+    const compiler = ['gcc', 'cc'].find((each) => isInstalled(each));
+    if (compiler === undefined) return undefined;
+    const program = join(this.directory, name);
+    const source = targetPath(`${name}.c`);
+    execFileSync(compiler, ['-O1', '-o', program, source], { stdio: 'inherit' });
+    this.#programs.set(name, program);
+    return program;
+  }
+
+  /** A directory of its own, given to whom it is for. */
+  newDirectory(owner?: number): string {
+    return this.#newDirectory(this.directory, owner);
+  }
+
+  /** The same in memory; '' where there is no such place. */
+  newMemoryDirectory(owner?: number): string {
+    return this.memoryDirectory === '' ? '' : this.#newDirectory(this.memoryDirectory, owner);
+  }
+
+  #newDirectory(parent: string, owner: number | undefined): string {
+    const path = join(parent, `directory-${++this.#files}`);
+    mkdirSync(path);
+    if (owner !== undefined) chownSync(path, owner, owner);
+    return path;
+  }
+
+  /** A process that one of our programs started. */
+  adopt(pid: number): void {
+    this.#adopted.set(pid, statField(pid, 22));
+  }
+
+  async close(): Promise<void> {
+    for (const [pid, startTime] of this.#adopted) {
+      if (threadStates(pid) !== '' && statField(pid, 22) === startTime)
+        process.kill(pid, 'SIGKILL');
+    }
+    for (const target of this.#targets) await target.kill();
+    rmSync(this.directory, { recursive: true, force: true });
+    if (this.memoryDirectory !== '') rmSync(this.memoryDirectory, { recursive: true, force: true });
+  }
+
+  /** A program of test/support/live/targets where other users can read it. */
+  #copy(name: string): string {
+    const path = join(this.directory, `${++this.#files}-${name}`);
+    copyFileSync(targetPath(name), path);
+    return path;
+  }
+}
+
+/** A script or source of a program that tests start. */
+export function targetPath(name: string): string {
+  return fileURLToPath(new URL(`./targets/${name}`, import.meta.url));
+}
+
+export function isInstalled(program: string): boolean {
+  try {
+    execFileSync(program, ['--version'], { stdio: 'ignore' });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+export function parseRegions(lines: readonly string[]): Region[] {
+  return lines.map((line) => {
+    const [, name, start, pages] = line.split(' ');
+    const address = Number.parseInt(start!, 16);
+    return { name: name!, start: address, end: address + Number(pages) * 4096 };
+  });
+}
+
+const TMPFS_MAGIC = 0x0102_1994;
+
+function makeMemoryDirectory(): string {
+  try {
+    if (statfsSync('/dev/shm').type !== TMPFS_MAGIC) return '';
+    return mkdtempSync('/dev/shm/mmdump-live-');
+  } catch {
+    return '';
+  }
+}

@@ -1,0 +1,7 @@
+# A Python program: bytes that are random, bytes that are zero, and a buffer never touched.
+import hashlib, os, sys
+kept = bytearray(os.urandom(3 << 20)) + bytearray(3 << 20)
+untouched = bytearray(8 << 20)
+print('ready', flush=True)
+for line in sys.stdin:
+    print('pong', line.strip()[5:], hashlib.sha1(kept).hexdigest(), flush=True)

@@ -1,0 +1,261 @@
+/** How to get to every row of docs/CLASSIFICATION.md, with one mm, and what a dump makes of it. */
+import {
+  type AddressSpace,
+  createMachine,
+  type Machine,
+  MiB,
+  PAGE_SIZE,
+  readPte,
+  writePageStruct,
+  writePte,
+} from 'mmdump';
+import { expect } from 'vitest';
+import { VMA_KIND } from '../../../src/mmu/vma/vma-table.ts';
+import { VM } from '../../../src/shared/vm-flags.ts';
+import { ZERO_PAGE } from './zero-page.ts';
+
+export const BASE = 0x4000_0000;
+const ANON = ['private', 'anonymous', 'fixed'] as const;
+export const HUGETLB_FLAGS = VM.READ | VM.WRITE | VM.MAYREAD | VM.MAYWRITE | VM.HUGETLB;
+
+/** A machine with one mm, and short words for what the rows need. */
+export class Stage {
+  readonly machine: Machine;
+  readonly space: AddressSpace;
+
+  constructor(zeroPage: boolean = ZERO_PAGE) {
+    this.machine = createMachine({
+      memory: 16 * MiB,
+      deviceMemory: 64 * 1024,
+      swap: MiB,
+      zeroPage,
+      maxAddressSpaces: 2,
+      checks: true,
+    });
+    this.space = this.machine.createAddressSpace();
+  }
+
+  /** One page at BASE that was written, unless `value` is undefined. */
+  page(value?: number): void {
+    this.space.mmap({ address: BASE, length: PAGE_SIZE, prot: 'rw', flags: ANON });
+    if (value !== undefined) this.space.fill(BASE, PAGE_SIZE, value);
+  }
+
+  file(kind: 'living' | 'memory'): void {
+    const content = new Uint8Array(PAGE_SIZE).fill(3);
+    const file =
+      kind === 'living'
+        ? this.machine.createFile({ path: '/bin/x', content })
+        : this.machine.createFile({ path: '/memfd:x', memoryBacked: { size: PAGE_SIZE } });
+    const request = { address: BASE, length: PAGE_SIZE, file: file.id };
+    this.space.mmap({ ...request, prot: 'rw', flags: ['shared', 'fixed'] });
+    if (kind === 'memory') this.space.fill(BASE, PAGE_SIZE, 7);
+    else this.space.read(BASE, new Uint8Array(1));
+  }
+
+  insert(flags: number, kind: number): void {
+    const start = BASE / PAGE_SIZE;
+    const end = start + 1;
+    this.space.insertMappings([{ start, end, flags, file: 0, pgoff: start, anonVma: 0, kind }]);
+  }
+
+  /** One page at BASE that was read, and not written. */
+  readPage(): void {
+    this.page();
+    this.space.read(BASE, new Uint8Array(1));
+  }
+
+  /** The same for a granule with advice 'hugepage'. */
+  readGranule(): void {
+    const { space } = this;
+    space.mmap({ address: BASE, length: 2 * MiB, prot: 'r', flags: ANON });
+    space.madvise(BASE, 2 * MiB, 'hugepage');
+    space.read(BASE, new Uint8Array(1));
+    expect(readPte(space, BASE).level).toBe(2);
+  }
+
+  get pfn(): number {
+    return readPte(this.space, BASE).pfn;
+  }
+
+  /** Overwrites words of the page's own entry. */
+  entry(change: (low: number, high: number) => readonly [low: number, high: number]): void {
+    const before = readPte(this.space, BASE);
+    const [low, high] = change(before.low, before.high);
+    writePte(this.space, BASE, { level: before.level, low, high });
+  }
+
+  struct(changes: Parameters<typeof writePageStruct>[2]): void {
+    writePageStruct(this.machine, this.pfn, changes);
+  }
+}
+
+type Counts = Partial<Record<'absent' | 'copy' | 'zero' | 'clone' | 'unsupported', number>>;
+
+/** Row, how to get there, the pages of each class, and the reason of an unsupported page. */
+type RowCase = readonly [string, (stage: Stage) => void, Counts, RegExp?];
+
+/** Rows that need a machine with a zero page. */
+export const ZERO_PAGE_ROWS: readonly RowCase[] = [
+  ['4 and 14: the huge zero page', (stage) => stage.readGranule(), { zero: 512 }],
+  [
+    '13: the zero page, writable',
+    (stage) => {
+      stage.readPage();
+      stage.entry((low, high) => [low | 2, high]);
+    },
+    { unsupported: 1 },
+    /writable ZERO_PAGE/,
+  ],
+  ['14: the zero page', (stage) => stage.readPage(), { zero: 1 }],
+];
+
+/** Rows that need a machine without: what was only read is a page of zeros like any other. */
+export const FRESH_PAGE_ROWS: readonly RowCase[] = [
+  ['4 and 17: a 2 MiB page that was only read', (stage) => stage.readGranule(), { zero: 512 }],
+  ['17: a page that was only read', (stage) => stage.readPage(), { zero: 1 }],
+];
+
+/** Rows that any machine can have. */
+export const ROWS: readonly RowCase[] = [
+  [
+    '1: VM_IO',
+    ({ space }) => void space.mapDevice({ length: PAGE_SIZE, prot: 'rw' }),
+    { absent: 1 },
+  ],
+  ['3: no table', (stage) => stage.page(), { absent: 1 }],
+  [
+    '3: a bad table',
+    (stage) => {
+      stage.page(1);
+      writePte(stage.space, BASE, { level: 2, low: 0x1067, high: 0x10_0000 });
+    },
+    { unsupported: 1 },
+    /bad page table entry/,
+  ],
+  [
+    '4: a 2 MiB leaf, its pages one by one',
+    ({ space }) => {
+      space.mmap({ address: BASE, length: 2 * MiB, prot: 'rw', flags: ANON });
+      space.madvise(BASE, 2 * MiB, 'hugepage');
+      space.write(BASE + 5 * PAGE_SIZE, new Uint8Array([1]));
+    },
+    { copy: 1, zero: 511 },
+  ],
+  [
+    '5: no entry',
+    ({ space }) => {
+      space.mmap({ address: BASE, length: 2 * PAGE_SIZE, prot: 'rw', flags: ANON });
+      space.fill(BASE, 1, 1);
+    },
+    { copy: 1, absent: 1 },
+  ],
+  [
+    '6: a swap entry',
+    (stage) => {
+      stage.page(9);
+      stage.space.madvise(BASE, PAGE_SIZE, 'pageout');
+      expect(stage.machine.swap.total - stage.machine.swap.free).toBe(PAGE_SIZE);
+    },
+    { copy: 1 },
+  ],
+  [
+    '6 and 17: a swapped page of zeros',
+    (stage) => {
+      stage.page(0);
+      stage.space.madvise(BASE, PAGE_SIZE, 'pageout');
+    },
+    { zero: 1 },
+  ],
+  [
+    '6: a swap entry of no slot',
+    (stage) => {
+      stage.page(1);
+      stage.entry(() => [0x7000, 0]);
+    },
+    { unsupported: 1 },
+    /swap entry of no slot/,
+  ],
+  [
+    '7: a guard page',
+    (stage) => {
+      stage.page(1);
+      stage.space.madvise(BASE, PAGE_SIZE, 'guard_install');
+    },
+    { absent: 1 },
+  ],
+  [
+    '7: a poison marker',
+    (stage) => {
+      stage.page(1);
+      stage.entry(() => [0x2000, (31 << 27) >>> 0]);
+    },
+    { absent: 1 },
+  ],
+  [
+    '8: a PFN map',
+    ({ space }) => {
+      const at = space.mapDevice({ length: PAGE_SIZE, prot: 'rw', io: false });
+      space.fill(at, PAGE_SIZE, 1);
+    },
+    { copy: 1 },
+  ],
+  [
+    '8: an entry beyond memory',
+    (stage) => {
+      stage.page(1);
+      stage.entry((low) => [(low & 0xfff) | 0xfff_0000, 0]);
+    },
+    { unsupported: 1 },
+    /beyond physical memory/,
+  ],
+  [
+    "9: a file's page in a mapping without file",
+    (stage) => {
+      stage.page(1);
+      stage.struct({ flags: [], mapping: 1 });
+    },
+    { unsupported: 1 },
+    /without a file/,
+  ],
+  [
+    "10: another file's page",
+    (stage) => {
+      stage.file('living');
+      stage.struct({ mapping: 77 });
+    },
+    { unsupported: 1 },
+    /another file/,
+  ],
+  ['11: a living file', (stage) => stage.file('living'), { absent: 1 }],
+  ['12: a memory-backed file', (stage) => stage.file('memory'), { copy: 1 }],
+  [
+    '15: a reserved page',
+    (stage) => {
+      stage.page(1);
+      stage.struct({ flags: ['reserved'], mapping: 0 });
+    },
+    { unsupported: 1 },
+    /reserved/,
+  ],
+  [
+    '16: a page without a mapping',
+    (stage) => {
+      stage.page(1);
+      stage.struct({ flags: [], mapping: 0 });
+    },
+    { unsupported: 1 },
+    /without a mapping/,
+  ],
+  [
+    '16: the vdso',
+    (stage) => {
+      stage.insert(VM.READ | VM.WRITE | VM.MAYREAD | VM.MAYWRITE, VMA_KIND.VDSO);
+      stage.space.fill(BASE, PAGE_SIZE, 1);
+      stage.struct({ flags: [], mapping: 0 });
+    },
+    { copy: 1 },
+  ],
+  ['17: all bytes are zero', (stage) => stage.page(0), { zero: 1 }],
+  ['19: anything else', (stage) => stage.page(1), { copy: 1 }],
+];

@@ -1,0 +1,269 @@
+/**
+ * Random histories of several forked mms, run on a machine and on the model at the same time: for
+ * the property test of the same name.
+ */
+import fc from 'fast-check';
+import { expect } from 'vitest';
+import type { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
+import type { Machine } from '../../../src/mmu/machine/machine.ts';
+import { PG } from '../../../src/mmu/physical/page-struct.ts';
+import { MmdumpError } from '../../../src/shared/errors.ts';
+import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
+import { assertTablesTrue } from './invariants.ts';
+import { codeOf, testMachine } from './machine.ts';
+import * as model from './model-mm.ts';
+
+const BASE = 0x4000_0000 - 64 * PAGE_SIZE; // across the border of two granules
+const MMS_MAX = 4;
+const FILE_PAGES = 40;
+
+export interface Shape {
+  readonly name: string;
+  readonly pages: number;
+  readonly memory: number;
+  readonly steps: number;
+  readonly runs: number;
+  /** What the runs must have come across. */
+  readonly meets: readonly string[];
+}
+
+export function operations({ pages }: Shape) {
+  const mm = fc.nat(MMS_MAX - 1);
+  const page = fc.nat(pages - 1);
+  const count = fc.oneof(fc.integer({ min: 1, max: 6 }), fc.integer({ min: 1, max: pages }));
+  const prot = fc.constantFrom<model.ModelProt>('', 'r', 'rw', 'rw', 'rw', 'rx');
+  const what = fc.constantFrom('anonymous', 'anonymous', 'shared', 'file', 'shared file');
+  const range = { mm, page, count };
+  const advice = fc.constantFrom(
+    ...(['dontneed', 'pageout', 'pageout', 'guard_install', 'guard_remove'] as const),
+    ...(['hugepage', 'hugepage', 'mergeable', 'mergeable', 'unmergeable', 'cold'] as const),
+  );
+  return fc.oneof(
+    { weight: 3, arbitrary: fc.record({ op: fc.constant('map' as const), ...range, prot, what }) },
+    { weight: 1, arbitrary: fc.record({ op: fc.constant('unmap' as const), ...range }) },
+    { weight: 1, arbitrary: fc.record({ op: fc.constant('protect' as const), ...range, prot }) },
+    { weight: 2, arbitrary: fc.record({ op: fc.constant('move' as const), ...range, to: page }) },
+    { weight: 4, arbitrary: fc.record({ op: fc.constant('advise' as const), ...range, advice }) },
+    {
+      weight: 8,
+      arbitrary: fc.record({ op: fc.constant('write' as const), ...range, value: fc.nat(3) }),
+    },
+    { weight: 3, arbitrary: fc.record({ op: fc.constant('read' as const), ...range }) },
+    {
+      weight: 3,
+      arbitrary: fc.record({
+        op: fc.constantFrom(...(['fork', 'fork', 'exit', 'merge', 'merge'] as const)),
+        mm,
+      }),
+    },
+    { weight: 1, arbitrary: fc.record({ op: fc.constant('reclaim' as const), mm, count }) },
+  );
+}
+export type Operation = ReturnType<typeof operations> extends fc.Arbitrary<infer T> ? T : never;
+
+interface Process {
+  readonly space: AddressSpace;
+  readonly pages: model.ModelMm;
+}
+
+function addressAt(page: number): number {
+  return BASE + page * PAGE_SIZE;
+}
+
+/** Files and shared memory of one run. */
+export class Run {
+  readonly machine: Machine;
+  readonly processes: Process[] = [];
+  readonly #limit: number;
+  readonly #file: number;
+  readonly #object: model.ModelObject = {
+    initial: (index) => (index < FILE_PAGES ? index + 10 : 0),
+    pages: new Map(),
+  };
+
+  constructor({ pages, memory }: Shape) {
+    this.machine = testMachine({ memory, swap: 16 * MiB, maxAddressSpaces: MMS_MAX });
+    this.#limit = pages;
+    const content = new Uint8Array(FILE_PAGES * PAGE_SIZE);
+    for (let page = 0; page < FILE_PAGES; page++) {
+      content.fill(page + 10, page * PAGE_SIZE, (page + 1) * PAGE_SIZE);
+    }
+    this.#file = this.machine.createFile({ path: '/data', content }).id;
+    this.processes.push({ space: this.machine.createAddressSpace(), pages: new Map() });
+  }
+
+  apply(step: Operation): void {
+    const process = this.processes[step.mm % this.processes.length]!;
+    switch (step.op) {
+      case 'fork':
+        if (this.processes.length === MMS_MAX) return;
+        this.#fork(process);
+        return;
+      case 'exit':
+        if (this.processes.length === 1) return;
+        this.processes.splice(this.processes.indexOf(process), 1);
+        process.space.exit();
+        return;
+      case 'merge':
+        this.machine.mergePages();
+        return;
+      case 'reclaim':
+        this.machine.reclaim(step.count * PAGE_SIZE);
+        return;
+      case 'write':
+      case 'read':
+        this.#access(process, step);
+        return;
+      default:
+        this.#change(process, step);
+    }
+  }
+
+  #fork({ space, pages }: Process): void {
+    try {
+      this.processes.push({ space: space.fork(), pages: model.fork(pages) });
+    } catch (error) {
+      if (!(error instanceof MmdumpError) || error.code !== 'ENOMEM') throw error;
+    }
+  }
+
+  /** Page by page: an access may fail half-way. */
+  #access({ space, pages }: Process, step: Operation & { op: 'write' | 'read' }): void {
+    const last = Math.min(this.#limit, step.page + step.count);
+    const bytes = new Uint8Array(PAGE_SIZE);
+    for (let page = step.page; page < last; page++) {
+      const at = addressAt(page);
+      const there = pages.get(page);
+      const write = step.op === 'write';
+      const found = write
+        ? codeOf(() => space.fill(at, PAGE_SIZE, step.value))
+        : codeOf(() => space.read(at, bytes));
+      if (found === 'ENOMEM') return; // nothing that could be reclaimed is left, nothing changed
+      expect(found).toBe(model.accessOutcome(there, write));
+      if (found !== 'nothing') return;
+      if (write) model.store(there!, step.value);
+      else assertAll(bytes, model.contentOf(there!), page);
+    }
+  }
+
+  #change(
+    process: Process,
+    step: Operation & { op: 'map' | 'unmap' | 'protect' | 'move' | 'advise' },
+  ) {
+    const { space, pages } = process;
+    const { page: from } = step;
+    const to = Math.min(this.#limit, from + step.count);
+    const length = (to - from) * PAGE_SIZE;
+    const at = addressAt(from);
+    switch (step.op) {
+      case 'map':
+        this.#map(process, step.what, from, to, step.prot);
+        return;
+      case 'unmap':
+        space.munmap(at, length);
+        model.unmap(pages, from, to);
+        return;
+      case 'protect':
+        expect(codeOf(() => space.mprotect(at, length, step.prot))).toBe(
+          model.protect(pages, from, to, step.prot),
+        );
+        return;
+      case 'move': {
+        const isApart = step.to + (to - from) <= from || to <= step.to;
+        const fits = step.to + (to - from) <= this.#limit;
+        if (!isApart || !fits) return;
+        const flags = ['maymove', 'fixed'] as const;
+        expect(codeOf(() => space.mremap(at, length, length, flags, addressAt(step.to)))).toBe(
+          model.move(pages, from, to - from, step.to),
+        );
+        return;
+      }
+      default:
+        expect(codeOf(() => space.madvise(at, length, step.advice))).toBe(
+          model.advise(pages, from, to, (page) => {
+            if (step.advice === 'dontneed') model.dontNeed(page);
+            else if (step.advice === 'guard_install') model.guard(page);
+            else if (step.advice === 'guard_remove') page.isGuard = false;
+          }),
+        );
+    }
+  }
+
+  #map(
+    { space, pages }: Process,
+    what: string,
+    from: number,
+    wanted: number,
+    prot: model.ModelProt,
+  ): void {
+    const isShared = what.startsWith('shared');
+    const flags = [isShared ? 'shared' : 'private', 'fixed'] as const;
+    if (what.endsWith('file')) {
+      const offset = from % 7;
+      const to = Math.min(wanted, from + FILE_PAGES - offset); // not beyond the end of the file
+      const length = (to - from) * PAGE_SIZE;
+      const file = { file: this.#file, offset: offset * PAGE_SIZE };
+      space.mmap({ address: addressAt(from), length, prot, flags, ...file });
+      model.map(pages, from, to, { prot, isShared, object: this.#object, offset });
+      return;
+    }
+    const length = (wanted - from) * PAGE_SIZE;
+    space.mmap({ address: addressAt(from), length, prot, flags: [...flags, 'anonymous'] });
+    const object = isShared ? { initial: () => 0, pages: new Map<number, number>() } : null;
+    model.map(pages, from, wanted, { prot, isShared, object, offset: 0 });
+  }
+
+  assertTrue(): void {
+    assertTablesTrue(this.machine);
+    this.#notice();
+    for (const { space, pages } of this.processes) assertCovered(space, pages);
+  }
+
+  /** What the run came across, so that it is known that the runs are not empty. */
+  readonly seen: Set<string> = new Set();
+
+  #notice(): void {
+    const { machine, seen } = this;
+    if (machine.swap.free < machine.swap.total) seen.add('swapped pages');
+    for (let pfn = 2; pfn < machine.parts.device.first; pfn++) {
+      const flags = machine.parts.pages.flags(pfn);
+      if (machine.parts.pages.references(pfn) === 0) continue;
+      if ((flags & PG.KSM) !== 0) seen.add('merged pages');
+      if ((flags & PG.HUGE) !== 0) seen.add('huge pages');
+      if ((flags & PG.ZERO) !== 0) seen.add('the huge zero page');
+      if ((flags & PG.ANON) !== 0 && machine.parts.pages.mapCount(pfn) > 2) seen.add('forks');
+    }
+  }
+
+  /** What every process sees at the end, page by page. */
+  assertContent(): void {
+    const bytes = new Uint8Array(PAGE_SIZE);
+    for (const { space, pages } of this.processes) {
+      for (const [page, content] of pages) {
+        const outcome = codeOf(() => space.read(addressAt(page), bytes));
+        if (outcome === 'ENOMEM') continue;
+        expect(outcome).toBe(model.accessOutcome(content, false));
+        if (outcome === 'nothing') assertAll(bytes, model.contentOf(content), page);
+      }
+    }
+  }
+}
+
+function assertAll(bytes: Uint8Array, value: number, page: number): void {
+  const at = bytes.findIndex((byte) => byte !== value);
+  if (at >= 0) throw new Error(`page ${page}, byte ${at}: ${bytes[at]}, expected ${value}`);
+}
+
+function assertCovered(space: AddressSpace, pages: model.ModelMm): void {
+  let covered = 0;
+  for (const { start, end, prot } of space.vmas()) {
+    for (let at = start; at < end; at += PAGE_SIZE) {
+      const page = pages.get((at - BASE) / PAGE_SIZE);
+      const found = prot.slice(0, 3).replaceAll('-', '') + prot[3];
+      const expected = page === undefined ? 'nothing' : page.prot + (page.isShared ? 's' : 'p');
+      if (found !== expected) throw new Error(`page at ${at}: ${found}, expected ${expected}`);
+      covered++;
+    }
+  }
+  expect(covered).toBe(pages.size);
+}

@@ -1,0 +1,204 @@
+/**
+ * The state of a machine, checked against its own page tables by the slowest obvious walk: every
+ * level, every entry, no code of the simulated kernel but the word layouts.
+ */
+import type { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
+import type { Machine } from '../../../src/mmu/machine/machine.ts';
+import { PAGE_STRUCT, PG } from '../../../src/mmu/physical/page-struct.ts';
+import { VMA_KIND } from '../../../src/mmu/vma/vma-table.ts';
+import { VM } from '../../../src/shared/vm-flags.ts';
+
+/** A leaf that is not zero: page, frame (a huge leaf as 512), and the two words. */
+export interface Leaf {
+  readonly vpn: number;
+  readonly pfn: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+const SPECIAL_VMA = VM.IO | VM.PFNMAP | VM.MIXEDMAP | VM.DONTEXPAND;
+
+function entry(machine: Machine, table: number, index: number): readonly [number, number] {
+  const words = machine.parts.memory.words[table >>> 19]!;
+  const at = (table & 0x7ffff) * 1024 + index * 2;
+  return [words[at]!, words[at + 1]!];
+}
+
+function frameOf(low: number, high: number): number {
+  return (low >>> 12) + (high & 0xfffff) * 0x100000;
+}
+
+function isPresent(low: number): boolean {
+  return (low & 0x101) !== 0;
+}
+
+/** Every non-zero leaf of an mm, in order of address; a huge one as 512. Tables go to `visit`. */
+export function leaves(
+  machine: Machine,
+  space: AddressSpace,
+  visit: (table: number) => void = () => {},
+): Leaf[] {
+  const found: Leaf[] = [];
+  const descend = (table: number, level: number, base: number): void => {
+    visit(table);
+    for (let index = 0; index < 512; index++) {
+      const [low, high] = entry(machine, table, index);
+      if (low === 0) continue;
+      const vpn = base + index * 512 ** (level - 1);
+      if (level === 1) found.push({ vpn, pfn: frameOf(low, high), low, high });
+      else if (level === 2 && (low & 0x80) !== 0) {
+        for (let page = 0; page < 512; page++) {
+          found.push({ vpn: vpn + page, pfn: frameOf(low, high) + page, low, high });
+        }
+      } else descend(frameOf(low, high), level - 1, vpn);
+    }
+  };
+  descend(space.mm.pgd, 4, 0);
+  return found;
+}
+
+/** What all tables of a machine say together. */
+interface Census {
+  /** Leaves that show a frame. */
+  readonly mapped: Map<number, number>;
+  /** Entries that refer to a swap slot. */
+  readonly swapped: Map<number, number>;
+  tables: number;
+}
+
+function fail(message: string): never {
+  throw new Error(message);
+}
+
+/** Throws unless counts, VMAs, swap and the allocator agree with what the tables of all mms say. */
+export function assertTablesTrue(machine: Machine): void {
+  const census: Census = { mapped: new Map(), swapped: new Map(), tables: 0 };
+  for (const space of machine.addressSpaces()) {
+    assertVmasTrue(space);
+    countLeaves(machine, space, census);
+  }
+  assertSwapTrue(machine, census);
+  const used = assertFramesTrue(machine, census);
+  const { allocator } = machine.parts;
+  const accounted = allocator.countFree(machine.parts.thread) + census.tables + used;
+  if (accounted !== allocator.managedFrames) {
+    fail(`${accounted} frames are free or used, ${allocator.managedFrames} are managed`);
+  }
+}
+
+/** Sorted, disjoint, not empty, and no two neighbours that the kernel would have merged. */
+function assertVmasTrue(space: AddressSpace): void {
+  const { vmas } = space.mm;
+  for (let ordinal = 0; ordinal < vmas.count; ordinal++) {
+    const slot = vmas.slot(ordinal);
+    if (vmas.start(slot) >= vmas.end(slot)) fail(`VMA ${ordinal} is empty`);
+    if (ordinal === 0) continue;
+    const left = vmas.slot(ordinal - 1);
+    if (vmas.end(left) > vmas.start(slot)) fail(`VMAs ${ordinal - 1} and ${ordinal} overlap`);
+  }
+}
+
+/** Counts leaves and slots; every one lies in a VMA, and an anonymous page knows its place. */
+function countLeaves(machine: Machine, space: AddressSpace, census: Census): void {
+  const { vmas } = space.mm;
+  const { words } = machine.parts.pages;
+  for (const { vpn, pfn, low, high } of leaves(machine, space, () => census.tables++)) {
+    const place = `page 0x${(vpn * 4096).toString(16)}`;
+    const slot = vmas.lookup(vpn);
+    if (slot < 0) fail(`${place} has an entry outside of every VMA`);
+    if (!isPresent(low)) {
+      if (high >>> 27 === 31) continue; // a marker
+      const swapSlot = (high >>> 27) * 0x80000 + (low >>> 12) - 1;
+      census.swapped.set(swapSlot, (census.swapped.get(swapSlot) ?? 0) + 1);
+      continue;
+    }
+    census.mapped.set(pfn, (census.mapped.get(pfn) ?? 0) + 1);
+    const at = pfn * PAGE_STRUCT.WORDS;
+    const flags = words[at + PAGE_STRUCT.FLAGS]!;
+    if (!machine.parts.hasZeroPage && (flags & PG.ZERO) !== 0) fail(`${place} shows a zero page`);
+    if ((flags & PG.RESERVED) !== 0) continue;
+    if ((low & 0x200) !== 0) continue; // special: no normal page behind it, only counts
+    if (vmas.kind(slot) === VMA_KIND.VDSO) continue; // pages of the kernel's own: they say nothing
+    const index = words[at + PAGE_STRUCT.INDEX_LO]! >>> 0;
+    const expected = vmas.fileIndex(slot, vpn) % 2 ** 32;
+    const mapping = words[at + PAGE_STRUCT.MAPPING]!;
+    // Neither merged, nor one of the kernel's own (the vdso's), which belongs nowhere.
+    const hasPlace = (flags & PG.KSM) === 0 && (mapping !== 0 || (flags & PG.ANON) !== 0);
+    if (hasPlace && index !== expected) fail(`${place}: index ${index}: ${expected}`);
+    if ((flags & PG.ANON) === 0 && mapping !== vmas.file(slot)) fail(`${place}: file ${mapping}`);
+    if ((flags & PG.ANON) !== 0 && vmas.anonVma(slot) === 0) fail(`${place}: no anon_vma`);
+    const isWritable = (low & 0x2) !== 0;
+    const isPrivate = (vmas.flags(slot) & VM.MAYSHARE) === 0;
+    const references = words[at + PAGE_STRUCT.REFCOUNT]!;
+    if (isWritable && isPrivate && references !== 1) fail(`${place}: writable, and shared`);
+    if (isWritable && (vmas.flags(slot) & VM.WRITE) === 0) fail(`${place}: writable leaf`);
+  }
+}
+
+/** Counts in the page structs, frame by frame. Returns how many frames hold pages or cache nodes. */
+function assertFramesTrue(machine: Machine, { mapped }: Census): number {
+  const { words } = machine.parts.pages;
+  const { device } = machine.parts;
+  let used = 0;
+  for (let pfn = 2; pfn < device.first; pfn++) {
+    const at = pfn * PAGE_STRUCT.WORDS;
+    const flags = words[at + PAGE_STRUCT.FLAGS]!;
+    const references = words[at + PAGE_STRUCT.REFCOUNT]!;
+    const count = mapped.get(pfn) ?? 0;
+    if ((flags & PG.RESERVED) !== 0) {
+      used++; // the huge zero page: its leaves are not counted
+      continue;
+    }
+    if (count > 0 && references === 0) fail(`frame ${pfn} is free and mapped`);
+    if (references === 0 || (flags & PG.TABLE) !== 0) continue;
+    used++;
+    if (words[at + PAGE_STRUCT.MAPCOUNT] !== count) {
+      fail(`frame ${pfn}: ${count} leaves, map count ${words[at + PAGE_STRUCT.MAPCOUNT]}`);
+    }
+    // The kernel's own pages (the vdso's, a restored device's) have no mapping.
+    const hasFile = words[at + PAGE_STRUCT.MAPPING] !== 0 && (flags & PG.ANON) === 0;
+    const ofCache = hasFile ? 1 : 0;
+    const isNode = (flags & PG.CACHE_NODE) !== 0;
+    const expected = isNode ? 1 : count + ofCache;
+    if (references !== expected) {
+      fail(`frame ${pfn}: ${count} leaves, ${references} references instead of ${expected}`);
+    }
+  }
+  return used;
+}
+
+function assertSwapTrue(machine: Machine, { swapped }: Census): void {
+  const { swap } = machine.parts;
+  let taken = 0;
+  for (let slot = 0; slot < swap.slots; slot++) {
+    const count = swapped.get(slot) ?? 0;
+    if (swap.references(slot) !== count) {
+      fail(`swap slot ${slot}: ${count} entries, count ${swap.references(slot)}`);
+    }
+    if (count > 0) taken++;
+    swapped.delete(slot);
+  }
+  if (swapped.size > 0) fail(`entries of slots that do not exist: ${[...swapped.keys()]}`);
+  if (swap.free !== swap.slots - taken)
+    fail(`${swap.free} slots free of ${swap.slots}, ${taken} taken`);
+}
+
+/**
+ * Throws when two neighbours could be one VMA. Not an invariant of Linux: a merge is only tried
+ * where an operation changes a VMA, so MREMAP_DONTUNMAP and fork leave such pairs behind.
+ */
+export function assertMerged(space: AddressSpace): void {
+  const { vmas } = space.mm;
+  for (let ordinal = 1; ordinal < vmas.count; ordinal++) {
+    const [a, b] = [vmas.fields(vmas.slot(ordinal - 1)), vmas.fields(vmas.slot(ordinal))];
+    const fits = a.end === b.start && a.flags === b.flags && a.file === b.file;
+    const isLinear = a.pgoff + (a.end - a.start) === b.pgoff;
+    const mayMerge = (a.flags & SPECIAL_VMA) === 0 && a.kind === 0 && b.kind === 0;
+    const one = a.anonVma === 0 ? b : a;
+    const anonFits =
+      a.anonVma === b.anonVma || ((a.anonVma === 0 || b.anonVma === 0) && one.isForked !== true);
+    if (fits && isLinear && mayMerge && anonFits) {
+      fail(`VMAs ${ordinal - 1} and ${ordinal} should be one`);
+    }
+  }
+}
