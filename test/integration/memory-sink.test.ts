@@ -6,6 +6,7 @@
  * bytes of the next dump for those of this one.
  */
 import {
+  type AddressSpace,
   createDumper,
   createMachine,
   createWorkload,
@@ -153,5 +154,44 @@ describe('fault 4: an image that the next dump into its sink has ended', () => {
     };
     await expect(dumper.dump(workload.space, { to })).rejects.toThrow('no');
     await expect(dumper.verify(image)).rejects.toMatchObject(IS_GONE);
+  });
+});
+
+describe('an image that is mostly records', () => {
+  const MAPPINGS = 4000;
+
+  /** Mappings of one page each, none of which holds a page; every second one maps `file`. */
+  function emptyMappings(file: number | undefined): AddressSpace {
+    const machine = createMachine({ memory: 16 * MiB, store: MiB });
+    const space = machine.createAddressSpace();
+    const path = `/${'long name '.repeat(300)}`;
+    const id = file ?? machine.createFile({ path, content: new Uint8Array(PAGE_SIZE) }).id;
+    for (let mapping = 0; mapping < MAPPINGS; mapping++) {
+      const address = 0x1000_0000 + mapping * 2 * PAGE_SIZE;
+      const common = { address, length: PAGE_SIZE, prot: 'r' as const };
+      if (file === undefined) {
+        space.mmap({ ...common, flags: ['private', 'fixed'], file: id });
+      } else {
+        space.mmap({ ...common, flags: ['private', 'anonymous', 'fixed'] });
+      }
+    }
+    return space;
+  }
+
+  it.each([
+    ['of mappings without a page', 0],
+    ['of mappings of one file, whose long name each repeats', undefined],
+  ])('is whole: %s', async (_name, file) => {
+    const space = emptyMappings(file);
+    for (const each of [dumper, other]) {
+      const sink = memorySink();
+      const report = await each.dump(space, { to: sink });
+      expect(sink.image.bytes).toBe(report.image.bytes);
+      expect(sink.image.chunks[0]!.length).toBeGreaterThanOrEqual(report.image.bytes);
+      expect(await each.verify(sink.image)).toMatchObject({ ok: true, bytes: report.image.bytes });
+      const image = await openImage(sink.image);
+      expect(image.vmas()).toHaveLength(MAPPINGS);
+      await image.close();
+    }
   });
 });

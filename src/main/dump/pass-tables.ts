@@ -1,6 +1,6 @@
 /**
- * What the coordinator prepares for a pass: the units with the mappings whose records each writes,
- * the NAME records of files, and the records that stand before and behind the units of an mm.
+ * The tables that the coordinator prepares for a pass: the units, with the VMAs whose records each
+ * of them writes, the NAME records of files, and the records before and after the units of an mm.
  */
 import type { Mm } from '../../mmu/mm/mm.ts';
 import type { MmAddresses } from '../../mmu/mm/mm-struct.ts';
@@ -17,13 +17,13 @@ import {
   encodeName,
   type HeadFields,
 } from '../../shared/formats/cpt/encode-mm.ts';
-import { OBJECT_TYPE } from '../../shared/formats/cpt/records.ts';
+import { OBJECT_TYPE, VMA_IMAGE } from '../../shared/formats/cpt/records.ts';
 import type { Turns } from '../job/stop.ts';
 import { nameKind, namePath } from './encode-name.ts';
 import type { Plan, PlannedUnit } from './plan.ts';
 import type { SharedBuffers } from './shared-buffers.ts';
 
-/** One mm, but for its pages. */
+/** Everything of an mm except its pages. */
 export interface DescribedMm {
   readonly mm: Mm;
   readonly addresses: MmAddresses;
@@ -32,32 +32,36 @@ export interface DescribedMm {
   readonly notes: Uint8Array;
 }
 
-/** Records of the coordinator around the units of one mm: their record_crcs, in order. */
+/** The record_crcs of the coordinator's records before and after the units of an mm, in order. */
 export interface MmRecords {
   readonly lead: readonly number[];
   readonly trail: readonly number[];
 }
 
+/** The tables of a pass. Those in shared memory are named like the fields of PassTask. */
 export interface PassTables {
   readonly units: SharedArrayBuffer;
   readonly unitCount: number;
-  /** Pages of the longest unit, and of all of them. */
+  /** Pages of address space in the longest unit (at least 1), and in all units. */
   readonly unitPages: number;
   readonly pages: number;
-  /** First unit of each mm, and one more: behind the last. */
+  /** The first unit of each mm, and one more element: the number of units. */
   readonly firstUnits: readonly number[];
-  /** Number of each mm's first mapping, and one more: how many there are. */
+  /** The number of each mm's first VMA, and one more element: the number of VMAs. */
   readonly vmaBases: readonly number[];
   readonly tallies: SharedArrayBuffer;
   readonly names: NameBuffers;
   readonly leads: SharedArrayBuffer;
   readonly lookBack: SharedArrayBuffer;
   readonly records: readonly MmRecords[];
-  /** Bytes of all records but those of blocks. */
+  /** Bytes of all records of the image except those of blocks. */
   readonly recordBytes: number;
 }
 
-/** AbortError, through `turns`. */
+/**
+ * Prepares the tables of a pass. Throws AbortError through `turns`, and ENOMEM if there is no
+ * memory for a table. Precondition: the mms are held.
+ */
 export async function preparePass(
   plan: Plan,
   mms: readonly DescribedMm[],
@@ -86,11 +90,11 @@ export async function preparePass(
     leads: leads.buffer,
     lookBack: buffers.take('lookBack', lookBackBytes(planned.length)),
     records: leads.records,
-    recordBytes: names.bytes + leads.bytes,
+    recordBytes: names.bytes + leads.bytes + vmas * VMA_IMAGE.SIZE,
   };
 }
 
-/** Every mm has a unit: its records have to stand somewhere. */
+/** Adds an empty unit for each mm that has none, because its records have to belong to a unit. */
 function withEmptyMms(units: readonly PlannedUnit[], mms: number): readonly PlannedUnit[] {
   const all: PlannedUnit[] = [];
   let next = 0;
@@ -102,7 +106,7 @@ function withEmptyMms(units: readonly PlannedUnit[], mms: number): readonly Plan
   return all;
 }
 
-/** Fills the table of units; returns the first unit of each mm, and one more. */
+/** Fills the table of units. Returns PassTables.firstUnits. */
 function shareUnits(
   units: WorkUnits,
   planned: readonly PlannedUnit[],
@@ -128,7 +132,10 @@ function shareUnits(
   return [...firstUnits, planned.length];
 }
 
-/** The NAME records of all files, which are numbered by their first appearance in the image. */
+/**
+ * Encodes the NAME records of all files, which are numbered by their first appearance in the image.
+ * `bytes` is the length of all NAME records in the image: one for each VMA that maps a file.
+ */
 async function encodeNames(
   mms: readonly DescribedMm[],
   turns: Turns,
@@ -168,7 +175,10 @@ async function encodeNames(
   return { buffers: { index, records }, bytes };
 }
 
-/** File head, MM, auxiliary vector and notes before the units of an mm; its LDT behind them. */
+/**
+ * Encodes the records before the units of each mm (file head, MM, auxiliary vector and notes) and
+ * those after them (LDT).
+ */
 function encodeLeads(
   units: WorkUnits,
   firstUnits: readonly number[],

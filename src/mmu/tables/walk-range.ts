@@ -1,16 +1,22 @@
-/** Walking the leaves of a range of pages (walk_page_range): the one loop over granules. */
+/** Walks the leaves of a range (walk_page_range): the loop over granules that many calls share. */
 import { GRANULE_PAGES, granuleEnd } from '../../shared/page.ts';
 import type { Mm } from '../mm/mm.ts';
 import { walk } from './page-table.ts';
 import { splitHugeLocked } from './split-huge.ts';
 
-/** Pages [vpn, end) of one granule; the mm's cursor stands at the entry of `vpn`. It stops at false. */
+/**
+ * Called for the pages [vpn, end) of one granule, with the mm's cursor at the entry of `vpn`. If it
+ * returns false, the walk ends. If it returns 'again', the tables have changed since the walk, and the
+ * same pages are looked up and visited once more.
+ */
 export type LeavesVisit = (found: 'table' | 'huge', vpn: number, end: number) => unknown;
 
 /**
- * Visits what has leaves in pages [from, to), ascending; the cost follows the tables that exist. With
- * `splits` a 2 MiB leaf that lies in the range only partly is split before it is visited: ENOMEM when
- * there is no frame for the table. mmap lock held in either mode.
+ * Visits the granules of pages [from, to) that have a leaf table or a 2 MiB leaf, in ascending
+ * order. Bad entries are skipped. The cost follows the tables that exist, not the size of the
+ * range. With `splits`, a 2 MiB leaf that lies only partly in the range is split before it is
+ * visited, which throws ENOMEM when no frame is free for the table. The mmap lock is held in either
+ * mode.
  */
 export function walkRange(
   mm: Mm,
@@ -31,12 +37,13 @@ export function walkRange(
       vpn = skipHole(vpn, cursor.level);
       continue;
     }
-    if (visit(found, vpn, end) === false) return;
-    vpn = end;
+    const told = visit(found, vpn, end);
+    if (told === false) return;
+    if (told !== 'again') vpn = end;
   }
 }
 
-/** First page after the part of the address space that the empty entry of `level` spans. */
+/** First page after the span of the entry of `level` that covers `vpn`. */
 export function skipHole(vpn: number, level: number): number {
   const span = 512 ** (level - 1);
   return (Math.floor(vpn / span) + 1) * span;

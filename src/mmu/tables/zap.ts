@@ -1,5 +1,5 @@
 /**
- * Taking mappings out of the page tables (zap_page_range). The mmap lock is held: for writing, or for
+ * Removes entries from the page tables (zap_page_range). The mmap lock is held: for writing, or for
  * reading where pages go but VMAs stay (MADV_DONTNEED).
  */
 import { GRANULE_PAGES } from '../../shared/page.ts';
@@ -11,12 +11,17 @@ import { walkRange } from './walk-range.ts';
 
 const { HUGE, DIRTY, SPECIAL } = PTE;
 
-/** Removes every leaf in [from, to) and drops what it referred to. */
+/**
+ * Removes every entry of pages [from, to) and drops its reference to a frame or swap slot. Guard
+ * markers stay with `keepGuards`. Throws ENOMEM when a huge leaf that lies only partly in the range
+ * has to be split and no frame is free. The mmap lock is held in either mode.
+ */
 export function zapRangeLocked(mm: Mm, from: number, to: number, keepGuards = false): void {
   const { cursor } = mm;
   walkRange(mm, from, to, true, (found, vpn, end) => {
-    if (found === 'table') zapTable(mm, cursor, end - vpn, keepGuards);
-    else zapHuge(mm, cursor);
+    if (found === 'huge') return zapHuge(mm, cursor) ? 'done' : 'again';
+    zapTable(mm, cursor, end - vpn, keepGuards);
+    return 'done';
   });
 }
 
@@ -35,7 +40,11 @@ function zapTable(mm: Mm, cursor: PageCursor, count: number, keepGuards: boolean
   unlockTable(mm, table);
 }
 
-function zapHuge(mm: Mm, cursor: PageCursor): void {
+/**
+ * Removes the huge leaf at the cursor (zap_huge_pmd). Returns false if it is none any more: another
+ * thread with the mmap lock for reading has split it, swapped it out or removed it since the walk.
+ */
+function zapHuge(mm: Mm, cursor: PageCursor): boolean {
   const { words, at, table } = cursor;
   lockTable(mm, table);
   const low = words[at]!;
@@ -43,11 +52,12 @@ function zapHuge(mm: Mm, cursor: PageCursor): void {
   const isStillHuge = (low & HUGE) !== 0;
   if (isStillHuge) clearEntry(words, at);
   unlockTable(mm, table);
-  if (!isStillHuge) return; // another thread was here, and nothing is mapped
+  if (!isStillHuge) return false;
   for (let pfn = first; pfn < first + GRANULE_PAGES; pfn++) dropLeaf(mm, pfn);
+  return true;
 }
 
-/** What a withdrawn 4 KiB entry referred to has one leaf less: a frame or a swap slot. */
+/** Drops the reference of a withdrawn 4 KiB entry to its frame or swap slot. */
 function dropEntry(mm: Mm, low: number, high: number): void {
   if (!isPresent(low)) {
     const slot = mm.machine.swap.slotOf(low, high);
@@ -59,16 +69,19 @@ function dropEntry(mm: Mm, low: number, high: number): void {
   dropLeaf(mm, pfn);
 }
 
-/** A file's page was written through a leaf that now goes. */
+/** Marks the page of a file as written (folio_mark_dirty). Other frames are left alone. */
 export function noteDirty(mm: Mm, pfn: number): void {
-  if (pfn <= 0 || pfn >= mm.memory.frames) return; // corrupted on purpose
+  if (pfn <= 0 || pfn >= mm.memory.frames) return; // damaged on purpose
   const flags = mm.pages.flags(pfn);
   if ((flags & (PG.ANON | PG.RESERVED | PG.DIRTY)) === 0) mm.pages.addFlags(pfn, PG.DIRTY);
 }
 
-/** One leaf less maps this frame. The zero page, device memory and the like are not counted. */
+/**
+ * Drops the mapping and the reference that a leaf had on its frame (folio_remove_rmap_pte).
+ * Reserved frames, such as zero pages and device memory, are not counted.
+ */
 export function dropLeaf(mm: Mm, pfn: number): void {
-  if (pfn <= 0 || pfn >= mm.memory.frames) return; // corrupted on purpose: nothing to drop
+  if (pfn <= 0 || pfn >= mm.memory.frames) return; // damaged on purpose: nothing to drop
   if ((mm.pages.flags(pfn) & PG.RESERVED) !== 0) return;
   mm.pages.dropMapping(pfn);
   mm.allocator.put(pfn, mm.thread);

@@ -1,9 +1,11 @@
 /**
- * Where a worker writes a unit's part of the image. A unit that lies in one chunk of a memory sink is
- * built in place. Any other is built segment by segment in a staging area of the worker, or in the
- * slots of a stream, and leaves it in one go: many small writes to one file would queue for its lock.
+ * Where a worker writes a unit's part of the image. A unit that lies in one chunk of a memory sink
+ * is built in place. Any other unit is built segment by segment, in the staging memory of the
+ * worker or in the slots of a stream. A segment leaves staging in one write, because many small
+ * writes to one file would queue for its lock.
  */
 
+import { assert } from '../../shared/assert.ts';
 import type { PhaseControl } from '../../shared/dump/phase-control.ts';
 import { SegmentCut } from '../../shared/dump/segment-cut.ts';
 import { SegmentRing } from '../../shared/dump/segment-ring.ts';
@@ -12,9 +14,14 @@ import { ImageWindow } from '../copy/image-window.ts';
 import type { WorkerFaults } from '../task/worker-faults.ts';
 import { deliver } from './deliver.ts';
 
-/** The phase was stopped while a worker waited: its task ends, and this is no failure of its own. */
+/**
+ * The phase was stopped while a worker waited. Its task ends, but this is no failure of its own.
+ */
 export class PhaseStopped extends Error {}
 
+/**
+ * Takes one unit after the other: `begin`, then `room` and `advance` for each piece, then `end`.
+ */
 export class ImageOutput {
   /** Where the next piece goes: byte `at` of `window`. Valid between `room` and `advance`. */
   window: ImageWindow;
@@ -23,17 +30,19 @@ export class ImageOutput {
   readonly #phase: PhaseControl;
   readonly #faults: WorkerFaults | undefined;
   readonly #chunks: readonly ImageWindow[];
+  /** Bytes of an image in memory that there is room for. */
+  readonly #reserved: number;
   readonly #staging: ImageWindow;
   readonly #ring: SegmentRing | undefined;
   readonly #slots: readonly ImageWindow[];
   readonly #cut = new SegmentCut();
-  /** Offset of the image at which the segment in staging begins. */
+  /** Image offset at which the segment in staging begins. */
   #offset = 0;
   #isDirect = false;
   #segment = 0;
   #hasSlot = false;
 
-  /** `staging` holds STAGING_BYTES bytes. */
+  /** `staging` is a window of STAGING_BYTES bytes. */
   constructor(
     target: CopyTarget,
     staging: ImageWindow,
@@ -46,6 +55,7 @@ export class ImageOutput {
     this.#staging = staging;
     this.window = staging;
     this.#chunks = target.kind === 'memory' ? target.chunks.map(windowOver) : [];
+    this.#reserved = target.kind === 'memory' ? reservedBytes(target) : Number.POSITIVE_INFINITY;
     this.#ring = target.kind === 'stream' ? new SegmentRing(target.ring) : undefined;
     this.#slots =
       target.kind === 'stream'
@@ -53,7 +63,10 @@ export class ImageOutput {
         : [];
   }
 
-  /** A unit's part of the image is [offset, offset + bytes); a stream gets it from `segment` on. */
+  /**
+   * Begins a unit, whose part of the image is [offset, offset + bytes). `segment` is the number of
+   * its first segment in a stream.
+   */
   begin(offset: number, bytes: number, segment: number): void {
     this.#offset = offset;
     this.#segment = segment;
@@ -63,6 +76,8 @@ export class ImageOutput {
     this.#isDirect = false;
     const target = this.#target;
     if (target.kind !== 'memory') return;
+    // A write beyond a typed array is ignored without an error.
+    assert(offset + bytes <= this.#reserved, 'a unit goes beyond the memory that was reserved');
     const at = offset % target.chunkBytes;
     if (at + bytes > target.chunkBytes) return;
     this.#isDirect = true;
@@ -70,7 +85,10 @@ export class ImageOutput {
     this.at = at;
   }
 
-  /** Before a piece. PhaseStopped while it waits for a slot of a stream. */
+  /**
+   * Call before each piece: makes `window` and `at` valid. Throws PhaseStopped if the phase is
+   * stopped while this waits for a slot of a stream.
+   */
   room(): void {
     if (this.#ring === undefined || this.#hasSlot) return;
     if (!this.#ring.waitForSlot(this.#segment, this.#phase)) throw new PhaseStopped();
@@ -79,18 +97,18 @@ export class ImageOutput {
     this.at = 0;
   }
 
-  /** A piece of `bytes` was put at `at`. */
+  /** Call after each piece, when `bytes` bytes were put at `at`. Throws OUTPUT_FAILED. */
   advance(bytes: number): void {
     this.at += bytes;
     if (!this.#isDirect && this.#cut.place(bytes)) this.#leave();
   }
 
-  /** The unit ends. */
+  /** Ends the unit. Throws OUTPUT_FAILED. */
   end(): void {
     if (!this.#isDirect && this.#cut.end()) this.#leave();
   }
 
-  /** The segment leaves staging. */
+  /** Moves the finished segment from staging to the image, or hands its slot to the coordinator. */
   #leave(): void {
     const target = this.#target;
     const bytes = this.at;
@@ -107,11 +125,16 @@ export class ImageOutput {
   }
 }
 
+/** Only the last chunk may be shorter than `chunkBytes`; an only chunk may be longer. */
+function reservedBytes({ chunks, chunkBytes }: CopyTarget & { readonly kind: 'memory' }): number {
+  return (chunks.length - 1) * chunkBytes + (chunks.at(-1)?.bytes ?? 0);
+}
+
 function windowOver({ buffer, at, bytes, memory }: ImageChunk): ImageWindow {
   return new ImageWindow(buffer, at, bytes, memory);
 }
 
-/** Takes a finished segment from staging to the chunks of a memory sink that it straddles. */
+/** Copies a finished segment from staging to the chunks of a memory sink that it straddles. */
 function scatter(
   chunkBytes: number,
   chunks: readonly ImageWindow[],
