@@ -1,6 +1,6 @@
 /**
- * The benchmark: every case in one run, medians with their spread, each beside its limit measured in
- * the same rounds. docs/BENCHMARKS.md says what each line measures and how to read it.
+ * The benchmark runs every case once and prints medians with their spread, each beside its limit,
+ * which is measured in the same rounds. docs/PERFORMANCE.md explains the limits and the targets.
  *
  *   npm run bench                              everything
  *   npm run bench -- --list                    what there is
@@ -34,7 +34,7 @@ async function runCases(options: BenchOptions): Promise<void> {
   const lines: Line[] = [];
   const growth: Growth[] = [];
   process.once('exit', () => stage.removeFiles());
-  // Ended from outside, the process would leave gigabytes behind.
+  // Without a handler, a process that is ended from outside would leave gigabytes behind.
   for (const signal of ['SIGINT', 'SIGTERM'] as const)
     process.once(signal, () => process.exit(130));
   for (const each of chosen) {

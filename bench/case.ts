@@ -1,4 +1,4 @@
-/** A case of the benchmark: one concept, run by its name. */
+/** A case of the benchmark. It measures one subject, and is chosen by its name. */
 import type { Growth } from './growth.ts';
 import type { Line } from './line.ts';
 import type { Stage } from './stage.ts';
@@ -10,7 +10,7 @@ export interface CaseResult {
 
 export interface BenchCase {
   readonly name: string;
-  /** For --list. */
+  /** The text that --list shows. */
   readonly about: string;
   run(stage: Stage): Promise<CaseResult>;
 }

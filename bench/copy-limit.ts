@@ -1,9 +1,10 @@
 /**
- * The copy limit: what the machine gives when every worker does nothing but copy frames, in the same
- * scatter as the dump beside it, with the best bulk copy there is. No classification, no records.
+ * The copy limit: how fast this machine is when every worker does nothing but copy frames, which
+ * lie as in the dump beside it, with the best bulk copy there is. There is no classification, and
+ * there are no records.
  *
- * Frames, copies and the list of frames lie in one shared wasm memory, because that is where
- * memory.copy works on Node 20; all of it was written before anything is timed.
+ * Frames, copies and the list of frames lie in one shared wasm memory, because on Node 20
+ * memory.copy works inside one memory only. All of it is written before anything is timed.
  */
 import { readFile } from 'node:fs/promises';
 import wabt from 'wabt';
@@ -14,12 +15,12 @@ import { median } from './statistics.ts';
 
 const PAGE = 4096;
 const WASM_PAGE = 65536;
-/** Frames of a claim: 1 MiB, as a dump's segments. */
+/** Frames per claim: 1 MiB, as in the segments of a dump. */
 const CHUNK = 256;
-/** The same where a digest follows: 64 KiB. */
+/** Frames per claim where a digest follows: 64 KiB. */
 const DIGEST_CHUNK = 16;
 
-/** What of WebAssembly is used here; Node's types leave it to the DOM's. */
+/** The part of WebAssembly that is used here. Only the DOM's types declare it, Node's do not. */
 interface SharedMemory {
   readonly buffer: SharedArrayBuffer;
 }
@@ -38,15 +39,15 @@ const { WebAssembly: wasm } = globalThis as unknown as {
 const KERNELS = ['memory.copy', 'four at once', 'Uint8Array.set', 'Buffer.copy'] as const;
 const PREFIX = 'copy limit: ';
 
-/** What was reached at best, and how. */
+/** The fastest way to copy, and its times. */
 export interface BestCopy {
   readonly name: string;
-  /** Milliseconds by round. */
+  /** Milliseconds, one value per round. */
   readonly samples: readonly number[];
 }
 
 export class CopyLimit {
-  /** Bytes of frames at most. */
+  /** The most bytes of frames that can be copied. */
   readonly bytes: number;
   readonly #arena: object;
   readonly #words: Int32Array;
@@ -68,21 +69,21 @@ export class CopyLimit {
     return limit;
   }
 
-  /** What is copied from now on: these frames, one behind the other. */
+  /** Sets the frames that are copied from now on, in this order. */
   setFrames(frames: Int32Array): void {
     if (frames.length * PAGE > this.bytes) throw new RangeError('more frames than there is room');
     this.#words.set(frames, (2 * this.bytes) / 4);
     this.#count = frames.length;
   }
 
-  /** Copies everything once; milliseconds. */
+  /** Copies all frames once. Resolves with milliseconds. */
   run(threads: FloorThreads, kernel: (typeof KERNELS)[number]): Promise<number> {
     const list = 2 * this.bytes;
     const count = this.#count;
     return threads.run('copy', { arena: this.#arena, list, count, kernel, chunk: CHUNK });
   }
 
-  /** Copies everything once and digests each part while it is in the cache; milliseconds. */
+  /** Copies all frames once, and digests each part while it is in the cache. Milliseconds. */
   runWithDigest(threads: FloorThreads, kernel: (typeof KERNELS)[number]): Promise<number> {
     const list = 2 * this.bytes;
     const count = this.#count;
@@ -91,7 +92,7 @@ export class CopyLimit {
     return threads.run('copyAndDigest', message);
   }
 
-  /** A task for each way to copy. `scale`: what was asked for is so many times what is copied. */
+  /** One task per way to copy. `scale` is what was asked for, divided by what is copied. */
   tasks(threads: FloorThreads, scale = 1): Tasks {
     return Object.fromEntries(
       KERNELS.map((kernel) => [
@@ -104,7 +105,7 @@ export class CopyLimit {
 
 let nextId = 0;
 
-/** The best of the copies that were measured: the one with the lowest median. */
+/** The best of the ways to copy that were measured: the one with the lowest median. */
 export function bestCopy(samples: Samples): BestCopy {
   const all = KERNELS.map((kernel) => {
     return { name: `copy limit (${kernel})`, samples: samplesOf(samples, PREFIX + kernel) };

@@ -1,5 +1,5 @@
 /**
- * Draws the plots of results that were written before.
+ * Draws the plots of results that an earlier run has written.
  *
  *   npm run bench:plots -- results.json plots
  */

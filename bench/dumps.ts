@@ -1,4 +1,4 @@
-/** Dumps beside the copy limit: what the cases about dumping have in common. */
+/** Measures dumps beside the copy limit, for all cases about dumping. */
 import {
   type AddressSpace,
   createDumper,
@@ -16,7 +16,7 @@ import { COPY_AND_DIGEST, type Stage } from './stage.ts';
 import { median } from './statistics.ts';
 import type { Target } from './targets.ts';
 
-/** What a dump is asked for. */
+/** The options of a dump, by mode. */
 export const MODES = {
   bare: { checksum: 'none', zeroPages: 'copy' },
   'zero test': { checksum: 'none' },
@@ -24,7 +24,7 @@ export const MODES = {
 } as const satisfies { readonly [mode: string]: Omit<DumpOptions, 'to'> };
 export type Mode = keyof typeof MODES;
 
-/** One kind of dump to be measured. */
+/** One kind of dump that is measured. */
 export interface DumpSpec {
   readonly output: OutputKind;
   readonly mode: Mode;
@@ -45,7 +45,7 @@ export function parametersOf({ bytes, run, zeroPercent }: Pattern, workers: numb
 
 const PHASES = ['lockWait', 'plan', 'copy', 'commit'] as const;
 
-/** Times one dump; its parts are the phases, and what it would take without fsync. */
+/** Measures one dump. Its parts are the phases, and the time that it would take without fsync. */
 export async function timedDump(
   dumper: Dumper,
   space: AddressSpace,
@@ -63,14 +63,14 @@ export async function timedDump(
   return { ms, parts: { ...parts, ...more }, report };
 }
 
-/** Medians of the phases of a dump that was measured under `name`. */
+/** The medians of the phases of a dump that was measured under `name`. */
 export function phasesOf(samples: Samples, name: string): { [phase: string]: number } {
   return Object.fromEntries(
     [...PHASES, 'other'].map((phase) => [phase, median(samplesOf(samples, `${name}: ${phase}`))]),
   );
 }
 
-/** Measures the dumps of a plan in turn with the copy limit; a line for the limit, one for each. */
+/** Measures the dumps of a plan in turn with the copy limit. The first line is the limit's own. */
 export async function dumpLines(stage: Stage, plan: DumpPlan): Promise<Line[]> {
   const { pattern, workers, dumps, rounds = stage.options.rounds } = plan;
   const space = stage.space(pattern);

@@ -1,13 +1,16 @@
 /**
- * A dump of several address spaces beside a dump of one that holds as many pages.
+ * Measures a dump of several address spaces beside a dump of one that holds as many pages.
  *
  *   npm run bench:family                          8 × 128 MiB against 1 GiB
  *   npm run bench:family -- --mms 8 --size 32M --rounds 15 --json results.json
  *
- * Both take turns, round by round, because a shared machine drifts: read the ratio, the median of the
- * rounds' own ratios of times, family / one. Not tinybench: what counts is the ratio of neighbours.
- * Every mm of the family is a fork of the first that has written all of its pages: nothing is shared,
- * so both images hold the same number of pages. The last line is a family that shares everything.
+ * Both take turns, round by round, because a shared machine drifts: read the ratio. Every round has
+ * a ratio of times, family / one, and the line shows the median of these. This is not done with
+ * tinybench, because only the ratio within a round counts.
+ *
+ * Every mm of the family is a fork of the first and has written all of its pages. So nothing is
+ * shared, and both images hold the same number of pages. In the last lines the family shares
+ * everything.
  */
 import { parseArgs } from 'node:util';
 import {
@@ -74,7 +77,7 @@ function oneSpace(): AddressSpace {
   return space;
 }
 
-/** Forks of one parent; `isOwn`: each writes all of its pages. */
+/** Makes a parent and its forks. With `isOwn` each of them writes all of its pages. */
 function familySpaces(isOwn: boolean): AddressSpace[] {
   const memory = memoryFor(isOwn ? mms * bytes : bytes);
   const parent = createMachine({ memory, maxAddressSpaces: mms }).createAddressSpace();
@@ -113,7 +116,7 @@ async function compare(
     await timed(dumper, [one], sink, options); // touches the sink's memory, compiles the code
     await timed(dumper, family, sink, options);
     for (let round = 0; round < rounds; round++) {
-      const isFamilyFirst = round % 2 === 0; // neither always comes after the other
+      const isFamilyFirst = round % 2 === 0; // so that neither always comes first
       if (isFamilyFirst) familyMs.push(await timed(dumper, family, sink, options));
       oneMs.push(await timed(dumper, [one], sink, options));
       if (!isFamilyFirst) familyMs.push(await timed(dumper, family, sink, options));

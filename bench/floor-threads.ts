@@ -1,7 +1,7 @@
 /**
- * Threads for what benchmarks are measured against. A job is claimed chunk by chunk, so that no
- * thread waits for one that the system has put aside, and is timed from the first thread's start to
- * the last one's end by a clock that they share: what messages take does not count.
+ * Threads that measure limits and floors. They claim a job chunk by chunk, so that none waits for a
+ * thread that the system has taken off its core. The time runs from the start of the first thread
+ * to the end of the last one, by a clock that they share, so messages do not count.
  */
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
@@ -18,13 +18,13 @@ interface CopyJob {
   readonly chunk: number; // frames
 }
 
-/** What a job reads, by its name in `threads/floor-worker.mjs`. */
+/** The message of each job, by the job's name in `threads/floor-worker.mjs`. */
 export interface FloorJobs {
   readonly copy: CopyJob;
   readonly copyAndDigest: CopyJob & { readonly digests: WasmModule };
   readonly digest: {
     readonly digests: WasmModule;
-    /** Of an image in memory: views of shared memory. */
+    /** The chunks of an image in memory, as views of shared memory. */
     readonly chunks: readonly Uint8Array[];
     readonly chunkBytes: number;
     readonly bytes: number;
@@ -41,10 +41,10 @@ export interface FloorJobs {
   };
 }
 
-/** What is measured: time that passes, or what the processor spends on a single thread. */
+/** The clock: for time that passes, or for processor time where one thread works alone. */
 type Clock = 'wall' | 'processor';
 
-/** The same of `threads/digest-worker.mjs`, which runs the package's own code. */
+/** The messages of the jobs in `threads/digest-worker.mjs`, which runs the package's own code. */
 export interface DigestJobs {
   readonly digest: {
     readonly id: number;
@@ -75,7 +75,7 @@ type Answer = { readonly start: number; readonly end: number } | { readonly fail
 export class FloorThreads<Jobs = FloorJobs> {
   readonly count: number;
   readonly #threads: readonly Worker[];
-  /** What is left to claim; reset before each job. */
+  /** The first item that no thread has claimed yet; set to 0 before each job. */
   readonly #claims = new Int32Array(new SharedArrayBuffer(64));
 
   private constructor(threads: readonly Worker[]) {

@@ -4,7 +4,7 @@ import { isMet, type Target } from './targets.ts';
 
 export type Unit = 'ms' | 'ns/page' | 'ns' | 'µs' | 'GB/s' | '%' | 'MiB' | '×';
 
-/** What a line is measured against, in the same rounds. */
+/** What a line is compared with; it was measured in the same rounds. */
 export interface Limit {
   readonly name: string;
   /** In the unit of the line. */
@@ -20,28 +20,28 @@ export interface Line {
   /** Null where the line was skipped; the note says why. */
   readonly value: Spread | null;
   readonly limit: Limit | null;
-  /** Share of the limit that is reached: limit / value, round by round. */
+  /** The share of the limit that is reached: limit / value, round by round. */
   readonly ratio: Spread | null;
   readonly target: Target | null;
   readonly met: boolean | null;
   readonly bytesPerSecond: number | null;
-  /** Milliseconds of each phase, medians, where the line is a dump. */
+  /** The median milliseconds of each phase, where the line is a dump. */
   readonly phases: { readonly [phase: string]: number } | null;
   readonly note: string;
 }
 
 export type Parameters = { readonly [name: string]: string | number };
 
-/** What a case knows of a line; the rest follows. */
+/** What a case has to give for a line. The rest is computed from it. */
 export interface LineParts {
   readonly name: string;
   readonly parameters?: Parameters;
   readonly unit: Unit;
   readonly samples: readonly number[];
-  /** As many samples as the line has. */
+  /** It must have as many samples as the line. */
   readonly limit?: { readonly name: string; readonly samples: readonly number[] } | undefined;
   readonly target?: Target | undefined;
-  /** Bytes that were moved, of a line in milliseconds. */
+  /** Bytes that were moved, for a line in milliseconds. */
   readonly bytes?: number;
   readonly phases?: { readonly [phase: string]: number } | null | undefined;
   readonly note?: string | undefined;

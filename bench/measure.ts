@@ -1,10 +1,10 @@
 /**
- * Measuring tasks in turn: every round runs each once, so that what they are compared with lived
- * through the same seconds of a machine that drifts.
+ * Measures tasks in turn: every round runs each of them once, so that tasks which are compared have
+ * run in the same seconds of a machine that drifts.
  */
 import { Bench } from 'tinybench';
 
-/** Milliseconds of one run, and of parts of it. A task knows best what of it counts. */
+/** Milliseconds of one run, and of parts of it. The task itself decides what counts. */
 export interface Timing {
   readonly ms: number;
   readonly parts?: { readonly [name: string]: number };
@@ -13,12 +13,12 @@ export interface Timing {
 export type Task = () => Promise<Timing>;
 export type Tasks = { readonly [name: string]: Task };
 
-/** Samples of tasks, and of their parts under `task: part`; the n-th of each is of round n. */
+/** Samples by task, and by part under `task: part`. The n-th sample of each is from round n. */
 export type Samples = ReadonlyMap<string, readonly number[]>;
 
 /**
- * Runs the tasks in turn for so many rounds, after some that count for nothing: they touch memory and
- * let code be compiled. Short tasks need more of them.
+ * Runs the tasks in turn for `rounds` rounds. `before` rounds that are not counted come first: they
+ * touch memory and let V8 compile the code. Short tasks need more of these.
  */
 export async function measure(tasks: Tasks, rounds: number, before = 1): Promise<Samples> {
   const samples = new Map<string, number[]>();
@@ -27,7 +27,7 @@ export async function measure(tasks: Tasks, rounds: number, before = 1): Promise
     const bench = new Bench({
       time: 0,
       iterations: 1,
-      warmup: false, // the first rounds are
+      warmup: false, // the first rounds warm up
       retainSamples: true,
       throws: true,
     });

@@ -1,14 +1,14 @@
 /**
  * The operations of real-memory.c on the simulated machine: the same pages in the same order, with
- * the same parts timed. Faults change what they measure, so every run rebuilds that, outside of the
- * clock. Frames have been used before (a round that is not counted comes first), so a fresh frame
- * is zeroed, as the kernel does it, and no time goes to the host's own first touch of it.
+ * the same parts timed. Faults change what they measure, so every run rebuilds it while the clock
+ * stands. A round that is not counted comes first, so all frames have been used before: a fresh
+ * frame is zeroed, as in the kernel, and the host's own first touch of it is not measured.
  */
 import { writeFileSync } from 'node:fs';
 import { type AddressSpace, createMachine, MiB, PAGE_SIZE } from 'mmdump';
 import type { Parts } from './real-memory.ts';
 
-/** Mappings in the way of mmap; as in real-memory.c, like the next two. */
+/** Mappings that mmap has to find its way past. All three constants are as in real-memory.c. */
 const VMAS = 10_000;
 const HOLE_STRIDE = 7919;
 const PASSES = 4;
@@ -25,7 +25,7 @@ export interface MemoryCase {
   prepare(): () => Parts;
 }
 
-/** How a timed part is printed: so many `per` of `unit` in its nanoseconds. */
+/** How a timed part is printed: as `unit`, for the `amount` that was done in its nanoseconds. */
 export interface LineOf {
   readonly name: string;
   readonly part: string;
@@ -33,7 +33,7 @@ export interface LineOf {
   readonly amount: number; // pages, bytes, pairs, GiB
 }
 
-/** Every case; `pages` are touched, four times as many are forked. A file is written to `path`. */
+/** All cases. They touch `pages` pages and fork four times as many. `path` is that of a file. */
 export function memoryCases(pages: number, path: string): MemoryCase[] {
   return [
     anonymousWrite(pages),
@@ -51,7 +51,7 @@ export function memoryCases(pages: number, path: string): MemoryCase[] {
 }
 
 function newSpace(pages: number): AddressSpace {
-  // The tables, and some to spare.
+  // The page tables and a margin are added.
   const memory = pages * PAGE_SIZE * (1 + 1 / 256) + 16 * MiB;
   return createMachine({ memory, maxAddressSpaces: 4 }).createAddressSpace();
 }
@@ -119,7 +119,7 @@ function anonymousRead(pages: number): MemoryCase {
   };
 }
 
-/** The kernel maps 16 cached pages at a fault: one page of 16 is what a fault itself costs. */
+/** The kernel maps 16 cached pages per fault. Reading one page of 16 shows what a fault costs. */
 function fileRead(pages: number, path: string): MemoryCase {
   return {
     operation: 'file-read',
@@ -184,7 +184,7 @@ function forkExit(pages: number): MemoryCase {
       const space = newSpace(pages + pages / 256);
       const start = mapAnonymous(space, pages);
       return () => {
-        writePages(space, start, pages); // writable again: a fork has to take that back
+        writePages(space, start, pages); // writable leaves again, which the fork must change
         let child: AddressSpace | undefined;
         const fork = timed(() => {
           child = space.fork();
@@ -262,7 +262,7 @@ function mapInHoles(calls: number): MemoryCase {
   };
 }
 
-/** Two pages fit into none of the holes: a place has to be sought. */
+/** A mapping of two pages fits into none of the holes, so mmap has to look for a place. */
 function mapSought(calls: number): MemoryCase {
   const length = 2 * PAGE_SIZE;
   return {

@@ -1,13 +1,14 @@
 /**
- * What the simulated memory costs, beside the same operations on the kernel of this machine.
+ * Measures what simulated memory costs, beside the same operations on the kernel of this machine.
  *
  *   npm run bench:memory                          faults and copies over 256 MiB, a fork of 1 GiB
  *   npm run bench:memory -- --size 64M --rounds 9 --only fork --json results.json
  *
- * Simulated and real take turns, round by round, because a shared machine drifts: read the ratios.
- * A ratio is the median of the rounds' own ratios of times, simulated / real, also where the values
- * are GB/s. Not tinybench: the real side is a process that times itself, and most operations use up
- * what they work on, so a sample is one run over many pages or calls.
+ * The simulated and the real side take turns, round by round, because a shared machine drifts: read
+ * the ratios. Every round has a ratio of times, simulated / real, also where the values are GB/s,
+ * and the line shows the median of these. This is not done with tinybench, because the real side is
+ * a process that times itself, and because most operations use up what they work on: a sample is
+ * one run over many pages or calls.
  */
 import { rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -42,12 +43,12 @@ interface Line {
   readonly unit: string;
   readonly simulated: number; // median, in the unit
   readonly real: number | null;
-  /** Median over the rounds of simulated time / real time; null where nothing real was run. */
+  /** Median over the rounds of simulated time / real time; null where there is no real side. */
   readonly ratio: number | null;
   readonly ratioSpread: readonly [number, number] | null;
 }
 
-/** A value in the unit of the line. */
+/** Converts nanoseconds into the unit of the line. */
 function inUnit({ unit, amount }: LineOf, nanoseconds: number): number {
   if (unit === 'GB/s') return amount / nanoseconds;
   const scale = { 'ns/page': 1, 'µs/pair': 1e3, 'ms/GiB': 1e6 }[unit];

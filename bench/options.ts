@@ -5,19 +5,19 @@ import { GiB, MiB } from 'mmdump';
 import { parseSize, wholeNumber } from '../src/main/cli/sizes.ts';
 
 export interface BenchOptions {
-  /** Cases to run: their names, or what precedes the hyphen in them. Empty: all. */
+  /** The cases to run, by their names or by the part before the hyphen. Empty: all of them. */
   readonly only: readonly string[];
   readonly list: boolean;
   /** Bytes of memory that most cases dump. */
   readonly bytes: number;
   readonly rounds: number;
-  /** Numbers of workers, ascending. */
+  /** Numbers of workers, in ascending order. */
   readonly workers: readonly number[];
-  /** Less of everything: to see that it runs. */
+  /** Whether to measure less of everything, to see that it runs. */
   readonly isQuick: boolean;
   readonly json: string | undefined;
   readonly plots: string | undefined;
-  /** Where files are written that are measured. */
+  /** The folder for the files that cases write. */
   readonly folder: string;
 }
 
@@ -67,7 +67,7 @@ export function parseOptions(args: readonly string[]): BenchOptions {
   };
 }
 
-/** Whole pages and runs, so that the frames come out even; enough of them to be worth measuring. */
+/** Accepts multiples of 2 MiB, so that the frames make whole runs, and enough to be measured. */
 function benchSize(text: string): number {
   const size = parseSize(text);
   if (size >= 16 * MiB && size <= 4 * GiB && size % (2 * MiB) === 0) return size;
@@ -78,7 +78,7 @@ function workerList(text: string): number[] {
   return [...new Set(text.split(',').map(wholeNumber(1, 128)))].sort((a, b) => a - b);
 }
 
-/** 1, 2, 4, … and all cores. */
+/** The powers of two below the number of cores, and that number. */
 export function defaultWorkers(cores: number = availableParallelism()): number[] {
   const counts: number[] = [];
   for (let count = 1; count < cores; count *= 2) counts.push(count);

@@ -7,7 +7,7 @@ import type { Stage } from './stage.ts';
 
 export type OutputKind = 'memory' | 'machine' | 'file' | 'split' | 'stream';
 
-/** What lines call a sink. */
+/** The names of the sinks in lines. */
 export const SINKS: { readonly [kind in OutputKind]: string } = {
   memory: 'memory sink',
   machine: "memory sink in the machine's memory",
@@ -16,12 +16,12 @@ export const SINKS: { readonly [kind in OutputKind]: string } = {
   stream: 'stream sink',
 };
 
-/** A sink for each dump, made before its time is taken. */
+/** Provides a sink for each dump. It is made before the clock starts. */
 export interface Output {
   readonly kind: OutputKind;
-  /** Every dump writes a fresh file, on a disk that has nothing else to do. */
+  /** The sink of the next dump. Every dump writes a fresh file, and begins with an idle disk. */
   next(): mmdump.Sink;
-  /** Removes what a dump has written, its time taken. */
+  /** Removes what a dump has written, after the clock has stopped. */
   remove(): void;
   release(): void;
 }
@@ -38,7 +38,7 @@ export const OUTPUTS: readonly OutputKind[] = [
   'stream',
 ];
 
-/** `machine`: of the address space that the stage made last. */
+/** The kind `machine` takes the machine of the address space that the stage made last. */
 export function openOutput(kind: OutputKind, stage: Stage, workers: number): Output {
   switch (kind) {
     case 'memory':
@@ -78,7 +78,7 @@ function settled(path: string): string {
   return path;
 }
 
-/** A stream that takes everything at once and keeps nothing: what is left is the sink's own cost. */
+/** A stream that takes everything at once and keeps nothing, so that only the sink costs time. */
 function nowhere(): Writable {
   return new Writable({
     highWaterMark: 8 * mmdump.MiB,

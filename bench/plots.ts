@@ -1,4 +1,4 @@
-/** The results as pictures: SVG, drawn by ECharts on this side, without a browser. */
+/** Draws the results as SVG pictures, by ECharts without a browser. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type EChartsOption, init } from 'echarts';
@@ -6,7 +6,7 @@ import type { Growth } from './growth.ts';
 import type { Line } from './line.ts';
 import type { BenchMachine } from './results.ts';
 
-/** What a JSON file of the benchmark holds, as far as plots need it. */
+/** The part of the benchmark's JSON that plots need. */
 export interface Results {
   readonly machine: BenchMachine;
   readonly lines: readonly Line[];
@@ -16,7 +16,7 @@ export interface Results {
 const SIZE = { width: 900, height: 540 } as const;
 const PHASES = ['scan', 'load', 'lockWait', 'plan', 'copy', 'commit', 'other'];
 
-/** Writes a picture for everything that was measured; returns the files. */
+/** Writes a picture for everything that was measured. Returns the paths of the files. */
 export function writePlots(results: Results, folder: string): string[] {
   mkdirSync(folder, { recursive: true });
   const written: string[] = [];
@@ -47,11 +47,11 @@ function draw(option: EChartsOption): string {
     chart.setOption({ animation: false, backgroundColor: '#fff', ...option });
     return chart.renderToSVGString();
   } finally {
-    chart.dispose(); // else its timer keeps the process alive
+    chart.dispose(); // otherwise its timer keeps the process alive
   }
 }
 
-/** Title, legend and room for both. */
+/** The title, the legend, and space for both. */
 function frame({ machine }: Results, title: string): EChartsOption {
   const { cores, cpu, node } = machine;
   return {
@@ -64,14 +64,14 @@ function frame({ machine }: Results, title: string): EChartsOption {
 
 const below = { nameLocation: 'middle', nameGap: 32 } as const;
 const beside = { nameLocation: 'middle', nameGap: 52 } as const;
-/** The copy limit of each point is another kernel's, and one curve. */
+/** Another kernel may be the copy limit at each point, but the limit is drawn as one curve. */
 const LIMIT = 'copy limit';
 
 function nameOf({ name }: Line): string {
   return name.startsWith(LIMIT) ? LIMIT : name;
 }
 
-/** One curve for each name, over what `xOf` says of a line. */
+/** Makes one curve per name. `xOf` and `yOf` give the place of a line in it. */
 function curves(
   lines: readonly Line[],
   xOf: (line: Line) => number,
@@ -95,7 +95,7 @@ function linesOf({ lines }: Results, of: string): Line[] {
   return lines.filter((line) => line.of === of && line.value !== null);
 }
 
-/** A bar for each dump and each peer: the picture of the README. */
+/** Draws a bar for each dump and each peer. The README shows this picture. */
 function peersPlot(results: Results): EChartsOption | undefined {
   const lines = linesOf(results, 'peers');
   const byName = new Map(lines.map((line) => [line.name, line]));
@@ -143,7 +143,7 @@ function throughputByWorkers(results: Results): EChartsOption | undefined {
   };
 }
 
-/** Every sink in every mode, its phases one on top of the other. */
+/** Draws a bar for every sink in every mode, in which the phases follow each other. */
 function timeByPhase(results: Results): EChartsOption | undefined {
   const lines = [...linesOf(results, 'dump-sinks'), ...linesOf(results, 'import')].filter(
     ({ phases }) => phases !== null,
@@ -179,7 +179,7 @@ function timeBySize(results: Results): EChartsOption | undefined {
   };
 }
 
-/** Points as they were measured, and the lines that were fitted to them. */
+/** Draws the measured points, and the lines that were fitted to them. */
 function growthPlot(results: Results, of: string): EChartsOption {
   const growth = results.growth.filter((each) => each.of === of);
   const { against, at } = growth[0]!;

@@ -1,4 +1,4 @@
-/** Other programs: whether they are here, and how long they take. */
+/** Runs other programs, and measures how long they take. */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 
@@ -8,7 +8,7 @@ export function hasProgram(name: string, args: readonly string[] = ['--version']
   return error === undefined;
 }
 
-/** What a program that has ended well has written, and how long it took from start to end. */
+/** The output of a program that succeeded, and the time from its start to its end. */
 export interface ProgramRun {
   readonly ms: number;
   readonly output: string;
@@ -34,8 +34,8 @@ export async function runProgram(name: string, args: readonly string[]): Promise
 }
 
 /**
- * Lets the disk come to rest: what an fsync or a removed file leaves for it to do makes the next
- * writer wait, ten times as long as it writes.
+ * Waits until the disk is idle. The work that an fsync or a removed file leaves for it makes the
+ * next writer wait ten times as long as it writes.
  */
 export function settleDisk(): void {
   spawnSync('sync', { stdio: 'ignore' });

@@ -19,7 +19,7 @@ export class RealMemory {
     this.#program = program;
   }
 
-  /** The reason instead where there is no such kernel or no compiler. */
+  /** Compiles the program. Returns the reason instead if this is not Linux or has no compiler. */
   static build(): RealMemory | string {
     if (process.platform !== 'linux') return 'not Linux';
     const directory = mkdtempSync(join(tmpdir(), 'mmdump-bench-'));
@@ -29,7 +29,7 @@ export class RealMemory {
       return new RealMemory(directory, program);
     } catch (error) {
       rmSync(directory, { recursive: true });
-      // A compiler that is there and fails is a mistake of ours.
+      // If there is a compiler and it fails, the mistake is ours.
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
       return 'no compiler';
     }

@@ -1,4 +1,4 @@
-/** What every benchmark prints and writes: the machine, a table, one object of JSON. */
+/** What every benchmark prints and writes: the machine, a table, and one JSON object. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
@@ -12,9 +12,9 @@ export interface BenchMachine {
   readonly node: string;
   readonly v8: string;
   readonly kernel: string;
-  /** Who gets transparent huge pages: `always` is quicker by far at first touch; null: not Linux. */
+  /** Mode of transparent huge pages; with `always` a first touch is far quicker. Null: no mode. */
   readonly hugePages: string | null;
-  /** Of this repository; null outside of one. */
+  /** The commit of this repository; null outside of a repository. */
   readonly commit: string | null;
   /** Whether files differ from that commit. */
   readonly isDirty: boolean;
@@ -39,7 +39,7 @@ export function describeMachine(command: string): BenchMachine {
   };
 }
 
-/** `always [madvise] never`: the one in brackets. */
+/** The mode in brackets, of a text like `always [madvise] never`. */
 function hugePages(): string | null {
   try {
     const modes = readFileSync('/sys/kernel/mm/transparent_hugepage/enabled', 'latin1');

@@ -1,10 +1,10 @@
-/** Where the frames behind an address space lie, and which of its pages are zero. */
+/** Where the frames of an address space lie, and which of its pages are zero. */
 const PAGE = 4096;
 
 /** A pattern of pages: what an address space of a benchmark looks like. */
 export interface Pattern {
   readonly bytes: number;
-  /** Frames that lie side by side behind neighbouring pages; 0: all of them do. */
+  /** Length of the runs of frames that lie side by side behind neighbouring pages; 0: one run. */
   readonly run: number;
   /** Share of pages that hold nothing but zeros, in whole runs (of at most 512). */
   readonly zeroPercent: number;
@@ -29,7 +29,7 @@ function shuffled(count: number): Int32Array {
   return order;
 }
 
-/** Frame numbers in the order of address: runs of `run` neighbours, the runs in random order. */
+/** Frame numbers in order of address: runs of `run` neighbours, with the runs in random order. */
 export function scatteredFrames(frames: number, run: number): Int32Array {
   const length = run === 0 ? frames : run;
   if (frames % length !== 0) throw new RangeError(`${frames} frames are no whole runs of ${run}`);
@@ -41,7 +41,7 @@ export function scatteredFrames(frames: number, run: number): Int32Array {
   return list;
 }
 
-/** By page, in the order of address: 1 where it is zero. */
+/** One byte per page, in order of address: 1 if the page is zero. */
 export function zeroPages({ bytes, run, zeroPercent }: Pattern): Uint8Array {
   const pages = bytes / PAGE;
   const block = run === 0 ? Math.min(512, pages) : Math.min(run, 512);
@@ -54,7 +54,7 @@ export function zeroPages({ bytes, run, zeroPercent }: Pattern): Uint8Array {
   return isZero;
 }
 
-/** The frames that a dump of the pattern stores, in the order of address. */
+/** The frames that a dump of the pattern stores, in order of address. */
 export function storedFrames(pattern: Pattern): Int32Array {
   const isZero = zeroPages(pattern);
   return scatteredFrames(pattern.bytes / PAGE, pattern.run).filter((_, page) => isZero[page] === 0);

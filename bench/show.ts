@@ -1,10 +1,10 @@
-/** Lines and fits as tables for people. */
+/** Prints lines and fits as tables. */
 import type { Growth } from './growth.ts';
 import type { Line } from './line.ts';
 import { printTable } from './results.ts';
 import type { Spread } from './statistics.ts';
 
-/** Three digits or so. */
+/** About three digits. */
 function digits(value: number): string {
   const size = Math.abs(value);
   return value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : size >= 0.1 ? 2 : 4);
@@ -42,7 +42,7 @@ export function showLines(lines: readonly Line[]): void {
   printTable(HEAD, lines.map(rowOf));
 }
 
-/** What one more of something costs, and what none costs. */
+/** Prints what one more of a quantity costs, and the constant that remains without any. */
 export function showGrowth(growth: readonly Growth[]): void {
   printTable(
     ['cost', 'against', 'at', 'constant ms', 'ns for one more', 'residual', 'points (ms)'],
@@ -58,7 +58,7 @@ export function showGrowth(growth: readonly Growth[]): void {
   );
 }
 
-/** The lines that have a target, at the end of it all. */
+/** Prints the lines that have a target, once more at the end. */
 export function showTargets(lines: readonly Line[]): void {
   const aimed = lines.filter(({ target }) => target !== null);
   if (aimed.length === 0) return;

@@ -1,4 +1,4 @@
-/** What cases are measured on: address spaces, the copy limit, threads. Kept from case to case. */
+/** What cases measure with: address spaces, the copy limit, files. It is kept from case to case. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
@@ -11,7 +11,7 @@ import type { BenchOptions } from './options.ts';
 import { type Pattern, scatteredFrames, storedFrames, zeroPages } from './scatter.ts';
 
 const PAGE = 4096;
-/** The copy limit of more than this is that of so much, times as much. */
+/** The copy limit of more bytes than this is measured with this many, and multiplied. */
 const LIMIT_MAX = GiB;
 
 export const COPY_AND_DIGEST = 'copy and XXH3';
@@ -29,12 +29,12 @@ export class Stage {
     this.options = options;
   }
 
-  /** The most workers that are asked for. */
+  /** The largest number of workers that is asked for. */
   get workers(): number {
     return this.options.workers.at(-1)!;
   }
 
-  /** An address space of that pattern, the same as last time if that had the same. */
+  /** An address space with this pattern: the last one again if it has the same pattern. */
   space(pattern: Pattern): AddressSpace {
     const key = JSON.stringify(pattern);
     if (this.#last?.key === key) return this.#last.space;
@@ -48,7 +48,7 @@ export class Stage {
     return this.#last?.machine;
   }
 
-  /** Lets the last address space go, before more memory is taken than there may be. */
+  /** Drops the last address space, so that a case can take its memory for something else. */
   letGo(): void {
     if (this.#last === undefined) return;
     this.#last = undefined;
@@ -56,8 +56,8 @@ export class Stage {
   }
 
   /**
-   * The tasks of the copy limit for what a dump of the pattern stores; with digests also, by name
-   * COPY_AND_DIGEST, what such a dump cannot do without.
+   * The tasks of the copy limit for the pages that a dump of the pattern stores. With `digests`
+   * there is one more, COPY_AND_DIGEST: the least that a dump with digests has to do.
    */
   async limitTasks(pattern: Pattern, threads: FloorThreads, digests = false): Promise<Tasks> {
     this.#limit ??= await CopyLimit.create(
@@ -67,7 +67,7 @@ export class Stage {
     this.#limit.setFrames(storedFrames({ ...pattern, bytes }));
     const limit = this.#limit;
     const scale = pattern.bytes / bytes;
-    // Nearly the best of them for this pattern: beside a digest it matters little.
+    // This kernel is nearly the best for the pattern. Beside a digest the choice matters little.
     const kernel = pattern.run === 1 ? 'four at once' : 'memory.copy';
     const tasks = limit.tasks(threads, scale);
     if (!digests) return tasks;
@@ -77,7 +77,7 @@ export class Stage {
     };
   }
 
-  /** A path for a file of this run; its folder is removed at the end, whatever happens. */
+  /** A path for a file of this run. Its folder is removed at the end in any case. */
   path(suffix: string): string {
     this.#folder ??= mkdtempSync(join(this.options.folder, 'mmdump-bench-'));
     return join(this.#folder, `${this.#files++}${suffix}`);
@@ -89,12 +89,12 @@ export class Stage {
   }
 }
 
-/** Physical memory for so many bytes of pages: tables, and a margin. */
+/** Physical memory for `bytes` of pages, with page tables and a margin. */
 export function memoryFor(bytes: number): number {
   return bytes + bytes / 64 + 64 * MiB;
 }
 
-/** A machine whose address space is written so that its frames lie in this pattern. */
+/** Makes a machine, and writes its address space so that the frames lie in this pattern. */
 function createSpace(pattern: Pattern): {
   readonly machine: Machine;
   readonly space: AddressSpace;
@@ -103,7 +103,7 @@ function createSpace(pattern: Pattern): {
   const machine = createMachine({ memory: memoryFor(bytes) });
   const space = machine.createAddressSpace();
   const start = space.mmap({ length: bytes, prot: 'rw', flags: ['private', 'anonymous'] });
-  // Frames are handed out in order: whoever is written first gets the lowest.
+  // Frames are handed out in order: the page that is written first gets the lowest frame.
   const pages = bytes / PAGE;
   const pageOf = new Int32Array(pages);
   scatteredFrames(pages, pattern.run).forEach((frame, page) => {
@@ -125,7 +125,7 @@ function createSpace(pattern: Pattern): {
 
 let collect: (() => void) | undefined;
 
-/** Gives the memory of dropped machines and buffers back: they are few and large. */
+/** Frees the memory of dropped machines and buffers, which are few and large. */
 export function collectGarbage(): void {
   if (collect === undefined) {
     setFlagsFromString('--expose-gc');

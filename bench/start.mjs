@@ -1,5 +1,5 @@
-// Runs bench.ts by tsx, in this thread only: by `tsx bench.ts` every worker thread would inherit its
-// hooks, and take a second to start.
+// Runs bench.ts with tsx in this thread only. With `tsx bench.ts` every worker thread would inherit
+// the hooks of tsx, and take a second to start.
 import { register } from 'tsx/esm/api';
 
 register();

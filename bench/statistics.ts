@@ -1,6 +1,6 @@
 /** Medians, spreads, and least-squares fits. Pure arithmetic. */
 
-/** What several samples of one thing come to. */
+/** The summary of several samples. */
 export interface Spread {
   readonly median: number;
   readonly min: number;
@@ -25,13 +25,13 @@ export function spreadOf(samples: readonly number[]): Spread {
   };
 }
 
-/** Quotients of neighbours: both were measured in the same round of a machine that drifts. */
+/** Quotients round by round, since on a machine that drifts only the same round can be compared. */
 export function quotients(above: readonly number[], below: readonly number[]): number[] {
   if (above.length !== below.length) throw new RangeError('as many samples of both are needed');
   return above.map((value, round) => value / below[round]!);
 }
 
-/** y = constant + slope × x, as near to the points as a straight line comes. */
+/** y = constant + slope × x, the straight line that fits the points best. */
 export interface Fit {
   readonly constant: number;
   readonly slope: number;
@@ -40,8 +40,9 @@ export interface Fit {
 }
 
 /**
- * Least squares of the relative deviations: over three orders of magnitude the absolute ones of the
- * largest points would decide alone, and the constant would be what their noise leaves of it. y > 0.
+ * Fits a line by least squares of the relative deviations. Over three orders of magnitude the
+ * absolute deviations of the largest points alone would decide, and the constant would be lost in
+ * their noise. Every y must be above 0.
  */
 export function fitLine(points: readonly (readonly [x: number, y: number])[]): Fit {
   const distinct = new Set(points.map(([x]) => x)).size;

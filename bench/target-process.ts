@@ -1,4 +1,4 @@
-/** A living process of a known size, for the cases that read one. */
+/** A live process of a known size, for the cases that read one. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -8,14 +8,14 @@ import { fileURLToPath } from 'node:url';
 
 const GiB = 2 ** 30;
 
-/** A command that starts a process of `bytes`, and what has to be removed after it. */
+/** A command that starts the process, and the folder that has to be removed afterwards. */
 interface Program {
   readonly name: string;
   readonly args: readonly string[];
   readonly folder?: string;
 }
 
-/** In C where there is a compiler: Node's own mappings would be most of what gdb has to do. */
+/** In C where there is a compiler: with Node, gdb would mostly work on Node's own mappings. */
 function findProgram(bytes: number): Program {
   const folder = mkdtempSync(join(tmpdir(), 'mmdump-bench-'));
   const source = fileURLToPath(new URL('./threads/target.c', import.meta.url));
@@ -29,7 +29,7 @@ function findProgram(bytes: number): Program {
 
 export class TargetProcess {
   readonly pid: number;
-  /** What it is, for parameters of a line. */
+  /** Which program it is, for the parameters of a line. */
   readonly kind: 'C' | 'Node';
   readonly #child: ChildProcess;
 
@@ -39,7 +39,7 @@ export class TargetProcess {
     this.#child = child;
   }
 
-  /** Starts a process with `bytes` of memory that is not zero, and waits until it has written it. */
+  /** Starts a process with `bytes` of memory that is not zero, and waits until they are written. */
   static async start(bytes: number): Promise<TargetProcess> {
     const { name, args, folder } = findProgram(bytes);
     const child = spawn(name, args, { stdio: ['pipe', 'pipe', 'inherit'] });
@@ -52,7 +52,7 @@ export class TargetProcess {
     return new TargetProcess(child, folder === undefined ? 'Node' : 'C');
   }
 
-  /** Where its memory lies, in whole pages: [address, bytes] of each long stretch. */
+  /** Where its memory lies: [address, bytes] of each mapping that is long enough. */
   memory(bytes: number): (readonly [start: number, length: number])[] {
     const found: (readonly [number, number])[] = [];
     const part = Math.min(bytes, GiB);

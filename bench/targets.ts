@@ -1,14 +1,14 @@
-/** The targets of the project: each is a line of the benchmark's output, none is a timed test. */
+/** The targets of the project. Each belongs to a line of the benchmark; no test asserts a time. */
 
-/** Node 20 copies and digests less quickly: where it has a bound of its own, it is the second. */
+/** Node 20 copies and digests more slowly. Where it has a bound of its own, that is the second. */
 const IS_NEW = Number(process.versions.node.split('.')[0]) >= 24;
 
 export interface Target {
-  /** What is held against the bound: the line's value, or its ratio. */
+  /** What is compared with the bound: the value of the line, or its ratio. */
   readonly of: 'value' | 'ratio';
   readonly bound: 'at least' | 'at most';
   readonly limit: number;
-  /** In words, with what it is a ratio of. */
+  /** The target in words, with the limit that a ratio refers to. */
   readonly text: string;
 }
 
@@ -40,7 +40,7 @@ export const TARGETS = {
   verifyFile: ratio(0.85, "reading the file's speed on as many threads"),
 } as const satisfies { readonly [name: string]: Target };
 
-/** Whether a line reaches its target, to the two digits that are printed. Null: nothing measured. */
+/** Whether a line reaches its target, to the two digits that are printed; null if not measured. */
 export function isMet(target: Target, value: number, ratioReached: number | null): boolean | null {
   const measured = target.of === 'value' ? value : ratioReached;
   if (measured === null || Number.isNaN(measured)) return null;

@@ -1,4 +1,4 @@
-// Compiles the kernels of a folder, each into the two modules that its text describes.
+// Compiles the kernels of a folder. The text of each describes two modules.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import wabt from 'wabt';
 import { XXH3_TEXT } from '../src/workers/kernels/xxh3.wat.mjs';
@@ -12,7 +12,7 @@ export async function buildKernels(from, to) {
   compileBoth(parseWat, to, 'xxh3-', XXH3_TEXT);
 }
 
-/** "between" two memories, and "inside" one. */
+/** Makes a module that works "between" two memories, and one that works "inside" one memory. */
 function compileBoth(parseWat, to, prefix, text) {
   compile(parseWat, to, `${prefix}between`, text);
   const alone = text.replace(/^.*\(memory \$image .*\n/m, '').replaceAll('$image', '$frames');
@@ -23,7 +23,7 @@ function compile(parseWat, to, name, source) {
   const module = parseWat(`${name}.wat`, source, FEATURES);
   const { buffer } = module.toBinary({});
   module.destroy();
-  // What is "between" is looked at where it is loaded: Node 20 cannot tell.
+  // A "between" module is validated where it is loaded: Node 20 knows only one memory per module.
   if (name.endsWith('inside') && !WebAssembly.validate(buffer))
     throw new Error(`${name}.wasm is invalid`);
   writeFileSync(`${to}/${name}.wasm`, buffer);

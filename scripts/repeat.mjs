@@ -1,10 +1,11 @@
-// Runs test files again and again beside processes that keep a core busy each: a test that depends on
-// who is quicker fails sooner or later. Without names it takes the files that start threads or processes.
+// Runs test files again and again, beside processes that each keep a core busy. A test whose result
+// depends on timing fails sooner or later. Without a FILTER it runs the files that start threads or
+// processes.
 //
 //   npm run test:repeat -- [--count 20] [--busy 1] [FILTER...]
 //
-// A FILTER is a part of a path, as vitest takes it. Prints a line per run and a summary; exit code 1
-// when any test failed in any run. The package has to be built.
+// A FILTER is a part of a path, as vitest takes it. The script prints one line per run and a
+// summary. Its exit code is 1 if any test failed in any run. The package has to be built.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -12,7 +13,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { parseArgs } from 'node:util';
 
-/** Where the threaded and the live files are; the others run on one thread. */
+/** Where the tests are that use threads or live processes. All other tests run on one thread. */
 const THREADED = ['test/integration/', 'test/stress/', 'test/property/', 'test/unit/main/crew'];
 
 const { values, positionals } = parseArgs({
@@ -45,7 +46,7 @@ function start(args, stdio) {
   return child;
 }
 
-/** One run of the files: the tests that failed, or why there is no report. */
+/** Runs the files once. Returns the tests that failed, or why there is no report. */
 async function runOnce(report) {
   const args = [vitest, 'run', ...filters, '--reporter=json', `--outputFile=${report}`];
   const child = start(args, ['ignore', 'ignore', 'pipe']);

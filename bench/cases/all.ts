@@ -39,7 +39,7 @@ export const CASES: readonly BenchCase[] = [
   growthWorkers,
 ];
 
-/** The cases that a list of names asks for; a name stands for all that it begins, up to a hyphen. */
+/** The cases with these names, and those whose names begin with one of them and a hyphen. */
 export function chooseCases(only: readonly string[]): BenchCase[] {
   for (const name of only) {
     if (CASES.some((each) => isChosen(each, name))) continue;

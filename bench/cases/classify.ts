@@ -1,4 +1,7 @@
-/** Classification alone: an estimate is a counting pass, which copies nothing. Time of a page is that of a thread. */
+/**
+ * Measures classification alone: an estimate is a counting pass, which copies nothing. The time per
+ * page is the time of one thread.
+ */
 import { type AddressSpace, createDumper, createWorkload, type DumpEstimate } from 'mmdump';
 import type { BenchCase } from '../case.ts';
 import { type Line, toLine } from '../line.ts';
@@ -12,10 +15,10 @@ const FEWER_VMAS = 8192;
 const PAGE = 4096;
 const PURE = { zeroPages: 'copy', checksum: 'none' } as const;
 
-/** Estimates that count for nothing: a worker's loop is compiled in steps, the last one late. */
+/** Estimates that are not counted: V8 compiles the loop of a worker in steps, the last one late. */
 const WARM_UP = 10;
 
-/** Times of one estimate. */
+/** The times of one estimate. */
 async function timing(estimate: () => Promise<DumpEstimate>): Promise<Timing> {
   const { ms, perWorker, mms } = await estimate();
   const workers = perWorker.filter(({ phase }) => phase === 'count');
@@ -28,7 +31,7 @@ async function timing(estimate: () => Promise<DumpEstimate>): Promise<Timing> {
   };
 }
 
-/** Two lines: by the clock of the phase, and by what the workers say they were busy. */
+/** Makes two lines: by the duration of the phase, and by the time that the workers were busy. */
 async function perPage(
   stage: Stage,
   space: AddressSpace,
@@ -80,7 +83,7 @@ export const classify: BenchCase = {
   },
 };
 
-/** A reserved terabyte with 1000 pages: to find them must not cost what a terabyte costs. */
+/** A reserved terabyte with 1000 pages: finding these must not cost what a full terabyte costs. */
 async function sparse(stage: Stage): Promise<Line> {
   const { space } = await createWorkload('sparse');
   const dumper = await createDumper({ workers: stage.workers });

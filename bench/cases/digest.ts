@@ -1,7 +1,8 @@
 /**
- * What a digest costs: alone, over bytes in the second cache, beside zlib.crc32; with a copy, beside
- * that copy alone, by how the frames lie; and with a copy by all workers, beside the copy limit. One
- * thread is measured by processor time, which other programs on the machine disturb the least.
+ * Measures what a digest costs: alone, over bytes in the second-level cache, beside zlib.crc32;
+ * with a copy, beside that copy alone, for frames in runs of several lengths; and with a copy on
+ * all workers, beside the copy limit. One thread is measured by processor time, which other
+ * programs on the machine disturb the least.
  */
 import { readFileSync } from 'node:fs';
 import { compileKernels } from '../../src/main/package/kernels.ts';
@@ -19,9 +20,9 @@ import { measure, samplesOf, type Task } from '../measure.ts';
 import { scatteredFrames } from '../scatter.ts';
 import type { Stage } from '../stage.ts';
 
-const CACHED = 64 * 1024; // bytes that stay in the second cache
+const CACHED = 64 * 1024; // bytes that stay in the second-level cache
 const TIMES = 2000;
-/** Frames side by side, for one thread and for all workers. */
+/** Lengths of runs of neighbouring frames, for one thread and for all workers. */
 const RUNS = { one: [1, 2, 4, 8, 16, 64], all: [1, 16] } as const;
 
 const ALONE = {
@@ -43,7 +44,7 @@ function kernels(prefix: string): KernelModules {
   return compileKernels((name) => readFileSync(new URL(`${prefix}${name}.wasm`, folder)));
 }
 
-/** One thread, bytes in its cache. */
+/** Measures digests on one thread, of bytes in its cache. */
 async function alone(stage: Stage, threads: Digesting, digests: KernelModules): Promise<Line[]> {
   const memory = new Memory({ initial: 2, maximum: 2, shared: true });
   new Uint8Array(memory.buffer).forEach((_, at, bytes) => {
@@ -72,7 +73,7 @@ async function alone(stage: Stage, threads: Digesting, digests: KernelModules): 
 
 type Copies = Omit<DigestJobs['copyAndDigest'], 'id' | 'way' | 'clock' | 'sources'>;
 
-/** A machine whose frames were written, and a window where the kernels reach it. */
+/** Makes a machine whose frames have been written, and a window that the kernels can reach. */
 function copyStage(bytes: number, digests: KernelModules): Copies {
   const copies = kernels('');
   const machine = createMachine({ memory: bytes, maxAddressSpaces: 1 });
@@ -91,7 +92,7 @@ function copyStage(bytes: number, digests: KernelModules): Copies {
 
 let nextId = 0;
 
-/** Every way to copy and digest frames in runs of `run`, in turn; with what they are held against. */
+/** Measures every way to copy and digest frames in runs of `run`, in turn with their limit. */
 async function copies(
   stage: Stage,
   digesting: Digesting,

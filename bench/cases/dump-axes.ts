@@ -1,4 +1,4 @@
-/** Dumps around a base point, runs of 16 on all workers: one axis is varied at a time. */
+/** Varies one parameter of a dump at a time. The base point is runs of 16 frames on all workers. */
 import { freemem } from 'node:os';
 import { GiB, MiB } from 'mmdump';
 import type { BenchCase } from '../case.ts';
@@ -84,7 +84,7 @@ export const dumpSize: BenchCase = {
     const lines: Line[] = [];
     for (const bytes of sizes) {
       stage.letGo();
-      // The machine, the image, and what the limit and the tables take.
+      // For the machine, the image, the copy limit and the tables.
       const needed = 2.3 * bytes + 2.5 * GiB;
       if (!isQuick && freemem() < needed) {
         const why = `${(needed / GiB).toFixed(1)} GiB of free memory are needed`;

@@ -1,4 +1,4 @@
-/** The file sink beside what one thread could write at best: gather writes of the same frames. */
+/** Measures file sinks beside the best that one thread can do: gather writes of the same frames. */
 import { closeSync, openSync, rmSync, writevSync } from 'node:fs';
 import { createDumper } from 'mmdump';
 import type { BenchCase } from '../case.ts';
@@ -11,7 +11,7 @@ import { storedFrames } from '../scatter.ts';
 import { TARGETS } from '../targets.ts';
 
 const PAGE = 4096;
-/** Views of a call: more are cut into several by the system. */
+/** Views per call. The system cuts a call with more views into several. */
 const VIEWS = 256;
 const FLOOR = "one thread's gather writes";
 
@@ -54,10 +54,10 @@ export const file: BenchCase = {
   },
 };
 
-/** Writes frames in the order of address into a fresh file: calls of 256 views, and nothing else. */
+/** Writes frames in order of address into a fresh file, in calls of 256 views, and does no more. */
 function gatherWrites(bytes: number, frames: Int32Array, path: string): Task {
   const memory = new Uint8Array(new SharedArrayBuffer(bytes));
-  new Int32Array(memory.buffer).fill(1); // words: on shared memory V8 fills byte by byte
+  new Int32Array(memory.buffer).fill(1); // as words: V8 fills shared memory one element at a time
   const calls = callsOf(memory, frames);
   return async () => {
     settleDisk();
@@ -73,7 +73,7 @@ function gatherWrites(bytes: number, frames: Int32Array, path: string): Task {
   };
 }
 
-/** A view for every run of neighbouring frames. */
+/** Makes one view per run of neighbouring frames. */
 function callsOf(memory: Uint8Array, frames: Int32Array): Uint8Array[][] {
   const calls: Uint8Array[][] = [];
   let views: Uint8Array[] = [];

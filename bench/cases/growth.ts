@@ -1,4 +1,4 @@
-/** How the cost of a dump grows, and with what; each over three orders of magnitude. */
+/** Measures how the cost of a dump grows with its size, mappings, address range and workers. */
 import {
   type AddressSpace,
   createDumper,
@@ -25,7 +25,7 @@ interface Point {
 const COSTS = ['total', 'plan', 'copy', 'other'] as const;
 const WARM_UP = 3;
 
-/** Dumps one space, bare, into memory. */
+/** Measures a bare dump of one space into memory. */
 async function pointOf(
   of: string,
   stage: Stage,
@@ -50,7 +50,7 @@ async function pointOf(
   }
 }
 
-/** A line fitted through each phase's points. */
+/** Fits a line through the points of each phase. */
 function fits(of: string, against: string, at: string, points: readonly Point[]): Growth[] {
   return COSTS.map((cost) =>
     growthOf({
@@ -87,7 +87,7 @@ export const growthPages: BenchCase = {
   },
 };
 
-/** So many pages in so many mappings of equal length, a hole behind each. */
+/** Puts `pages` pages into `mappings` mappings of equal length, with a hole behind each. */
 function manyMappings(pages: number, mappings: number): AddressSpace {
   const machine = createMachine({ memory: memoryFor(pages * PAGE_SIZE) });
   const space = machine.createAddressSpace();

@@ -1,4 +1,4 @@
-/** Reading pages of an image out of a cached file, beside a plain read of that file, on one thread. */
+/** Measures reading pages of an image in a cached file, beside a plain read, on one thread. */
 import { open } from 'node:fs/promises';
 import { createDumper, fileSink, type Image, openImage } from 'mmdump';
 import type { BenchCase } from '../case.ts';
@@ -7,10 +7,10 @@ import { measure, type Samples, samplesOf, type Task, timed } from '../measure.t
 import { TARGETS } from '../targets.ts';
 
 const PAGE = 4096; // bytes
-/** As much as the largest block of an image. */
+/** A plain read is as long as the largest block of an image. */
 const PLAIN_READ = 0x20_0000; // bytes
 
-/** What an image is read from, by the name of its tasks. */
+/** The options of the dumps that write the images, by the name of the tasks. */
 const IMAGES = {
   defaults: {},
   'no checksums': { checksum: 'none' },
@@ -46,7 +46,7 @@ export const imageRead: BenchCase = {
   },
 };
 
-/** The first bytes of a file, as many as there are pages in its image. */
+/** Reads the first bytes of a file, as many as the pages of its image have. */
 async function readFile(path: string, into: Uint8Array): Promise<void> {
   const file = await open(path);
   try {

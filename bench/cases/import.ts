@@ -1,6 +1,7 @@
 /**
- * A live process into a file, end to end, beside the sum of its floors: what it takes at least to
- * touch as much memory for the first time, to read the process, and to write the file.
+ * Measures the dump of a live process into a file, end to end, beside the sum of its floors: the
+ * least time that it takes to touch as much memory for the first time, to read the process, and to
+ * write the file.
  */
 import { closeSync, fsyncSync, openSync, rmSync, writevSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -15,15 +16,15 @@ import { TargetProcess } from '../target-process.ts';
 import { TARGETS } from '../targets.ts';
 
 const COMMAND = fileURLToPath(new URL('../../dist/main/cli/mmdump.js', import.meta.url));
-/** A read or first touch of a thread: what a worker of an import claims. */
+/** Bytes that a thread reads or touches at a time: as many as a worker of an import claims. */
 const CHUNK = 2 * MiB;
-/** Of a call that writes: 256 views of 64 KiB. */
+/** A call that writes has 256 views of 64 KiB. */
 const VIEW = 0x1_0000;
 const VIEWS = 256;
-/** CRIU 4 of a process of 1 GiB, measured once on such a machine: a yardstick, not a neighbour. */
+/** CRIU 4 with a process of 1 GiB: a yardstick, since it was measured once, on such a machine. */
 const CRIU_MS_PER_GIB = 670;
 
-/** Phases of `dump --pid --json`, and its own total. */
+/** The times and counts in the output of `dump --pid --json` that are used here. */
 interface DumpJson {
   readonly ms: { readonly [phase: string]: number };
   readonly import: {
@@ -32,7 +33,7 @@ interface DumpJson {
   };
 }
 
-/** From the start of the command to its end, Node's own start included. */
+/** Measures the command from its start to its end, including the start of Node. */
 function dumpProcess(pid: number, path: string, workers: number, seen: { pages: number }): Task {
   const args = ['dump', '--pid', `${pid}`, '-o', path, '--json', '--quiet'];
   const run = async (): Promise<ProgramRun> => {
@@ -43,10 +44,10 @@ function dumpProcess(pid: number, path: string, workers: number, seen: { pages: 
     return result;
   };
   return async () => {
-    // Twice. A virtual machine may give free pages back to its host within seconds (free page
-    // reporting); who takes them next, for memory or a page cache, waits for the host, which made
-    // the first of two dumps take up to four times as long as the second. The floors come behind
-    // each other, and never wait.
+    // The second of two runs counts. A virtual machine may give free pages back to its host within
+    // seconds (free page reporting). The next program that takes them, for memory or for a page
+    // cache, waits for the host: the first of two dumps took up to four times as long as the
+    // second. The floors follow directly on each other, so they never wait.
     await run();
     const { ms, output } = await run();
     const report = JSON.parse(output) as DumpJson;
@@ -59,7 +60,7 @@ function dumpProcess(pid: number, path: string, workers: number, seen: { pages: 
   };
 }
 
-/** Everything that a file takes at least: gather writes of one thread, and its fsync as a part. */
+/** The least time that a file takes: gather writes of one thread. One part includes an fsync. */
 function writeFloor(buffer: SharedArrayBuffer, bytes: number, path: string): Task {
   const views: Uint8Array[] = [];
   for (let at = 0; at < bytes; at += VIEW) views.push(new Uint8Array(buffer, at, VIEW));
@@ -79,7 +80,7 @@ function writeFloor(buffer: SharedArrayBuffer, bytes: number, path: string): Tas
   };
 }
 
-/** Reads as many bytes of the process as it holds on purpose, into memory that was used before. */
+/** Reads as many bytes of the process as it was asked to hold, into memory that was used before. */
 function readFloor(
   threads: FloorThreads,
   target: TargetProcess,
@@ -136,7 +137,7 @@ export const importCase: BenchCase = {
   },
 };
 
-/** `more`: so many times the memory that the floors are about was found in the process. */
+/** `more` is the memory that was found in the process, divided by the memory of the floors. */
 function linesOf(samples: Samples, stage: Stage, more: number): Line[] {
   const { bytes } = stage.options;
   const { workers } = stage;

@@ -1,4 +1,4 @@
-/** What a lock costs: nanoseconds to take it and give it back, alone and with a second thread. */
+/** Measures how long it takes to take and release a lock, alone and with a second thread. */
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { createMachine, MiB } from 'mmdump';
@@ -14,7 +14,7 @@ const LOCKS = [
   'page-table lock',
   'freeze gate',
 ] as const;
-/** Two threads that want one lock sleep and wake each other: microseconds a pair. */
+/** Pairs by threads. Two threads that want one lock sleep and wake each other: µs per pair. */
 const PAIRS = { 1: 200_000, 2: 20_000 } as const;
 const FREEZES = 5_000;
 
@@ -53,7 +53,7 @@ async function contended(stage: Stage, threads: 1 | 2): Promise<Line[]> {
   }
 }
 
-/** The gate as a dump closes it: asynchronously, from a thread that must not block. */
+/** Closes the gate as a dump does: asynchronously, from a thread that must not block. */
 async function freezes(stage: Stage): Promise<Line> {
   const machine = createMachine({ memory: 16 * MiB });
   const freezeAndThaw: Task = async () => {

@@ -1,17 +1,17 @@
-/** What the simulation of memory costs in memory, from what is really allocated. */
+/** Measures the memory that the simulation takes beyond the simulated memory. */
 import { type AddressSpace, createDumper, MiB, PAGE_SIZE } from 'mmdump';
 import type { BenchCase } from '../case.ts';
 import { type Line, toLine } from '../line.ts';
 import type { Stage } from '../stage.ts';
 import { TARGETS } from '../targets.ts';
 
-/** Bytes of page tables: frames that are in use and are no pages. */
+/** Bytes of page tables: these are the frames that are in use and hold no pages. */
 function tableBytes(space: AddressSpace, pages: number): number {
   const { allocator } = space.reference.machine;
   return (allocator.managedFrames - allocator.freeFrames - pages) * PAGE_SIZE;
 }
 
-/** Bytes of shared and other buffers that a dump's tables take, on all threads of this process. */
+/** Bytes that the tables of a dump take, in shared and other buffers of all threads. */
 async function runTableBytes(space: AddressSpace, workers: number): Promise<number> {
   const before = process.memoryUsage().arrayBuffers;
   const dumper = await createDumper({ workers });

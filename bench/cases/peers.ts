@@ -1,4 +1,6 @@
-/** What a user would take instead, beside a dump into a file and one into memory. */
+/**
+ * Measures what a user could take instead of mmdump, beside a dump into a file and one into memory.
+ */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { rmSync, writeFileSync } from 'node:fs';
@@ -23,7 +25,7 @@ interface Skipped {
   readonly why: string;
 }
 
-/** Peers that run in a process of their own, as it times them. */
+/** Peers that run in a process of their own. The process itself measures their time. */
 class PeerProcess {
   readonly #child: ChildProcess;
 
@@ -63,7 +65,7 @@ class PeerProcess {
   }
 }
 
-/** A core file of a process of that size, by gdb's own program. */
+/** Writes a core file of a process of that size with gcore, a program of gdb. */
 function gcore(target: TargetProcess, prefix: string): Task {
   return async () => {
     settleDisk();
@@ -87,7 +89,7 @@ function copyFile(bytes: number, stage: Stage): Task {
   };
 }
 
-/** Every peer that works here; those that do not are tried once and left out. */
+/** Tries each peer once, and leaves out those that do not work here. */
 async function peerTasks(
   stage: Stage,
   target: TargetProcess,
@@ -135,7 +137,7 @@ export const peers: BenchCase = {
           ...tasks,
         },
         rounds,
-        0, // each was tried once
+        0, // each has been tried once
       );
       const lines = linesOf(stage, (name) => samplesOf(samples, name), Object.keys(tasks));
       return { lines: [...lines, ...skippedLines(skipped)] };
@@ -167,7 +169,8 @@ function linesOf(
   for (const name of names) {
     const peer = { name, samples: samplesBy(name) };
     lines.push(toLine('peers', { ...peer, parameters, unit: 'ms', bytes }));
-    // A file beside what writes a file, memory beside what stays in memory.
+    // A peer that writes a file is compared with a dump into a file, any other with one into
+    // memory.
     const writes = name === 'gcore' || name === 'cp of a file';
     const dump = writes ? file : memory;
     const target = name === 'gcore' ? TARGETS.fileGcore : undefined;

@@ -1,4 +1,4 @@
-/** Restoring an image into a machine, beside the copy limit. */
+/** Measures restoring an image into a machine, beside the copy limit. */
 import {
   createDumper,
   createMachine,
@@ -31,7 +31,7 @@ export const restore: BenchCase = {
   },
 };
 
-/** Times a restore; what it made is destroyed again, so that its memory can be used once more. */
+/** Measures one restore. What it made is destroyed, so that its memory can be used once more. */
 async function timedRestore(dumper: Dumper, image: Image, machine: Machine): Promise<Timing> {
   const start = performance.now();
   const { mms } = await dumper.restore(image, machine);
@@ -41,8 +41,8 @@ async function timedRestore(dumper: Dumper, image: Image, machine: Machine): Pro
 }
 
 /**
- * Threads of its own: those that go on would keep every machine that they have seen. A first restore
- * compiles their code.
+ * Takes threads of its own, because threads that live on would keep every machine that they have
+ * seen. A first restore lets V8 compile their code.
  */
 async function freshRestore(image: Image, used: Machine, stage: Stage): Promise<Timing> {
   const dumper = await createDumper({ workers: stage.workers });
@@ -69,7 +69,7 @@ async function restores(stage: Stage, pattern: Pattern, mode: Mode): Promise<Lin
     const image = await openImage(sink.image);
     const used = machineFor(stage);
     const tasks: Tasks = {
-      // The image lies in the order of address: what has to be read is contiguous.
+      // The pages of an image lie in order of address, so a restore reads contiguous memory.
       ...(await stage.limitTasks({ ...pattern, run: 0 }, threads)),
       used: () => timedRestore(dumper, image, used),
       fresh: () => freshRestore(image, used, stage),

@@ -1,4 +1,6 @@
-/** What the coordinator does alone, while the workers wait: share of a dump, without fsync. */
+/**
+ * Measures the share of a dump that the coordinator does alone while workers wait, without fsync.
+ */
 import { createDumper, memorySink } from 'mmdump';
 import type { BenchCase } from '../case.ts';
 import { MODES, type Mode, parametersOf } from '../dumps.ts';
@@ -8,7 +10,7 @@ import type { Pattern } from '../scatter.ts';
 import type { Stage } from '../stage.ts';
 import { TARGETS, type Target } from '../targets.ts';
 
-/** Parts of a dump in milliseconds; everything that is not the pass is serial. */
+/** Measures the parts of a dump. Everything that is not the pass is serial. */
 async function shares(
   stage: Stage,
   pattern: Pattern,

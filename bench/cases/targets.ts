@@ -1,6 +1,6 @@
 /**
- * The lines of the target table that are about dumps into memory. The sink that lies in the machine's
- * own memory is the one that is meant to reach them; an ordinary one stands beside it.
+ * Measures dumps into memory, which several targets are about. The sink that lies in the machine's
+ * own memory has to reach the targets; an ordinary memory sink stands beside it.
  */
 import type { BenchCase } from '../case.ts';
 import { type DumpSpec, dumpLines, type Mode } from '../dumps.ts';
@@ -46,9 +46,11 @@ export const targets: BenchCase = {
   },
 };
 
-/** How many times as quick two workers are; of the medians, since their rounds are not the same. */
+/**
+ * The quotient of the times of one and two workers. Of medians, since the rounds are not the same.
+ */
 function speedup(of: string, one: readonly Line[], two: readonly Line[]): Line {
-  const { name } = one[1]!; // behind the copy limit
+  const { name } = one[1]!; // the first line is the copy limit
   const before = one[1]!.value!.median;
   const line = two.find((each) => each.name === name)!;
   return toLine(of, {

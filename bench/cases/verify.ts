@@ -1,4 +1,7 @@
-/** Verification beside the digest alone, over the same bytes on as many threads, and reading the file. */
+/**
+ * Measures verification beside the least that it takes with as many threads: the digest alone over
+ * the same bytes for an image in memory, reading the file for an image in a file.
+ */
 import { createDumper, fileSink, memorySink } from 'mmdump';
 import type { BenchCase } from '../case.ts';
 import { digestKernel } from '../digest-kernel.ts';

@@ -1,5 +1,5 @@
-;; The best bulk copies there are inside one memory, for lists of frames in the order of address.
-;; A list holds frame numbers of 4096 bytes each; the copies lie one behind the other from $to on.
+;; The best bulk copies that there are inside one memory, for lists of frames in order of address.
+;; A list holds frame numbers; a frame has 4096 bytes. The copies lie side by side from $to on.
 (module
   (memory (import "limit" "memory") 1 65536 shared)
 
@@ -28,8 +28,8 @@
         (local.set $to (i32.add (local.get $to) (i32.shl (local.get $run) (i32.const 12))))
         (br $next))))
 
-  ;; Four frames at once, a cache line of 64 bytes of each in turn: the processor prefetches from
-  ;; four places instead of waiting at the start of every page.
+  ;; Copies four frames at once, one cache line of 64 bytes of each in turn. The processor
+  ;; prefetches from four places instead of waiting at the start of every page.
   (func (export "copyFours")
     (param $list i32) (param $count i32) (param $to i32)
     (local $a i32) (local $b i32) (local $c i32) (local $d i32) (local $end i32)

@@ -1,5 +1,5 @@
-// One thread that digests, and copies and digests: with the package's own code, not a copy of it.
-// All modules come from src: what is measured is reached through no entry of the package.
+// One thread that digests, or copies and digests, with the package's own code.
+// All modules come from src, because the package does not export what is measured here.
 import { parentPort } from 'node:worker_threads';
 import { crc32 } from 'node:zlib';
 import { register } from 'tsx/esm/api';
@@ -15,7 +15,7 @@ const { ImageWindow } = await import('../../src/workers/copy/image-window.ts');
 const { DigestState, digestKernels } = await import('../../src/shared/digest/xxh3.ts');
 
 const PAGE = 4096;
-/** Pages of a claim: 1 MiB, as a dump's segments; one payload. */
+/** Pages per claim: 1 MiB, as in the segments of a dump. A claim is one payload. */
 const CHUNK = 256;
 
 /** Milliseconds on a clock that all threads share. */
@@ -24,13 +24,13 @@ function now() {
   return seconds * 1e3 + nanoseconds / 1e6;
 }
 
-/** Milliseconds of processor time of this process: of one busy thread, what it took by itself. */
+/** Milliseconds of processor time of this process, which are those of a thread that works alone. */
 function processorTime() {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1e3;
 }
 
-// --- digests of bytes in the second cache ---------------------------------------------------
+// --- digests of bytes in the second-level cache ---------------------------------------------
 
 const ALONE = {
   crc32: ({ bytes }) => crc32(bytes),
@@ -80,7 +80,7 @@ function moverStage({ id, handle, sources, window, copies, digests }) {
   return stage;
 }
 
-/** Copies `pages` at a time and calls `each` for them right behind. */
+/** Copies `pages` pages at a time, and calls `each` for them right after their copy. */
 function copyThen({ plain, into }, pages, first, count, each) {
   for (let done = 0; done < count; done += pages) {
     const to = (first + done) * PAGE;

@@ -1,10 +1,10 @@
-// One thread of a floor: does nothing but what the floor is about, with all the others.
-// Plain JavaScript: on Node 20 a worker thread cannot be loaded from TypeScript.
+// One of the threads that measure a floor. It does nothing but the work of that floor.
+// This is plain JavaScript: on Node 20 a worker thread cannot be loaded from TypeScript.
 import { closeSync, openSync, readSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 
 const PAGE = 4096;
-/** Of a read into memory that stays in the second cache. */
+/** Bytes per read of a file; the buffer stays in the second-level cache. */
 const READ_BYTES = 0x10000;
 const MAX_VIEW = 2 ** 31; // longer views are slow
 
@@ -45,7 +45,7 @@ function arenaOf({ id, memory, module, bytes }) {
   return arena;
 }
 
-/** Calls `copyRun(frame, pages, to)` for runs of neighbours of the list. */
+/** Calls `copyRun(from, length, to)`, all in bytes, for each run of neighbours in the list. */
 function forRuns(words, first, count, to, copyRun) {
   const last = first + count;
   let at = to;
@@ -78,7 +78,7 @@ const KERNELS = {
   },
 };
 
-/** The package's digest over a memory; the parts of one are not continued elsewhere. */
+/** The package's digest over a memory. No other instance shares its state. */
 function digestsOf(module, memory) {
   const names = ['0', '1', '2', '3', '4', '5', '6', '7'].map((lane) => `lane${lane}`);
   const globals = [...names, 'total'].map((name) => {
@@ -99,7 +99,7 @@ const JOBS = {
     });
   },
 
-  /** Frames of a few claims' size stay in the second cache between their copy and their digest. */
+  /** The frames of a claim stay in the second-level cache between their copy and their digest. */
   copyAndDigest({ arena, list, count, kernel, chunk, digests }, claims) {
     const mine = arenaOf(arena);
     mine.digests ??= digestsOf(digests, arena.memory);
@@ -113,7 +113,7 @@ const JOBS = {
     return sum;
   },
 
-  /** Of bytes that lie anywhere: they pass through a memory of the kernel's own. */
+  /** Digests bytes that lie anywhere: they pass through a memory of the kernel's own. */
   digest({ chunks, chunkBytes, bytes, chunk, digests }, claims) {
     const memory = new WebAssembly.Memory({ initial: 1, maximum: 1, shared: true });
     const room = new Uint8Array(memory.buffer);

@@ -1,5 +1,5 @@
-// One thread that takes and gives back a lock of a machine, as often as it is told to.
-// All modules come from src: a lock is reached through no entry of the package.
+// One thread that takes and releases a lock of a machine, as often as it is told to.
+// All modules come from src, because the package does not export the locks.
 import { parentPort, workerData } from 'node:worker_threads';
 import { register } from 'tsx/esm/api';
 
@@ -37,7 +37,7 @@ const PAIRS = {
   },
 };
 
-/** All threads start their pairs together: each waits until everybody is here. */
+/** Waits until all threads are here, so that they start their pairs together. */
 function meet(threads) {
   Atomics.add(gateOpen, 0, 1);
   while (Atomics.load(gateOpen, 0) < threads);

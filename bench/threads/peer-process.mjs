@@ -1,4 +1,5 @@
-// What a user would take instead, in a process of its own: each needs gigabytes.
+// What a user could take instead of mmdump. It has a process of its own, since each needs
+// gigabytes.
 import { serialize, setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
@@ -7,7 +8,7 @@ const source = new Uint8Array(bytes).fill(0x5a);
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc');
 
-/** v86 without a guest: no BIOS, no disk. Its memory is written from outside, every page. */
+/** Starts v86 without a guest: no BIOS and no disk. Every page of its memory is written here. */
 async function startV86() {
   const { V86 } = await import('v86');
   const url = import.meta.resolve('v86');

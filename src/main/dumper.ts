@@ -52,25 +52,26 @@ import { NoSink } from './sinks/no-sink.ts';
 /** Options of `createDumper`. */
 export interface DumperOptions {
   /**
-   * Worker threads: every phase of every job runs on so many, as far as it has units of work for
-   * them. Default: chosen for each phase, by its bytes, the cores, the CPU quota and the free memory;
-   * the report of a dump says how many and why.
+   * Number of worker threads, 1 to 128. Every phase of every job runs on that many, unless it has
+   * fewer units of work. By default the number is chosen for each phase, from its bytes, the cores,
+   * the CPU quota and the free memory; the report of a dump says how many there were, and why.
    */
   readonly workers?: number | undefined;
   /**
-   * Bytes of memory that the first job will be about, where the number of workers is not given: the
-   * threads that it is worth start at once. Default: unknown; they start when the job has found out.
+   * Bytes of memory that the first job will process. The threads that such a job is worth start at
+   * once. It has no effect where `workers` is given. By default it is unknown, and threads start
+   * when a job has found out how much there is to do.
    */
   readonly expectedBytes?: number | undefined;
   /**
-   * For tests of parallelism: every worker waits after its first claim until all have claimed one,
-   * so that a finished dump proves that all ran at the same time. Default false.
+   * For tests of parallelism. Every worker waits after its first claim until all workers have
+   * claimed a unit, so a finished dump proves that all of them ran at the same time. Default false.
    *
    * @internal
    */
   readonly rendezvous?: boolean | undefined;
   /**
-   * For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none.
+   * For tests of failures. Faults happen at named points (docs/RELIABILITY.md). Default: none.
    *
    * @internal
    */
@@ -85,9 +86,13 @@ const DUMPER_OPTIONS: Shape<DumperOptions> = {
   faults: optional(FAULT_PLAN),
 };
 
-/** Runs one job at a time; the next waits for it. Keep it: starting threads takes its time. */
+/**
+ * Runs jobs on worker threads, one job at a time; the next job waits for it. `createDumper` makes
+ * one. Starting threads takes time, so keep a dumper for several jobs, and close it in the end:
+ * until then it keeps Node alive. After `close`, every job rejects with DUMPER_CLOSED.
+ */
 export class Dumper {
-  /** As asked, or the most that a phase is given. */
+  /** The number of workers that was asked for, else the most that a phase is given. */
   readonly workers: number;
   readonly #engine: Engine;
   #last: Promise<void> = Promise.resolve();
@@ -103,10 +108,17 @@ export class Dumper {
   }
 
   /**
-   * Dumps an address space, or several of one machine, into one image, in the order given: pages
-   * that a later one shares with an earlier one are stored once. The machine is frozen meanwhile, so
-   * all show the same instant, unless the option `freeze` is false. Rejects with one MmdumpError (or AbortError) and leaves nothing behind
-   * if anything fails.
+   * Dumps one address space, or several of one machine, into one image, in the order given. A page
+   * that a later address space shares with an earlier one is stored once. The machine is frozen
+   * meanwhile, so all of them show the same instant, unless the option `freeze` is false.
+   *
+   * If anything fails, the dump rejects with one MmdumpError or AbortError and leaves nothing
+   * behind; docs/RELIABILITY.md lists the exceptions, which the error names. The codes are
+   * OPTION_INVALID, MM_GONE, PAGE_UNSUPPORTED, HUGETLB_REFUSED, SIZE_LIMIT, OUTPUT_EXISTS,
+   * OUTPUT_FAILED, ENOMEM (no memory for the tables of the dump), WORKER_LOST, TOO_MANY_THREADS,
+   * DUMPER_CLOSED, MACHINE_CLOSED, MACHINE_POISONED and TIMEOUT.
+   *
+   * docs/CLASSIFICATION.md has the rules for pages, docs/IMAGE_FORMAT.md the bytes of the image.
    */
   async dump(
     spaces: AddressSpace | readonly AddressSpace[],
@@ -122,9 +134,9 @@ export class Dumper {
   }
 
   /**
-   * What a dump with these options would come to: the pages by class and the exact length of the
-   * image. Plans, classifies and sizes as a dump does, copies nothing, creates nothing. Fails as the
-   * dump would, short of what its output would do.
+   * Estimates what a dump with these options would write: the pages by class, and the exact length
+   * of the image in bytes. It plans, classifies and sizes as a dump does, but copies nothing and
+   * creates nothing. It rejects as the dump would, except for failures of an output.
    */
   async estimate(
     spaces: AddressSpace | readonly AddressSpace[],
@@ -135,7 +147,16 @@ export class Dumper {
     return { ...report, image: { path: null, format: 'cpt', bytes: report.image.bytes, id: null } };
   }
 
-  /** Restores every mm of an image into a machine, which need not be the one it came from. */
+  /**
+   * Restores every mm of an image into a machine, which need not be the one that it came from. The
+   * payloads that are loaded are checked against their checksums. The restore waits where the
+   * machine is frozen or an address space is held. If it fails, it destroys what it has created.
+   * docs/IMAGE_FORMAT.md lists what a restore does not bring back.
+   *
+   * It rejects with ENOMEM, ENOSPC, EMFILE, IMAGE_CHECKSUM, IMAGE_CORRUPT, INPUT_FAILED,
+   * IMAGE_CLOSED and WORKER_LOST, and as every job with OPTION_INVALID, AbortError, TIMEOUT,
+   * DUMPER_CLOSED, MACHINE_CLOSED and MACHINE_POISONED.
+   */
   async restore(
     image: Image,
     machine: Machine,
@@ -155,7 +176,12 @@ export class Dumper {
     });
   }
 
-  /** Verifies an image: structure, order, bounds, checksums. Problems are listed, not thrown. */
+  /**
+   * Verifies structure, order, bounds and checksums of an image (docs/IMAGE_FORMAT.md). Problems of
+   * the image are listed, not thrown. It rejects with INPUT_FAILED where the image cannot be read
+   * at all, IMAGE_TOO_LARGE beyond `maxIndexBytes`, WORKER_LOST, and as every job with
+   * OPTION_INVALID, AbortError, TIMEOUT and DUMPER_CLOSED.
+   */
   async verify(from: string | MemoryImage, options: VerifyOptions = {}): Promise<Verification> {
     const source = imageSource('from', from);
     const checked = optionsOf('verify', options, VERIFY_OPTIONS);
@@ -166,10 +192,16 @@ export class Dumper {
   }
 
   /**
-   * Imports live processes into a machine, or into the one that a function makes once it is known how
-   * much memory is needed. All are stopped meanwhile, at one instant, and go on afterwards unless they
-   * were stopped before; with `freeze` false they go on all the time. The mms come in the order of `pids`, then descendants (`children`) by pid.
-   * As root, pages that forks share are shared in the machine.
+   * Imports live x86-64 Linux processes into a machine, or into the machine that a function makes
+   * once it is known how much memory they need. All of them are stopped at one instant while they
+   * are read, and go on afterwards unless they were stopped before. With `freeze` false they are
+   * not stopped. The mms come in the order of `pids`, then descendants (`children`) by pid. As
+   * root, pages that processes share after a fork are shared in the machine, too.
+   *
+   * It rejects with UNSUPPORTED_PLATFORM, PROCESS_NOT_FOUND, PROCESS_DENIED, PROCESS_GONE,
+   * PROCESS_UNSTOPPABLE, PROCESS_CHANGED, PROCESS_RESUMED, INPUT_FAILED, ENOMEM, ENOSPC, EMFILE and
+   * WORKER_LOST, and as every job with OPTION_INVALID, AbortError, TIMEOUT, DUMPER_CLOSED,
+   * MACHINE_CLOSED and MACHINE_POISONED. docs/decisions/live-processes.md says how it works.
    */
   async importProcess(
     machine: Machine | MachineFor,
@@ -188,8 +220,11 @@ export class Dumper {
   }
 
   /**
-   * Compares what two address spaces map and show. Both are frozen meanwhile; nothing faults in. Names
-   * the first page that differs.
+   * Compares the mappings, the LDTs and the pages of two address spaces, of one machine or of two,
+   * and names the first difference. The machines are frozen meanwhile, and nothing faults in.
+   *
+   * It rejects with MM_GONE and WORKER_LOST, and as every job with OPTION_INVALID, AbortError,
+   * TIMEOUT, DUMPER_CLOSED, MACHINE_CLOSED and MACHINE_POISONED.
    */
   async compare(
     left: AddressSpace,
@@ -206,8 +241,9 @@ export class Dumper {
   }
 
   /**
-   * Ends the worker threads, after the jobs that are queued; a later job fails with DUMPER_CLOSED.
-   * Closing twice is nothing: every call resolves when the threads have ended.
+   * Ends the worker threads, after the jobs that are queued. A later job rejects with
+   * DUMPER_CLOSED. Closing twice has no further effect: every call resolves when the threads have
+   * ended.
    */
   close(): Promise<void> {
     this.#closed ??= this.#end();
@@ -226,8 +262,8 @@ export class Dumper {
   }
 
   /**
-   * Runs a job after those before it. Its deadline counts from this call on; the job has to heed the
-   * deadline's signal, and to say its phase.
+   * Runs a job after the jobs before it. Its deadline counts from this call. The job has to heed
+   * the signal of the deadline, and to tell it the current phase.
    */
   #run<T>(options: JobOptions, job: (deadline: Deadline) => Promise<T>): Promise<T> {
     return withDeadline(options, 'queue', (deadline) =>
@@ -238,13 +274,14 @@ export class Dumper {
     );
   }
 
-  /** `signal`: gives up waiting for the jobs before. */
+  /** Queues a job. When `signal` fires, the job no longer waits for the jobs before it. */
   async #enqueue<T>(job: () => Promise<T>, signal?: AbortSignal): Promise<T> {
     if (this.#closed !== undefined) throw new MmdumpError('DUMPER_CLOSED', 'the dumper was closed');
     const before = this.#last;
     this.#engine.pool.nextJob();
-    const mine = abortable(before, signal).then(job); // whoever started the one before has its error
-    // Only when both are over matters to the next; a result is not to be kept alive.
+    const mine = abortable(before, signal).then(job); // `before` never rejects
+    // A job that was aborted in the queue ends earlier than the jobs before it, so the next job has
+    // to wait for `before` as well. The queue must not keep a result alive.
     this.#last = mine.then(
       () => {},
       () => before,
@@ -253,16 +290,23 @@ export class Dumper {
   }
 }
 
-/** A dumper; its threads start now, or when a job is worth them. Close it, or Node stays alive. */
+/**
+ * Creates a dumper. With `workers` or `expectedBytes` threads start now, otherwise when a job is
+ * worth them. Close the dumper in the end, or Node stays alive. It rejects with OPTION_INVALID, and
+ * with PACKAGE_BUNDLED where a bundler has left the files of the workers behind.
+ */
 export async function createDumper(options: DumperOptions = {}): Promise<Dumper> {
   return new Dumper(options);
 }
 
-/** Which workers a single job runs on: those of a dumper, or some of its own. */
+/** Which workers a single job runs on: those of a dumper, or threads that end with the job. */
 export interface WorkerChoice {
-  /** The dumper whose workers do it. */
+  /** The dumper whose workers run the job. By default the job has threads of its own. */
   readonly dumper?: Dumper | undefined;
-  /** Without a dumper: how many threads to start. Default: as of `createDumper`. */
+  /**
+   * Number of threads to start for the job, 1 to 128. It has no effect with `dumper`. By default it
+   * is chosen as for `createDumper`.
+   */
   readonly workers?: number | undefined;
 }
 
@@ -286,9 +330,9 @@ async function withDumper<T>(
 }
 
 /**
- * Imports live processes into a machine, or into the one that a function makes once it is known how
- * much memory is needed (see docs/decisions/live-processes.md). They are stopped while they are
- * read, all at one instant, and go on afterwards unless they were stopped before.
+ * Imports live processes into a machine, or into the machine that a function makes once it is known
+ * how much memory they need, as `Dumper.importProcess` does. They are stopped at one instant while
+ * they are read, and go on afterwards unless they were stopped before.
  */
 export async function importProcess(
   machine: Machine | MachineFor,
@@ -300,7 +344,10 @@ export async function importProcess(
   return withDumper({ dumper, workers }, (own) => own.importProcess(machine, pids, rest));
 }
 
-/** Verifies an image: structure, order, bounds, checksums. Problems are listed, not thrown. */
+/**
+ * Verifies structure, order, bounds and checksums of an image, as `Dumper.verify` does. Problems of
+ * the image are listed, not thrown.
+ */
 export async function verifyImage(
   from: string | MemoryImage,
   options: VerifyOptions & WorkerChoice = {},
@@ -310,7 +357,10 @@ export async function verifyImage(
   return withDumper({ dumper, workers }, (own) => own.verify(from, rest));
 }
 
-/** Compares what two address spaces map and show, and names the first page that differs. */
+/**
+ * Compares the mappings, the LDTs and the pages of two address spaces, as `Dumper.compare` does,
+ * and names the first difference.
+ */
 export async function compareAddressSpaces(
   left: AddressSpace,
   right: AddressSpace,

@@ -1,4 +1,4 @@
-/** mmdump: checkpoints simulated Linux address spaces with all cores at once. The public API. */
+/** The public API of mmdump, which checkpoints simulated Linux address spaces on all cores. */
 
 export type { Prot } from '../mmu/arguments/prot.ts';
 export type { DeviceRequest } from '../mmu/calls/device.ts';
@@ -36,7 +36,7 @@ export type { VmaInfo } from '../mmu/vma/vma-info.ts';
 export type { DigestName } from '../shared/digest/digest-kind.ts';
 export type { UnsupportedPolicy } from '../shared/dump/tasks.ts';
 export { AbortError, type ErrorCode, type ErrorFields, MmdumpError } from '../shared/errors.ts';
-/** @internal For tests of failures. */
+/** @internal The faults that tests of failures inject (docs/RELIABILITY.md). */
 export type { ArmedFaults, Fault, FaultAction, FaultPlan, FaultPoint } from '../shared/faults.ts';
 export type { ImageHead } from '../shared/formats/cpt/head.ts';
 export type { Problem, ProblemCode } from '../shared/formats/problem.ts';

@@ -1,13 +1,15 @@
 /**
- * Collecting the garbage of this thread now, not when V8 finds it worth while: shared memory goes only
- * when every thread has collected its last object for it, and an idle thread collects nothing.
+ * Collects the garbage of this thread at once, not when V8 thinks that it is worth it. Shared
+ * memory is freed only when every thread has collected its last object for it, and an idle thread
+ * collects nothing.
  *
- * The inspector's way, since it needs no flag of the process (`--expose-gc` is one of all threads) and
- * collects with no stack, so that nothing is kept by what a caller happens to have in its registers.
+ * The inspector does it. It needs no flag of the process (`--expose-gc` would apply to all
+ * threads), and it collects without a stack, so objects are not kept alive by what a caller has in
+ * registers.
  */
 import type { Session } from 'node:inspector';
 
-/** Best effort: a Node without an inspector, or with permissions that forbid it, collects later. */
+/** Best effort: Node without an inspector, or with permissions that forbid it, collects later. */
 export async function collectGarbage(): Promise<void> {
   let session: Session | undefined;
   try {
@@ -16,7 +18,7 @@ export async function collectGarbage(): Promise<void> {
     session.connect();
     await collectThrough(session);
   } catch {
-    // Its memory is given back when V8 collects by itself.
+    // The memory is freed when V8 collects by itself.
   } finally {
     session?.disconnect();
   }

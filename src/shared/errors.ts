@@ -1,11 +1,11 @@
 /**
- * The one error class of mmdump and the closed list of its codes (documented in docs/ERRORS.md).
+ * The error class of mmdump and the closed list of its codes, which docs/ERRORS.md documents.
  *
- * Errors lose their class and fields when they cross a worker's boundary, so workers return a
- * `Failure` as data and the main thread rebuilds the error from it.
+ * Errors lose their class and fields when they are posted between threads. So workers return a
+ * `Failure` as data, and the main thread rebuilds the error from it.
  */
 
-/** Linux errno names and signals, raised by operations of the simulated machine. */
+/** Linux errno names and signals, which operations of the simulated machine raise. */
 export const KERNEL_CODES = [
   'EACCES',
   'EAGAIN',
@@ -27,47 +27,50 @@ export const KERNEL_CODES = [
 
 /** Codes of mmdump itself. */
 export const MMDUMP_CODES = [
-  'MACHINE_POISONED', //     a thread died inside a write; the machine is not to be trusted
+  'MACHINE_POISONED', //     a thread died or hung in the middle of a change
   'MACHINE_CLOSED', //       the machine was closed
   'MACHINE_TOO_LARGE', //    the system refused the address space of the simulated machine
-  'TOO_MANY_THREADS', //     every thread slot of the machine is taken
+  'TOO_MANY_THREADS', //     too few thread slots of the machine are left
   'MM_GONE', //              the address space was destroyed
-  'OPTION_INVALID', //       a value of an option is wrong
+  'OPTION_INVALID', //       an argument or option is not what the function takes
   'DUMPER_CLOSED', //        the dumper was closed
-  'TIMEOUT', //              the time that was given is over
-  'WORKER_LOST', //          a worker thread ended or threw in the middle of its task
-  'PAGE_UNSUPPORTED', //     a page that CLASSIFICATION calls unsupported, and the policy is 'fail'
+  'TIMEOUT', //              the time limit of a job has passed
+  'WORKER_LOST', //          a worker thread ended or crashed in the middle of its task
+  'PAGE_UNSUPPORTED', //     a page that no rule can store, and the policy is 'fail'
   'HUGETLB_REFUSED', //      a VM_HUGETLB mapping, and the policy is 'fail'
   'SIZE_LIMIT', //           the image would be larger than allowed
-  'OUTPUT_EXISTS', //        the output is there already and force is off
-  'OUTPUT_FAILED', //        the output cannot be created or written
+  'OUTPUT_EXISTS', //        the output exists already, and force is off
+  'OUTPUT_FAILED', //        the output cannot be created, written or committed
   'INPUT_FAILED', //         the input cannot be opened or read
   'IMAGE_NOT_RECOGNISED', // the file is no image
-  'IMAGE_VERSION', //        an image of a version or architecture that this program does not read
+  'IMAGE_VERSION', //        the image has a version or architecture that this program does not read
   'IMAGE_TRUNCATED', //      the image ends before its own length says
   'IMAGE_CORRUPT', //        a record or payload contradicts the format
   'IMAGE_CHECKSUM', //       a checksum does not match
-  'IMAGE_TOO_LARGE', //      its records need more memory than the reader allows
+  'IMAGE_TOO_LARGE', //      the records of the image need more memory than the reader allows
   'IMAGE_CLOSED', //         the image was closed
   'PAGE_ABSENT', //          the image does not hold this page
   'PROCESS_NOT_FOUND', //    no process with this pid
-  'PROCESS_DENIED', //       the system does not let us read the process
-  'PROCESS_GONE', //         the process ended while it was read
-  'PROCESS_UNSTOPPABLE', //  the process did not stop when asked
-  'PROCESS_CHANGED', //      mappings of a running process changed while it was read
-  'PROCESS_RESUMED', //      the process went on while it was read
-  'PACKAGE_BUNDLED', //      a bundler has left the files of this package behind
-  'UNSUPPORTED_PLATFORM', // this system has no /proc, or not in the form that is needed
+  'PROCESS_DENIED', //       the system does not allow reading the process
+  'PROCESS_GONE', //         the process ended while it was read, or has no memory
+  'PROCESS_UNSTOPPABLE', //  the process did not stop
+  'PROCESS_CHANGED', //      the mappings of a running process changed every time it was read
+  'PROCESS_RESUMED', //      the process was resumed while it was read
+  'PACKAGE_BUNDLED', //      a bundler has left out the files of this package
+  'UNSUPPORTED_PLATFORM', // the system has no /proc, or not in the form that is needed
 ] as const;
 
-/** Every code that an MmdumpError can have; docs/ERRORS.md says what each means. */
+/** Every code that an MmdumpError can have. docs/ERRORS.md says what each of them means. */
 export type ErrorCode = (typeof KERNEL_CODES)[number] | (typeof MMDUMP_CODES)[number];
 
-/** Numbers and names that the message mentions, for programs. Addresses and offsets in bytes. */
+/**
+ * The numbers and names that the message of an error mentions, for programs. Addresses and offsets
+ * are in bytes.
+ */
 export interface ErrorFields {
-  /** Of the file concerned. */
+  /** Path of the file concerned. */
   readonly path?: string;
-  /** Byte of the image at which the trouble begins. */
+  /** Byte of the file or image at which the trouble begins. */
   readonly offset?: number;
   /** Address in the address space. */
   readonly address?: number;
@@ -77,36 +80,36 @@ export interface ErrorFields {
   readonly mm?: number;
   /** Address at which the mapping concerned begins. */
   readonly vmaStart?: number;
-  /** First address after it. */
+  /** First address after that mapping. */
   readonly vmaEnd?: number;
   /** Ordinal of the worker, from 0. */
   readonly worker?: number;
   /** Ordinal of the work unit that the worker had claimed. */
   readonly unit?: number;
-  /** What a job was at when its time was over, and that time in milliseconds. */
+  /** What a job was doing when its time limit passed. */
   readonly phase?: string;
-  /** The time that was given, in milliseconds. */
+  /** The time limit of the job, in milliseconds. */
   readonly ms?: number;
-  /** Of the image, and what is allowed. */
+  /** Length of the image, in bytes. */
   readonly bytes?: number;
-  /** What is allowed, in bytes. */
+  /** The most bytes that are allowed. */
   readonly limit?: number;
-  /** The errno name of the system call below, where there was one. */
+  /** The errno name of the system call that failed, if there was one. */
   readonly errno?: string;
-  /** What the system, or the rule that was broken, says. */
+  /** What the system said, or which rule was broken. */
   readonly reason?: string;
 }
 
 /** Every failure that mmdump reports on purpose. */
 export class MmdumpError extends Error {
-  /** Tells it from other errors in stack traces. */
+  /** Distinguishes it from other errors in stack traces. */
   override readonly name = 'MmdumpError';
-  /** Stable: programs may rely on it. */
+  /** The code is stable: programs may rely on it. */
   readonly code: ErrorCode;
   /** The numbers and names that the message mentions. */
   readonly fields: ErrorFields;
 
-  /** `cause`: the error of the system, where there was one. */
+  /** `cause` is the error of the system, if there was one. */
   constructor(code: ErrorCode, message: string, fields: ErrorFields = {}, cause?: unknown) {
     super(message, cause === undefined ? undefined : { cause });
     this.code = code;
@@ -114,30 +117,31 @@ export class MmdumpError extends Error {
   }
 }
 
-/** Rejection of an aborted operation, in the form Node's own APIs use. */
+/** The error with which an aborted operation rejects, in the form that Node's own APIs use. */
 export class AbortError extends Error {
-  /** As Node's own aborted operations have it. */
+  /** The name that Node gives to such errors. */
   override readonly name = 'AbortError';
-  /** As Node's own aborted operations have it. */
+  /** The code that Node gives to such errors. */
   readonly code = 'ABORT_ERR';
 
-  /** `cause`: the signal's reason. */
+  /** `cause` is the reason of the signal. */
   constructor(cause?: unknown) {
     super('The operation was aborted', cause === undefined ? undefined : { cause });
   }
 }
 
-/** An error as plain data, able to cross a thread boundary. */
+/** An error as plain data, which can be posted to another thread. */
 export type Failure =
   | { readonly kind: 'mmdump'; code: ErrorCode; message: string; fields: ErrorFields }
   | { readonly kind: 'abort' }
   | { readonly kind: 'crash'; name: string; message: string; stack: string };
 
-/** The outcome of a task on a worker. */
+/** The result of a task on a worker. */
 export type Outcome<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly failure: Failure };
 
+/** Turns an error into data. What is no MmdumpError and no AbortError becomes a crash. */
 export function toFailure(error: unknown): Failure {
   if (error instanceof MmdumpError) {
     const { code, message, fields } = error;
@@ -149,7 +153,7 @@ export function toFailure(error: unknown): Failure {
 }
 
 /**
- * Rebuilds the error of a failed task; `worker`, `task` and the `unit` that it worked on, if any,
+ * Rebuilds the error of a task that failed. `worker`, `task` and `unit`, the unit at work if any,
  * say where a crash happened.
  */
 export function fromFailure(failure: Failure, worker: number, task: string, unit?: number): Error {
@@ -163,7 +167,9 @@ export function fromFailure(failure: Failure, worker: number, task: string, unit
   return error;
 }
 
-/** WORKER_LOST: a worker, and the unit that it had claimed, if any. */
+/**
+ * The error WORKER_LOST. It names the worker, its task, and the unit that it had claimed, if any.
+ */
 export function workerLost(
   what: 'failed' | 'was lost',
   worker: number,
@@ -176,13 +182,13 @@ export function workerLost(
   return new MmdumpError('WORKER_LOST', `worker ${worker} ${what} in ${place}: ${reason}`, fields);
 }
 
-/** The errno name of a Node system error, or undefined. */
+/** The errno name of a system error of Node, or undefined if `error` is none. */
 export function errnoOf(error: unknown): string | undefined {
   if (!(error instanceof Error) || !('code' in error)) return undefined;
   return typeof error.code === 'string' ? error.code : undefined;
 }
 
-/** A short reason for a message: the system's words without Node's decoration. */
+/** A short reason for messages: the words of the system, without what Node adds to them. */
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const system = /^([A-Z0-9]+): ([^,]+)/.exec(error.message);

@@ -1,8 +1,8 @@
-/** Bytes and milliseconds for people. */
+/** Formats byte counts and durations for people. */
 
 const STEPS = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
 
-/** `1.5 GiB`, three digits at most. */
+/** A number of bytes with a binary unit and at most two decimals: `1.50 GiB`. */
 export function formatBytes(bytes: number): string {
   let value = bytes;
   let step = 0;
@@ -14,7 +14,7 @@ export function formatBytes(bytes: number): string {
   return `${value.toFixed(digits)} ${STEPS[step]}`;
 }
 
-/** `12.3 ms`, `1.23 s`. */
+/** A duration with its unit: `12.3 ms`, `1.23 s`. */
 export function formatMs(ms: number): string {
   if (ms >= 1000) return `${(ms / 1000).toFixed(2)} s`;
   return `${ms >= 100 ? ms.toFixed(0) : ms.toFixed(1)} ms`;

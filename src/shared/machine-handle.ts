@@ -1,38 +1,39 @@
-/** The shared memory of a machine, as it travels from thread to thread. */
+/** The shared memory of a machine, as it is posted from thread to thread. */
 import type { WasmMemory } from './wasm.ts';
 
-/** Everything that another thread needs to attach to a machine; can be posted to it. */
+/** Everything that another thread needs to attach to a machine. It can be posted to a thread. */
 export interface MachineHandle {
-  /** What it is a handle of. */
+  /** What this is a handle of. */
   readonly kind: 'machine';
-  /** @internal */
+  /** @internal Frames of physical memory, up to 2 GiB in each bank. */
   readonly banks: readonly WasmMemory[];
   /**
-   * Frames of physical memory: the memory of a bank may be longer (mmu/physical/room.ts).
+   * Number of frames. The memory of a bank may be longer than its frames, because reservations lie
+   * behind them (mmu/physical/room.ts).
    *
    * @internal
    */
   readonly frames: number;
   /**
-   * Swap slots, in banks like those of physical memory. Empty when the machine has no swap.
+   * Swap slots, in banks like those of physical memory. Empty if the machine has no swap.
    *
    * @internal
    */
   readonly swapBanks: readonly WasmMemory[];
-  /** @internal Swap slots. */
+  /** @internal Number of swap slots. */
   readonly slots: number;
-  /** @internal */
+  /** @internal For each swap slot, how many entries refer to it. */
   readonly swapMap: SharedArrayBuffer;
-  /** @internal */
+  /** @internal Page structs. */
   readonly pages: SharedArrayBuffer;
-  /** @internal */
+  /** @internal Thread table, freeze gate, allocators and other words of the whole machine. */
   readonly control: SharedArrayBuffer;
-  /** @internal */
+  /** @internal Slots of address spaces. */
   readonly mms: SharedArrayBuffer;
-  /** @internal */
+  /** @internal File records. */
   readonly files: SharedArrayBuffer;
-  /** @internal */
+  /** @internal Paths and contents of files, auxiliary vectors and notes. */
   readonly store: SharedArrayBuffer;
-  /** @internal */
+  /** @internal Whether locks and changes are checked against the lock order and the gate. */
   readonly checks: boolean;
 }

@@ -1,7 +1,10 @@
-/** Errors of reading files of /proc that are open already. */
+/** Errors of reading a file of /proc that is already open. */
 import { errnoOf, MmdumpError, reasonOf } from './errors.ts';
 
-/** PROCESS_GONE, PROCESS_DENIED or INPUT_FAILED, by what the system says. */
+/**
+ * The error for a failed read at byte `offset`: PROCESS_GONE for ESRCH, PROCESS_DENIED for EACCES
+ * and EPERM, otherwise INPUT_FAILED. `pid` is the process concerned, if any.
+ */
 export function procReadFailed(
   path: string,
   offset: number,

@@ -1,10 +1,15 @@
-/** Sorted lists of disjoint ranges [from, to): the arithmetic of owners and of unread file pages. */
+/**
+ * Sorted lists of disjoint ranges [from, to). Owners of file pages are computed with them, and file
+ * pages that remain to be read.
+ */
 
+/** The positions from `from` up to, but not including, `to`. */
 export interface Range {
   readonly from: number;
   readonly to: number;
 }
 
+/** Ranges in ascending order that do not overlap. */
 export type Ranges = Range[];
 
 /** Index of the first range that ends after `position`. */
@@ -19,6 +24,7 @@ function firstAfter(ranges: Ranges, position: number): number {
   return low;
 }
 
+/** Whether any of the ranges overlaps [from, to). */
 export function intersects(ranges: Ranges, from: number, to: number): boolean {
   const range = ranges[firstAfter(ranges, from)];
   return range !== undefined && range.from < to;
@@ -49,7 +55,7 @@ export function intersection(from: number, to: number, ranges: Ranges): Ranges {
   return parts;
 }
 
-/** Adds [from, to), joining what touches. */
+/** Adds [from, to) to the list, and joins it with ranges that overlap or touch it. */
 export function addRange(ranges: Ranges, from: number, to: number): void {
   let index = firstAfter(ranges, from);
   const before = ranges[index - 1];
@@ -63,7 +69,7 @@ export function addRange(ranges: Ranges, from: number, to: number): void {
   ranges.splice(index, last - index, joined);
 }
 
-/** How many positions the ranges hold. */
+/** The number of positions in all ranges. */
 export function sizeOf(ranges: Ranges): number {
   return ranges.reduce((sum, { from, to }) => sum + (to - from), 0);
 }

@@ -1,4 +1,7 @@
-/** VM_* bits of a VMA, as linux/mm.h numbers them; newer flags where the 2008 kernel had nothing. */
+/**
+ * The VM_* bits of a VMA, as linux/mm.h numbers them. Some flags are newer than the 2008 kernel,
+ * and some no longer exist.
+ */
 export const VM = {
   READ: 0x1,
   WRITE: 0x2,
@@ -30,7 +33,7 @@ export const VM = {
   MERGEABLE: 0x80000000,
 } as const;
 
-/** The four letters of /proc/PID/maps: rwx and p(rivate) or s(hared). */
+/** The four letters of /proc/PID/maps: `rwx`, or `-` for each, then `p`rivate or `s`hared. */
 export function protLetters(flags: number): string {
   return (
     ((flags & VM.READ) !== 0 ? 'r' : '-') +
@@ -40,7 +43,7 @@ export function protLetters(flags: number): string {
   );
 }
 
-/** Names of the bits that are set, in ascending order, for people and for JSON. */
+/** The names of the bits that are set, from the lowest bit on, for messages and for JSON. */
 export function vmFlagNames(flags: number): string[] {
   return Object.entries(VM)
     .filter(([, bit]) => (flags & bit) !== 0)
@@ -48,8 +51,8 @@ export function vmFlagNames(flags: number): string[] {
 }
 
 /**
- * vm_page_prot of x86-64 (protection_map in arch/x86/mm/pgprot.c) as low and high word. A private
- * mapping is never writable in its page tables at first: writing breaks copy-on-write.
+ * vm_page_prot of x86-64 as low and high word (protection_map in arch/x86/mm/pgprot.c). The pages
+ * of a private mapping are never writable at first, because a write has to break copy-on-write.
  */
 export function pagePrivileges(flags: number): { readonly low: number; readonly high: number } {
   if ((flags & (VM.READ | VM.WRITE | VM.EXEC)) === 0) return { low: 0x120, high: 0 };

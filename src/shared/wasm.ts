@@ -1,18 +1,19 @@
-/** What of WebAssembly is used here. Node's own types leave it to those of the DOM. */
+/** The parts of WebAssembly that mmdump uses. Node's own types leave them to the DOM's. */
 
+/** A shared memory of WebAssembly. */
 export interface WasmMemory {
-  /** All of it, as long as it is now: memory that has grown has another buffer over the same bytes. */
+  /** The whole memory. After the memory has grown, it is another buffer over the same bytes. */
   readonly buffer: SharedArrayBuffer;
-  /** Adds pages of 64 KiB; returns how many there were. RangeError beyond the maximum. */
+  /** Adds pages of 64 KiB. Returns how many there were before. RangeError beyond the maximum. */
   grow(pages: number): number;
 }
 
-/** A compiled module. Threads pass it on without compiling it again. */
+/** A compiled module. Threads can pass it on without compiling it again. */
 export interface WasmModule {
   readonly __wasmModule?: never;
 }
 
-/** A mutable global of 64 bits, which instances of one thread share. */
+/** A mutable global of 64 bits. Instances of one thread can share it. */
 export interface WasmGlobal {
   value: bigint;
 }
@@ -36,19 +37,20 @@ interface WebAssemblyNamespace {
 }
 
 export const WASM_PAGE = 0x10000; // bytes
-/** Pages of a memory at most: 4 GiB. */
+/** The most pages that a memory can have: 4 GiB. */
 export const WASM_PAGES_MAX = 0x10000;
 
 const { WebAssembly: wasm } = globalThis as unknown as {
   readonly WebAssembly: WebAssemblyNamespace;
 };
 
+/** The classes of WebAssembly, with the types above. */
 export const Memory: WebAssemblyNamespace['Memory'] = wasm.Memory;
 export const Module: WebAssemblyNamespace['Module'] = wasm.Module;
 export const Global: WebAssemblyNamespace['Global'] = wasm.Global;
 export const Instance: WebAssemblyNamespace['Instance'] = wasm.Instance;
 
-/** Whether this Node could compile a module. */
+/** Whether this version of Node can compile the module. */
 export function isValidModule(bytes: Uint8Array): boolean {
   return wasm.validate(bytes);
 }

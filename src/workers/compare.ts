@@ -1,6 +1,7 @@
 /**
- * The compare phase: what two address spaces show at the same addresses. Both are frozen, and have
- * the same mappings; units ascend, so the lowest difference of all workers is the first one.
+ * The compare phase: compares what two address spaces show at the same addresses. Both are frozen
+ * and have the same VMAs. Units ascend, so the lowest difference that any worker finds is the first
+ * difference of all.
  */
 
 import { CONTENT_OF, contentName, contentOf } from '../mmu/files/content.ts';
@@ -22,6 +23,7 @@ import { runUnits } from './task/run-units.ts';
 
 const ZEROS = new Uint8Array(PAGE_SIZE);
 
+/** Compares the units that this worker claims. Reports the lowest page that differs in them. */
 export function compare(task: CompareTask): Outcome<CompareReport> {
   const left = new Side(task.left);
   const right = new Side(task.right);
@@ -33,7 +35,7 @@ export function compare(task: CompareTask): Outcome<CompareReport> {
     const found = compareRange(left, right, start, start + pages);
     if (found !== null && (difference === null || found.vpn < difference.vpn)) {
       difference = found;
-      phase.stop(); // whoever has claimed a lower unit still finishes it
+      phase.stop(); // workers that have claimed lower units still finish them
     }
     return { pages, bytes: 0 };
   });
@@ -80,6 +82,7 @@ function comparePage(
   return { ...names, offset };
 }
 
+/** One of the two address spaces, as this worker sees it. */
 class Side {
   readonly mm: Mm;
   readonly #machine: MachineParts;
@@ -94,7 +97,10 @@ class Side {
     return isZeroPage(this.mm.memory.wordsOf(pfn), this.mm.memory.wordAt(pfn));
   }
 
-  /** The bytes of a page, or null where it has none that can be read. */
+  /**
+   * The 4096 bytes of a page, or null if it has none that can be read. `content` is what contentOf
+   * has returned for the page. The bytes are valid until the next call.
+   */
   bytes(slot: number, vpn: number, content: number): Uint8Array | null {
     if (content > 0) return this.mm.memory.page(content);
     if (content === CONTENT_OF.ZEROS) return ZEROS;

@@ -1,10 +1,11 @@
 /**
- * A machine has ended: this thread lets go of it. Between two tasks it keeps no object that shows the
- * machine's memory, but the message of the task before, which this task's own displaces, and garbage,
- * which an idle thread does not collect by itself.
+ * Lets go of a machine that has ended. Between two tasks a thread refers to the memory of a machine
+ * in two ways only. One is the message of its last task, which the message of this task replaces.
+ * The other is garbage, which an idle thread does not collect by itself.
  */
 import { collectGarbage } from '../shared/collect-garbage.ts';
 
+/** Collects the garbage of this thread. */
 export async function letGo(): Promise<void> {
   await collectGarbage();
 }

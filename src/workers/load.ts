@@ -1,7 +1,8 @@
 /**
- * The load phase: pages from outside into the frames, page tables and page caches of a machine. A
- * worker is an ordinary thread here: every unit passes the freeze gate and holds the mmap lock for
- * reading, leaves are set under their table's lock.
+ * The load phase: brings pages from outside into the frames, page tables and page caches of a
+ * machine. A worker is an ordinary thread of the machine here. For each run, or sequence of runs of
+ * one mm, it passes the freeze gate and holds the mmap lock for reading. It sets leaves under the
+ * lock of their table.
  */
 import { holdMm } from '../mmu/mm/hold.ts';
 import { MachineParts } from '../mmu/mm/machine-parts.ts';
@@ -18,6 +19,7 @@ import { Reader } from './task/read-at.ts';
 import { runUnits } from './task/run-units.ts';
 import { WorkerFaults } from './task/worker-faults.ts';
 
+/** Loads the runs of the units that this worker claims. */
 export function load(task: LoadTask): Outcome<PhaseReport> {
   const machine = new MachineParts(task.machine, { thread: task.thread, mayBlock: true });
   WorkerFaults.of(task)?.watch(machine.allocator);
@@ -45,7 +47,8 @@ export function load(task: LoadTask): Outcome<PhaseReport> {
       } else if (run.kind === LOAD.SHARE) {
         sharer.share(mms[run.source]!, mms[run.mm]!, run);
       } else {
-        // The next ones of the same mm, too: a run may be one page, and there may be very many.
+        // Loads the following runs of the same mm, too. There may be very many runs of one page,
+        // and passing the gate for each of them would cost too much.
         holdMm(mm, reference, 'read', () => {
           const loader = new RunLoader(mm, reader, digest);
           bytes += loader.load(run);
@@ -61,7 +64,7 @@ export function load(task: LoadTask): Outcome<PhaseReport> {
   });
 }
 
-/** Whether the run at `index` is an ordinary one of this mm. */
+/** Whether the run at `index` belongs to this mm and is one that RunLoader loads. */
 function isNext(runs: Int32Array, index: number, mm: number): boolean {
   const kind = loadRunKind(runs, index);
   return loadRunMm(runs, index) === mm && kind !== LOAD.CONTENT && kind !== LOAD.SHARE;

@@ -1,14 +1,17 @@
 /**
- * The pass: a worker claims a unit and does everything for it. It classifies the unit's pages, sizes
- * its part of the image, finds out where that begins (`shared/dump/look-back.ts`), and writes records,
- * pages and checksums to their final place. No table that the workers share grows with the pages.
+ * The pass. A worker claims a unit and does everything for it: it classifies the pages, computes
+ * the size of the unit's part of the image, finds where that part begins
+ * (`shared/dump/look-back.ts`), and writes records, pages and checksums to their final place. No
+ * table that the workers share has an entry per page, unless the runs of a running machine are kept
+ * for a second pass.
  *
- * A sink that needs the length, or the counts, before the first byte gets a counting pass first: the
- * same code, with nobody writing.
+ * If the sink needs the length or the counts before the first byte, a counting pass comes first. It
+ * runs the same code and writes nothing.
  *
- * The mmap locks are held: VMAs do not change. On a frozen machine neither do page tables, page
- * structs and page caches, and plain loads are enough. On a running one every table is copied under
- * its lock first, with a reference on each frame (`parts/leaves.ts`).
+ * The coordinator holds the mmap locks, so VMAs do not change. On a frozen machine page tables,
+ * page structs and page caches do not change either, and plain loads are enough. On a running
+ * machine each table is first copied under its lock, with a reference on each frame
+ * (`classify/leaves.ts`).
  */
 
 import { KeptNames } from '../mmu/files/kept-names.ts';
@@ -43,6 +46,10 @@ import { UnitWriter } from './pass/unit-writer.ts';
 import { runUnits, type UnitResult } from './task/run-units.ts';
 import { WorkerFaults } from './task/worker-faults.ts';
 
+/**
+ * Runs a pass over the units that this worker claims, or a counting pass if the task has no target.
+ * A phase that is stopped is no failure of the worker.
+ */
 export function pass(task: PassTask): Outcome<PassReport> {
   const worker = new PassWorker(task);
   const claims = claimsOf(task);
@@ -55,11 +62,14 @@ export function pass(task: PassTask): Outcome<PassReport> {
     }
   });
   if (outcome.ok) return { ok: true, value: { ...outcome.value, ...worker.report() } };
-  worker.wakeOthers(); // they wait for a size that will not come
+  worker.wakeOthers(); // they may wait for a size that is never published
   return outcome;
 }
 
-/** Which units of an image in parts are this worker's: see PartClaims. All places are known. */
+/**
+ * For an image in parts: which units this worker writes, see PartClaims. A counting pass has found
+ * the places of all units, so they may be written in any order.
+ */
 function claimsOf({ target, phase, worker }: PassTask): PartClaims | undefined {
   if (target?.kind !== 'parts') return undefined;
   const { workers } = new PhaseControl(phase);
@@ -78,6 +88,7 @@ class PassWorker {
   readonly #classifiers: readonly GranuleClassifier[];
   readonly #pinned: readonly PinnedLeaves[] | undefined;
   readonly #pinSlots: PinSlots | undefined;
+  /** The pin slot that this worker fills for its unit, or -1. */
   #slot = -1;
   readonly #sizer: UnitSizer;
   readonly #crcs = new CrcList();
@@ -118,7 +129,7 @@ class PassWorker {
     this.#writer = new UnitWriter(writing, this.#out, mover, this.#crcs);
   }
 
-  /** Everything for one unit. PhaseStopped while it waits. */
+  /** Does everything for one unit. Throws PhaseStopped if the phase is stopped while it waits. */
   unit(unit: number): UnitResult {
     this.#slot = -1;
     try {
@@ -149,7 +160,7 @@ class PassWorker {
     return { crcs: this.#crcs.taken(), unsupported, joins, runs: this.#runs };
   }
 
-  /** The unit's runs; returns the first record of its part of the tables. */
+  /** Classifies a unit or takes over its kept runs. Returns the index of its first run record. */
   #classify(unit: number): number {
     const units = this.#units;
     const { kept } = this.#task;
@@ -167,7 +178,10 @@ class PassWorker {
     return first;
   }
 
-  /** Number of the first page of the unit's pins. PhaseStopped while it waits for a slot. */
+  /**
+   * The number that the unit's first page has in the pin table. Throws PhaseStopped if the phase is
+   * stopped while this waits for a slot.
+   */
   #firstPin(unit: number): number {
     if (this.#pinSlots === undefined) return this.#units.first(unit);
     this.#slot = this.#pinSlots.take(this.#task.worker, this.#phase);
@@ -184,8 +198,9 @@ class PassWorker {
     walkUnit(this.#mms[mm]!, units, unit, this.#found, first, sizer);
     sizer.end(units.trailBytes(unit));
     units.setSegments(unit, sizer.segments);
-    // Units before this one are claimed already, and each is sized before its worker looks at the stop
-    // word: the first unsupported page in the order of address is found whoever comes first.
+    // Earlier units are claimed already. On a frozen machine each of them is sized before its
+    // worker looks at the stop word. So the first unsupported page in the order of addresses is
+    // found, no matter which worker stops the phase.
     if (sizer.unsupported.length > before && this.#task.unsupported === 'fail') this.#phase.stop();
     this.#faults?.whenSized();
     this.#lookBack.publishSize(unit, sizer.bytes);
@@ -197,7 +212,10 @@ class PassWorker {
     return start;
   }
 
-  /** Of an mm before this one: its first unit was claimed before, so its place is found. */
+  /**
+   * Image offset of the MM object of an earlier mm. Its first unit was claimed before this unit, so
+   * its place gets known. Throws PhaseStopped if the phase is stopped while this waits.
+   */
   #offsetOfMm(mm: number): number {
     this.#mmOffsets[mm] ??=
       this.#startOf(this.#task.firstUnits[mm]!) + (mm === 0 ? FILE_HEAD.SIZE : 0);
@@ -220,7 +238,7 @@ class PassWorker {
   }
 }
 
-/** Where a unit's runs and frames go: memory of the worker's own, or tables that outlast the pass. */
+/** Where runs and frames go: memory of this worker, or shared tables that outlast the pass. */
 function foundOf({ kept, unitPages }: PassTask): RunWriter {
   if (kept !== undefined) {
     return new RunWriter(new Int32Array(kept.runs), new Int32Array(kept.sources));
@@ -250,7 +268,7 @@ function classifiersOf(
   const zeroTests = zeroTestsOf(machine, task.kernels);
   const policy = { detectZero, copyUnsupported: unsupported === 'copy', leftOut, zeroTests };
   const owners = new OwnerTable(task.owners);
-  // Running, two mms are not seen at one instant: what they share is stored for each.
+  // On a running machine two mms are not seen at one instant, so each stores what they share.
   const donors = pinned === undefined ? new Donors(mms, leftOut) : undefined;
   return mms.map((mm, ordinal) => {
     const leaves = pinned?.[ordinal] ?? new FrozenLeaves(mm);
@@ -258,6 +276,7 @@ function classifiersOf(
   });
 }
 
+/** The runs of a unit for the report: first page, pages and class word of each. */
 function runsOf(unit: number, start: number, { runs, runEnd }: RunWriter, first: number): UnitRuns {
   const told = new Float64Array((runEnd - first) * 3);
   for (let run = first; run < runEnd; run++) {

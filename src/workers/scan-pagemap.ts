@@ -1,6 +1,6 @@
 /**
- * The scan phase of an import: which pages of a stopped process have content, from its page map.
- * Nothing here touches the memory of the process: reading it would fault pages in.
+ * The scan phase of an import: finds in the page map of a stopped process which pages have content.
+ * Nothing here touches the memory of the process, since reading it would fault pages in.
  *
  * An entry of /proc/PID/pagemap is a u64: bits 0 to 54 PFN · 56 exclusively mapped · 58 guard ·
  * 61 page of a file · 62 swapped out · 63 present. Without privilege the PFN reads as 0.
@@ -24,11 +24,12 @@ import { ScanRuns } from './scan/scan-runs.ts';
 import { runUnits } from './task/run-units.ts';
 
 const ENTRY_BYTES = 8;
-const WINDOW_ENTRIES = 0x8000; // 256 KiB of page map, 128 MiB of address: in the second-level cache
-/** Read at least so many: small mappings lie close together. */
+/** Entries per window: 256 KiB, which stay in the second-level cache, for 128 MiB of addresses. */
+const WINDOW_ENTRIES = 0x8000;
+/** Entries that are read at least, because small VMAs lie close together. */
 const AHEAD_ENTRIES = 0x1000;
 
-// High word of an entry.
+// Bits of the high word of an entry.
 const PRESENT = 0x8000_0000 | 0;
 const SWAPPED = 0x4000_0000;
 const FILE_PAGE = 0x2000_0000;
@@ -36,12 +37,15 @@ const GUARD = 0x0400_0000;
 const EXCLUSIVE = 0x0100_0000;
 const PFN_HIGH = 0x007f_ffff;
 
-// KPF_* of /proc/kpageflags: low word, and bits 0 to 2 of the high word (KPF 32 to 34).
+// KPF_* bits of /proc/kpageflags, all in the low word.
 const KPF_KSM = 1 << 21;
 const KPF_THP = 1 << 22;
 const KPF_ZERO_PAGE = 1 << 24;
 
-/** One mm maps it, and no file: neither the zero page, which nobody owns, nor the huge one. */
+/**
+ * A plain page is mapped by one mm only and belongs to no file. The zero page is not plain, since
+ * it is never exclusive, and neither is the huge zero page, which shows as a page of a file.
+ */
 const PLAIN_MASK = PRESENT | EXCLUSIVE | FILE_PAGE;
 const PLAIN = PRESENT | EXCLUSIVE;
 
@@ -49,6 +53,7 @@ const { CONTENT, ZERO_PAGE, FILE_PAGES, GUARD: GUARD_RUN, MERGED } = SCAN_RUN_KI
 const { ANONYMOUS, VDSO } = SCAN_KIND;
 const NONE = -1;
 
+/** Scans the page map in the units that this worker claims. */
 export function scan(task: ScanTask): Outcome<ScanReport> {
   const scanner = new Scanner(task);
   const units = new Int32Array(task.units);
@@ -69,7 +74,7 @@ export function scan(task: ScanTask): Outcome<ScanReport> {
 
 class Scanner {
   readonly runs = new ScanRuns();
-  /** Whether any entry named its frame: without the privilege all read as 0. */
+  /** Whether any entry showed its PFN. Without the privilege all PFNs read as 0. */
   framesShown = false;
   readonly #task: ScanTask;
   readonly #vmas: ScanVmas;
@@ -77,7 +82,7 @@ class Scanner {
   readonly #words = new Int32Array(WINDOW_ENTRIES * 2);
   readonly #bytes = new Uint8Array(this.#words.buffer);
   readonly #zeros = new Uint8Array(this.#bytes.length);
-  /** The entries of pages [start, end) are in the window. */
+  /** The window holds the entries of pages [#windowStart, #windowEnd). */
   #windowStart = 0;
   #windowEnd = 0;
   #windowEmpty = true;
@@ -88,7 +93,7 @@ class Scanner {
     this.#flags = task.kpageflags < 0 ? undefined : new PageFlags(task.kpageflags);
   }
 
-  /** Scans the part of a mapping that lies in pages [from, to). */
+  /** Scans the part of VMA number `index` that lies in pages [from, to). */
   scanVma(index: number, from: number, to: number): void {
     const { start, end, kind, flags, ask } = this.#vmas.get(index);
     const last = Math.min(end, to);
@@ -134,7 +139,7 @@ class Scanner {
       const low = words[at]!;
       const pfn = (high & PFN_HIGH) * 0x1_0000_0000 + (low >>> 0);
       if (pfn !== 0 && (high & PRESENT) !== 0) this.framesShown = true;
-      // The huge zero page shows as a page of a file, where there is none.
+      // The huge zero page shows as a page of a file, even in a VMA without a file.
       const isAsked =
         (high & PRESENT) !== 0 &&
         ((high & FILE_PAGE) === 0 || kind === ANONYMOUS) &&
@@ -159,7 +164,7 @@ class Scanner {
 
 type VmaKind = Pick<ScannedVma, 'kind' | 'flags' | 'ask'>;
 
-/** What an entry stands for, and its share of the totals. */
+/** The SCAN_RUN_KIND of an entry, or NONE. Adds the entry to the totals. */
 function kindOf(
   vmaKind: number,
   high: number,
@@ -169,7 +174,7 @@ function kindOf(
   if ((high & PRESENT) === 0) {
     if ((high & GUARD) !== 0) return GUARD_RUN;
     if ((high & (SWAPPED | FILE_PAGE)) === SWAPPED) totals.swap++;
-    // Whether a page of the vdso was touched or not: the kernel has its content.
+    // A page of the vdso has content even if the process has not touched it: the kernel's.
     else if (vmaKind !== VDSO) return NONE;
     return CONTENT;
   }
@@ -177,7 +182,7 @@ function kindOf(
   totals.rss++;
   if (vmaKind === VDSO) return CONTENT;
   if ((high & FILE_PAGE) !== 0) {
-    if (vmaKind === ANONYMOUS) return CONTENT; // the huge zero page, which only root recognises
+    if (vmaKind === ANONYMOUS) return CONTENT; // the huge zero page, without kpageflags
     return vmaKind === SCAN_KIND.LOST_FILE ? FILE_PAGES : NONE;
   }
   totals.anonymous++;
@@ -186,14 +191,19 @@ function kindOf(
   return MERGED;
 }
 
-/** The frame of an anonymous page, or its swap slot, if another process may show it; else 0. */
+/** PFN of an anonymous page, or -1 - (swap entry), if another process may show the page; else 0. */
 function sharedFrame(high: number, pfn: number): number {
-  // Not shown to us; or a number that a double rounds, which would make two slots one.
+  // The PFN is not shown, or a double would round it, so that two slots would look like one.
   if (pfn === 0 || pfn > Number.MAX_SAFE_INTEGER) return 0;
   if ((high & PRESENT) === 0) return -1 - pfn;
   return (high & (EXCLUSIVE | FILE_PAGE)) === 0 ? pfn : 0;
 }
 
+/**
+ * Reads bytes [at, length) of a stretch of the page map, which begins at byte `position`, to
+ * into[at]. Returns the number of bytes read, at least 1. Throws PROCESS_GONE, PROCESS_DENIED or
+ * INPUT_FAILED.
+ */
 function readEntries(
   pid: number,
   fd: number,

@@ -1,4 +1,7 @@
-/** What a pool calls by name: the task of each phase. A worker thread loads this, and with it everything. */
+/**
+ * The tasks that a pool calls by name, one for each phase. A worker thread loads this module, and
+ * through it all others.
+ */
 export { compare } from './compare.ts';
 export { letGo } from './let-go.ts';
 export { load } from './load.ts';
@@ -6,5 +9,5 @@ export { pass as copy, pass as count } from './pass.ts';
 export { scan } from './scan-pagemap.ts';
 export { verify } from './verify.ts';
 
-/** A thread's first task: when it returns, its modules are loaded. */
+/** The first task of a thread. When it returns, the modules of the thread are loaded. */
 export function ready(): void {}

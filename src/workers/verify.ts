@@ -1,4 +1,4 @@
-/** The verify phase: the digests of the payloads of an image. */
+/** The verify phase: computes the digests of the payloads of an image. */
 
 import { DIGEST } from '../shared/digest/digest-kind.ts';
 import { PayloadDigest } from '../shared/digest/payload-digest.ts';
@@ -9,16 +9,24 @@ import { KiB } from '../shared/page.ts';
 import { Reader } from './task/read-at.ts';
 import { runUnits } from './task/run-units.ts';
 
-/** Read and digested in one go. A buffer beyond the core's own cache (512 KiB) takes twice as long. */
+/**
+ * Bytes that are read before they are digested. A buffer larger than the core's own cache (512 KiB)
+ * takes twice as long.
+ */
 const BUFFER_BYTES = 128 * KiB;
-/** From here on an XXH3 payload is read to where it is digested, by itself. */
+/** An XXH3 payload of at least this many bytes is read directly to where it is digested. */
 const READ_IN_PLACE = 64 * KiB;
 
+/** The bytes of an image, as payloads are taken from them. */
 interface Payloads {
-  /** Gives `bytes` bytes from `offset` on to `digest`; none behind byte `end` are asked for soon. */
+  /**
+   * Adds bytes [offset, offset + bytes) of the image to `digest`. The payloads of the unit end at
+   * byte `end`, so there is no use in reading ahead beyond it.
+   */
   take(digest: PayloadDigest, offset: number, bytes: number, end: number): void;
 }
 
+/** Computes the digests of the units that this worker claims, and writes them to the table. */
 export function verify(task: VerifyTask): Outcome<PhaseReport> {
   const table = new PayloadTable(task.payloads);
   const unitStarts = new Int32Array(task.unitStarts);
@@ -45,7 +53,7 @@ export function verify(task: VerifyTask): Outcome<PhaseReport> {
   });
 }
 
-/** Of an image in memory: where it lies. */
+/** An image in memory, whose payloads are digested where they lie. */
 class SharedPayloads implements Payloads {
   readonly #chunks: readonly Uint8Array[];
   readonly #chunkBytes: number;
@@ -77,19 +85,22 @@ class SharedPayloads implements Payloads {
 }
 
 /**
- * V8 does not count shared memory, so a thread that allocates nothing else would hardly ever collect
- * its garbage, and views in it keep images that everybody else has let go. So much is counted as the
- * image takes, up to a bound: clearing it costs time.
+ * Makes V8 collect the garbage of this thread in time. V8 does not count shared memory. So a thread
+ * that allocates nothing else would hardly ever collect, and the views in its garbage would keep
+ * images that all other threads have let go. This allocates as much as V8 should count: the length
+ * of the image, up to a bound, because clearing the memory costs time.
  */
 function promptCollection(imageBytes: number): void {
   new Uint8Array(Math.min(4 * BUFFER_BYTES, imageBytes)).fill(0, 0, 1);
 }
 
-/** Of a file: large ones to where they are digested, small neighbours through a buffer. */
+/**
+ * An image in files: large payloads are read to where they are digested, small ones to a buffer.
+ */
 class ReadPayloads implements Payloads {
   readonly #reader: Reader;
   readonly #buffer = new Uint8Array(BUFFER_BYTES);
-  #start = 0; // byte of the image
+  #start = 0; // byte of the image at which the buffer begins
   #length = 0;
 
   constructor(reader: Reader) {
@@ -125,7 +136,7 @@ class ReadPayloads implements Payloads {
 
   #load(offset: number, wanted: number): void {
     const length = Math.min(BUFFER_BYTES, wanted);
-    this.#length = 0; // should it fail
+    this.#length = 0; // for the case that the read fails
     this.#reader.read(this.#buffer, 0, length, offset);
     this.#start = offset;
     this.#length = length;

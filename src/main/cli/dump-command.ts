@@ -1,4 +1,4 @@
-/** `mmdump dump`: a process or a workload into an image. */
+/** `mmdump dump` dumps processes or a workload into an image. */
 import type { AddressSpace } from '../../mmu/machine/address-space.ts';
 import { createMachine, type Machine } from '../../mmu/machine/machine.ts';
 import type { UnsupportedPolicy } from '../../shared/dump/tasks.ts';
@@ -41,16 +41,16 @@ export interface DumpFlags extends OutputOptions, TimeoutFlag {
   readonly split?: Split;
 }
 
-/** Address spaces to dump, and how they came to be. */
+/** The address spaces that will be dumped, and where they come from. */
 interface Source {
   readonly spaces: readonly AddressSpace[];
   readonly names: readonly string[];
   readonly importMs: number;
-  /** Of live processes. */
+  /** The reports about imported processes; empty for a workload. */
   readonly processes: readonly ProcessReport[];
 }
 
-/** The time-out covers everything: the import, the dump, and what comes before and between. */
+/** The time-out covers the whole command: the import, the dump, and all that comes before them. */
 export function dumpCommand(flags: DumpFlags, signal: AbortSignal): Promise<number> {
   return withTimeout(flags, signal, 'load', ({ signal: stop }) => dumpUntil(flags, stop));
 }
@@ -84,7 +84,9 @@ async function dumpUntil(flags: DumpFlags, signal: AbortSignal | undefined): Pro
   return EXIT.DONE;
 }
 
-/** What is known beforehand: threads start while a workload is made or mappings are read, or never. */
+/**
+ * Estimates the bytes to dump, so that threads can start while the bytes are still being loaded.
+ */
 function expectedBytes({ workload, pid }: DumpFlags): number | undefined {
   if (workload !== undefined) return workloadBytes(workload.name, workload.size);
   return pid?.reduce((bytes, each) => bytes + residentBytes(each), 0);
@@ -120,7 +122,7 @@ function show(
   { importMs, processes }: Source,
   { name, isStdout }: Output,
 ): void {
-  // Whoever asked for silence still has to hear that the image may not be what the process was.
+  // This is printed with --quiet as well: the image may differ from the process.
   for (const { smapsDifferences } of processes) {
     for (const line of smapsDifferences ?? []) printError(`differs from smaps: ${line}`);
   }

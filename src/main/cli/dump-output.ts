@@ -1,4 +1,4 @@
-/** The report of a dump, for people and for scripts. */
+/** Formats the report of a dump, for people and for scripts. */
 
 import { formatBytes, formatMs } from '../../shared/human-units.ts';
 import { hex } from '../../shared/page.ts';
@@ -33,13 +33,13 @@ export function dumpJson(
   };
 }
 
-/** Null without a process, an object for one, a list for several, in the order of the mms. */
+/** Null without processes, an object for one, a list in the order of the mms for several. */
 function importsJson(processes: readonly ProcessReport[]): unknown {
   const all = processes.map(importJson);
   return all.length > 1 ? all : (all[0] ?? null);
 }
 
-/** What is known, and what is not, of a process that was read. */
+/** What is known, and what is not, about a process that was imported. */
 function importJson(process: ProcessReport): unknown {
   const { pid, contentPages, zeroPages, guardPages, sharedPages, unmappedPages, ms } = process;
   const { unreadableFiles, foreignFiles, sharingKnown, smapsDifferences } = process;
@@ -83,7 +83,7 @@ function importLines(process: ProcessReport): string[] {
   return lines;
 }
 
-/** What an mm shows, its share of it, and what is its alone. */
+/** The bytes that an mm shows, its proportional share of them, and those that no other mm shows. */
 export function usageText({ rss, pss, unique }: MemoryUsage): string {
   return (
     `${formatBytes(rss)} shown, ${formatBytes(pss)} in proportion, ` +

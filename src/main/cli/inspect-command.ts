@@ -1,4 +1,4 @@
-/** `mmdump inspect`: what an image holds, without its pages. */
+/** `mmdump inspect` lists what an image holds. It does not read the pages. */
 
 import { formatBytes } from '../../shared/human-units.ts';
 import { hex } from '../../shared/page.ts';

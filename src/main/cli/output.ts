@@ -1,4 +1,4 @@
-/** Where `dump -o` writes: a file, several, standard output, or whatever else a path leads to. */
+/** Where `dump -o` writes: one file, several files, standard output, a pipe or a device. */
 import { createWriteStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import type { Writable } from 'node:stream';
@@ -13,18 +13,18 @@ import type { Split } from './sizes.ts';
 
 export interface Output {
   readonly sink: Sink;
-  /** For people. */
+  /** The name that people read. */
   readonly name: string;
-  /** The image goes where the summary would go. */
+  /** Whether the image goes to standard output, so that the summary has to go elsewhere. */
   readonly isStdout: boolean;
 }
 
-/** Of a dry run. */
+/** The output of a dry run. */
 export const NO_OUTPUT: Output = { sink: new NoSink(), name: 'dry run', isStdout: false };
 
 /**
- * The sink for an output path. A file is checked now, before the work, and before a process has to
- * stand still. A pipe or a device is written through, as a stream.
+ * Makes the sink for an output path. A file is checked now, before any process has to stand still.
+ * A pipe or a device is written as a stream.
  */
 export async function openOutput(
   path: string,
@@ -46,7 +46,7 @@ export async function openOutput(
   return { sink, name: path, isStdout: false };
 }
 
-/** Standard output stays open: others in the pipeline may have it, too. */
+/** Standard output stays open, because other programs may use the same one. */
 function stdoutSink(force: boolean): Sink {
   if (process.stdout.isTTY && !force) {
     throw new MmdumpError(
@@ -57,13 +57,13 @@ function stdoutSink(force: boolean): Sink {
   return streamSink(process.stdout, { name: 'standard output', end: false });
 }
 
-/** A stream into a pipe or a device; undefined for what is no such thing. */
+/** A stream into a pipe, a socket or a device; undefined for any other path. */
 async function streamTo(path: string): Promise<Writable | undefined> {
   try {
     const found = await stat(path);
-    if (found.isFIFO()) return pipeOutput(path); // it waits for its reader beside the work
+    if (found.isFIFO()) return pipeOutput(path); // it waits for a reader while the work goes on
     return found.isCharacterDevice() || found.isSocket() ? createWriteStream(path) : undefined;
   } catch {
-    return undefined; // the file sink says what is wrong, if anything is
+    return undefined; // if something is wrong, the file sink reports it
   }
 }

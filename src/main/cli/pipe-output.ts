@@ -1,7 +1,7 @@
 /**
- * Writing into a named pipe. An ordinary open of one waits for a reader, and an ordinary write for
- * room, in a thread that nothing can interrupt: not even the process could end meanwhile. Here both
- * are tried without waiting, and tried again.
+ * Writes into a named pipe. An ordinary open waits until a reader opens the pipe, and an ordinary
+ * write waits until there is room, both in a thread that nothing can interrupt: the process could
+ * not even end meanwhile. So this stream opens and writes without blocking, and tries again.
  */
 import { constants, open } from 'node:fs';
 import { Socket } from 'node:net';
@@ -12,7 +12,7 @@ import { promisify } from 'node:util';
 import { errnoOf } from '../../shared/errors.ts';
 
 const LOOK_AGAIN_MS = 10;
-/** A bare descriptor, since a socket will own it. It does not wait. */
+/** Opens without a FileHandle: the socket will own the descriptor. */
 const openNow = promisify<string, number, number>(open);
 const WITHOUT_WAITING = constants.O_WRONLY | constants.O_NONBLOCK;
 
@@ -35,18 +35,18 @@ class PipeOutput extends Writable {
     );
   }
 
-  /** Resolves once somebody reads. */
+  /** Resolves once the pipe has a reader. */
   async #open(): Promise<void> {
     const { signal } = this.#over;
     for (;;) {
       try {
         const fd = await openNow(this.#path, WITHOUT_WAITING);
         this.#socket = new Socket({ fd, readable: false, writable: true });
-        if (signal.aborted) this.#socket.destroy(); // nobody else would
+        if (signal.aborted) this.#socket.destroy(); // _destroy ran before there was a socket
         this.#socket.on('error', (error) => this.destroy(error));
         return;
       } catch (error) {
-        if (errnoOf(error) !== 'ENXIO') throw error; // ENXIO: nobody reads yet
+        if (errnoOf(error) !== 'ENXIO') throw error; // ENXIO: there is no reader yet
       }
       await sleep(LOOK_AGAIN_MS, undefined, { signal });
     }
@@ -69,7 +69,7 @@ class PipeOutput extends Writable {
   }
 }
 
-/** Writes into the named pipe at `path`, as soon as somebody reads it. */
+/** A stream that writes into the named pipe at `path`, as soon as the pipe has a reader. */
 export function pipeOutput(path: string): Writable {
   return new PipeOutput(path);
 }

@@ -1,4 +1,4 @@
-/** The command line: commands, options, help. */
+/** The commands of the program, their options, and the help. */
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { WORKERS_MAX } from '../crew/crew.ts';
@@ -14,7 +14,7 @@ import { timeoutOption } from './timeout-option.ts';
 import { type VerifyFlags, verifyCommand } from './verify-command.ts';
 
 const MAX_PID = 2 ** 22;
-/** What the generator of random numbers takes in. */
+/** The random number generator takes a seed of 32 bits. */
 const MAX_SEED = 2 ** 32 - 1;
 
 /** Runs the command that these arguments name, and sets the exit code of the process. */

@@ -1,4 +1,6 @@
-/** `mmdump restore`: an image into a simulated machine, and whether it came back right. */
+/**
+ * `mmdump restore` restores an image into a simulated machine, and checks the result if asked to.
+ */
 import { createMachine } from '../../mmu/machine/machine.ts';
 import { formatMs } from '../../shared/human-units.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';

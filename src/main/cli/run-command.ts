@@ -1,6 +1,6 @@
 /**
- * Running a command: Ctrl-C aborts it and everything is undone; an error becomes one line and an
- * exit code. 0 done · 1 the work failed · 2 wrong usage · 130 interrupted.
+ * Runs a command. Ctrl-C aborts it, and everything is undone. An error becomes one line of text and
+ * an exit code: 0 done · 1 the work failed · 2 wrong usage · 130 interrupted.
  */
 import { AbortError, MmdumpError, reasonOf } from '../../shared/errors.ts';
 
@@ -8,7 +8,7 @@ export const EXIT = { DONE: 0, FAILED: 1, USAGE: 2, INTERRUPTED: 130 } as const;
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 
-/** A terminal and a parent such as npx both pass the same Ctrl-C on: that is one, not two. */
+/** A terminal and a parent such as npx may both deliver the same Ctrl-C. It counts once. */
 const SAME_SIGNAL_MS = 500;
 
 /** Runs `command` and sets the exit code of the process. A second signal ends it at once. */
@@ -28,14 +28,14 @@ export async function runCommand(command: (signal: AbortSignal) => Promise<numbe
     setExitCode(await command(controller.signal));
   } catch (error) {
     setExitCode(report(error));
-    // Everything is undone; a write into a pipe that nobody reads must not keep us.
+    // Everything is undone. A pending write into a pipe that nobody reads must not delay the exit.
     if (controller.signal.aborted || isTimeout(error)) process.exit();
   } finally {
     for (const name of SIGNALS) process.off(name, interrupt);
   }
 }
 
-/** Output that could not be written has failed before, whatever the command came to. */
+/** Keeps an exit code that is set already: that of output which could not be written. */
 function setExitCode(code: number): void {
   if (process.exitCode === undefined) process.exitCode = code;
 }
@@ -44,7 +44,7 @@ function isTimeout(error: unknown): boolean {
   return error instanceof MmdumpError && error.code === 'TIMEOUT';
 }
 
-/** Prints one line about a failure; returns the exit code. */
+/** Prints one line about a failure, and returns the exit code. */
 function report(error: unknown): number {
   if (error instanceof AbortError) {
     printError('interrupted: nothing was left behind');

@@ -10,7 +10,7 @@ const UNITS: { readonly [letter: string]: number } = {
   T: 2 ** 40,
 };
 
-/** Bytes of a size; throws what commander turns into a usage error. */
+/** The bytes of a size. What this throws, commander turns into a usage error. */
 export function parseSize(text: string): number {
   const found = /^(\d+)([KMGT]?)$/i.exec(text);
   const bytes = Number(found?.[1]) * (UNITS[(found?.[2] ?? '').toUpperCase()] ?? Number.NaN);
@@ -18,10 +18,10 @@ export function parseSize(text: string): number {
   throw new InvalidArgumentError(`'${text}' is no size: expected a number and K, M, G or T.`);
 }
 
-/** How `--split` cuts an image: into so many parts, or into parts of so many bytes at most. */
+/** How `--split` cuts an image: into a number of parts, or into parts of a maximum length. */
 export type Split = { readonly parts: number } | { readonly partBytes: number };
 
-/** A bare number counts parts, one with a unit is the length of a part. */
+/** A bare number is the number of parts; a number with a unit is the length of a part. */
 export function parseSplit(text: string): Split {
   if (!/^\d+$/.test(text)) {
     const partBytes = parseSize(text);
@@ -35,10 +35,10 @@ export function parseSplit(text: string): Split {
   );
 }
 
-/** Longest time-out: what a timer of Node takes. */
+/** The longest time-out that a timer of Node takes. */
 const MAX_SECONDS = (2 ** 31 - 1) / 1000;
 
-/** Seconds, with a fraction if you like. */
+/** Seconds, which may have a fraction. */
 export function parseSeconds(text: string): number {
   const seconds = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN;
   if (seconds > 0 && seconds <= MAX_SECONDS) return seconds;

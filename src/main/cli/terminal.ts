@@ -1,10 +1,10 @@
-/** What a command prints: results on stdout, progress and errors on stderr. */
+/** Prints what a command has to say: results on stdout, progress and errors on stderr. */
 import { createRequire } from 'node:module';
 import type CliProgress from 'cli-progress';
 import type Table from 'cli-table3';
 import { formatBytes, formatMs } from '../../shared/human-units.ts';
 
-/** A table or a progress bar is not always wanted: their libraries are loaded when one is. */
+/** The libraries for tables and progress bars are loaded only when one is needed. */
 const require = createRequire(import.meta.url);
 
 export interface OutputOptions {
@@ -16,17 +16,17 @@ export function print(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-/** A result where stdout holds something else. */
+/** Prints a result on stderr, for commands that use stdout for something else. */
 export function printAside(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
-/** One object on stdout and nothing else. */
+/** Prints one object on stdout, and nothing else. */
 export function printJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
 }
 
-/** A table without colours: what scripts and screen readers can take. */
+/** A table without colours, for scripts and screen readers. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const noLines = { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' };
   const Plain = require('cli-table3') as typeof Table;
@@ -35,7 +35,10 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
   return plain.toString();
 }
 
-/** A progress bar with the remaining time: only on a terminal, and only if anybody wants it. */
+/**
+ * A progress bar with the remaining time. It is shown on a terminal only, without --quiet and
+ * --json.
+ */
 export class Progress {
   #bar: CliProgress.SingleBar | undefined;
   #label = '';
@@ -46,7 +49,9 @@ export class Progress {
     this.#isShown = process.stderr.isTTY && json !== true && quiet !== true;
   }
 
-  /** Shows `done` of `total` bytes of the step called `label`; `etaMs`: what is left, if known. */
+  /**
+   * Shows `done` of `total` bytes of a step. `etaMs` is the remaining time, if the step knows it.
+   */
   show(label: string, done: number, total: number, etaMs: number | null = null): void {
     if (!this.#isShown || total === 0) return;
     if (this.#label !== label) {
@@ -64,7 +69,7 @@ export class Progress {
     });
   }
 
-  /** Of steps that do not say it themselves. */
+  /** Estimates the remaining time of a step that does not give it. */
   #guess(done: number, total: number): number | null {
     if (done === 0) return null;
     return ((performance.now() - this.#startedAt) * Math.max(0, total - done)) / done;

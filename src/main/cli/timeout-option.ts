@@ -1,4 +1,4 @@
-/** `--timeout` of the commands that may work for long. */
+/** The option `--timeout`, which commands have that may take long. */
 import { Option } from 'commander';
 import { type Deadline, withDeadline } from '../job/stop.ts';
 import { parseSeconds } from './sizes.ts';
@@ -13,7 +13,7 @@ export function timeoutOption(): Option {
   );
 }
 
-/** Runs a command under the signal of the program and its own time-out, which covers all of it. */
+/** Runs a command until it ends, the program's signal fires, or its own time-out is over. */
 export function withTimeout(
   { timeout }: TimeoutFlag,
   signal: AbortSignal,

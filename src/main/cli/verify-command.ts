@@ -1,4 +1,4 @@
-/** `mmdump verify`: whether an image is whole and undamaged. */
+/** `mmdump verify` checks whether an image is whole and undamaged. */
 
 import { formatBytes } from '../../shared/human-units.ts';
 import { hex } from '../../shared/page.ts';
@@ -13,7 +13,7 @@ export interface VerifyFlags extends OutputOptions, TimeoutFlag {
   readonly workers?: number;
 }
 
-/** Problems that are printed in full; the rest is counted. */
+/** At most this many problems are printed in full; the others are counted. */
 const LINES_MAX = 20;
 
 export function verifyCommand(

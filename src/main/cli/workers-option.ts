@@ -1,14 +1,14 @@
-/** `--workers` of the commands that have it. */
+/** The option `--workers`. */
 import { statSync } from 'node:fs';
 import type { DumperOptions } from '../dumper.ts';
 
-/** `expectedBytes`: what the command will be about, as far as that is known before. */
+/** `expectedBytes` is the amount of data that the command will work on, if it is known by now. */
 export function workersOption(workers: number | undefined, expectedBytes?: number): DumperOptions {
   if (workers !== undefined) return { workers };
   return expectedBytes === undefined ? {} : { expectedBytes };
 }
 
-/** Bytes of a file; undefined where that cannot be told, which whoever opens it will explain. */
+/** Bytes of a file; undefined where that is not known. Opening the file will give the reason. */
 export function sizeOf(path: string): number | undefined {
   try {
     const found = statSync(path);

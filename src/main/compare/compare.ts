@@ -1,4 +1,4 @@
-/** Comparing two address spaces, of one machine or of two, by all workers. */
+/** Compares two address spaces, of one machine or of two, with all workers. */
 
 import { readLdtLocked } from '../../mmu/calls/ldt.ts';
 import type { AddressSpace } from '../../mmu/machine/address-space.ts';
@@ -31,24 +31,29 @@ export interface CompareProgress {
 
 /** The outcome of a comparison. */
 export interface Comparison {
-  /** Both map and show the same. */
+  /** Whether both have the same mappings, the same LDT and the same content in every page. */
   readonly equal: boolean;
   /** Pages that were looked at on both sides. */
   readonly pages: number;
   /** The first difference by address; null when there is none. */
   readonly difference: {
-    /** Of the first byte that differs, or of the mapping; null for the LDT. */
+    /** Address of the first byte that differs, or of the mapping; null for the LDT. */
     readonly address: number | null;
     /** What differs, where, and how. */
     readonly message: string;
   } | null;
 }
 
-/** Pages of a unit: 4 MiB. */
+/** Pages of a unit of the plan, 4 MiB. The comparison has one unit per granule. */
 const UNIT_PAGES = 2 * GRANULE_PAGES;
-/** Everything is looked at. */
+/** The plan leaves out VM_IO mappings only. */
 const PLAN = { unitPages: UNIT_PAGES, hugetlb: 'copy', dontDump: false, freeze: true } as const;
 
+/**
+ * Compares the mappings, then the LDTs, then all pages. Both machines are frozen until it is done.
+ * Rejects with AbortError when the signal fires, and with MM_GONE if an address space was
+ * destroyed.
+ */
 export function compareWith(
   pool: WorkerPool,
   left: AddressSpace,
@@ -64,8 +69,9 @@ export function compareWith(
 }
 
 /**
- * Holds both, which may be one. Of two machines always the same one first: nobody has ids of the one
- * and waits for ids of the other that has it the other way round.
+ * Runs `action` while both mms stand still, which may be the same mm. Of two machines, the one with
+ * the lower id is always held first. Otherwise two comparisons could each have thread ids of one
+ * machine and wait for those of the other.
  */
 function withBoth<T>(
   left: MmReference,
@@ -104,7 +110,9 @@ function describe(mm: Mm, ordinal: number): { readonly text: string; readonly st
   return { text: `${range} flags ${hex(flags)} pgoff ${pgoff} ${name}`, start: addressOf(start) };
 }
 
-/** Both machines are frozen: nobody can hold an LDT's lock, or change an entry. */
+/**
+ * Compares without locks: on a frozen machine no thread holds the lock of an LDT or changes one.
+ */
 function compareLdts(a: Mm, b: Mm): Comparison['difference'] {
   if (Buffer.compare(readLdtLocked(a), readLdtLocked(b)) === 0) return null;
   return { address: null, message: 'the LDTs differ' };
@@ -151,7 +159,7 @@ async function comparePages(
     new PhaseControl(phase),
     { signal, here, onProgress: onProgress && (({ pages }) => onProgress({ pages })) },
   );
-  throwIfAborted(signal); // it may have fired when the last page was told
+  throwIfAborted(signal); // it may have fired in the last call of onProgress
   return conclude(reports);
 }
 
@@ -167,5 +175,5 @@ function conclude(reports: readonly CompareReport[]): Comparison {
   return { equal: false, pages, difference: { address, message } };
 }
 
-/** What `compare` is given, checked before it begins. */
+/** The options of `compare`, which are checked before it begins. */
 export const COMPARE_OPTIONS: Shape<CompareOptions> = { ...JOB_OPTIONS, onProgress: listener() };

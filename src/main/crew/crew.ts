@@ -1,66 +1,71 @@
 /**
- * How many workers a phase is given. Unless the caller has said a number, as many as its work is
- * worth, as many as the computer has cores for. The image never depends on it.
+ * How many workers a phase is given. If the caller has given a number, it is obeyed. Otherwise
+ * there are as many as the work is worth, at most as many as the computer has cores for. The image
+ * never depends on the number.
  *
- * What decides was measured on two cores, Node 20 (docs/decisions/workers.md, "A phase gets the
+ * The bounds were measured on two cores with Node 20 (docs/decisions/workers.md, "A phase gets the
  * workers that its bytes are worth"):
  *
- *  - A second thread that is up and idle costs 0.1 to 0.3 ms a phase, a MiB 0.45 ms to copy with its checksum: it
- *    pays from about 4 MiB on, 2 MiB each.
- *  - A thread that is not up takes 80 ms of one core until it has loaded its modules. Beside another
- *    that is up it pays from about 128 MiB on.
- *  - With no thread at all, 8 MiB take 5 ms on the thread of the caller: quicker by far than to start
- *    one. Up to 1 MiB that is so even where threads are up: nobody has to be woken.
+ *  - A second thread that is up and idle costs 0.1 to 0.3 ms per phase. It took 0.45 ms per MiB to
+ *    copy pages and compute their crc32, which was the default digest before version 2 of the
+ *    image. So a second thread pays from about 4 MiB on, which is 2 MiB for each of the two.
+ *  - A thread that is not up takes 80 ms of one core until it has loaded its modules. Beside a
+ *    thread that is up, it pays from about 128 MiB on.
+ *  - While no thread is up, 8 MiB take 5 ms on the thread of the caller, which is far quicker than
+ *    to start a thread. Up to 1 MiB that is so even if threads are up, since none has to be woken.
  */
 
 import { formatBytes } from '../../shared/human-units.ts';
 import { MiB } from '../../shared/page.ts';
 import type { Host } from './host.ts';
 
-/** Worker threads of one dumper; a machine has room for 256 threads in all. */
+/** Most worker threads of one dumper. A machine has 256 thread ids in all. */
 export const WORKERS_MAX = 128;
-/** Bytes to copy that keep a thread which is up busy for longer than it takes to tell it. */
+/** Bytes to copy that keep a thread which is up busy for longer than it takes to send the task. */
 export const BYTES_PER_WORKER: number = 2 * MiB;
 /** Bytes to copy for which one more thread is started, and waited for. */
 export const BYTES_PER_START: number = 128 * MiB;
-/** Done on the thread of the caller; with no thread up, `HERE_COLD_BYTES`. */
+/** The thread of the caller does up to this; `HERE_COLD_BYTES` holds while no thread is up. */
 export const HERE_BYTES: number = MiB;
 export const HERE_COLD_BYTES: number = 8 * MiB;
-/** Of a thread: heap, modules, staging, its slots of a stream. 11 MiB were measured, and 2 to 4 are staged. */
+/**
+ * Memory of one thread: heap, modules, staging, its slots of a stream. 11 MiB were measured, and
+ * staging takes 2 to 4 MiB.
+ */
 const THREAD_BYTES = 16 * MiB;
-/** Threads take no more than this part of the memory that is free. */
+/** Threads take at most this part of the free memory. */
 const MEMORY_PART = 1 / 4;
 
-/** What a phase has to do. */
+/** The work of a phase. */
 export interface Work {
-  /** That workers claim: more workers than units have nothing to do. */
+  /** Units that workers claim. More workers than units have nothing to do. */
   readonly units: number;
-  /** Bytes that are to be copied, or other work that takes as long as that. */
+  /** Bytes to copy, or the number of bytes whose copying takes as long as other work. */
   readonly bytes: number;
-  /** Whether the caller's thread may do it: it waits for nobody. */
+  /** Whether the thread of the caller may do the work, since it waits for no other thread. */
   readonly mayRunHere: boolean;
 }
 
-/** Who does it. */
+/** The workers of a phase. */
 export interface Crew {
   readonly workers: number;
-  /** The one worker is the thread of the caller. */
+  /** The only worker runs on the thread of the caller. */
   readonly here: boolean;
-  /** For people: how many, and why. */
+  /** How many workers there are, and why, for people. */
   readonly reason: string;
-  /** Workers that the work would be worth if all threads were up. */
+  /** How many workers the work would be worth if all threads were up. */
   readonly worth: number;
 }
 
-/** Threads of a pool. */
+/** The threads of a pool. */
 export interface Threads {
-  /** The caller has said how many workers; undefined: chosen here. */
+  /** How many workers the caller has asked for; undefined: the number is chosen here. */
   readonly asked: number | undefined;
-  /** Ready for a task. */
+  /** How many threads are ready for a task. */
   readonly up: number;
 }
 
-/** Who does `work`. `what` names the whole job in messages. */
+/** Chooses the crew for `work`. It depends on nothing but the arguments. */
 export function chooseCrew(host: Host, threads: Threads, work: Work): Crew {
   const { asked, up } = threads;
   const units = Math.max(1, work.units);
@@ -91,20 +96,22 @@ export function chooseCrew(host: Host, threads: Threads, work: Work): Crew {
   }
 }
 
-/** Threads that a job of so many bytes is worth, before it comes to them; 0: it is done without. */
+/**
+ * How many threads to start in advance for a job of `bytes` bytes; 0: the caller's thread does it.
+ */
 export function threadsToStart(host: Host, bytes: number): number {
   if (bytes <= HERE_COLD_BYTES) return 0;
   return Math.min(mostWorkers(host).workers, 1 + Math.floor(bytes / BYTES_PER_START));
 }
 
-/** The most workers that this computer is good for, and what limits them. */
+/** The most workers that this computer has use for, and what limits their number. */
 export function mostWorkers({ cores, quota, memory }: Host): {
   readonly workers: number;
   readonly reason: string;
 } {
   const bounds = [
     { workers: cores, reason: cores === 1 ? 'one core is available' : 'one per available core' },
-    // Rounded up: 1.5 cores' worth are used up by two threads, not by one.
+    // Rounded up: only two threads can use up a quota of 1.5 cores.
     {
       workers: Math.ceil(quota),
       reason: `the CPU quota is ${Math.round(quota * 100) / 100} cores`,

@@ -1,20 +1,20 @@
-/** What this process may use of its computer: cores, CPU quota, memory. */
+/** The part of the computer that this process may use: cores, CPU quota, memory. */
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 
 export interface Host {
-  /** That the process may run on: all, or those of its cpuset. */
+  /** Cores that the process may run on: all, or those of its cpuset. */
   readonly cores: number;
-  /** Cores' worth of CPU time that its control groups give it; Infinity without a limit. */
+  /** CPU time that its control groups allow, in cores; Infinity without a limit. */
   readonly quota: number;
-  /** Bytes that can be had, of the computer or of the control group. */
+  /** Bytes of memory that are available, of the computer or of the control group. */
   readonly memory: number;
 }
 
 /** Reads a small file; undefined where it cannot be read. */
 export type ReadText = (path: string) => string | undefined;
 
-/** Neither cores nor quota change often; memory does. */
+/** Cores and quota seldom change, so they are read once. Free memory is read each time. */
 let known: { readonly cores: number; readonly quota: number } | undefined;
 
 export function readHost(): Host {
@@ -24,9 +24,10 @@ export function readHost(): Host {
 
 /**
  * The tightest CPU limit of the control groups that this process is in, in cores; Infinity without
- * one. Node's own count knows cpusets, and quotas only from Node 22 on. A group's limit binds all
- * groups below it, so each is looked at up to the root; inside a container the path of /proc may lie
- * outside of what is mounted, and the root of the mount is the container's own group.
+ * one. Node's own count of cores heeds cpusets, but quotas only since Node 22. The limit of a group
+ * binds all groups below it, so every group up to the root is read. Inside a container the path in
+ * /proc may lie outside of the mounted hierarchy; then the root of the mount is the group of the
+ * container.
  */
 export function cpuQuota(read: ReadText): number {
   let quota = Number.POSITIVE_INFINITY;
@@ -43,7 +44,7 @@ export function cpuQuota(read: ReadText): number {
   return quota;
 }
 
-/** '/a/b' → '/a/b', '/a', ''. */
+/** The path of a group and those of all groups above it: '/a/b' → '/a/b', '/a', ''. */
 function groupsUpFrom(path: string): string[] {
   const names = path.split('/').filter((name) => name !== '');
   return Array.from({ length: names.length + 1 }, (_, cut) =>
@@ -51,18 +52,19 @@ function groupsUpFrom(path: string): string[] {
   );
 }
 
-/** `max 100000` or `150000 100000`: microseconds of CPU time in each period of so many. */
+/** Version 2: `max 100000` or `150000 100000`, CPU time per period and the period, microseconds. */
 function limitV2(read: ReadText, group: string): number {
   const [time, period] = (read(`${group}/cpu.max`) ?? '').trim().split(' ');
   return coresOf(time, period);
 }
 
+/** Version 1 has the same two numbers in two files. */
 function limitV1(read: ReadText, group: string): number {
   const time = read(`${group}/cpu.cfs_quota_us`);
   return coresOf(time?.trim(), read(`${group}/cpu.cfs_period_us`)?.trim());
 }
 
-/** -1, 'max' and whatever is no time: no limit. */
+/** There is no limit if the time is -1, 'max' or no number. */
 function coresOf(time: string | undefined, period: string | undefined): number {
   const cores = Number(time || Number.NaN) / Number(period || Number.NaN);
   return cores > 0 ? cores : Number.POSITIVE_INFINITY;

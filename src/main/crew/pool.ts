@@ -1,13 +1,16 @@
 /**
- * The worker threads of a dumper, and how a phase runs on them: one long task per worker, all of
- * them settled before the phase is over. A task that fails, or whose thread is lost, stops the
- * others at their next claim; nothing waits for it.
+ * The worker threads of a dumper, and how a phase runs on them. Each worker has one long task, and
+ * the phase is over when all tasks have settled. If a task fails or its thread is lost, the others
+ * stop at their next claim, and nothing waits for the lost one.
  *
- * Threads start when they are wanted (`crew/crew.ts`). That some are up and others not yet changes
- * nothing but the time: no task needs another one's to get on. Units are claimed, so whoever is there does
- * them all; a segment of a stream waits for a slot, which is emptied in the order in which segments are
- * claimed; and at the rendezvous of tests, which does wait for the others, every task has a thread of
- * its own, queued behind nobody.
+ * Threads start when they are wanted (`crew/crew.ts`). A phase can begin while some of its threads
+ * still start, because no task needs the progress of another one:
+ *
+ *  - Units are claimed, so the workers that are up do all of them.
+ *  - A segment of a stream waits for a slot. Slots are emptied in the order in which segments are
+ *    claimed, and a segment is claimed only by a worker that is up.
+ *  - At the rendezvous of tests, workers do wait for each other. There every task has a thread of
+ *    its own and queues behind no other task.
  */
 
 import { onMachineEnd } from '../../mmu/machine/lifetime.ts';
@@ -30,39 +33,42 @@ import { type Crew, chooseCrew, mostWorkers, threadsToStart, type Work } from '.
 import { readHost } from './host.ts';
 import { WorkerThread } from './worker-thread.ts';
 
-/** Module of src/workers and the task that it exports. */
+/** Options of one phase. */
 export interface PhaseOptions {
+  /** Stops the phase: workers claim no further unit, and `runPhase` rejects with AbortError. */
   readonly signal?: AbortSignal | undefined;
-  /** Called at most ten times a second while the phase runs, and once at its end. */
+  /** Called at most ten times per second while the phase runs, and once at its end. */
   readonly onProgress?: ((done: PhaseProgress) => void) | undefined;
-  /** A worker's thread is gone, others may be waiting for what it held. */
+  /** Called when the thread of a worker is gone; others may be waiting for a lock that it held. */
   readonly onLost?: (worker: number) => void;
-  /** Of a job of several phases: so often at most over all of them. */
+  /** Shared by the phases of one job, so that the bound on calls holds for all of them together. */
   readonly pace?: ProgressPace | undefined;
-  /** The one task runs on the thread of the caller (`Crew.here`). */
+  /** The only task runs on the thread of the caller (`Crew.here`). */
   readonly here?: boolean;
 }
 
-/** What tests ask of a pool: see `DumperOptions`. */
+/** Options of a pool that only tests use: see `DumperOptions`. */
 export interface PoolTests {
   readonly rendezvous: boolean;
   readonly faults: FaultPlan | undefined;
 }
 
+/** The worker threads of one dumper. */
 export class WorkerPool {
-  /** The most that a phase is given. */
+  /** The most workers that a phase is given. */
   readonly workers: number;
-  /** How many workers the caller has asked for; undefined: they are chosen. */
+  /** How many workers the caller has asked for; undefined: the number is chosen for each phase. */
   readonly asked: number | undefined;
   readonly #tests: PoolTests;
   readonly #threads: WorkerThread[] = [];
+  /** Ends the subscription to machines that end. */
   readonly #deaf: () => void;
-  /** What an earlier job was worth, had the threads been up. */
+  /** The most workers that a phase would have been worth so far if all threads had been up. */
   #worth = 0;
 
   /**
-   * `asked`: so many workers, all started now. Without it they are chosen, phase by phase, and those
-   * are started now that a job of `expectedBytes` needs.
+   * With `asked`, that many threads start now. Without it the number is chosen for each phase, and
+   * the threads that a job of `expectedBytes` is worth start now.
    */
   constructor(asked: number | undefined, tests: PoolTests, expectedBytes = 0) {
     const host = readHost();
@@ -75,7 +81,7 @@ export class WorkerPool {
     });
   }
 
-  /** The workers for a phase. */
+  /** Chooses the workers of a phase. */
   crew(work: Work): Crew {
     const up = this.#threads.filter(({ isUp }) => isUp).length;
     const mayRunHere =
@@ -85,27 +91,34 @@ export class WorkerPool {
     return crew;
   }
 
-  /** A job begins that needs a thread, however small it is. */
+  /** Starts a thread if there is none: a job begins that needs one, however small it is. */
   expectOne(): void {
     this.#start(1);
   }
 
-  /** So many bytes are to be copied soon: starts the threads that are worth it. */
+  /** Starts the threads that it is worth having when `bytes` bytes are copied soon. */
   expect(bytes: number): void {
     if (this.asked === undefined) this.#start(threadsToStart(readHost(), bytes));
   }
 
-  /** Another job comes: what was not worth starting for one is for many. Nobody waits for it. */
+  /**
+   * Starts the threads that earlier jobs would have been worth: a thread that does not pay for one
+   * job pays for several. No job waits for their start.
+   */
   nextJob(): void {
     this.#start(this.#worth > 1 ? this.#worth : 0);
   }
 
+  /** Makes sure that there are at least `threads` threads. */
   #start(threads: number): void {
     const hasLittleHeap = this.#tests.faults !== undefined;
     while (this.#threads.length < threads) this.#threads.push(new WorkerThread(hasLittleHeap));
   }
 
-  /** Runs one task per element and resolves with the reports, by worker. */
+  /**
+   * Runs one task per element of `tasks` and resolves with the reports, by worker. It rejects with
+   * the error that `collect` chooses, with AbortError, or with what `onProgress` has thrown.
+   */
   async runPhase<T extends PhaseTask, R extends PhaseReport = PhaseReport>(
     phase: PhaseName,
     tasks: readonly T[],
@@ -140,7 +153,7 @@ export class WorkerPool {
     return tasks.map((task) => ({ ...task, tests }));
   }
 
-  /** Threads for so many tasks, first those that are up. */
+  /** Threads for `count` tasks; those that are up come first. */
   #runners(count: number): Runner[] {
     this.#start(count);
     const up = this.#threads.filter(({ isUp }) => isUp);
@@ -153,16 +166,16 @@ export class WorkerPool {
   }
 }
 
-/** Where a task runs. */
+/** A thread that can run a task. */
 interface Runner {
   run<T>(message: unknown, phase: PhaseName): Promise<T>;
 }
 
-/** What a thread loads, loaded here. */
+/** The module of the tasks, which every worker thread loads, loaded into this thread. */
 type Tasks = Record<PhaseName, (message: unknown) => unknown>;
 let tasksHere: Tasks | undefined;
 
-/** The thread of the caller, for work that is done before another thread would have begun. */
+/** The thread of the caller, for work that ends before another thread would have begun it. */
 const RUN_HERE: Runner = {
   async run<T>(message: unknown, phase: PhaseName): Promise<T> {
     tasksHere ??= (await import(tasksUrl())) as Tasks;
@@ -170,7 +183,7 @@ const RUN_HERE: Runner = {
   },
 };
 
-/** The outcome of one task. A lost thread is an outcome, too. */
+/** Runs one task and resolves with its outcome. The loss of its thread is an outcome, too. */
 async function runTask<R extends PhaseReport>(
   runner: Runner,
   message: PhaseTask,
@@ -184,7 +197,7 @@ async function runTask<R extends PhaseReport>(
     control.stop();
     const { worker } = message;
     onLost?.(worker);
-    // Not even begun: the file of the tasks is not where it should be.
+    // The task has not begun: PACKAGE_BUNDLED, the module of the tasks was not found.
     if (error instanceof MmdumpError) return { ok: false, failure: toFailure(error) };
     const unit = control.claimedBy(worker);
     const lost = workerLost('was lost', worker, phase, unit, reasonOf(error));
@@ -193,8 +206,8 @@ async function runTask<R extends PhaseReport>(
 }
 
 /**
- * The reports, or one error: that of the first worker that was lost, since what others failed with
- * may have come of it, else of the first that failed.
+ * Returns the reports, or throws one error: that of the first worker that was lost, else that of
+ * the first worker that failed. A loss comes first, since it may have caused the other failures.
  */
 function collect<R>(outcomes: readonly Outcome<R>[], name: string, control: PhaseControl): R[] {
   const reports: R[] = [];

@@ -1,6 +1,6 @@
-/** Cutting a list of items into units of about the same size, for workers to claim. */
+/** Cuts a list of items into units of about the same weight, which workers claim. */
 
-/** First item of each unit, and the end of the last: what a task gets as `unitStarts`. */
+/** Returns the first item of each unit, and the end of the last one: `unitStarts` of a task. */
 export function cutIntoUnits(
   count: number,
   weightOf: (index: number) => number,

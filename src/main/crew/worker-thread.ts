@@ -1,13 +1,13 @@
 /**
- * One thread of a pool: a piscina of its own, so that each starts when it is wanted, the next one
- * takes its place when it is lost, and the tasks of a phase never queue behind each other.
+ * One thread of a pool. It is a piscina of its own, so that each thread starts when it is wanted, a
+ * new one replaces it when it is lost, and the tasks of a phase never queue behind each other.
  */
 import { createRequire } from 'node:module';
 import type { Piscina } from 'piscina';
 import type { PhaseName } from '../../shared/faults.ts';
 import { tasksUrl } from '../package/places.ts';
 
-/** Of the threads of tests: to fill a heap of the usual size takes seconds. */
+/** Heap limits in tests, since it takes seconds to fill a heap of the usual size. */
 const LITTLE_HEAP = { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 8 } as const;
 
 export class WorkerThread {
@@ -16,42 +16,45 @@ export class WorkerThread {
   readonly #filename: string;
   readonly #ready: Promise<void>;
   #isUp = false;
-  /** Tasks that were given to the thread and are not done. */
+  /** Tasks that the thread was given and has not finished. */
   #tasks = 0;
-  /** It has had a task since it last let go. */
+  /** The thread has had a task since it last let go of machines. */
   #hasWorked = false;
+  /** Settles when the thread has let go of machines for the last time that it was asked to. */
   #gone: Promise<void> = Promise.resolve();
 
-  /** Starts the thread. `hasLittleHeap`: for tests that fill it. */
+  /** Starts the thread. `hasLittleHeap` serves tests that fill the heap. */
   constructor(hasLittleHeap: boolean) {
-    const filename = tasksUrl(); // before all else: it says so where the package was bundled
+    const filename = tasksUrl(); // comes first, since it throws PACKAGE_BUNDLED
     this.#filename = filename;
-    // Loaded with the first thread: small jobs need none. At once, so that the thread starts now.
+    // piscina is loaded with the first thread, since small jobs need none. The load is synchronous,
+    // so that the thread starts now.
     const require = createRequire(import.meta.url);
     const { Piscina: Pool } = require('piscina') as { readonly Piscina: typeof Piscina };
     this.#pool = new Pool({
       minThreads: 1,
       maxThreads: 1,
-      concurrentTasksPerWorker: 2, // 'ready', and behind it the task of a phase: both are lost with the thread
+      // The thread has 'ready' and, behind it, the task of a phase. Both are lost with the thread.
+      concurrentTasksPerWorker: 2,
       idleTimeout: Number.POSITIVE_INFINITY,
       recordTiming: false,
       ...(hasLittleHeap && { resourceLimits: LITTLE_HEAP }),
     });
-    // It may be lost between two tasks, too. There is another then, and nobody to be told.
+    // The thread can also die while it is idle. The pool replaces it, and no task has to fail.
     this.#pool.on('error', () => {});
     const up = (): void => {
       this.#isUp = true;
     };
-    // A thread that cannot even start says so when it gets a task.
+    // If the thread cannot start, its first task of a phase fails and tells why.
     this.#ready = this.#pool.run(null, { filename, name: 'ready' }).then(up, () => {});
   }
 
-  /** Its modules are loaded: a task begins at once. */
+  /** Whether its modules are loaded, so that a task begins at once. */
   get isUp(): boolean {
     return this.#isUp;
   }
 
-  /** What the task returns; rejects if it throws, or the thread is lost. */
+  /** Resolves with what the task returns. Rejects if the task throws or the thread is lost. */
   async run<T>(message: unknown, name: PhaseName): Promise<T> {
     this.#tasks++;
     this.#hasWorked = true;
@@ -63,10 +66,10 @@ export class WorkerThread {
   }
 
   /**
-   * Makes the thread let go of machines that have ended; resolves when it has. One that is at work
-   * does it afterwards, and is not waited for. It collects its garbage, which takes about 20 ms and
-   * lets go of every machine that has ended by then: of many at once, it does so once. Best effort: a
-   * thread that is lost has let go, too.
+   * Makes the thread let go of machines that have ended, and resolves when it has. A thread that is
+   * at work does so after its task and is not waited for. The thread collects its garbage, which
+   * takes about 20 ms and frees every machine that has ended by then, so it collects only once when
+   * several end together. This is best effort: a thread that is lost has let go as well.
    */
   async letGo(): Promise<void> {
     const isIdle = this.#tasks === 0;
@@ -79,7 +82,7 @@ export class WorkerThread {
   }
 
   /**
-   * Ends the thread, once its modules are loaded: to end it in the middle of that can end the whole
+   * Ends the thread once its modules are loaded. To end it while it loads them can end the whole
    * process (Node 22: "v8::Module::IsGraphAsync must be used on an instantiated module").
    */
   async end(): Promise<void> {

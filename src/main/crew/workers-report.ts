@@ -1,11 +1,12 @@
-/** What a report says about the workers of a job. */
+/** The number of workers in the report of a job, and the reason for it. */
 
 import type { Crew } from './crew.ts';
 import type { WorkerPool } from './pool.ts';
 
 /**
- * How many there were, in the phase that had most (of several, the last), and why. Whoever has asked
- * for a number reads that number, and how many of them had something to do.
+ * How many workers there were in the phase that had most of them, and why; the last of such phases
+ * counts. A caller that has asked for a number reads that number, and how many of these workers had
+ * something to do.
  */
 export function workersOf(
   { asked }: Pick<WorkerPool, 'asked'>,

@@ -1,6 +1,7 @@
 /**
- * `npm start`: the whole way once. The memory of a running process into a simulated machine, dumped
- * by all workers into one image, verified, restored into a second machine, compared.
+ * `npm start` shows the whole life of an image. It loads the memory of a live process into a
+ * simulated machine, dumps it with all workers, verifies the image, restores it into a second
+ * machine, and compares the two.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -20,7 +21,7 @@ import { demoTargetUrl } from '../package/places.ts';
 import { fileSink } from '../sinks/file-sink.ts';
 import { createWorkload } from '../workloads/workload.ts';
 
-/** Codes that mean: this system does not let us read the memory of a process. */
+/** Codes which mean that this system does not let us read the memory of a process. */
 const UNREADABLE: ReadonlySet<string> = new Set([
   'PROCESS_DENIED',
   'PROCESS_NOT_FOUND',
@@ -33,7 +34,7 @@ interface Subject {
   readonly ms: number;
 }
 
-/** What each step of the way back came to. */
+/** The results of all steps after the load. */
 interface Way {
   readonly report: DumpReport;
   readonly mappings: number;
@@ -47,7 +48,7 @@ interface Way {
 
 async function main(): Promise<void> {
   const path = resolve('demo.cpt');
-  const dumper = await createDumper({ expectedBytes: GiB }); // all threads start beside the target
+  const dumper = await createDumper({ expectedBytes: GiB }); // all threads start, like the target
   try {
     const subject = await load(dumper);
     const way = await goAround(dumper, subject, path);
@@ -58,7 +59,7 @@ async function main(): Promise<void> {
   }
 }
 
-/** Dumped, verified, restored into a second machine, compared. */
+/** Dumps the space, verifies the image, restores it into a second machine, and compares. */
 async function goAround(dumper: Dumper, { space, what }: Subject, path: string): Promise<Way> {
   const report = await dumper.dump(space, { to: fileSink(path, { force: true }), source: what });
   const watch = new Stopwatch();

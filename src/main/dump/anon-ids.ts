@@ -1,26 +1,29 @@
 /**
- * The anonvmaid of mappings: those that COPYPAGES join, of whatever mm, have one number. A forest of
- * mappings (union-find), filled from the pairs that the workers have found.
+ * The anonvmaid of VMAs. VMAs that share pages through COPYPAGES objects have one id, in whichever
+ * mms they are. They form a forest (union-find), built from the pairs that the workers have found.
  */
 export class AnonIds {
-  /** A mapping's parent; its own number: the root of a tree. */
+  /** The parent of each VMA. The root of a tree is its own parent. */
   readonly #parents: Int32Array;
-  /** Whether the mapping gives or takes clones. */
+  /** 1 for each VMA that gives or takes clones. */
   readonly #isJoined: Uint8Array;
 
-  /** `vmas`: mappings of all mms, which are numbered through. */
+  /** `vmas` is the number of VMAs, which are numbered over all mms. */
   constructor(vmas: number) {
     this.#parents = new Int32Array(vmas);
     for (let vma = 0; vma < vmas; vma++) this.#parents[vma] = vma;
     this.#isJoined = new Uint8Array(vmas);
   }
 
-  /** Pairs of mappings, one behind the other. */
+  /** Joins pairs of VMAs. Two elements of `pairs` make one pair. */
   joinAll(pairs: readonly number[]): void {
     for (let at = 0; at < pairs.length; at += 2) this.#join(pairs[at]!, pairs[at + 1]!);
   }
 
-  /** Ids by mapping, in the order of the image; 0: no COPYPAGES has to do with the mapping. */
+  /**
+   * Writes the id of each VMA to `into`. Ids ascend from 1 in the order of the image. A VMA that
+   * neither gives nor takes clones has id 0.
+   */
   number(into: Int32Array): void {
     const ids = new Map<number, number>();
     for (let vma = 0; vma < this.#parents.length; vma++) {
@@ -43,7 +46,7 @@ export class AnonIds {
     for (let at = vma; ; at = parents[at]!) {
       const parent = parents[at]!;
       if (parent === at) return at;
-      parents[at] = parents[parent]!; // halves the way for later looks
+      parents[at] = parents[parent]!; // path halving: later walks are shorter
     }
   }
 }

@@ -1,8 +1,8 @@
-/** The progress of a dump: what the workers have done, of how much, and how long it will take. */
+/** The progress of a dump: how much the workers have done, and how long the rest will take. */
 import { type PhaseProgress, ProgressPace } from '../job/progress.ts';
 import type { DumpPhase, DumpProgress } from './report.ts';
 
-/** What there is to do in a phase. 0: not known yet. */
+/** All the work of a phase. 0 means that a number is not known yet. */
 export interface PhaseTotals {
   readonly units: number;
   readonly pages: number;
@@ -11,7 +11,7 @@ export interface PhaseTotals {
 
 type Listener = (progress: DumpProgress) => void;
 
-/** One for each dump. */
+/** Reports the progress of one dump. */
 export class DumpMeter {
   readonly pace: ProgressPace;
   readonly #listener: Listener | undefined;
@@ -23,7 +23,10 @@ export class DumpMeter {
     this.pace = new ProgressPace(now);
   }
 
-  /** The phase begins: what to call with what the workers have done; undefined: nobody asked. */
+  /**
+   * Begins a phase. Returns the function that takes what the workers have done so far, or undefined
+   * if there is no listener.
+   */
   begin(phase: DumpPhase, total: PhaseTotals): ((done: PhaseProgress) => void) | undefined {
     const listener = this.#listener;
     if (listener === undefined) return undefined;
@@ -45,8 +48,8 @@ export class DumpMeter {
 }
 
 /**
- * Milliseconds that the rest will take if it goes on like this; null before anything is done. By the
- * bytes where their total is known, else by the units.
+ * Milliseconds that the rest will take at the present rate, or null before anything is done. The
+ * rate is that of the bytes if their total is known, else that of the units.
  */
 function etaOf(total: PhaseTotals, units: number, bytes: number, elapsed: number): number | null {
   if (total.bytes > 0) return bytes > 0 ? (elapsed * (total.bytes - bytes)) / bytes : null;

@@ -1,7 +1,7 @@
 /**
  * The life of a dump: freeze, lock, plan, one pass over the pages, unlock, commit. The coordinator
- * holds the gate and the mmap locks; the workers only read. Where the machine is not frozen they take
- * references as well, so that what they have found stays where it is until it is copied.
+ * holds the gate and the mmap locks, and the workers only read. If the machine is not frozen, they
+ * also take references, so that what they have found stays in place until it is copied.
  */
 
 import { KeptNames, namedFiles } from '../../mmu/files/kept-names.ts';
@@ -26,7 +26,7 @@ import { Pins } from './running.ts';
 import { byPlace, leftOutPages, type SkippedPages } from './tally.ts';
 import { bytesToCopy } from './work.ts';
 
-/** What was captured while the mms stood still. */
+/** What was captured while the mms were held. */
 interface Capture {
   readonly pass: PassResult;
   readonly noted: readonly NotedMm[];
@@ -44,7 +44,10 @@ interface Committed {
   readonly ms: Omit<DumpReport['ms'], 'total'>;
 }
 
-/** Dumps mms of one machine. Whatever fails, they are let go and the output is left as it was. */
+/**
+ * Dumps mms of one machine. If anything fails, it releases them, makes the sink take back what was
+ * written, and rejects with the error.
+ */
 export async function runDump(
   engine: Engine,
   references: readonly MmReference[],
@@ -62,10 +65,13 @@ export async function runDump(
   assertDumpable(references);
   enter(dump, 'open');
   const committed = await withSink(to, deadline, () => writeImage(dump, references));
-  return reportOf(dump, committed); // outside: nothing takes the image back that is committed
+  return reportOf(dump, committed); // after withSink, so that a failure here keeps the image
 }
 
-/** From the first lock to the commit. All of the report is made before the commit that can be. */
+/**
+ * Does everything from the first lock to the commit. As much of the report as possible is made
+ * before the commit.
+ */
 async function writeImage(dump: Dump, references: readonly MmReference[]): Promise<Committed> {
   const { options, turns, watch } = dump;
   const { to, signal, freeze } = options;
@@ -91,7 +97,7 @@ async function writeImage(dump: Dump, references: readonly MmReference[]): Promi
   return { capture, mms, usage, id, ms };
 }
 
-/** Everything for which the mms have to be held. */
+/** Does everything for which the mms have to be held. */
 async function captureLocked(dump: Dump, mms: readonly Mm[], lookers: number[]): Promise<Capture> {
   enter(dump, 'plan');
   if (!dump.options.freeze) return captureRunning(dump, mms, lookers);
@@ -100,12 +106,12 @@ async function captureLocked(dump: Dump, mms: readonly Mm[], lookers: number[]):
   return capturePlanned(dump, mms, plan, undefined);
 }
 
-/** Threads that the copy is worth start now. */
+/** Starts the threads that the copy is worth, so that they are up when it begins. */
 function expectCopy({ engine, options }: Dump, mms: readonly Mm[], plan: Plan): void {
   if (!options.dryRun) engine.pool.expect(bytesToCopy(mms, plan));
 }
 
-/** The same on a machine that runs. */
+/** Does the same on a running machine. */
 async function captureRunning(
   dump: Dump,
   held: readonly Mm[],
@@ -136,7 +142,7 @@ async function capturePlanned(
   const described = describeMms(mms, ldts);
   const usage = noteUsage(mms);
   const planMs = watch.lap();
-  // What the report needs of the mappings is noted while workers copy.
+  // Notes what the report needs of the VMAs, while the workers copy.
   const noting = async (): Promise<NotedMm[]> => {
     const noted: NotedMm[] = [];
     for (const [ordinal, mm] of mms.entries()) {
@@ -151,7 +157,9 @@ async function capturePlanned(
   return { pass, noted, skipped, ms: { plan: planMs, copy: watch.lap() }, usage };
 }
 
-/** Both results, once both have ended. The failure of `work`, which is under way, goes first. */
+/**
+ * Runs `job` beside `work` and returns both results. If both fail, throws the failure of `work`.
+ */
 async function both<T, U>(work: Promise<T>, job: () => Promise<U>): Promise<[T, U]> {
   const [worked, done] = await Promise.allSettled([work, job()]);
   if (worked.status === 'rejected') throw worked.reason;
@@ -168,7 +176,7 @@ async function mmReports({ pass, noted }: Capture, turns: Turns): Promise<PagesR
   return reports;
 }
 
-/** What the report calls an mm: several are told apart by their ordinals. */
+/** Name of an mm in the report. If several mms have one name, their ordinals tell them apart. */
 function nameOf(source: string | readonly string[], mm: number, { length }: readonly Mm[]): string {
   if (typeof source !== 'string') return source[mm] ?? `mm ${mm}`;
   return length === 1 ? source : `${source} ${mm}`;

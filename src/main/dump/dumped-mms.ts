@@ -1,4 +1,4 @@
-/** Which mms a dump is of, and what of each goes into its image. */
+/** Checks the mms of a dump, and collects everything of them that is stored besides their pages. */
 import { readBlob } from '../../mmu/machine/address-space.ts';
 import type { MmReference } from '../../mmu/machine/enter.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
@@ -7,7 +7,7 @@ import { MmdumpError } from '../../shared/errors.ts';
 import { AUXV_MAX_BYTES, MMS_MAX, NOTES_MAX_BYTES } from '../../shared/formats/cpt/records.ts';
 import type { DescribedMm } from './pass-tables.ts';
 
-/** OPTION_INVALID unless these can be one dump: some mms of one machine, each of them once. */
+/** Throws OPTION_INVALID unless these are 1 to MMS_MAX mms of one machine, each of them once. */
 export function assertDumpable(references: readonly MmReference[]): void {
   const [first] = references;
   if (first === undefined || references.length > MMS_MAX) {
@@ -31,7 +31,10 @@ function invalid(message: string, mm?: number): MmdumpError {
   return new MmdumpError('OPTION_INVALID', message, mm === undefined ? {} : { mm });
 }
 
-/** Everything of the mms but their pages. OPTION_INVALID for what no reader takes. */
+/**
+ * Everything of the mms except their pages. Throws OPTION_INVALID for an auxiliary vector or notes
+ * that are too long for an image. Precondition: the mms are held.
+ */
 export function describeMms(mms: readonly Mm[], ldts: readonly Uint8Array[]): DescribedMm[] {
   return mms.map((mm, ordinal) => {
     const auxv = readBlob(mm, MM_FIELD.AUXV_BYTES, MM_FIELD.AUXV_AT);
@@ -42,7 +45,7 @@ export function describeMms(mms: readonly Mm[], ldts: readonly Uint8Array[]): De
   });
 }
 
-/** A reader does not believe in longer ones. */
+/** Throws OPTION_INVALID for more bytes than readers accept. */
 function assertLength(name: string, bytes: number, most: number): void {
   if (bytes > most) throw invalid(`${name} of ${bytes} bytes: an image takes at most ${most}`);
 }

@@ -1,4 +1,4 @@
-/** What the mms of a dump have of their own, and what they share, from the runs. */
+/** Computes, from the runs, what the mms of a dump have of their own and what they share. */
 import { FILE_KIND } from '../../mmu/files/file-record.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { NO_DIGEST } from '../../shared/digest/digest-kind.ts';
@@ -20,8 +20,8 @@ const KINDS: ReadonlyMap<number, BlockKind> = new Map([
 ]);
 
 /**
- * Notes what the mms map while they stand still. The function that it returns adds up, once they go
- * on and the pass has told of the runs.
+ * Notes the unreachable files that the mms map, while the mms are held. The returned function adds
+ * up the usage later, from the runs that the pass has reported.
  */
 export function noteUsage(mms: readonly Mm[]): (pass: PassResult) => FamilyUsage {
   if (mms.length === 1) return aloneUsage;
@@ -39,7 +39,7 @@ export function noteUsage(mms: readonly Mm[]): (pass: PassResult) => FamilyUsage
   };
 }
 
-/** Whatever is stored is the one mm's own. */
+/** The usage of an mm that is dumped alone: everything that is stored is its own. */
 function aloneUsage({ tallies, tables }: PassResult): FamilyUsage {
   let pages = 0;
   for (let vma = 0; vma < tables.vmaBases.at(-1)!; vma++) pages += tallies.pages(vma, COPY);
@@ -47,7 +47,7 @@ function aloneUsage({ tallies, tables }: PassResult): FamilyUsage {
   return { mms: [{ rss: bytes, pss: bytes, unique: bytes }], savedBytes: 0 };
 }
 
-/** From the runs of an mm's units: first page, pages, class word. */
+/** The blocks of an mm, from the runs of its units: first page, pages and class word of each. */
 function blocksOf(units: readonly Float64Array[]): BlockIndex {
   const blocks = new BlockIndex();
   for (const runs of units) {
@@ -69,12 +69,13 @@ function blocksOf(units: readonly Float64Array[]): BlockIndex {
   return blocks;
 }
 
+/** The VMAs of an mm that map unreachable files. */
 function lostMappings({ vmas, files }: Mm): LostMapping[] {
   const mappings: LostMapping[] = [];
   for (let ordinal = 0; ordinal < vmas.count; ordinal++) {
     const { start, end, pgoff, flags, file } = vmas.fields(vmas.slot(ordinal));
     if (file === 0 || (files.kind(file) & (FILE_KIND.MEMORY | FILE_KIND.DELETED)) === 0) continue;
-    if ((flags & (VM.IO | VM.PFNMAP)) !== 0) continue; // shows a device
+    if ((flags & (VM.IO | VM.PFNMAP)) !== 0) continue; // it shows a device
     mappings.push({ start, end, pgoff, file, isShared: (flags & VM.MAYSHARE) !== 0 });
   }
   return mappings;

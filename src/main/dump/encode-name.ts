@@ -1,10 +1,10 @@
-/** What a NAME record says of a file of the machine. */
+/** The fields of a NAME record, for a file of the machine. */
 import { FILE_BACKING, FILE_KIND } from '../../mmu/files/file-record.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { NAME_KIND } from '../../shared/formats/cpt/records.ts';
 import { DELETED_SUFFIX } from '../../shared/formats/deleted-suffix.ts';
 
-/** The path as d_path gives it, raw bytes. */
+/** The path as d_path gives it, in raw bytes: that of a deleted file has DELETED_SUFFIX. */
 export function namePath(mm: Mm, file: number): Uint8Array {
   const path = mm.files.path(file);
   const deleted = (mm.files.kind(file) & FILE_KIND.DELETED) !== 0;

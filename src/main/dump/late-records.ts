@@ -1,7 +1,7 @@
 /**
- * Records that a pass could not finish, because they stand before what they count: the file head
- * (total_len), mappings that span units (page_num), mappings that clones join (anonvmaid). They are
- * encoded again, whole, and written over what stands there.
+ * Late records, which a pass cannot finish because they stand before what they count: the file head
+ * (total_len), VMAs that span units (page_num), and VMAs that share pages through clones
+ * (anonvmaid). Each of them is encoded again as a whole, and overwrites the record in the image.
  */
 import { writeSync } from 'node:fs';
 import { vmaRecordOf } from '../../mmu/vma/vma-record.ts';
@@ -16,9 +16,10 @@ import { outputFailed } from '../sinks/output-error.ts';
 import type { DescribedMm, PassTables } from './pass-tables.ts';
 import type { RecordCrcs } from './record-crcs.ts';
 
-/** Writes over bytes of an image that is written already. OUTPUT_FAILED. */
+/** Overwrites bytes of an image from byte `offset` on. Throws OUTPUT_FAILED. */
 export type Rewrite = (offset: number, bytes: Uint8Array) => void;
 
+/** How to overwrite bytes of a target. Only memory and a file have late records. */
 export function rewriteIn(target: CopyTarget): Rewrite {
   switch (target.kind) {
     case 'memory': {
@@ -52,7 +53,7 @@ export function rewriteIn(target: CopyTarget): Rewrite {
   }
 }
 
-/** The mappings whose records are not final, by number: see above. `anonIds`: by mapping. */
+/** Numbers of the VMAs whose records are not final. `anonIds` has the id of each VMA. */
 function lateVmas(tables: PassTables, mms: readonly DescribedMm[], anonIds: Int32Array): number[] {
   const units = new WorkUnits(tables.units);
   const late: number[] = [];
@@ -69,7 +70,10 @@ function lateVmas(tables: PassTables, mms: readonly DescribedMm[], anonIds: Int3
   return late;
 }
 
-/** Rewrites them. AbortError, through `turns`. */
+/**
+ * Rewrites the records of VMAs, and their crcs. Throws OUTPUT_FAILED, and AbortError through
+ * `turns`.
+ */
 export async function finishVmas(
   tables: PassTables,
   mms: readonly DescribedMm[],
@@ -98,7 +102,7 @@ export async function finishVmas(
   }
 }
 
-/** The last element that is not above `value`, of ascending numbers. */
+/** Ordinal of the mm to which VMA number `value` belongs. `bases` are PassTables.vmaBases. */
 function ordinalOf(bases: readonly number[], value: number): number {
   let low = 0;
   let high = bases.length - 1;
@@ -110,7 +114,7 @@ function ordinalOf(bases: readonly number[], value: number): number {
   return low;
 }
 
-/** The unit that holds the record of a mapping. */
+/** The unit that holds the record of VMA `vma` of mm `mm`. */
 function unitOf(units: WorkUnits, { firstUnits }: PassTables, mm: number, vma: number): number {
   let low = firstUnits[mm]!;
   let high = firstUnits[mm + 1]! - 1;

@@ -11,19 +11,23 @@ import type { MmReport, PageCounts, VmaReport } from './report.ts';
 
 const { COPY, ZERO, CLONE, UNSUPPORTED } = PAGE_CLASS;
 
-/** All but what is known only once every mm is. */
+/** The report of an mm without its memory usage, for which all mms have to be known. */
 export type PagesReport = Omit<MmReport, keyof MemoryUsage>;
 
-/** What a report needs of an mm, noted while its mappings do not change. */
+/** What a report needs of an mm, noted while its VMAs do not change. */
 export interface NotedMm {
   readonly source: string;
-  /** First page of each mapping, and the first one after it. */
+  /** Two elements for each VMA: its first page, and the first page after it. */
   readonly ranges: Float64Array;
-  /** Pages of each mapping behind bad tables, which no worker counts. */
+  /** Pages behind bad tables, by the ordinal of their VMA. No worker counts them. */
   readonly behindBadTables: ReadonlyMap<number, number>;
   readonly ldtEntries: number;
 }
 
+/**
+ * Notes what the report needs of mm number `ordinal`. Throws AbortError through `turns`.
+ * Precondition: the mmap lock is held.
+ */
 export async function noteMm(
   { vmas }: Mm,
   ordinal: number,
@@ -42,13 +46,16 @@ export async function noteMm(
   const behindBadTables = new Map<number, number>();
   for (const { mm, start, end, rule } of leftOut) {
     if (mm !== ordinal || rule !== RULE.TABLE_BAD) continue;
-    const vma = vmas.find(start); // a bad table's range lies in one mapping
+    const vma = vmas.find(start); // the range of a bad table lies in one VMA
     behindBadTables.set(vma, (behindBadTables.get(vma) ?? 0) + end - start);
   }
   return { source, ranges, behindBadTables, ldtEntries: ldt.length / LDT_ENTRY_SIZE };
 }
 
-/** `base`: number of the mm's first mapping in `tallies`. */
+/**
+ * Makes the report of an mm from what a pass has counted. `base` is the number of the mm's first
+ * VMA in `tallies`. Throws AbortError through `turns`.
+ */
 export async function mmReport(
   { source, ranges, behindBadTables, ldtEntries }: NotedMm,
   tallies: VmaTallies,

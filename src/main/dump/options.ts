@@ -1,4 +1,4 @@
-/** The options of a dump: defaults and validation. */
+/** The options of a dump: their checks and defaults. */
 import {
   flag,
   isArray,
@@ -24,52 +24,66 @@ import type { DumpProgress } from './report.ts';
 export interface DumpOptions extends JobOptions {
   /** Where the image goes. */
   readonly to: Sink;
-  /** 'detect' (default): pages of zeros are recorded, not stored. 'copy': stored as they are. */
+  /**
+   * 'detect' (default): pages of zeros are recorded without their bytes. 'copy': they are stored
+   * like other pages.
+   */
   readonly zeroPages?: 'detect' | 'copy' | undefined;
   /**
-   * What every block carries over its pages. 'xxh3' (default): XXH3-64, at the speed of memory;
-   * 'crc32': as other programs know it, several times slower; 'none': nothing, damage is not found.
+   * The checksum that every block has of its pages. 'xxh3' (default): XXH3-64, at the speed of
+   * memory. 'crc32': other programs can check it, but it is several times slower. 'none': there is
+   * none, and damage is not found.
    */
   readonly checksum?: DigestName | undefined;
   /** 'run' (default): one block per run of pages of one class. 'page': one block per page. */
   readonly blocks?: 'run' | 'page' | undefined;
   /**
-   * What to do about pages that no rule can store. Default 'fail'. 'skip' lists them in the report; in
-   * the image they read as absent pages do, as zeros in anonymous memory.
+   * What to do about pages that no rule can store. 'fail' (default): the dump fails with
+   * PAGE_UNSUPPORTED. 'skip': the report lists them, and in the image they read as absent pages do,
+   * that is, as zeros in anonymous memory. 'copy': their bytes are stored where there are any.
    */
   readonly unsupported?: UnsupportedPolicy | undefined;
   /**
-   * What to do about VM_HUGETLB mappings. Default 'fail'. 'skip' leaves all their pages out and lists
-   * the mappings in the report; reading one from the image is PAGE_ABSENT.
+   * What to do about VM_HUGETLB mappings. 'fail' (default): the dump fails with HUGETLB_REFUSED.
+   * 'skip': their pages are left out, the report lists the mappings, and reading one of the pages
+   * from the image fails with PAGE_ABSENT. 'copy': they are dumped like other mappings.
    */
   readonly hugetlb?: UnsupportedPolicy | undefined;
   /**
-   * true (default): the machine stands still, the image shows one instant. false: other threads go on
-   * meanwhile, save for what needs an mmap lock for writing; docs/decisions/dumping.md, "Without
-   * freezing", says what such an image promises.
+   * true (default): the machine is frozen, and the image shows one instant. false: other threads go
+   * on meanwhile, except where they need an mmap lock for writing. docs/decisions/dumping.md,
+   * "Without freezing", says what such an image promises.
    */
   readonly freeze?: boolean | undefined;
   /**
-   * Honours VM_DONTDUMP: such mappings are described, none of their pages is stored, and the report
-   * lists them; reading one from the image is PAGE_ABSENT. Default false.
+   * true: VM_DONTDUMP is honoured. The image describes such mappings without their pages, the
+   * report lists them, and reading one of the pages from the image fails with PAGE_ABSENT. Default
+   * false.
    */
   readonly dontDump?: boolean | undefined;
-  /** Bytes: a larger image is refused with SIZE_LIMIT before anything of it is written. */
+  /**
+   * The most bytes that the image may have. A larger image is refused with SIZE_LIMIT before any
+   * byte of it is written. Default: no limit.
+   */
   readonly sizeLimit?: number | undefined;
-  /** Address space of a work unit, whole granules of 2 MiB. Default 4 MiB. Changes no byte. */
+  /**
+   * Bytes of address space in a work unit: a multiple of 2 MiB, at most 64 MiB. Default 4 MiB. It
+   * does not change the image.
+   */
   readonly unitBytes?: number | undefined;
   /**
-   * Names the mm in the report, several with their ordinals behind it; or a name for each, in their
-   * order. Default 'mm'.
+   * Name of the mm in the report. If there are several mms, their ordinals are added to it. Or a
+   * list with a name for each mm, in their order. Default 'mm'.
    */
   readonly source?: string | readonly string[] | undefined;
   /** Called at most ten times per second, and once more at the end of each phase. */
   readonly onProgress?: ((progress: DumpProgress) => void) | undefined;
 }
 
-/** A dump without an output. */
+/** Options of an estimate, which is a dump without an output. */
 export type EstimateOptions = Omit<DumpOptions, 'to'>;
 
+/** The options of a dump with their defaults filled in. */
 export interface ResolvedOptions {
   readonly to: Sink;
   readonly detectZero: boolean;
@@ -96,7 +110,7 @@ const SINK = objectWith<Sink>(
   'a sink, as fileSink(path), splitSink, memorySink and streamSink make one',
 );
 
-/** Every option of a dump. */
+/** The checks of all options of a dump. */
 export const DUMP_OPTIONS: Shape<DumpOptions> = {
   to: SINK,
   zeroPages: optional(oneOf(['detect', 'copy'])),
@@ -114,6 +128,7 @@ export const DUMP_OPTIONS: Shape<DumpOptions> = {
 };
 
 const { to: _, ...WITHOUT_SINK } = DUMP_OPTIONS;
+/** The checks of all options of an estimate. */
 export const ESTIMATE_OPTIONS: Shape<EstimateOptions> = WITHOUT_SINK;
 
 function unitBytes(what: string, value: unknown): number {
@@ -122,7 +137,9 @@ function unitBytes(what: string, value: unknown): number {
   throw refusal(what, value, 'a multiple of 2 MiB');
 }
 
-/** Fills in the defaults of options that were checked. */
+/**
+ * Fills in the defaults. Precondition: DUMP_OPTIONS or ESTIMATE_OPTIONS has checked the options.
+ */
 export function resolveOptions(options: DumpOptions): ResolvedOptions {
   const { unitBytes = 2 * GRANULE_SIZE, unsupported = 'fail', hugetlb = 'fail' } = options;
   return {

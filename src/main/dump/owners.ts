@@ -1,16 +1,18 @@
 /**
- * Who stores the pages of memory-backed and deleted files (row 12 of docs/CLASSIFICATION.md):
- * decided by interval arithmetic over mappings, before any page is looked at.
+ * Decides which mapping stores which pages of unreachable files (row 12 of docs/CLASSIFICATION.md).
+ * It does so by interval arithmetic over mappings, before any page is looked at.
  *
- * The mappings of a file are taken in order of mm and address. A mapping that shows every page it
- * covers, as shared ones do, settles them: no later one stores them. A private mapping may hide the
- * file's page behind an anonymous page of its own, any mapping behind a guard marker. What such a
- * mapping covers is not settled: a later one stores the page if all those before it hide it (its
- * rivals, asked page by page).
+ * The mappings of a file are taken in the order of mms and addresses. A mapping that shows every
+ * page it covers, as shared mappings do, settles these pages: no later mapping stores them. Other
+ * mappings may hide pages of the file: a private mapping behind anonymous pages of its own, and any
+ * mapping behind guard markers. They do not settle the pages that they cover. A later mapping
+ * stores such a page if all earlier ones hide it. These are its rivals, and workers look at them
+ * page by page.
  *
- * On a machine that runs, what private mappings hide changes from page to page, so nobody can be
- * asked. Shared mappings decide among themselves then, since guards stay where they are; a private one
- * keeps for itself, as a page of its own, what it shows and no shared one does.
+ * On a running machine this is not possible, because the pages that private mappings hide change
+ * while the dump goes on. There shared mappings decide among themselves, since guard markers stay
+ * where they are. A private mapping stores, as pages of its own, what it shows and no shared
+ * mapping settles.
  */
 import type { FileMapping, OwnedInterval } from '../../shared/dump/owner-table.ts';
 import { addRange, intersects, type Ranges, subtract } from '../../shared/ranges.ts';
@@ -19,16 +21,20 @@ import type { Turns } from '../job/stop.ts';
 /** A mapping of one file, in the order of the dump. */
 export interface OrderedMapping extends FileMapping {
   readonly isShared: boolean;
-  /** It shows every page that it covers. */
+  /** Whether it shows every page that it covers. */
   readonly settles: boolean;
 }
 
+/** What the plan has decided, as `encodeOwners` takes it. */
 export interface Owners {
   readonly intervals: OwnedInterval[];
   readonly rivals: FileMapping[];
 }
 
-/** Decides for every file. The intervals come out ascending by mm and page. */
+/**
+ * Decides for every file. The intervals are ascending by mm and page. Throws AbortError through
+ * `turns`.
+ */
 export async function decideOwners(
   files: ReadonlyMap<number, readonly OrderedMapping[]>,
   isFrozen: boolean,
@@ -42,7 +48,7 @@ export async function decideOwners(
   return { intervals, rivals };
 }
 
-/** The machine runs: only what shared mappings show is sure. */
+/** Decides for a file of a running machine, where only what shared mappings show is certain. */
 async function decideRunningFile(
   mappings: readonly OrderedMapping[],
   intervals: OwnedInterval[],
@@ -62,7 +68,10 @@ async function decideRunningFile(
   }
 }
 
-/** Returns the pages of the file that no further mapping stores. */
+/**
+ * Decides for a file. Returns the pages of the file that are settled: no further mapping stores
+ * them.
+ */
 async function decideFile(
   mappings: readonly OrderedMapping[],
   intervals: OwnedInterval[],

@@ -1,6 +1,7 @@
 /**
- * Runs the pass over the units of a plan, with a counting pass before it where the sink, or an option,
- * has to know the length before the first byte; and finishes the records that could not be.
+ * Runs the pass over the units of a plan. If the sink or an option needs the length of the image
+ * before the first byte, a counting pass comes first. Otherwise the late records are written again
+ * after the pass.
  */
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { LookBack } from '../../shared/dump/look-back.ts';
@@ -46,7 +47,7 @@ export interface Engine {
   readonly buffers: SharedBuffers;
 }
 
-/** One dump under way. */
+/** One dump in progress. */
 export interface Dump {
   readonly engine: Engine;
   readonly options: ResolvedOptions;
@@ -56,30 +57,37 @@ export interface Dump {
   readonly startedAt: number; // ms since 1970
   readonly watch: Stopwatch;
   readonly workers: WorkerReport[];
-  /** Of each pass. */
+  /** The crew of each pass so far. */
   readonly crews: Crew[];
 }
 
-/** What a pass has come to. */
+/** The result of a pass, or of a counting pass and a pass. */
 export interface PassResult {
+  /** Length of the image. */
   readonly bytes: number;
   readonly tables: PassTables;
   readonly tallies: VmaTallies;
-  /** Pages that could not be stored, ascending. */
+  /** Pages that could not be stored, ascending by mm and address. */
   readonly unsupported: readonly SkippedPages[];
-  /** undefined: nothing was written. */
+  /** Undefined if nothing was written. */
   readonly crcs: RecordCrcs | undefined;
-  /** Of a family: the runs of every unit. */
+  /** The runs of every unit if the dump has several mms, else nothing. */
   readonly runs: readonly UnitRuns[];
 }
 
-/** The next step begins, unless the dump is to stop. */
+/**
+ * Begins a step of the dump, which a time-out will name. Throws AbortError if the dump must stop.
+ */
 export function enter({ deadline }: Dump, phase: string): void {
   deadline.phase = phase;
   throwIfAborted(deadline.signal);
 }
 
-/** Counts if need be, writes unless the dump is an estimate. `pins`: of a machine that runs. */
+/**
+ * Runs a counting pass if one is needed, and a pass that writes unless the dump is an estimate.
+ * `pins` is given for a running machine. Throws AbortError, ENOMEM, PAGE_UNSUPPORTED, SIZE_LIMIT
+ * and OUTPUT_FAILED.
+ */
 export async function runPasses(
   dump: Dump,
   mms: readonly DescribedMm[],
@@ -131,7 +139,10 @@ class PassRun {
     new VmaTallies(tables.tallies).clear(tables.vmaBases.at(-1)!);
   }
 
-  /** Whether something has to know the length, or that all can be stored, before the first byte. */
+  /**
+   * Whether something must be known before the first byte is written: the length of the image, or
+   * that all pages can be stored.
+   */
   get mustCount(): boolean {
     const { to, sizeLimit, dryRun, unsupported } = this.#dump.options;
     if (dryRun || sizeLimit !== undefined) return true;
@@ -171,7 +182,10 @@ class PassRun {
     assertSize(this.#bytes, options.sizeLimit);
   }
 
-  /** Where every unit begins, and in which segment of a stream. */
+  /**
+   * Finds, after a counting pass, where every unit begins and which segment of a stream is its
+   * first. Encodes the file head again, with the length of the image.
+   */
   #place(): void {
     const { unitCount, leads } = this.#tables;
     const units = new WorkUnits(this.#tables.units);
@@ -199,7 +213,7 @@ class PassRun {
     const { options } = this.#dump;
     const { to, signal } = options;
     enter(this.#dump, 'copy');
-    const isStream = to.kind === 'stream'; // the workers wait for slots that the caller empties
+    const isStream = to.kind === 'stream'; // workers wait for slots, which this thread empties
     const bytes = this.#isCounted ? this.#bytes : bytesToCopy(this.#raw, this.#plan);
     const mayRunHere = !isStream && (this.#pins === undefined || this.#kept !== undefined);
     const crew = this.#crewOf({ units: this.#tables.unitCount, bytes, mayRunHere });
@@ -224,7 +238,7 @@ class PassRun {
     return unit === 0 ? 0 : this.#lookBack.endOf(unit - 1);
   }
 
-  /** Records that stand before what they count. */
+  /** Writes the late records again. */
   async #finish(target: CopyTarget): Promise<void> {
     const rewrite = rewriteIn(target);
     this.#numberAnonIds();
@@ -254,7 +268,7 @@ class PassRun {
     return [...leftOutPages(this.#plan.leftOut, RULE.TABLE_BAD), ...found].sort(byPlace);
   }
 
-  /** PAGE_UNSUPPORTED for the first page in the order of address, if the policy is to fail. */
+  /** Throws PAGE_UNSUPPORTED for the first page by mm and address, if the policy is 'fail'. */
   #assertSupported(): void {
     if (this.#dump.options.unsupported !== 'fail') return;
     const [first] = this.#unsupported();
@@ -267,7 +281,7 @@ class PassRun {
     return crew;
   }
 
-  /** One pass on its workers. */
+  /** Runs one pass on its workers. */
   async #run(
     phase: DumpPhase,
     { bytes, target, crew }: { bytes: number; target: CopyTarget | undefined; crew?: Crew },
@@ -275,7 +289,7 @@ class PassRun {
     const { unitCount } = this.#tables;
     const isClassifying = this.#kept?.isFilled !== true;
     const pins = isClassifying ? this.#pins : undefined;
-    const mayRunHere = pins === undefined; // else it waits for the locks of tables
+    const mayRunHere = pins === undefined; // else workers wait for the locks of page tables
     const { workers, here } = crew ?? this.#crewOf({ units: unitCount, bytes, mayRunHere });
     let failed = true;
     let rooms: readonly StagingRooms[] = [];
@@ -313,7 +327,7 @@ class PassRun {
     const over = new AbortController();
     const totals = { units: this.#tables.unitCount, pages: 0, bytes: totalBytes };
     const wake = (): void => {
-      control.stop(); // before they look
+      control.stop(); // first, so that workers that wake up see it
       this.#lookBack.wake();
       this.#pins?.wake();
     };
@@ -336,7 +350,8 @@ class PassRun {
     const drain =
       phase === 'copy' ? to.drain?.({ phase: control, over: over.signal, signal }) : undefined;
     const emptied = this.#pins?.drain(over.signal);
-    // All have to end, whichever fails: the output's own error says more than the stopped phase's.
+    // Waits until all have ended. The error of the output comes first, since it says more than the
+    // error of the phase that it has stopped.
     const [work, output, unpinned] = await Promise.allSettled([running, drain, emptied]);
     if (output.status === 'rejected') throw output.reason;
     if (work.status === 'rejected') throw work.reason;
@@ -345,7 +360,7 @@ class PassRun {
     this.#dump.workers.push(...workerReports(phase, work.value, startedAt));
   }
 
-  /** A counting pass that is followed by another pins for both. */
+  /** How long pins live: to the end of the dump if another pass follows, else for one unit. */
   get #pinLife(): PinLife {
     const { pages, unitPages } = this.#tables;
     return this.#kept === undefined ? { kind: 'unit', unitPages } : { kind: 'dump', pages };

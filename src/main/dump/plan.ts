@@ -1,6 +1,6 @@
 /**
- * The plan of a dump: which granules have to be looked at, by walking VMAs and upper page tables
- * only, cut into work units. The mmap locks are held; no PTE is read.
+ * The plan of a dump: the granules that have to be looked at, cut into work units. It walks VMAs
+ * and upper page tables only, and reads no PTE. The mmap locks are held.
  */
 
 import { FILE_KIND } from '../../mmu/files/file-record.ts';
@@ -31,25 +31,32 @@ export interface LeftOut {
   readonly rule: number;
 }
 
+/** A plan. */
 export interface Plan {
+  /** Ascending by mm and page. */
   readonly units: readonly PlannedUnit[];
-  /** Pages of address in all units: no run table or source list can get longer. */
+  /** Pages of address space in all units. Neither the runs nor the frames can be more. */
   readonly pages: number;
   readonly owners: OwnerBuffers;
-  /** Bad upper tables, VM_IO, VM_DONTDUMP and skipped hugetlb mappings, ascending. */
+  /** Pages behind bad upper tables, and VMAs that are left out as a whole. Ascending. */
   readonly leftOut: readonly LeftOut[];
 }
 
+/** Options of a plan. */
 export interface PlanOptions extends LeftOutPolicy {
+  /** The most pages of a unit, a multiple of GRANULE_PAGES. */
   readonly unitPages: number;
-  /** Nothing on the machine changes. Otherwise only the mappings stay as they are. */
+  /** If true, nothing on the machine changes. If false, only the VMAs stay as they are. */
   readonly freeze: boolean;
 }
 
-/** Address space that is planned at a stretch: what one entry of the uppermost table covers. */
+/** Pages that are planned without a break: what one entry of the top-level table spans. */
 const STRETCH_PAGES = 2 ** 27;
 
-/** HUGETLB_REFUSED; AbortError, through `turns`. */
+/**
+ * Makes the plan of a dump of these mms. Throws HUGETLB_REFUSED, and AbortError through `turns`.
+ * Precondition: the mms are held.
+ */
 export async function planDump(
   mms: readonly Mm[],
   options: PlanOptions,
@@ -70,6 +77,7 @@ export async function planDump(
   };
 }
 
+/** Plans one mm. */
 class MmPlanner {
   readonly #mm: Mm;
   readonly #ordinal: number;
@@ -109,7 +117,7 @@ class MmPlanner {
     }
   }
 
-  /** Rows 1 and 2: nothing of the mapping is looked at. */
+  /** Rows 1 and 2: whether the VMA is left out as a whole. Throws HUGETLB_REFUSED. */
   #isLeftOut(slot: number): boolean {
     const { vmas } = this.#mm;
     const start = vmas.start(slot);
@@ -131,7 +139,7 @@ class MmPlanner {
     return false;
   }
 
-  /** Pages [start, end) of a mapping. */
+  /** Plans pages [start, end) of a VMA. */
   async #planPart(slot: number, start: number, end: number, turns: Turns): Promise<void> {
     const file = this.#mm.vmas.file(slot);
     if (file !== 0 && isLost(this.#mm, file)) {
@@ -153,7 +161,7 @@ class MmPlanner {
     scanTables(this.#mm, this.#mm.pgd, from, to, { granule, bad }, isRunning);
   }
 
-  /** A lost file's pages count whether a PTE maps them or not. */
+  /** Plans pages of an unreachable file, which count whether a PTE shows them or not. */
   async #planLostFile(
     slot: number,
     file: number,
@@ -164,7 +172,7 @@ class MmPlanner {
     const granules = new Set<number>();
     this.#scan(start, end, (granule) => granules.add(granule));
     const pgoff = this.#mm.vmas.fileIndex(slot, start);
-    // On a machine that runs the lock may be another thread's; the plan so far stays as it is.
+    // On a running machine another thread may have the lock. The plan so far stays right meanwhile.
     const lock = this.#options.freeze ? undefined : this.#mm.files.lock(file);
     await lock?.lockAsync(this.#mm.thread, signal);
     try {
@@ -175,7 +183,10 @@ class MmPlanner {
     for (const granule of [...granules].sort((a, b) => a - b)) this.#addGranule(granule);
   }
 
-  /** Granules of pages [start, end) whose pages are in the cache of the file; `pgoff` is that of `start`. */
+  /**
+   * Adds the granules of pages [start, end) that have pages in the page cache of the file. `pgoff`
+   * is the page of the file at page `start`.
+   */
   #addCachedGranules(
     granules: Set<number>,
     file: number,
@@ -206,12 +217,12 @@ class MmPlanner {
   }
 }
 
-/** Whether nothing but a dump can supply the pages of this file. */
+/** Whether the file is unreachable: nothing but a dump can supply its pages. */
 function isLost(mm: Mm, file: number): boolean {
   return (mm.files.kind(file) & (FILE_KIND.MEMORY | FILE_KIND.DELETED)) !== 0;
 }
 
-/** Mappings that may store such pages, by file. */
+/** The mappings that may store pages of unreachable files, by file. */
 async function lostFileMappings(
   mms: readonly Mm[],
   options: PlanOptions,

@@ -1,19 +1,21 @@
 /**
- * The record_crc of every record of an image, in the order of the image: what its id is made of. The
- * workers have noted theirs unit by unit, the coordinator has those around the units of each mm.
+ * The record_crc of every record of an image. The id of the image is made of them, in the order of
+ * the image. The workers have noted the crcs of each unit, and the coordinator has those of the
+ * records around the units of each mm.
  */
 import { createHash } from 'node:crypto';
 import type { UnitCrcs } from '../../shared/dump/tasks.ts';
 import type { Turns } from '../job/stop.ts';
 import type { MmRecords } from './pass-tables.ts';
 
-/** Where a unit's crcs lie: in which worker's list, from where on, how many. */
+/** Where the crcs of a unit lie: from index `at` on in the list of a worker. */
 interface Place {
   readonly crcs: Int32Array;
   readonly at: number;
   readonly count: number;
 }
 
+/** The crcs of one image. */
 export class RecordCrcs {
   readonly #places: (Place | undefined)[] = [];
 
@@ -28,13 +30,16 @@ export class RecordCrcs {
     }
   }
 
-  /** Record number `record` of a unit was rewritten. */
+  /** Replaces the crc of record number `record` of a unit, which was written again. */
   replace(unit: number, record: number, crc: number): void {
     const { crcs, at } = this.#places[unit]!;
     crcs[at + record] = crc;
   }
 
-  /** The first 16 bytes of sha256 over all of them, in hex. `firstUnits`: of each mm, and one more. */
+  /**
+   * The first 16 bytes of sha256 over all crcs, in hex. `firstUnits` has the first unit of each mm,
+   * and the number of units. Throws AbortError through `turns`.
+   */
   async imageId(
     records: readonly MmRecords[],
     firstUnits: readonly number[],

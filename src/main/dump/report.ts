@@ -1,4 +1,4 @@
-/** What a dump says of itself. Counts are pages unless a name says otherwise; times milliseconds. */
+/** The report of a dump. Counts are pages unless a name says otherwise, and times milliseconds. */
 import type { PhaseReport } from '../../shared/dump/tasks.ts';
 import type { MemoryUsage } from '../image/memory-usage.ts';
 import type { WorkerProgress } from '../job/progress.ts';
@@ -6,21 +6,24 @@ import type { SkippedPages } from './tally.ts';
 
 /** Pages by their class: docs/CLASSIFICATION.md. */
 export interface PageCounts {
-  /** Mapped, and never touched: not stored. */
+  /**
+   * Pages of which nothing is stored here: pages that were never touched, guard pages, pages that a
+   * file or another mapping supplies, and pages that an option leaves out.
+   */
   readonly absent: number;
-  /** Stored as they are. */
+  /** Pages that are stored with their bytes. */
   readonly copy: number;
   /** Pages of zeros, recorded without their bytes. */
   readonly zero: number;
-  /** An earlier address space of the image stores them. */
+  /** Pages that an earlier address space of the image stores. */
   readonly clone: number;
   /** Pages that no rule can store. */
   readonly unsupported: number;
 }
 
-/** What a dump says of one mapping. */
+/** The report of one mapping. */
 export interface VmaReport {
-  /** Address of its first byte. */
+  /** Address of its first byte, in bytes. */
   readonly start: number;
   /** First address after it. */
   readonly end: number;
@@ -28,7 +31,7 @@ export interface VmaReport {
   readonly pages: PageCounts;
 }
 
-/** What a dump says of one address space. */
+/** The report of one address space. */
 export interface MmReport extends MemoryUsage {
   /** Where the mm came from, as the caller named it. */
   readonly source: string;
@@ -41,14 +44,15 @@ export interface MmReport extends MemoryUsage {
 }
 
 /**
- * 'copy': the one pass that a dump makes. 'count': a pass before it that writes nothing, for sinks of
- * kind 'stream' and 'split', for `sizeLimit`, and for an estimate.
+ * 'copy': the pass that writes the image. 'count': a pass before it that writes nothing. It runs
+ * for an estimate, for `sizeLimit`, for sinks of kind 'stream' and 'split', for a sink in memory if
+ * the length is too uncertain to reserve, and if a bad page table will make the dump fail.
  */
 export type DumpPhase = 'count' | 'copy';
 
 /** What one worker did in one phase. */
 export interface WorkerReport {
-  /** What it worked on. */
+  /** The phase that it worked in. */
   readonly phase: DumpPhase;
   /** Ordinal of the worker, from 0. */
   readonly worker: number;
@@ -58,102 +62,106 @@ export interface WorkerReport {
   readonly pages: number;
   /** Bytes that it has written. */
   readonly bytes: number;
-  /** Time from its first claim to its last. */
+  /** Milliseconds from the start of its task to the end. */
   readonly busyMs: number;
-  /** From the start of the dump. */
+  /** Milliseconds from the start of the dump to the start of its task. */
   readonly startMs: number;
 }
 
-/** What a dump says of itself. */
+/** The report of a dump. */
 export interface DumpReport {
   /** What was written. */
   readonly image: {
-    /** Where it lies; null where that is no file. */
+    /** Path of the image, or null if it is not in a file. */
     readonly path: string | null;
     /** Its format: docs/IMAGE_FORMAT.md. */
     readonly format: 'cpt';
-    /** Its length. */
+    /** Its length in bytes. */
     readonly bytes: number;
     /** First 16 bytes of sha256 over all record crcs, in hex. Names the image. */
     readonly id: string;
-    /** Of an image in parts alone: how many. Their names are `path`, a dot, and a number from 000 on. */
+    /**
+     * Number of parts, only for an image in parts. The name of a part is `path`, a dot, and a
+     * number from 000 on.
+     */
     readonly parts?: number;
   };
-  /** Of the phase that had most; as many as were asked for, where that is so. */
+  /** Workers of the phase that had most of them, or the number that the caller has asked for. */
   readonly workers: number;
-  /** `2: one per available core`, `1: the dump is small (212 KiB)`, `4 as asked`. */
+  /** Why, as `2: one per available core`, `1: the dump is small (212 KiB)` or `4 as asked`. */
   readonly workersReason: string;
-  /** One instant; false: the machine ran meanwhile. */
+  /** true: the image shows one instant. false: the machine ran meanwhile. */
   readonly frozen: boolean;
   /** The address spaces, in the order of the dump. */
   readonly mms: readonly MmReport[];
   /** Bytes by which the image would be longer if every mm were stored by itself. */
   readonly savedBytes: number;
-  /** What was left out because a policy said 'skip'. */
+  /** Pages that could not be stored, and pages that `hugetlb` or `dontDump` has left out. */
   readonly skipped: readonly SkippedPages[];
   /** Times, in milliseconds. */
   readonly ms: {
-    /** Waiting for those who were inside the machine, and for locks. */
+    /** Waiting for threads inside the machine, and for locks. */
     readonly lockWait: number;
-    /** The machine stood still for so long. 0 if it ran meanwhile (`freeze: false`). */
+    /** How long the machine stood still. 0 if it ran meanwhile (`freeze: false`). */
     readonly pause: number;
     /**
-     * The mmap locks were held for reading for so long: whoever needs one for writing waited. With
-     * `freeze` this is the pause.
+     * How long the mmap locks were held for reading. Threads that needed one for writing had to
+     * wait. With `freeze` this is the pause.
      */
     readonly locked: number;
     /** Finding the mappings and the tables below them. */
     readonly plan: number;
-    /** Looking at every page, copying it, and the counting pass before, if there is one. */
+    /** Looking at all pages and copying them, with the counting pass if there was one. */
     readonly copy: number;
     /** Making the image appear under its name, on the disk. */
     readonly commit: number;
-    /** All of it. */
+    /** The whole dump. */
     readonly total: number;
   };
-  /** Bytes of the image by the total time. */
+  /** Bytes of the image per second of the total time. */
   readonly bytesPerSecond: number;
   /** What each worker did, phase by phase. */
   readonly perWorker: readonly WorkerReport[];
 }
 
-/** What an estimate says: the report of a dump, but for an image that is not there. */
+/** The report of an estimate: that of a dump, for an image that is not written. */
 export interface DumpEstimate extends Omit<DumpReport, 'image'> {
   /** What would be written. */
   readonly image: {
-    /** There is none. */
+    /** Always null: there is no file. */
     readonly path: null;
     /** Its format: docs/IMAGE_FORMAT.md. */
     readonly format: 'cpt';
-    /** Exactly what a dump with the same options would write. */
+    /** The exact length in bytes of what a dump with the same options would write. */
     readonly bytes: number;
-    /** It takes the pages themselves to know it. */
+    /** Always null: the id is made of records that an estimate does not write. */
     readonly id: null;
   };
 }
 
 /** How far a dump is. Totals are 0 as long as they are not known. */
 export interface DumpProgress {
-  /** What the workers do. */
+  /** The phase that the workers are in. */
   readonly phase: DumpPhase;
-  /** Work units. */
+  /** Work units that are done. */
   readonly units: number;
-  /** Units of the whole phase. */
+  /** Work units of the whole phase. */
   readonly totalUnits: number;
-  /** Pages whose bytes the image will hold in 'count', holds in 'copy'. The total is not known. */
+  /** Pages that the image stores with their bytes: counted so far in 'count', copied in 'copy'. */
   readonly pages: number;
-  /** Pages of the whole phase. */
+  /** Pages of the whole phase. This number is not known before the end, so it is 0. */
   readonly totalPages: number;
-  /** Of the image, written so far. The total is known after a counting pass. */
+  /** Bytes of the image that are written so far. */
   readonly bytes: number;
-  /** Length of the image. */
+  /** Length of the image in bytes. It is known after a counting pass. */
   readonly totalBytes: number;
-  /** Milliseconds that are left if it goes on like this; null while unknown. */
+  /** Milliseconds that are left at the present rate; null while unknown. */
   readonly etaMs: number | null;
   /** What each worker has done so far. */
   readonly perWorker: readonly WorkerProgress[];
 }
 
+/** The workers' reports of a phase. The dump started at `startedAt`, milliseconds since 1970. */
 export function workerReports(
   phase: DumpPhase,
   reports: readonly PhaseReport[],
@@ -170,7 +178,7 @@ export function workerReports(
   }));
 }
 
-/** Named stretches of time, one after the other. */
+/** Measures laps of time, one after the other. */
 export class Stopwatch {
   readonly #start = performance.now();
   #lap = performance.now();
@@ -183,6 +191,7 @@ export class Stopwatch {
     return ms;
   }
 
+  /** Milliseconds since the start. */
   total(): number {
     return performance.now() - this.#start;
   }

@@ -1,6 +1,6 @@
 /**
- * What a dump of a running machine needs beyond the mmap locks: threads for its workers, and the
- * references that keep every frame and swap slot in its place until it is copied.
+ * What a dump of a running machine needs beyond the mmap locks: thread ids for its workers, and the
+ * references that keep every frame and swap slot in place until it is copied.
  */
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { threadGone } from '../../mmu/mm/thread-gone.ts';
@@ -12,12 +12,12 @@ import type { SharedBuffers } from './shared-buffers.ts';
 
 /** How long pins live. */
 export type PinLife =
-  /** For one unit. */
+  /** They live for one unit. */
   | { readonly kind: 'unit'; readonly unitPages: number }
-  /** From a counting pass to the end of the dump; `pages` of all units. */
+  /** They live from a counting pass to the end of the dump. `pages`: pages of all units. */
   | { readonly kind: 'dump'; readonly pages: number };
 
-/** The pins of a dump and the threads of its workers. */
+/** The pins of a dump and the thread ids of its workers. */
 export class Pins {
   readonly #mm: Mm;
   readonly #lookers: number[];
@@ -30,9 +30,9 @@ export class Pins {
   readonly #lost = new Set<number>();
 
   /**
-   * `mm`: any of the dump's, with the thread that gives references back. `lookers`: ids for the first
-   * workers, which hold nothing; `enlist` takes them out. `named` says which files have a name for
-   * this dump.
+   * `mm`: any mm of the dump; its thread gives the references back. `lookers`: thread ids for the
+   * first workers, which hold nothing; `enlist` takes them out of the list. `named`: which files
+   * have a name in this dump.
    */
   constructor(mm: Mm, lookers: number[], buffers: SharedBuffers, named: SharedArrayBuffer) {
     this.#mm = mm;
@@ -42,8 +42,9 @@ export class Pins {
   }
 
   /**
-   * One message per worker of a pass. Fewer than `workers` where the machine has no ids left for them:
-   * the dump holds locks that others wait for, so it must not wait for what they have.
+   * Returns one message per worker of a pass. There are fewer than `workers` if the machine has no
+   * more thread ids: the dump holds locks that other threads wait for, so it must not wait for
+   * their ids. Throws ENOMEM if there is no memory for the table of pins.
    */
   enlist(workers: number, life: PinLife): RunningMachine[] {
     const { threads } = this.#mm.machine;
@@ -63,7 +64,7 @@ export class Pins {
     return this.#threads.map((thread) => ({ thread, pins, slots, named: this.#named }));
   }
 
-  /** Gives back what workers have done with, while they go on; until `over` fires. */
+  /** Gives back the pins of units that are done, while workers go on, until `over` fires. */
   async drain(over: AbortSignal): Promise<void> {
     await this.#slots?.drain(
       (slot) => this.#release(slot * this.#slotWords, this.#slotWords),
@@ -71,20 +72,22 @@ export class Pins {
     );
   }
 
-  /** The workers are to look at the stop word. */
+  /** Makes workers that wait for a slot look at the stop word now. */
   wake(): void {
     this.#slots?.wake();
   }
 
-  /** The thread of a worker is gone. The others may be waiting for a lock that it held. */
+  /**
+   * The thread of a worker is gone. Frees its locks, since other workers may be waiting for them.
+   */
   lost(worker: number): void {
     const thread = this.#threads[worker];
-    if (thread === undefined) return; // a pass that looks at no table
+    if (thread === undefined) return; // a pass that reads no page tables
     this.#lost.add(thread);
     threadGone(this.#mm.machine, thread);
   }
 
-  /** The pass is over; `failed`: some of the threads may have crashed with a lock. */
+  /** Ends a pass and releases its thread ids. `failed`: a worker may have crashed with a lock. */
   dismiss(failed: boolean): void {
     const { machine } = this.#mm;
     for (const thread of this.#threads) {
@@ -95,7 +98,9 @@ export class Pins {
     this.#threads = [];
   }
 
-  /** Gives every reference back. No worker of the dump looks at the machine any more. */
+  /**
+   * Gives every reference back. Precondition: no worker of the dump looks at the machine any more.
+   */
   letGo(): void {
     this.#release(0, this.#words.length);
   }

@@ -3,9 +3,9 @@ import type { FaultPlan } from '../../shared/faults.ts';
 import { failMemoryAt } from '../job/faults.ts';
 
 /**
- * The shared tables of a dumper, kept from dump to dump: memory that was touched before is several
- * times quicker than fresh memory. A buffer is replaced when a dump needs a larger one. Contents
- * are whatever the last dump left.
+ * The shared tables of a dumper. They are kept from one dump to the next, because memory that was
+ * touched before is several times faster than fresh memory. A buffer is replaced when a dump needs
+ * a larger one. It contains what the last dump has left there.
  */
 export class SharedBuffers {
   readonly #buffers = new Map<string, SharedArrayBuffer>();
@@ -15,16 +15,17 @@ export class SharedBuffers {
     this.#faults = faults;
   }
 
-  /** A buffer of at least `bytes` under this name. */
+  /** The buffer with this name, of at least `bytes` bytes. Throws ENOMEM. */
   take(name: string, bytes: number): SharedArrayBuffer {
     const kept = this.#buffers.get(name);
-    const isFresh = this.#faults !== undefined; // what is kept cannot fail
+    const isFresh = this.#faults !== undefined; // taking a kept buffer could not fail
     if (kept !== undefined && kept.byteLength >= bytes && !isFresh) return kept;
     const fresh = create(name, bytes, this.#faults);
     this.#buffers.set(name, fresh);
     return fresh;
   }
 
+  /** Forgets all buffers. */
   clear(): void {
     this.#buffers.clear();
   }

@@ -1,8 +1,8 @@
 /**
- * The rooms in which workers gather pages. A room never leaves its machine, and dumpers come and go,
- * so rooms do not belong to worker threads: who runs a pass lends them to its workers and has them
- * back when all have ended. What one pass lets go, the next one of this thread takes, whichever dumper
- * it is of; there are never more than were in use at one time.
+ * The reservations in which workers gather pages. A reservation can never be given back to its
+ * machine, but dumpers come and go. So reservations do not belong to worker threads: a pass lends
+ * them to its workers, and gets them back when all workers have ended. The next pass of this thread
+ * takes them, whichever dumper it belongs to. So there are never more than were in use at one time.
  */
 import { onMachineEnd } from '../../mmu/machine/lifetime.ts';
 import type { MachineParts } from '../../mmu/mm/machine-parts.ts';
@@ -13,11 +13,14 @@ import {
   type StagingRooms,
 } from '../../shared/dump/staging-rooms.ts';
 
-/** Rooms that nobody uses, by the id of their machine; the last one let go is the warmest. */
+/** Free reservations, by the id of their machine. The last ones are the warmest in the caches. */
 const free = new Map<string, StagingRooms[]>();
 let hearsEnds = false;
 
-/** Rooms for `workers` workers, until `returnRooms`. Memory is committed only as it is touched. */
+/**
+ * Lends reservations to `workers` workers, until `returnRooms`. The system commits the memory of
+ * new ones only as it is touched.
+ */
 export function lendRooms({ id, memory }: MachineParts, workers: number): StagingRooms[] {
   const rooms = (free.get(id) ?? []).splice(-workers);
   while (rooms.length < workers) {
@@ -29,7 +32,7 @@ export function lendRooms({ id, memory }: MachineParts, workers: number): Stagin
   return rooms;
 }
 
-/** The workers that had them have ended. */
+/** Takes reservations back. Precondition: the workers that had them have ended. */
 export function returnRooms({ id, hasLetGo }: MachineParts, rooms: readonly StagingRooms[]): void {
   if (hasLetGo) return;
   if (!hearsEnds) {

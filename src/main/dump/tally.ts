@@ -1,4 +1,4 @@
-/** What a dump could not store, with the reasons. */
+/** What a dump did not store, with the reasons. */
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { ruleName } from '../../shared/dump/page-class.ts';
 import type { UnsupportedRun } from '../../shared/dump/tasks.ts';
@@ -15,11 +15,11 @@ export interface SkippedPages {
   readonly start: number;
   /** First address after them. */
   readonly end: number;
-  /** The policy that left them out, and the rule that it stands for. */
+  /** Why: the rule that applies to them, in words. */
   readonly reason: string;
 }
 
-/** What was left out for these reasons before any PTE was looked at. */
+/** The pages that were left out by the wanted rules before any PTE was looked at. */
 export function leftOutPages(leftOut: readonly LeftOut[], ...wanted: number[]): SkippedPages[] {
   return leftOut
     .filter(({ rule }) => wanted.includes(rule))
@@ -28,16 +28,20 @@ export function leftOutPages(leftOut: readonly LeftOut[], ...wanted: number[]): 
     });
 }
 
-/** What a worker could not store. */
+/** A run that a worker could not store, as the report lists it. */
 export function skippedRun({ mm, start, pages, rule }: UnsupportedRun): SkippedPages {
   return { mm, start: addressOf(start), end: addressOf(start + pages), reason: ruleName(rule) };
 }
 
+/** Compares by mm, then by address. */
 export function byPlace(a: SkippedPages, b: SkippedPages): number {
   return a.mm - b.mm || a.start - b.start;
 }
 
-/** The error of a dump that must not leave anything out; names the first page by mm and address. */
+/**
+ * PAGE_UNSUPPORTED, the error of a dump that must not leave anything out. It names mm, VMA, address
+ * and reason of the first page of `skipped`.
+ */
 export function unsupportedError(mms: readonly Mm[], skipped: SkippedPages): MmdumpError {
   const { mm, start, reason } = skipped;
   const vma = describeVma(mms[mm]!, vpnOf(start));

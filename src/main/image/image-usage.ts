@@ -1,4 +1,4 @@
-/** What the mms of an image have of their own, and what they share. */
+/** The memory that each mm of an image has of its own, and the memory that they share. */
 import { instanceOf } from '../../shared/arguments/checks.ts';
 import { vpnOf } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
@@ -8,9 +8,10 @@ import type { ImageMm } from './index/image-mm.ts';
 import { type FamilyUsage, familyUsage, type LostMapping } from './memory-usage.ts';
 
 /**
- * Bytes that each mm of an image shows (`rss`), its fair share of them (`pss`), and what it alone shows
- * (`unique`), and how many bytes sharing saved; see docs/CLASSIFICATION.md, "Memory of an mm". Made
- * from the records: no page is read.
+ * Computes how many bytes each mm of an image shows (`rss`), its fair share of them (`pss`), how
+ * many it alone shows (`unique`), and how many bytes were saved by storing shared pages once. See
+ * docs/CLASSIFICATION.md, "Memory of an mm". It uses the records only and reads no page.
+ * OPTION_INVALID if it is given no Image, and IMAGE_CLOSED if the image was closed.
  */
 export function memoryUsage(image: Image): FamilyUsage {
   instanceOf(Image, 'an Image')('image', image);
@@ -24,7 +25,7 @@ function lostMappings({ vmas }: ImageMm): LostMapping[] {
   const mappings: LostMapping[] = [];
   for (const { start, end, pgoff, flags, file } of vmas) {
     if (file === null || !isUnreachable(file)) continue;
-    if ((flags & (VM.IO | VM.PFNMAP)) !== 0) continue; // shows a device
+    if ((flags & (VM.IO | VM.PFNMAP)) !== 0) continue; // the mapping shows a device
     const isShared = (flags & VM.MAYSHARE) !== 0;
     mappings.push({ start: vpnOf(start), end: vpnOf(end), pgoff, file: file.id, isShared });
   }

@@ -1,6 +1,6 @@
 /**
- * Reading an image at random: its mms, mappings and pages. Only the records are kept in memory,
- * never the pages; their cost follows the number of records in the file, up to a limit.
+ * Random access to an image: its mms, mappings and pages. Only the records are kept in memory,
+ * never the pages. They take memory in proportion to their number, up to a limit.
  */
 import { bytesOf } from '../../shared/arguments/bytes.ts';
 import {
@@ -30,38 +30,43 @@ import { imageSource, openSource } from './source/open-source.ts';
 import { StreamChecker } from './stream/checker.ts';
 import { readHead, type Visitor, walkObjects } from './stream/walk.ts';
 
-/** What an image says of one page. */
+/** The records of an image about one page. */
 export interface PageInfo {
   /**
-   * 'copy': its bytes are in the image · 'zero': zeros · 'clone': an earlier mm has its bytes ·
-   * 'guard': a guard page · 'absent': mapped, not stored · 'unmapped': no mapping there.
+   * - 'copy': the image stores the bytes of the page.
+   * - 'zero': the page is zeros.
+   * - 'clone': an earlier mm stores the bytes of the page.
+   * - 'guard': a guard page.
+   * - 'absent': this mapping does not store the page; `read` may find a page of a file elsewhere.
+   * - 'unmapped': there is no mapping.
    */
   readonly kind: 'copy' | 'zero' | 'clone' | 'guard' | 'absent' | 'unmapped';
-  /** The mapping that the page belongs to; null where there is none. */
+  /** The mapping of the page; null if there is none. */
   readonly vma: ImageVma | null;
-  /** Byte of the image at which its bytes lie, null where it has none of its own. */
+  /** Byte of the image at which the page begins; null if it has no bytes of its own there. */
   readonly offset: number | null;
 }
 
 /** Options of `openImage`. */
 export interface OpenOptions {
-  /** Ends the reading of the records. */
+  /** Stops the reading of the records: AbortError. Default: no signal. */
   readonly signal?: AbortSignal | undefined;
   /**
-   * What the records may take in memory, in bytes, counted generously; the pages take none.
-   * IMAGE_TOO_LARGE beyond it. Default 1 GiB.
+   * Most bytes of memory that the records may take, counted generously; the pages take none.
+   * IMAGE_TOO_LARGE if they need more. Default 1 GiB.
    */
   readonly maxIndexBytes?: number | undefined;
   /**
-   * Bytes of blocks, of at most 2 MiB each, that `read` keeps for whoever reads them in parts. With 0
-   * each such read reads and checks its block anew. Default 8 MiB.
+   * Most bytes of blocks that `read` keeps, so that a block which is read in parts is read and
+   * checked only once. A block has at most 2 MiB. With 0 every read of a part reads and checks its
+   * block again. Default 8 MiB.
    */
   readonly cacheBytes?: number | undefined;
 }
 
-/** Which address space of an image is meant. */
+/** Chooses an address space of an image. */
 export interface MmChoice {
-  /** Ordinal of the mm. Default 0. */
+  /** Ordinal of the mm, from 0. Default 0. */
   readonly mm?: number | undefined;
 }
 
@@ -81,17 +86,20 @@ const KINDS = {
   [BLOCK.GUARD]: 'guard',
 } as const;
 
-/** An open image. `openImage` makes one; its methods read from the file. */
+/**
+ * An open image, which `openImage` makes. Its methods are IMAGE_CLOSED after `close`; its fields
+ * stay.
+ */
 export class Image {
-  /** The format of the file: docs/IMAGE_FORMAT.md. */
+  /** The format of the image: docs/IMAGE_FORMAT.md. */
   readonly format = 'cpt';
-  /** Names the image: first 16 bytes of sha256 over its record crcs, in hex. */
+  /** Name of the image: the first 16 bytes of sha256 over all its record crcs, in hexadecimal. */
   readonly id: string;
-  /** What the first record says of the whole image. */
+  /** The file head, which describes the whole image. */
   readonly head: ImageHead;
-  /** Where it lies; null for an image in memory. */
+  /** Path of the image, that of an image in parts without a number; null for an image in memory. */
   readonly path: string | null;
-  /** Its length. */
+  /** Length of the image, in bytes. */
   readonly bytes: number;
   readonly #contents: ImageContents;
   readonly #uses: Uses;
@@ -110,13 +118,13 @@ export class Image {
     this.id = id;
   }
 
-  /** Its address spaces, in the order of the dump. */
+  /** The address spaces of the image, in the order of the dump. */
   mms(): readonly ImageMm[] {
     this.#uses.assertOpen();
     return this.#contents.mms;
   }
 
-  /** The mm with this ordinal. OPTION_INVALID when there is none. */
+  /** The mm with this ordinal, by default 0. OPTION_INVALID if there is none. */
   mm(ordinal = 0): ImageMm {
     this.#uses.assertOpen();
     return this.#contents.mm(ORDINAL('ordinal', ordinal));
@@ -128,12 +136,15 @@ export class Image {
     return this.#contents.mmAt(number('offset', offset));
   }
 
-  /** The mappings of an mm, ascending. */
+  /** The mappings of an mm, by ascending address. OPTION_INVALID if there is no such mm. */
   vmas(choice: MmChoice = {}): readonly ImageVma[] {
     return this.mm(ordinalOf(choice)).vmas;
   }
 
-  /** What the image says of the page that holds `address`. */
+  /**
+   * Tells what the records say of the page that holds `address`, a byte address. OPTION_INVALID for
+   * an address that is no whole number, or if there is no such mm.
+   */
   page(address: number, choice: MmChoice = {}): PageInfo {
     ADDRESS('address', address);
     const mm = this.mm(ordinalOf(choice));
@@ -147,16 +158,19 @@ export class Image {
   }
 
   /**
-   * Fills `into` with what the mm held from `address` on; pages that were never touched are zeros.
-   * PAGE_ABSENT where the image does not know: a living file's page, a device, a guard page, an
-   * absent page of a VM_HUGETLB mapping or of a VM_DONTDUMP one that was left out, no mapping.
+   * Fills `into` with the bytes that the mm held from `address` on. Anonymous pages that were never
+   * touched are zeros. PAGE_ABSENT if the image does not know the bytes: a page of a living file or
+   * of a device, a guard page, an absent page of a VM_HUGETLB mapping or of a VM_DONTDUMP mapping
+   * that was left out, or no mapping.
    *
-   * Every block that is read is checked against the checksum of its payload, all of it even if only
-   * one byte is wanted: IMAGE_CHECKSUM, with the mm, VMA and address of the block. The last blocks
-   * that were read in part are kept (`cacheBytes`). An image without checksums is read unchecked.
+   * Every block that is read is checked against its checksum as a whole, even if only one byte of
+   * it is wanted. IMAGE_CHECKSUM has the mm, the VMA and the address of the damaged block. The last
+   * blocks that were read in part are kept (`cacheBytes`). An image without checksums is not
+   * checked.
    *
-   * After a read that was rejected the contents of `into` are undefined. Nothing is written to it
-   * once the promise has settled.
+   * It also rejects with OPTION_INVALID, INPUT_FAILED, IMAGE_TRUNCATED and IMAGE_CLOSED. After a
+   * rejection the contents of `into` are undefined. Nothing is written to `into` once the promise
+   * has settled.
    */
   read(address: number, into: ArrayBufferView, choice: MmChoice = {}): Promise<void> {
     return this.#uses.during(async () => {
@@ -170,24 +184,24 @@ export class Image {
     });
   }
 
-  /** The LDT's entries, 8 bytes each; empty when there are none. */
+  /** Reads the entries of the LDT, 8 bytes each; empty if there are none. IMAGE_CHECKSUM. */
   ldt(choice: MmChoice = {}): Promise<Uint8Array> {
     return this.#payload('ldt', choice);
   }
 
-  /** The auxiliary vector; empty when the image has none. */
+  /** Reads the auxiliary vector; empty if the image has none. IMAGE_CHECKSUM. */
   auxv(choice: MmChoice = {}): Promise<Uint8Array> {
     return this.#payload('auxv', choice);
   }
 
-  /** The ELF notes, zero-padded to 8 bytes; empty when the image has none. */
+  /** Reads the ELF notes, zero-padded to 8 bytes; empty if the image has none. IMAGE_CHECKSUM. */
   notes(choice: MmChoice = {}): Promise<Uint8Array> {
     return this.#payload('notes', choice);
   }
 
   /**
-   * Runs a job on the contents of the image, and keeps it open until the job is over. IMAGE_CLOSED if
-   * it was closed before.
+   * Runs a job on the contents of the image, which stays open until the job is over. IMAGE_CLOSED
+   * if it was closed before.
    *
    * @internal
    */
@@ -196,8 +210,9 @@ export class Image {
   }
 
   /**
-   * Closes the image, once the reads and restores that have begun are over. Whatever is asked of it
-   * from now on is IMAGE_CLOSED; closing it again is nothing.
+   * Closes the image, after the reads and restores that have begun. Every method that is called
+   * from now on is IMAGE_CLOSED. Closing twice has no further effect. INPUT_FAILED if the system
+   * cannot close the file.
    */
   close(): Promise<void> {
     return this.#uses.close(() => this.#contents.close());
@@ -220,8 +235,13 @@ function ordinalOf(choice: MmChoice): number | undefined {
 }
 
 /**
- * Opens a file, the parts of an image (`OUT`, or `OUT.000`), or that of a memory sink. Checks every record, not the pages. INPUT_FAILED,
- * IMAGE_* where the image is damaged, IMAGE_TOO_LARGE beyond `maxIndexBytes`.
+ * Opens an image: a file, the parts of an image (by `OUT` or by `OUT.000`), or the image of a
+ * memory sink. It checks every record and no page (docs/IMAGE_FORMAT.md), and keeps the records
+ * only.
+ *
+ * It rejects with OPTION_INVALID, INPUT_FAILED, IMAGE_NOT_RECOGNISED, IMAGE_VERSION,
+ * IMAGE_TRUNCATED, IMAGE_CORRUPT, IMAGE_CHECKSUM, IMAGE_TOO_LARGE (beyond `maxIndexBytes`) and
+ * AbortError. docs/HOSTILE_IMAGES.md says what holds for images that are not trusted.
  */
 export async function openImage(
   from: string | MemoryImage,
@@ -235,7 +255,7 @@ export async function openImage(
     const { records, id } = await whileIntact(source, () => readRecords(source, checked));
     return new Image(new ImageContents(source, records, cacheBytes), id);
   } catch (error) {
-    await source.close().catch(() => {}); // the error says what matters
+    await source.close().catch(() => {}); // `error` is what the caller needs to know
     throw error instanceof ImageProblem ? problemError(source.name, error.problem) : error;
   }
 }

@@ -1,49 +1,53 @@
 /**
- * What each mm of an image has of its own, and what it shares: the totals of /proc/PID/smaps, over the
- * pages whose bytes the image holds.
+ * The memory that each mm of an image has of its own and the memory that it shares: totals as in
+ * /proc/PID/smaps, over the pages whose bytes the image holds.
  *
- * A page is what is stored once. An mm shows it where it stores it, where it has a clone of it, and
- * where it maps the page of a file that the image stores, unless a private copy or a guard hides it
- * there. A page that an mm shows twice counts once. Zeros are stored nowhere, and belong to nobody.
+ * A page here is one that the image stores once. An mm shows a page if it stores the page, if it
+ * has a clone of it, or if it maps a page of a file that the image stores and no private copy or
+ * guard page of the mm hides it. A page that an mm shows twice counts once. Pages of zeros are
+ * stored nowhere and count for no mm.
  */
 import { PAGE_SIZE } from '../../shared/page.ts';
 import { BLOCK, type Block, type BlockIndex } from './index/block-index.ts';
 
-/** Bytes of one mm. */
+/** The memory of one mm, in bytes. */
 export interface MemoryUsage {
-  /** Pages that it shows. */
+  /** Bytes of the pages that the mm shows. */
   readonly rss: number;
-  /** The same, each divided by the number of mms that show it; rounded to whole bytes. */
+  /**
+   * Bytes of the pages that the mm shows, each page divided by the number of mms that show it;
+   * rounded to whole bytes.
+   */
   readonly pss: number;
-  /** Pages that no other mm of the image shows. */
+  /** Bytes of the pages that no other mm of the image shows. */
   readonly unique: number;
 }
 
-/** What the address spaces of one image have of their own, and what they share. */
+/** The memory that the address spaces of one image have of their own, and what they share. */
 export interface FamilyUsage {
-  /** In the order of the image. */
+  /** One entry per mm, in the order of the image. */
   readonly mms: readonly MemoryUsage[];
-  /** Bytes by which the image would be longer if every mm were stored by itself. */
+  /** Bytes of pages that the image would have in addition if every mm were stored by itself. */
   readonly savedBytes: number;
 }
 
-/** A mapping of a memory-backed or deleted file. Its pages may be stored in any mm. */
+/** A mapping of an unreachable file. Any mm of the image may store the pages of the file. */
 export interface LostMapping {
   readonly start: number; // page
   readonly end: number;
   readonly pgoff: number;
-  /** Equal for mappings of one file, in all mms. */
+  /** Number of the file, equal for all mappings of the file in all mms. */
   readonly file: number;
-  /** VM_MAYSHARE: whatever lies there is the file's. */
+  /** VM_MAYSHARE: every page of the mapping is a page of the file. */
   readonly isShared: boolean;
 }
 
-/** One mm, as far as its pages are concerned. */
+/** The pages of one mm. */
 export interface UsageMm {
   readonly blocks: BlockIndex;
-  /** Ascending. */
+  /** Mappings of unreachable files, by ascending address. */
   readonly mappings: readonly LostMapping[];
-  /** Ordinal of the mm that a CLONE block's SOURCE means, or -1. */
+  /** Ordinal of the mm that the `source` of a CLONE block refers to, or -1. */
   readonly donorOf: (source: number) => number;
 }
 
@@ -53,7 +57,7 @@ export function familyUsage(mms: readonly UsageMm[]): FamilyUsage {
   pages.forEachShown((_mm, users, at) => {
     users[at]!++;
   });
-  // Pages by the number of their users: sums of fractions come last, so that none is lost.
+  // Pages are counted by the number of their users. Fractions are summed last, so none is lost.
   const byUsers = mms.map(() => new Float64Array(mms.length + 1));
   pages.forEachShown((mm, users, at) => {
     byUsers[mm]![users[at]!]!++;
@@ -73,28 +77,28 @@ function toUsage(counts: Float64Array): MemoryUsage {
   return { rss, pss: Math.round(pss), unique: counts[1]! * PAGE_SIZE };
 }
 
-/** Called once for every mm and page that it shows; `at` is the page's place in its owner's users. */
+/** Called once for every mm and every page that it shows. `users[at]` is the count of that page. */
 type Visit = (mm: number, users: Uint16Array, at: number) => void;
 
-/** Pages of one file that one block stores. */
+/** The pages of a file that one block stores. */
 interface FileBlock {
   readonly owner: number;
   readonly index: number; // page of the file
   readonly pages: number;
-  /** Place of its first page among its owner's. */
+  /** Index of its first page among the stored pages of the owner. */
   readonly at: number;
 }
 
-/** The pages that an image stores, counted by the mms that store them. */
+/** The pages that an image stores. Each has an index among the pages that its owner stores. */
 class StoredPages {
   readonly #mms: readonly UsageMm[];
-  /** By mm, then block: place of its first page among the mm's stored pages. */
+  /** For each mm and block: index of the first page of the block among the pages of the mm. */
   readonly #places: Float64Array[] = [];
-  /** By mm, then page: how many mms show it. */
+  /** For each mm and page that it stores: how many mms show the page. */
   readonly #users: Uint16Array[] = [];
-  /** By mm, then page: the mm that was seen to show it last, counted from 1. */
+  /** For each mm and page that it stores: the last mm that was seen to show it, counted from 1. */
   readonly #seen: Uint16Array[] = [];
-  /** By file, ascending by index, disjoint. */
+  /** For each file: the blocks that store its pages, by ascending index, disjoint. */
   readonly #fileBlocks = new Map<number, FileBlock[]>();
 
   constructor(mms: readonly UsageMm[]) {
@@ -130,7 +134,7 @@ class StoredPages {
     else known.push(added);
   }
 
-  /** How many pages somebody shows. */
+  /** Number of pages that at least one mm shows. */
   usedPages(): number {
     let used = 0;
     for (const users of this.#users) for (const count of users) if (count > 0) used++;
@@ -149,7 +153,7 @@ class StoredPages {
     const { blocks, mappings, donorOf } = this.#mms[mm]!;
     const block = blocks.at(index);
     if (block.kind === BLOCK.DATA) {
-      if (fileMappingOf(mappings, block) !== undefined) return; // its mapping is visited
+      if (fileMappingOf(mappings, block) !== undefined) return; // #visitMapping visits it
       this.#visitPages(mm, mm, this.#places[mm]![index]!, block.pages, visit);
     } else if (block.kind === BLOCK.CLONE) {
       this.#visitDonor(mm, donorOf(block.source), block, visit);
@@ -170,7 +174,7 @@ class StoredPages {
     }
   }
 
-  /** The stored pages of the file that the mapping covers. */
+  /** Visits the stored pages of the file that the mapping covers. */
   #visitMapping(mm: number, mapping: LostMapping, visit: Visit): void {
     const blocks = this.#fileBlocks.get(mapping.file) ?? [];
     const from = mapping.pgoff;
@@ -184,7 +188,7 @@ class StoredPages {
     }
   }
 
-  /** Pages [from, to) of the file, but for those that the mm hides behind something of its own. */
+  /** Visits pages [from, to) of the file, except those that pages or guards of the mm hide. */
   #visitUnhidden(
     mm: number,
     mapping: LostMapping,
@@ -222,7 +226,7 @@ class StoredPages {
   }
 }
 
-/** The mapping of a lost file in which this block holds the file's pages, not the mm's own. */
+/** The mapping for which this block holds pages of an unreachable file, not pages of the mm. */
 function fileMappingOf(mappings: readonly LostMapping[], block: Block): LostMapping | undefined {
   let low = 0;
   let high = mappings.length;

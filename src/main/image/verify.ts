@@ -1,6 +1,6 @@
 /**
- * Verifying an image without restoring it: the structure by one walk over all records, the payloads
- * by all workers. What is wrong is collected, with its place, not thrown.
+ * Verifies an image without restoring it. One walk over all records verifies the structure, and all
+ * workers verify the payloads. Problems are collected with their places, not thrown.
  */
 
 import { listener, optional, wholeNumber } from '../../shared/arguments/checks.ts';
@@ -31,13 +31,16 @@ import { readHead, type Visitor, walkObjects } from './stream/walk.ts';
 export interface VerifyOptions extends JobOptions {
   /** Called at most ten times per second while payloads are read, and once more at the end. */
   readonly onProgress?: ((done: VerifyProgress) => void) | undefined;
-  /** As of `openImage`: IMAGE_TOO_LARGE beyond it. Default 1 GiB. */
+  /**
+   * Most bytes of memory that the records may take, counted generously. IMAGE_TOO_LARGE if they
+   * need more. Default 1 GiB.
+   */
   readonly maxIndexBytes?: number | undefined;
-  /** Problems that are listed; the rest is counted. Default 10 000. */
+  /** Most problems that are listed, at least 1; the others are counted. Default 10 000. */
   readonly maxProblems?: number | undefined;
 }
 
-/** How far a verification is. */
+/** The progress of a verification. */
 export interface VerifyProgress {
   /** Bytes of payloads that are verified. */
   readonly bytes: number;
@@ -47,23 +50,25 @@ export interface VerifyProgress {
 
 /** The outcome of a verification. */
 export interface Verification {
-  /** Nothing is wrong. */
+  /** Whether the image has no problem. */
   readonly ok: boolean;
-  /** Objects that could be read. */
+  /** Number of objects that could be read. */
   readonly objects: number;
-  /** Pages that the image stores: copied, zero and cloned ones. */
+  /** Number of pages that the image stores: copied, zero and cloned ones. */
   readonly pages: number;
-  /** Bytes of the image. */
+  /** Length of the image, in bytes. */
   readonly bytes: number;
-  /** The image's id, null where not every record could be read. */
+  /** The id of the image (see `Image.id`); null unless `ok`. */
   readonly id: string | null;
-  /** In the order of the image, at most `maxProblems`. */
+  /** The problems, in the order of the image, at most `maxProblems`. */
   readonly problems: readonly Problem[];
-  /** How many more there are. */
+  /** Number of further problems, which are not listed. */
   readonly unlisted: number;
 }
 
-/** Problems with their messages: a few MiB. An image of nothing but damage has millions. */
+/**
+ * This many problems with their messages take a few MiB. An image that is all damage has millions.
+ */
 const MAX_PROBLEMS = 10_000;
 
 class ProblemList {
@@ -81,25 +86,28 @@ class ProblemList {
   }
 }
 
-/** A payload with a checksum, and what it belongs to. */
+/** A payload with a checksum, and its place. */
 interface Checked {
   readonly offset: number; // byte of the image
   readonly bytes: number;
   readonly mm: number;
-  /** Of a block of pages; null for the other payloads, which have a name. */
+  /** The VMA of a block of pages; null for other payloads, which `name` describes. */
   readonly vma: ImageVma | null;
   readonly address: number | null;
   readonly name: string;
 }
 
-/** Small enough for all workers to end within a millisecond of each other. */
+/** Bytes per unit, so few that all workers end within a millisecond of each other. */
 const UNIT_BYTES = MiB;
 
-/** What an mm may have beside its pages, in the order in which it is listed. */
+/** Payloads that an mm may have beside its pages, in the order in which problems are listed. */
 const PAYLOAD_PARTS = ['auxv', 'notes', 'ldt'] as const;
 const PAYLOAD_NAMES = { auxv: 'auxiliary vector', notes: 'notes', ldt: 'LDT' } as const;
 
-/** Verifies an image with the workers of a pool. Rejects only if the image cannot be read at all. */
+/**
+ * Verifies an image with the workers of a pool. INPUT_FAILED if the image cannot be read at all,
+ * IMAGE_TOO_LARGE beyond `maxIndexBytes`.
+ */
 export async function verifyWith(
   pool: WorkerPool,
   from: string | MemoryImage,
@@ -163,7 +171,7 @@ async function readStructure(
       },
     };
     await walkObjects(source, head, visitor, signal);
-    if (source.bytes < head.totalLen) checker.lost(); // counts cannot add up in half an image
+    if (source.bytes < head.totalLen) checker.lost(); // in half an image counts cannot add up
     checker.finish(head.totalLen);
     return { mms: checker.mms, objects, id: id.digest() };
   } catch (error) {
@@ -173,7 +181,7 @@ async function readStructure(
   }
 }
 
-/** One at a time, in the order of the table, for messages. */
+/** Describes the payloads one at a time, in the order of the table, for messages. */
 function* payloadsOf(mms: readonly ImageMm[]): Generator<Checked> {
   for (const mm of mms) {
     yield* blocksOf(mm);
@@ -225,11 +233,14 @@ async function verifyPayloads(
   const { signal, onProgress } = options;
   const tell = onProgress && (({ bytes }: PhaseProgress) => onProgress({ bytes, totalBytes }));
   await pool.runPhase('verify', tasks, new PhaseControl(phase), { signal, onProgress: tell, here });
-  throwIfAborted(signal); // it may have fired when the last payload was told
+  throwIfAborted(signal); // it may have fired in the last call of `onProgress`
   if (firstDifference(table, count) < count) reportDifferences(mms, table, problems);
 }
 
-/** The payloads of all mms, in the order of `payloadsOf`: there are millions, so without objects. */
+/**
+ * Tabulates the payloads of all mms in the order of `payloadsOf`. There may be millions, so there
+ * is no object per payload.
+ */
 function tableOf(
   mms: readonly ImageMm[],
   budget: IndexBudget,
@@ -289,7 +300,7 @@ function reportDifferences(
   }
 }
 
-/** What `verify` is given, checked before it begins. */
+/** Checks the options of `verify` before it begins. */
 export const VERIFY_OPTIONS: Shape<VerifyOptions> = {
   ...JOB_OPTIONS,
   onProgress: listener(),

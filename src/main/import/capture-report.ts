@@ -1,4 +1,4 @@
-/** What is known of the processes of an import, and what it reports of each. */
+/** What is known about the processes of an import, and what it reports about each. */
 import { SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
 import type { Turns } from '../job/stop.ts';
 import type { UnmappedPages } from './file-contents.ts';
@@ -13,7 +13,7 @@ import { compareWithSmaps } from './smaps-check.ts';
 
 export type CaptureReport = Omit<ProcessReport, 'ms'> & { ms: { scan: number; load: number } };
 
-/** What is known of a process before a page of it is read. */
+/** What is known about a process before a page of it is read. */
 export interface Survey {
   readonly pid: number;
   readonly smaps: readonly SmapsVma[];
@@ -22,22 +22,22 @@ export interface Survey {
   readonly ms: number;
 }
 
-/** What is known of all of them. */
+/** What is known about all processes of an import. */
 export interface FamilySurvey {
   readonly members: readonly Survey[];
-  /** What each loads itself, and what it shares with those before it. */
+  /** The pages that each process loads itself, and those that it shares with earlier ones. */
   readonly pages: readonly MemberPages[];
   readonly readable: ReadonlyMap<MappedFile, ReadableFile>;
   readonly unmapped: readonly UnmappedPages[];
-  /** Frames that the processes' pages and tables take at most. */
+  /** The most frames that the pages and page tables of all processes take. */
   readonly frames: number;
-  /** Pages that show the zero page: frames of their own in a machine that has none. */
+  /** Pages that show the zero page. Each takes a frame in a machine that has no zero page. */
   readonly zeroPages: number;
 }
 
 /**
- * What an import says of the process with this ordinal. `isPrivileged`: the process stood still and
- * the flags of its frames could be read.
+ * Returns the report about the process with the ordinal `at`. `isPrivileged` says that the process
+ * stood still and that the flags of its frames could be read.
  */
 export async function reportOf(
   { members, pages, readable }: FamilySurvey,
@@ -64,8 +64,9 @@ export async function reportOf(
 }
 
 /**
- * The kernel may swap, merge or collapse pages of a process that stands still, which moves totals
- * and no content: what differs from smaps before must differ from smaps of now as well.
+ * Returns what differs from both readings of smaps, the one before the scan and one made now. The
+ * kernel may swap, merge or collapse pages of a process that stands still, which changes totals but
+ * no content.
  */
 async function smapsDifferences(
   { pid, smaps, scan }: Survey,
@@ -77,7 +78,7 @@ async function smapsDifferences(
   return [...before].filter(([total]) => now.has(total)).map(([, line]) => line);
 }
 
-/** Pages of a scan, by kind. */
+/** Counts the pages of a scan by kind. */
 export function countKinds(scan: ScanResult): {
   readonly contentPages: number;
   readonly zeroPages: number;

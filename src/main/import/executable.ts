@@ -1,4 +1,4 @@
-/** Which of the files that a process maps is the program that it runs. */
+/** Finds out which of the files that a process maps is the program that it runs. */
 import { readlink, stat } from 'node:fs/promises';
 import { type FileIdentity, identityOf, isSameFile } from './file-identity.ts';
 import { namesOf } from './locate-file.ts';
@@ -6,12 +6,15 @@ import type { MappedFile } from './mapped-files.ts';
 import type { SmapsVma } from './smaps.ts';
 
 export interface Executable {
-  /** What the link /proc/PID/exe says, raw bytes; empty where it cannot be read. */
+  /** The raw bytes of the link /proc/PID/exe; empty where it cannot be read. */
   readonly name: Buffer;
   readonly identity: FileIdentity | undefined;
 }
 
-/** A kernel thread has none, nor has another user's process: nothing depends on it. */
+/**
+ * Reads /proc/PID/exe. It never fails: a kernel thread has no executable, and that of another
+ * user's process is hidden. An import works without it.
+ */
 export async function readExecutable(pid: number): Promise<Executable> {
   const link = `/proc/${pid}/exe`;
   const name = await readlink(link, 'buffer').catch(() => Buffer.alloc(0));
@@ -19,7 +22,7 @@ export async function readExecutable(pid: number): Promise<Executable> {
   return { name, identity: stats === undefined ? undefined : identityOf(stats) };
 }
 
-/** By name only where it cannot be asked which file the mapping shows. */
+/** Compares device and inode. Names decide only where these are not known for both. */
 export function isExecutable(vma: SmapsVma, file: MappedFile, exe: Executable): boolean {
   if (file.identity !== undefined && exe.identity !== undefined) {
     return isSameFile(file.identity, exe.identity);

@@ -1,4 +1,7 @@
-/** The import of processes, which stand still by default, from their mappings to their last shared page. */
+/**
+ * One import of one or several processes. It reads their mappings and page maps, creates address
+ * spaces, loads the pages, and lets later processes share the pages of earlier ones.
+ */
 import type { FileHandle } from 'node:fs/promises';
 import type { AddressSpace } from '../../mmu/machine/address-space.ts';
 import { HeldFiles } from '../../mmu/machine/held-files.ts';
@@ -41,14 +44,14 @@ import { runScanPhase } from './scan-phase.ts';
 import { findShared, forgetMovedFrames } from './shared-frames.ts';
 import { readSmaps } from './smaps.ts';
 
-/** The open files of one process that an import reads. */
+/** The files under /proc that an import keeps open for one process. */
 export interface ProcessFiles {
   readonly pid: number;
   readonly pagemap: FileHandle;
   readonly mem: FileHandle;
 }
 
-/** The machine's own, and what is freed late. */
+/** Spare bytes: for the machine's own needs, and for frames that are freed late. */
 const MARGIN = 16 * MiB;
 
 /** One import under way. */
@@ -59,11 +62,11 @@ export class FamilyImport {
   readonly #kpageflags: FileHandle | undefined;
   readonly #options: ImportOptions;
   readonly #turns: Turns;
-  /** The files in the machine, by what they are in the processes. */
+  /** Ids of the files that the import has created in the machine. */
   readonly #ids = new Map<MappedFile, number>();
   #held: HeldFiles | undefined;
   #endUse: (() => void) | undefined;
-  /** One for every process, in their order. */
+  /** One address space per process, in the order of the processes. */
   readonly spaces: AddressSpace[] = [];
 
   constructor(
@@ -81,14 +84,14 @@ export class FamilyImport {
     this.#turns = new Turns(options.signal);
   }
 
-  /** The import is over: its machine may be closed. */
+  /** Ends the import's use of the machine, which may be closed from then on. */
   end(): void {
     this.#endUse?.();
   }
 
   /**
-   * Gives back what the import has taken of the machine. It waits for whoever has frozen the machine,
-   * and the signal of the import does not end that: what is not given back is lost for good.
+   * Gives back what the import has taken of the machine. It waits while the machine is frozen, and
+   * the signal of the import does not end that wait: what is not given back is lost for good.
    */
   async undo(): Promise<void> {
     try {
@@ -98,12 +101,12 @@ export class FamilyImport {
     }
   }
 
-  /** Gives back what only the import itself needed; the processes may go on before. */
+  /** Drops the references that the import itself holds. The processes may go on before this. */
   async release(): Promise<void> {
     await this.#held?.letGo();
   }
 
-  /** Everything for which the processes have to stand still, or at least not to change mappings. */
+  /** Does everything for which the processes must stand still, or at least keep their mappings. */
   async capture(): Promise<CaptureReport[]> {
     const survey = await this.#surveyAll();
     const machine = this.#machineFor(survey);
@@ -111,7 +114,7 @@ export class FamilyImport {
     this.#held = held;
     for (const at of survey.members.keys()) await this.#createSpace(machine, held, survey, at);
     const loadMs = await this.#load(survey);
-    throwIfAborted(this.#options.signal); // by who was told of the last page, too
+    throwIfAborted(this.#options.signal); // the progress listener may have aborted at the last page
     await this.#share(survey);
     const { signal } = this.#options;
     const first = this.spaces[0]!.reference;
@@ -133,7 +136,7 @@ export class FamilyImport {
     return reports;
   }
 
-  /** Page maps first, of all: nobody's memory is read before. */
+  /** Reads the page maps of all processes before any memory, because reading faults pages in. */
   async #surveyAll(): Promise<FamilySurvey> {
     const files = new MappedFiles();
     const members: Survey[] = [];
@@ -162,9 +165,12 @@ export class FamilyImport {
     return { members, pages, readable, unmapped, frames, zeroPages };
   }
 
-  /** Only a family shares, and frames alone are no proof: the zero page and KSM have some, too. */
+  /**
+   * Whether the scan has to find frames that several processes show. One process alone shares none,
+   * and only /proc/kpageflags tells a shared page from the zero page and from one that KSM merged.
+   */
   get #wantsFrames(): boolean {
-    if (this.#options.freeze === false) return false; // a frame may be another's by now
+    if (this.#options.freeze === false) return false; // the frame may have another owner by now
     return this.#processes.length > 1 && this.#kpageflags !== undefined;
   }
 
@@ -222,7 +228,7 @@ export class FamilyImport {
     await space.setNotesAsync(await mmNotes(pid), signal);
   }
 
-  /** What page tables show, through the memory of the processes; milliseconds for each. */
+  /** Loads the pages that page tables show. Returns the milliseconds that each process took. */
   async #load({ members, pages }: FamilySurvey): Promise<number[]> {
     const ids = this.#ids;
     const lists = members.map(({ vmas }, at) => listPages(pages[at]!.runs, vmas, ids));
@@ -248,7 +254,7 @@ export class FamilyImport {
     return ms;
   }
 
-  /** Shows the later processes what the earlier ones have loaded. Nothing is read for it. */
+  /** Lets later processes share the pages that earlier ones have loaded. It reads no memory. */
   async #share({ pages }: FamilySurvey): Promise<void> {
     const list = new LoadList();
     for (const [at, { shared }] of pages.entries()) listShared(list, shared, at);

@@ -1,8 +1,8 @@
 /**
- * Pages of memory-backed and deleted files that no page table of the process shows: written through
- * a descriptor, by another process, or swapped out. Its page map says nothing of them, and reading
- * them through its memory would map them there. So they are read from the file itself: which they are
- * is found out here, `load-unmapped.ts` reads them.
+ * Lists the pages of unreachable files that no page table of the processes shows: they were written
+ * through a descriptor or by another process, or are swapped out. Page maps say nothing about them,
+ * and reading them through /proc/PID/mem would map them in the process. So `load-unmapped.ts` reads
+ * them from the file itself.
  */
 import { CACHE_NODE_PAGES } from '../../mmu/files/page-cache.ts';
 import { SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
@@ -13,30 +13,32 @@ import type { ProcessVma } from './process-mappings.ts';
 import { isDevice, type ReadableFile } from './readable-files.ts';
 import type { ScannedRun } from './scan-phase.ts';
 
-/** A process, as far as its files are concerned. */
+/** A process, as far as its files are concerned: its mappings, and the runs that the scan found. */
 export interface FileUser {
   readonly pid: number;
   readonly vmas: readonly ProcessVma[];
   readonly runs: readonly ScannedRun[];
 }
 
-/** Part of a mapping whose pages of the file have to be looked for. */
+/** A part of a mapping; the pages of the file behind it have to be looked for. */
 export interface Piece {
   readonly start: number; // page
   readonly index: number; // page of the file
   readonly pages: number;
 }
 
-/** What is to be read of one file. */
+/** What has to be read of one file. */
 export interface UnmappedPages {
   readonly file: MappedFile;
   readonly source: ReadableFile;
   readonly pieces: readonly Piece[];
-  /** As many pages at most are to be found; 0: a small file may still lie in its own inode. */
+  /**
+   * The most pages that can have content. 0 for a file without blocks, whose inode may have data.
+   */
   readonly mostPages: number;
 }
 
-/** What no page table of the processes shows of their memory-backed and deleted files. */
+/** Lists the pages of unreachable files that no page table of the processes shows. */
 export function listUnmapped(
   users: readonly FileUser[],
   shown: ReadonlyMap<MappedFile, Ranges>,
@@ -46,7 +48,7 @@ export function listUnmapped(
   const unmapped: UnmappedPages[] = [];
   for (const [file, source] of readable) {
     const seen = shown.get(file) ?? [];
-    // In memory a page that is mapped counts as allocated, on disk it may lie in a hole.
+    // A mapped page of a memory-backed file is allocated; one of a file on disk may lie in a hole.
     const left = source.mostContent - (file.isMemoryBacked ? sizeOf(seen) : 0);
     if (left <= 0 && file.isMemoryBacked) continue;
     const pieces = missingPieces(file, source, vmas, [...seen]);
@@ -56,7 +58,7 @@ export function listUnmapped(
   return unmapped;
 }
 
-/** Frames that they and the nodes of their page caches take at most. */
+/** The most frames that these pages and the nodes of their page caches take. */
 export function unmappedFrames(unmapped: readonly UnmappedPages[]): number {
   let frames = 0;
   for (const { pieces, mostPages } of unmapped) {
@@ -69,7 +71,7 @@ export function unmappedFrames(unmapped: readonly UnmappedPages[]): number {
   return frames;
 }
 
-/** Pages of each file that some page table entry of some process shows. */
+/** The pages of each file that at least one process maps. */
 export function shownPages(users: readonly FileUser[]): Map<MappedFile, Ranges> {
   const shown = new Map<MappedFile, Ranges>();
   for (const { runs, vmas } of users) {
@@ -88,12 +90,12 @@ export function shownPages(users: readonly FileUser[]): Map<MappedFile, Ranges> 
   return shown;
 }
 
-/** Frames of the page caches that hold those pages, without nodes. */
+/** The frames that these pages take in page caches, without nodes. */
 export function shownFrames(shown: ReadonlyMap<MappedFile, Ranges>): number {
   return [...shown.values()].reduce((sum, ranges) => sum + sizeOf(ranges), 0);
 }
 
-/** What the mappings of a file cover beyond what is `seen`, each page once. */
+/** The pages that mappings of the file cover and that are not `seen`, each page once. */
 function missingPieces(
   file: MappedFile,
   { bytes }: ReadableFile,

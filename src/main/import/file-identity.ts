@@ -1,7 +1,7 @@
 /**
- * Which file of this kernel a file is: its device and its inode, as stat(2) gives them. Both are
- * 64-bit numbers, and file systems use all of the bits (an overlay with xino puts the layer into the
- * highest ones), so neither may ever pass through a double: two files would become one.
+ * The identity of a file of this kernel: its device and its inode, as stat(2) gives them. Both are
+ * 64-bit numbers, and file systems use all of the bits (an overlay with xino puts the layer into
+ * the highest ones). So neither may ever pass through a double, which would make two files one.
  */
 import type { BigIntStats } from 'node:fs';
 
@@ -19,7 +19,7 @@ export function isSameFile(a: FileIdentity, b: FileIdentity): boolean {
   return a.device === b.device && a.inode === b.inode;
 }
 
-/** As text, to look it up by. */
+/** The identity as text, for use as a key. */
 export function identityKey({ device, inode }: FileIdentity): string {
   return `${device}:${inode}`;
 }
@@ -31,7 +31,7 @@ export function deviceText(device: bigint): string {
   return `${major}:${minor}`;
 }
 
-/** The same of a device as maps and smaps write it, `fe:00`. */
+/** The same text for a device as maps and smaps write it, `fe:00`. */
 export function normaliseDevice(device: string): string {
   const [major, minor] = device.split(':');
   return `${Number.parseInt(major ?? '', 16)}:${Number.parseInt(minor ?? '', 16)}`;

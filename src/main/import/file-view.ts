@@ -1,25 +1,25 @@
 /**
- * The world that the names and numbers in /proc/PID/smaps belong to: the mounts and namespaces of the
- * process, which need not be ours.
+ * Reads the mounts and namespaces that give names and numbers in /proc/PID/smaps their meaning.
+ * Those of the process need not be ours.
  */
 import { readFile, readlink } from 'node:fs/promises';
 
 export interface Mount {
-  /** `254:0`, of the file system: smaps shows this one, stat may show another (btrfs, overlay). */
+  /** `254:0`: the file system's own, as smaps shows it. Stat may show another (btrfs, overlay). */
   readonly device: string;
-  /** Type of the file system, `ext4`. */
+  /** Type of the file system, such as `ext4`. */
   readonly type: string;
 }
 
 export interface FileView {
   readonly pid: number;
-  /** By the id that /proc/PID/fdinfo gives: our mounts, and those of the process. */
+  /** Our mounts and those of the process, by the mount id that /proc/PID/fdinfo gives. */
   readonly mounts: ReadonlyMap<number, Mount>;
-  /** Type of the file system by device, of both. */
+  /** Types of file systems by device, from both sets of mounts. */
   readonly fileSystems: ReadonlyMap<string, string>;
-  /** Whether its mount namespace is ours: then names mean the same for both. */
+  /** Whether the process is in our mount namespace, so that names mean the same for both. */
   readonly sharesMounts: boolean;
-  /** Whose SysV segments it sees. */
+  /** Names the IPC namespace, whose SysV segments the process sees. */
   readonly ipcNamespace: string;
 }
 
@@ -29,7 +29,7 @@ export async function readFileView(pid: number): Promise<FileView> {
   const fileSystems = new Map([...mounts.values()].map(({ device, type }) => [device, type]));
   const here = await namespaceOf('self', 'mnt');
   const there = await namespaceOf(pid, 'mnt');
-  // Who cannot read the link takes its segments for nobody else's.
+  // Where the link cannot be read, the process is taken to share its segments with no other.
   const ipcNamespace = (await namespaceOf(pid, 'ipc')) ?? `of ${pid}`;
   const sharesMounts = here !== undefined && here === there;
   return { pid, mounts, fileSystems, sharesMounts, ipcNamespace };

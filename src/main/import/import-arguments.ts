@@ -1,4 +1,4 @@
-/** What an import is given, checked before it begins: see src/shared/arguments. */
+/** Checks what an import is given, before it begins: see src/shared/arguments. */
 import { Machine } from '../../mmu/machine/machine.ts';
 import {
   flag,

@@ -1,9 +1,9 @@
 /**
- * Importing live processes into a machine: their mappings, their pages, their mm fields.
+ * Imports live processes into a machine: their mappings, their pages and their mm fields.
  *
- * Order matters: reading the memory of a process faults its pages in. So all processes are stopped,
- * then the mappings and the whole page map of each are read, and only then memory, and only where a
- * page has content. The processes go on as if nothing had happened.
+ * The order matters, because reading the memory of a process faults its pages in. So all processes
+ * are stopped first. Then the mappings and the whole page map of each are read, and only after that
+ * memory, where a page has content. The processes go on as if nothing had happened.
  */
 import { type FileHandle, open, readlink } from 'node:fs/promises';
 import type { Machine } from '../../mmu/machine/machine.ts';
@@ -18,7 +18,7 @@ import { withRunningFamily } from './running-family.ts';
 import { descendantsOf, withStoppedFamily } from './stopped-family.ts';
 import type { StoppedProcess } from './stopped-process.ts';
 
-/** Imports processes, all at one instant, with the workers of a pool. */
+/** Imports processes with the workers of a pool: all at one instant, unless `freeze` is false. */
 export async function importWith(
   pool: WorkerPool,
   target: Machine | MachineFor,
@@ -33,7 +33,7 @@ export async function importWith(
   try {
     // Threads start while mappings are read.
     pool.expect(asked.reduce((bytes, pid) => bytes + residentBytes(pid), 0));
-    // Whatever is not permitted fails here, before a process is touched.
+    // What is not permitted fails here, before any process is stopped.
     for (const pid of asked) await assertAlive(pid);
     const groups = await groupsOf(asked);
     const files = new Map<number, ProcessFiles>();
@@ -71,18 +71,18 @@ export async function importWith(
   }
 }
 
-/** Reads the processes with these pids, in their order. */
+/** Captures the processes with these pids, in this order. */
 type Capture = (pids: readonly number[]) => Promise<CaptureReport[]>;
 
 interface Asked {
   readonly asked: readonly number[];
-  /** The processes that these are threads of. */
+  /** The pids of the processes; `asked` may hold ids of their threads. */
   readonly groups: readonly number[];
 }
 
 interface Captured {
   readonly reports: readonly CaptureReport[];
-  /** For how long each stood still. */
+  /** Milliseconds for which each process stood still. */
   readonly stoppedMs: readonly number[];
 }
 
@@ -129,8 +129,8 @@ function assertPids(pids: readonly number[]): void {
 }
 
 /**
- * A pid says nothing without its namespace: where /proc belongs to another one than ours, what is
- * read there and what a signal reaches are two processes. UNSUPPORTED_PLATFORM.
+ * Throws UNSUPPORTED_PLATFORM unless /proc belongs to our PID namespace. In another namespace a pid
+ * is another process: a signal would stop one process, and /proc would show the memory of another.
  */
 async function assertOwnProc(): Promise<void> {
   const self = await readlink('/proc/self').catch(() => undefined);
@@ -142,13 +142,13 @@ async function assertOwnProc(): Promise<void> {
   throw new MmdumpError('UNSUPPORTED_PLATFORM', message);
 }
 
-/** The files of a zombie cannot be opened either, but for other reasons. */
+/** PROCESS_GONE for a zombie. Opening its files would fail, too, but for other reasons. */
 async function assertAlive(pid: number): Promise<void> {
   const { state } = await readStat(pid);
   if (state === 'Z' || state === 'X') throw processGone(pid);
 }
 
-/** Whose threads they are. OPTION_INVALID if two are one process: named twice, or threads of one. */
+/** The process of each id, which may be a thread. OPTION_INVALID if two ids are of one process. */
 async function groupsOf(pids: readonly number[]): Promise<number[]> {
   const seen = new Map<number, number>();
   for (const pid of pids) {

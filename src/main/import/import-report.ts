@@ -1,4 +1,4 @@
-/** What an import is asked for, and what it says of its work. */
+/** The options of an import, and its report. */
 import type { AddressSpace } from '../../mmu/machine/address-space.ts';
 import type { Machine } from '../../mmu/machine/machine.ts';
 import type { JobOptions } from '../job/stop.ts';
@@ -8,60 +8,61 @@ export interface ImportOptions extends JobOptions {
   /** Import all descendants of the processes, too. Default false. */
   readonly children?: boolean | undefined;
   /**
-   * true (default): the processes stand still meanwhile. false: they go on; their mappings must stay the
-   * same, else PROCESS_CHANGED, but two pages may be of two instants. Which pages they share is unknown.
+   * true (default): the processes stand still during the import. false: they go on. Then two pages
+   * may be of two instants, and it is unknown which pages the processes share. Their mappings must
+   * stay the same; otherwise the import fails with PROCESS_CHANGED.
    */
   readonly freeze?: boolean | undefined;
   /** Called at most ten times a second while memory is read. */
   readonly onProgress?: ((progress: ImportProgress) => void) | undefined;
 }
 
-/** How far an import is, in pages of all processes. */
+/** Progress of an import, in pages of all processes. */
 export interface ImportProgress {
-  /** Pages that are read. */
+  /** Pages that have been read. */
   readonly pages: number;
-  /** Pages that will be. */
+  /** Pages that have to be read in all. */
   readonly totalPages: number;
 }
 
-/** What an import says of one process. Counts are pages. */
+/** What an import reports about one process. */
 export interface ProcessReport {
   /** Its id. */
   readonly pid: number;
-  /** Its mappings. */
+  /** Number of its mappings. */
   readonly vmas: number;
   /**
-   * Pages with content that a page table showed, and all of the vdso: read, or shared with an earlier
-   * process.
+   * Pages with content that a page table showed, and all pages of the vdso. Each was read, or is
+   * shared with an earlier process.
    */
   readonly contentPages: number;
-  /** Zero pages of the real machine, seen only with privilege. */
+  /** Pages that show the zero page of the real machine; they are seen only with privilege. */
   readonly zeroPages: number;
   /** Guard pages (MADV_GUARD_INSTALL). */
   readonly guardPages: number;
   /**
-   * Private pages that an earlier process of the same import shows as well, as after a fork: they are
-   * among its content, and shared with it. 0 where that is not known.
+   * Private pages that an earlier process of the same import shows as well, as after a fork. They
+   * are counted in `contentPages`, too. 0 where sharing is not known.
    */
   readonly sharedPages: number;
   /**
-   * Pages of memory-backed and deleted files with content that no page table showed. A file that
-   * several processes map counts for the first.
+   * Pages with content of memory-backed and deleted files that no page table showed. Those of a
+   * file that several processes map count for the first of them.
    */
   readonly unmappedPages: number;
   /**
-   * Memory-backed and deleted files that could not be read: pages of theirs that no page table
-   * showed are unknown, and reading one fails.
+   * Memory-backed and deleted files that could not be read. Their pages that no page table showed
+   * are unknown, and reading one fails.
    */
   readonly unreadableFiles: readonly string[];
   /**
-   * Living files to which no path of this host leads, because the process has other mounts or another
-   * root. They are kept as deleted files are, with what could be read of them now.
+   * Living files to which no path of this host leads, because the process has other mounts or
+   * another root. Like deleted files, they are kept with what could be read of them now.
    */
   readonly foreignFiles: readonly string[];
   /**
-   * Whether frames of the real machine could be told apart. Without it every page has a frame of
-   * its own, and which pages were shared is unknown.
+   * Whether frames of the real machine could be told apart. If not, it is unknown which pages were
+   * shared, and every page has a frame of its own.
    */
   readonly sharingKnown: boolean;
   /** Totals of smaps that differ from what was found; null without privilege. */
@@ -79,17 +80,20 @@ export interface ProcessReport {
   };
 }
 
-/** One process a place: as asked for, then descendants by pid. */
+/**
+ * What an import returns. Both lists have one entry per process: those that were asked for, in that
+ * order, then descendants by ascending pid.
+ */
 export interface ImportResult {
-  /** What was imported. */
+  /** The address spaces of the processes. */
   readonly mms: readonly AddressSpace[];
-  /** What each of the processes was like. */
+  /** The reports about the processes. */
   readonly processes: readonly ProcessReport[];
 }
 
 /**
- * Makes the machine once it is known how much memory the processes take, in bytes, and how many
- * address spaces. `zeroBytes`: what a machine with `zeroPage: false` needs beyond that, for pages that
- * show the zero page in the processes and a page of their own there.
+ * Makes the machine, once it is known how many bytes of memory and how many address spaces the
+ * processes take. A machine with `zeroPage: false` needs `zeroBytes` beyond that, because there
+ * each page that shows the zero page takes a frame of its own.
  */
 export type MachineFor = (bytes: number, addressSpaces: number, zeroBytes: number) => Machine;

@@ -1,4 +1,4 @@
-/** Reads what `file-contents.ts` has listed, at a cost that follows the content, not the size. */
+/** Reads the pages that `file-contents.ts` lists, at a cost that follows their content. */
 
 import { forEachCachedPage } from '../../mmu/files/page-cache.ts';
 import { type MmReference, runOnAsync } from '../../mmu/machine/enter.ts';
@@ -14,12 +14,13 @@ import type { MappedFile } from './mapped-files.ts';
 import { openAgain } from './readable-files.ts';
 import { findData } from './sparse-search.ts';
 
-/** Pages of a run: a unit of its own, and not too many of them for a large file. */
+/** Pages per run. A full run is one unit of work, and even a large file has few enough of them. */
 const RUN_PAGES = 4096;
 
 /**
- * Loads them with all workers, file by file; returns how many pages have content, by the process
- * that maps the file first. `mm`: any that maps something; page caches belong to none.
+ * Loads the pages with all workers, file by file. Returns how many of them have content, by the
+ * ordinal of the process that maps the file first. `mm` may be any mm of the machine, since page
+ * caches belong to none.
  */
 export async function loadUnmapped(
   pool: WorkerPool,
@@ -49,20 +50,20 @@ export async function loadUnmapped(
   return found;
 }
 
-/** Files on disk of which so little is data are searched before they are read: one page in 32. */
+/** A file on disk is searched before it is read if at most one page in 32 can have data. */
 const SPARSE = 32;
-/** It takes some milliseconds to begin with; a file of this size is read in less. */
+/** Files with fewer pages are not searched: reading them takes less time than starting a search. */
 const SEARCHED_PAGES = (64 * MiB) / PAGE_SIZE;
 
 interface ToRead {
   readonly pieces: readonly Piece[];
-  /** Ends the search once so many pages were found; 0: it goes on to the end. */
+  /** Reading ends once this many pages with content were found; 0: it goes on to the end. */
   readonly enough: number;
 }
 
 /**
- * Leaves out of a file on disk what can be known to be holes: all that is not mapped if the pages that
- * are mapped account for all of its blocks, else what a search finds to have no data.
+ * Leaves out what is known to be a hole of a file on disk. If the mapped pages account for all of
+ * its blocks, everything else is a hole. Otherwise a search finds the parts that have no data.
  */
 async function whatToRead(
   { file, source, pieces, mostPages }: UnmappedPages,
@@ -74,7 +75,7 @@ async function whatToRead(
     return { pieces, enough: Number.isFinite(source.mostContent) ? mostPages : 0 };
   }
   if (!Number.isFinite(source.mostContent)) return { pieces, enough: 0 };
-  // Without a block there may be data in the inode: of the first page, if of any.
+  // A file without blocks may have data in its inode. Such data belongs to the first page.
   if (source.mostContent === 0) return { pieces: within(pieces, [{ from: 0, to: 1 }]), enough: 0 };
   const pages = pieces.reduce((sum, piece) => sum + piece.pages, 0);
   if (pages < SEARCHED_PAGES) return { pieces, enough: 0 };
@@ -98,11 +99,11 @@ function within(pieces: readonly Piece[], ranges: Ranges): Piece[] {
   });
 }
 
-/** Cached pages that are looked at while the lock of the mm is held. */
+/** Cached pages that are compared with zeros before other work gets its turn. */
 const LOOKED_AT = 1024;
 const ZERO_PAGE = new Uint8Array(PAGE_SIZE);
 
-/** How many pages of a file in the machine are not zeros, and the first of them. */
+/** Counts the cached pages of a file that are not all zeros, and finds the first of them. */
 async function findContent(
   mm: MmReference,
   file: number,
@@ -127,7 +128,7 @@ async function findContent(
   return { pages, first };
 }
 
-/** Pages of zeros stay absent: of a file whose every page was looked for they read the same. */
+/** Pages of zeros stay absent. They read the same, because every page of the file is looked for. */
 function listRuns(pieces: readonly Piece[], file: number): LoadList {
   const list = new LoadList();
   for (const { start, index, pages } of pieces) {

@@ -1,7 +1,7 @@
 /**
- * Finds the file behind a mapping, in the world of the process that maps it. Its name alone proves
- * nothing: the process may have other mounts or another root, something may be mounted over it, and
- * the name may have been given to another file since.
+ * Finds the file behind a mapping, as the process that maps it sees it. The name alone proves
+ * nothing: the process may have other mounts or another root, something may be mounted over the
+ * file, and the name may belong to another file by now.
  */
 import type { BigIntStats } from 'node:fs';
 import { open, readFile, stat } from 'node:fs/promises';
@@ -21,13 +21,17 @@ export interface LocatedFile {
   readonly stats: BigIntStats;
 }
 
-/** O_PATH of x86-64, which Node does not name: it opens nothing, not even a device. */
+/**
+ * O_PATH of x86-64, which Node does not define. It finds a path and opens nothing, not even a
+ * device.
+ */
 const O_PATH = 0x20_0000;
 
 /**
- * The file of a mapping: through /proc/PID/map_files, which cannot be mistaken and takes
- * CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN; else by its name, in the root of the process first,
- * wherever device and inode are those that smaps shows. Undefined where neither leads to it.
+ * Finds the file of a mapping. The first way is /proc/PID/map_files, which is always right and
+ * takes CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN. The second is its name, in the root of the process
+ * first; then device and inode must be those that smaps shows. Undefined if neither way leads to
+ * the file.
  */
 export async function locateFile(vma: SmapsVma, view: FileView): Promise<LocatedFile | undefined> {
   const { pid, sharesMounts } = view;
@@ -57,9 +61,9 @@ export async function hostPathOf(
   return undefined;
 }
 
-/** What the name may be: the kernel writes a newline as it writes the four characters `\012`. */
+/** The names that it may stand for: the kernel writes a newline like the four characters `\012`. */
 export function namesOf({ name }: SmapsVma): Buffer[] {
-  if (!name.startsWith('/')) return []; // it would be taken for a path from where we are
+  if (!name.startsWith('/')) return []; // it would be taken for a relative path
   return [...new Set([name, unescapeNewlines(name)])].map((each) => Buffer.from(each, 'latin1'));
 }
 
@@ -71,7 +75,9 @@ async function look(path: string | Buffer): Promise<BigIntStats | undefined> {
   return await stat(path, { bigint: true }).catch(() => undefined);
 }
 
-/** Whether the path leads to what smaps shows: the inode, and the device of its file system. */
+/**
+ * Whether the path leads to the file that smaps shows, by its inode and its file system's device.
+ */
 async function isOfMapping(
   path: string | Buffer,
   stats: BigIntStats,
@@ -99,7 +105,7 @@ async function mountedDevice(
     const id = /^mnt_id:\s+(\d+)$/m.exec(info)?.[1];
     return mounts.get(Number(id))?.device;
   } catch {
-    return undefined; // nothing that proves which file it is
+    return undefined; // nothing proves which file it is
   } finally {
     await handle.close();
   }

@@ -1,6 +1,7 @@
 /**
- * What kind of file a mapping shows: living (its pages can be read again by its path), deleted, or
- * memory-backed (tmpfs, memfd, shared anonymous memory: only memory holds its pages).
+ * Finds the file that a mapping shows, and its kind: living (its pages can be read again by its
+ * path), deleted, or memory-backed (tmpfs, memfd, shared anonymous memory: only memory holds its
+ * pages).
  */
 import { statfs } from 'node:fs/promises';
 import { withoutDeletedSuffix } from '../../shared/formats/deleted-suffix.ts';
@@ -14,23 +15,23 @@ export interface MappedFile {
   /** Raw bytes, without the suffix ' (deleted)'. */
   readonly path: Buffer;
   /**
-   * No path of this host leads to it: it was unlinked, or lies where we cannot see it. What is read
-   * of it now is all that there will be.
+   * No path of this host leads to it: it was unlinked, or lies where we cannot see it. What is not
+   * read of it now cannot be read later.
    */
   readonly isDeleted: boolean;
-  /** A deleted one to which a path leads in other mounts or under another root. */
+  /** It counts as deleted here, but a path leads to it in other mounts or under another root. */
   readonly isForeign: boolean;
   readonly isMemoryBacked: boolean;
-  /** Bytes; for a file that cannot be asked, what its mappings reach. */
+  /** Bytes. Where the length of the file is not known, the end of its furthest mapping. */
   size: number;
-  /** Undefined where nobody may ask which file it is. */
+  /** Undefined where it could not be found out which file it is. */
   readonly identity: FileIdentity | undefined;
-  /** Where it can be opened while the process stands still, if it can. */
+  /** A path by which it can be opened while the process stands still; undefined without one. */
   readonly source: string | Buffer | undefined;
   readonly fileSystem: FileSystem;
 }
 
-/** As statfs(2) has it; zeros where that is not known. */
+/** The fields of statfs(2); zeros where they are not known. */
 export interface FileSystem {
   readonly type: number;
   readonly blockBytes: number;
@@ -40,38 +41,44 @@ const UNKNOWN: FileSystem = { type: 0, blockBytes: 0 };
 export const TMPFS = 0x0102_1994;
 const RAMFS = 0x8584_58f6;
 export const HUGETLBFS = 0x9584_58f6;
-/** Kinds of file systems whose files live in memory alone. */
+/** Types of file systems whose files live in memory alone. */
 const MEMORY_TYPES: ReadonlySet<number> = new Set([TMPFS, RAMFS, HUGETLBFS]);
 const MEMORY_NAMES: ReadonlySet<string> = new Set(['tmpfs', 'ramfs', 'hugetlbfs', 'devtmpfs']);
 
 /**
- * File systems that give several files one number in smaps: btrfs and bcachefs number the inodes of
- * every subvolume from the same value on, an overlay without xino takes over those of its layers.
+ * File systems of which several files may have the same numbers in smaps: btrfs and bcachefs number
+ * the inodes of every subvolume from the same value on, and an overlay without xino takes over the
+ * inode numbers of its layers.
  */
 const AMBIGUOUS: ReadonlySet<string> = new Set(['btrfs', 'bcachefs', 'overlay']);
 
 /**
- * Rings of io_uring, buffers of perf: files of the kernel that have no path and no suffix, and share
- * one inode, so that nobody can tell whose a mapping is. Each is taken for a file of its own.
+ * Names of kernel files such as io_uring rings and perf buffers begin with this. They have no path
+ * and no suffix, and share one inode, so two mappings cannot be known to show the same file. Each
+ * mapping is taken for a file of its own.
  */
 const ANON_INODE = 'anon_inode:';
-/** Segments of SysV: their inodes are numbered on their own, on the device of memfds. */
+/**
+ * Names of SysV segments begin with this. Their inodes are numbered separately, on memfds' device.
+ */
 const SYSV = '/SYSV';
 
 /**
- * Tells files apart, and asks the system about each once. One for all processes that are imported
- * together: a file that two of them map is one file.
+ * Tells files apart, and asks the system about each of them once. All processes of an import use
+ * the same object, so that a file which two of them map is one file.
  */
 export class MappedFiles {
-  /** By what stat says, where that could be asked. */
+  /** Files by their identity, as far as they were found. */
   readonly #byIdentity = new Map<string, MappedFile>();
-  /** By what smaps shows: the last file that was found under these numbers. */
+  /** The last file that was found under the numbers that smaps shows. */
   readonly #byNumbers = new Map<string, MappedFile>();
-  /** By what smaps shows and by name, of processes with one view. */
+  /** Files by process, numbers in smaps, and name. */
   readonly #seen = new Map<string, MappedFile>();
   readonly #fileSystems = new Map<bigint, FileSystem>();
 
-  /** The file of a mapping, or null: anonymous memory, or a special mapping of the kernel. */
+  /**
+   * Returns the file of a mapping; null for anonymous memory and special mappings of the kernel.
+   */
   async find(vma: SmapsVma, view: FileView): Promise<MappedFile | null> {
     if (vma.inode === 0n && !vma.name.startsWith('/')) return null;
     if (vma.name.startsWith(ANON_INODE)) return anonInode(vma);
@@ -101,16 +108,16 @@ export class MappedFiles {
       return file;
     }
     const identity = identityOf(located.stats);
-    // Of SysV segments, inode and device are those of other namespaces' as well.
+    // SysV segments of several IPC namespaces may have the same device and inode.
     const isSysV = isSegment(vma, view);
     const identifier = isSysV ? `${key} ${located.stats.birthtimeNs}` : identityKey(identity);
     const known = this.#byIdentity.get(identifier);
-    // One of several names may be gone: the file lives as long as one leads to it.
+    // One of several names may be gone. The file is living as long as one name leads to it.
     if (known !== undefined && !known.isDeleted) return known;
     const path = isSysV ? undefined : await hostPathOf(vma, identity);
     if (known !== undefined && path === undefined) return known;
     const found = await this.#describe(vma, located, identity, path);
-    // Mappings that were seen before hold the object: it becomes what is known now.
+    // Mappings that were seen before refer to this object, so what is known now is written into it.
     const before = known ?? this.#unlocatedBefore(key);
     const file = before === undefined ? found : Object.assign(before, found);
     this.#byIdentity.set(identifier, file);
@@ -118,7 +125,7 @@ export class MappedFiles {
     return file;
   }
 
-  /** A file that could not be located under another name, and is known by its numbers alone. */
+  /** A file that was not found by another of its names, so that only its numbers are known. */
   #unlocatedBefore(key: string): MappedFile | undefined {
     const file = this.#byNumbers.get(key);
     return file?.identity === undefined ? file : undefined;
@@ -136,7 +143,7 @@ export class MappedFiles {
       isDeleted: hostPath === undefined,
       isForeign: hostPath === undefined && stats.nlink > 0n,
       isMemoryBacked: MEMORY_TYPES.has(fileSystem.type),
-      // A device reaches anywhere.
+      // A device has no length, so its mapping decides.
       size: stats.isFile() ? Number(stats.size) : reachOf(vma),
       identity,
       source,
@@ -169,14 +176,14 @@ function anonInode(vma: SmapsVma): MappedFile {
   };
 }
 
-/** A file that we may not ask about, or to which no name leads any more. */
+/** Describes a file that was not found: we may not look, or no name leads to it any more. */
 function unlocated(vma: SmapsVma, { fileSystems }: FileView): MappedFile {
   const type = fileSystems.get(normaliseDevice(vma.device));
   return {
     path: nameOf(vma),
     isDeleted: true,
     isForeign: false,
-    // A device without a mount is one of the kernel's own: memfd, shared anonymous, SysV memory.
+    // A device without a mount belongs to the kernel: memfds, shared anonymous and SysV memory.
     isMemoryBacked: type === undefined ? vma.device.startsWith('00:') : MEMORY_NAMES.has(type),
     size: reachOf(vma),
     identity: undefined,
@@ -195,7 +202,7 @@ function reachOf({ pgoff, start, end }: SmapsVma): number {
   return Math.min(Number.MAX_SAFE_INTEGER, addressOf(pgoff) + (end - start));
 }
 
-/** Whether it is a segment, on the kernel's own mount, or a file that is called as one. */
+/** Whether it is a SysV segment, whose device has no mount, and not a file with such a name. */
 function isSegment({ device, name }: SmapsVma, { fileSystems }: FileView): boolean {
   return name.startsWith(SYSV) && !fileSystems.has(normaliseDevice(device));
 }

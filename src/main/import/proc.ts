@@ -1,10 +1,10 @@
-/** Reading /proc/PID: plain files, with errors that say what the matter is. */
+/** Reads files under /proc/PID, with errors that say what is wrong. */
 import { readFileSync } from 'node:fs';
 import { type FileHandle, open, readFile } from 'node:fs/promises';
 import { type ErrorFields, errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 
-/** The error for a process that has ended, or never had a memory. */
+/** The error for a process that has ended, or never had an mm. */
 export function processGone(pid: number, fields: ErrorFields = {}): MmdumpError {
   const message = `process ${pid} has no memory to be read: it has ended, or is a kernel thread`;
   return new MmdumpError('PROCESS_GONE', message, { pid, ...fields });
@@ -36,13 +36,13 @@ export async function readProc(pid: number, file: string): Promise<Buffer> {
   }
 }
 
-/** What a process has in memory, in bytes: to plan with. 0 if it cannot be told. */
+/** Bytes that a process has in memory, for planning; 0 if that cannot be told. */
 export function residentBytes(pid: number): number {
   try {
     const [, resident] = readFileSync(`/proc/${pid}/statm`, 'latin1').split(' ');
     return Number(resident) * PAGE_SIZE;
   } catch {
-    return 0; // whoever reads the process itself says why
+    return 0; // reading the process itself will say why
   }
 }
 
@@ -54,16 +54,16 @@ export async function openProc(pid: number, file: string): Promise<FileHandle> {
   }
 }
 
-/** /proc/PID/stat, fields by their number in proc(5). */
+/** /proc/PID/stat, with the fields by their number in proc(5). */
 export interface ProcStat {
   readonly state: string; //   3
-  /** Field by its number; 0 where the kernel hides it. */
+  /** A field by its number; 0 where the kernel hides it. */
   field(number: number): number;
   readonly startTime: string; // 22, exact
   readonly name: string; //      2, without the parentheses
 }
 
-/** The name may hold anything, spaces and parentheses too: fields count from the last ')'. */
+/** The name may hold spaces and parentheses, so fields are counted from the last ')'. */
 export function parseStat(text: string): ProcStat {
   const close = text.lastIndexOf(')');
   const fields = text

@@ -4,7 +4,7 @@ import { type ProcStat, readProc, readStat } from './proc.ts';
 import { prpsinfoNote } from './prpsinfo.ts';
 import type { SmapsVma } from './smaps.ts';
 
-/** Fields of /proc/PID/stat by their number in proc(5). */
+/** Reads the fields of the mm from /proc/PID/stat, by their numbers in proc(5). */
 export async function mmAddresses(pid: number, smaps: readonly SmapsVma[]): Promise<MmAddresses> {
   const stat = await readStat(pid);
   const startBrk = stat.field(47);
@@ -34,7 +34,7 @@ export async function mmNotes(pid: number): Promise<Uint8Array> {
   return prpsinfoNote(stat, ids, cmdline);
 }
 
-/** First number of a line like `Uid:	1000	1000	1000	1000`. */
+/** The first number of a line like `Uid:	1000	1000	1000	1000`. */
 function realId(status: string, name: string): number {
   const line = new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status);
   return Number(line?.[1] ?? 0);

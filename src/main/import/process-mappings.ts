@@ -1,4 +1,4 @@
-/** The mappings of a process, as the machine gets them. */
+/** Creates the mappings of a process in the machine, and the files that they show. */
 
 import { FILE_BACKING, FILE_KIND } from '../../mmu/files/file-record.ts';
 import type { FileFields } from '../../mmu/files/file-table.ts';
@@ -38,10 +38,10 @@ export async function describeVmas(
   return vmas;
 }
 
-/** Mappings that are created at a stretch. */
+/** Mappings that are created in one call. Between two calls other work gets its turn. */
 const AT_ONCE = 4096;
 
-/** What the scan has to know of a mapping. */
+/** What the scan has to know about a mapping. */
 export function toScanned({ smaps, file, isVdso }: ProcessVma): ScannedVma {
   const { start, end, flags, totals } = smaps;
   const ask =
@@ -55,27 +55,28 @@ function scanKind(file: MappedFile | null, isVdso: boolean): number {
   return file.isDeleted || file.isMemoryBacked ? SCAN_KIND.LOST_FILE : SCAN_KIND.FILE;
 }
 
-/** What the mappings of one process are made of. */
+/** What `createMappings` has to know about one process. */
 export interface MappingInput {
   readonly vmas: readonly ProcessVma[];
   readonly exe: Executable;
-  /** The memory-backed and deleted files whose every page will be there. */
+  /** The unreachable files that can be read, so that all of their pages will be in the machine. */
   readonly known: ReadonlyMap<MappedFile, unknown>;
-  /** Ordinals of mappings that show pages of an earlier process. */
+  /** Ordinals of the mappings that share pages with an earlier process. */
   readonly sharing: ReadonlySet<number>;
 }
 
-/** The files of the import in the machine. */
+/** The files that the import has in the machine. */
 export interface ImportFiles {
-  /** Ids: of the processes before, too. */
+  /** Ids of the files, also of those that earlier processes map. */
   readonly ids: Map<MappedFile, number>;
-  /** References of the import itself. */
+  /** The references that the import itself holds. */
   readonly held: HeldFiles;
 }
 
 /**
- * Creates the mappings, and those files that have no id yet. It waits while the machine is frozen;
- * AbortError when `signal` fires. Either way `held.letGo` is to be called later.
+ * Creates the mappings, and the files that have no id yet. It waits while the machine is frozen,
+ * and rejects with AbortError when `signal` fires. In either case the caller has to call
+ * `held.letGo` later.
  */
 export async function createMappings(
   machine: Machine,
@@ -104,8 +105,8 @@ export async function createMappings(
 function fileFields(file: MappedFile, isKnown: boolean): FileFields {
   const { path, isDeleted, isMemoryBacked, size } = file;
   if (!isDeleted && !isMemoryBacked) return hostFileFields(path, size);
-  // Of a deleted file all that is left is in memory now. Its absent pages are zeros, as those of any
-  // file in memory, where every page was looked for; elsewhere reading one fails.
+  // All that is left of a deleted file is in memory now. Once every page of it was looked for, an
+  // absent page is zeros, as in any memory-backed file. Otherwise reading an absent page fails.
   const isInMemory = isMemoryBacked || isKnown;
   const kind = (isDeleted ? FILE_KIND.DELETED : 0) | (isInMemory ? FILE_KIND.MEMORY : 0);
   const backing = isKnown ? FILE_BACKING.NONE : FILE_BACKING.LOST;
@@ -121,7 +122,7 @@ function toFields(
 ): VmaFields {
   const { smaps, isVdso } = vma;
   const start = vpnOf(smaps.start);
-  // Kernels of today do not show VM_EXECUTABLE; the executable's mappings have it all the same.
+  // Current kernels do not show VM_EXECUTABLE; the executable's mappings get it all the same.
   const isExe = vma.file !== null && isExecutable(smaps, vma.file, exe);
   return {
     start,
@@ -129,7 +130,7 @@ function toFields(
     flags: (smaps.flags | (isExe ? VM.EXECUTABLE : 0)) >>> 0,
     file,
     pgoff: file === 0 ? start : smaps.pgoff,
-    // Whether there is anonymous memory is known only once all of it is seen.
+    // It is not known yet whether there are anonymous pages: all private mappings get an anon_vma.
     anonVma: (smaps.flags & VM.SHARED) === 0 ? machine.parts.nextAnonVma() : 0,
     kind: isVdso ? VMA_KIND.VDSO : VMA_KIND.ORDINARY,
     isForked,

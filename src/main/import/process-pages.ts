@@ -1,4 +1,4 @@
-/** The pages of a process, as the load phase gets them. */
+/** Lists the pages of a process for the load phase. */
 
 import { mapMergedLocked } from '../../mmu/fault/ksm.ts';
 import type { AddressSpace } from '../../mmu/machine/address-space.ts';
@@ -16,7 +16,7 @@ import type { SharedRun } from './shared-frames.ts';
 
 const { CONTENT, ZERO_PAGE, FILE_PAGES, GUARD, MERGED, HUGE } = SCAN_RUN_KIND;
 
-/** Pages that one KSM frame of the real machine stands behind: the first is loaded. */
+/** Pages that show the same KSM frame of the real machine. Only the first of them is loaded. */
 export type MergedPages = ReadonlyMap<number, readonly number[]>;
 
 export interface PageList {
@@ -47,7 +47,7 @@ export function listPages(
   return { list, merged };
 }
 
-/** Pages that earlier processes of the import show, too. `taker`: ordinal of this one. */
+/** Lists pages that earlier processes show as well, for the process with ordinal `taker`. */
 export function listShared(list: LoadList, shared: readonly SharedRun[], taker: number): void {
   for (const { start, pages, donor, isHuge } of shared) {
     list.add({
@@ -65,8 +65,9 @@ export function listShared(list: LoadList, shared: readonly SharedRun[], taker: 
 }
 
 /**
- * Frames that a process takes at most: of pages of its own, and of tables for all that it shows. Those
- * of page caches are counted by file, since several processes show them.
+ * Returns the most frames that a process takes: for the pages that it loads itself, and for page
+ * tables of all pages that it shows. Page caches are counted by file, since several processes show
+ * them.
  */
 export function framesOf(own: readonly ScannedRun[], all: readonly ScannedRun[]): number {
   const merged = new Set<number>();
@@ -88,7 +89,7 @@ export function framesOf(own: readonly ScannedRun[], all: readonly ScannedRun[])
   return frames + upperTables(granules);
 }
 
-/** Tables of all levels for so many granules, and nodes of page caches, in the worst case. */
+/** The most tables of all levels, and nodes of page caches, that this many granules take. */
 function upperTables(granules: number): number {
   return granules * 3 + 64;
 }
@@ -121,7 +122,7 @@ function loadKind(kind: number, isVdso: boolean, file: number): number {
   return isVdso && kind === CONTENT ? LOAD.UNMAPPED : LOAD.ANON;
 }
 
-/** Lets the other pages of a merged frame show it, too. */
+/** Maps the frame of each merged page at the other addresses that show it. */
 export async function mapMergedPages(
   { reference }: AddressSpace,
   merged: MergedPages,

@@ -22,11 +22,11 @@ const PRPSINFO = {
   ARGS: 56, //  char[80]
   SIZE: 136,
 } as const;
-/** Length of the owner, of the payload, and the type; then the owner padded to 4. */
+/** The length of the owner, the length of the payload, and the type: three u32. */
 const NOTE_HEADER = 12;
-const OWNER_PADDED = 8;
+const OWNER_PADDED = 8; // the owner is padded to a multiple of 4
 
-/** The state as the kernel numbers it in this note: the position of its letter. */
+/** This note gives a state as the position of its letter here. */
 const STATES = 'RSDTZW';
 
 export interface ProcessIds {
@@ -35,7 +35,7 @@ export interface ProcessIds {
   readonly gid: number;
 }
 
-/** The whole note, header included. `cmdline` as /proc/PID/cmdline has it. */
+/** Makes the whole note, with its header. `cmdline` holds the bytes of /proc/PID/cmdline. */
 export function prpsinfoNote(stat: ProcStat, ids: ProcessIds, cmdline: Buffer): Uint8Array {
   const note = Buffer.alloc(NOTE_HEADER + OWNER_PADDED + PRPSINFO.SIZE);
   note.writeUInt32LE(OWNER.length, 0);

@@ -1,4 +1,4 @@
-/** The memory-backed and deleted files of processes, and which of them can be read. */
+/** Finds the unreachable files that processes map, and says which of them can be read. */
 import type { BigIntStats } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
@@ -12,25 +12,27 @@ import type { SmapsVma } from './smaps.ts';
 
 /** Bytes of a block as stat counts them. */
 const BLOCK_BYTES = 512;
-/** Device number of /dev/zero: whatever a mapping of it does not show is zeros. */
+/** Device number of /dev/zero. Pages that a mapping of it does not show are zeros. */
 const DEV_ZERO = 0x105n;
 const ZEROS = { bytes: 0, mostContent: 0 } as const;
 const EXT = 0xef53; // ext2, ext3, ext4
 const XFS = 0x5846_5342;
-/** File systems on disk that count a block for every page that has data, and read holes directly. */
+/**
+ * File systems on disk that count a block for each page with data, and read no device for a hole.
+ */
 const COUNTING_TYPES: ReadonlySet<number> = new Set([EXT, XFS]);
 
-/** Where the pages of a file can be read. */
+/** Where the pages of a file can be read, and how many there can be. */
 export interface ReadableFile {
-  /** The first process that maps it, by its ordinal. */
+  /** Ordinal of the first process that maps it. */
   readonly user: number;
   readonly path: string | Buffer;
   readonly bytes: number;
-  /** Pages of content that the file has at most; infinite where its blocks do not tell. */
+  /** The most pages with content that the file can have; infinite where its blocks do not tell. */
   readonly mostContent: number;
 }
 
-/** The memory-backed and deleted files that can be read. */
+/** The unreachable files that can be read. */
 export async function findReadable(
   users: readonly FileUser[],
 ): Promise<Map<MappedFile, ReadableFile>> {
@@ -45,7 +47,7 @@ export async function findReadable(
   return readable;
 }
 
-/** Paths of those that cannot be read. */
+/** Paths of the unreachable files that cannot be read. */
 export function unreadableFiles(
   vmas: readonly ProcessVma[],
   readable: ReadonlyMap<MappedFile, unknown>,
@@ -54,7 +56,7 @@ export function unreadableFiles(
   return all.filter((file) => !readable.has(file)).map(({ path }) => path.toString());
 }
 
-/** Paths, in the process's own world, of those that live elsewhere. */
+/** Paths of the foreign files, as the process sees them. */
 export function foreignFiles(vmas: readonly ProcessVma[]): string[] {
   const all = [...firstMappings(vmas).keys()];
   return all.filter(({ isForeign }) => isForeign).map(({ path }) => path.toString());
@@ -75,7 +77,7 @@ export function isDevice({ flags }: SmapsVma): boolean {
   return (flags & (VM.IO | VM.PFNMAP)) !== 0;
 }
 
-/** Opens the file where it was found; undefined where it cannot be read, or is another by now. */
+/** Opens the file where it was found; undefined if it cannot be read, or is another file by now. */
 async function tryRead(file: MappedFile): Promise<Omit<ReadableFile, 'user'> | undefined> {
   const { source: path } = file;
   if (path === undefined) return undefined;
@@ -83,28 +85,28 @@ async function tryRead(file: MappedFile): Promise<Omit<ReadableFile, 'user'> | u
   try {
     const info = await stat(path, { bigint: true });
     if (info.isCharacterDevice() && info.rdev === DEV_ZERO) return { ...ZEROS, path };
-    if (!info.isFile()) return undefined; // to open a device may do anything
+    if (!info.isFile()) return undefined; // opening a device may have side effects
     handle = await open(path, 'r');
     const stats = await handle.stat({ bigint: true });
     if (!isStill(file, stats)) return undefined;
     return { path, bytes: Number(stats.size), mostContent: mostContent(file, stats) };
   } catch {
-    return undefined; // not permitted, or not there: its pages stay unknown, which is reported
+    return undefined; // not permitted, or gone: its pages stay unknown, and the report says so
   } finally {
     await handle?.close();
   }
 }
 
 /**
- * Pages of content that the file has at most, by its blocks. Only where a file system counts a block
- * for all data: some compress it, and some do not count at all (ramfs).
+ * The most pages with content that the file can have, by its blocks. They tell only where the file
+ * system counts blocks for all data: some compress it, and some do not count at all (ramfs).
  */
 function mostContent({ fileSystem }: MappedFile, { blocks }: BigIntStats): number {
   const { type, blockBytes } = fileSystem;
   const bytes = Number(blocks) * BLOCK_BYTES;
   if (type === TMPFS || type === HUGETLBFS) return Math.ceil(bytes / PAGE_SIZE);
   if (!COUNTING_TYPES.has(type) || blockBytes <= 0) return Number.POSITIVE_INFINITY;
-  return Math.ceil(bytes / Math.min(blockBytes, PAGE_SIZE)); // one block may be all that a page has
+  return Math.ceil(bytes / Math.min(blockBytes, PAGE_SIZE)); // a page may have one small block only
 }
 
 /** Whether what was opened is the file that the mapping shows. */
@@ -112,7 +114,7 @@ function isStill({ identity }: MappedFile, stats: BigIntStats): boolean {
   return identity !== undefined && isSameFile(identity, identityOf(stats));
 }
 
-/** Opens the file for reading. INPUT_FAILED where it is not what it was, or not there. */
+/** Opens the file for reading. INPUT_FAILED if it is gone, or another file than before. */
 export async function openAgain(file: MappedFile, { path }: ReadableFile): Promise<FileHandle> {
   const text = path.toString();
   let handle: FileHandle | undefined;

@@ -1,18 +1,19 @@
 /**
- * Reading processes that go on meanwhile. No instant is captured; what can be had is that the
- * mappings are the same before and after, so that every page was read from the mapping it belongs to.
+ * Reads processes that keep running. No single instant is captured. But the mappings have to be the
+ * same before and after, so that every page was read from the mapping that it belongs to.
  */
 import { MmdumpError } from '../../shared/errors.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { processGone, readProc, readStat } from './proc.ts';
 
-/** A process that maps and unmaps all the time is never seen the same twice. */
+/** A process that maps and unmaps all the time never shows the same mappings twice. */
 const ATTEMPTS = 5;
 
 /**
- * Runs `attempt` until the mappings of all processes are the same before and after. PROCESS_CHANGED
- * when they never are, PROCESS_GONE if one ended. What an attempt throws while a mapping changed is
- * forgotten: the page that it missed has gone; `undo` gives back what it had loaded.
+ * Runs `attempt` until the mappings of all processes are the same before and after it. If mappings
+ * changed, an MmdumpError of the attempt is ignored, since the page that it could not read may be
+ * gone, and `undo` gives back what was loaded. PROCESS_CHANGED if the mappings change every time,
+ * PROCESS_GONE if a process ended.
  */
 export async function withRunningFamily<T>(
   pids: readonly number[],
@@ -43,7 +44,7 @@ export async function withRunningFamily<T>(
   throw new MmdumpError('PROCESS_CHANGED', message, { pid: pid! });
 }
 
-/** Which process it is, and what it maps. PROCESS_GONE where there is none any more. */
+/** One text per process, which identifies it and its mappings. PROCESS_GONE if one has ended. */
 async function lookAtAll(pids: readonly number[]): Promise<string[]> {
   const seen: string[] = [];
   for (const pid of pids) {

@@ -1,4 +1,4 @@
-/** Running the scan phase: the page map of a stopped process, read by all workers of a pool. */
+/** Runs the scan phase, in which all workers of a pool read the page map of a process. */
 import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
 import {
   SCAN_RUN,
@@ -14,16 +14,16 @@ import { VM } from '../../shared/vm-flags.ts';
 import type { WorkerPool } from '../crew/pool.ts';
 import type { SmapsVma } from './smaps.ts';
 
-/** Address space of a unit in pages: 256 KiB of page map, and so many workers for 1 GiB at least. */
+/** Pages of address space per unit: 256 KiB of page map, and 8 units per GiB for the workers. */
 const UNIT_PAGES = 0x8000;
-/** To read 256 KiB of page map takes as long as to copy so many bytes. */
+/** Reading the page map of a unit takes as long as copying this many bytes. */
 const UNIT_COST = MiB / 2;
 
 export interface ScanInput {
   readonly pid: number;
   readonly pagemap: number; //    file descriptor
   readonly kpageflags: number; // file descriptor, or -1
-  /** Find out which frames other processes may show, too. */
+  /** Whether to find out which frames other processes may show as well. */
   readonly wantsFrames: boolean;
 }
 
@@ -35,14 +35,14 @@ export interface ScannedRun {
   readonly kind: number; //  SCAN_RUN_KIND
   readonly writable: boolean;
   readonly pfn: number; //   of its first page, 0 where it is not shown
-  /** Place of its pages in the frames of the scan; -1: no other process shows any of them. */
+  /** Index of its first page in `frames` of the scan; -1 if no other process shows any of them. */
   readonly frames: number;
 }
 
 export interface ScanResult {
-  /** Ascending. */
+  /** In ascending order of address. */
   readonly runs: readonly ScannedRun[];
-  /** What runs with `frames` show, page by page: a PFN, or -1 - a swap entry. */
+  /** One number per page of the runs with `frames`: the pfn, or -1 minus the swap entry. */
   readonly frames: Float64Array;
   /** Totals per mapping. */
   readonly vmas: ScanVmas;
@@ -50,7 +50,7 @@ export interface ScanResult {
   readonly framesShown: boolean;
 }
 
-/** Address space that takes 20 ms to scan if there is nothing in it. */
+/** An empty mapping of this many bytes takes 20 ms to scan. */
 const LARGE = 16 * GiB;
 const KB_PER_HUGE_PAGE = 2048;
 
@@ -83,15 +83,16 @@ export async function runScanPhase(
 }
 
 /**
- * Whether the page map of a mapping is not worth reading: it has 8 bytes for every page that is
- * reserved, 1.4 s a TiB. What smaps does not count there, the zero page and guard pages, is given up
- * in mappings so large that hold nothing else. A total that the kernel does not give is not 0.
+ * Whether the page map of a mapping is not worth reading. It has 8 bytes for every page of the
+ * mapping, which takes 1.4 s per TiB. Smaps does not count the zero page, and older kernels do not
+ * tell of guard pages; in a mapping this large that holds nothing else, both are given up. A total
+ * that the kernel does not give is not 0.
  */
 export function isEmpty({ start, end, totals, hasGuards }: SmapsVma): boolean {
   return totals.rss === 0 && totals.swap === 0 && !hasGuards && end - start >= LARGE;
 }
 
-/** Stretches of the address space that hold mappings worth scanning, none larger than a unit. */
+/** Cuts the mappings that are worth scanning into units. Small neighbours share a unit. */
 function planUnits(
   vmas: readonly ScannedVma[],
   skipped: readonly boolean[],
@@ -126,7 +127,7 @@ function planUnits(
   return { units: buffer, unitCount: units.length };
 }
 
-/** The runs of all workers in order of address: by unit, and as they are within one. */
+/** The runs of all workers, in ascending order of address. */
 function collectRuns(reports: readonly ScanReport[]): ScannedRun[] {
   const runs: ScannedRun[] = [];
   let before = 0;
@@ -147,7 +148,7 @@ function collectRuns(reports: readonly ScanReport[]): ScannedRun[] {
   return runs.sort((a, b) => a.start - b.start);
 }
 
-/** The frames of all workers, one behind the other as `collectRuns` counts them. */
+/** The frames of all workers, in the order in which `collectRuns` counts them. */
 function collectFrames(reports: readonly ScanReport[]): Float64Array {
   const frames = new Float64Array(reports.reduce((sum, each) => sum + each.frames.length, 0));
   let at = 0;
@@ -159,8 +160,9 @@ function collectFrames(reports: readonly ScanReport[]): Float64Array {
 }
 
 /**
- * A huge page behind 512 single leaves (its 2 MiB leaf was split) looks like one behind one leaf.
- * Smaps knows how many of the latter there are; which ones cannot be seen.
+ * A huge page that 512 small leaves map (its 2 MiB leaf was split) looks like one that a single
+ * leaf maps. Smaps tells how many of the latter a mapping has, but not which; the first ones are
+ * taken.
  */
 function settleHuge(runs: readonly ScannedRun[], smaps: readonly SmapsVma[]): ScannedRun[] {
   const left = smaps.map(({ totals: { anonHugePages } }) => {

@@ -1,8 +1,8 @@
 /**
- * Which pages of several stopped processes are one page of the real machine, as fork leaves them:
+ * Finds the pages that several stopped processes share on the real machine, as fork leaves them:
  * the same frame, or the same swap slot, at the same address of private mappings. The first process
- * that shows such a page gets it, the later ones share it with that one: never a chain. Pages that KSM
- * merged are left out: they have equal bytes by chance.
+ * that shows such a page loads it, and all later ones share it with the first, so chains never
+ * arise. Pages that KSM merged are left out, because they are equal by chance.
  */
 import { readSync } from 'node:fs';
 import { SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
@@ -15,30 +15,32 @@ import type { ScannedRun, ScanResult } from './scan-phase.ts';
 
 const { CONTENT, HUGE } = SCAN_RUN_KIND;
 
-/** One of the processes, by its ordinal in the import. */
+/** One process of the import. */
 export interface FamilyMember {
   readonly pid: number;
   readonly vmas: readonly ProcessVma[];
   readonly scan: ScanResult;
 }
 
-/** Pages that an earlier process shows, too; all in one granule. */
+/** Pages that an earlier process shows as well; all lie in one granule. */
 export interface SharedRun {
   readonly vma: number; //   ordinal, of the process that shares them
   readonly start: number; // page
   readonly pages: number;
   readonly donor: number; // ordinal of the earlier process
-  /** Both may show them behind one 2 MiB leaf. */
+  /** Whether both processes may map them by one 2 MiB leaf. */
   readonly isHuge: boolean;
 }
 
-/** What a process has to load itself, and what it shares with earlier ones. */
+/** The pages that a process loads itself, and those that it shares with earlier processes. */
 export interface MemberPages {
   readonly runs: readonly ScannedRun[];
   readonly shared: readonly SharedRun[];
 }
 
-/** Sorts out the pages of each process. OPTION_INVALID when two of them have one mm. */
+/**
+ * Divides the pages of each process into own and shared ones. OPTION_INVALID if two have one mm.
+ */
 export function findShared(members: readonly FamilyMember[]): MemberPages[] {
   return members.map((member, ordinal) => {
     const donors = members.slice(0, ordinal);
@@ -53,7 +55,7 @@ export function findShared(members: readonly FamilyMember[]): MemberPages[] {
   });
 }
 
-/** Cuts a run where the donor changes, and what is shared where a granule ends. */
+/** Cuts a run where the donor changes, and shared pages also where a granule ends. */
 function cutRun(
   { vmas, scan }: FamilyMember,
   run: ScannedRun,
@@ -89,7 +91,7 @@ function cutRun(
   }
 }
 
-/** The frames of one process, asked for in ascending order of pages. */
+/** Looks up the frames of one process. The pages must be asked for in ascending order. */
 class FrameView {
   readonly #member: FamilyMember;
   #run = 0;
@@ -98,7 +100,7 @@ class FrameView {
     this.#member = member;
   }
 
-  /** Whether it shows this frame there, in a mapping whose pages lie at the same offset. */
+  /** Whether the process shows this frame at this page, in a mapping with the same index shift. */
   shows(vpn: number, frame: number, shift: number): boolean {
     const { vmas, scan } = this.#member;
     const { runs, frames } = scan;
@@ -111,12 +113,14 @@ class FrameView {
   }
 }
 
-/** What a page struct's index is ahead of the address: one struct must be right for both. */
+/**
+ * Index in the page struct minus vpn. It must be equal in both mms, which share one page struct.
+ */
 function indexShift({ smaps, file }: ProcessVma): number {
   return file === null ? 0 : smaps.pgoff - vpnOf(smaps.start);
 }
 
-/** A frame that one mm alone maps, and two processes show, says that the two have that one mm. */
+/** OPTION_INVALID if both processes show a frame that only one mm maps: then both have that mm. */
 function assertOwnMm(first: FamilyMember, second: FamilyMember): void {
   const own = new Map<number, number>();
   for (const run of first.scan.runs) if (isExclusive(first, run)) own.set(run.start, run.pfn);
@@ -129,7 +133,7 @@ function assertOwnMm(first: FamilyMember, second: FamilyMember): void {
   }
 }
 
-/** Anonymous memory is writable where its pages are the process's alone. */
+/** Whether one mm alone maps these pages: a scan finds private pages writable only then. */
 function isExclusive(
   { vmas }: FamilyMember,
   { vma, kind, writable, pfn, frames }: ScannedRun,
@@ -145,10 +149,10 @@ const PFN_HIGH = 0x007f_ffff;
 const PRESENT = 0x8000_0000 | 0;
 
 /**
- * Looks a second time at what a process may share, after all others were scanned, and takes the
- * frames out of `scan` that moved meanwhile: the kernel migrates and swaps pages of processes that
- * stand still, and a frame may have been given to another process in between. A frame that was seen
- * before and after the others' scans is the one that they saw.
+ * Looks a second time at the pages that a process may share, after all others were scanned, and
+ * clears the frames that have changed. The kernel migrates and swaps pages even of processes that
+ * stand still, and it may give such a frame to another process. A frame that was seen both before
+ * and after the scans of the others is the one that they saw.
  */
 export function forgetMovedFrames(
   pagemap: number,
@@ -162,7 +166,7 @@ export function forgetMovedFrames(
     for (let done = 0; done < pages; done += WINDOW_BYTES / ENTRY_BYTES) {
       const count = Math.min(pages - done, WINDOW_BYTES / ENTRY_BYTES);
       const length = count * ENTRY_BYTES;
-      // A short answer, or none, is no proof either.
+      // Entries that a short read does not return count as changed.
       const read = readEntries(pagemap, pid, bytes, length, (start + done) * ENTRY_BYTES);
       words.fill(0, Math.floor(read / 4), count * 2);
       for (let page = 0; page < count; page++) {
@@ -172,7 +176,7 @@ export function forgetMovedFrames(
   }
 }
 
-/** PROCESS_GONE, PROCESS_DENIED or INPUT_FAILED. */
+/** Throws PROCESS_GONE, PROCESS_DENIED or INPUT_FAILED. */
 function readEntries(
   pagemap: number,
   pid: number,

@@ -1,7 +1,7 @@
 /**
- * The independent check of a scan: the totals that the kernel gives for every mapping in smaps must
- * be what the page map adds up to, to the kB. Only with privilege: without it a zero page cannot be
- * told from a page of memory.
+ * Checks a scan against an independent source: the totals that smaps gives for a mapping must equal
+ * the sums over its page map, to the kB. The check takes privilege: without it a zero page looks
+ * like a page of memory.
  */
 import { SCAN_KIND, SCAN_RUN_KIND, SCAN_VMA } from '../../shared/dump/scan-table.ts';
 import { hex, PAGE_SIZE } from '../../shared/page.ts';
@@ -13,7 +13,7 @@ const KB_PER_PAGE = PAGE_SIZE / 1024;
 /** Mappings whose pages smaps counts elsewhere, or not at all. */
 const UNCOUNTED = VM.IO | VM.PFNMAP | VM.HUGETLB;
 
-/** The totals that differ, by a name of their own, and a line for each; empty when all are equal. */
+/** Returns a line of text for each total that differs, by a unique name; empty if all are equal. */
 export function compareWithSmaps(
   smaps: readonly SmapsVma[],
   scan: ScanResult,
@@ -25,7 +25,7 @@ export function compareWithSmaps(
   const differences = new Map<string, string>();
   smaps.forEach((vma, index) => {
     if ((vma.flags & UNCOUNTED) !== 0) return;
-    // Swapped pages of a file in memory: smaps counts them, the page map cannot show them.
+    // Smaps counts the swapped pages of a memory-backed file, which the page map cannot show.
     const isFilesOwn = scan.vmas.get(index).kind === SCAN_KIND.LOST_FILE;
     const found: SmapsTotals = {
       rss: scan.vmas.total(index, SCAN_VMA.RSS) * KB_PER_PAGE,

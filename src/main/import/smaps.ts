@@ -10,8 +10,8 @@ import type { Turns } from '../job/stop.ts';
 import { readProc } from './proc.ts';
 
 /**
- * Totals of one mapping in kB, as the kernel counts them. Null: this kernel does not tell (the merged
- * pages, before 6.6), which says nothing of what there is.
+ * Totals of one mapping in kB, as the kernel counts them. Null where this kernel does not give a
+ * total (that of KSM, before 6.6); there may be such pages all the same.
  */
 export interface SmapsTotals {
   readonly rss: number | null;
@@ -26,23 +26,23 @@ export interface SmapsVma {
   readonly end: number;
   /** VM_* bits from the VmFlags line. */
   readonly flags: number;
-  /** First page of the file; 0 without one. Exact: bytes would not always fit into a double. */
+  /** First page of the file; 0 without a file. An offset in bytes may not fit into a double. */
   readonly pgoff: number;
   /** `fe:00`, as the line has it. */
   readonly device: string;
   /** 0 without a file. */
   readonly inode: bigint;
   /**
-   * Raw bytes as latin1, newlines as the kernel escapes them (`\\012`, as which a name may be
-   * written, too); '' without a name. May be a [name] of the kernel's own.
+   * Raw bytes as latin1; '' without a name. It may be a [name] of the kernel's own. The kernel
+   * writes a newline as `\012`, and a name may hold these four characters as well.
    */
   readonly name: string;
   readonly totals: SmapsTotals;
-  /** Guard pages were set in it; only newer kernels tell. */
+  /** Whether guard pages were installed in it; only newer kernels tell. */
   readonly hasGuards: boolean;
 }
 
-/** Two letters of VmFlags. What has no bit in an image (soft-dirty, arch flags) is not listed. */
+/** VM_* bits by their letters in VmFlags, without those that images lack (soft-dirty, arch). */
 const FLAG_BITS: { readonly [letters: string]: number } = {
   rd: VM.READ,
   wr: VM.WRITE,
@@ -74,14 +74,14 @@ const FLAG_BITS: { readonly [letters: string]: number } = {
 const HEADER =
   /^([0-9a-f]+)-([0-9a-f]+) [rwxps-]{4} ([0-9a-f]+) ([0-9a-f]+:[0-9a-f]+) (\d+)\s*(.*)$/s;
 
-/** Takes the file line by line. `[vsyscall]` is left out: it is no part of the mm. */
+/** Parses the file line by line. `[vsyscall]` is left out, because it is no part of the mm. */
 class SmapsReader {
   readonly vmas: SmapsVma[] = [];
   #header: RegExpExecArray | null = null;
   #kilobytes: Record<string, number> = {};
 
   line(line: string): void {
-    // Addresses have small letters, the names of fields begin with capital ones.
+    // An address begins with a digit or a small letter, the name of a field with a capital letter.
     const isField = line.charCodeAt(0) <= CAPITAL_Z && line.charCodeAt(0) >= CAPITAL_A;
     if (isField) {
       this.#field(line);
@@ -106,19 +106,19 @@ class SmapsReader {
   }
 }
 
-/** Offsets are multiples of a page: their last hexadecimal digits are zeros. */
+/** An offset is a multiple of the page size, so its last hexadecimal digits are zeros. */
 const PAGE_DIGITS = 3;
 const CAPITAL_A = 0x41;
 const CAPITAL_Z = 0x5a;
-/** Fields that are looked at. */
+/** The fields that are read. */
 const TOTALS = new Set(['Rss', 'Anonymous', 'Swap', 'KSM', 'AnonHugePages']);
 
-/** The mappings of a process. Errors as `procError`; AbortError, through `turns`. */
+/** Reads the mappings of a process. Throws the errors of `procError`, and AbortError by `turns`. */
 export async function readSmaps(pid: number, turns: Turns): Promise<SmapsVma[]> {
   return await parseSmaps((await readProc(pid, 'smaps')).toString('latin1'), turns);
 }
 
-/** Parses the whole file: of 65 530 mappings it has some 50 MB. AbortError, through `turns`. */
+/** Parses the whole file; it has some 50 MB for 65 530 mappings. Throws AbortError by `turns`. */
 export async function parseSmaps(text: string, turns: Turns): Promise<SmapsVma[]> {
   const reader = new SmapsReader();
   for (let from = 0; from < text.length; ) {

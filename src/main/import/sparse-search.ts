@@ -1,14 +1,14 @@
 /**
- * Finds out where a large file has data, at the speed of memory: 64 GiB of holes take about a second.
- * lseek(SEEK_DATA) is not in Node. What is: a direct read (O_DIRECT) of a hole costs the kernel nothing
- * but to zero the buffer, and /proc counts what a read has brought from the device (`read_bytes`). So
- * one read covers 256 MiB, all of it into the same 256 KiB, which stay in the processor's cache; a
- * range for which the count stands still has no data.
+ * Finds out where a large file has data, at the speed of memory: 64 GiB of holes take about a
+ * second. Node has no lseek(SEEK_DATA), so the search reads. A direct read (O_DIRECT) of a hole
+ * costs the kernel nothing but zeroing the buffer, and /proc counts the bytes that reads have
+ * brought from the device (`read_bytes`). One read covers 256 MiB, all of it into the same 256 KiB,
+ * which stay in the processor's cache. If the count stands still, the range has no data.
  *
- * This is true only where direct reads reach the device: on ext4 and XFS, and not of files that are
- * encrypted or whose data is journalled, which the kernel reads through the page cache. That is a
- * property of the whole file, so one page shows it: data is brought from the device again when it is
- * read a second time. Unless that was seen, nothing is said.
+ * This is true only where direct reads reach the device: on ext4 and XFS, but not for files that
+ * are encrypted or whose data is journalled, which the kernel reads through the page cache. That is
+ * a property of the whole file, so one page shows it: reading its data a second time has to bring
+ * it from the device again. Unless that was seen, the search has no result.
  */
 import { constants, readFileSync, readvSync } from 'node:fs';
 import { type FileHandle, open, readFile } from 'node:fs/promises';
@@ -17,19 +17,21 @@ import { addRange, type Range, type Ranges } from '../../shared/ranges.ts';
 import { Memory } from '../../shared/wasm.ts';
 import type { Turns } from '../job/stop.ts';
 
-/** Bytes of the buffer, which has to be aligned: the memory of WebAssembly is. */
+/**
+ * Bytes of the buffer. Direct reads need an aligned one, and the memory of WebAssembly is aligned.
+ */
 const BUFFER_BYTES = 0x4_0000;
-/** Bytes of one read: as many times the buffer as the kernel takes at once (IOV_MAX). */
+/** Bytes of one read: IOV_MAX times the buffer, the most that the kernel takes in one call. */
 const COARSE = 1024 * BUFFER_BYTES;
-/** Bytes to which data is narrowed down. */
+/** Data is narrowed down to steps of this many bytes. */
 const FINE = 4 * MiB;
-/** Reads under way at the same time: as many threads as Node has for it. */
+/** Reads at the same time: one for each thread of Node's pool, which has four by default. */
 const READS = 4;
 
 /**
- * The parts of the ranges (pages of the file) that may have data: steps of 4 MiB. `known`: a page that
- * has data, if any is known. Undefined where it cannot be found out. AbortError,
- * through `turns`.
+ * Returns the parts of the ranges (pages of the file) that may have data, in steps of 4 MiB;
+ * undefined where that cannot be found out. `known` is a page that has data, if one is known.
+ * Rejects with AbortError, through `turns`.
  */
 export async function findData(
   path: string | Buffer,
@@ -65,7 +67,9 @@ class SparseSearch {
     this.#handle = handle;
   }
 
-  /** Whether there is certainly no data in any of these. What others read meanwhile looks like data. */
+  /**
+   * Whether these ranges certainly have no data. Reads of other threads meanwhile look like data.
+   */
   async isEmpty(ranges: Ranges): Promise<boolean> {
     const before = bytesRead(await readFile('/proc/self/io', 'latin1'));
     await Promise.all(ranges.map((range) => this.#readAhead(range)));
@@ -80,7 +84,7 @@ class SparseSearch {
     }
   }
 
-  /** Adds the steps of a range that have data. */
+  /** Adds those steps of a range that have data to `found`. */
   async narrow({ from, to }: Range, found: Ranges, turns: Turns): Promise<void> {
     for (let at = from; at < to; at += FINE) {
       if (turns.isDue()) await turns.next();
@@ -89,12 +93,12 @@ class SparseSearch {
     }
   }
 
-  /** Whether the step at this byte is brought from the device each time that it is read. */
+  /** Whether each read of the step at this byte brings data from the device. */
   isDirect(at: number): boolean {
     return this.#hasData(at, at + FINE) && this.#hasData(at, at + FINE);
   }
 
-  /** Counts what this thread alone has read. */
+  /** Whether there is data from `from` to `to`. It counts only what this thread has read. */
   #hasData(from: number, to: number): boolean {
     const before = bytesRead(readFileSync('/proc/thread-self/io', 'latin1'));
     for (let at = from; at < to; ) {
@@ -105,7 +109,7 @@ class SparseSearch {
     return bytesRead(readFileSync('/proc/thread-self/io', 'latin1')) !== before;
   }
 
-  /** The buffer again and again, for so many bytes. */
+  /** The buffer, repeated until it covers `bytes`. */
   #views(bytes: number): Uint8Array[] {
     const views = new Array<Uint8Array>(Math.floor(bytes / BUFFER_BYTES)).fill(this.#buffer);
     const rest = bytes % BUFFER_BYTES;
@@ -118,7 +122,7 @@ function inPages(ranges: Ranges): Ranges {
   return ranges.map(({ from, to }) => ({ from: from / PAGE_SIZE, to: to / PAGE_SIZE }));
 }
 
-/** Reads of at most COARSE bytes, several at a time. */
+/** Cuts the ranges into reads of at most COARSE bytes, and yields READS of them at a time. */
 function* roundsOf(ranges: Ranges): Generator<Ranges> {
   let round: Ranges = [];
   for (const { from, to } of ranges) {
@@ -133,7 +137,10 @@ function* roundsOf(ranges: Ranges): Generator<Ranges> {
   if (round.length > 0) yield round;
 }
 
-/** Bytes that were brought from devices, of /proc/PID/io. Throws as a system call does if it lacks them. */
+/**
+ * The bytes that were brought from devices, from the text of /proc/PID/io. If the kernel does not
+ * count them, this throws as a failed system call does, which ends the search.
+ */
 function bytesRead(io: string): number {
   const count = /^read_bytes: (\d+)$/m.exec(io)?.[1];
   if (count !== undefined) return Number(count);

@@ -1,6 +1,6 @@
 /**
- * Holding several processes still at once: those that were asked for, and, if wanted, everything
- * that descends from them. Nobody is read before all stand still, and all go on in any case.
+ * Holds several processes still at once: those that were asked for and, if wanted, all of their
+ * descendants. No process is read before all stand still, and all go on afterwards in any case.
  */
 import { readdir } from 'node:fs/promises';
 import { MmdumpError } from '../../shared/errors.ts';
@@ -8,21 +8,21 @@ import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { processGone, readStat } from './proc.ts';
 import { StoppedProcess } from './stopped-process.ts';
 
-/** Rounds of looking for new children; a family that forks quicker than it is stopped is no family. */
+/** Rounds of looking for new descendants. A family that still forks after these is given up. */
 const ROUNDS_MAX = 100;
 
 export interface FamilyOptions {
-  /** Stop and hand over all descendants, too. */
+  /** Whether to stop all descendants as well, and hand them over. */
   readonly children: boolean;
-  /** The processes' own pids: what was given may be threads of theirs. */
+  /** The pids of the processes. The ids that were given may be those of their threads. */
   readonly groups: readonly number[];
   readonly signal: AbortSignal | undefined;
 }
 
 /**
  * Runs `action` with the processes while they stand still: first `pids` as given, then, if asked
- * for, all descendants by ascending pid. Descendants without a memory (zombies) and this very process
- * are left out. PROCESS_RESUMED if any of them ran meanwhile, PROCESS_GONE if any ended.
+ * for, all descendants by ascending pid. Descendants without an mm (zombies) and the importing
+ * process are left out. PROCESS_RESUMED if any of them ran meanwhile, PROCESS_GONE if any ended.
  */
 export async function withStoppedFamily<T>(
   pids: readonly number[],
@@ -42,16 +42,16 @@ export async function withStoppedFamily<T>(
     for (const each of family) await each.assertStoodStill();
     return result;
   } catch (error) {
-    // It was there a moment ago.
+    // The process was there a moment ago, so it has ended.
     const isMissing = error instanceof MmdumpError && error.code === 'PROCESS_NOT_FOUND';
     throw isMissing ? processGone(error.fields.pid as number) : error;
   } finally {
-    // Children first: whoever waits for them must not find them stopped when it goes on.
+    // Children go on first: a parent that waits for them must not find them stopped.
     for (const each of family.reverse()) each.release();
   }
 }
 
-/** A parent that stands still has no more children; so it is looked again until nobody is new. */
+/** A parent that stands still forks no more. So the search ends when it finds no new descendant. */
 async function stopDescendants(
   family: StoppedProcess[],
   { groups, signal }: FamilyOptions,
@@ -70,7 +70,7 @@ async function stopDescendants(
   throw new MmdumpError('PROCESS_UNSTOPPABLE', message, { pid });
 }
 
-/** A descendant, standing still; undefined if it has ended meanwhile. */
+/** Stops a descendant and waits until it stands still; undefined if it has ended meanwhile. */
 async function stopIfThere(
   pid: number,
   signal: AbortSignal | undefined,

@@ -1,6 +1,6 @@
 /**
- * Holding a process still with SIGSTOP, and letting it go on in any case: when the work is done,
- * when it fails, and when this process exits or is ended by a signal in the middle of it.
+ * Holds a process still with SIGSTOP, and lets it go on in any case: when the work is done, when it
+ * fails, and when the importing process exits or is ended by a signal meanwhile.
  *
  * A process that was stopped before stays stopped afterwards.
  */
@@ -12,14 +12,14 @@ import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { guard } from '../job/guard.ts';
 import { type ProcStat, parseStat, procError, processGone, readProc, readStat } from './proc.ts';
 
-/** A thread may be in the middle of a system call that does not let itself be interrupted. */
+/** How long to wait: a thread may be in the middle of a system call that cannot be interrupted. */
 const STOP_BOUND_MS = 10_000;
 const LOOK_AGAIN_MS = 1;
 
 /** States of a thread that runs no code: stopped, traced, dead. */
 const STANDING = new Set(['T', 't', 'Z', 'X', 'x']);
 
-/** A process that is held still from `stop` to `release`. */
+/** A process that stands still from `standStill` to `release`. */
 export class StoppedProcess {
   readonly pid: number;
   readonly #startTime: string;
@@ -35,7 +35,7 @@ export class StoppedProcess {
     this.#wasStopped = state === 'T' || state === 't';
   }
 
-  /** Sends SIGSTOP; `standStill` waits for what comes of it. */
+  /** Sends SIGSTOP; `standStill` waits until it has taken effect. */
   static async stop(pid: number): Promise<StoppedProcess> {
     const stopped = new StoppedProcess(pid, await readStat(pid));
     if (stopped.#wasStopped) return stopped;
@@ -49,20 +49,20 @@ export class StoppedProcess {
     }
   }
 
-  /** Resolves once no thread of it runs. */
+  /** Resolves once no thread of the process runs. */
   async standStill(signal: AbortSignal | undefined): Promise<void> {
     await waitUntilStopped(this.pid, signal);
     this.#standing = await lookAtTasks(this.pid);
     this.standingSince = performance.now();
   }
 
-  /** PROCESS_GONE or PROCESS_RESUMED unless it has stood still from `standStill` until now. */
+  /** PROCESS_GONE or PROCESS_RESUMED unless the process has stood still since `standStill`. */
   async assertStoodStill(): Promise<void> {
     await assertSame(this.pid, this.#startTime);
     if (this.#standing !== undefined) await assertStoodStill(this.pid, this.#standing);
   }
 
-  /** Lets it go on, unless it was stopped before. Never fails. */
+  /** Lets the process go on, unless it was stopped before. Never fails. */
   release(): void {
     if (this.#undo === undefined) return;
     this.#undo();
@@ -82,12 +82,12 @@ function stop(pid: number): void {
   }
 }
 
-/** Lets it go on. It may have ended meanwhile, or have become somebody's whom we may not signal. */
+/** Lets the process go on. It may have ended, or changed to a user whom we may not signal. */
 function resume(pid: number): void {
   try {
     process.kill(pid, 'SIGCONT');
   } catch {
-    // Nothing that could be done, and no reason to hide what the work itself has come to.
+    // Best effort: a failure here must not hide the outcome of the work itself.
   }
 }
 
@@ -124,14 +124,16 @@ async function isStanding(pid: number): Promise<boolean> {
   return true;
 }
 
-/** What moves when a thread runs, by thread: nothing of it does while the process stands still. */
+/**
+ * Counts that change when a thread runs, by thread. While the process stands still, none changes.
+ */
 type Tasks = ReadonlyMap<string, string>;
 
 async function lookAtTasks(pid: number): Promise<Tasks> {
   const tasks = new Map<string, string>();
   for (const thread of await listTasks(pid)) {
     const path = `task/${thread}`;
-    // The kernel answers once the thread is off its processor; until then its counts may move.
+    // The kernel answers once the thread is off its processor; until then its counts may change.
     await readProc(pid, `${path}/syscall`).catch(() => {});
     const stat = parseStat((await readProc(pid, `${path}/stat`)).toString('latin1'));
     const status = (await readProc(pid, `${path}/status`)).toString('latin1');
@@ -142,7 +144,7 @@ async function lookAtTasks(pid: number): Promise<Tasks> {
   return tasks;
 }
 
-/** PROCESS_RESUMED if any thread has run, begun or ended since `before`: then it was no instant. */
+/** PROCESS_RESUMED if any thread has run, begun or ended since `before`. */
 async function assertStoodStill(pid: number, before: Tasks): Promise<void> {
   const isSame = async (): Promise<boolean> => {
     if (!(await isStanding(pid))) return false;
@@ -158,7 +160,7 @@ async function assertStoodStill(pid: number, before: Tasks): Promise<void> {
   throw new MmdumpError('PROCESS_RESUMED', message, { pid });
 }
 
-/** The pid may have been given to another process meanwhile. */
+/** PROCESS_GONE if the process has ended, or its pid now belongs to another process. */
 async function assertSame(pid: number, startTime: string): Promise<void> {
   const now = await readStat(pid).catch(() => undefined);
   if (now?.startTime === startTime && now.state !== 'Z' && now.state !== 'X') return;

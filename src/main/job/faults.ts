@@ -1,21 +1,23 @@
-/** Faults on the main thread (`src/shared/faults.ts`): what a sink or dump is told at a point. */
+/**
+ * Faults that tests inject on the main thread, at points of a sink or dump (`shared/faults.ts`).
+ */
 import { type Check, isArray, read } from '../../shared/arguments/checks.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
 import { type FaultPlan, type FaultPoint, faultAt, systemError } from '../../shared/faults.ts';
 
-/** Throws what the system would at a call, if a test asks for that now. */
+/** Throws the error of a failed system call, if a test asks for that at this pass of the point. */
 export function failCallAt(point: FaultPoint, plan: FaultPlan): void {
   const action = plan.armed && faultAt(plan.armed, point);
   if (action?.kind === 'errno') throw systemError(action.errno, point);
 }
 
-/** Throws what V8 does where there is no memory for a buffer, if a test asks for that now. */
+/** Throws what V8 throws when there is no memory for a buffer, if a test asks for that now. */
 export function failMemoryAt(point: 'table' | 'buffer', plan: FaultPlan | undefined): void {
   const action = plan?.armed && faultAt(plan.armed, point);
   if (action?.kind === 'deny') throw new RangeError('Array buffer allocation failed');
 }
 
-/** A plan is plain data that its owner arms anew for every job, so it is not copied. */
+/** Checks a plan. It is not copied, since its owner arms the same object anew for every job. */
 export const FAULT_PLAN: Check<FaultPlan> = (what, value) => {
   const armed = read(value, 'armed');
   const isArmed = isArray(read(armed, 'faults'));

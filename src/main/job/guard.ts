@@ -1,16 +1,20 @@
 /**
- * What must be undone should this process end: a process that it has stopped, a temporary file. The
- * undoing is held ready only while there is something to undo, for `process.exit` and for the
- * signals that people end programs with. SIGKILL leaves no time for it.
+ * Undoes what must not outlive this process: a process that it has stopped, a temporary file. While
+ * there is something to undo, this module listens to the 'exit' event and to the signals with which
+ * people end programs. SIGKILL leaves no time to undo anything.
  */
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 
 const pending = new Set<() => void>();
 
-/** Keeps `undo` (synchronous, must not throw) ready until the function that it returns is called. */
+/**
+ * Registers `undo` until the function that it returns is called.
+ *
+ * Preconditions: `undo` is synchronous and does not throw.
+ */
 export function guard(undo: () => void): () => void {
   if (pending.size === 0) listen();
-  const entry = (): void => undo(); // the same function may be given twice
+  const entry = (): void => undo(); // an entry of its own: the same `undo` may be given twice
   pending.add(entry);
   return () => {
     if (pending.delete(entry) && pending.size === 0) ignore();
@@ -32,9 +36,9 @@ function undoAll(): void {
 }
 
 /**
- * With a listener of its own the program decides what becomes of the signal: it may abort the work,
- * which undoes it, or exit, or go on. Without one the signal ends the process, as it would have if
- * nobody had listened here.
+ * If the program has a listener of its own, it decides what becomes of the signal: it may abort the
+ * work, which undoes it, or exit, or go on. Otherwise the signal ends the process, as it would
+ * without this listener.
  */
 function onSignal(signal: NodeJS.Signals): void {
   if (process.listenerCount(signal) > 1) return;

@@ -1,4 +1,4 @@
-/** Objects of ours that the jobs of a dumper are given, checked before they begin. */
+/** Checks the objects of this package that a caller gives to a job, before the job begins. */
 import { AddressSpace } from '../../mmu/machine/address-space.ts';
 import { Machine } from '../../mmu/machine/machine.ts';
 import { type Check, instanceOf, isArray, list } from '../../shared/arguments/checks.ts';
@@ -6,7 +6,7 @@ import { type Check, instanceOf, isArray, list } from '../../shared/arguments/ch
 export const SPACE: Check<AddressSpace> = instanceOf(AddressSpace, 'an AddressSpace');
 export const MACHINE: Check<Machine> = instanceOf(Machine, 'a Machine');
 
-/** One address space or several. */
+/** Accepts one address space or a list of them. OPTION_INVALID for everything else. */
 export function addressSpaces(what: string, value: unknown): AddressSpace[] {
   if (!isArray(value)) return [SPACE(what, value)];
   return SPACES(what, value);

@@ -1,4 +1,7 @@
-/** Holding mms: the freeze gate, then their mmap locks for reading, and back in any case. */
+/**
+ * Holds mms still: closes the freeze gate, takes their mmap locks for reading, and gives both back
+ * in any case.
+ */
 
 import { readLdtLocked } from '../../mmu/calls/ldt.ts';
 import type { MmReference } from '../../mmu/machine/enter.ts';
@@ -7,7 +10,7 @@ import { enterAsOperation, releaseAll } from '../../mmu/mm/operation.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex } from '../../shared/page.ts';
 
-/** Runs `action` while nothing on the machine changes; see `withHeldMms`. */
+/** Runs `action` on one mm while nothing on its machine changes; see `withHeldMms`. */
 export function withStoppedMm<T>(
   reference: MmReference,
   signal: AbortSignal | undefined,
@@ -17,17 +20,20 @@ export function withStoppedMm<T>(
 }
 
 /**
- * Runs `action` while the mappings of the mms do not change, and with `freeze` nothing on the machine
- * does. All mms belong to one machine, which is frozen once. The action gets each mm, in the order
- * given, under a thread id of its own: so several dumps of one thread can hold the same mm, and one
- * dump several mms, since a holder has one lock a rank.
+ * Runs `action` while the mappings of the mms do not change and, with `freeze`, nothing on their
+ * machine does. The action gets the mms in the order given, each under a thread id of its own,
+ * because a thread id holds at most one lock per rank. So one dump can hold several mms, and
+ * several dumps of one thread can hold the same mm.
  *
- * Without `freeze` the first of these threads is inside the gate, as for any operation: whoever
- * freezes waits for the end of the action.
+ * Preconditions: all mms belong to one machine.
  *
- * The locks are taken in ascending order of slots, so that no two wait for each other. All ids are
- * taken before anything is held (`thread-queue.ts`); without `freeze` there is one more, `lookers`,
- * for a worker: who takes it out of the list has to give it back.
+ *  - With `freeze` the first id freezes the machine, once. Without `freeze` the first id is inside
+ *    the gate, as in any operation, so a freeze waits for the end of the action.
+ *  - The mmap locks are taken in ascending order of slots, so no two holders wait for each other.
+ *  - All ids are taken before anything is held (`thread-queue.ts`). Without `freeze` there is one
+ *    more, in `lookers`, for a worker. An action that takes it out of the list has to release it.
+ *
+ * MM_GONE if one of the mms was destroyed, and AbortError when `signal` fires.
  */
 export async function withHeldMms<T>(
   references: readonly MmReference[],
@@ -79,7 +85,7 @@ async function withLockedMms<T>(
   }
 }
 
-/** A copy of the LDT, taken under its lock. */
+/** Copies the LDT under its lock. */
 export async function snapshotLdt(mm: Mm, signal: AbortSignal | undefined): Promise<Uint8Array> {
   await mm.ldtLock.lockAsync(mm.thread, signal);
   try {
@@ -89,7 +95,7 @@ export async function snapshotLdt(mm: Mm, signal: AbortSignal | undefined): Prom
   }
 }
 
-/** `VMA 0x1000-0x2000` around a page, for messages. */
+/** The VMA around a page, for messages: its addresses, and the text `VMA 0x1000-0x2000`. */
 export function describeVma(
   mm: Mm,
   vpn: number,

@@ -1,23 +1,23 @@
 /**
- * Telling somebody how far a phase is, at most ten times a second: the times between two calls are
- * looked at, so that phases that follow each other quickly, and late timers, do not add up. Only the
- * last call of a phase, which says that all of it is done, comes in any case.
+ * Calls a listener with the progress of a phase, at most ten times per second. The limit applies to
+ * the time between two calls, so phases that follow each other quickly and timers that are late do
+ * not add up. Only the last call of a phase, which says that all of it is done, is always made.
  */
 import type { PhaseControl } from '../../shared/dump/phase-control.ts';
 
-/** What one worker has done so far in a phase. */
+/** The work that one worker has done so far in a phase. */
 export interface WorkerProgress {
   /** Ordinal of the worker, from 0. */
   readonly worker: number;
   /** Work units that it has finished. */
   readonly units: number;
-  /** Pages in them. */
+  /** Pages with bytes in the image that it has found in these units. */
   readonly pages: number;
   /** Bytes that it has written. */
   readonly bytes: number;
 }
 
-/** What the workers have done so far in this phase. */
+/** The work that the workers have done so far in this phase. */
 export interface PhaseProgress {
   readonly units: number;
   readonly pages: number;
@@ -27,12 +27,12 @@ export interface PhaseProgress {
 
 const PROGRESS_MS = 100;
 
-/** When somebody was last told; one for all phases of a job. */
+/** Remembers when the listener was last called. One pace serves all phases of a job. */
 export class ProgressPace {
   readonly #now: () => number;
   #last = Number.NEGATIVE_INFINITY;
 
-  /** `now`: milliseconds of any clock that only goes forward. */
+  /** `now` returns the milliseconds of a clock that only goes forward. */
   constructor(now: () => number = () => performance.now()) {
     this.#now = now;
   }
@@ -41,15 +41,15 @@ export class ProgressPace {
     return this.#now() - this.#last >= PROGRESS_MS;
   }
 
-  /** Somebody is told now. */
+  /** Notes that the listener is called now. */
   mark(): void {
     this.#last = this.#now();
   }
 }
 
 /**
- * Watches one phase; without a listener it does nothing, and has no timer. What the listener throws
- * stops the phase and becomes its error: thrown from a timer it would end the process.
+ * Watches one phase. Without a listener it does nothing and has no timer. If the listener throws,
+ * the phase stops and fails with that error: thrown from a timer, it would end the process.
  */
 export class ProgressWatch {
   readonly #control: PhaseControl;
@@ -83,7 +83,7 @@ export class ProgressWatch {
     }
   }
 
-  /** Tells the final state; throws what the listener has thrown, now or before. */
+  /** Reports the final state. Throws what the listener has thrown, now or before. */
   finish(): void {
     this.#tell();
     if (this.#failure !== undefined) throw this.#failure.error;

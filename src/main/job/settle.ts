@@ -1,14 +1,14 @@
-/** Several calls, none of which keeps the others from being made. */
+/** Waits for several calls, each of which is made even if others fail. */
 import { MmdumpError, reasonOf } from '../../shared/errors.ts';
 
-/** Waits for all of them; rejects as the first of them that did: the others failed in the same way. */
+/** Waits for all calls. Rejects with the first failure of the list: the others are of its kind. */
 export async function settleAll(calls: readonly Promise<void>[]): Promise<void> {
   for (const result of await Promise.allSettled(calls)) {
     if (result.status === 'rejected') throw result.reason;
   }
 }
 
-/** Waits for all of them; rejects with one error that names everything that failed. */
+/** Waits for all calls. Rejects with one error that names every failure. */
 export async function undoAll(calls: readonly Promise<void>[]): Promise<void> {
   const failures = (await Promise.allSettled(calls)).filter(
     (result) => result.status === 'rejected',
@@ -16,7 +16,7 @@ export async function undoAll(calls: readonly Promise<void>[]): Promise<void> {
   if (failures.length > 0) throw failures.map(({ reason }) => reason as unknown).reduce(joined);
 }
 
-/** Does all of it, one step after the other. Rejects with one error that names everything that failed. */
+/** Runs all steps, one after the other. Rejects with one error that names every failure. */
 export async function inTurn(steps: readonly (() => Promise<void>)[]): Promise<void> {
   const failures: unknown[] = [];
   for (const step of steps) await step().catch((error: unknown) => failures.push(error));
@@ -24,8 +24,9 @@ export async function inTurn(steps: readonly (() => Promise<void>)[]): Promise<v
 }
 
 /**
- * One error for two failures, the second of them in an undo: somebody who has to clean up needs to know
- * of both. The code is that of the first, unless it has none of ours.
+ * Makes one error of two failures, the second of which happened in an undo: a user who has to clean
+ * up needs to know both. The code is that of the first failure if it is an MmdumpError, else that
+ * of the second. If neither is one, the result is an AggregateError.
  */
 export function joined(first: unknown, second: unknown): unknown {
   if (first instanceof MmdumpError) {

@@ -1,7 +1,7 @@
 /**
- * Stopping work: the caller's signal and a time-out as one AbortSignal, so that whoever heeds the
- * one heeds the other; and the two things that the coordinator does for it: it gives up waiting, and
- * it gives others their turn in loops that last.
+ * Stops jobs. The caller's signal and the time-out become one AbortSignal, so code that heeds one
+ * of them heeds both. The coordinator contributes two things: it gives up waiting (`abortable`),
+ * and it lets the event loop run during long loops (`Turns`).
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { abortSignal, optional } from '../../shared/arguments/checks.ts';
@@ -10,24 +10,26 @@ import { refusal } from '../../shared/arguments/refuse.ts';
 import { AbortError, MmdumpError } from '../../shared/errors.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 
-/** What every job takes: dump, estimate, restore, verify, compare and import. */
+/** Options that every job takes: dump, estimate, restore, verify, compare and import. */
 export interface JobOptions {
   /**
-   * Stops the job, also while it waits for the jobs before it: it rejects with AbortError and leaves
-   * nothing behind. A job that cannot undo at once what it did to a machine waits until it can.
+   * Stops the job, also while it waits for the jobs before it. The job then rejects with AbortError
+   * and leaves nothing behind. A job that cannot undo at once what it did to a machine waits until
+   * it can. Default: no signal.
    */
   readonly signal?: AbortSignal | undefined;
   /**
-   * Milliseconds from the call on, more than 0, waiting for other jobs included: then the job stops as
-   * by `signal`, and rejects with TIMEOUT, which names the phase.
+   * Milliseconds that the job may take, more than 0 and at most 2^31 - 1. They count from the call,
+   * so waiting for other jobs is included. Then the job stops as it does by `signal`, and rejects
+   * with TIMEOUT, which names the phase. Default: no limit.
    */
   readonly timeoutMs?: number | undefined;
 }
 
-/** Longest time of a timer in Node. */
+/** Longest delay of a timer in Node, in milliseconds. */
 const LONGEST_MS = 2 ** 31 - 1;
 
-/** Why a signal fired: a time-out, of this job or of one around it. */
+/** The reason of a signal that a time-out has fired, of this job or of a job around it. */
 class TimedOut extends Error {
   override readonly name = 'TimedOut';
   readonly ms: number;
@@ -38,10 +40,10 @@ class TimedOut extends Error {
   }
 }
 
-/** What a job under `withDeadline` knows: when to stop. What it says: how far it is. */
+/** Tells a job under `withDeadline` when to stop (`signal`); the job tells it how far it is. */
 export class Deadline {
   readonly signal: AbortSignal | undefined;
-  /** The step at hand, for the message. */
+  /** The current step of the job, for the message. */
   phase: string;
 
   constructor(signal: AbortSignal | undefined, phase: string) {
@@ -49,20 +51,23 @@ export class Deadline {
     this.phase = phase;
   }
 
-  /** What to reject with: an abort that a time-out has caused is TIMEOUT, all else as it is. */
+  /** The error to reject with: an abort that a time-out has caused becomes TIMEOUT. */
   errorOf(error: unknown): unknown {
     const reason: unknown = this.signal?.reason;
     if (!(error instanceof AbortError) || !(reason instanceof TimedOut)) return error;
     const { phase } = this;
     const { ms } = reason;
     const message = `timed out after ${ms} ms, phase: ${phase}`;
-    return new MmdumpError('TIMEOUT', message, { phase, ms }, error); // its cause may be a failed undo
+    // `error` is the cause, since its own cause may be a failed undo.
+    return new MmdumpError('TIMEOUT', message, { phase, ms }, error);
   }
 }
 
 /**
- * Runs `job` until it ends, the signal fires or the time is over, whichever is first. The time runs
- * from this call on. OPTION_INVALID for a time that is none.
+ * Runs `job` with a deadline, whose signal fires when the caller's signal does or when the time is
+ * over. The time runs from this call.
+ *
+ * Preconditions: JOB_OPTIONS has checked the options.
  */
 export async function withDeadline<T>(
   { signal, timeoutMs }: JobOptions,
@@ -100,15 +105,15 @@ export const JOB_OPTIONS: Shape<JobOptions> = {
   timeoutMs: optional(timeoutMs),
 };
 
-/** A time-out: milliseconds, as a timer of Node takes them. */
+/** Checks a time-out: milliseconds, as a timer of Node takes them. OPTION_INVALID. */
 function timeoutMs(what: string, ms: unknown): number {
   if (typeof ms === 'number' && ms > 0 && ms <= LONGEST_MS) return ms;
   throw refusal(what, ms, `milliseconds, more than 0 and at most ${LONGEST_MS}`);
 }
 
 /**
- * Settles as `promise` does, but rejects with AbortError as soon as the signal fires: what cannot be
- * interrupted goes on by itself, and nobody hears what becomes of it.
+ * Settles as `promise` does, but rejects with AbortError as soon as the signal fires. Work that
+ * cannot be interrupted then goes on by itself, and its outcome is ignored.
  */
 export async function abortable<T>(
   promise: Promise<T>,
@@ -130,11 +135,12 @@ export async function abortable<T>(
 
 /** Steps between two looks at the clock. */
 const STEPS = 128;
+/** Milliseconds after which a loop yields. */
 const STRETCH_MS = 10;
 
 /**
- * Lets the event loop go round in a long loop of the coordinator, every 10 ms or so: timers, signals
- * and progress get their turn. `if (turns.isDue()) await turns.next();`
+ * Makes a long loop of the coordinator yield to the event loop about every 10 ms, so that timers,
+ * signals and progress get their turn: `if (turns.isDue()) await turns.next();`
  */
 export class Turns {
   readonly signal: AbortSignal | undefined;
@@ -145,14 +151,14 @@ export class Turns {
     this.signal = signal;
   }
 
-  /** Call once a step; a step may take some microseconds. */
+  /** Whether to yield now. It is called once per step, which may take some microseconds. */
   isDue(): boolean {
     if (++this.#steps < STEPS) return false;
     this.#steps = 0;
     return performance.now() - this.#since >= STRETCH_MS;
   }
 
-  /** AbortError once the signal has fired. */
+  /** Yields. AbortError if the signal has fired. */
   async next(): Promise<void> {
     await nextTurn();
     throwIfAborted(this.signal);

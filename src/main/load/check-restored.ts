@@ -1,6 +1,6 @@
 /**
- * Checking a restored address space against its image, page by page, through the image's own
- * random access: another way to the bytes than the one by which they were loaded.
+ * Checks restored address spaces against their image, page by page. It reads the image by random
+ * access, which is not the way in which the pages were loaded.
  */
 
 import { CONTENT_OF, contentName, contentOf } from '../../mmu/files/content.ts';
@@ -14,9 +14,10 @@ import { BLOCK, type Block } from '../image/index/block-index.ts';
 import type { ImageMm, ImageVma } from '../image/index/image-mm.ts';
 import { withStoppedMm } from '../job/held-mms.ts';
 
+/** The outcome of a check. */
 export interface CheckResult {
   readonly equal: boolean;
-  /** Pages that were compared. */
+  /** Pages that were compared, in the mms before the one that differs, or in all. */
   readonly pages: number;
   /** The first difference, or null. */
   readonly difference: { readonly address: number | null; readonly message: string } | null;
@@ -31,7 +32,11 @@ class Difference extends Error {
   }
 }
 
-/** Compares every mm of an image with the address space that was made of it. */
+/**
+ * Compares every mm of an image with the address space that was restored from it: `spaces` has them
+ * by ordinal. The machine is frozen while an mm is compared. Throws AbortError, MM_GONE, and the
+ * errors of reading the image.
+ */
 export async function checkRestored(
   image: Image,
   spaces: readonly AddressSpace[],
@@ -118,10 +123,10 @@ function isZero(mm: Mm, content: number): boolean {
 
 /** Bytes of physical memory that restoring an image takes at most. */
 export function memoryForImage(image: Image): number {
-  let frames = 4096; // a margin, and the machine's own
+  let frames = 4096; // a margin, and the frames of the machine itself
   for (const { vmas, blocks } of image.mms()) {
     for (const { pages } of vmas) frames += pages.copy + pages.zero + pages.clone;
-    frames += blocks.count * 3; // no block reaches into a second granule: at most a table a level
+    frames += blocks.count * 3; // a block lies in one granule: at most one table per level
   }
   return frames * PAGE_SIZE;
 }

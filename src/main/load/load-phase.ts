@@ -1,4 +1,4 @@
-/** Running the load phase: listed pages into a machine, by all workers of a pool. */
+/** Runs the load phase: all workers of a pool load the pages of a list into a machine. */
 import type { MmReference } from '../../mmu/machine/enter.ts';
 import { releaseAll } from '../../mmu/mm/operation.ts';
 import { threadGone } from '../../mmu/mm/thread-gone.ts';
@@ -10,15 +10,24 @@ import type { PhaseOptions, WorkerPool } from '../crew/pool.ts';
 import { cutIntoUnits } from '../crew/units.ts';
 import { loadDigestKernels } from '../package/kernels.ts';
 
-/** Pages of a unit: 2 MiB, a claim every millisecond or so. */
+/** Pages of a unit, 2 MiB: a worker claims about one per millisecond. */
 const UNIT_PAGES = 512;
 
+/** Options of one load phase. */
 export interface LoadOptions extends PhaseOptions {
-  /** Ends the phase once so many pages of CONTENT runs were found. */
+  /**
+   * Ends the phase once this many pages with content were found by CONTENT runs. Default: never.
+   */
   readonly enough?: number;
 }
 
-/** Loads everything on the list. All mms belong to one machine. */
+/**
+ * Loads all runs of the list and resolves with the reports of the workers. Rejects with AbortError,
+ * and with the errors of the task `load`.
+ *
+ * Preconditions: all mms belong to one machine. The caller holds nothing there, since this waits
+ * for thread ids, and for the gate and the mmap locks.
+ */
 export async function runLoadPhase(
   pool: WorkerPool,
   mms: readonly MmReference[],
@@ -34,10 +43,11 @@ export async function runLoadPhase(
   const { workers } = pool.crew({
     units: units.unitCount,
     bytes: pages * PAGE_SIZE,
-    mayRunHere: false, // it waits for locks
+    mayRunHere: false, // workers wait for locks
   });
   const phase = createPhase(workers);
-  // Nothing is held yet that those who have the ids could wait for.
+  // This may wait for ids. The threads that have them cannot be waiting for this job, which holds
+  // nothing yet.
   const threads = await machine.queue.take(workers, options.signal);
   const lost = new Set<number>();
   try {
@@ -55,7 +65,7 @@ export async function runLoadPhase(
     const reports = await pool.runPhase('load', tasks, new PhaseControl(phase), {
       ...options,
       onLost: (worker) => {
-        // At once: the other workers may be waiting for a lock that it held.
+        // Cleaned up at once, because other workers may be waiting for a lock that it held.
         threadGone(machine, threads[worker]!);
         lost.add(threads[worker]!);
       },
@@ -63,7 +73,8 @@ export async function runLoadPhase(
     releaseAll(machine, threads);
     return reports;
   } catch (error) {
-    // Nor has one that crashed let go of everything. Ids of lost ones may be somebody else's by now.
+    // A worker that crashed may still hold locks. The ids of lost workers may have other owners
+    // now.
     for (const thread of threads) if (!lost.has(thread)) threadGone(machine, thread);
     throw error;
   }

@@ -1,6 +1,6 @@
 /**
- * Restoring an image into a machine: address spaces with the same mappings, the same pages and the
- * same LDT. What does not come back is written in docs/IMAGE_FORMAT.md.
+ * Restores an image into a machine: creates address spaces with the same mappings, the same pages
+ * and the same LDT. docs/IMAGE_FORMAT.md says what is not restored.
  */
 import type { AddressSpace } from '../../mmu/machine/address-space.ts';
 import type { Machine } from '../../mmu/machine/machine.ts';
@@ -33,26 +33,26 @@ export interface RestoreOptions extends JobOptions {
 
 /** How far a restore is, in pages. */
 export interface RestoreProgress {
-  /** Pages that are loaded. */
+  /** Pages that are loaded so far. */
   readonly pages: number;
-  /** Pages that will be. */
+  /** Pages that the restore will load. */
   readonly totalPages: number;
 }
 
 /** What a restore has made. */
 export interface RestoreResult {
-  /** In the order of the image. */
+  /** The address spaces, in the order of the image. */
   readonly mms: readonly AddressSpace[];
   /** Pages that were loaded, zero and guard pages included. */
   readonly pages: number;
-  /** Time that it took, in milliseconds. */
+  /** Milliseconds that the restore took. */
   readonly ms: number;
 }
 
-/** Mappings that are inserted at a stretch, some milliseconds: the gate is free in between. */
+/** Mappings that are inserted in one passage of the gate, which takes some milliseconds. */
 const MAPPINGS_AT_ONCE = 4096;
 
-/** Runs of pages: what is loaded first, and what later mms share of it. */
+/** Two lists of runs: those that are loaded first, and those that mms share after that. */
 interface LoadLists {
   readonly loaded: LoadList;
   readonly shared: LoadList;
@@ -61,8 +61,9 @@ interface LoadLists {
 }
 
 /**
- * Restores every mm of an image. It waits where the machine is frozen, or somebody holds what it needs.
- * If anything fails, what was created is destroyed again, however long that has to wait.
+ * Restores every mm of an image. It waits while the machine is frozen or a lock that it needs is
+ * taken. If anything fails, it destroys what it has created, however long it has to wait for that.
+ * Rejects with AbortError, IMAGE_CHECKSUM, INPUT_FAILED or ENOMEM, among other codes.
  */
 export async function restoreImage(
   pool: WorkerPool,
@@ -73,14 +74,14 @@ export async function restoreImage(
   const restore = new Restore(image, machine, options);
   try {
     const result = await whileIntact(image.source, () => restore.run(pool));
-    await restore.files.letGo(); // their mappings hold them from now on
+    await restore.files.letGo(); // the mappings hold the files from now on
     return result;
   } catch (error) {
     throw await undone(error, () => restore.undo());
   }
 }
 
-/** One restore under way. */
+/** One restore in progress. */
 class Restore {
   readonly files: RestoredFiles;
   readonly #image: ImageContents;
@@ -116,11 +117,13 @@ class Restore {
       });
       before += countPages(list);
     }
-    throwIfAborted(signal); // it may have fired when the last page was told
+    throwIfAborted(signal); // it may have fired in the last call of onProgress
     return { mms: this.#spaces, pages: totalPages, ms: performance.now() - start };
   }
 
-  /** The signal of the restore does not end it: what is not given back is lost for good. */
+  /**
+   * Destroys everything. The signal does not end this, since what is left would be lost for good.
+   */
   async undo(): Promise<void> {
     try {
       await this.files.letGo();
@@ -129,7 +132,7 @@ class Restore {
     }
   }
 
-  /** An address space with the mappings of `mm`; its pages are listed. */
+  /** Creates an address space with the mappings of `mm`, and lists its pages. */
   async #createSpace(mm: ImageMm): Promise<void> {
     const { signal } = this.#options;
     const space = await this.#machine.createAddressSpaceAsync(signal);
@@ -226,7 +229,10 @@ function loadKind(vma: ImageVma, block: Block): number {
   return vma.isVdso || (vma.flags & VM.PFNMAP) !== 0 ? LOAD.UNMAPPED : LOAD.ANON;
 }
 
-/** A clone shows the donor's frames. Where it cannot, it gets its own, filled from the donor's bytes. */
+/**
+ * Lists the pages of a clone. They share the frames of the donor. Where that is not possible, they
+ * get frames of their own with the bytes of the donor.
+ */
 function listClone(
   lists: LoadLists,
   image: ImageContents,
@@ -237,8 +243,8 @@ function listClone(
 ): void {
   const donor = image.mmAt(clone.source);
   const end = clone.start + clone.pages;
-  // One run of shared pages, however many blocks the donor has there: a hostile image lets very
-  // many clones show the same blocks.
+  // Adds one run of shared pages, however many blocks the donor has there. In a hostile image very
+  // many clones can refer to the same blocks.
   let sharedFrom = clone.start;
   const share = (to: number): void => {
     if (donor === undefined || to === sharedFrom) return;
@@ -248,7 +254,7 @@ function listClone(
   };
   for (let vpn = clone.start; vpn < end; ) {
     const block = donor?.blocks.find(vpn);
-    if (donor === undefined || block === undefined) break; // openImage accepts no such image
+    if (donor === undefined || block === undefined) break; // openImage refuses such an image
     const pages = Math.min(end, block.start + block.pages) - vpn;
     const source = block.source + addressOf(vpn - block.start);
     const run = loadRun(mm, vma, { ...block, start: vpn, pages, source, ...NO_DIGEST }, files);
@@ -265,8 +271,8 @@ function listClone(
 }
 
 /**
- * Few bytes of an image can ask for many copies of a donor's pages: what no machine of this size can
- * hold is not listed to its end. ENOMEM.
+ * Throws ENOMEM if the pages that clones get for themselves do not fit into the machine. A few
+ * bytes of an image can ask for very many of them, so this is checked before all mms are listed.
  */
 function assertRoom(machine: Machine, { copied }: LoadLists): void {
   if (addressOf(copied) <= machine.memory.total) return;
@@ -274,7 +280,7 @@ function assertRoom(machine: Machine, { copied }: LoadLists): void {
   throw new MmdumpError('ENOMEM', message, { reason: 'no free frames' });
 }
 
-/** Whether a page struct can be right for both: always, in an image that was made by a dump. */
+/** Whether one page struct can be right for both VMAs. In an image that a dump has made it can. */
 function canShare(vma: ImageVma, given: ImageVma, kind: number, block: Block): boolean {
   const isOrdinary = ((vma.flags | given.flags) & VM.PFNMAP) === 0;
   const hasSameIndex = vma.pgoff - vpnOf(vma.start) === given.pgoff - vpnOf(given.start);
@@ -287,7 +293,7 @@ function countPages(list: LoadList): number {
   return pages;
 }
 
-/** What `restore` is given, checked before it begins. */
+/** The options of `restore`, which are checked before it begins. */
 export const RESTORE_OPTIONS: Shape<RestoreOptions> = {
   ...JOB_OPTIONS,
   onProgress: listener(),

@@ -8,15 +8,15 @@ import { withoutDeletedSuffix } from '../../shared/formats/deleted-suffix.ts';
 import { isUnreachable } from '../image/index/file-pages.ts';
 import type { ImageFile, ImageMm } from '../image/index/image-mm.ts';
 
-/** Ids in the machine, by the image's file id. */
+/** The file ids of the machine, by the file ids of the image. */
 export type FileIds = ReadonlyMap<number, number>;
 
-/** Files that are opened at a stretch: the gate is free in between. */
+/** Files that are opened in one passage of the gate. */
 const AT_ONCE = 1024;
 
 /**
- * Each file is held from `open` to `letGo`: one that the machine has already might be closed by its
- * owner before a mapping has taken a reference on it.
+ * Opens the files of an image, and holds each of them from `open` to `letGo`. Otherwise the owner
+ * of a file that the machine has already could close it before a mapping takes a reference on it.
  */
 export class RestoredFiles {
   readonly #ids = new Map<number, number>();
@@ -30,7 +30,10 @@ export class RestoredFiles {
     return this.#ids;
   }
 
-  /** Opens the files of an mm that are not open yet. Waits for the gate; AbortError by the signal. */
+  /**
+   * Opens the files of an mm that are not open yet. Waits for the gate. Throws AbortError when the
+   * signal fires, and ENOSPC or EMFILE if the machine has no room for another file.
+   */
   async open({ vmas }: ImageMm, signal: AbortSignal | undefined): Promise<void> {
     const wanted = new Map<number, ImageFile>();
     for (const { file } of vmas)
@@ -44,15 +47,17 @@ export class RestoredFiles {
     }
   }
 
-  /** Waits for the gate; nothing ends that. A poisoned machine has nothing to give back to. */
+  /**
+   * Lets go of all files. Waits for the gate without a limit. Does nothing on a poisoned machine.
+   */
   letGo(): Promise<void> {
     return this.#held.letGo();
   }
 }
 
 /**
- * A living file by its path: one that the machine has, else one of the host. All others have no more
- * than the image holds of them.
+ * Takes a living file by its path: the machine's file if there is one, else a file of the host. An
+ * unreachable file has only what the image holds of it.
  */
 function takeFile(taker: FileTaker, file: ImageFile): number {
   const { isDeleted, isMemoryBacked, isIncomplete, rawPath, size } = file;

@@ -1,15 +1,15 @@
 /**
- * Undoing a restore or an import that failed. Both may find the machine frozen, or an address space
- * held by a dump, so the undo waits; and it cannot be aborted, since what it leaves behind (slots,
+ * Undoes a restore or an import that failed. The machine may be frozen, or a dump may hold an
+ * address space, so the undo waits. It cannot be aborted, because what it leaves behind (slots,
  * tables, pages) is lost to the machine for good.
  */
 import type { AddressSpace } from '../../mmu/machine/address-space.ts';
 import { AbortError, MmdumpError, reasonOf } from '../../shared/errors.ts';
 
 /**
- * Destroys every one of them. Those that somebody else has destroyed are passed over, and so is all
- * of a poisoned machine, of which nothing can be had back. Any other failure is thrown once all were
- * tried.
+ * Destroys all of `spaces`. An address space that is destroyed already is skipped, and so is one of
+ * a poisoned machine, to which nothing can be given back. After all were tried, the first other
+ * failure is thrown.
  */
 export async function destroySpaces(spaces: readonly AddressSpace[]): Promise<void> {
   let failure: unknown;
@@ -27,8 +27,8 @@ export async function destroySpaces(spaces: readonly AddressSpace[]): Promise<vo
 const NOTHING_LEFT: ReadonlySet<string> = new Set(['MM_GONE', 'MACHINE_POISONED']);
 
 /**
- * Runs the undo of a job that failed with `error`, and returns what the job has to reject with: the
- * error, or, where the undo failed as well, one of the same kind that says so.
+ * Runs the undo of a job that failed with `error`. Returns the error that the job has to reject
+ * with: `error`, or one of the same kind that says so if the undo has failed as well.
  */
 export async function undone(error: unknown, undo: () => Promise<void>): Promise<unknown> {
   try {

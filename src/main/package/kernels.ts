@@ -1,4 +1,4 @@
-/** Loads what the build has made of src/workers/kernels, once for all dumps of a thread. */
+/** Loads the kernels that the build has made of src/workers/kernels, once per thread. */
 import { readFileSync } from 'node:fs';
 import type { KernelModules } from '../../shared/kernels.ts';
 import { isValidModule, Module } from '../../shared/wasm.ts';
@@ -7,19 +7,22 @@ import { kernelUrl } from './places.ts';
 let loaded: KernelModules | undefined;
 let digests: KernelModules | undefined;
 
-/** Copies and zero tests: kernels/frames.wat. */
+/** The kernels that copy frames and find zeros: kernels/frames.wat. */
 export function loadKernels(): KernelModules {
   loaded ??= compileKernels((name) => readFileSync(kernelUrl(name)));
   return loaded;
 }
 
-/** Digests: kernels/xxh3.wat.mjs. */
+/** The kernels that compute XXH3-64: kernels/xxh3.wat.mjs. */
 export function loadDigestKernels(): KernelModules {
   digests ??= compileKernels((name) => readFileSync(kernelUrl(`xxh3-${name}`)));
   return digests;
 }
 
-/** `read`: the bytes of a kernel by its name. */
+/**
+ * Compiles a pair of kernels; `read` returns the bytes of one by its name. Where Node knows only
+ * one memory per module (20), `between` is no valid module and stays undefined.
+ */
 export function compileKernels(read: (name: string) => Uint8Array): KernelModules {
   const between = read('between');
   return {

@@ -1,17 +1,18 @@
 /**
- * Where other files of the package lie. The build keeps this module in a chunk beside main/index.js
- * (scripts/build.mjs); nothing else finds files from where its own code lies.
+ * Where the other files of the package lie. The build keeps this module in a chunk beside
+ * main/index.js (scripts/build.mjs). No other module finds files by the place of its own code.
  *
- * A bundler that takes this code into a program leaves the files behind: a worker thread is a file of
- * its own, in no bundle. Whatever needs one says so then (docs/BUNDLERS.md).
+ * A bundler that takes this code into a program leaves those files behind, because a worker thread
+ * is a file of its own and in no bundle. The functions below then throw PACKAGE_BUNDLED, when a
+ * file is needed (docs/BUNDLERS.md).
  */
 import { existsSync } from 'node:fs';
 import { MmdumpError } from '../../shared/errors.ts';
 
-/** Defined in what webpack has made: it gives a module the URL that its source had. */
+/** Defined in bundles of webpack, which gives a module the URL that its source had. */
 declare const __webpack_require__: unknown;
 
-/** The module whose functions a pool runs. */
+/** The module whose functions are the tasks of a pool. */
 export function tasksUrl(): string {
   return fileOf('../workers/tasks.js').href;
 }
@@ -31,9 +32,9 @@ export function demoTargetUrl(): URL {
   return fileOf('./demo/target.js');
 }
 
-/** A file of the package. PACKAGE_BUNDLED where it cannot be found from here. */
+/** The URL of a file of the package. PACKAGE_BUNDLED if it cannot be found from here. */
 function fileOf(path: string): URL {
-  // In a bundle of CommonJS import.meta is empty.
+  // In a bundle in CommonJS form `import.meta` is empty.
   const { url: here } = import.meta as { readonly url?: string };
   const isWebpack = typeof __webpack_require__ !== 'undefined';
   const url = here === undefined || isWebpack ? undefined : new URL(path, here);

@@ -1,4 +1,4 @@
-/** The system calls of sinks that write files, each by the name of its fault point. */
+/** The system calls of sinks that write files. Each has the name of its fault point. */
 import type { Stats } from 'node:fs';
 import { type FileHandle, link, lstat, open, readdir, rename, unlink } from 'node:fs/promises';
 import type { FaultPlan } from '../../shared/faults.ts';
@@ -10,7 +10,7 @@ export interface FileCalls {
   look(path: string): Promise<Stats>;
   list(directory: string): Promise<string[]>;
   directory(path: string): Promise<FileHandle>;
-  /** Fails where there is something of this name. */
+  /** Fails with EEXIST if the name is taken. */
   create(path: string): Promise<FileHandle>;
   reserve(file: FileHandle, bytes: number): Promise<void>;
   sync(file: FileHandle): Promise<void>;
@@ -33,7 +33,7 @@ const FILE_CALLS: FileCalls = {
   syncDirectory: (directory) => directory.sync(),
 };
 
-/** The calls, failing where a plan says so. */
+/** Returns the calls. With a plan they fail where it says so. */
 export function fileCalls(plan: FaultPlan | undefined): FileCalls {
   if (plan === undefined) return FILE_CALLS;
   const before = async (point: keyof FileCalls): Promise<FileCalls> => {

@@ -1,6 +1,7 @@
 /**
- * An image as a file. It is written under a temporary name in the same directory and appears under
- * its own only when it is whole and on the disk: write, fsync, rename, fsync of the directory.
+ * An image as one file. It is written under a temporary name in the same directory and gets its own
+ * name only when it is whole and on the disk: write, fsync, link (or rename with `force`), fsync of
+ * the directory.
  */
 import { optionsOf } from '../../shared/arguments/options.ts';
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
@@ -12,9 +13,9 @@ import type { ImageExtent, ImageLength } from './sink.ts';
 /** Options of `fileSink`. */
 export type FileSinkOptions = PathSinkOptions;
 
-/** A sink that writes one file, as `fileSink` makes it. */
+/** A sink that writes one file. `fileSink` makes it. */
 export class FileSink extends PathSink {
-  /** What it writes to. */
+  /** The kind of the output: one file. */
   readonly kind = 'file';
 
   /** @internal */
@@ -33,10 +34,10 @@ export class FileSink extends PathSink {
     return { kind: 'file', fd: file.fd, path: this.path, sparse: this.sparse };
   }
 
-  /** @internal Where it was aborted meanwhile, it does nothing more: `abort` settles everything. */
+  /** @internal Stops between two steps if the output was aborted: then `abort` undoes the steps. */
   protected async finish(output: OpenOutput, { bytes }: ImageLength): Promise<void> {
     const file = output.files[0]!;
-    await file.reserve(bytes); // an image that ends in a hole does not have its length yet
+    await file.reserve(bytes); // a file that ends in a hole has not got its length yet
     if (output.isAborted) return;
     await file.sync();
     if (output.isAborted) return;
@@ -47,7 +48,7 @@ export class FileSink extends PathSink {
     } catch (error) {
       if (output.isAborted) throw error;
       if (this.force) {
-        file.isNamed = false; // what is to be said about it is said here
+        file.isNamed = false; // `takeBack` must not report it again
         const what = 'is whole, but its directory cannot be written to the disk';
         throw outputFailed(this.path, what, error);
       }
@@ -56,7 +57,8 @@ export class FileSink extends PathSink {
   }
 
   /**
-   * Not so if it has replaced another image already, and only its directory is not written.
+   * Removes the image. This is impossible if it has replaced another one already and only its
+   * directory is not on the disk yet: OUTPUT_FAILED then says that the new image is whole.
    *
    * @internal
    */
@@ -69,7 +71,11 @@ export class FileSink extends PathSink {
   }
 }
 
-/** A sink that writes one file. OPTION_INVALID for a path or options that are none. */
+/**
+ * Creates a sink that writes an image into one file, which only its owner can read. Without `force`
+ * a dump into it is OUTPUT_EXISTS if the path is taken. OPTION_INVALID for a path or options that
+ * are not valid.
+ */
 export function fileSink(path: string, options: FileSinkOptions = {}): FileSink {
   return new FileSink(path, optionsOf('fileSink', options, PATH_SINK_OPTIONS));
 }

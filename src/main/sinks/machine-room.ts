@@ -1,7 +1,8 @@
 /**
- * Room for an image in the memory of a machine, beyond its frames (mmu/physical/room.ts): there the
- * kernels of a Node that knows one memory only reach it. Room never leaves its machine; what one sink
- * lets go, the next one of this thread takes.
+ * Reservations for an image in the memory of a machine, behind its frames (mmu/physical/room.ts).
+ * The kernels of a Node that knows only one memory per module reach an image nowhere else. A
+ * reservation stays with its machine; when a sink releases it, the next sink of this thread can
+ * take it.
  */
 import type { Machine } from '../../mmu/machine/machine.ts';
 import { takeRoom } from '../../mmu/physical/room.ts';
@@ -9,27 +10,34 @@ import type { ImageChunk } from '../../shared/dump/tasks.ts';
 import { MiB } from '../../shared/page.ts';
 import type { WasmMemory } from '../../shared/wasm.ts';
 
+/** A reservation: where it begins in the memory of the bank, and its length, both in bytes. */
 interface Room {
   readonly at: number;
   readonly bytes: number;
 }
 
-/** Images of a machine differ a little from one to the next. Untouched room costs nothing. */
+/**
+ * Lengths are rounded up to this, since one image of a machine differs a little in length from the
+ * next. Memory that is never touched costs nothing.
+ */
 const STEP = 16 * MiB;
 
-/** Rooms that were let go, by bank. */
+/** Reservations that sinks have released, for each bank. */
 const free = new WeakMap<WasmMemory, Room[]>();
 
 export class MachineRoom {
   readonly #memory: WasmMemory | undefined;
   #room: Room | undefined;
 
-  /** Of a machine with several banks there is none: an image takes frames of all. */
+  /** A machine with several banks has no reservation, since an image has frames of all banks. */
   constructor({ handle }: Machine) {
     this.#memory = handle.banks.length === 1 ? handle.banks[0] : undefined;
   }
 
-  /** Room for `bytes`, the same as before if that is enough; undefined where there is none. */
+  /**
+   * Reserves `bytes` bytes, or keeps the earlier reservation if it is long enough. Returns
+   * undefined if the memory of the machine cannot grow by as much, or has several banks.
+   */
   reserve(bytes: number): ImageChunk | undefined {
     const memory = this.#memory;
     if (memory === undefined) return undefined;
@@ -40,6 +48,7 @@ export class MachineRoom {
     return this.#room && { buffer: memory.buffer, ...this.#room, memory };
   }
 
+  /** Leaves the reservation to the next sink. */
   release(): void {
     const memory = this.#memory;
     if (memory === undefined || this.#room === undefined) return;
@@ -48,7 +57,10 @@ export class MachineRoom {
   }
 }
 
-/** The smallest room that was let go and is large enough, or the last one made longer, or a new one. */
+/**
+ * Takes the smallest released reservation that is large enough. If there is none, it extends the
+ * released one at the end of the memory, or else makes a new one.
+ */
 function take(memory: WasmMemory, bytes: number): Room | undefined {
   const rooms = (free.get(memory) ?? []).sort((a, b) => a.bytes - b.bytes);
   const fit = rooms.find((room) => room.bytes >= bytes);
@@ -59,7 +71,8 @@ function take(memory: WasmMemory, bytes: number): Room | undefined {
   if (fit !== undefined) return fit;
   const at = takeRoom(memory, last === undefined ? bytes : bytes - last.bytes);
   if (last !== undefined && at === end) return { at: last.at, bytes };
-  if (last !== undefined) rooms.push(last); // another thread was quicker, or there is no more
+  // Another thread has grown the memory first, or it cannot grow any more.
+  if (last !== undefined) rooms.push(last);
   if (at < 0) return undefined;
   if (last === undefined) return { at, bytes };
   rooms.push({ at, bytes: bytes - last.bytes });

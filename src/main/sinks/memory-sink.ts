@@ -1,8 +1,8 @@
 /**
- * An image in memory: shared buffers, kept and reused by the next dump into the same sink, since
- * memory that was touched before is several times quicker. An image that has grown gets more chunks,
- * and the chunks that are there stay. All of a chunk is reserved at once: the system gives the memory
- * as it is touched, so what is reserved and not used costs address space only.
+ * An image in shared memory. The sink keeps its buffers for the next dump, since memory that was
+ * touched before is several times quicker. An image that has grown gets more chunks, and the old
+ * chunks stay. A chunk is reserved as a whole: the system commits memory only as it is touched, so
+ * what is reserved and not used costs address space only.
  */
 
 import { Machine } from '../../mmu/machine/machine.ts';
@@ -21,40 +21,41 @@ import type { ImageExtent, ImageLength, Sink } from './sink.ts';
 
 /** An image in memory, as `openImage` takes it. */
 export interface MemoryImage {
-  /** Length of the image. */
+  /** Length of the image, in bytes. */
   readonly bytes: number;
-  /** Views of its memory, in order; workers share it. */
+  /** Views of shared memory that hold the image, in order. A view may be longer than its part. */
   readonly chunks: readonly Uint8Array[];
-  /** Bytes of the image in each chunk; the last one has the rest. */
+  /** Bytes of the image that each chunk holds; the last chunk holds the rest. */
   readonly chunkBytes: number;
-  /** @internal Says whether they are still the bytes of this image. */
+  /** @internal Tells whether the chunks still hold this image. */
   readonly lease?: ImageLease | undefined;
 }
 
 /** Options of `memorySink`. */
 export interface MemorySinkOptions {
   /**
-   * Bytes of a chunk: a multiple of 4096, at most 2 GiB. Default 256 MiB, with `machine` 2 GiB. An
-   * image that is shorter than a chunk lies in one that is shorter, too.
+   * Bytes per chunk, a multiple of 4096 and at most 2 GiB. Default 256 MiB, or 2 GiB where
+   * `machine` has an effect. If an image is shorter than one chunk, its only chunk is shorter, too.
    */
   readonly chunkBytes?: number | undefined;
   /**
-   * A machine that will be dumped here, of at most 2 GiB. On Node 20 the image then lies in the machine's
-   * own memory, behind the frames, where the quickest copies reach it; a later Node needs no such help.
-   * Once taken, that room stays with the machine: it is not given back to the system before, and only
-   * `release` gives it to the machine's next sink. Without room the image lies where it always does.
+   * A machine of at most 2 GiB that will be dumped into this sink. On Node 20 the image then lies
+   * in the memory of the machine, behind the frames, where the quickest copies reach it. A later
+   * Node does not need this, and it has no effect there. The memory stays with the machine until
+   * the machine is closed; `release` gives it to the next sink for the machine. If the machine
+   * cannot supply it, the image lies in buffers of its own. Default: no machine.
    */
   readonly machine?: Machine | undefined;
-  /** @internal For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
+  /** @internal Faults at named points, for tests (docs/RELIABILITY.md). Default: none. */
   readonly faults?: FaultPlan | undefined;
 }
 
 const MAX_CHUNK = 2 * GiB;
-/** Growing beyond a chunk costs one of these at most, and 64 GiB of image need 256 of them. */
+/** An image reserves less than one chunk in vain, and an image of 64 GiB has 256 chunks. */
 const DEFAULT_CHUNK = 256 * MiB;
-/** An only chunk is reserved for an image that is so many times as long. */
+/** A single chunk is reserved for an image that is longer by this factor. */
 const SPARE = 2;
-/** From here on a chunk is worth a wasm memory of its own, which takes 10 GiB of address space. */
+/** From this size on a chunk gets a wasm memory of its own, which takes 10 GiB of address space. */
 const WASM_CHUNK = 16 * MiB;
 
 const MEMORY_SINK_OPTIONS: Shape<MemorySinkOptions> = {
@@ -69,18 +70,18 @@ function chunkLength(what: string, value: unknown): number {
   throw refusal(what, value, `a multiple of ${PAGE_SIZE}`);
 }
 
-/** A sink that keeps the image in memory: `image`, once the dump is done. */
+/** A sink that keeps the image in memory. `memorySink` makes it. */
 export class MemorySink implements Sink {
-  /** What it writes to. */
+  /** The kind of the output: memory. */
   readonly kind = 'memory';
-  /** An image in memory has none. */
+  /** Always null: an image in memory has no path. */
   readonly path: null = null;
   readonly #chunkBytes: number;
   readonly #faults: FaultPlan | undefined;
   #chunks: ImageChunk[] = [];
   readonly #room: MachineRoom | undefined;
   #image: MemoryImage | undefined;
-  /** ImageLease.word: counts what has ended the life of an image here. */
+  /** ImageLease.word. It counts the events that have ended the life of an image in this sink. */
   readonly #generation = new Int32Array(new SharedArrayBuffer(4));
 
   /** @internal */
@@ -95,9 +96,10 @@ export class MemorySink implements Sink {
   }
 
   /**
-   * The image of the last dump. Valid until the next dump into this sink begins, or the sink is
-   * released: reading, verifying or restoring it is INPUT_FAILED from then on. The bytes themselves are
-   * written again, so somebody who reads `chunks` directly has to be done before.
+   * The image of the last dump. INPUT_FAILED if there is none. It is valid until the next dump into
+   * this sink begins or the sink is released; to read, verify or restore it afterwards is
+   * INPUT_FAILED. The next dump overwrites the bytes, so a program that reads `chunks` itself has
+   * to be done by then.
    */
   get image(): MemoryImage {
     if (this.#image === undefined) {
@@ -111,7 +113,7 @@ export class MemorySink implements Sink {
     this.#forget();
   }
 
-  /** Before the first byte of it is written again. */
+  /** Ends the life of the image, before the first of its bytes is overwritten. */
   #forget(): void {
     this.#image = undefined;
     Atomics.add(this.#generation, 0, 1);
@@ -153,7 +155,7 @@ export class MemorySink implements Sink {
     this.#image = undefined;
   }
 
-  /** Lets the buffers go. */
+  /** Leaves the chunks to the garbage collector. The sink can be used again. */
   release(): void {
     this.#forget();
     this.#chunks = [];
@@ -165,7 +167,7 @@ function viewOf({ buffer, at, bytes }: ImageChunk): Uint8Array {
   return new Uint8Array(buffer, at, bytes);
 }
 
-/** Memory for `needed` bytes of an image, and for `wanted` if the system reserves so many. */
+/** Reserves `wanted` bytes for a chunk, or only `needed` bytes if the system refuses that many. */
 function newChunk(needed: number, wanted: number): ImageChunk {
   try {
     return reserveChunk(wanted);
@@ -175,7 +177,7 @@ function newChunk(needed: number, wanted: number): ImageChunk {
   }
 }
 
-/** Where Node has kernels that reach the memory of a chunk, such memory. */
+/** Reserves a chunk, as a wasm memory where Node has kernels that reach a second memory. */
 function reserveChunk(bytes: number): ImageChunk {
   if (bytes < WASM_CHUNK || loadKernels().between === undefined) return ordinaryChunk(bytes);
   const pages = Math.ceil(bytes / WASM_PAGE);
@@ -184,7 +186,7 @@ function reserveChunk(bytes: number): ImageChunk {
     const { buffer } = memory;
     return { buffer, at: 0, bytes: buffer.byteLength, memory };
   } catch {
-    return ordinaryChunk(bytes); // the address space is short: the slower way is left
+    return ordinaryChunk(bytes); // address space is short, so copies take the slower way
   }
 }
 
@@ -193,7 +195,10 @@ function ordinaryChunk(needed: number): ImageChunk {
   return { buffer: new SharedArrayBuffer(bytes), at: 0, bytes, memory: undefined };
 }
 
-/** A sink in memory. OPTION_INVALID for options that are none. */
+/**
+ * Creates a sink that keeps the image in shared memory. OPTION_INVALID for options that are not
+ * valid. A dump into it is OUTPUT_FAILED if there is no memory for the image.
+ */
 export function memorySink(options: MemorySinkOptions = {}): MemorySink {
   return new MemorySink(options);
 }

@@ -1,4 +1,4 @@
-/** Where the image of a dry run goes: nowhere. Nothing is created, nothing can be written. */
+/** The sink of a dry run. It creates nothing, and nothing can be written into it. */
 import { assert } from '../../shared/assert.ts';
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
 import type { Sink } from './sink.ts';

@@ -1,15 +1,15 @@
 /**
- * A sink is one dump's from before it is opened until its image is committed or taken back. Two dumps
- * in one sink would write into each other's image, so whoever comes second is refused. The mark lies
- * here, for every sink alike, and not in the sinks: nobody who writes a new one has to think of it.
+ * A sink belongs to one dump from before it is opened until its image is committed or taken back.
+ * Two dumps into one sink would overwrite each other's image, so the second one is refused. The
+ * marks lie here and not in the sinks, so that the author of a new sink cannot forget them.
  */
 import { MmdumpError } from '../../shared/errors.ts';
 import type { Sink } from './sink.ts';
 
-/** Every sink that is in use, or what it names as its target. */
+/** The targets of the sinks that are in use; the target is the sink itself by default. */
 const taken = new WeakSet<object>();
 
-/** Takes the sink; the function that it returns gives it back. OUTPUT_FAILED while it is in use. */
+/** Takes the sink. The function that it returns gives it back. OUTPUT_FAILED while it is in use. */
 export function takeSink(sink: Sink): () => void {
   const { path, kind, target = sink } = sink;
   if (taken.has(target)) {

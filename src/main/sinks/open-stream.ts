@@ -1,7 +1,7 @@
 /**
- * A stream during one dump. It is written with back-pressure, and the first thing that goes wrong
- * with it is kept, however the stream tells of it: by an 'error' event, by the callback of a write,
- * by closing too early, or while it ends.
+ * A stream during one dump. It is written with back-pressure. Its first failure is kept, in
+ * whatever way the stream reports it: by an 'error' event, by the callback of a write, by closing
+ * too early, or while it ends.
  */
 import { once } from 'node:events';
 import type { Writable } from 'node:stream';
@@ -15,12 +15,12 @@ export class OpenStream {
   readonly #name: string;
   readonly #failed = new AbortController();
   #failure: unknown;
-  /** An 'error' event has come: no other will. */
+  /** An 'error' event has come. A stream emits no second one. */
   #hasEmitted = false;
-  /** Settles once the stream has called back for the last write, and so for all of them. */
+  /** Settles when the stream has called back for the last write, and so for all writes. */
   #written: Promise<void> = Promise.resolve();
 
-  /** `name`: for messages. */
+  /** `name` names the stream in messages. */
   constructor(stream: Writable, name: string) {
     this.#stream = stream;
     this.#name = name;
@@ -47,7 +47,7 @@ export class OpenStream {
     this.#failed.abort();
   }
 
-  /** OUTPUT_FAILED with the first failure, if there was one. */
+  /** Throws OUTPUT_FAILED with the first failure, if there was one. */
   assertWhole(): void {
     if (!this.failed.aborted) return;
     if (this.#failure instanceof MmdumpError) throw this.#failure;
@@ -55,7 +55,7 @@ export class OpenStream {
     throw streamFailed(this.#name, reason, this.#failure);
   }
 
-  /** Hands a copy of the bytes to the stream and waits until it takes more. */
+  /** Hands a copy of the bytes to the stream, and waits until the stream takes more. */
   async write(segment: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
     this.assertWhole();
     const bytes = Buffer.allocUnsafe(segment.length);
@@ -89,8 +89,8 @@ export class OpenStream {
   }
 
   /**
-   * Resolves once everything that was written has left the stream. With `end` the stream ends, and
-   * what it does at its end, and when it closes, is waited for as well.
+   * Resolves when the stream has taken everything that was written. With `end` it ends the stream,
+   * and also waits for what the stream does at its end and when it closes.
    */
   async finish(end: boolean): Promise<void> {
     this.assertWhole();
@@ -112,21 +112,22 @@ export class OpenStream {
       if (errnoOf(error) === 'ERR_STREAM_PREMATURE_CLOSE') this.#onClose();
       throw error;
     }
-    // `finished` is content with a stream that was destroyed after its last write.
+    // `finished` also resolves for a stream that was destroyed after its last write.
     if (this.#stream.writableFinished === false) this.#onClose();
   }
 
-  /** The dump is over: the stream belongs to its owner alone. */
+  /** Stops listening to the stream: the dump is over, and the stream is its owner's alone. */
   release(): void {
-    // The callback of a write tells of a failure before the event does. The dump has told it: the
-    // event, which still comes, must not end a process whose owner does not listen.
+    // The callback of a write reports a failure before the 'error' event does. The dump has
+    // reported it, so the event that still comes must not end a process which does not listen for
+    // it.
     if (this.failed.aborted && !this.#hasEmitted) this.#stream.once('error', () => {});
     this.#stream.off('error', this.#onError);
     this.#stream.off('close', this.#onClose);
   }
 }
 
-/** What a stream sink rejects with. */
+/** The error with which a stream sink rejects. */
 export function streamFailed(name: string, what: string, cause?: unknown): MmdumpError {
   const errno = errnoOf(cause);
   const fields = errno === undefined ? {} : { errno };

@@ -1,4 +1,4 @@
-/** What a sink that writes files says when it cannot. Every error names the file. */
+/** The errors of sinks that write files. Every error names the file. */
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 
 export function outputExists(path: string): MmdumpError {
@@ -6,7 +6,7 @@ export function outputExists(path: string): MmdumpError {
   return new MmdumpError('OUTPUT_EXISTS', message, { path });
 }
 
-/** The file, and what is wrong with it; the system was not asked, or has no more to say. */
+/** The output is refused for a reason that no system call has reported. */
 export function outputRefused(path: string, what: string): MmdumpError {
   return new MmdumpError('OUTPUT_FAILED', `${path} ${what}`, { path });
 }

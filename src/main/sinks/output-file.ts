@@ -1,6 +1,6 @@
 /**
- * One file of an output: it is written under a temporary name in its directory, and gets its own when
- * it is whole. Only its owner may read it: memory holds secrets.
+ * One file of an output. It is written under a temporary name in its directory, and gets its own
+ * name when it is whole. Only its owner may read it, since memory holds secrets.
  */
 import { randomBytes } from 'node:crypto';
 import { unlinkSync } from 'node:fs';
@@ -14,16 +14,17 @@ import { outputExists, outputFailed } from './output-error.ts';
 /** Errors of link(2) on file systems that have no hard links. */
 const NO_LINKS: ReadonlySet<string | undefined> = new Set(['EPERM', 'ENOTSUP', 'ENOSYS', 'EMLINK']);
 
-/** How names in the directory of `path` begin that are there only while a dump runs. */
+/** The beginning of a temporary name in the directory of `path`, with 8 random bytes. */
 export function temporaryStem(path: string): string {
   return join(dirname(path), `.mmdump-${randomBytes(8).toString('hex')}`);
 }
 
 export class OutputFile {
-  /** The name that it will have. */
+  /** The name that the file will have. */
   readonly path: string;
+  /** The name under which it is written. */
   readonly temporary: string;
-  /** It has its name: for good when `appear` has resolved, else because that could not be undone. */
+  /** The file has its name: `appear` has resolved, or has failed and could not remove the name. */
   isNamed = false;
   readonly #calls: FileCalls;
   #handle: FileHandle | undefined;
@@ -67,7 +68,7 @@ export class OutputFile {
     }
   }
 
-  /** Gives the file its name; with `force` it may replace what has it. OUTPUT_EXISTS otherwise. */
+  /** Gives the file its name. If the name is taken, `force` replaces it, else OUTPUT_EXISTS. */
   async appear(force: boolean): Promise<void> {
     try {
       if (force) await this.#calls.rename(this.temporary, this.path);
@@ -91,12 +92,12 @@ export class OutputFile {
     try {
       await this.#calls.remove(this.temporary);
     } catch (error) {
-      await this.#removeName(); // two names or none
+      await this.#removeName(); // the file must not stay with two names
       throw error;
     }
   }
 
-  /** Without hard links: takes the name with an empty file first, then replaces that. */
+  /** Without hard links, takes the name with an empty file first, then replaces that file. */
   async #takeName(): Promise<void> {
     try {
       await (await this.#calls.create(this.path)).close();
@@ -111,7 +112,9 @@ export class OutputFile {
     }
   }
 
-  /** Where that fails it keeps the name: `takeBack` tries again and says so. */
+  /**
+   * Removes the name. If that fails, `isNamed` is set, and `takeBack` tries again and reports it.
+   */
   async #removeName(): Promise<void> {
     this.isNamed = await this.#calls.remove(this.path).then(
       () => false,
@@ -129,7 +132,7 @@ export class OutputFile {
     }
   }
 
-  /** Removes the name that it has and must not have. */
+  /** Removes the name of the file, when the dump has failed after `appear`. */
   async takeBack(): Promise<void> {
     try {
       await this.#calls.remove(this.path);
@@ -139,17 +142,17 @@ export class OutputFile {
     this.isNamed = false;
   }
 
-  /** Best effort: what was written is on the disk since `sync`, or the dump has failed. */
+  /** Best effort: either `sync` has brought everything to the disk, or the dump has failed. */
   async close(): Promise<void> {
     await this.#handle?.close().catch(() => {});
   }
 }
 
-/** For the end of the process. */
+/** Removes a file synchronously, at the end of the process. */
 export function removeNow(path: string): void {
   try {
     unlinkSync(path);
   } catch {
-    // It is gone already, or cannot be removed at all.
+    // The file is gone already, or it cannot be removed at all.
   }
 }

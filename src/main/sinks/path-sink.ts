@@ -1,6 +1,6 @@
 /**
- * What sinks that write files have in common: they are open for one dump at a time, whatever fails or
- * is stopped leaves nothing behind, and no file is closed under a call that nothing interrupts.
+ * The common part of sinks that write files. They are open for one dump at a time, a dump that
+ * fails or is stopped leaves nothing behind, and no file is closed while a system call is using it.
  */
 import type { Stats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
@@ -21,14 +21,18 @@ import type { ImageExtent, ImageLength, Sink } from './sink.ts';
 
 /** Options of every sink that writes files. */
 export interface PathSinkOptions {
-  /** Replace what is there. Default false: OUTPUT_EXISTS. */
+  /**
+   * Replaces a file, or a symbolic link itself, that has the name of the output. Default false: a
+   * name that is taken is OUTPUT_EXISTS.
+   */
   readonly force?: boolean | undefined;
   /**
-   * Leaves holes where whole blocks of 4096 bytes of the file are zeros: less to write, less on the
-   * disk, the same bytes for whoever reads. Default true; there are many only with zeroPages: 'copy'.
+   * Leaves holes where whole blocks of 4096 bytes of the file are zeros. There is less to write and
+   * less on the disk, and a reader sees the same bytes. Default true. There are many such blocks
+   * only with `zeroPages: 'copy'`.
    */
   readonly sparse?: boolean | undefined;
-  /** @internal For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
+  /** @internal Faults at named points, for tests (docs/RELIABILITY.md). Default: none. */
   readonly faults?: FaultPlan | undefined;
 }
 
@@ -38,17 +42,19 @@ export const PATH_SINK_OPTIONS: Shape<PathSinkOptions> = {
   faults: optional(FAULT_PLAN),
 };
 
-/** What is open from `open` to `commit` or `abort`. */
+/** The files of one dump, from `open` to `commit` or `abort`. */
 export class OpenOutput {
   readonly files: OutputFile[] = [];
   isAborted = false;
   readonly #path: string;
   readonly #calls: FileCalls;
-  /** Opened before all else: a failure after the work would be too late. */
+  /**
+   * The directory of the output. It is opened first: a failure after the work would be too late.
+   */
   #directory: FileHandle | undefined;
-  /** Calls under way, which nothing interrupts: no file is closed under them. */
+  /** Calls under way. Nothing interrupts them, and no file is closed before they settle. */
   #busy: Promise<unknown> | undefined;
-  /** While files are created or get their names: quick, and `abort` needs to know what is there. */
+  /** Calls under way that create or name files. They are quick, and `abort` waits for them. */
   #changing: Promise<unknown> | undefined;
 
   constructor(path: string, calls: FileCalls) {
@@ -64,20 +70,20 @@ export class OpenOutput {
     }
   }
 
-  /** Names that were given are on the disk only when their directory is. */
+  /** Brings the names of files to the disk, which takes an fsync of their directory. */
   async syncDirectory(): Promise<void> {
     await this.#calls.syncDirectory(this.#directory!);
   }
 
-  /** A file under a temporary name, which will be called `path`. */
+  /** Creates a file under a temporary name, which will have the name `path`. */
   async create(path: string): Promise<void> {
     const file = new OutputFile(path, this.#calls);
-    this.files.push(file); // before it is there, so that whoever cleans up knows its name
+    this.files.push(file); // before it exists, so that a clean-up knows its name
     await file.create();
-    if (this.isAborted) await file.removeTemporary(); // `abort` may have been too early for it
+    if (this.isAborted) await file.removeTemporary(); // `abort` may have come before the file did
   }
 
-  /** Settles as `call` does, and lets nobody close the files before. */
+  /** Settles as `call` does. The files are not closed before that. */
   async during(call: Promise<void>): Promise<void> {
     this.#busy = call.catch(() => {});
     try {
@@ -87,7 +93,10 @@ export class OpenOutput {
     }
   }
 
-  /** As `during`; `abort` waits for it, so whoever makes several changes looks at isAborted. */
+  /**
+   * Settles as `call` does. `abort` waits for it, so a call that makes several changes has to look
+   * at `isAborted` between them.
+   */
   async changing(call: Promise<void>): Promise<void> {
     this.#changing = call.catch(() => {});
     try {
@@ -97,15 +106,18 @@ export class OpenOutput {
     }
   }
 
-  /** Removes every temporary name, whatever is under way, and waits for changes that are. */
+  /** Removes every temporary name at once, and waits for changes that are under way. */
   async removeTemporaries(): Promise<void> {
     this.isAborted = true;
     const removed = undoAll(this.files.map((file) => file.removeTemporary()));
-    await Promise.allSettled([removed, this.#changing]); // a name that is gone cannot be changed
+    // A file whose temporary name is gone cannot get its own name any more.
+    await Promise.allSettled([removed, this.#changing]);
     await removed;
   }
 
-  /** Closes what is open; resolves at once if that has to wait for a call, and closes then. */
+  /**
+   * Closes the files. If a call is under way it resolves at once and closes them after the call.
+   */
   async close(): Promise<void> {
     const busy = this.#busy;
     const closed = this.#closeAll(busy);
@@ -119,11 +131,11 @@ export class OpenOutput {
   }
 }
 
-/** A sink that writes files. */
+/** A sink that writes files. `fileSink` and `splitSink` make one. */
 export abstract class PathSink implements Sink {
-  /** What it writes to. */
+  /** The kind of the output: one file, or several. */
   abstract readonly kind: 'file' | 'split';
-  /** Where the image will lie. */
+  /** The path of the image. The parts of an image have it with a number behind it. */
   readonly path: string;
   /** @internal */
   protected readonly force: boolean;
@@ -142,18 +154,26 @@ export abstract class PathSink implements Sink {
     this.calls = fileCalls(faults);
   }
 
-  /** @internal The file that is created at once, so that whatever is wrong with the place is known. */
+  /** @internal The file that `open` creates, so that an unusable path fails early. */
   protected abstract readonly firstPath: string;
-  /** @internal OUTPUT_EXISTS, or what else keeps the output from getting its name. */
+  /** @internal OUTPUT_EXISTS or OUTPUT_FAILED if the output cannot get its name. */
   protected abstract assertReplaceable(): Promise<void>;
-  /** @internal Makes the image appear, step by step, until `output.isAborted`. */
+  /** @internal Gives the image its name, step by step; it stops once `output.isAborted` is set. */
   protected abstract finish(output: OpenOutput, image: ImageLength): Promise<void>;
-  /** @internal The dump has failed or is stopped; temporary files are gone: takes back whatever has its name. */
+  /**
+   * Removes files that have their names already, when the dump has failed or was stopped. Temporary
+   * files are gone by then.
+   *
+   * @internal
+   */
   protected abstract takeBack(output: OpenOutput): Promise<void>;
   /** @internal */
   abstract reserve(extent: ImageExtent): Promise<CopyTarget>;
 
-  /** Fails as `open` would, and leaves nothing: for whoever has long work to do before a dump. */
+  /**
+   * Rejects as the beginning of a dump would, with OUTPUT_EXISTS or OUTPUT_FAILED, and leaves
+   * nothing behind. It is meant for a program that does long work before the dump.
+   */
   async check(): Promise<void> {
     const giveBack = takeSink(this);
     try {
@@ -181,7 +201,11 @@ export abstract class PathSink implements Sink {
     }
   }
 
-  /** @internal OUTPUT_EXISTS where there is something of this name that may not, or cannot, be replaced. */
+  /**
+   * OUTPUT_EXISTS if the name is taken, or OUTPUT_FAILED if `force` cannot replace it.
+   *
+   * @internal
+   */
   protected async assertFree(path: string): Promise<void> {
     let found: Stats;
     try {
@@ -206,11 +230,15 @@ export abstract class PathSink implements Sink {
   async commit(image: ImageLength): Promise<void> {
     const output = this.opened();
     await output.during(this.finish(output, image));
-    if (!output.isAborted) await output.close(); // an abort meanwhile still takes the names back
+    if (!output.isAborted) await output.close(); // `abort` can still take the names back meanwhile
     if (!output.isAborted) await this.#release(output);
   }
 
-  /** @internal Removes what there is, at once, whatever is under way; fails only if something stays behind. */
+  /**
+   * Removes the files at once, whatever is under way. Rejects only if one stays behind.
+   *
+   * @internal
+   */
   async abort(): Promise<void> {
     const output = this.#open;
     if (output === undefined) return;
@@ -227,7 +255,7 @@ export abstract class PathSink implements Sink {
     await output.close();
   }
 
-  /** @internal For the end of the process. */
+  /** @internal Undoes the dump synchronously, at the end of the process. */
   protected undoNow({ files }: OpenOutput): void {
     for (const { temporary } of files) removeNow(temporary);
   }

@@ -1,7 +1,7 @@
 /**
- * Files that a new image replaces, out of the way until it is safe. They keep their bytes, their
- * order and their numbers (`.mmdump-….old.003.tmp` was `OUT.003`), so that whatever fails they can be
- * put back: by the sink, at the end of the process, or by hand after a crash.
+ * Files that a new image replaces. They get temporary names until the new image is safe. They keep
+ * their bytes, their order and their numbers (`.mmdump-….old.003.tmp` was `OUT.003`), so they can
+ * be put back after any failure: by the sink, at the end of the process, or by hand after a crash.
  */
 import { renameSync } from 'node:fs';
 import { errnoOf } from '../../shared/errors.ts';
@@ -19,10 +19,10 @@ export class SetAside {
   readonly #image: string;
   readonly #stem: string;
   readonly #calls: FileCalls;
-  /** In the order in which they went; each until it is back, or gone. */
+  /** Files that are set aside, in that order, until each is put back or removed. */
   readonly #moved: Set<Moved> = new Set();
 
-  /** `image`: what the names of all files that are set aside begin with. */
+  /** The path of every file that is set aside begins with `image`. */
   constructor(image: string, calls: FileCalls) {
     this.#image = image;
     this.#stem = `${temporaryStem(image)}.old`;
@@ -33,10 +33,11 @@ export class SetAside {
     return this.#moved.size === 0;
   }
 
+  /** Sets a file aside. */
   async move(path: string): Promise<void> {
     const aside = `${this.#stem}${path.slice(this.#image.length)}.tmp`;
     const moved = { path, aside };
-    this.#moved.add(moved); // before it is so: the end of the process may come between
+    this.#moved.add(moved); // before the rename, since the process may end in between
     try {
       await this.#calls.rename(path, aside);
     } catch (error) {
@@ -45,7 +46,7 @@ export class SetAside {
     }
   }
 
-  /** All of them have their names again; fails if one keeps the other. */
+  /** Gives all files their names back. Rejects if one of them keeps its temporary name. */
   async putBack(): Promise<void> {
     await inTurn([...this.#moved].reverse().map((one) => () => this.#putBack(one)));
   }
@@ -60,7 +61,7 @@ export class SetAside {
     }
   }
 
-  /** The new image is safe: they are not needed any more. Fails if one is left. */
+  /** Removes the files, when the new image is safe. Rejects if one of them is left behind. */
   async discard(): Promise<void> {
     await inTurn([...this.#moved].map((one) => () => this.#discard(one)));
   }
@@ -76,17 +77,18 @@ export class SetAside {
     }
   }
 
-  /** For the end of the process. */
+  /** Puts the files back synchronously, at the end of the process. */
   putBackNow(): void {
     for (const { path, aside } of [...this.#moved].reverse()) {
       try {
         renameSync(aside, path);
       } catch {
-        // It never went, or cannot come back at all.
+        // The file was not set aside yet, or it cannot be put back at all.
       }
     }
   }
 
+  /** Removes the files synchronously, at the end of the process. */
   discardNow(): void {
     for (const { aside } of this.#moved) removeNow(aside);
   }

@@ -1,23 +1,27 @@
 /**
- * Where an image goes: `fileSink`, `splitSink`, `memorySink`, `streamSink`. Used for one dump at a time;
- * `one-dump.ts` refuses the second.
+ * The protocol of sinks, which `fileSink`, `splitSink`, `memorySink` and `streamSink` make:
+ *
+ *   open ──▶ reserve ──▶ drain (if there is one, beside the pass) ──▶ commit
+ *
+ * `abort` follows if the dump is stopped, or if a step after `open` fails. A sink serves one dump
+ * at a time; `one-dump.ts` refuses a second one.
  */
 import type { PhaseControl } from '../../shared/dump/phase-control.ts';
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
 
-/** How long the image is, as far as it is known, and how it will be written. */
+/** The length of the image, as far as it is known, and how it will be written. */
 export interface ImageExtent {
-  /** Length of the image, or what it is at most. */
+  /** Length of the image, or an upper bound of it. */
   readonly bytes: number;
-  /** The image has this length. Always so for a sink of kind 'split' or 'stream'. */
+  /** `bytes` is the length itself. This is always so for a sink of kind 'split' or 'stream'. */
   readonly isExact: boolean;
-  /** Segments of a stream; 0 where the length is not known. */
+  /** Number of segments of a stream; 0 if the length is not known. */
   readonly segments: number;
-  /** No segment is longer, in bytes. */
+  /** Longest possible segment, in bytes. */
   readonly maxSegmentBytes: number;
-  /** Units that are written in one go, and where each begins; known where the length is. */
+  /** Work units, and the byte at which each begins. Valid only if `isExact`. */
   readonly units: { readonly count: number; readonly offset: (unit: number) => number };
-  /** Workers that will write. */
+  /** Number of workers that will write. */
   readonly workers: number;
 }
 
@@ -26,42 +30,44 @@ export interface ImageLength {
   readonly bytes: number;
 }
 
-/** What a sink that takes bytes out while they are written knows of the phase. */
+/** What a sink knows of the pass beside which it drains. */
 export interface DrainContext {
   readonly phase: PhaseControl;
-  /** Fires when every worker is done, or lost. */
+  /** Fires when every worker is done or lost. */
   readonly over: AbortSignal;
-  /** Stops the dump: drain has to end then. */
+  /** Fires when the dump is stopped. Then `drain` has to end. */
   readonly signal: AbortSignal | undefined;
 }
 
 /**
- * Where an image goes. `fileSink`, `splitSink`, `memorySink` and `streamSink` make one; it is used
- * for one dump at a time, and again afterwards.
+ * The destination of an image. `fileSink`, `splitSink`, `memorySink` and `streamSink` make one. It
+ * serves one dump at a time, and can be used again afterwards: a second dump that begins meanwhile
+ * is OUTPUT_FAILED.
  */
 export interface Sink {
-  /** What it writes to. */
+  /** The kind of the output. */
   readonly kind: 'file' | 'split' | 'memory' | 'stream';
-  /** Where the image will lie, or null. */
+  /** The path of the image; null for an output that has none. */
   readonly path: string | null;
-  /** Files that the image is cut into, where that is so and once it is known. */
+  /** Number of files of an image in parts; undefined for other images, or while it is not known. */
   readonly parts?: number | undefined;
   /**
-   * What is written in the end, where several sinks may have the same: a stream. One dump at a time may
-   * write to it. Default: the sink itself.
+   * The object that is written in the end, if several sinks can have the same one, such as a
+   * stream. Only one dump at a time may write to it. Default: the sink itself.
    */
   readonly target?: object | undefined;
-  /** @internal Before the mm is touched: whatever can fail early fails here. */
+  /** @internal Runs before the mm is touched. Failures that can be found early are found here. */
   open(): Promise<void>;
-  /** @internal Before the first byte; returns where the workers write. */
+  /** @internal Runs before the first byte is written. Resolves with where the workers write. */
   reserve(extent: ImageExtent): Promise<CopyTarget>;
-  /** @internal Runs beside the workers' pass, if there is something to do. Rejects when the output fails. */
+  /** @internal Runs beside the pass of the workers. Rejects if the output fails. */
   drain?(context: DrainContext): Promise<void>;
-  /** @internal Every byte is written, and the image has this length: makes it appear. */
+  /** @internal Completes the output, when every byte of an image of this length is written. */
   commit(image: ImageLength): Promise<void>;
   /**
-   * Leaves nothing behind. Called instead of commit, or when open has resolved too late, reserve or
-   * commit is still under way or has failed: a dump that is stopped waits for none of these.
+   * Removes what there is of the image. It is called instead of `commit`, or when `open` has
+   * resolved too late, or while `reserve` or `commit` is still under way or after it has failed: a
+   * dump that is stopped waits for none of these.
    *
    * @internal
    */

@@ -1,12 +1,13 @@
 /**
- * An image as several files, `OUT.000`, `OUT.001`, …: plain byte ranges of the one image, so that
- * workers need not queue for one file's lock, and `cat` makes one file of them (docs/IMAGE_FORMAT.md).
+ * An image as several files, `OUT.000`, `OUT.001` and so on, which are byte ranges of one image.
+ * Workers need not queue for the lock of one file, and `cat` joins the parts (docs/IMAGE_FORMAT.md,
+ * "Parts").
  *
- * Nothing opens without `OUT.000`, so it appears last, once the names of the others are on the disk:
- * whoever finds it finds a whole image, also after a crash. Several names cannot be replaced at one
- * instant. So with `force` whatever has them is set aside first, `OUT.000` before the others, and is
- * removed when every name of the new image is on the disk: until then it can be put back, and parts of
- * two images never lie side by side where one of them would open.
+ * No reader opens an image without `OUT.000`, so that part gets its name last, when the names of
+ * the others are on the disk. If it exists the image is whole, also after a crash. Several names
+ * cannot be replaced at one instant. So with `force` the files that have them are set aside first,
+ * `OUT.000` before the others, and are removed when every name of the new image is on the disk.
+ * Until then they can be put back, and a mixture of two images never opens.
  */
 import { basename, dirname } from 'node:path';
 import { optional, wholeNumber } from '../../shared/arguments/checks.ts';
@@ -30,11 +31,14 @@ import { type OpenOutput, PATH_SINK_OPTIONS, PathSink, type PathSinkOptions } fr
 import { SetAside } from './set-aside.ts';
 import type { ImageExtent } from './sink.ts';
 
-/** Exactly one of `parts` and `partBytes`. `force` replaces an image in parts or in one file. */
+/**
+ * Options of `splitSink`: exactly one of `parts` and `partBytes`. `force` replaces an image in
+ * parts or in one file.
+ */
 export interface SplitSinkOptions extends PathSinkOptions {
-  /** So many parts, 1 to 1000; fewer if there are not so many blocks of 4096 bytes. */
+  /** Number of parts, 1 to 1000. There are fewer if the image has fewer blocks of 4096 bytes. */
   readonly parts?: number | undefined;
-  /** Bytes of a part at most, from 4096 on; rounded down to whole blocks of 4096. */
+  /** Most bytes of one part, at least 4096; rounded down to whole blocks of 4096 bytes. */
   readonly partBytes?: number | undefined;
 }
 
@@ -44,15 +48,15 @@ const SPLIT_SINK_OPTIONS: Shape<SplitSinkOptions> = {
   partBytes: optional(wholeNumber(PART_BLOCK)),
 };
 
-/** A sink that writes the image in parts, as `splitSink` makes it. */
+/** A sink that writes the image in parts. `splitSink` makes it. */
 export class SplitSink extends PathSink {
-  /** What it writes to. */
+  /** The kind of the output: several files. */
   readonly kind = 'split';
   readonly #wantedParts: number | undefined;
   readonly #wantedBytes: number | undefined;
   #parts: number | undefined;
   #old: SetAside;
-  /** The new image is safe: what it replaced is being removed, and nothing can be undone any more. */
+  /** The new image is safe. The old files are being removed, and nothing can be undone any more. */
   #isFinal = false;
 
   /** @internal */
@@ -67,7 +71,7 @@ export class SplitSink extends PathSink {
     this.#old = new SetAside(path, this.calls);
   }
 
-  /** Of the image that is being written, or was last; undefined before its length is known. */
+  /** Number of parts of the current or last image; undefined before its length is known. */
   get parts(): number | undefined {
     return this.#parts;
   }
@@ -81,11 +85,13 @@ export class SplitSink extends PathSink {
   protected async assertReplaceable(): Promise<void> {
     this.#isFinal = false;
     this.#old = new SetAside(this.path, this.calls);
-    await this.assertFree(this.firstPath); // also says if such a name cannot be
+    await this.assertFree(this.firstPath); // this also fails if such a name is impossible
     for (const path of await this.#existing()) await this.assertFree(path);
   }
 
-  /** What is there under the name of the image: in one file, then its parts in their order. */
+  /**
+   * Existing files with the name of the image: the image in one file, then parts in their order.
+   */
   async #existing(): Promise<string[]> {
     const image = basename(this.path);
     let names: string[];
@@ -126,7 +132,7 @@ export class SplitSink extends PathSink {
     return Math.floor(this.#wantedBytes! / PART_BLOCK) * PART_BLOCK;
   }
 
-  /** The first one is there since `open`. */
+  /** Creates all parts but the first, which `open` has created. */
   async #createParts(output: OpenOutput, count: number): Promise<void> {
     try {
       for (let part = 1; part < count && !output.isAborted; part++) {
@@ -141,7 +147,7 @@ export class SplitSink extends PathSink {
     }
   }
 
-  /** @internal Where it was aborted meanwhile, it does nothing more: `abort` settles everything. */
+  /** @internal Stops between two steps if the output was aborted: then `abort` undoes the steps. */
   protected async finish(output: OpenOutput): Promise<void> {
     const { files } = output;
     await settleAll(files.map((file) => file.sync()));
@@ -158,12 +164,12 @@ export class SplitSink extends PathSink {
     await output.changing(this.#old.discard());
   }
 
-  /** Every part but the first gets its name, where nothing has it any more. */
+  /** Sets old files aside, and gives every part but the first its name. */
   async #nameOthers(output: OpenOutput): Promise<void> {
     const old = this.#old;
     for (const path of await this.#existing()) {
       if (output.isAborted) return;
-      if (!this.force) throw outputExists(path); // it has come meanwhile
+      if (!this.force) throw outputExists(path); // the file has appeared since `open`
       await old.move(path);
     }
     for (const file of output.files.slice(1).reverse()) {
@@ -181,7 +187,8 @@ export class SplitSink extends PathSink {
   }
 
   /**
-   * `OUT.000` goes first, so that nothing opens meanwhile; then what was there comes back.
+   * Removes the parts, `OUT.000` first, so that nothing opens meanwhile; then puts the old files
+   * back. OUTPUT_FAILED if the new image is whole and old files were being removed already.
    *
    * @internal
    */
@@ -212,7 +219,13 @@ function invalid(what: string, expected: string): MmdumpError {
   return new MmdumpError('OPTION_INVALID', `${what}: ${expected}`);
 }
 
-/** A sink that writes `path.000`, `path.001`, … OPTION_INVALID for options that are none. */
+/**
+ * Creates a sink that writes an image into parts: `path.000`, `path.001` and so on
+ * (docs/IMAGE_FORMAT.md, "Parts"). Without `force` a dump into it is OUTPUT_EXISTS if any part, or
+ * a file of the name `path`, exists. OPTION_INVALID for a path or options that are not valid. More
+ * than 1000 parts are OPTION_INVALID in the dump; OUTPUT_FAILED with errno EMFILE means that
+ * `ulimit -n` is too low, since all parts are open at once.
+ */
 export function splitSink(path: string, options: SplitSinkOptions): SplitSink {
   return new SplitSink(path, optionsOf('splitSink', options, SPLIT_SINK_OPTIONS));
 }

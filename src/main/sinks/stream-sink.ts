@@ -1,9 +1,9 @@
 /**
- * An image into any Writable: standard output, a compressor, an upload. Segments come in order, with
- * back-pressure, through a few shared slots; the bytes are the same as in a file.
+ * An image into any Writable, such as standard output, a compressor or an upload. Segments come in
+ * order and with back-pressure through a few shared slots. The bytes are the same as in a file.
  *
- * Every segment is copied once more on its way out: whoever reads the stream may keep what it got,
- * and the slot is used again.
+ * Every segment is copied once more on its way out, because the consumer of the stream may keep
+ * what it got, and the slot is used again.
  */
 import type { Writable } from 'node:stream';
 import { flag, objectWith, optional, text } from '../../shared/arguments/checks.ts';
@@ -18,15 +18,20 @@ import type { DrainContext, ImageExtent, Sink } from './sink.ts';
 
 /** Options of `streamSink`. */
 export interface StreamSinkOptions {
-  /** Ends the stream after the image, and destroys it when the dump fails. Default true. */
+  /**
+   * Ends the stream after the image, and destroys it when the dump fails. With true, the default,
+   * the dump resolves when the stream has closed without an error. With false it resolves when the
+   * stream has taken the last byte, and a dump that fails leaves the stream open, with a part of
+   * the image in it.
+   */
   readonly end?: boolean | undefined;
-  /** For messages. Default 'the stream'. */
+  /** Names the stream in messages. Default 'the stream'. */
   readonly name?: string | undefined;
-  /** @internal For tests of failures: faults at named points (docs/RELIABILITY.md). Default: none. */
+  /** @internal Faults at named points, for tests (docs/RELIABILITY.md). Default: none. */
   readonly faults?: FaultPlan | undefined;
 }
 
-/** Segments that may be in memory for each worker: one being written out, one being filled. */
+/** Slots per worker: one segment is written out while another one is filled. */
 const SLOTS_PER_WORKER = 2;
 
 const WRITABLE = objectWith<Writable>(
@@ -39,17 +44,17 @@ const STREAM_SINK_OPTIONS: Shape<StreamSinkOptions> = {
   faults: optional(FAULT_PLAN),
 };
 
-/** A sink that writes the image into a stream, in order. */
+/** A sink that writes the image into a stream, in order. `streamSink` makes it. */
 export class StreamSink implements Sink {
-  /** What it writes to. */
+  /** The kind of the output: a stream. */
   readonly kind = 'stream';
-  /** An image in a stream has none. */
+  /** Always null: an image in a stream has no path. */
   readonly path: null = null;
   readonly #stream: Writable;
   readonly #end: boolean;
   readonly #name: string;
   readonly #faults: FaultPlan | undefined;
-  /** From `open` until the image is committed or aborted. */
+  /** The stream of the current dump, from `open` until the image is committed or aborted. */
   #open: OpenStream | undefined;
   #extent: ImageExtent | undefined;
   #ring: RingBuffers | undefined;
@@ -63,7 +68,7 @@ export class StreamSink implements Sink {
     this.#faults = checked.faults;
   }
 
-  /** Two sinks of one stream must not write at the same time either. */
+  /** The stream. Two sinks for one stream must not write at the same time. */
   get target(): Writable {
     return this.#stream;
   }
@@ -94,7 +99,7 @@ export class StreamSink implements Sink {
     return { kind: 'stream', ring: this.#ring };
   }
 
-  /** @internal Writes the segments out while the workers fill the ring. Stops the phase where that fails. */
+  /** @internal Writes segments out while workers fill the ring. Stops the phase if that fails. */
   async drain({ phase, over, signal }: DrainContext): Promise<void> {
     const { segments } = this.#extent!;
     const buffers = this.#ring!;
@@ -124,11 +129,11 @@ export class StreamSink implements Sink {
     output.assertWhole();
   }
 
-  /** @internal Resolves once the stream has taken everything and, if it is to end, has ended and is closed. */
+  /** @internal Resolves when the stream has taken everything and, with `end`, has closed. */
   async commit(): Promise<void> {
     const output = this.#opened();
     await output.finish(this.#end);
-    if (this.#open === output) this.#release(output); // else it was aborted meanwhile
+    if (this.#open === output) this.#release(output); // otherwise it was aborted meanwhile
   }
 
   /** @internal */
@@ -137,7 +142,7 @@ export class StreamSink implements Sink {
     if (output === undefined) return;
     this.#release(output);
     if (!this.#end) return;
-    this.#stream.on('error', () => {}); // the dump tells it; other listeners hear of it as well
+    this.#stream.on('error', () => {}); // the dump reports it; other listeners hear it as well
     if (!this.#stream.destroyed) {
       this.#stream.destroy(new Error('the dump failed: the image is not whole'));
     }
@@ -151,7 +156,11 @@ export class StreamSink implements Sink {
   }
 }
 
-/** A sink that writes into `stream`, in order and with back-pressure. */
+/**
+ * Creates a sink that writes an image into `stream`, in order and with back-pressure. Memory is
+ * bounded by two segments per worker, which are a few MiB each. Any failure of the stream, also at
+ * its end, is OUTPUT_FAILED in the dump. OPTION_INVALID for a stream or options that are not valid.
+ */
 export function streamSink(stream: Writable, options: StreamSinkOptions = {}): StreamSink {
   return new StreamSink(stream, options);
 }

@@ -6,13 +6,13 @@ import type { Site } from './site.ts';
 
 const PAGES_PER_STEP = 512;
 
-/** Private anonymous memory, every page written with random words. */
+/** Fills private anonymous memory: every page is written with random words. */
 export async function fillDense({ space, size, random, pace }: Site): Promise<void> {
   const start = space.mmap({ length: size, prot: 'rw', flags: ['private', 'anonymous'] });
   await writePaced(space, start, Math.floor(size / PAGE_SIZE), random, pace);
 }
 
-/** Writes `pages` pages from `start` on, and lets others have their turn now and then. */
+/** Writes `pages` pages from `start` on, and lets other work have its turn now and then. */
 export async function writePaced(
   space: AddressSpace,
   start: number,

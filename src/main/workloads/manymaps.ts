@@ -4,7 +4,7 @@ import type { Site } from './site.ts';
 
 const BASE = 0x1000_0000_0000;
 
-/** One mapping per page, with a hole of a page behind each, so that none can be merged. */
+/** Makes one mapping per page, with a hole of one page behind each, so that none can be merged. */
 export async function fillManyMaps({ space, size, random, pace }: Site): Promise<void> {
   const flags = ['private', 'anonymous', 'fixed'] as const;
   const maps = Math.floor(size / PAGE_SIZE);

@@ -1,6 +1,6 @@
 /**
- * A bit of everything that an address space can hold: what a program looks like that has an
- * executable, libraries, a heap, shared memory, huge pages, a device, and segments of its own.
+ * A little of everything that an address space can hold, as a program has that uses an executable,
+ * libraries, a heap, shared memory, huge pages, a device, and segments of an LDT.
  */
 import type { AddressSpace } from '../../mmu/machine/address-space.ts';
 import type { Machine } from '../../mmu/machine/machine.ts';
@@ -25,7 +25,7 @@ export async function fillMixed(site: Site): Promise<void> {
   fillLdt(space);
 }
 
-/** Text that is only read, data that is written in part, the rest of the file untouched. */
+/** Maps text that is only read, and data that is written in part. Other pages stay untouched. */
 function mapExecutable(machine: Machine, space: AddressSpace, random: Random): void {
   const content = new Int32Array(64 * WORDS_PER_PAGE);
   random.fill(content);
@@ -51,7 +51,7 @@ function mapExecutable(machine: Machine, space: AddressSpace, random: Random): v
   });
 }
 
-/** Anonymous memory: written, written with zeros, only read, never touched. */
+/** Makes runs of anonymous memory: written, written with zeros, only read, and never touched. */
 async function fillHeap({ space, random, pace }: Site, pages: number): Promise<void> {
   const start = 0x1000_0000;
   const flags = [...ANON, 'fixed'] as const;
@@ -72,7 +72,7 @@ async function fillHeap({ space, random, pace }: Site, pages: number): Promise<v
   space.setAddresses({ start_brk: start, brk: start + pages * PAGE_SIZE });
 }
 
-/** 2 MiB pages; one of them split, because half of it was unmapped. */
+/** Makes 2 MiB pages. One of them is split, because half of it is unmapped. */
 async function fillHuge({ space, random, pace }: Site, count: number): Promise<void> {
   const length = (count + 2) * GRANULE_SIZE;
   const mapped = space.mmap({ length, prot: 'rw', flags: ANON });
@@ -86,7 +86,7 @@ async function fillHuge({ space, random, pace }: Site, count: number): Promise<v
   space.munmap(start + count * GRANULE_SIZE + MiB, MiB);
 }
 
-/** Shared anonymous memory, and a memfd that is mapped twice, shared and private. */
+/** Maps shared anonymous memory, and a memfd twice, shared and private. */
 async function fillShared({ machine, space, random, pace }: Site, pages: number): Promise<void> {
   const length = pages * PAGE_SIZE;
   const anonymous = space.mmap({ length, prot: 'rw', flags: ['shared', 'anonymous'] });
@@ -96,11 +96,11 @@ async function fillShared({ machine, space, random, pace }: Site, pages: number)
   const first = space.mmap({ length, prot: 'rw', flags: ['shared'], file: file.id });
   await writePaced(space, first, Math.floor(pages / 3), random, pace);
   const second = space.mmap({ length, prot: 'rw', flags: ['private'], file: file.id });
-  await writePaced(space, second, Math.floor(pages / 8), random, pace); // copies of its own
+  await writePaced(space, second, Math.floor(pages / 8), random, pace); // these are private copies
   file.close();
 }
 
-/** A library that was replaced while it ran: its name is gone, its pages are in memory alone. */
+/** Maps a library that was replaced meanwhile: its name is gone, and only memory has its pages. */
 function mapDeletedFile(machine: Machine, space: AddressSpace, random: Random): void {
   const content = new Int32Array(16 * WORDS_PER_PAGE);
   random.fill(content);
@@ -115,7 +115,7 @@ function mapDeletedFile(machine: Machine, space: AddressSpace, random: Random): 
   file.close();
 }
 
-/** Data behind PROT_NONE, and read-only data. */
+/** Makes data behind PROT_NONE, and read-only data. */
 function fillProtected(space: AddressSpace, random: Random): void {
   const start = space.mmap({ length: 12 * PAGE_SIZE, prot: 'rw', flags: ANON });
   writeRandomPages(space, start, 12, random);
@@ -123,7 +123,7 @@ function fillProtected(space: AddressSpace, random: Random): void {
   space.mprotect(start + 4 * PAGE_SIZE, 4 * PAGE_SIZE, 'r');
 }
 
-/** Registers of a device, which nobody may read without cause, and memory of a device. */
+/** Maps the registers of a device, whose reads may have side effects, and memory of a device. */
 function mapDevices(machine: Machine, space: AddressSpace, random: Random): void {
   space.mapDevice({ length: 4 * PAGE_SIZE, prot: 'rw' });
   const offset = 4 * PAGE_SIZE;
@@ -131,7 +131,7 @@ function mapDevices(machine: Machine, space: AddressSpace, random: Random): void
   writeRandomPages(space, memory, Math.min(8, machine.parts.device.frames), random);
 }
 
-/** Segments as a 16-bit program's runner sets them up. */
+/** Sets up segments as an emulator of 16-bit programs does. */
 function fillLdt(space: AddressSpace): void {
   const segment = { limit: 0xffff, useable: true } as const;
   for (let entryNumber = 0; entryNumber < 12; entryNumber += 2) {

@@ -1,8 +1,8 @@
-/** Filling gigabytes takes seconds: every now and then others get their turn, and may say stop. */
+/** Filling gigabytes takes seconds, so other work gets its turn now and then, and may stop it. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 
-/** Pages between two pauses: a few milliseconds. */
+/** Pages between two pauses; filling them takes a few milliseconds. */
 const PAGES_PER_TURN = 2048;
 
 export class Pace {

@@ -1,9 +1,9 @@
-/** Seeded random numbers: the same seed, the same workload, on every machine (xorshift128). */
+/** Seeded random numbers (xorshift128). A seed gives the same workload on every computer. */
 export class Random {
   readonly #state = new Int32Array(4);
 
   constructor(seed: number) {
-    // Neighbouring seeds must not give neighbouring states (splitmix32).
+    // Neighbouring seeds must not give neighbouring states, so splitmix32 spreads them.
     let mixed = seed | 0;
     for (let index = 0; index < 4; index++) {
       mixed = (mixed + 0x9e3779b9) | 0;

@@ -1,4 +1,4 @@
-/** What a workload is built on. */
+/** What a workload gets to work on. */
 import type { AddressSpace } from '../../mmu/machine/address-space.ts';
 import type { Machine } from '../../mmu/machine/machine.ts';
 import type { Pace } from './pace.ts';

@@ -4,7 +4,7 @@ import type { Site } from './site.ts';
 
 const PRESENT = 1000;
 
-/** A large reservation in which 1000 pages, anywhere, are present (fewer if it has fewer). */
+/** Makes a large mapping in which 1000 random pages are present, or all if it has fewer. */
 export async function fillSparse({ space, size, random, pace }: Site): Promise<void> {
   const flags = ['private', 'anonymous', 'noreserve'] as const;
   const start = space.mmap({ length: size, prot: 'rw', flags });

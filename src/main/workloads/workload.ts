@@ -1,4 +1,4 @@
-/** Built-in workloads: machines with an address space that is worth dumping, the same every time. */
+/** Built-in workloads: machines with an address space to dump, whose contents the seed decides. */
 import type { AddressSpace } from '../../mmu/machine/address-space.ts';
 import { createMachine, type Machine } from '../../mmu/machine/machine.ts';
 import { abortSignal, oneOf, optional, wholeNumber } from '../../shared/arguments/checks.ts';
@@ -15,17 +15,17 @@ import { fillSparse } from './sparse.ts';
 
 /** Options of `createWorkload`. */
 export interface WorkloadOptions {
-  /** Bytes. What they count depends on the workload; each has a default. */
+  /** Bytes. What they count depends on the workload, and each has a default. */
   readonly size?: number | undefined;
   /** 0 to 2^32 - 1, default 1. */
   readonly seed?: number | undefined;
   /** Physical memory of the machine in bytes. Default: enough for the workload. */
   readonly memory?: number | undefined;
-  /** Ends the filling: it rejects with AbortError. */
+  /** Stops the filling, which then rejects with AbortError. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A machine with something in it, the same every time. */
+/** A machine whose contents are the same every time. */
 export interface Workload {
   /** The machine that was made. */
   readonly machine: Machine;
@@ -38,9 +38,9 @@ export interface Workload {
 interface Recipe {
   readonly defaultSize: number;
   readonly maxSize: number;
-  /** Of its pages, where they are not `size`. */
+  /** Bytes of its pages, where these are not `size`. */
   readonly present?: number;
-  /** Physical memory for a size. */
+  /** Physical memory that a workload of this size takes. */
   memory(size: number): number;
   readonly deviceMemory: number;
   fill(site: Site): Promise<void>;
@@ -76,7 +76,7 @@ const RECIPES: { readonly [name in WorkloadName]: Recipe } = {
     deviceMemory: 0,
     fill: fillManyMaps,
   },
-  // About `size` bytes of everything: files, zero pages, COW, 2 MiB pages, devices, an LDT.
+  // About `size` bytes of all kinds: files, zero pages, COW, 2 MiB pages, devices, an LDT.
   mixed: {
     defaultSize: 64 * MiB,
     maxSize: 128 * GiB,
@@ -86,7 +86,7 @@ const RECIPES: { readonly [name in WorkloadName]: Recipe } = {
   },
 };
 
-/** About how many bytes a workload has in memory. */
+/** The bytes that a workload has in memory, about. */
 export function workloadBytes(name: WorkloadName, size?: number): number {
   const { present, defaultSize } = RECIPES[name];
   return present ?? size ?? defaultSize;

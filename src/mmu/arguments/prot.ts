@@ -1,19 +1,22 @@
-/** Protections as the callers write them. */
+/** Protection arguments of system calls. */
 import type { Check } from '../../shared/arguments/checks.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
 import { VM } from '../../shared/vm-flags.ts';
 
-/** Access that a mapping allows: any of the letters r, w, x; '' is PROT_NONE. */
+/** Access that a mapping allows: any of the letters r, w and x, in this order. '' is PROT_NONE. */
 export type Prot = '' | 'r' | 'w' | 'x' | 'rw' | 'rx' | 'wx' | 'rwx';
 
-/** A protection. EINVAL for another string, OPTION_INVALID for what is no string. */
+/**
+ * Checks a protection. Throws EINVAL for any other string, and OPTION_INVALID for a value that is
+ * not a string.
+ */
 export const PROT: Check<Prot> = (what, value) => {
   if (typeof value === 'string' && /^r?w?x?$/.test(value)) return value as Prot;
   const code = typeof value === 'string' ? 'EINVAL' : 'OPTION_INVALID';
   throw refusal(what, value, "letters of 'rwx', in this order, or ''", code);
 };
 
-/** VM_* bits of a protection. */
+/** Returns the VM_* bits of a protection (calc_vm_prot_bits). */
 export function protFlags(prot: Prot): number {
   return (
     (prot.includes('r') ? VM.READ : 0) |

@@ -1,21 +1,24 @@
-/** Arguments of system calls: ranges of addresses. */
+/** Range arguments of system calls, and the walk over the VMAs of a range. */
 import { MmdumpError } from '../../shared/errors.ts';
 import { hex, isPageAligned, PAGE_SIZE, pageAlignUp, TASK_SIZE, vpnOf } from '../../shared/page.ts';
 import type { Mm } from '../mm/mm.ts';
 
-/** Pages [from, to). */
+/** The pages [from, to), as virtual page numbers. */
 export interface PageRange {
   readonly from: number;
   readonly to: number;
 }
 
+/** Makes an EINVAL error with this message. */
 export function einval(message: string): MmdumpError {
   return new MmdumpError('EINVAL', message);
 }
 
 /**
- * Calls `visit` for the part of every VMA that lies in the range, ascending; `visit` may split and
- * join VMAs. ENOMEM at the end if part of the range was not mapped.
+ * Calls `visit` for each VMA that intersects the range, in ascending order, with the slot of the
+ * VMA and the pages [from, to) that it has in the range. `visit` may split and merge VMAs. Throws
+ * ENOMEM after the last visit if part of the range is not mapped (madvise_walk_vmas). The mmap lock
+ * is held in the mode that `visit` needs.
  */
 export function forEachVma(
   mm: Mm,
@@ -38,27 +41,31 @@ export function forEachVma(
   if (hole >= 0) throw nothingMapped(name, hole);
 }
 
-/** ENOMEM of a call that met a hole. */
+/** Makes the ENOMEM error of a call that met a hole at page `vpn`. `address` is in bytes. */
 export function nothingMapped(name: string, vpn: number): MmdumpError {
   const address = vpn * PAGE_SIZE;
   return new MmdumpError('ENOMEM', `${name}: nothing is mapped at ${hex(address)}`, { address });
 }
 
-/** EINVAL unless `address` is that of a page. */
+/** Throws EINVAL unless `address`, in bytes, is the address of a page. */
 export function assertPageAddress(name: string, address: number): void {
   if (Number.isSafeInteger(address) && address >= 0 && isPageAligned(address)) return;
   throw einval(`${name}: ${address} is not the address of a page`);
 }
 
-/** EINVAL unless `length` is a number of bytes that does not wrap a 64-bit address. */
+/**
+ * Throws EINVAL unless `length`, in bytes, is a non-negative safe integer. This refuses every
+ * length that would wrap a 64-bit address, for which Linux has the same error.
+ */
 export function assertLength(name: string, length: number): void {
   if (Number.isSafeInteger(length) && length >= 0) return;
   throw einval(`${name}: length ${length} is not a number of bytes`);
 }
 
 /**
- * Pages of a range argument, rounded up to whole pages; undefined when it is empty. EINVAL for an
- * address that is not a page's. What lies beyond user space is a hole like any other.
+ * Converts an address and a length in bytes to a range of pages. The length is rounded up to whole
+ * pages. Returns undefined for an empty range. Throws EINVAL for an address that is not the address
+ * of a page, and for an invalid length. The range may go beyond user space, which is a hole.
  */
 export function parseRange(name: string, address: number, length: number): PageRange | undefined {
   assertPageAddress(name, address);
@@ -68,7 +75,7 @@ export function parseRange(name: string, address: number, length: number): PageR
   return { from, to: from + pageAlignUp(length) / PAGE_SIZE };
 }
 
-/** The same, with ENOMEM for a range that goes beyond user space. */
+/** As `parseRange`, but throws ENOMEM for a range that goes beyond user space. */
 export function parseUserRange(
   name: string,
   address: number,

@@ -1,12 +1,13 @@
-/** How a fault ends that cannot be handled, and the one that needs the mmap lock for writing. */
+/** The errors that a page fault throws: SIGSEGV, SIGBUS, and the request to grow the stack. */
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex } from '../../shared/page.ts';
 
-/** Reason of the SIGBUS for an entry that was damaged on purpose. */
+/** Reason of the SIGBUS for an entry that was made to point beyond memory, to simulate damage. */
 export const BEYOND_MEMORY = 'its page-table entry points beyond physical memory';
-/** Reason of the SIGBUS for a poisoned page. */
+/** Reason of the SIGBUS for a page whose entry is a poison marker. */
 export const POISONED = 'the page was poisoned (BUS_MCEERR_AR)';
 
+/** Makes the SIGSEGV error for an access to page `vpn`. Its field `address` is in bytes. */
 export function segv(vpn: number, write: boolean, reason: string): MmdumpError {
   const address = addressOf(vpn);
   return new MmdumpError(
@@ -16,14 +17,16 @@ export function segv(vpn: number, write: boolean, reason: string): MmdumpError {
   );
 }
 
+/** Makes the SIGBUS error for an access to page `vpn`. Its field `address` is in bytes. */
 export function sigbus(vpn: number, reason: string): MmdumpError {
   const address = addressOf(vpn);
   return new MmdumpError('SIGBUS', `page ${hex(address)}: ${reason}`, { address, reason });
 }
 
 /**
- * The stack has to grow, which changes a VMA, but the operation holds the mmap lock for reading.
- * Whoever runs the operation catches it and runs it again with the lock for writing.
+ * Thrown when the stack has to grow but the operation holds the mmap lock for reading only. Growth
+ * changes a VMA, so the caller that took the lock runs the operation again with it held for
+ * writing.
  */
 export class StackGrowth extends Error {
   override readonly name = 'StackGrowth';

@@ -13,8 +13,9 @@ const { start_brk: START_BRK, brk: BRK, def_flags: DEF_FLAGS } = MM_ADDRESS;
 const HEAP_FLAGS = VM.READ | VM.WRITE | VM.MAYREAD | VM.MAYWRITE | VM.MAYEXEC | VM.ACCOUNT;
 
 /**
- * Moves the break to `address` and returns where it is then. As in Linux a break that cannot be
- * moved is no error: the old one is returned. brk(0) asks for it.
+ * Moves the break to `address` and returns the break. As in Linux, it is no error if the break
+ * cannot be moved: the old break is returned. brk(0) therefore returns the current break. Throws
+ * EINVAL unless `address` is a whole number, 0 or more.
  */
 export function brkLocked(mm: Mm, address: number): number {
   if (!Number.isSafeInteger(address) || address < 0) throw einval(`brk: ${address}: no address`);
@@ -29,7 +30,7 @@ export function brkLocked(mm: Mm, address: number): number {
   return address;
 }
 
-/** Something has to be mapped at the old end, below it, or the heap is not there any more. */
+/** Unmaps [to, from). Returns false if nothing is mapped there: the heap was unmapped before. */
 function shrinkHeap(mm: Mm, to: number, from: number): boolean {
   const { vmas } = mm;
   const ordinal = vmas.find(to);
@@ -39,8 +40,9 @@ function shrinkHeap(mm: Mm, to: number, from: number): boolean {
 }
 
 /**
- * do_brk_flags: joins the heap so far, but nobody else's mapping that ends where the heap begins;
- * keeps a page, and a stack's gap, from what lies above.
+ * Maps [from, to) (do_brk_flags). The new VMA merges with the existing heap, but not with a mapping
+ * that ends where the heap begins. At least one page must stay free below the next mapping above,
+ * and the stack gap as well if that is a stack. Returns false if the heap cannot grow.
  */
 function growHeap(mm: Mm, from: number, to: number): boolean {
   if (!isFree(mm, from, to + 1 - from, STACK_GUARD_GAP)) return false;

@@ -1,7 +1,8 @@
 /**
- * Copying the tables of a VMA for a fork (copy_page_range). Private pages become read-only on both
- * sides: whoever writes first gets a copy, unless the other has gone by then. The parent's mmap lock
- * is held for writing, so nobody but reclaim, which needs that lock too, changes its entries.
+ * Copying the page tables of a VMA for a fork (copy_page_range). Private pages become read-only in
+ * both mms. The first write then breaks COW: it gets a copy, or reuses the frame if the other mm no
+ * longer refers to it. The parent's mmap lock is held for writing, and every change of its entries
+ * needs that lock, reclaim included. So no page-table lock of the parent is taken here.
  */
 import { GRANULE_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
@@ -14,7 +15,10 @@ import type { VmaFields } from '../vma/vma-table.ts';
 
 const { WRITE } = PTE;
 
-/** Copies the leaves of `vma` from the parent's tables to the child's. ENOMEM stops half-way. */
+/**
+ * Copies the leaves of `vma` from the parent's tables to the child's. If it throws ENOMEM, a part
+ * has been copied, which the caller must remove.
+ */
 export function copyRange(parent: Mm, child: Mm, vma: VmaFields): void {
   const from = parent.cursor;
   const to = new PageCursor();
@@ -48,7 +52,10 @@ function copyTable(
   }
 }
 
-/** A frame, a swap slot or a marker: each knows how to be shared. */
+/**
+ * Copies one entry, and takes a reference to the frame or swap slot that it names. A marker is
+ * copied as it is.
+ */
 function copyEntry(
   child: Mm,
   from: PageCursor,
@@ -65,23 +72,23 @@ function copyEntry(
   } else {
     if (!isShared && (low & WRITE) !== 0) {
       low &= ~WRITE;
-      from.words[at] = low; // nobody walks the parent: its mmap lock is held for writing
+      from.words[at] = low; // no thread walks the parent: its mmap lock is held for writing
     }
     shareFrame(child, pfnOf(low, high));
   }
-  to.words[there] = low; // nobody sees the child yet
+  to.words[there] = low; // no other thread sees the child yet
   to.words[there + 1] = high;
 }
 
-/** One leaf more shows the frame. */
+/** Takes the reference of one more leaf to the frame, and counts its mapping. */
 function shareFrame(child: Mm, pfn: number): void {
-  if (pfn <= 0 || pfn >= child.memory.frames) return; // corrupted on purpose
+  if (pfn <= 0 || pfn >= child.memory.frames) return; // the entry was damaged on purpose
   if ((child.pages.flags(pfn) & PG.RESERVED) !== 0) return;
   child.pages.get(pfn);
   child.pages.addMapping(pfn);
 }
 
-/** Huge leaves are private and anonymous: both sides share them read-only. */
+/** Copies a huge leaf. It is private and anonymous, so it becomes read-only in both mms. */
 function copyHuge(child: Mm, from: PageCursor, to: PageCursor): void {
   const low = from.words[from.at]! & ~WRITE;
   const high = from.words[from.at + 1]!;

@@ -1,6 +1,6 @@
 /**
- * Device memory: frames at the top of physical memory that the allocator never owns, and mappings
- * of them (remap_pfn_range). Their leaves are SPECIAL: there is no normal page behind them.
+ * Mappings of device memory (remap_pfn_range), the frames at the top of physical memory that the
+ * allocator never owns. Their leaves are SPECIAL: no normal page lies behind them (vm_normal_page).
  * The mmap lock is held for writing.
  */
 import { flag, number, optional } from '../../shared/arguments/checks.ts';
@@ -17,17 +17,17 @@ import { placeMapping } from '../vma/place.ts';
 import { assertMapCount, insertVmaLocked, unmapRangeLocked } from '../vma/vma-edit.ts';
 import { VMA_KIND } from '../vma/vma-table.ts';
 
-/** What `mapDevice` is asked for. */
+/** The arguments of `mapDevice`. */
 export interface DeviceRequest {
-  /** Bytes; rounded up to whole pages. */
+  /** Length of the mapping in bytes, rounded up to whole pages. */
   readonly length: number;
   /** Access that the mapping allows. */
   readonly prot: Prot;
-  /** Bytes from the start of the device memory; whole pages. */
+  /** Offset in the device memory in bytes, a multiple of PAGE_SIZE. Default 0. */
   readonly offset?: number | undefined;
-  /** Reading has side effects (VM_IO): a dump leaves the mapping out. Default true. */
+  /** Whether reads have side effects (VM_IO), so that a dump leaves the pages out. Default true. */
   readonly io?: boolean | undefined;
-  /** Where to map: a hint. */
+  /** Address in bytes at which to map, as a hint. Default 0: no hint. */
   readonly address?: number | undefined;
 }
 
@@ -39,7 +39,11 @@ export const DEVICE_REQUEST: Shape<DeviceRequest> = {
   address: optional(number),
 };
 
-/** Maps device memory, shared, and returns its address. */
+/**
+ * Maps device memory, shared, and returns its address. Throws EINVAL for an offset or a length that
+ * does not fit the device. Throws ENOMEM if the mm has too many mappings, or if no gap or no frame
+ * for a page table is left.
+ */
 export function mapDeviceLocked(mm: Mm, device: DeviceMemory, request: DeviceRequest): number {
   const { length, prot, offset = 0, io = true, address = 0 } = request;
   if (!Number.isSafeInteger(address) || address < 0) {
@@ -67,7 +71,7 @@ export function mapDeviceLocked(mm: Mm, device: DeviceMemory, request: DeviceReq
   try {
     installLeaves(mm, start, pages, flags, pfn);
   } catch (error) {
-    unmapRangeLocked(mm, start, end); // no frame for a table: the call may run again
+    unmapRangeLocked(mm, start, end); // no frame was free for a table: the call may run again
     throw error;
   }
   return addressOf(start);

@@ -1,6 +1,6 @@
 /**
- * fork: a new mm that shows what its parent shows (dup_mmap, kernel/fork.c). The parent's mmap lock
- * is held for writing; nobody else can see the child before it is published.
+ * fork: fills a new mm with the contents of its parent (dup_mmap, kernel/fork.c). The parent's mmap
+ * lock is held for writing. No other thread can see the child before it is published.
  */
 import { TASK_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
@@ -13,8 +13,8 @@ import { copyRange } from './copy-tables.ts';
 const LOCKED = VM.LOCKED | VM.LOCKONFAULT;
 
 /**
- * Makes `child`, a new mm that nobody sees yet, show what `parent` shows. When memory runs out its
- * mappings are taken back, and ENOMEM is thrown.
+ * Gives `child`, which is not published yet, the fields and mappings of `parent`. If memory runs
+ * out, the mappings of `child` are removed again and ENOMEM is thrown.
  */
 export function forkLocked(parent: Mm, child: Mm): void {
   copyFields(parent.struct, child.struct);
@@ -38,7 +38,7 @@ function copyMappings(parent: Mm, child: Mm): void {
   }
 }
 
-/** The child's VMA: nothing is locked in it, and its anonymous pages get an anon_vma of its own. */
+/** The child's VMA: it is not locked, and its anonymous pages get an anon_vma of their own. */
 function childOf(parent: Mm, vma: VmaFields): VmaFields {
   const flags = (vma.flags & ~LOCKED) >>> 0;
   const inherits = vma.anonVma !== 0 && (vma.flags & VM.WIPEONFORK) === 0;
@@ -46,17 +46,20 @@ function childOf(parent: Mm, vma: VmaFields): VmaFields {
   return { ...vma, flags, anonVma, isForked: inherits };
 }
 
-/** vma_needs_copy: where nothing anonymous is, nor a guard, page faults fill the tables again. */
+/**
+ * vma_needs_copy: a VMA without anonymous pages and guard markers is not copied, since page faults
+ * fill its tables again. Device mappings are always copied, VM_WIPEONFORK never is.
+ */
 function needsCopy(vma: VmaFields): boolean {
   if ((vma.flags & VM.WIPEONFORK) !== 0) return false;
   if ((vma.flags & (VM.PFNMAP | VM.MIXEDMAP)) !== 0) return true;
   return vma.anonVma !== 0 || vma.isGuarded === true;
 }
 
-/** Places of bytes in the store, which parent and child share. */
+/** Fields with places in the store. Parent and child share the bytes that lie there. */
 const STORED = [MM_FIELD.AUXV_AT, MM_FIELD.NOTES_AT] as const;
 
-/** Addresses, auxiliary vector, notes; the last two lie in the store and never change there. */
+/** Copies addresses, auxiliary vector and notes. The bytes of the last two never change. */
 function copyFields(from: MmStruct, to: MmStruct): void {
   for (const at of Object.values(MM_ADDRESS)) to.set64(at, from.get64(at));
   const { AUXV_BYTES, NOTES_BYTES, MARKERS } = MM_FIELD;

@@ -8,25 +8,25 @@ import { einval } from '../arguments/range.ts';
 import type { Mm } from '../mm/mm.ts';
 import { LDT_AT, LDT_MAX_ENTRIES, MM_FIELD, type MmStruct } from '../mm/mm-struct.ts';
 
-/** struct user_desc: what a program asks for. Omitted bits are 0. */
+/** The arguments of `modifyLdt` (struct user_desc). Booleans default to false. */
 export interface UserDesc {
-  /** Of the table, 0 to 8191. */
+  /** Index into the table, 0 to 8191. */
   readonly entryNumber: number;
-  /** Where the segment begins, 32 bits. */
+  /** Address of the first byte of the segment, 32 bits. */
   readonly baseAddr: number;
-  /** Its last offset: 20 bits, in bytes or pages. */
+  /** Last offset in the segment, in bytes or pages. Of its 32 bits the low 20 are used. */
   readonly limit: number;
-  /** D bit: a segment of 32-bit code or data. */
+  /** D bit: the segment has 32-bit code or data. */
   readonly seg32bit?: boolean | undefined;
-  /** 0 data, 1 stack (expands down), 2 code, 3 conforming code. */
+  /** 0 data, 1 stack (expands down), 2 code, 3 conforming code. Default 0. */
   readonly contents?: 0 | 1 | 2 | 3 | undefined;
-  /** Data that is not written, or code that is not read. */
+  /** Whether data cannot be written, or code cannot be read. */
   readonly readExecOnly?: boolean | undefined;
   /** G bit: `limit` counts pages. */
   readonly limitInPages?: boolean | undefined;
-  /** The P bit is clear: using the segment faults. */
+  /** The P bit is clear, so that using the segment faults. */
   readonly segNotPresent?: boolean | undefined;
-  /** AVL bit, for the program. */
+  /** AVL bit, which is free for the program. The old mode ignores it. */
   readonly useable?: boolean | undefined;
 }
 
@@ -35,7 +35,7 @@ export const USER_DESC: Shape<UserDesc> = {
   baseAddr: number,
   limit: number,
   seg32bit: optional(flag),
-  contents: optional(number) as Check<UserDesc['contents']>, // its range is EINVAL
+  contents: optional(number) as Check<UserDesc['contents']>, // out of range it is EINVAL
   readExecOnly: optional(flag),
   limitInPages: optional(flag),
   segNotPresent: optional(flag),
@@ -46,8 +46,8 @@ export const USER_DESC: Shape<UserDesc> = {
 export const LDT_ENTRY_SIZE = 8;
 
 /**
- * write_ldt: installs or clears a descriptor, with the kernel's checks. `oldMode` is func 1 of
- * modify_ldt, otherwise func 0x11. LDT lock held.
+ * Installs or clears a descriptor (write_ldt), as func 1 of modify_ldt with `oldMode`, otherwise as
+ * func 0x11. Throws EINVAL where the kernel's checks fail. The caller holds the LDT lock.
  */
 export function writeLdtLocked(mm: Mm, desc: UserDesc, oldMode: boolean): void {
   const { entryNumber, baseAddr, limit, contents = 0 } = desc;
@@ -75,7 +75,7 @@ function isUnsigned(value: number, maximum: number): boolean {
   return Number.isInteger(value) && value >= 0 && value <= maximum;
 }
 
-/** LDT_empty: the request that clears an entry. */
+/** Whether the request clears an entry (LDT_empty). */
 function isEmptyDesc(desc: UserDesc): boolean {
   return (
     desc.baseAddr === 0 &&
@@ -90,7 +90,7 @@ function isEmptyDesc(desc: UserDesc): boolean {
 }
 
 /**
- * fill_ldt, into the two words of a segment descriptor:
+ * Returns the two words of the segment descriptor (fill_ldt):
  *
  *   high: base 31..24 | G D L AVL | limit 19..16 | P DPL S | type | base 23..16
  *   low:  base 15..0 | limit 15..0
@@ -118,21 +118,27 @@ function encode(desc: UserDesc, oldMode: boolean): readonly [low: number, high: 
   return [low, high];
 }
 
-/** read_ldt: a copy of all entries in use. LDT lock held. */
+/** Returns a copy of all entries in use (read_ldt). The caller holds the LDT lock. */
 export function readLdtLocked(mm: Mm): Uint8Array {
   const bytes = mm.struct.get(MM_FIELD.LDT_ENTRIES) * LDT_ENTRY_SIZE;
   const at = (mm.struct.base + LDT_AT) * 4;
   return new Uint8Array(mm.struct.words.buffer, at, bytes).slice();
 }
 
-/** The whole table of `from` for a new mm that nobody sees yet (ldt_dup_context). LDT lock held. */
+/**
+ * Copies the whole table to a new mm that is not published yet (ldt_dup_context). The caller holds
+ * the LDT lock of `from`.
+ */
 export function copyLdtLocked(from: MmStruct, to: MmStruct): void {
   const at = from.base + LDT_AT;
   to.words.set(from.words.subarray(at, at + LDT_MAX_ENTRIES * 2), to.base + LDT_AT);
   to.set(MM_FIELD.LDT_ENTRIES, from.get(MM_FIELD.LDT_ENTRIES));
 }
 
-/** Sets the whole table, as a restore does. LDT lock held. */
+/**
+ * Replaces the whole table, as a restore does. Throws EINVAL unless `bytes` has a multiple of 8
+ * bytes, up to 65 536. The caller holds the LDT lock.
+ */
 export function loadLdtLocked(mm: Mm, bytes: Uint8Array): void {
   const entries = bytes.length / LDT_ENTRY_SIZE;
   if (!isUnsigned(entries, LDT_MAX_ENTRIES)) {

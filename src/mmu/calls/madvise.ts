@@ -1,6 +1,6 @@
 /**
- * madvise (mm/madvise.c). Advice on VMAs needs the mmap lock for writing, advice on pages for
- * reading (`adviceMode`).
+ * madvise (mm/madvise.c). Advice that changes VMAs or guard markers needs the mmap lock for
+ * writing, all other advice needs it for reading (`adviceMode`).
  */
 import { type Check, oneOf } from '../../shared/arguments/checks.ts';
 import { errnoOf, MmdumpError } from '../../shared/errors.ts';
@@ -19,10 +19,10 @@ import { zapRangeLocked } from '../tables/zap.ts';
 import { VM_SPECIAL } from '../vma/vma-edit.ts';
 import { changeVmaFlags } from './mprotect.ts';
 
-/** MADV_*, by its name in lower case. */
+/** The MADV_* advice of madvise(2), in lower case. */
 export type Advice = FlagAdvice | PageAdvice | 'populate_read' | 'populate_write';
 
-/** Advice that changes flags of mappings. */
+/** Advice that changes the flags of mappings. */
 export type FlagAdvice =
   | 'normal'
   | 'random'
@@ -38,7 +38,7 @@ export type FlagAdvice =
   | 'mergeable'
   | 'unmergeable';
 
-/** Advice about the pages that are there. */
+/** Advice on the pages of mappings. It changes page-table entries, and no mapping. */
 export type PageAdvice =
   | 'willneed'
   | 'dontneed'
@@ -49,7 +49,7 @@ export type PageAdvice =
   | 'guard_install'
   | 'guard_remove';
 
-/** Bits that an advice sets, and those that it clears. */
+/** The VM_* flags that each advice sets, and those that it clears. */
 const FLAGS: { readonly [advice in FlagAdvice]: readonly [set: number, clear: number] } = {
   normal: [0, VM.RAND_READ | VM.SEQ_READ],
   random: [VM.RAND_READ, VM.SEQ_READ],
@@ -65,7 +65,7 @@ const FLAGS: { readonly [advice in FlagAdvice]: readonly [set: number, clear: nu
   mergeable: [VM.MERGEABLE, 0],
   unmergeable: [0, VM.MERGEABLE],
 };
-/** VM_* that an advice on pages does not go with. */
+/** The VM_* flags of mappings that each advice on pages refuses. */
 const FORBIDDEN: { readonly [advice in PageAdvice]: number } = {
   willneed: 0,
   dontneed: VM.PFNMAP | VM.LOCKED,
@@ -77,7 +77,7 @@ const FORBIDDEN: { readonly [advice in PageAdvice]: number } = {
   guard_remove: VM_SPECIAL | VM.HUGETLB,
 };
 
-/** An advice. EINVAL for another string, OPTION_INVALID for what is no string. */
+/** Checks an advice: EINVAL for any other string, OPTION_INVALID for a value of another type. */
 export const ADVICE: Check<Advice> = oneOf(
   [
     ...(Object.keys(FLAGS) as FlagAdvice[]),
@@ -93,15 +93,20 @@ function isFlagAdvice(advice: Advice): advice is FlagAdvice {
 }
 
 /**
- * How the mmap lock has to be held for an advice. Linux sets and removes guards with the lock held for
- * reading; here a dump that lets the machine run relies on them to stay where they are.
+ * The mode in which the mmap lock must be held for an advice. Linux installs and removes guards
+ * under the lock for reading. Here it is held for writing: a dump that lets the machine run holds
+ * the lock for reading and relies on guards not to change.
  */
 export function adviceMode(advice: Advice): LockMode {
   const changesGuards = advice === 'guard_install' || advice === 'guard_remove';
   return isFlagAdvice(advice) || changesGuards ? 'write' : 'read';
 }
 
-/** Gives advice on a range. ENOMEM at a hole, after the rest was done; EINVAL stops at the VMA. */
+/**
+ * Applies an advice to a range (do_madvise). At a hole it goes on with the rest, and throws ENOMEM
+ * in the end. At a VMA that refuses the advice it stops with EINVAL. The populate advices stop at
+ * the first hole (ENOMEM) and at the first page that cannot be faulted in (EFAULT, EHWPOISON).
+ */
 export function madviseLocked(
   mm: Mm,
   address: number,
@@ -167,11 +172,11 @@ function advisePages(mm: Mm, slot: number, from: number, to: number, advice: Pag
     case 'guard_remove':
       removeGuards(mm, from, to);
       return;
-    default: // 'willneed' and 'cold' change nothing that anybody could see
+    default: // 'willneed' and 'cold' have no visible effect
   }
 }
 
-/** madvise_populate: faults every page in, and stops at the first that cannot be had. */
+/** Faults in every page, and stops at the first one that fails (madvise_populate). */
 function populate(
   mm: Mm,
   { from, to }: PageRange,

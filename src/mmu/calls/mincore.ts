@@ -7,7 +7,10 @@ import type { Mm } from '../mm/mm.ts';
 import { walk } from '../tables/page-table.ts';
 import { isPresent } from '../tables/pte.ts';
 
-/** One byte a page: 1 when it is in memory. ENOMEM when part of the range is not mapped. */
+/**
+ * Returns one byte per page: 1 if it is in memory, otherwise 0. Throws EINVAL for an address that
+ * is not a page's, and ENOMEM if part of the range is not mapped.
+ */
 export function mincoreLocked(mm: Mm, address: number, length: number): Uint8Array {
   assertPageAddress('mincore', address);
   if (!Number.isFinite(length) || length < 0) throw einval(`mincore: length ${length}`);
@@ -16,7 +19,7 @@ export function mincoreLocked(mm: Mm, address: number, length: number): Uint8Arr
   }
   const from = vpnOf(address);
   const to = from + pageAlignUp(length) / PAGE_SIZE;
-  assertMapped(mm, from, to); // before there is an array as long as the range
+  assertMapped(mm, from, to); // before an array as long as the range is allocated
   const resident = new Uint8Array(to - from);
   for (let vpn = from; vpn < to; vpn++) resident[vpn - from] = isResident(mm, vpn) ? 1 : 0;
   return resident;
@@ -37,7 +40,7 @@ function isResident(mm: Mm, vpn: number): boolean {
   if (found === 'table') {
     const low = cursor.words[cursor.at]!;
     if (isPresent(low)) return true;
-    // Behind a marker the page cache is looked at, behind a swap entry it is not.
+    // A swapped page is not in memory. A marker counts as no entry: the page cache decides.
     if (low !== 0 && mm.machine.swap.slotOf(low, cursor.words[cursor.at + 1]!) >= 0) return false;
   }
   const slot = mm.vmas.lookup(vpn);

@@ -13,9 +13,9 @@ import { changeVmaFlags } from './mprotect.ts';
 const MLOCK = ['onfault'] as const;
 const MCL = ['current', 'future', 'onfault'] as const;
 
-/** MLOCK_ONFAULT: pages are locked as they are touched, none is faulted in. */
+/** Flags of mlock2(2). 'onfault' (MLOCK_ONFAULT): pages are locked once they are faulted in. */
 export type MlockFlag = (typeof MLOCK)[number];
-/** MCL_* flags. */
+/** The MCL_* flags of mlockall(2). 'current' or 'future' is needed. */
 export type MlockAllFlag = (typeof MCL)[number];
 
 export const MLOCK_FLAGS: Check<MlockFlag[]> = list(oneOf(MLOCK, 'EINVAL'));
@@ -23,7 +23,10 @@ export const MCL_FLAGS: Check<MlockAllFlag[]> = list(oneOf(MCL, 'EINVAL'));
 
 const LOCKED = VM.LOCKED | VM.LOCKONFAULT;
 
-/** Keeps the pages of a range in memory. ENOMEM at a hole (what precedes it is locked). */
+/**
+ * Locks the pages of a range in memory, and faults them in unless 'onfault' is given. Throws ENOMEM
+ * at a hole, after it has locked the part before, and for a page that cannot be faulted in.
+ */
 export function mlockLocked(
   mm: Mm,
   address: number,
@@ -43,7 +46,10 @@ export function munlockLocked(mm: Mm, address: number, length: number): void {
   if (range !== undefined) setLocked(mm, 'munlock', range, 0);
 }
 
-/** Locks all that is mapped, all that will be, or both. */
+/**
+ * Locks all pages that are mapped now, those that are mapped later, or both. Without 'future',
+ * later mappings are no longer locked. Throws EINVAL if both 'current' and 'future' are missing.
+ */
 export function mlockallLocked(mm: Mm, flags: readonly MlockAllFlag[]): void {
   const chosen = new Set(flags);
   const onFault = chosen.has('onfault');
@@ -62,10 +68,13 @@ export function munlockallLocked(mm: Mm): void {
   setLockedWhereMapped(mm, 0);
 }
 
-/** Pages of 64 bits of address. */
+/** Number of pages in 2^64 bytes. */
 const WRAP = 2 ** 52;
 
-/** mlock rounds the address down and the end up; what wraps to no page at all is no error. */
+/**
+ * Returns the pages of a range, rounded outwards as mlock does. Undefined if there are none: a
+ * length that wraps to 0 pages in 64 bits is no error. Throws EINVAL if the end wraps.
+ */
 function lockRange(name: string, address: number, length: number): PageRange | undefined {
   if (!Number.isSafeInteger(address) || address < 0) throw einval(`${name}: ${address}`);
   if (!(length >= 0)) throw einval(`${name}: length ${length} is not a number of bytes`);
@@ -99,7 +108,7 @@ function setLockedWhereMapped(mm: Mm, bits: number): void {
   }
 }
 
-/** mlock_fixup: mappings of devices are in memory anyway, and are left as they are. */
+/** mlock_fixup: VM_SPECIAL and VM_HUGETLB mappings are never locked. */
 function setLockedPart(mm: Mm, from: number, to: number, flags: number, bits: number): void {
   if ((flags & (VM_SPECIAL | VM.HUGETLB)) !== 0) return;
   const after = ((flags & ~LOCKED) | bits) >>> 0;

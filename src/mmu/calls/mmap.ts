@@ -1,5 +1,6 @@
 /**
- * mmap, munmap (mm/mmap.c): arguments, flags of the new VMA. The mmap lock is held for writing.
+ * mmap and munmap (mm/mmap.c): checks of the arguments, and the flags of the new VMA. The mmap lock
+ * is held for writing.
  */
 import { flag, list, number, oneOf, optional } from '../../shared/arguments/checks.ts';
 import type { Shape } from '../../shared/arguments/options.ts';
@@ -38,24 +39,33 @@ const MAP_FLAGS = [
   'populate',
 ] as const;
 
-/** MAP_* flags. Exactly one of 'private' and 'shared'; 'anonymous' or a file. */
+/**
+ * The MAP_* flags of mmap(2). Exactly one of 'private' and 'shared' is needed, and 'anonymous' or a
+ * file.
+ */
 export type MapFlag = (typeof MAP_FLAGS)[number];
 
-/** What `mmap` is asked for; addresses and lengths in bytes. */
+/** The arguments of `mmap`. Addresses, lengths and offsets are bytes. */
 export interface MmapRequest {
-  /** Bytes; rounded up to whole pages. */
+  /** Length of the mapping in bytes, rounded up to whole pages. */
   readonly length: number;
   /** Access that the mapping allows. */
   readonly prot: Prot;
-  /** What is mapped, and how. */
+  /** What to map, and how. */
   readonly flags: readonly MapFlag[];
-  /** Where to map: a hint, or the place itself with 'fixed' and 'fixed_noreplace'. */
+  /**
+   * Address at which to map: a hint, or with 'fixed' and 'fixed_noreplace' the exact address.
+   * Default 0: no hint.
+   */
   readonly address?: number | undefined;
-  /** A file of this machine, by id. Ignored with 'anonymous'. */
+  /** The `id` of a SimulatedFile of this machine. Needed without 'anonymous', ignored with it. */
   readonly file?: number | undefined;
-  /** Bytes from the start of the file; whole pages. */
+  /** Offset in the file in bytes, a multiple of PAGE_SIZE. Default 0. */
   readonly offset?: number | undefined;
-  /** The file was opened for reading only: a shared mapping can never be written. */
+  /**
+   * Whether the file was opened for reading only, so that a shared mapping of it can never be
+   * written. Default false.
+   */
   readonly readOnly?: boolean | undefined;
 }
 
@@ -72,7 +82,7 @@ export const MMAP_REQUEST: Shape<MmapRequest> = {
 const MAY_ALL = VM.MAYREAD | VM.MAYWRITE | VM.MAYEXEC;
 const LOCKED = VM.LOCKED | VM.LOCKONFAULT;
 
-/** Maps memory and returns its address (do_mmap). */
+/** Maps memory and returns its address (do_mmap). Throws errors as mmap(2). */
 export function mmapLocked(mm: Mm, request: MmapRequest): number {
   const { length, offset = 0, address = 0 } = request;
   const flags = new Set(request.flags);
@@ -93,13 +103,13 @@ export function mmapLocked(mm: Mm, request: MmapRequest): number {
     if (isFixed && !noReplace) unmapRangeLocked(mm, start, end);
     insertVmaLocked(mm, { ...vma, file, pgoff: start });
   } else {
-    // The reference is there before anything is unmapped: what goes may be the file's last mapping.
+    // The reference is taken before the old mappings go: one of them may be the file's last user.
     const held = file === 0 ? createSharedAnonymous(mm, pages) : takeFile(mm, file);
     try {
       if (isFixed && !noReplace) unmapRangeLocked(mm, start, end);
       insertVmaLocked(mm, { ...vma, file: held, pgoff: file === 0 ? 0 : offset / PAGE_SIZE });
     } finally {
-      putFile(mm, held); // the VMA has one of its own
+      putFile(mm, held); // the VMA has a reference of its own
     }
   }
   if ((vmFlags & VM.LOCKED) !== 0 || flags.has('populate'))
@@ -107,7 +117,7 @@ export function mmapLocked(mm: Mm, request: MmapRequest): number {
   return addressOf(start);
 }
 
-/** What Linux looks at before it looks for a place, in its order. */
+/** The checks that Linux makes before it looks for a place, in the same order. */
 function assertArguments(mm: Mm, request: MmapRequest, file: number): void {
   const { length, offset = 0, address = 0 } = request;
   if (!(offset >= 0) || !isPageAligned(offset)) {
@@ -131,7 +141,7 @@ function assertArguments(mm: Mm, request: MmapRequest, file: number): void {
   }
 }
 
-/** What Linux looks at once there is a place. */
+/** The checks that Linux makes once it has found a place. */
 function assertKind(request: MmapRequest, file: number, flags: ReadonlySet<MapFlag>): void {
   if (flags.has('private') === flags.has('shared')) {
     throw einval("mmap: flags need exactly one of 'private' and 'shared'");
@@ -166,14 +176,14 @@ function takeFile(mm: Mm, file: number): number {
   return file;
 }
 
-/** The file behind a shared anonymous mapping (shmem_zero_setup). */
+/** Creates the file behind a shared anonymous mapping (shmem_zero_setup). */
 function createSharedAnonymous(mm: Mm, pages: number): number {
   const kind = FILE_KIND.MEMORY | FILE_KIND.DELETED;
   const size = addressOf(pages);
   return mm.files.create({ path: DEV_ZERO, kind, backing: FILE_BACKING.NONE, size }, mm.thread);
 }
 
-/** Unmaps whole pages (do_munmap). */
+/** Unmaps whole pages (do_munmap). Throws EINVAL, as munmap(2). */
 export function munmapLocked(mm: Mm, address: number, length: number): void {
   assertPageAddress('munmap', address);
   if (!Number.isSafeInteger(length) || length <= 0) {

@@ -7,18 +7,20 @@ import { moveEntries } from '../tables/move.ts';
 import { insertVmaLocked, unmapRangeLocked } from '../vma/vma-edit.ts';
 import { MAX_MAP_COUNT, type VmaFields } from '../vma/vma-table.ts';
 
+/** Arguments of `moveVma`. Numbers are pages. */
 export interface Move {
   readonly from: number;
   readonly oldPages: number;
   readonly newPages: number;
   readonly dontUnmap: boolean;
-  /** Where to; nothing is mapped there. */
+  /** First page of the new place, where nothing is mapped. */
   readonly to: number;
 }
 
 /**
- * Makes a VMA of `newPages` at `to` for the part of the VMA in `slot`, moves its pages there, and
- * unmaps the old place, unless that is to stay, empty. Returns `to`. ENOMEM changes nothing.
+ * Moves the part of the VMA in `slot` that begins at `from` to a new VMA of `newPages` at `to`, and
+ * unmaps the old place. With `dontUnmap` the old VMA stays, without pages. Returns `to`. If it
+ * throws ENOMEM, no mapping has changed.
  */
 export function moveVma(mm: Mm, slot: number, move: Move): number {
   const { from, oldPages, newPages, dontUnmap, to } = move;
@@ -32,7 +34,7 @@ export function moveVma(mm: Mm, slot: number, move: Move): number {
   try {
     moveEntries(mm, from, to, oldPages, progress);
   } catch (error) {
-    moveEntries(mm, to, from, progress.done, { done: 0 }); // the tables are still there
+    moveEntries(mm, to, from, progress.done, { done: 0 }); // the old tables are still there
     unmapRangeLocked(mm, to, to + newPages);
     throw error;
   }
@@ -41,17 +43,17 @@ export function moveVma(mm: Mm, slot: number, move: Move): number {
   return to;
 }
 
-/** copy_vma: anonymous memory that holds nothing yet is numbered by its new place. */
+/** copy_vma: the pgoff of anonymous memory without pages follows from its new address. */
 function movedFields(source: VmaFields, from: number, to: number, pages: number): VmaFields {
   const isUntouched = source.file === 0 && source.anonVma === 0;
   const pgoff = isUntouched ? to : source.pgoff + (from - source.start);
   return { ...source, start: to, end: to + pages, pgoff };
 }
 
-/** dontunmap_complete: the old VMA stays, without pages and without a lock on them. */
+/** dontunmap_complete: the old VMA stays, has no pages, and is not locked in memory. */
 function leaveEmpty(mm: Mm, source: VmaFields, from: number, pages: number): void {
   const { vmas } = mm;
-  const slot = vmas.lookup(from); // the new VMA may have joined it
+  const slot = vmas.lookup(from); // looked up again: the new VMA may have merged with the old one
   vmas.setFlags(slot, vmas.flags(slot) & ~(VM.LOCKED | VM.LOCKONFAULT));
   const isWhole = vmas.start(slot) === from && vmas.end(slot) === from + pages;
   if (isWhole && source.start === from) vmas.setAnonVma(slot, 0, false);

@@ -10,7 +10,11 @@ import { mergeRangeLocked, splitVmaLocked } from '../vma/vma-edit.ts';
 const ACCESS = VM.READ | VM.WRITE | VM.EXEC;
 const NOT_CHARGED = VM.ACCOUNT | VM.WRITE | VM.HUGETLB | VM.SHARED | VM.NORESERVE;
 
-/** Sets the protection of whole pages. What precedes the first hole is changed, as Linux does. */
+/**
+ * Sets the protection of whole pages (do_mprotect_pkey). Throws ENOMEM at the first hole, and
+ * EACCES at the first mapping that never allows `prot`. As in Linux, the part before that is
+ * changed.
+ */
 export function mprotectLocked(mm: Mm, address: number, length: number, prot: Prot): void {
   const access = protFlags(prot);
   const range = parseUserRange('mprotect', address, length);
@@ -22,20 +26,24 @@ export function mprotectLocked(mm: Mm, address: number, length: number, prot: Pr
     const end = Math.min(range.to, vmas.end(slot));
     const before = vmas.flags(slot);
     const after = (before & ~ACCESS) | access;
-    // VM_MAY* lie four bits above the access that they allow.
+    // Each VM_MAY* bit lies four bits above the access bit that it allows.
     if ((after & ~(after >>> 4) & ACCESS) !== 0) {
       throw new MmdumpError('EACCES', `mprotect: the mapping never allows '${prot}'`, { address });
     }
     const charged = withCharge(mm, slot, before, after);
     if (charged !== before) changeVmaFlags(mm, next, end, charged);
-    // A locked private mapping that becomes writable gets pages of its own now, not later.
+    // A locked private mapping that becomes writable gets its own copies of pages at once.
     const wasLocked = (before & (VM.WRITE | VM.SHARED | VM.LOCKED)) === VM.LOCKED;
     if (wasLocked && (after & VM.WRITE) !== 0) mm.toPopulate.push({ from: next, to: end });
     next = end;
   }
 }
 
-/** A private mapping is charged once it is writable, and let off only while nothing is in it. */
+/**
+ * Returns `after` with or without VM_ACCOUNT. A private mapping is charged when it becomes
+ * writable. When it stops being writable, the charge is dropped only if it is anonymous and has no
+ * pages.
+ */
 function withCharge(mm: Mm, slot: number, before: number, after: number): number {
   if ((after & VM.WRITE) !== 0) {
     return ((before & NOT_CHARGED) === 0 ? after | VM.ACCOUNT : after) >>> 0;
@@ -45,8 +53,8 @@ function withCharge(mm: Mm, slot: number, before: number, after: number): number
 }
 
 /**
- * Gives the part [from, to) of one VMA new flags and its leaves the protection they imply, and joins
- * it with its neighbours (vma_modify_flags).
+ * Gives the pages [from, to) of one VMA new flags and their leaves the protection that follows from
+ * them, splitting the VMA and merging it with its neighbours as needed (vma_modify_flags).
  */
 export function changeVmaFlags(mm: Mm, from: number, to: number, flags: number): void {
   try {

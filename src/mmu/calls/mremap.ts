@@ -1,6 +1,6 @@
 /**
- * mremap (mm/mremap.c): growing, shrinking, moving mappings. The mmap lock is held for writing.
- * The rules are those of Linux 6.17 and later, where a move may take several VMAs at once.
+ * mremap (mm/mremap.c): growing, shrinking and moving mappings. The mmap lock is held for writing.
+ * The rules are those of Linux 6.17 and later, where one call can move several VMAs.
  */
 import { type Check, list, oneOf } from '../../shared/arguments/checks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
@@ -24,7 +24,7 @@ import { moveVma } from './move-vma.ts';
 
 const MREMAP = ['maymove', 'fixed', 'dontunmap'] as const;
 
-/** MREMAP_* flags. 'fixed' and 'dontunmap' need 'maymove'. */
+/** The MREMAP_* flags of mremap(2). 'fixed' and 'dontunmap' need 'maymove'. */
 export type MremapFlag = (typeof MREMAP)[number];
 
 export const MREMAP_FLAGS: Check<MremapFlag[]> = list(oneOf(MREMAP, 'EINVAL'));
@@ -37,11 +37,14 @@ interface Remap {
   readonly mayMove: boolean;
   readonly fixed: boolean;
   readonly dontUnmap: boolean;
-  /** Where to: the place with 'fixed', a hint with 'dontunmap'. */
+  /** First page of the new place: exact with 'fixed', a hint with 'dontunmap'. */
   readonly target: number;
 }
 
-/** Resizes or moves the mapping and returns its address. Errors as mremap(2). */
+/**
+ * Resizes or moves a mapping and returns its address. Throws errors as mremap(2). `progress` counts
+ * the pages that a move of several VMAs has done, for a call that runs again after a reclaim.
+ */
 export function mremapLocked(
   mm: Mm,
   address: number,
@@ -70,7 +73,7 @@ function efault(vpn: number, reason: string): MmdumpError {
   });
 }
 
-/** check_mremap_params */
+/** Checks the arguments and converts them to pages (check_mremap_params). Throws EINVAL. */
 function parseRemap(
   address: number,
   oldLength: number,
@@ -110,7 +113,7 @@ function parseRemap(
   return remap;
 }
 
-/** check_prep_vma: what the VMA at the start allows. */
+/** Checks that the VMA at the start of the range allows the request (check_prep_vma). */
 function assertFits(mm: Mm, slot: number, remap: Remap): void {
   const { from, oldPages, newPages, dontUnmap, fixed } = remap;
   if (newPages === oldPages && !fixed && !dontUnmap) return;
@@ -130,7 +133,7 @@ function assertFits(mm: Mm, slot: number, remap: Remap): void {
   }
 }
 
-/** mremap_at: the mapping stays where it is if it can. */
+/** Resizes a mapping, in place if possible (mremap_at). */
 function remapAt(mm: Mm, slot: number, remap: Remap): number {
   const { from, oldPages, newPages, mayMove } = remap;
   if (newPages === oldPages) return from;
@@ -153,12 +156,12 @@ function remapAt(mm: Mm, slot: number, remap: Remap): number {
   return to;
 }
 
-/** mremap_to: a place was named. */
+/** Moves a mapping with 'fixed' or 'dontunmap' (mremap_to). */
 function remapTo(mm: Mm, remap: Remap): number {
   const { from, newPages, fixed, target } = remap;
   let { oldPages } = remap;
   if (fixed) unmapRangeLocked(mm, target, target + newPages);
-  // Unmapping may have cut the mapping that is to be moved.
+  // The unmapping may have removed a part of the mapping that is to be moved.
   if (mm.vmas.lookup(from) < 0) throw efault(from, 'nothing is mapped there');
   if (newPages < oldPages) {
     shrink(mm, from, oldPages, newPages);
@@ -170,7 +173,10 @@ function remapTo(mm: Mm, remap: Remap): number {
   return to;
 }
 
-/** Unmaps what is too much, with munmap's rules: the old range may not end beyond user space. */
+/**
+ * Unmaps the pages beyond `newPages`. Throws EINVAL, as munmap does, if the old range ends beyond
+ * user space.
+ */
 function shrink(mm: Mm, from: number, oldPages: number, newPages: number): void {
   if (addressOf(from + oldPages) > TASK_SIZE) {
     throw einval(`mremap: ${hex(addressOf(oldPages))} bytes go beyond user space`);
@@ -178,7 +184,10 @@ function shrink(mm: Mm, from: number, oldPages: number, newPages: number): void 
   unmapRangeLocked(mm, from + newPages, from + oldPages);
 }
 
-/** remap_move: every VMA of the range, with the holes between them; none before the first. */
+/**
+ * Moves every VMA of the range and keeps the holes between them (remap_move). Throws EFAULT if the
+ * range begins with a hole.
+ */
 function moveRange(mm: Mm, remap: Remap, progress: Progress): number {
   const { from, oldPages, target } = remap;
   const { vmas } = mm;
@@ -194,12 +203,12 @@ function moveRange(mm: Mm, remap: Remap, progress: Progress): number {
     assertFits(mm, slot, part);
     remapTo(mm, { ...part, target: target + (start - from) });
     next = start + pages;
-    progress.done = next - from; // should memory run out at the next VMA
+    progress.done = next - from; // for the case that memory runs out at the next VMA
   }
   return target;
 }
 
-/** What was added to a locked mapping is faulted in, later. */
+/** Queues the pages that a locked mapping has gained, to be faulted in after the call. */
 function populateGrown(mm: Mm, from: number, to: number): void {
   const slot = mm.vmas.lookup(from);
   if (slot >= 0 && (mm.vmas.flags(slot) & VM.LOCKED) !== 0) mm.toPopulate.push({ from, to });

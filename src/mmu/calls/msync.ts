@@ -1,4 +1,4 @@
-/** msync (mm/msync.c): shared pages back to their files. The mmap lock is held for reading. */
+/** msync (mm/msync.c): writes shared pages back to files. The mmap lock is held for reading. */
 import { type Check, list, oneOf } from '../../shared/arguments/checks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { VM } from '../../shared/vm-flags.ts';
@@ -8,14 +8,16 @@ import type { Mm } from '../mm/mm.ts';
 
 const MS = ['async', 'sync', 'invalidate'] as const;
 
-/** MS_* flags. */
+/** The MS_* flags of msync(2). 'async' and 'sync' exclude each other. */
 export type MsyncFlag = (typeof MS)[number];
 
 export const MSYNC_FLAGS: Check<MsyncFlag[]> = list(oneOf(MS, 'EINVAL'));
 
 /**
- * Writes what shared mappings of the range changed to the files behind them: to the simulated disk;
- * files of the host are never written. ENOMEM at a hole, after the rest was done.
+ * With 'sync', writes dirty pages of shared mappings in the range back to their simulated files.
+ * Files of the host are never written. Without 'sync' it only checks its arguments and the range.
+ * At a hole it goes on with the rest, and throws ENOMEM in the end. Throws EBUSY for 'invalidate'
+ * at a locked mapping, and EINVAL for 'async' with 'sync'.
  */
 export function msyncLocked(
   mm: Mm,

@@ -1,12 +1,12 @@
 /**
  * Loads and stores through translation, as the processor and copy_from_user do them.
  *
- * A page is copied while its page-table lock is held: a store and a copy of the same page by
- * another thread exclude each other. A store that spans several pages is not atomic as a whole.
+ * A page is copied while the lock of its page table is held, so a store and another thread's copy
+ * of the same page exclude each other. A store that spans several pages is not atomic as a whole.
  *
- * An access may be interrupted between two pages (memory had to be reclaimed, the stack had to
- * grow) and goes on where it stopped: what was stored is not stored again, since another thread may
- * have written there meanwhile. `Progress` is what it remembers.
+ * An access can be interrupted between two pages, because memory has to be reclaimed or the stack
+ * has to grow. It then continues where it stopped, and `Progress` says where that is. Bytes that
+ * were stored are not stored again, since another thread may have overwritten them in the meantime.
  */
 import { number, wholeNumber } from '../../shared/arguments/checks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
@@ -15,18 +15,19 @@ import type { Mm } from '../mm/mm.ts';
 import { unlockTable } from '../tables/page-table.ts';
 import { lockPage, runLocked } from './fault.ts';
 
-/** Pages that are copied under one lock: some microseconds. */
+/** Most pages that are copied under one page-table lock. This takes a few microseconds. */
 const RUN = 16;
 const PAGE_MASK = PAGE_SIZE - 1;
 
 export interface Progress {
-  /** Bytes that are done. */
+  /** How much is done: bytes of an access, pages in a caller that counts pages. */
   done: number;
 }
 
 /**
- * SIGSEGV unless [address, address + length) lies in user space. What is no address at all is
- * OPTION_INVALID where it is no number, and EINVAL where it is no whole one.
+ * Throws SIGSEGV unless [address, address + length) lies below 2^47. Nothing can be mapped in the
+ * last page of that range (at TASK_SIZE), so an access to it faults. An address that is not a
+ * number is OPTION_INVALID, a number that is not whole is EINVAL.
  */
 function assertUserRange(address: number, length: number): void {
   const isWhole = Number.isSafeInteger(address) && address >= 0;
@@ -41,18 +42,18 @@ function assertUserRange(address: number, length: number): void {
 const LENGTH = wholeNumber(0);
 const BYTE = wholeNumber(0, 0xff);
 
-/** OPTION_INVALID unless these say how many bytes are to be filled, and with what. */
+/** Throws OPTION_INVALID unless `length` is a number of bytes and `value` is a byte. */
 export function assertFill(length: unknown, value: unknown): void {
   LENGTH('length', length);
   BYTE('value', value);
 }
 
-/** Pages that `length` bytes from `offset` in a page on lie in, at most RUN. */
+/** Number of pages that `length` bytes touch, from `offset` in the first page on; at most RUN. */
 function pagesOf(offset: number, length: number): number {
   return Math.min(RUN, Math.ceil((offset + length) / PAGE_SIZE));
 }
 
-/** Fills `into` from `address` on. mmap lock held. */
+/** Loads the bytes from `address` on into `into`. The caller holds the mmap lock. */
 export function readLocked(mm: Mm, address: number, into: Uint8Array, progress: Progress): void {
   const { length } = into;
   assertUserRange(address, length);
@@ -71,7 +72,7 @@ export function readLocked(mm: Mm, address: number, into: Uint8Array, progress: 
   }
 }
 
-/** Stores `bytes` from `address` on. mmap lock held. */
+/** Stores `bytes` from `address` on. The caller holds the mmap lock. */
 export function writeLocked(mm: Mm, address: number, bytes: Uint8Array, progress: Progress): void {
   const { length } = bytes;
   assertUserRange(address, length);
@@ -90,7 +91,7 @@ export function writeLocked(mm: Mm, address: number, bytes: Uint8Array, progress
   }
 }
 
-/** Fills `length` bytes with one value (memset). mmap lock held. */
+/** Sets `length` bytes from `address` on to `value` (memset). The caller holds the mmap lock. */
 export function fillLocked(
   mm: Mm,
   address: number,
@@ -99,7 +100,7 @@ export function fillLocked(
   progress: Progress,
 ): void {
   assertUserRange(address, length);
-  // Not fill(): on shared memory V8 stores byte by byte, four times as slow as set().
+  // fill() is not used on shared memory: V8 stores byte by byte there, four times as slow as set().
   const pattern = new Uint8Array(Math.min(length, PAGE_SIZE)).fill(value);
   while (progress.done < length) {
     const at = address + progress.done;

@@ -23,7 +23,7 @@ export function breakCow(
   try {
     const low = words[at]!;
     const high = words[at + 1]!;
-    if (!isPresent(low) || (low & WRITE) !== 0) return; // another thread was here
+    if (!isPresent(low) || (low & WRITE) !== 0) return; // another thread has handled the fault
     const old = pfnOf(low, high);
     if (old >= mm.memory.frames) throw sigbus(vpn, BEYOND_MEMORY);
     if ((flags & VM.SHARED) !== 0 || mayReuse(mm, low, old)) {
@@ -38,7 +38,10 @@ export function breakCow(
   }
 }
 
-/** Gives the mm a page of its own in place of the frame `old`. Page-table lock held. */
+/**
+ * Maps a copy of the frame `old` in its place (wp_page_copy). The caller holds the page-table lock,
+ * and then drops the reference that the leaf had to `old`.
+ */
 function copyPage(
   mm: Mm,
   slot: number,
@@ -54,7 +57,7 @@ function copyPage(
   setLeafLocked(cursor, fresh, flags, true, true);
 }
 
-/** wp_can_reuse_anon_folio: nobody else refers to this anonymous page. */
+/** wp_can_reuse_anon_folio: true if nothing else refers to this anonymous page. */
 function mayReuse(mm: Mm, low: number, pfn: number): boolean {
   if ((low & SPECIAL) !== 0) return false;
   const flags = mm.pages.flags(pfn);

@@ -5,15 +5,16 @@
  *                  ├─ huge leaf, write ────────── reuse, replace or split   (huge.ts)
  *                  ├─ no entry, anonymous ─────── write: fresh frame, or 2 MiB · read: zero page,
  *                  │                              or the same as a write if the machine has none
- *                  ├─ no entry, file ──────────── page cache; private and write: a copy of it
- *                  │                              shared:  the frame itself
+ *                  ├─ no entry, file ──────────── page cache; private and write: a copy of the page
+ *                  │                              otherwise: the cached frame itself
  *                  ├─ swap entry ──────────────── a frame with the slot's bytes   (swap-in.ts)
- *                  ├─ marker ──────────────────── SIGSEGV or SIGBUS
+ *                  ├─ guard marker ────────────── SIGSEGV   (any other marker: SIGBUS)
  *                  └─ write to a read-only entry ─┬─ the only owner: reuse   (cow.ts)
  *                                                 └─ otherwise: copy
  *
- * The mmap lock is held for reading or writing. A frame is prepared outside the page-table lock
- * where that may take long (a file's page); the entry is looked at again under it.
+ * The mmap lock is held in either mode. For an entry that is not present, the frame is allocated
+ * before the page-table lock is taken, since that may take long (reading a file's page). The entry
+ * is therefore checked again under the lock. Only breaking COW allocates under the lock.
  */
 import { addressOf, GRANULE_PAGES, type Pfn } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
@@ -40,7 +41,10 @@ import { describeAnonymous, setLeafLocked } from './leaf.ts';
 
 const { WRITE, DIRTY, ACCESSED } = PTE;
 
-/** Makes the page accessible, or throws SIGSEGV / SIGBUS with the address and the reason. */
+/**
+ * Makes the page accessible (handle_mm_fault). Throws SIGSEGV or SIGBUS with the address and the
+ * reason. Throws StackGrowth if the stack must grow but the mmap lock is held for reading only.
+ */
 export function handleMmFault(mm: Mm, vpn: number, write: boolean): void {
   let slot = mm.vmas.lookup(vpn);
   if (slot < 0 && growStack(mm, vpn)) slot = mm.vmas.lookup(vpn);
@@ -76,7 +80,7 @@ function faultNotPresent(
   cursor: PageCursor,
 ): void {
   const { words, at, table } = cursor;
-  // Under the lock: another thread may be changing the entry, or bringing the page back.
+  // Both words are read under the lock, since another thread may be changing the entry.
   lockTable(mm, table);
   const low = words[at]!;
   const high = words[at + 1]!;
@@ -89,8 +93,9 @@ function faultNotPresent(
 }
 
 /**
- * do_anonymous_page. Where there is no zero page (mm_forbids_zeropage) a read gets a page of its own,
- * and with it whatever such a page brings along: an anon_vma, a leaf that is writable if the VMA is.
+ * The first access to an anonymous page (do_anonymous_page). In a machine without a zero page
+ * (mm_forbids_zeropage), a read allocates a frame, too. It then has the same effects as a write:
+ * the VMA gets an anon_vma, and the leaf is writable and dirty if the VMA is writable.
  */
 function faultAnonymous(
   mm: Mm,
@@ -111,7 +116,7 @@ function faultAnonymous(
   if (!free) dropLeaf(mm, pfn);
 }
 
-/** do_read_fault, do_cow_fault, do_shared_fault */
+/** The first access to a page of a file (do_read_fault, do_cow_fault, do_shared_fault). */
 function faultFile(
   mm: Mm,
   slot: number,
@@ -121,7 +126,7 @@ function faultFile(
   cursor: PageCursor,
 ): void {
   const shared = (flags & VM.SHARED) !== 0;
-  if (write && !shared) prepareAnonVma(mm, slot); // even where the file has no such page
+  if (write && !shared) prepareAnonVma(mm, slot); // also if the page is beyond the end of the file
   const index = mm.vmas.fileIndex(slot, vpn);
   const cached = cacheGetPage(mm, mm.vmas.file(slot), index, addressOf(vpn));
   let pfn = cached;
@@ -139,7 +144,7 @@ function faultFile(
     if (write) noteDirty(mm, pfn);
     mm.pages.addMapping(pfn);
   }
-  // A shared page is writable as soon as it is mapped, where the VMA allows writing.
+  // In a shared mapping that allows writing, the leaf is writable from the first read on.
   const writable = write || (shared && (flags & VM.WRITE) !== 0);
   lockTable(mm, cursor.table);
   const free = cursor.words[cursor.at] === 0;
@@ -148,12 +153,14 @@ function faultFile(
   if (!free) dropLeaf(mm, pfn);
 }
 
-/** Whether the leaf at the cursor lets the access through (as the processor sees it). */
+/** Whether the processor would allow the access through a leaf with this low word. */
 function leafAllows(low: number, write: boolean): boolean {
   return (low & PTE.PRESENT) !== 0 && (!write || (low & WRITE) !== 0);
 }
 
-/** Sets the ACCESSED and DIRTY bits, as the processor does. Page-table lock held. */
+/**
+ * Sets the ACCESSED and DIRTY bits, as the processor does. The caller holds the page-table lock.
+ */
 function touchLeafLocked(mm: Mm, cursor: PageCursor, pfn: number, write: boolean): void {
   const { words, at } = cursor;
   const low = words[at]!;
@@ -164,21 +171,22 @@ function touchLeafLocked(mm: Mm, cursor: PageCursor, pfn: number, write: boolean
 }
 
 /**
- * Faults until the page can be accessed, and returns its frame with the leaf's table locked: no
- * other thread can change or copy the page in between. The caller unlocks `mm.cursor.table`.
+ * Faults until the page can be accessed, and returns its frame. The leaf's table is locked on
+ * return, so no other thread can change the leaf, or load or store the page through it. The caller
+ * must unlock `mm.cursor.table`.
  */
 export function lockPage(mm: Mm, vpn: number, write: boolean): Pfn {
   const cursor = mm.cursor;
   for (;;) {
     const found = walk(mm, mm.pgd, vpn, cursor);
     if (found === 'bad') throw sigbus(vpn, 'its page tables are damaged');
-    // A look without the lock first: an entry that must fault is looked at again by its fault.
+    // This first check takes no lock. An entry that must fault is checked again by the fault.
     if (found !== 'none' && (found === 'huge' || leafAllows(cursor.words[cursor.at]!, write))) {
       lockTable(mm, cursor.table);
       const low = cursor.words[cursor.at]!;
       const high = cursor.words[cursor.at + 1]!;
       const isHuge = found === 'huge';
-      // A huge leaf may have been split, a table may have come in its place.
+      // The huge leaf may have been split in the meantime: a table is in its place then.
       const isSame = !isHuge || (low & PTE.HUGE) !== 0;
       const pfn = pfnOf(low, high) + (isHuge ? vpn % GRANULE_PAGES : 0);
       if (isSame && isPresent(low) && pfn >= mm.memory.frames) {
@@ -197,8 +205,9 @@ export function lockPage(mm: Mm, vpn: number, write: boolean): Pfn {
 }
 
 /**
- * How many pages from `vpn` on, at most `wanted`, show frames in a row from `pfn` on and can be
- * accessed, too: they are behind leaves of the table that `lockPage` has locked.
+ * Returns how many pages from `vpn` on, at most `wanted`, are accessible and map neighbouring
+ * frames from `pfn` on. `lockPage` has locked the table and returned `pfn` for `vpn`; only leaves
+ * of that table count. Sets their ACCESSED and DIRTY bits.
  */
 export function runLocked(
   mm: Mm,

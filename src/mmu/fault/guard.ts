@@ -1,4 +1,4 @@
-/** Guard pages (MADV_GUARD_INSTALL, Linux 6.13): markers that make any access fail. */
+/** Guard pages (MADV_GUARD_INSTALL, Linux 6.13): markers that make every access fail. */
 import { granuleEnd } from '../../shared/page.ts';
 import type { Mm } from '../mm/mm.ts';
 import { ensureTables, lockTable, unlockTable } from '../tables/page-table.ts';
@@ -7,20 +7,27 @@ import { walkRange } from '../tables/walk-range.ts';
 import { zapRangeLocked } from '../tables/zap.ts';
 import { prepareAnonVma } from '../vma/anon-vma.ts';
 
-/** Markers are about to be set in the VMA: dumps look for them, and a fork copies its tables. */
+/**
+ * Records that guard markers are about to be set in the VMA. From then on dumps look for markers in
+ * this mm, and a fork copies the tables of this VMA.
+ */
 export function noteGuards(mm: Mm, slot: number): void {
   mm.vmas.noteGuard(slot);
   mm.struct.noteMarker();
 }
 
-/** Replaces whatever is in [from, to) of the VMA in `slot` by guard markers. mmap lock held. */
+/**
+ * Replaces everything in pages [from, to) of the VMA in `slot` by guard markers
+ * (madvise_guard_install). The caller holds the mmap lock for writing.
+ */
 export function installGuards(mm: Mm, slot: number, from: number, to: number): void {
   const { cursor } = mm;
   if (mm.vmas.file(slot) === 0) prepareAnonVma(mm, slot);
   noteGuards(mm, slot);
   for (let vpn = from; vpn < to; ) {
     const end = Math.min(to, granuleEnd(vpn));
-    // Another thread may fault a page in between the two: then once more.
+    // Under the mmap lock for writing no page is faulted in between the two steps. The kernel holds
+    // it for reading and has to repeat them; this loop would repeat them as well.
     zapRangeLocked(mm, vpn, end, true);
     if (ensureTables(mm, mm.pgd, vpn, 1, cursor) === 'huge') continue;
     const { words, at, table } = cursor;
@@ -39,7 +46,10 @@ function isFree(words: Int32Array, at: number): boolean {
   return words[at] === 0 || isGuard(words[at]!, words[at + 1]!);
 }
 
-/** Takes guard markers out of [from, to), and nothing else. mmap lock held. */
+/**
+ * Removes the guard markers of pages [from, to) and leaves all other entries alone
+ * (madvise_guard_remove). The caller holds the mmap lock for writing.
+ */
 export function removeGuards(mm: Mm, from: number, to: number): void {
   const { cursor } = mm;
   walkRange(mm, from, to, false, (found, vpn, end) => {

@@ -1,6 +1,6 @@
 /**
- * Transparent huge pages (mm/huge_memory.c): 2 MiB at once for a granule that lies inside an
- * anonymous private VMA with VM_HUGEPAGE. The mmap lock is held in either mode.
+ * Transparent huge pages (mm/huge_memory.c): a granule that lies inside an anonymous private VMA
+ * with VM_HUGEPAGE is mapped by one leaf of 2 MiB. The mmap lock is held in either mode.
  */
 import { GRANULE_PAGES, granuleEnd, granuleStart, type Pfn } from '../../shared/page.ts';
 import { pagePrivileges, VM } from '../../shared/vm-flags.ts';
@@ -25,8 +25,9 @@ import { describeAnonymous } from './leaf.ts';
 const { HUGE, WRITE, DIRTY } = PTE;
 
 /**
- * do_huge_pmd_anonymous_page: the first access to the granule. Reading shows the huge zero page, if
- * the machine has zero pages. False when the ordinary way is to be taken.
+ * Maps a huge page on the first access to a granule (do_huge_pmd_anonymous_page). A read maps the
+ * huge zero page, if the machine has zero pages. Returns false if no huge page can be used, so that
+ * the fault must be handled with 4 KiB pages.
  */
 export function faultHuge(
   mm: Mm,
@@ -55,7 +56,9 @@ export function faultHuge(
   return true;
 }
 
-/** 512 frames of zeros, described as the pages of the granule, or 0. */
+/**
+ * Allocates 512 frames of zeros and describes them as pages of the granule. 0 if there is no block.
+ */
 function allocateHuge(mm: Mm, slot: number, start: number): Pfn {
   const first = mm.allocator.tryAllocateHuge(mm.thread, true);
   if (first === 0) return first;
@@ -81,9 +84,10 @@ function setHugeLeafLocked(
 }
 
 /**
- * A write to a huge leaf that does not allow it (do_huge_pmd_wp_page): the huge zero page is
- * replaced, a page that nobody else has is made writable; any other leaf is split, and the fault
- * comes again for the one page.
+ * Handles a write to a huge leaf that is read-only (do_huge_pmd_wp_page). The huge zero page is
+ * replaced by a fresh huge page. A huge page that nothing else refers to becomes writable. Any
+ * other leaf is split, as is the huge zero page if no block is free; the access then faults again
+ * for its 4 KiB page.
  */
 export function writeHuge(mm: Mm, slot: number, flags: number, vpn: number): void {
   const cursor = mm.cursor;
@@ -98,7 +102,7 @@ export function writeHuge(mm: Mm, slot: number, flags: number, vpn: number): voi
   if (!reuseHuge(mm, cursor, first)) splitHugeLocked(mm, cursor);
 }
 
-/** Makes the leaf writable if it still shows these frames and nobody else has them. */
+/** Makes the leaf writable if it still maps these frames and nothing else refers to them. */
 function reuseHuge(mm: Mm, cursor: PageCursor, first: number): boolean {
   const { words, at, table } = cursor;
   lockTable(mm, table);
@@ -134,7 +138,7 @@ function replaceHugeZero(
   if (!unchanged) dropHuge(mm, fresh);
 }
 
-/** Whether this leaf is all that refers to the 512 frames. */
+/** Whether nothing but one huge leaf refers to the 512 frames, and KSM has merged none of them. */
 export function isAllExclusive(mm: Mm, first: number): boolean {
   for (let pfn = first; pfn < first + GRANULE_PAGES; pfn++) {
     if ((mm.pages.flags(pfn) & PG.KSM) !== 0 || !mm.pages.isExclusive(pfn)) return false;

@@ -1,9 +1,11 @@
 /**
- * Pages merged by content (mm/ksm.c): one frame, mapped read-only wherever it appears, in any mm.
+ * Merging pages by content (mm/ksm.c). Pages with equal bytes share one frame, in whatever mms they
+ * are, and every leaf maps it read-only.
  *
- * There is no daemon: whoever wants pages merged calls `machine.mergePages()`, which looks at every
- * VM_MERGEABLE mapping twice, as ksmd does: once to find out which contents occur more than once,
- * then to merge them. A frame with PG.KSM is never written: a store gets a copy (`cow.ts`).
+ * There is no daemon. `machine.mergePages()` makes one full scan in two passes over all
+ * VM_MERGEABLE mappings, as ksmd does: the first finds out which contents occur more than once, the
+ * second merges them. A frame with PG.KSM is never written: a store goes to a copy of it
+ * (`cow.ts`).
  */
 import { crc32 } from 'node:zlib';
 import type { Pfn } from '../../shared/page.ts';
@@ -22,7 +24,11 @@ import { walkRange } from '../tables/walk-range.ts';
 import { dropLeaf } from '../tables/zap.ts';
 import { describeAnonymous, setLeafLocked } from './leaf.ts';
 
-/** Maps the frame of the present page `first` at the absent pages `others`. mmap lock held. */
+/**
+ * Marks the frame of the present page `first` as merged, and maps it at the absent pages `others`,
+ * read-only everywhere. Imports use it for pages that the process has merged. The caller holds the
+ * mmap lock.
+ */
 export function mapMergedLocked(mm: Mm, first: number, others: readonly number[]): void {
   const { cursor, pages } = mm;
   if (walk(mm, mm.pgd, first, cursor) !== 'table') return;
@@ -45,14 +51,17 @@ export function mapMergedLocked(mm: Mm, first: number, others: readonly number[]
   }
 }
 
-/** One scan over all mms: how often each content occurs, and the frames that stand for it. */
+/**
+ * One full scan over all mms. It counts how often each content (by crc32) occurs, and keeps the
+ * stable frames that other pages are merged with. It holds a reference to each stable frame.
+ */
 export class MergeScan {
   readonly #counts = new Map<number, number>();
   readonly #stable = new Map<number, Pfn[]>();
-  /** Leaves that show a merged frame now and did not before. */
+  /** Leaves that now map another page's stable frame, and have given up their own frame. */
   merged = 0;
 
-  /** First pass. mmap lock held in either mode. */
+  /** First pass: counts the contents of one mm. The caller holds the mmap lock in either mode. */
   countLocked(mm: Mm): void {
     forEachLeaf(mm, VM.MERGEABLE, 0, Number.MAX_SAFE_INTEGER, (_slot, _vpn, pfn) => {
       const hash = hashOf(mm, pfn);
@@ -60,7 +69,10 @@ export class MergeScan {
     });
   }
 
-  /** Second pass. */
+  /**
+   * Second pass: merges pages of one mm whose content occurs more than once. The caller holds the
+   * mmap lock in either mode.
+   */
   mergeLocked(mm: Mm): void {
     forEachLeaf(mm, VM.MERGEABLE, 0, Number.MAX_SAFE_INTEGER, (_slot, _vpn, pfn, cursor, at) => {
       const hash = hashOf(mm, pfn);
@@ -68,7 +80,7 @@ export class MergeScan {
     });
   }
 
-  /** Gives the references back that kept the stable frames. */
+  /** Drops the references to the stable frames. The caller is inside the freeze gate. */
   finish(mm: Pick<Mm, 'allocator' | 'thread'>): void {
     for (const frames of this.#stable.values()) {
       for (const pfn of frames) mm.allocator.put(pfn, mm.thread);
@@ -91,7 +103,7 @@ export class MergeScan {
       this.merged++;
       return;
     }
-    // The leaf stops being writable before the frame is compared with others.
+    // The leaf must be read-only before the frame is compared with the frames of other leaves.
     setEntry(words, at, low & ~PTE.WRITE, high);
     mm.pages.addFlags(pfn, PG.KSM);
     mm.pages.get(pfn);
@@ -100,7 +112,10 @@ export class MergeScan {
   }
 }
 
-/** Gives every merged page of the range a frame of its own (MADV_UNMERGEABLE). mmap lock held. */
+/**
+ * Gives every merged page of [from, to) a frame of its own (MADV_UNMERGEABLE). The caller
+ * holds the mmap lock.
+ */
 export function unmergeRange(mm: Mm, from: number, to: number): void {
   forEachLeaf(mm, 0, from, to, (slot, vpn, pfn, cursor, at) => {
     if ((mm.pages.flags(pfn) & PG.KSM) === 0) return;
@@ -125,8 +140,8 @@ function isEqual(mm: Mm, a: number, b: number): boolean {
 type LeafVisit = (slot: number, vpn: number, pfn: Pfn, cursor: PageCursor, at: number) => void;
 
 /**
- * Visits the 4 KiB leaves of anonymous pages in [from, to), in VMAs with all bits of `wanted`, with
- * their table's lock held. Huge leaves are passed over.
+ * Visits the 4 KiB leaves of anonymous pages in [from, to), in VMAs whose flags have all bits of
+ * `wanted`. The lock of the leaf's table is held during a visit. Huge leaves are not visited.
  */
 function forEachLeaf(mm: Mm, wanted: number, from: number, to: number, visit: LeafVisit): void {
   const { vmas } = mm;
@@ -152,7 +167,7 @@ function visitTable(mm: Mm, slot: number, vpn: number, count: number, visit: Lea
       const low = words[at]!;
       if (!isPresent(low) || (low & PTE.SPECIAL) !== 0) continue;
       const pfn = pfnOf(low, words[at + 1]!);
-      if (pfn >= mm.memory.frames) continue; // corrupted on purpose
+      if (pfn >= mm.memory.frames) continue; // the entry was damaged on purpose
       const flags = mm.pages.flags(pfn);
       if ((flags & PG.ANON) === 0 || (flags & PG.RESERVED) !== 0) continue;
       visit(slot, vpn + page, pfn as Pfn, cursor, at);

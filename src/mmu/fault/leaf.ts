@@ -1,4 +1,4 @@
-/** Setting the leaves of anonymous and file pages, and describing the frames behind them. */
+/** Setting leaves of anonymous and file pages, and filling in the page structs of their frames. */
 import type { Pfn } from '../../shared/page.ts';
 import { pagePrivileges } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm/mm.ts';
@@ -7,7 +7,7 @@ import type { PageCursor } from '../tables/page-table.ts';
 import { highOf, leafFlags, lowOf, replaceEntry } from '../tables/pte.ts';
 import { prepareAnonVma } from '../vma/anon-vma.ts';
 
-/** Writes the entry at the cursor for a VMA with these flags. Page-table lock held. */
+/** Writes the leaf at the cursor for a VMA with `flags`. The caller holds the page-table lock. */
 export function setLeafLocked(
   cursor: PageCursor,
   pfn: number,
@@ -20,7 +20,10 @@ export function setLeafLocked(
   replaceEntry(cursor.words, cursor.at, low, highOf(pfn, privileges.high));
 }
 
-/** A frame that becomes an anonymous page of this mm at `vpn`, counted as mapped once. */
+/**
+ * Describes the frame as the anonymous page at `vpn` of the VMA in `slot`, and counts one mapping
+ * of it. The VMA gets an anon_vma if it has none.
+ */
 export function describeAnonymous(
   mm: Mm,
   slot: number,

@@ -1,4 +1,7 @@
-/** Faulting pages in beforehand (populate_vma_page_range, faultin_page_range). mmap lock held. */
+/**
+ * Faulting pages in before they are accessed (populate_vma_page_range, faultin_page_range). The
+ * mmap lock is held in either mode.
+ */
 import { errnoOf } from '../../shared/errors.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm/mm.ts';
@@ -6,17 +9,20 @@ import { unlockTable } from '../tables/page-table.ts';
 import type { Progress } from './access.ts';
 import { lockPage } from './fault.ts';
 
-/** Makes one page accessible. SIGSEGV or SIGBUS as an access would have it. */
+/** Makes one page accessible. Throws SIGSEGV or SIGBUS, as an access to it would. */
 export function touchPage(mm: Mm, vpn: number, write: boolean): void {
   lockPage(mm, vpn, write);
   unlockTable(mm, mm.cursor.table);
 }
 
 /**
- * Faults in what is mapped in [from, to), as mlock and MAP_POPULATE do: writable private mappings
- * with write faults, mappings of devices not at all. Returns false when a page could not be had;
- * with `goOn` (MAP_POPULATE) the next VMA is tried all the same. `progress` counts pages: where memory
- * had to be reclaimed it goes on, since what was there at first may be in swap by now.
+ * Faults in the mapped pages of [first, to), as mlock and MAP_POPULATE do. Writable private
+ * mappings get write faults. Mappings of devices, and those with VM_LOCKONFAULT, are skipped.
+ * Returns false if a page ended in SIGSEGV or SIGBUS; with `goOn` (MAP_POPULATE) it continues with
+ * the next VMA first.
+ *
+ * `progress` counts pages from `first` on. When the call runs again after a reclaim it continues
+ * there, since pages that it faulted in earlier may be in swap by then.
  */
 export function populateLocked(
   mm: Mm,
@@ -46,7 +52,7 @@ export function populateLocked(
   return complete;
 }
 
-/** Whether the page could be made accessible; false after SIGSEGV and SIGBUS. */
+/** Whether the page could be made accessible. It is false for SIGSEGV and SIGBUS. */
 function isTouched(mm: Mm, vpn: number, write: boolean): boolean {
   try {
     touchPage(mm, vpn, write);

@@ -1,5 +1,6 @@
 /**
- * What a program would find at a page, without touching anything: no fault, no protection check.
+ * Finds what a program would read at a page, without a page fault and without a check of
+ * protections. Nothing changes, not even an ACCESSED bit.
  */
 import { VM } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm/mm.ts';
@@ -9,16 +10,23 @@ import { isPresent, pfnOf } from '../tables/pte.ts';
 import { FILE_BACKING } from './file-record.ts';
 import { cacheLookup } from './page-cache.ts';
 
-/** Content that lies in no frame; a frame or swap slot is given by its pfn, which is positive. */
+/**
+ * Content that lies in no frame. Content in a frame or swap slot is given by its number in
+ * PhysicalMemory, which is positive.
+ */
 export const CONTENT_OF = {
   ZEROS: 0,
-  FILE: -1, //   the file's backing store has it
-  GUARD: -2, //  nothing: a guard or poison marker
-  DEVICE: -3, // nobody may look: VM_IO, a device's page that is not mapped, or no frame at all
-  LOST: -4, //   a page of a deleted file that nobody has any more
+  FILE: -1, //   a page of the file's backing store
+  GUARD: -2, //  none: a guard or poison marker, or a swap entry whose slot is not in use
+  DEVICE: -3, // not to be read: VM_IO, a page of a device that is not mapped, or no frame at all
+  LOST: -4, //   a page of a deleted file that exists nowhere any more
 } as const;
 
-/** Frame or swap slot of the page's content, or one of CONTENT_OF. The machine is frozen or the mm locked. */
+/**
+ * Returns where the content of page `vpn`, in the VMA in `slot`, lies: the number of a frame or
+ * swap slot, or one of CONTENT_OF. The machine is frozen, so neither page tables nor page caches
+ * change.
+ */
 export function contentOf(mm: Mm, slot: number, vpn: number): number {
   const flags = mm.vmas.flags(slot);
   if ((flags & VM.IO) !== 0) return CONTENT_OF.DEVICE;
@@ -41,6 +49,7 @@ export function contentOf(mm: Mm, slot: number, vpn: number): number {
   return unmappedContent(mm, slot, vpn, flags);
 }
 
+/** The content of a page that has no entry: that of its file, or zeros. */
 function unmappedContent(mm: Mm, slot: number, vpn: number, flags: number): number {
   if ((flags & VM.PFNMAP) !== 0) return CONTENT_OF.DEVICE;
   const file = mm.vmas.file(slot);
@@ -52,7 +61,7 @@ function unmappedContent(mm: Mm, slot: number, vpn: number, flags: number): numb
   return backing === FILE_BACKING.LOST ? CONTENT_OF.LOST : CONTENT_OF.FILE;
 }
 
-/** For messages. */
+/** Names what `contentOf` returned, for messages. */
 export function contentName(content: number): string {
   if (content > 0) return 'a page with content';
   switch (content) {

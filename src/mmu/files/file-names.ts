@@ -1,12 +1,13 @@
 /**
  * The index of files by path: a hash table whose chains are doubly linked through the file records.
- * A file is in the index from its creation until its name is removed, or until it is freed. Several
- * files may have one path; the one that was created last is found.
+ * A file that is created with a name is in the index until its name is removed or the file is
+ * freed. Several files may have the same path. The one that was created last is found first.
  *
  *   BUCKETS | 0 | 7 | 0 | …        id of the first file of the chain, 0 = none
  *                 └▶ record 7 ⇄ record 3        NEXT and PREV
  *
- * The lock of the file table protects buckets and links (`file-table.ts`); the caller holds it.
+ * The lock of the file table protects buckets and links (`file-table.ts`). The callers of `add`,
+ * `remove` and `find` hold it.
  */
 import { assert } from '../../shared/assert.ts';
 
@@ -14,16 +15,19 @@ import { assert } from '../../shared/assert.ts';
 export interface NamesLayout {
   /** Word of bucket 0. */
   readonly buckets: number;
-  /** A power of two. */
+  /** Number of buckets, a power of two. */
   readonly count: number;
-  /** Word whose value starts the hash. */
+  /** Word that holds the start value of the hash. */
   readonly seed: number;
-  /** Words of NEXT and PREV of file 0; that of file n is n * stride further. */
+  /**
+   * Words of NEXT and PREV that file 0 would have. Those of file n are n * stride words further.
+   */
   readonly next: number;
   readonly previous: number;
   readonly stride: number;
 }
 
+/** The index of files by path. */
 export class FileNames {
   #words: Int32Array;
   readonly #layout: NamesLayout;
@@ -33,11 +37,12 @@ export class FileNames {
     this.#layout = layout;
   }
 
-  /** The machine was closed: nobody looks at it any more. */
+  /** Drops the view once the machine is closed. No method may be called afterwards. */
   letGo(): void {
     this.#words = new Int32Array();
   }
 
+  /** Puts a file at the head of the chain of its path. File-table lock held. */
   add(id: number, path: Uint8Array): void {
     const words = this.#words;
     const bucket = this.#bucketOf(path);
@@ -48,6 +53,7 @@ export class FileNames {
     words[bucket] = id;
   }
 
+  /** Takes a file out of the chain of its path. File-table lock held. */
   remove(id: number, path: Uint8Array): void {
     const words = this.#words;
     const next = words[this.#next(id)]!;
@@ -62,7 +68,10 @@ export class FileNames {
     if (next !== 0) words[this.#previous(next)] = previous;
   }
 
-  /** The first file of the path's chain that `accepts` takes, or 0. */
+  /**
+   * Returns the first file in the chain of a path for which `accepts` returns true, or 0. The chain
+   * has files with other paths as well. File-table lock held.
+   */
   find(path: Uint8Array, accepts: (id: number) => boolean): number {
     const words = this.#words;
     for (let id = words[this.#bucketOf(path)]!; id !== 0; id = words[this.#next(id)]!) {
@@ -80,8 +89,8 @@ export class FileNames {
   }
 
   /**
-   * FNV-1a with a start that is secret to the machine, then the mix of MurmurHash3: paths come out of
-   * images as well, and must not be made to share one bucket.
+   * FNV-1a from a secret start value of the machine, then the mix of MurmurHash3. Paths also come
+   * from images, which might be made so that all their paths share one bucket of a known hash.
    */
   #bucketOf(path: Uint8Array): number {
     let hash = this.#words[this.#layout.seed]! ^ 0x811c9dc5;

@@ -1,6 +1,6 @@
 /**
- * The record of one file, and who keeps it (`file-table.ts` draws its life). The fields are read
- * without a lock by whoever has a reference, where the table does not name one.
+ * The record of one file and its reference count (`file-table.ts` draws the life of a file). Where
+ * the table names no lock for a field, a thread that has a reference reads it without a lock.
  */
 import { assert } from '../../shared/assert.ts';
 import { MmdumpError } from '../../shared/errors.ts';
@@ -9,8 +9,9 @@ import { RANK, type ThreadTable } from '../../shared/sync/thread-table.ts';
 import { readU64 } from '../../shared/u64.ts';
 import type { Store } from './store.ts';
 
+/** Words of the record of a file. */
 export const FILE_RECORD = {
-  REFERENCES: 0, //  Atomics only; see above
+  REFERENCES: 0, //  Atomics only; states in `file-table.ts`
   KIND: 1, //        FILE_KIND bits; Atomics only
   BACKING: 2, //     FILE_BACKING; immutable after init
   LOCK: 3, //        mutex word, rank FILE: protects the page cache
@@ -26,24 +27,27 @@ export const FILE_RECORD = {
   WORDS: 16,
 } as const;
 
+/** Bits of KIND. */
 export const FILE_KIND = {
   DELETED: 1, // no name leads to it any more
-  MEMORY: 2, //  its only home is the page cache: shared anonymous, memfd, tmpfs
-  NAMED: 4, //   its name holds a reference until it is DELETED
+  MEMORY: 2, //  its pages lie in the page cache alone: shared anonymous memory, memfd, tmpfs
+  NAMED: 4, //   its name holds a reference until the file is DELETED
 } as const;
 
+/** Values of BACKING: where a page of the file comes from if it is not in the page cache. */
 export const FILE_BACKING = {
-  NONE: 0, //  absent pages are zeros: memory-backed files
-  STORE: 1, // bytes in the machine's store: a simulated file on disk
-  HOST: 2, //  a file of the host, opened by its path when somebody reads it
-  LOST: 3, //  a deleted file that came out of an image: only its cached pages are left
+  NONE: 0, //  a memory-backed file: the page is zeros
+  STORE: 1, // the machine's store: a simulated file on disk
+  HOST: 2, //  a file of the host, opened by its path when a page is read
+  LOST: 3, //  a deleted file that came out of an image: only its cached pages exist
 } as const;
 
+/** Words of the file table. */
 export const FILE_TABLE = {
-  HIGH_WATER: 0, // ids ever used are at most this; Atomics only
+  HIGH_WATER: 0, // every id ever used is at most this; Atomics only
   LOCK: 1, //       spin lock, rank FILE_TABLE: protects the free list and the index of paths
   FREE: 2, //       first free record that was used before, 0 = none; LOCK
-  SEED: 3, //       start of the hash of paths; immutable after init
+  SEED: 3, //       start value of the hash of paths; immutable after init
   DEV_ZERO_AT: 4, // place of the path of shared anonymous memory, u64; immutable after init
   RECORDS: 16, //   file id n is record n - 1; the buckets of the index follow (`file-names.ts`)
 } as const;
@@ -52,15 +56,16 @@ const { REFERENCES, KIND, BACKING, LOCK, SIZE, PATH_AT, PATH_BYTES } = FILE_RECO
 const { CONTENT_AT, CACHE_HEIGHT, CACHE_ROOT, CACHE_PAGES, WORDS } = FILE_RECORD;
 const { HIGH_WATER, RECORDS } = FILE_TABLE;
 
-/** In REFERENCES: the record is being filled or emptied. Nobody can take a reference. */
+/** REFERENCES while a thread fills or empties the record. No other thread can take a reference. */
 export const CLAIMED = -1;
 
 /** Accessors of the records, and their reference counts. */
 export class FileRecords {
+  /** Words of the buffer that holds the file table. */
   words: Int32Array;
   /** Word at which the table begins. */
   readonly base: number;
-  /** Files that there can be at the same time. */
+  /** Number of files that can exist at the same time. */
   readonly capacity: number;
   protected readonly store: Store;
   protected readonly threads: ThreadTable;
@@ -79,17 +84,17 @@ export class FileRecords {
     this.threads = threads;
   }
 
-  /** The machine was closed: nobody looks at it any more. */
+  /** Drops the view once the machine is closed. No method may be called afterwards. */
   letGo(): void {
     this.words = new Int32Array();
   }
 
-  /** Takes a reference. EBADF when the file is gone. */
+  /** Takes a reference. Throws EBADF when the file is gone. */
   get(id: number): void {
     if (!this.tryGet(id)) throw new MmdumpError('EBADF', `the machine has no file ${id}`);
   }
 
-  /** Takes a reference unless the file is gone. */
+  /** Takes a reference, or returns false when the file is gone (igrab). */
   tryGet(id: number): boolean {
     const at = this.record(id) + REFERENCES;
     for (;;) {
@@ -99,20 +104,24 @@ export class FileRecords {
     }
   }
 
-  /** Drops a reference; true when the caller must now free the page cache and call `free`. */
+  /**
+   * Drops a reference. Returns true when it was the last one: the caller must then free the page
+   * cache and call `free`, as `putFile` does.
+   */
   dropReference(id: number, thread: number): boolean {
     this.threads.assertInside(thread, 'a reference to a file is dropped');
-    // The slot stays claimed until the cache is gone, so that it is not taken before.
+    // The record stays CLAIMED until the page cache is freed, so no thread uses it before.
     const at = this.record(id) + REFERENCES;
     for (;;) {
       const seen = Atomics.load(this.words, at);
       assert(seen > 0, `file ${id} is released more often than it was taken`);
-      // Whoever drops the last one alone may touch the file from then on: no `tryGet` brings it back.
+      // From the last drop on the file belongs to this thread alone: no `tryGet` can bring it back.
       const next = seen === 1 ? CLAIMED : seen - 1;
       if (Atomics.compareExchange(this.words, at, seen, next) === seen) return seen === 1;
     }
   }
 
+  /** Whether the file has a reference at this moment. */
   exists(id: number): boolean {
     return id > 0 && id <= this.capacity && this.references(id) > 0;
   }
@@ -121,65 +130,75 @@ export class FileRecords {
     return Atomics.load(this.words, this.record(id) + REFERENCES);
   }
 
+  /** FILE_KIND bits of the file. */
   kind(id: number): number {
     return Atomics.load(this.words, this.record(id) + KIND);
   }
 
+  /** FILE_BACKING of the file. */
   backing(id: number): number {
     return this.words[this.record(id) + BACKING]!;
   }
 
+  /** Size of the file in bytes. */
   size(id: number): number {
     return readU64(this.words, this.record(id) + SIZE);
   }
 
+  /** The raw bytes of the path, as a view of the store. */
   path(id: number): Uint8Array {
     const at = this.record(id);
     return this.store.view(readU64(this.words, at + PATH_AT), this.words[at + PATH_BYTES]!);
   }
 
-  /** The path for messages. */
+  /** The path as text, for messages. */
   pathText(id: number): string {
     return Buffer.from(this.path(id)).toString();
   }
 
-  /** A view of stored bytes; only for BACKING = STORE. */
+  /** A view of bytes of the content in the store. Only for files with BACKING = STORE. */
   content(id: number, offset: number, length: number): Uint8Array {
     return this.store.view(readU64(this.words, this.record(id) + CONTENT_AT) + offset, length);
   }
 
+  /** Pfn of the root node of the page cache, 0 if it is empty. */
   cacheRoot(id: number): number {
     return Atomics.load(this.words, this.record(id) + CACHE_ROOT);
   }
 
+  /** Number of levels of the page cache, 0 if it is empty. */
   cacheHeight(id: number): number {
     return this.words[this.record(id) + CACHE_HEIGHT]!;
   }
 
+  /** Number of pages in the page cache. */
   cachePages(id: number): number {
     return this.words[this.record(id) + CACHE_PAGES]!;
   }
 
+  /** Sets root and height of the page cache. File lock held, or the file is CLAIMED. */
   setCacheRoot(id: number, pfn: number, height: number): void {
     this.words[this.record(id) + CACHE_HEIGHT] = height;
     Atomics.store(this.words, this.record(id) + CACHE_ROOT, pfn);
   }
 
+  /** Adds `count`, which may be negative, to the number of cached pages. File lock held. */
   addCachePages(id: number, count: number): void {
     this.words[this.record(id) + CACHE_PAGES]! += count;
   }
 
+  /** The file lock, rank FILE. It protects the page cache and the content in the store. */
   lock(id: number): Mutex {
     const at = this.record(id) + LOCK;
     return new Mutex(this.words, at, RANK.FILE, this.threads, 'the file');
   }
 
-  /** Every id ever used is at most this. */
+  /** Every id that was ever used is at most this. */
   get highWater(): number {
     return Atomics.load(this.words, this.base + HIGH_WATER);
   }
 
-  /** True when the (dead) thread still owns a file's lock. */
+  /** Whether the thread, which is dead, still owns a file lock. */
   anyLockOwnedBy(thread: number): boolean {
     const count = Atomics.load(this.words, this.base + HIGH_WATER);
     for (let id = 1; id <= count; id++) {
@@ -188,18 +207,19 @@ export class FileRecords {
     return false;
   }
 
-  /** Opens the locks that a dead onlooker has left behind. */
+  /** Releases the file locks that a dead onlooker still owns. */
   breakLocks(thread: number): void {
     const count = Atomics.load(this.words, this.base + HIGH_WATER);
     for (let id = 1; id <= count; id++) this.lock(id).breakFor(thread);
   }
 
+  /** Makes every thread that waits for a file lock look at it again. */
   wakeAll(): void {
     const count = Atomics.load(this.words, this.base + HIGH_WATER);
     for (let id = 1; id <= count; id++) this.lock(id).wakeAll();
   }
 
-  /** Word of the record of a file. */
+  /** First word of the record of a file. */
   protected record(id: number): number {
     return this.base + RECORDS + (id - 1) * WORDS;
   }

@@ -1,25 +1,26 @@
 /**
- * The files that an mm can map: names, kinds, sizes, and where their bytes come from. A record is
- * what Linux calls an inode. The bytes of the path and of the content lie in the store, the page
- * cache is a tree of simulated frames (`page-cache.ts`).
+ * The files that an mm can map: their names, kinds and sizes, and where their bytes come from. A
+ * record is what Linux calls an inode. The bytes of the path and of the content lie in the store.
+ * The page cache is a tree of simulated frames (`page-cache.ts`).
  *
- * REFERENCES counts everybody who keeps the file:
+ * REFERENCES counts what keeps the file:
  *
- *   its name         if it was created with NAMED; dropped by `unlink`
- *   open references  one per SimulatedFile object that is not closed; a restore or an import has one
- *                    of its own until its mappings are there
+ *   name             one if the file was created with NAMED; dropped by `unlink`
+ *   open references  one per SimulatedFile object that is not closed; a restore or an import has
+ *                    one of its own until its mappings exist
  *   mappings         one per VMA
  *
  *   REFERENCES:  0 ──create──▶ -1 ──fields are set──▶ 1 or 2 ⇄ n ──last put──▶ -1 ──freed──▶ 0
  *                (free list)
- *   name:        LIVING, in the index of paths ──unlink──▶ DELETED       (KIND; there is no way back)
+ *   name:        LIVING, in the index of paths ──unlink──▶ DELETED     (KIND; there is no way back)
  *
  * So an ordinary file lives until it has no name, no open reference and no mapping. A file of the
- * host, and one that a restore or an import created, has no reference of its own for the name: its
- * name is the host's, and the record goes with the last one who uses it.
+ * host, or one that a restore or an import created, is not NAMED, since its name belongs to the
+ * host. Its record is freed with its last open reference or mapping.
  *
- * The table lock protects the free list and the index of paths. A thread that dies between two steps
- * of a creation or of the last put leaves a record that nobody finds, no more.
+ * The table lock protects the free list and the index of paths. A thread that dies between two
+ * steps of a creation or of the last put leaves a record that can no longer be found, but no other
+ * damage.
  */
 import { MmdumpError } from '../../shared/errors.ts';
 import { spinLock, spinUnlock } from '../../shared/sync/spin-lock.ts';
@@ -29,22 +30,22 @@ import { FileNames } from './file-names.ts';
 import { CLAIMED, FILE_KIND, FILE_RECORD, FILE_TABLE, FileRecords } from './file-record.ts';
 import type { Store } from './store.ts';
 
-/** Files of a machine at the same time. */
+/** The most files that a machine can have at the same time. */
 export const FILES_MAX = 65_536;
 
 const { REFERENCES, KIND, BACKING, SIZE, PATH_AT, PATH_BYTES } = FILE_RECORD;
 const { CONTENT_AT, CACHE_HEIGHT, CACHE_ROOT, CACHE_PAGES, NEXT, PREV, WORDS } = FILE_RECORD;
 const { HIGH_WATER, LOCK, FREE, SEED, DEV_ZERO_AT, RECORDS } = FILE_TABLE;
 
-/** Words of a table for this many files, which must be a power of two. */
+/** Number of words of a table for `files` files, which must be a power of two. */
 export function fileTableWords(files: number): number {
-  return RECORDS + files * (WORDS + 1); // a bucket per file
+  return RECORDS + files * (WORDS + 1); // one record and one bucket per file
 }
 
-/** The path of shared anonymous memory. Very many files have it, so it is kept once. */
+/** The path of shared anonymous memory. Very many files have it, so the store keeps it once. */
 export const DEV_ZERO: Uint8Array = Buffer.from('/dev/zero');
 
-/** What a new file is made of. */
+/** The fields of a new file. */
 export interface FileFields {
   readonly path: Uint8Array; // raw bytes, as the file system has them
   readonly kind: number;
@@ -53,6 +54,7 @@ export interface FileFields {
   readonly content?: Uint8Array; // of a file with BACKING = STORE
 }
 
+/** The file table of a machine as one thread sees it. */
 export class FileTable extends FileRecords {
   readonly #mayBlock: boolean;
   readonly #names: FileNames;
@@ -82,15 +84,16 @@ export class FileTable extends FileRecords {
     this.#names.letGo();
   }
 
-  /** Once, by the machine's creator. `seed` is 32 random bits. */
+  /** The creator of the machine calls it once. `seed` is 32 random bits. */
   initialise(seed: number, thread: number): void {
     this.words[this.base + SEED] = seed;
     writeU64(this.words, this.base + DEV_ZERO_AT, this.store.add(DEV_ZERO, thread));
   }
 
   /**
-   * Adds a file and returns its id, from 1. It has one open reference, which is the caller's, and one
-   * of its name if it is NAMED. ENOSPC, EMFILE.
+   * Adds a file and returns its id, which is at least 1. The file has one open reference, which
+   * belongs to the caller, and one of its name if it is NAMED. Throws ENOSPC when the store is
+   * full, and EMFILE when the machine has too many files. The thread is inside the freeze gate.
    */
   create(fields: FileFields, thread: number): number {
     this.threads.assertInside(thread, 'a new file');
@@ -125,6 +128,7 @@ export class FileTable extends FileRecords {
     return id;
   }
 
+  /** Keeps a path in the store and returns its place. Throws ENOSPC. */
   #addPath(path: Uint8Array, thread: number): number {
     if (Buffer.compare(path, DEV_ZERO) !== 0) return this.store.add(path, thread);
     const at = readU64(this.words, this.base + DEV_ZERO_AT);
@@ -132,7 +136,7 @@ export class FileTable extends FileRecords {
     return at;
   }
 
-  /** A record for a new file, which nobody can find yet. EMFILE. */
+  /** Takes a record for a new file. It is CLAIMED, so no other thread finds it. Throws EMFILE. */
   #claim(thread: number): number {
     const { words, base } = this;
     this.#lockTable(thread);
@@ -148,7 +152,10 @@ export class FileTable extends FileRecords {
     return id;
   }
 
-  /** The living file with this path that was created last, with a reference for the caller; or 0. */
+  /**
+   * Finds the living file with this path that was created last, and takes a reference to it.
+   * Returns its id, or 0 when there is none.
+   */
   open(path: Uint8Array, thread: number): number {
     this.#lockTable(thread);
     const id = this.#names.find(path, (id) => this.#isAt(id, path) && this.tryGet(id));
@@ -162,8 +169,9 @@ export class FileTable extends FileRecords {
   }
 
   /**
-   * Removes the name: from now on no path leads to the file. True when the caller must now drop the
-   * name's reference. Nothing happens if the file has no name any more.
+   * Removes the name: no path leads to the file any more. Returns true when the caller must now
+   * drop the reference of the name. Does nothing if the name was removed before. The caller has a
+   * reference of its own, and its thread is inside the freeze gate.
    */
   unlink(id: number, thread: number): boolean {
     this.threads.assertInside(thread, 'a name is removed');
@@ -177,7 +185,9 @@ export class FileTable extends FileRecords {
     return (before & FILE_KIND.NAMED) !== 0;
   }
 
-  /** Gives the record and its bytes in the store back. The page cache is empty. */
+  /**
+   * Frees the record and its bytes in the store. The file is CLAIMED and its page cache is freed.
+   */
   free(id: number, thread: number): void {
     const at = this.record(id);
     const path = this.path(id);
@@ -193,7 +203,7 @@ export class FileTable extends FileRecords {
     this.store.put(contentAt, thread);
   }
 
-  /** Thread id of the holder of the table lock, or -1. */
+  /** Id of the thread that holds the table lock, or -1. */
   get tableLockOwner(): number {
     return Atomics.load(this.words, this.base + LOCK) - 1;
   }

@@ -1,10 +1,11 @@
 /**
- * The file table of a running machine as a dump has to see it: with the names that the files had when
- * the dump began. A file that is unlinked while the dump is under way still counts as living, in every
- * phase. Were it lost from some instant on, the plan would have named nobody to store its pages, and
- * the image would say that somebody had.
+ * The file table of a running machine as a dump has to see it: with the names that the files had
+ * when the dump began. A file that is unlinked during the dump still counts as living in every
+ * phase. If it became an unreachable file half-way, the plan would have named no owner for its
+ * pages, and yet the image would say that an owner stored them.
  *
- * The mms are held: their mappings keep the files, so an id means the same file all the time.
+ * The mms of the dump are held. Their mappings keep the files, so an id means the same file until
+ * the end.
  */
 import type { MachineParts } from '../mm/machine-parts.ts';
 import type { Mm } from '../mm/mm.ts';
@@ -13,7 +14,10 @@ import { FileTable } from './file-table.ts';
 
 const BITS = 32;
 
-/** One bit per file id: set for each file that an mm maps and that has a name now. */
+/**
+ * Returns one bit per file id, set for each file that one of the mms maps and that has a name now.
+ * The mms belong to one machine, and their mmap locks are held.
+ */
 export function namedFiles(mms: readonly Mm[]): SharedArrayBuffer {
   const { files } = mms[0]!;
   const buffer = new SharedArrayBuffer(Math.ceil((files.capacity + 1) / BITS) * 4);
@@ -28,6 +32,7 @@ export function namedFiles(mms: readonly Mm[]): SharedArrayBuffer {
   return buffer;
 }
 
+/** A file table in which the files that had a name do not become DELETED. */
 export class KeptNames extends FileTable {
   readonly #named: Int32Array;
 

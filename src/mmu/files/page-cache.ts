@@ -1,9 +1,11 @@
 /**
- * The page cache of a file: page index → frame, a radix tree whose nodes are simulated frames of
- * 1024 pfns each. One level spans 4 MiB of file, two 4 GiB, three 4 TiB.
+ * The page cache of a file maps page indices to frames. It is a radix tree whose nodes are
+ * simulated frames of 1024 pfns each. One level spans 4 MiB of a file, two levels span 4 GiB, three
+ * 4 TiB.
  *
- * Protected by the file's lock. While the machine is frozen nobody changes a tree, and anybody may
- * walk it. A cached page holds one reference of the cache and one for every PTE that maps it.
+ * The file lock protects the tree. While the machine is frozen no thread changes a tree, so every
+ * thread may walk it without the lock. A cached page has one reference of the cache, and one per
+ * PTE that maps it.
  */
 import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
@@ -14,22 +16,30 @@ import type { TableContext } from '../tables/page-table.ts';
 import { FILE_BACKING, FILE_KIND } from './file-record.ts';
 import type { FileTable } from './file-table.ts';
 
+/** Entries of a node. */
 const FANOUT = 1024;
 /** Levels that cover every page index of a mapping, which is below 2^52. */
 const MAX_HEIGHT = 6;
 
-/** What the page cache needs: frames, and the files with their open host files. */
+/** What the page cache needs: frames, the file table, and the host files that are open. */
 export interface CacheContext extends TableContext {
   readonly files: FileTable;
   readonly hostFiles: HostFiles;
 }
 
+/** The most host files that a thread keeps open. */
 const OPEN_FILES_MAX = 128;
 
-/** Host files that this thread has open, by path. The longest open one makes room. */
+/**
+ * The host files that this thread has open, by path. When there are too many, the one that was
+ * opened first is closed.
+ */
 export class HostFiles {
   readonly #descriptors = new Map<string, number>();
 
+  /**
+   * Descriptor of a file, which is opened if need be. Throws when it is no readable regular file.
+   */
   descriptor(path: Uint8Array): number {
     const raw = Buffer.from(path);
     const key = raw.toString('latin1');
@@ -41,6 +51,7 @@ export class HostFiles {
     return descriptor;
   }
 
+  /** Closes all files. */
   close(): void {
     for (const descriptor of this.#descriptors.values()) closeSync(descriptor);
     this.#descriptors.clear();
@@ -56,8 +67,9 @@ export class HostFiles {
 }
 
 /**
- * Paths come out of images, too, and an image is not to be trusted: to open a pipe would wait for a
- * writer, to open a device may do anything. Looked at before it is opened, and again afterwards.
+ * Opens a regular file for reading. Paths also come from images, which are not to be trusted:
+ * opening a pipe would wait for a writer, and opening a device may do anything. So the type of the
+ * file is checked before it is opened, and again afterwards.
  */
 function openRegular(path: Buffer): number {
   if (!statSync(path).isFile()) throw new Error('it is not a regular file');
@@ -67,11 +79,12 @@ function openRegular(path: Buffer): number {
   throw new Error('it is not a regular file');
 }
 
+/** Number of pages that a tree of this height spans. */
 function span(height: number): number {
   return FANOUT ** height;
 }
 
-/** Frame of a cached page, or 0. The caller holds the file lock or a freeze. */
+/** Returns the frame of a cached page, or 0. The file lock is held, or the machine is frozen. */
 export function cacheLookup(context: CacheContext, file: number, index: number): Pfn {
   let node = context.files.cacheRoot(file);
   const height = context.files.cacheHeight(file);
@@ -84,7 +97,11 @@ export function cacheLookup(context: CacheContext, file: number, index: number):
   return node as Pfn;
 }
 
-/** Enters a frame whose reference now belongs to the cache. File lock held. */
+/**
+ * Inserts a frame at page `index`. The caller's reference to it then belongs to the cache. Throws
+ * ENOMEM when no frame is free for a node, and EOVERFLOW for an index that no file has; the caller
+ * keeps its reference then. File lock held.
+ */
 export function cacheInsertLocked(
   context: CacheContext,
   file: number,
@@ -109,8 +126,8 @@ export function cacheInsertLocked(
 }
 
 /**
- * Takes a page out of the tree; its reference is the caller's now. Nodes that become empty are freed,
- * up to the root. File lock held.
+ * Takes the page at `index` out of the tree. Its reference then belongs to the caller. Nodes that
+ * become empty are freed, up to the root. File lock held.
  */
 export function removeFromCacheLocked(context: CacheContext, file: number, index: number): void {
   const { files } = context;
@@ -121,7 +138,9 @@ export function removeFromCacheLocked(context: CacheContext, file: number, index
   }
 }
 
-/** Takes the page out of the tree below a node. True when that was all, and the node is freed. */
+/**
+ * Takes the page out of the subtree of a node. Returns whether the node is empty now, and freed.
+ */
 function isEmptyWithout(
   context: CacheContext,
   node: number,
@@ -138,13 +157,14 @@ function isEmptyWithout(
   return true;
 }
 
-/** Entries of a node that are in use, after `count` were added. File lock held. */
+/** Adds `count` to the number of entries that a node has in use, and returns it. File lock held. */
 function addChildren({ pages }: CacheContext, node: number, count: number): number {
   const children = pages.previous(node) + count;
   pages.setPrevious(node, children);
   return children;
 }
 
+/** Adds levels until the tree spans page `index`. Throws ENOMEM and EOVERFLOW. File lock held. */
 function growLocked(context: CacheContext, file: number, index: number): void {
   const { files, memory } = context;
   if (files.cacheRoot(file) === 0) files.setCacheRoot(file, allocateNode(context), 1);
@@ -166,8 +186,10 @@ function allocateNode(context: CacheContext): Pfn {
 }
 
 /**
- * The cached page at `index`, read in if need be, with a reference for the caller (filemap_fault,
- * shmem_fault). SIGBUS beyond the end of the file or when its bytes cannot be had.
+ * Returns the cached page at `index`, which is read in if need be, with a reference for the caller
+ * (filemap_fault, shmem_fault). `address`, in bytes, is where the fault was. Takes the file lock.
+ * Throws SIGBUS beyond the end of the file or when the bytes cannot be read, ENOMEM when no frame
+ * is free, and EAGAIN when the thread would have to wait for the lock and must not.
  */
 export function cacheGetPage(
   context: CacheContext,
@@ -206,7 +228,11 @@ export function cacheGetPage(
   }
 }
 
-/** Reads one page of a file's backing store; `into` is zeroed and stays so beyond the end. */
+/**
+ * Reads one page from the backing store of a file. `into` has 4096 bytes that are zero, and stays
+ * zero beyond the end of the file. Throws SIGBUS, with `address` in bytes, when the page cannot be
+ * read. File lock held, or the machine is frozen.
+ */
 export function readBacking(
   context: CacheContext,
   file: number,
@@ -230,7 +256,7 @@ export function readBacking(
         `page ${index} of ${files.pathText(file)} is not known: whoever loaded the file did not have it`,
         { address, path: files.pathText(file) },
       );
-    default: // a memory-backed file has no other home: an absent page is zeros
+    default: // a memory-backed file has no backing store: an absent page is zeros
   }
 }
 
@@ -259,10 +285,13 @@ function readHostPage(
   }
 }
 
-/** Pages of a file that one leaf node covers. */
+/** Number of pages that one leaf node covers. */
 export const CACHE_NODE_PAGES: number = FANOUT;
 
-/** Calls `visit` for every cached page with from <= index < to, ascending, skipping empty parts. */
+/**
+ * Calls `visit` for every cached page with from <= index < to, in ascending order. Empty parts of
+ * the tree are skipped. The file lock is held, or the machine is frozen.
+ */
 export function forEachCachedPage(
   context: CacheContext,
   file: number,
@@ -275,7 +304,10 @@ export function forEachCachedPage(
   visitTree(context, root, context.files.cacheHeight(file), 0, { from, to, bottom: 0, visit });
 }
 
-/** Calls `visit` with the first index of every leaf node that intersects [from, to), ascending. */
+/**
+ * Calls `visit` with the first page index of every leaf node that intersects [from, to), in
+ * ascending order. The file lock is held, or the machine is frozen.
+ */
 export function forEachCacheNode(
   context: CacheContext,
   file: number,
@@ -291,7 +323,7 @@ export function forEachCacheNode(
 interface TreeVisit {
   readonly from: number;
   readonly to: number;
-  /** Level whose members are visited: 0 pages, 1 leaf nodes. */
+  /** What is visited: 0 for pages, 1 for leaf nodes. */
   readonly bottom: number;
   visit(index: number, pfn: number): void;
 }
@@ -318,13 +350,15 @@ function visitTree(
   }
 }
 
-/** The page cache's view of a machine outside of any mm. */
+/** Makes the context for a thread that works on page caches without an mm. */
 export function cacheContext(machine: MachineParts, thread: number): CacheContext {
   const { memory, pages, allocator, threads, mayBlock, files, hostFiles } = machine;
   return { memory, pages, allocator, threads, thread, mayBlock, files, hostFiles };
 }
 
-/** Drops a reference to a file; the last one frees its page cache and its record (evict_inode). */
+/**
+ * Drops a reference to a file (iput). The last one frees its page cache and record (evict_inode).
+ */
 export function putFile(context: CacheContext, file: number): void {
   const { files, thread } = context;
   if (!files.dropReference(file, thread)) return;
@@ -334,11 +368,12 @@ export function putFile(context: CacheContext, file: number): void {
   files.free(file, thread);
 }
 
-/** Removes the file's name, and with it the reference that the name holds. The caller has another. */
+/** Removes the name of a file and drops the name's reference. The caller has another reference. */
 export function unlinkFile(context: CacheContext, file: number): void {
   if (context.files.unlink(file, context.thread)) putFile(context, file);
 }
 
+/** Drops the pages of a subtree and frees its nodes. The file is CLAIMED, so no lock is needed. */
 function freeNode(context: CacheContext, node: number, level: number): void {
   const words = context.memory.wordsOf(node);
   const first = context.memory.wordAt(node);

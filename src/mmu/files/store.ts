@@ -1,40 +1,42 @@
 /**
- * The machine's store: byte strings of any length that every thread can reach. It keeps paths,
+ * The store of a machine: byte strings of any length that every thread can reach. It keeps paths,
  * contents of simulated files on "disk", auxiliary vectors and notes.
  *
- * The store is one row of blocks without gaps. A block begins with a header of one unit:
+ * The store is a row of blocks without gaps. A block begins with a header of one unit, 16 bytes:
  *
  *   | SIZE BEFORE NEXT PREV | bytes … | SIZE BEFORE NEXT PREV | bytes … | …
  *
- * Free blocks hang on lists, one list per class of sizes. Two free blocks are never neighbours: a
+ * Free blocks are linked in lists, one list per size class. Two free blocks are never neighbours: a
  * block that becomes free is joined with the free blocks before and after it.
  *
  *   references of a block:  free ──add──▶ 1 ⇄ n ──last put──▶ free
  *
  * The bytes of a block do not change while it is in use, except the contents of files: write-back
- * changes these under the file's lock (`write-back.ts`). Whoever has a reference may look at the
- * bytes without a lock. The place of a block is the offset of its bytes; place 0 stands for the
- * empty string, which needs no block.
+ * changes these under the file lock (`write-back.ts`). A thread that has a reference reads the
+ * bytes without a lock. The place of a block is the offset of its bytes in the store. Place 0
+ * stands for the empty string, which needs no block.
  */
 import { assert } from '../../shared/assert.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { spinLock, spinUnlock } from '../../shared/sync/spin-lock.ts';
 import { RANK, type ThreadTable } from '../../shared/sync/thread-table.ts';
 
-/** Classes of sizes: four per power of two, up to 2^28 units. */
+/** Number of size classes: four per power of two, up to blocks of 2^28 units. */
 const CLASSES = 116;
 
+/** Words of the store, in the control block of the machine. */
 export const STORE = {
-  LOCK: 0, //    spin lock, rank STORE: protects the lists and all headers
-  FREE: 1, //    free units, headers included; protected by LOCK, read by anybody as a hint
+  LOCK: 0, //    spin lock, rank STORE: protects the lists, and the headers except references
+  FREE: 1, //    free units, headers included; protected by LOCK, read without it as a hint
   HEADS: 16, //  CLASSES words: unit of the first free block of each class, plus 1; 0 = none; LOCK
   WORDS: 144,
 } as const;
 
+/** Words of the header of a block. NEXT of a block in use is its number of references. */
 export const STORE_BLOCK = {
   SIZE: 0, //   units, the header included; negative while the block is in use; store lock
   BEFORE: 1, // units of the block before this one; 0 = this is the first block; store lock
-  NEXT: 2, //   free: unit of the next block of the class, plus 1; store lock · in use: references; Atomics only
+  NEXT: 2, //   free: unit of the next block of the class, plus 1; store lock · in use: Atomics only
   PREV: 3, //   free: unit of the previous block of the class, plus 1; store lock
   WORDS: 4,
 } as const;
@@ -44,16 +46,17 @@ const { SIZE, BEFORE, NEXT, PREV } = STORE_BLOCK;
 
 const UNIT = 16; //      bytes of a unit, and of a header
 const UNIT_WORDS = 4;
-/** Blocks of a request's own class that are tried before a block of a larger class is cut. */
+/** How many blocks of a request's own class are tried before one of a larger class is cut. */
 const LOOKS = 16;
 
-/** Every block of a later class is larger than every block of this one. */
+/** Size class of a block. Every block of a later class is larger than every block of this one. */
 function classOf(units: number): number {
   const power = 31 - Math.clz32(units);
   const quarter = power < 2 ? 0 : (units >>> (power - 2)) & 3;
   return power * 4 + quarter;
 }
 
+/** The store of a machine as one thread sees it. */
 export class Store {
   readonly #words: Int32Array; // the control block
   readonly #base: number;
@@ -79,25 +82,25 @@ export class Store {
     this.#mayBlock = mayBlock;
   }
 
-  /** Makes one free block of the whole store. Once, by the machine's creator. */
+  /** Makes one free block of the whole store. The creator of the machine calls it once. */
   initialise(): void {
     this.#push(0, this.#units);
     this.#words[this.#base + FREE] = this.#units;
   }
 
-  /** Bytes of the store. Every string takes its length, rounded up, and 16 bytes. */
+  /** Bytes of the store. A string takes its length, rounded up to 16 bytes, and a header of 16. */
   get total(): number {
     return this.#units * UNIT;
   }
 
-  /** Bytes that no string takes. They may lie in several places. */
+  /** Bytes of the free blocks, headers included. They may lie in several places. */
   get free(): number {
     return Atomics.load(this.#words, this.#base + FREE) * UNIT;
   }
 
   /**
-   * Keeps a copy of `bytes` and returns its place, with one reference. ENOSPC when no free stretch of
-   * the store is long enough.
+   * Keeps a copy of `bytes`, with one reference, and returns its place. Throws ENOSPC when no free
+   * block is large enough. The thread is inside the freeze gate.
    */
   add(bytes: Uint8Array, thread: number): number {
     this.#threads.assertInside(thread, 'bytes for the store');
@@ -112,18 +115,18 @@ export class Store {
     return at;
   }
 
-  /** The machine was closed: nobody looks at it any more. */
+  /** Drops the views once the machine is closed. No method may be called afterwards. */
   letGo(): void {
     this.#bytes = new Uint8Array();
     this.#headers = new Int32Array();
   }
 
-  /** Takes another reference. The caller has one, or keeps somebody who has one from dropping it. */
+  /** Takes another reference. The caller has one, or holds a lock under which none is dropped. */
   get(at: number): void {
     if (at !== 0) Atomics.add(this.#headers, headerOf(at) + NEXT, 1);
   }
 
-  /** Drops a reference. With the last one the bytes are gone. */
+  /** Drops a reference. The last one frees the block. The thread is inside the freeze gate. */
   put(at: number, thread: number): void {
     if (at === 0) return;
     this.#threads.assertInside(thread, 'bytes of the store are given back');
@@ -135,19 +138,19 @@ export class Store {
     this.#unlock(thread);
   }
 
-  /** A view of what was added. */
+  /** A view of the bytes that were added. */
   view(at: number, length: number): Uint8Array {
     return this.#bytes.subarray(at, at + length);
   }
 
-  /** Thread id of the holder of the store's lock, or -1. */
+  /** Id of the thread that holds the store lock, or -1. */
   get lockOwner(): number {
     return Atomics.load(this.#words, this.#base + LOCK) - 1;
   }
 
   /**
-   * Walks all blocks and lists and throws where they contradict each other. Returns the units of each
-   * free block. For the invariants of the tests.
+   * Walks all blocks and lists, and throws where they contradict each other. Returns the size of
+   * each free block, in units. Tests check the invariants of the store with it.
    */
   check(thread: number): number[] {
     this.#lock(thread);
@@ -189,7 +192,10 @@ export class Store {
     return free;
   }
 
-  /** Unit of a block of `units` units, now in use with one reference, or -1. Store lock held. */
+  /**
+   * Takes a block of `units` units into use, with one reference, and returns its unit, or -1 when
+   * no free block is large enough. Store lock held.
+   */
   #take(units: number): number {
     const unit = this.#find(units);
     if (unit < 0) return -1;
@@ -206,7 +212,7 @@ export class Store {
     return unit;
   }
 
-  /** Unit of a free block that is large enough, or -1. */
+  /** Unit of a free block that is large enough, or -1. Store lock held. */
   #find(units: number): number {
     const own = classOf(units);
     const near = this.#firstFit(own, units, LOOKS);
@@ -217,6 +223,7 @@ export class Store {
     return this.#firstFit(own, units, Number.POSITIVE_INFINITY);
   }
 
+  /** Unit of the first large enough block among the first `looks` of a list, or -1. */
   #firstFit(list: number, units: number, looks: number): number {
     let unit = this.#head(list) - 1;
     for (let look = 0; unit >= 0 && look < looks; look++) {
@@ -226,7 +233,7 @@ export class Store {
     return -1;
   }
 
-  /** Joins a block with its free neighbours and puts it on its list. Store lock held. */
+  /** Joins a block with its free neighbours and puts the result on its list. Store lock held. */
   #release(unit: number): void {
     const units = -this.#headers[word(unit, SIZE)]!;
     assert(units > 0, `unit ${unit} of the store is freed twice`);
@@ -252,7 +259,7 @@ export class Store {
     return this.#words[this.#base + HEADS + list]!;
   }
 
-  /** Makes [unit, unit + size) a free block; its BEFORE is right already. */
+  /** Makes the units [unit, unit + size) a free block. Its BEFORE is set already. */
   #push(unit: number, size: number): void {
     const at = this.#base + HEADS + classOf(size);
     const head = this.#words[at]!;
@@ -265,6 +272,7 @@ export class Store {
     if (next < this.#units) this.#headers[word(next, BEFORE)] = size;
   }
 
+  /** Takes a free block of `size` units out of its list. */
   #unlink(unit: number, size: number): void {
     const next = this.#headers[word(unit, NEXT)]!;
     const previous = this.#headers[word(unit, PREV)]!;
@@ -293,10 +301,12 @@ export class Store {
   }
 }
 
+/** Index in the headers of a field of the block at `unit`. */
 function word(unit: number, field: number): number {
   return unit * UNIT_WORDS + field;
 }
 
+/** Index in the headers of the header of the block whose place is `at`. */
 function headerOf(at: number): number {
   return at / 4 - UNIT_WORDS;
 }

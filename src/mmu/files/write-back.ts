@@ -1,7 +1,7 @@
 /**
- * Dirty pages of files, back to where they came from. Contents of simulated files lie in the
- * machine's store and are written under the file's lock; files of the host are never written:
- * their dirty pages stay in the page cache for good.
+ * Writes dirty pages of files back to where they came from. The contents of simulated files lie in
+ * the store of the machine, and are written under the file lock. Files of the host are never
+ * written, so their dirty pages stay in the page cache as long as the file.
  */
 import { addressOf, PAGE_SIZE } from '../../shared/page.ts';
 import type { Mm } from '../mm/mm.ts';
@@ -16,7 +16,12 @@ import {
   removeFromCacheLocked,
 } from './page-cache.ts';
 
-/** Writes the dirty cached pages behind [from, to) of a shared mapping. mmap lock held. */
+/**
+ * Writes the dirty cached pages behind pages [from, to) of the shared VMA in `slot`
+ * (vfs_fsync_range). Does nothing unless the store has the content of the file. Takes the file
+ * lock; throws EAGAIN when the thread would have to wait for it and must not. The mmap lock is held
+ * in either mode.
+ */
 export function writeBackRange(mm: Mm, slot: number, from: number, to: number): void {
   const file = mm.vmas.file(slot);
   if (file === 0 || mm.files.backing(file) !== FILE_BACKING.STORE) return;
@@ -35,8 +40,9 @@ export function writeBackRange(mm: Mm, slot: number, from: number, to: number): 
 }
 
 /**
- * Clears DIRTY in this mm's leaf, so that the next store marks the page again. Where other leaves
- * show the page too it stays dirty: their bits would not be seen.
+ * Clears DIRTY in the leaf of this mm, so that the next store marks the page again. If other leaves
+ * map the page as well, it stays marked as dirty, because their DIRTY bits are not looked at. File
+ * lock held.
  */
 function cleanLeaf(mm: Mm, vpn: number, pfn: number): void {
   const { cursor } = mm;
@@ -51,7 +57,7 @@ function cleanLeaf(mm: Mm, vpn: number, pfn: number): void {
   unlockTable(mm, table);
 }
 
-/** Writes one page to the store, as far as the file goes. File lock held. */
+/** Writes one page to the store, up to the end of the file. File lock held. */
 function writePageLocked(context: CacheContext, file: number, index: number, pfn: number): void {
   const offset = addressOf(index);
   const length = Math.min(PAGE_SIZE, context.files.size(file) - offset);
@@ -61,8 +67,9 @@ function writePageLocked(context: CacheContext, file: number, index: number, pfn
 }
 
 /**
- * Drops up to `wanted` pages of a living file's page cache that nobody maps, dirty ones once they
- * are written (shrink_folio_list). Returns how many frames that freed.
+ * Drops up to `wanted` pages from the page cache of a living file (shrink_folio_list): pages that
+ * have no reference but that of the cache. A dirty page is written to the store first, and stays if
+ * it belongs to a file of the host. Returns the number of frames that were freed. File lock held.
  */
 export function shrinkCacheLocked(context: CacheContext, file: number, wanted: number): number {
   const { files, pages, allocator, thread } = context;

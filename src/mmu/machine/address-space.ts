@@ -1,6 +1,6 @@
 /**
- * An address space (mm) as its user sees it: the system calls (`calls/system-calls.ts`), fork and
- * exit, loads and stores, the LDT, and what is mapped. Operations have twins that end in Async.
+ * An address space (mm) as its user sees it: the system calls (`system-calls.ts`), fork and exit,
+ * loads and stores, the LDT, the list of mappings, and the fields of the mm.
  */
 import { bytesOf } from '../../shared/arguments/bytes.ts';
 import { abortSignal, flag, isInstance, list, optional } from '../../shared/arguments/checks.ts';
@@ -26,22 +26,26 @@ import { type VmaInfo, vmaInfos } from '../vma/vma-info.ts';
 import { VMA_FIELDS, type VmaFields } from '../vma/vma-table.ts';
 import { SystemCalls } from './system-calls.ts';
 
-/** Everything that another thread needs to attach to an mm; can be posted to it. */
+/** A handle of an address space. Post it to another thread, which passes it to `attach`. */
 export interface MmHandle {
-  /** What it is a handle of. */
+  /** Tells this handle from the handle of a machine. */
   readonly kind: 'mm';
-  /** The machine that it lives in. */
+  /** The machine of the address space. */
   readonly machine: MachineHandle;
-  /** Its slot among the machine's address spaces. */
+  /** The slot of the address space, an index from 0. */
   readonly slot: number;
-  /** Which life of the slot: the slots of address spaces that are gone are used again. */
+  /** The life of the slot. Slots are used again, so it tells earlier address spaces apart. */
   readonly generation: number;
 }
 
 /**
- * An address space of a simulated machine: what a process sees of memory. `createAddressSpace`,
- * `fork` and `attach` make one. Every operation has a twin that ends in Async: it waits where a
- * thread that must not block gets EAGAIN.
+ * An address space of a simulated machine (an mm). `createAddressSpace`, `fork`, `attach`, a
+ * restore and an import make one. An object belongs to the thread that made it.
+ *
+ * Every operation has a twin whose name ends in Async, which waits without blocking. The plain form
+ * waits on a thread that may block, and throws EAGAIN on a thread that must not. Every operation
+ * can fail with MM_GONE (after `exit`), MACHINE_CLOSED, MACHINE_POISONED, and ENOMEM if no frame is
+ * free and none can be reclaimed. An Async form can also reject with TOO_MANY_THREADS.
  */
 export class AddressSpace extends SystemCalls {
   /** @internal */
@@ -52,35 +56,41 @@ export class AddressSpace extends SystemCalls {
     super({ machine, slot, generation });
   }
 
-  /** What another thread attaches to this address space with; can be posted to it. */
+  /** The handle with which another thread attaches to this address space. It can be posted. */
   get handle(): MmHandle {
     const { machine, slot, generation } = this.reference;
     return { kind: 'mm', machine: machine.handle, slot, generation };
   }
 
-  /** A new address space that shows the same, copied on write. Errors as fork(2). */
+  /**
+   * Creates an address space with the same contents (dup_mmap): private mappings are copied on
+   * write, shared mappings stay shared. Throws ENOMEM, as fork(2), also if all slots
+   * (`maxAddressSpaces`) are taken.
+   */
   fork(): AddressSpace {
     return this.run('write', forked);
   }
 
-  /** As `fork`, but waits. */
+  /** Like `fork`, but waits instead of throwing EAGAIN. */
   forkAsync(): Promise<AddressSpace> {
     return this.later('write', forked);
   }
 
-  /** Unmaps everything and frees the mm (exit_mmap). Objects that refer to it fail from then on. */
+  /** Unmaps everything and frees the mm (exit_mmap). Every later use of it is MM_GONE. */
   exit(): void {
     this.run('write', exitLocked);
   }
 
-  /** As `exit`, but waits. */
+  /** Like `exit`, but waits instead of throwing EAGAIN. */
   exitAsync(): Promise<void> {
     return this.later('write', exitLocked);
   }
 
   /**
-   * Loads as many bytes as the view has into its memory, whatever its elements are. SIGSEGV or SIGBUS
-   * as errors, with address and reason.
+   * Loads memory from `address` on into a view, as many bytes as the view has. Pages are faulted in
+   * as the processor does. A page that cannot be accessed is SIGSEGV or SIGBUS, with `address` and
+   * `reason` as fields; pages before it have been read. Throws EINVAL for an address that is not
+   * whole.
    */
   read(address: number, into: ArrayBufferView): void {
     const view = bytesOf('into', into);
@@ -88,7 +98,7 @@ export class AddressSpace extends SystemCalls {
     this.run('read', (mm) => readLocked(mm, address, view, progress));
   }
 
-  /** As `read`, but waits. */
+  /** Like `read`, but waits instead of throwing EAGAIN. */
   async readAsync(address: number, into: ArrayBufferView): Promise<void> {
     const view = bytesOf('into', into);
     const progress: Progress = { done: 0 };
@@ -96,8 +106,8 @@ export class AddressSpace extends SystemCalls {
   }
 
   /**
-   * Stores the bytes of a view, whatever its elements are: those of a Uint32Array are four each.
-   * SIGSEGV or SIGBUS as errors, with address and reason.
+   * Stores the bytes of a view from `address` on; an element of a Uint32Array is four bytes. Throws
+   * the same errors as `read`; pages before the one that failed have been written.
    */
   write(address: number, bytes: ArrayBufferView): void {
     const view = bytesOf('bytes', bytes);
@@ -105,58 +115,73 @@ export class AddressSpace extends SystemCalls {
     this.run('read', (mm) => writeLocked(mm, address, view, progress));
   }
 
-  /** As `write`, but waits; the bytes must not change meanwhile. */
+  /**
+   * Like `write`, but waits instead of throwing EAGAIN. The bytes must not change until it
+   * resolves.
+   */
   async writeAsync(address: number, bytes: ArrayBufferView): Promise<void> {
     const view = bytesOf('bytes', bytes);
     const progress: Progress = { done: 0 };
     return this.later('read', (mm) => writeLocked(mm, address, view, progress));
   }
 
-  /** Stores `length` times the byte `value`, 0 to 255. Errors as `write`. */
+  /**
+   * Sets `length` bytes from `address` on to `value`, which is 0 to 255. Throws the same errors as
+   * `write`.
+   */
   fill(address: number, length: number, value: number): void {
     assertFill(length, value);
     const progress: Progress = { done: 0 };
     this.run('read', (mm) => fillLocked(mm, address, length, value, progress));
   }
 
-  /** As `fill`, but waits. */
+  /** Like `fill`, but waits instead of throwing EAGAIN. */
   async fillAsync(address: number, length: number, value: number): Promise<void> {
     assertFill(length, value);
     const progress: Progress = { done: 0 };
     return this.later('read', (mm) => fillLocked(mm, address, length, value, progress));
   }
 
-  /** Installs or clears an LDT entry (modify_ldt, func 0x11; func 1 with `oldMode`). */
+  /**
+   * Installs or clears an LDT entry, as modify_ldt(2) with func 0x11, or func 1 if `oldMode` is
+   * true (default false). Throws EINVAL where the kernel's checks fail.
+   */
   modifyLdt(desc: UserDesc, oldMode = false): void {
     const checked = optionsOf('modifyLdt', desc, USER_DESC);
     flag('oldMode', oldMode);
     this.run('read', (mm) => withLdt(mm, () => writeLdtLocked(mm, checked, oldMode)));
   }
 
-  /** As `modifyLdt`, but waits. */
+  /** Like `modifyLdt`, but waits instead of throwing EAGAIN. */
   async modifyLdtAsync(desc: UserDesc, oldMode = false): Promise<void> {
     const checked = optionsOf('modifyLdt', desc, USER_DESC);
     flag('oldMode', oldMode);
     return this.later('read', (mm) => withLdt(mm, () => writeLdtLocked(mm, checked, oldMode)));
   }
 
-  /** The LDT's entries in use, 8 bytes each (modify_ldt, func 0). */
+  /** Returns a copy of the LDT entries in use, 8 bytes each, as modify_ldt(2) with func 0. */
   readLdt(): Uint8Array {
     return this.run('read', (mm) => withLdt(mm, () => readLdtLocked(mm)));
   }
 
-  /** As `readLdt`, but waits. */
+  /** Like `readLdt`, but waits instead of throwing EAGAIN. */
   readLdtAsync(): Promise<Uint8Array> {
     return this.later('read', (mm) => withLdt(mm, () => readLdtLocked(mm)));
   }
 
-  /** Replaces the whole LDT by ready-made descriptors, as a restore does. */
+  /**
+   * Replaces the whole LDT by ready-made descriptors of 8 bytes, as a restore does. Throws EINVAL
+   * unless the length is a multiple of 8, up to 65 536 bytes.
+   */
   loadLdt(bytes: ArrayBufferView): void {
     const view = bytesOf('bytes', bytes);
     this.run('read', (mm) => withLdt(mm, () => loadLdtLocked(mm, view)));
   }
 
-  /** Rejects with AbortError when `signal` fires before the mm could be held. */
+  /**
+   * Like `loadLdt`, but waits instead of throwing EAGAIN. Rejects with AbortError if `signal` fires
+   * before the mmap lock is taken.
+   */
   async loadLdtAsync(bytes: ArrayBufferView, signal?: AbortSignal): Promise<void> {
     const view = bytesOf('bytes', bytes);
     assertSignal(signal);
@@ -164,8 +189,9 @@ export class AddressSpace extends SystemCalls {
   }
 
   /**
-   * Adds ready-made mappings, unmerged, as a restore or an import does. Takes the files'
-   * references.
+   * Adds ready-made mappings without merging them, as a restore or an import does. Each mapping
+   * takes a reference to its file. Throws EINVAL for a mapping that is empty, overlaps another one
+   * or names no file, and ENOMEM for too many mappings. Nothing is added then.
    *
    * @internal
    */
@@ -174,63 +200,72 @@ export class AddressSpace extends SystemCalls {
     this.run('write', (mm) => insertMappingsLocked(mm, checked));
   }
 
-  /** @internal Rejects with AbortError when `signal` fires before the mm could be held. */
+  /** @internal Rejects with AbortError if `signal` fires before the mmap lock is taken. */
   async insertMappingsAsync(vmas: readonly VmaFields[], signal?: AbortSignal): Promise<void> {
     const checked = MAPPINGS('vmas', vmas);
     assertSignal(signal);
     return this.later('write', (mm) => insertMappingsLocked(mm, checked), signal);
   }
 
-  /** What is mapped, ascending. */
+  /** Lists the mappings by ascending address, as /proc/PID/maps does. */
   vmas(): VmaInfo[] {
     return this.run('read', vmaInfos);
   }
 
-  /** As `vmas`, but waits. */
+  /** Like `vmas`, but waits instead of throwing EAGAIN. */
   vmasAsync(): Promise<VmaInfo[]> {
     return this.later('read', vmaInfos);
   }
 
-  /** start_code … flags, as the kernel's mm has them. */
+  /** Returns the fields of mm_struct from start_code to flags. Addresses are bytes. */
   addresses(): MmAddresses {
     return this.run('read', (mm) => mm.struct.addresses());
   }
 
-  /** As `addresses`, but waits. */
+  /** Like `addresses`, but waits instead of throwing EAGAIN. */
   addressesAsync(): Promise<MmAddresses> {
     return this.later('read', (mm) => mm.struct.addresses());
   }
 
-  /** Sets those that are given. */
+  /** Sets the given fields of mm_struct, each a u64. The other fields keep their values. */
   setAddresses(values: Partial<MmAddresses>): void {
     const checked = optionsOf('setAddresses', values, MM_ADDRESSES);
     this.run('write', (mm) => mm.struct.setAddresses(checked));
   }
 
-  /** Rejects with AbortError when `signal` fires before the mm could be held. */
+  /**
+   * Like `setAddresses`, but waits instead of throwing EAGAIN. Rejects with AbortError if `signal`
+   * fires before the mmap lock is taken.
+   */
   async setAddressesAsync(values: Partial<MmAddresses>, signal?: AbortSignal): Promise<void> {
     const checked = optionsOf('setAddresses', values, MM_ADDRESSES);
     assertSignal(signal);
     return this.later('write', (mm) => mm.struct.setAddresses(checked), signal);
   }
 
-  /** The auxiliary vector: pairs of u64, as /proc/PID/auxv has them. Empty when there is none. */
+  /**
+   * Returns a copy of the auxiliary vector, pairs of u64 as in /proc/PID/auxv. It is empty by
+   * default.
+   */
   auxv(): Uint8Array {
     return this.run('read', (mm) => readBlob(mm, MM_FIELD.AUXV_BYTES, MM_FIELD.AUXV_AT));
   }
 
-  /** As `auxv`, but waits. */
+  /** Like `auxv`, but waits instead of throwing EAGAIN. */
   auxvAsync(): Promise<Uint8Array> {
     return this.later('read', (mm) => readBlob(mm, MM_FIELD.AUXV_BYTES, MM_FIELD.AUXV_AT));
   }
 
-  /** Replaces the auxiliary vector. ENOSPC when the store of the machine is full. */
+  /** Replaces the auxiliary vector. Throws ENOSPC if the store of the machine is full. */
   setAuxv(bytes: ArrayBufferView): void {
     const view = bytesOf('bytes', bytes);
     this.run('write', (mm) => setBlob(mm, MM_FIELD.AUXV_BYTES, MM_FIELD.AUXV_AT, view));
   }
 
-  /** Rejects with AbortError when `signal` fires before the mm could be held. */
+  /**
+   * Like `setAuxv`, but waits instead of throwing EAGAIN. Rejects with AbortError if `signal` fires
+   * before the mmap lock is taken.
+   */
   async setAuxvAsync(bytes: ArrayBufferView, signal?: AbortSignal): Promise<void> {
     const view = bytesOf('bytes', bytes);
     assertSignal(signal);
@@ -238,23 +273,26 @@ export class AddressSpace extends SystemCalls {
     return this.later('write', set, signal);
   }
 
-  /** ELF notes that belong to the mm's process. Empty when there are none. */
+  /** Returns a copy of the ELF notes of the mm's process. It is empty by default. */
   notes(): Uint8Array {
     return this.run('read', (mm) => readBlob(mm, MM_FIELD.NOTES_BYTES, MM_FIELD.NOTES_AT));
   }
 
-  /** As `notes`, but waits. */
+  /** Like `notes`, but waits instead of throwing EAGAIN. */
   notesAsync(): Promise<Uint8Array> {
     return this.later('read', (mm) => readBlob(mm, MM_FIELD.NOTES_BYTES, MM_FIELD.NOTES_AT));
   }
 
-  /** Replaces the notes. ENOSPC when the store of the machine is full. */
+  /** Replaces the ELF notes. Throws ENOSPC if the store of the machine is full. */
   setNotes(bytes: ArrayBufferView): void {
     const view = bytesOf('bytes', bytes);
     this.run('write', (mm) => setBlob(mm, MM_FIELD.NOTES_BYTES, MM_FIELD.NOTES_AT, view));
   }
 
-  /** Rejects with AbortError when `signal` fires before the mm could be held. */
+  /**
+   * Like `setNotes`, but waits instead of throwing EAGAIN. Rejects with AbortError if `signal`
+   * fires before the mmap lock is taken.
+   */
   async setNotesAsync(bytes: ArrayBufferView, signal?: AbortSignal): Promise<void> {
     const view = bytesOf('bytes', bytes);
     assertSignal(signal);
@@ -298,12 +336,15 @@ function withLdt<T>(mm: Mm, operation: () => T): T {
   }
 }
 
-/** Bytes that the mm keeps in the machine's store. mmap lock held. */
+/** Returns a copy of bytes that the mm keeps in the store. The caller holds the mmap lock. */
 export function readBlob(mm: Mm, lengthField: number, atField: number): Uint8Array {
   return mm.machine.store.view(mm.struct.get64(atField), mm.struct.get(lengthField)).slice();
 }
 
-/** Replaces such bytes. mmap lock held for writing. ENOSPC changes nothing. */
+/**
+ * Replaces bytes that the mm keeps in the store. The caller holds the mmap lock for writing. If it
+ * throws ENOSPC, nothing has changed.
+ */
 function setBlob(mm: Mm, lengthField: number, atField: number, bytes: Uint8Array): void {
   const { store } = mm.machine;
   const before = mm.struct.get64(atField);

@@ -1,7 +1,7 @@
 /**
- * Looking at page tables and page structs, and damaging them on purpose: for tests, lessons and
- * simulators that have states to set up which no system call leads to. What is written is not
- * checked: a dump, a fault and `munmap` have to live with it, and say what is wrong.
+ * The debug interface: reading page tables and page structs, and damaging them on purpose. It is
+ * for tests, lessons and simulators that need states which no system call leads to. What is written
+ * is not checked. Dumps, faults and `munmap` must cope with such states, and report what is wrong.
  */
 import {
   type Check,
@@ -24,33 +24,36 @@ import { AddressSpace } from './address-space.ts';
 import { runOn } from './enter.ts';
 import { Machine } from './machine.ts';
 
-/** An entry of a page table of x86-64. */
+/** An x86-64 page-table entry. */
 export interface PteInfo {
-  /** 1 for the page's own entry, 2 for a 2 MiB leaf; higher when nothing is below. */
+  /**
+   * Level of the table that holds the entry: 1 for a PTE, 2 for a 2 MiB leaf. It is 2 to 4 also
+   * where the walk ended early, at an entry that is empty or damaged.
+   */
   readonly level: number;
-  /** Bits 0 to 31 and 32 to 63, unsigned. */
+  /** Bits 0 to 31 of the entry, unsigned. */
   readonly low: number;
-  /** Bits 32 to 63, unsigned. */
+  /** Bits 32 to 63 of the entry, unsigned. */
   readonly high: number;
-  /** What it says is the frame, whatever it is: an entry that is not present has none. */
+  /** The pfn bits of the entry. They mean nothing if the entry is not present. */
   readonly pfn: number;
 }
 
-/** A page struct. */
+/** The contents of a page struct (struct page). */
 export interface PageStructInfo {
-  /** PG_* flags that are set. */
+  /** The PG_* flags that are set. */
   readonly flags: readonly PageFlag[];
-  /** Who holds the frame: page tables, the page cache, swap. */
+  /** Number of references to the frame: from page-table entries, the page cache and dumps. */
   readonly references: number;
-  /** Leaves of page tables that show it; a huge leaf counts in each of its 512 frames. */
+  /** Number of leaves that map the frame. A huge leaf counts in each of its 512 frames. */
   readonly mapCount: number;
-  /** File id, or anon_vma id of an anonymous page; 0 = none. */
+  /** File id, or anon_vma id if the page is anonymous; 0 = none. */
   readonly mapping: number;
-  /** Page of the file or of the anonymous space that it holds. */
+  /** Index of the page in the file, or in the anonymous space; in pages. */
   readonly index: number;
 }
 
-/** PG_* in lower case. */
+/** The PG_* flags of page structs, in lower case. */
 export type PageFlag =
   | 'reserved'
   | 'anon'
@@ -73,12 +76,14 @@ const SPACE = instanceOf(AddressSpace, 'an AddressSpace');
 const MACHINE = instanceOf(Machine, 'a Machine');
 const WORD = wholeNumber(0, 0xffff_ffff);
 
-/** What `writePte` puts into an entry. */
+/** The level and the new words of the entry that `writePte` overwrites. */
 export type PteWords = Pick<PteInfo, 'level' | 'low' | 'high'>;
-/** What `writePageStruct` changes. */
+/** The fields of a page struct that `writePageStruct` changes. */
 export type PageStructChanges = Partial<Pick<PageStructInfo, 'flags' | 'mapping' | 'index'>>;
 
-/** What `readPte` has returned is taken, too: its pfn follows from the words. */
+/**
+ * A result of `readPte` is accepted, too. Its `pfn` is ignored, since it follows from the words.
+ */
 const PTE_WORDS: Shape<PteWords & { readonly pfn?: number }> = {
   level: wholeNumber(1, 4),
   low: WORD,
@@ -91,7 +96,10 @@ const CHANGES: Shape<PageStructChanges> = {
   index: optional(wholeNumber(0)) as Check<number>,
 };
 
-/** The last entry that a walk to `address` comes to. EINVAL for what is no address of user space. */
+/**
+ * Returns the last page-table entry on the walk to `address`. Throws EINVAL for an address beyond
+ * user space, and EAGAIN if the mm is busy and this thread must not block.
+ */
 export function readPte(space: AddressSpace, address: number): PteInfo {
   SPACE('space', space);
   number('address', address);
@@ -105,8 +113,10 @@ export function readPte(space: AddressSpace, address: number): PteInfo {
 }
 
 /**
- * Overwrites the entry that `readPte` finds, counts untouched. `level` must be that of the entry,
- * so that a table is not overwritten by mistake: EINVAL.
+ * Overwrites the page-table entry of level `words.level` on the walk to `address`. This is the
+ * entry that `readPte` returns, or one above it. No count changes. Throws EINVAL if the walk ends
+ * above that level or the address is beyond user space, and EAGAIN if the mm is busy and this
+ * thread must not block.
  */
 export function writePte(space: AddressSpace, address: number, words: PteWords): void {
   SPACE('space', space);
@@ -119,7 +129,7 @@ export function writePte(space: AddressSpace, address: number, words: PteWords):
       throw new MmdumpError('EINVAL', `the walk to ${hex(address)} ends at level ${cursor.level}`);
     }
     const slot = mm.vmas.lookup(pageOf(address));
-    if (slot >= 0) noteGuards(mm, slot); // it may be one
+    if (slot >= 0) noteGuards(mm, slot); // the new entry may be a guard marker
     lockTable(mm, cursor.table);
     replaceEntry(cursor.words, cursor.at, low | 0, high | 0);
     unlockTable(mm, cursor.table);
@@ -133,7 +143,7 @@ function pageOf(address: number): number {
   throw new MmdumpError('EINVAL', `${address} is not an address of user space`);
 }
 
-/** What the page struct of a frame says. EINVAL for a frame that the machine does not have. */
+/** Returns the page struct of a frame. Throws EINVAL for a frame that the machine does not have. */
 export function readPageStruct(machine: Machine, pfn: number): PageStructInfo {
   MACHINE('machine', machine);
   assertFrame(machine, pfn);
@@ -149,11 +159,12 @@ export function readPageStruct(machine: Machine, pfn: number): PageStructInfo {
 }
 
 /**
- * Overwrites what a page struct says of its page; counts stay as they are. EAGAIN while the machine
- * is frozen, on a thread that must not wait.
+ * Overwrites fields of a page struct; fields that are left out and the two counts stay as they are.
+ * Throws EINVAL for a frame that the machine does not have, and EAGAIN if the machine is frozen and
+ * this thread must not block.
  */
 export function writePageStruct(machine: Machine, pfn: number, changes: PageStructChanges): void {
-  readPageStruct(machine, pfn); // checks both
+  readPageStruct(machine, pfn); // checks both arguments
   const checked = optionsOf('writePageStruct', changes, CHANGES);
   const { parts } = machine;
   holdGate(parts, parts.thread, () => {

@@ -1,8 +1,11 @@
 /**
- * How every operation on an mm runs: it holds the mm (`hold.ts`), and runs again where that mends
- * what stopped it: no frame was free (memory is reclaimed in between, while no lock is held), or
- * the stack has to grow (with the mmap lock for writing). An operation that may be run again either
- * changes nothing before it fails, or does again what it did, or keeps its progress.
+ * How every operation on an mm runs. It holds the mm (`hold.ts`), and runs again in two cases:
+ *
+ * - No frame was free. Memory is reclaimed first, while no lock is held.
+ * - The stack has to grow. The operation then takes the mmap lock for writing.
+ *
+ * An operation must therefore change nothing before it fails, or be harmless to repeat, or keep its
+ * progress.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { MmdumpError } from '../../shared/errors.ts';
@@ -19,7 +22,10 @@ import { reclaimFrames } from './memory-pressure.ts';
 
 export type { MmReference } from '../mm/hold.ts';
 
-/** Runs `operation` on the mm. EAGAIN where this thread would have to wait and must not. */
+/**
+ * Runs `operation` on the mm. Throws EAGAIN if it would have to wait and this thread must not
+ * block.
+ */
 export function runOn<T>(
   mm: Mm,
   reference: MmReference,
@@ -44,7 +50,10 @@ export function runOn<T>(
   }
 }
 
-/** The asynchronous twin: waits without blocking. Rejects with AbortError when `signal` fires. */
+/**
+ * The asynchronous twin of `runOn`, which waits without blocking. Rejects with AbortError if
+ * `signal` fires during a wait.
+ */
 export async function runOnAsync<T>(
   reference: MmReference,
   mode: LockMode,
@@ -60,25 +69,26 @@ export async function runOnAsync<T>(
       else if (outcome !== 'mended') return outcome.value;
     }
   } finally {
-    // Each under an id of its own: the operation's is given back.
+    // Each runs under a thread id of its own, since the operation has given its id back.
     for (const populate of populations(toPopulate)) {
       await runOnAsync(reference, 'read', populate).catch(ignoreOurs);
     }
   }
 }
 
+/** What an attempt has to run. */
 interface Wanted<T> {
   readonly mode: LockMode;
   readonly operation: (mm: Mm) => T;
-  /** Is added to. */
+  /** The attempt adds the ranges that are to be faulted in afterwards. */
   readonly toPopulate: Populate[];
   readonly signal: AbortSignal | undefined;
 }
 
-/** What became of one attempt; it may be made again unless there is a value. */
+/** The outcome of one attempt. Without a value the operation must be attempted again. */
 type Attempt<T> = { readonly value: T } | 'wants to write' | 'mended' | 'has to wait';
 
-/** Runs the operation once, under a thread id of its own, which it has no longer than it needs it. */
+/** Runs the operation once, under a thread id that is given back at the end of the attempt. */
 async function attempt<T>(reference: MmReference, wanted: Wanted<T>): Promise<Attempt<T>> {
   const { machine, slot } = reference;
   const { signal } = wanted;
@@ -111,9 +121,10 @@ async function attemptAs<T>(
 }
 
 /**
- * What is to be faulted in after an operation that changed mappings, also where it failed at last:
- * mprotect has changed what precedes the hole it stopped at. Not under the operation's lock: should
- * memory have to be reclaimed for it, the operation must not run again, since it is done.
+ * Returns the steps that fault pages in after an operation that changed mappings (mm_populate).
+ * They follow an operation that failed, too: mprotect has changed the mappings before the hole at
+ * which it stopped. They are operations of their own, since a step runs again after a reclaim, and
+ * the operation before it must not run twice.
  */
 function populations(ranges: readonly Populate[]): ((mm: Mm) => void)[] {
   return ranges.map(({ from, to }) => {
@@ -122,7 +133,7 @@ function populations(ranges: readonly Populate[]): ((mm: Mm) => void)[] {
   });
 }
 
-/** The mapping is there, populated or not: as in Linux the call succeeds. */
+/** Populates, and ignores a failure: as in Linux, the call that made the mapping succeeds. */
 function ignoreFailure(populate: () => void): void {
   try {
     populate();
@@ -135,12 +146,14 @@ function ignoreOurs(error: unknown): void {
   if (!(error instanceof MmdumpError)) throw error;
 }
 
-/** A file's lock was taken by another thread: nothing is half-done that doing it again won't mend. */
+/** Whether another thread holds a lock, for instance a file's. The operation can then run again. */
 function isBusy(error: unknown): boolean {
   return error instanceof MmdumpError && error.code === 'EAGAIN';
 }
 
-/** Runs an action that holds no lock when it fails; again when memory could be reclaimed for it. */
+/**
+ * Runs `action`, and again after each reclaim that it needs. It must hold no lock when it throws.
+ */
 export function retryAfterReclaim<T>(machine: MachineParts, action: () => T): T {
   for (;;) {
     try {
@@ -152,9 +165,10 @@ export function retryAfterReclaim<T>(machine: MachineParts, action: () => T): T 
 }
 
 /**
- * Runs a change of the machine that belongs to no mm, such as a new address space, inside the freeze
- * gate and under a thread id of its own. It runs again when memory could be reclaimed for it, so it
- * changes nothing before it fails. Waits without blocking; AbortError when `signal` fires.
+ * Runs a change of the machine that belongs to no mm, such as a new address space, inside the
+ * freeze gate and under a thread id of its own. It runs again after each reclaim that it needs, so
+ * it must change nothing before it fails. Waits without blocking. Rejects with AbortError if
+ * `signal` fires during a wait.
  */
 export async function runInGateAsync<T>(
   machine: MachineParts,
@@ -173,7 +187,7 @@ export async function runInGateAsync<T>(
   }
 }
 
-/** Runs the change, and leaves the gate. */
+/** Runs the change for a thread that is inside the gate, and leaves the gate. */
 function holdInside<T>(machine: MachineParts, thread: number, change: (thread: number) => T): T {
   try {
     return change(thread);
@@ -182,7 +196,10 @@ function holdInside<T>(machine: MachineParts, thread: number, change: (thread: n
   }
 }
 
-/** Whether memory could be reclaimed; false when that has to wait for others. Else throws. */
+/**
+ * Returns true if memory was reclaimed for an operation that failed with `error`, and false if the
+ * operation has to wait for other threads. Throws `error` if a reclaim does not help.
+ */
 function isMended(machine: MachineParts, thread: number, error: unknown): boolean {
   try {
     mendOrThrow(machine, thread, error);
@@ -193,7 +210,10 @@ function isMended(machine: MachineParts, thread: number, error: unknown): boolea
   }
 }
 
-/** Reclaims memory if that is what was missing and any can be had; else throws the error. */
+/**
+ * Reclaims memory if `error` says that no frame was free. Throws `error` if it says anything else,
+ * or if nothing could be reclaimed; throws EAGAIN if that was because something was busy.
+ */
 function mendOrThrow(machine: MachineParts, thread: number, error: unknown): void {
   const isFrames = error instanceof MmdumpError && error.fields.reason === NO_FRAMES;
   if (!isFrames) throw error;

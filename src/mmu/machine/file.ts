@@ -1,12 +1,12 @@
 /**
- * A file of a simulated machine, as its user holds it: what Linux calls an open file.
+ * An open file of a simulated machine, as its user holds it (struct file).
  *
  *   OPEN ──close──▶ CLOSED                              close() again does nothing
  *   OPEN ──closeAsync──▶ CLOSING ──gate passed──▶ CLOSED
  *                           └────── aborted ─────▶ OPEN
  *
  * An object that is not CLOSED holds one open reference to its file (`file-table.ts`). An object
- * belongs to one thread; each call of `createFile`, `hostFile` and `lookupFile` makes a new one.
+ * belongs to one thread. Each call of `createFile`, `hostFile` and `lookupFile` makes a new object.
  */
 import { bytesOf } from '../../shared/arguments/bytes.ts';
 import { abortSignal, flag, optional, wholeNumber } from '../../shared/arguments/checks.ts';
@@ -19,25 +19,27 @@ import { cacheContext, putFile, unlinkFile } from '../files/page-cache.ts';
 import { holdGate, passGateAsync } from '../mm/hold.ts';
 import type { MachineParts } from '../mm/machine-parts.ts';
 
-/** A file that lies in memory alone. */
+/** A memory-backed file (memfd, tmpfs): its content lies in the page cache alone. */
 export interface MemoryBacked {
-  /** Bytes. */
+  /** Size of the file in bytes. */
   readonly size: number;
 }
 
-/** What `createFile` makes. */
+/** Options of `createFile`. Exactly one of `content` and `memoryBacked` is needed. */
 export interface FileOptions {
-  /** Absolute path. Its raw bytes where it is not UTF-8. */
+  /** Absolute path. A path that is not UTF-8 is given as raw bytes. */
   readonly path: string | ArrayBufferView;
-  /** Bytes of an ordinary file, copied. Absent pages are read from here. */
+  /** Content of an ordinary file, which is copied. Absent pages are read from there. */
   readonly content?: ArrayBufferView | undefined;
-  /** Bytes of a memory-backed file (memfd, tmpfs), which starts as zeros. */
+  /** Makes the file memory-backed (memfd, tmpfs). Its content starts as zeros. */
   readonly memoryBacked?: MemoryBacked | undefined;
-  /** No name leads to it any more; only mappings and open references keep it. Default false. */
+  /**
+   * Whether the file has no name, so that only mappings and open objects keep it. Default false.
+   */
   readonly deleted?: boolean | undefined;
 }
 
-/** The same, with bytes for every view. */
+/** Checked FileOptions, in which every view has become bytes. */
 type CheckedFile = Omit<FileOptions, 'path' | 'content'> & {
   readonly path: Uint8Array;
   readonly content?: Uint8Array | undefined;
@@ -50,55 +52,64 @@ const FILE_OPTIONS: Shape<CheckedFile> = {
   deleted: optional(flag),
 };
 
-/** The raw bytes of a path. OPTION_INVALID for what no file can be called. */
+/** Returns the raw bytes of a path. Throws OPTION_INVALID for a path that is empty or has a NUL. */
 export function filePath(what: string, path: unknown): Uint8Array {
   const bytes = typeof path === 'string' ? Buffer.from(path) : bytesOf(what, path);
   if (bytes.length > 0 && !bytes.includes(0)) return bytes;
   throw refusal(what, path, 'a path that is not empty and has no NUL');
 }
 
-/** A file of a simulated machine, as the program that made or found it holds it. */
+/**
+ * An open file of a simulated machine, which holds a reference to it. `createFile`, `hostFile` and
+ * `lookupFile` make one. After `close`, all members throw EBADF, except `id` and the two forms of
+ * `close`. Once the machine is closed, they throw MACHINE_CLOSED.
+ */
 export class SimulatedFile {
-  /** What `mmap` takes. Another file may get the number once this one is gone. */
+  /**
+   * The number that `mmap` takes as `file`. It can be used for another file once this one is gone.
+   */
   readonly id: number;
   readonly #parts: MachineParts;
   #state: 'open' | 'closing' | 'closed' = 'open';
 
-  /** @internal The object takes over one open reference of the caller. */
+  /** @internal The object takes over an open reference of the caller. */
   constructor(machine: MachineParts, id: number) {
     this.#parts = machine;
     this.id = id;
   }
 
-  /** MACHINE_CLOSED once it is. */
+  /** Throws MACHINE_CLOSED once the machine is closed. */
   get #machine(): MachineParts {
     this.#parts.threads.assertOpen();
     return this.#parts;
   }
 
-  /** EBADF once the object is closed, as all members but `id` and the two forms of `close`. */
+  /** The path as text. Bytes that are not UTF-8 are replaced. Throws EBADF after `close`. */
   get path(): string {
     return this.#open().files.pathText(this.id);
   }
 
-  /** Bytes. */
+  /** The size in bytes. Throws EBADF after `close`. */
   get size(): number {
     return this.#open().files.size(this.id);
   }
 
-  /** Whether no name leads to it any more. */
+  /** Whether the file has no name any more. Throws EBADF after `close`. */
   get isDeleted(): boolean {
     return (this.#open().files.kind(this.id) & FILE_KIND.DELETED) !== 0;
   }
 
-  /** Whether its content lies in memory alone (memfd, tmpfs). */
+  /**
+   * Whether the content lies in the page cache alone (memfd, tmpfs). Throws EBADF after `close`.
+   */
   get isMemoryBacked(): boolean {
     return (this.#open().files.kind(this.id) & FILE_KIND.MEMORY) !== 0;
   }
 
   /**
-   * Removes the name (unlink): mappings go on, and from now on the content is theirs to keep. Nothing
-   * happens if it has none any more. EAGAIN while the machine is frozen, on a thread that must not wait.
+   * Removes the name of the file, as unlink(2). Mappings keep the file, and dumps store its content
+   * from then on. Nothing happens if the file has no name any more. Throws EBADF after `close`;
+   * throws EAGAIN if the machine is frozen and this thread must not block.
    */
   unlink(): void {
     const machine = this.#open();
@@ -107,7 +118,10 @@ export class SimulatedFile {
     });
   }
 
-  /** Waits while the machine is frozen. Rejects with AbortError when `signal` fires before. */
+  /**
+   * Like `unlink`, but waits while the machine is frozen. Rejects with AbortError if `signal` fires
+   * during the wait.
+   */
   async unlinkAsync(signal?: AbortSignal): Promise<void> {
     optional(abortSignal)('signal', signal);
     const machine = this.#open();
@@ -119,12 +133,13 @@ export class SimulatedFile {
   }
 
   /**
-   * Gives this object's reference back: a file without a name goes with its last reference and its
-   * last mapping. A second call does nothing. EAGAIN while the machine is frozen, on a thread that
-   * must not wait: the object is still open then.
+   * Drops this object's reference, as close(2). A file without a name is freed with its last
+   * reference and its last mapping. A second call does nothing, and so does a call after the
+   * machine was closed. Throws EAGAIN if the machine is frozen and this thread must not block; the
+   * object then stays open.
    */
   close(): void {
-    if (this.#parts.threads.isClosed) return; // it went with its machine
+    if (this.#parts.threads.isClosed) return; // the file is gone with its machine
     if (this.#state !== 'open') return;
     const machine = this.#machine;
     holdGate(machine, machine.thread, () => {
@@ -133,10 +148,13 @@ export class SimulatedFile {
     this.#state = 'closed';
   }
 
-  /** Waits while the machine is frozen. AbortError when `signal` fires before: it is open then. */
+  /**
+   * Like `close`, but waits while the machine is frozen. Rejects with AbortError if `signal` fires
+   * during the wait; the object then stays open.
+   */
   async closeAsync(signal?: AbortSignal): Promise<void> {
     optional(abortSignal)('signal', signal);
-    if (this.#parts.threads.isClosed) return; // it went with its machine
+    if (this.#parts.threads.isClosed) return; // the file is gone with its machine
     if (this.#state !== 'open') return;
     const machine = this.#machine;
     this.#state = 'closing';
@@ -169,7 +187,9 @@ export class SimulatedFile {
   }
 }
 
-/** What the options ask for. OPTION_INVALID. */
+/**
+ * Checks the options of `createFile` and returns the fields of the new file. Throws OPTION_INVALID.
+ */
 export function fileFields(options: FileOptions): FileFields {
   const checked = optionsOf('createFile', options, FILE_OPTIONS);
   const { path, content, memoryBacked, deleted = false } = checked;
@@ -187,8 +207,9 @@ export function fileFields(options: FileOptions): FileFields {
 }
 
 /**
- * A file of the host, which is opened when somebody reads it and never written. Its record goes with
- * the last open reference and mapping.
+ * Returns the fields of a file of the host. It is opened when a page of it is read, and never
+ * written. Its name holds no reference: the record is freed with the last open reference and
+ * mapping.
  */
 export function hostFileFields(path: Uint8Array, size: number): FileFields {
   return { path, kind: 0, backing: FILE_BACKING.HOST, size };

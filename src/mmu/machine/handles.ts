@@ -1,7 +1,7 @@
 /**
- * Handles of machines and address spaces as other threads pass them on. They are plain objects, so
- * nothing but their contents says that they are whole: what a thread would read beyond the end of a
- * buffer is refused before it attaches.
+ * Checks of the handles that `attach` is given. A handle is a plain object, and can be incomplete
+ * or damaged. A handle whose buffers are shorter than the thread would read is refused before the
+ * thread attaches.
  */
 import {
   type Check,
@@ -49,7 +49,7 @@ const MM_HANDLE: Shape<MmHandle> = {
   generation: wholeNumber(0),
 };
 
-/** OPTION_INVALID for what is not the handle of a machine. */
+/** Checks a MachineHandle. Throws OPTION_INVALID for any other value. */
 export function machineHandle(what: string, value: unknown): MachineHandle {
   const handle = optionsOf(what, value, MACHINE_HANDLE);
   assertBanks(`${what}.banks`, handle.banks, handle.frames);
@@ -66,7 +66,7 @@ export function machineHandle(what: string, value: unknown): MachineHandle {
   return handle;
 }
 
-/** OPTION_INVALID for what is not the handle of an address space. */
+/** Checks an MmHandle. Throws OPTION_INVALID for any other value. */
 export function mmHandle(what: string, value: unknown): MmHandle {
   const handle = optionsOf(what, value, MM_HANDLE);
   const slots = handle.machine.mms.byteLength / (MM_WORDS * 4);
@@ -74,7 +74,7 @@ export function mmHandle(what: string, value: unknown): MmHandle {
   return handle;
 }
 
-/** `pages`: frames or swap slots that lie in the banks. */
+/** Checks that the banks have the bytes of `pages` frames or swap slots. */
 function assertBanks(what: string, banks: readonly WasmMemory[], pages: number): void {
   const isWhole =
     banks.length === Math.ceil(pages / BANK_FRAMES) &&

@@ -1,6 +1,6 @@
 /**
- * The files that a restore or an import works with: each has an open reference from here until its
- * mappings, which have references of their own, are there.
+ * The files that a restore or an import works with. Each file has an open reference from here until
+ * its mappings have been made, which take references of their own.
  */
 
 import type { FileFields } from '../files/file-table.ts';
@@ -8,10 +8,14 @@ import { cacheContext, putFile } from '../files/page-cache.ts';
 import { passGateAsync } from '../mm/hold.ts';
 import type { MachineParts } from '../mm/machine-parts.ts';
 
-/** What `HeldFiles.take` can do inside the gate. The ids stay those of the files until `letGo`. */
+/** How the action of `HeldFiles.take` takes files. The ids stay valid until `letGo`. */
 export interface FileTaker {
+  /**
+   * Creates a file and returns its id. Throws ENOSPC if the store is full, and EMFILE for too many
+   * files.
+   */
   create(fields: FileFields): number;
-  /** The living file with this path, or 0. */
+  /** Returns the id of the living file with this path, or 0. */
   open(path: Uint8Array): number;
 }
 
@@ -23,7 +27,7 @@ export class HeldFiles {
     this.#machine = machine;
   }
 
-  /** Runs `action` inside the gate. AbortError when `signal` fires while it waits. ENOSPC, EMFILE. */
+  /** Runs `action` inside the gate. Rejects with AbortError if `signal` fires during the wait. */
   async take<T>(action: (taker: FileTaker) => T, signal?: AbortSignal): Promise<T> {
     const { files } = this.#machine;
     const keep = (id: number): number => {
@@ -41,7 +45,10 @@ export class HeldFiles {
     );
   }
 
-  /** Drops all references. Files without a mapping are gone then. */
+  /**
+   * Drops all references. Files that nothing else refers to are freed. Nothing is done in a machine
+   * that is poisoned.
+   */
   async letGo(): Promise<void> {
     const machine = this.#machine;
     if (this.#ids.length === 0 || machine.threads.isPoisoned) return;

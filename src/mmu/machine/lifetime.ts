@@ -1,15 +1,15 @@
 /**
- * The end of a machine, as one thread sees it. Its memory is given back by V8, buffer by buffer, once
- * no thread has an object left that shows it. So whoever has views of a machine is known here, by the
- * machine's id and without being kept alive:
+ * The end of a machine, as one thread sees it. V8 frees each buffer of a machine once no thread has
+ * an object left that refers to it. So this module knows every view (MachineParts) of a machine
+ * that this thread has, by the machine's id and through weak references:
  *
  *   OPEN ──close──▶ CLOSING ──those inside have left, jobs of this thread are over──▶ CLOSED
- *     │               nobody enters any more: MACHINE_CLOSED                            │
+ *     │               no thread enters any more: MACHINE_CLOSED                         │
  *     └──the last view of this thread is collected──▶ DROPPED ──────────────────────────┤
  *                                                                                       ▼
  *                            views are emptied, dumpers' threads let go, garbage is collected
  *
- * Another thread that is attached empties its views when it next comes upon the closed machine.
+ * Another thread that is attached empties its views when it next tries to enter the machine.
  */
 import { collectGarbage } from '../../shared/collect-garbage.ts';
 import { thisOsThread } from '../../shared/sync/os-thread.ts';
@@ -19,17 +19,20 @@ import type { HostFiles } from '../files/page-cache.ts';
 import type { MachineParts } from '../mm/machine-parts.ts';
 import { threadGone } from '../mm/thread-gone.ts';
 
-/** What is done for a view that was collected. It refers to nothing large. */
+/** What is needed to clean up after a view that was collected. It refers to nothing large. */
 interface Remains {
   readonly machine: string;
   readonly view: WeakRef<MachineParts>;
   readonly threads: ThreadTable;
-  /** Of the thread id; undefined: its host gives it back. */
+  /** Token of the thread id. Undefined if the host of the thread gives the id back. */
   readonly token: number | undefined;
   readonly hostFiles: HostFiles;
 }
 
-/** Makes threads that work for this one let go of a machine; settles when those that are idle have. */
+/**
+ * Makes the worker threads of this thread let go of a machine, given by its id. Settles when the
+ * idle ones have done so.
+ */
 export type LetGo = (machine: string) => Promise<void>;
 
 const views = new Map<string, Set<WeakRef<MachineParts>>>();
@@ -39,7 +42,10 @@ const listeners = new Set<LetGo>();
 const collected = new FinalizationRegistry<Remains>(clearRemains);
 let hearsExit = false;
 
-/** A view of a machine was made for the user of this thread. `isOwn`: the thread id is, too. */
+/**
+ * Records a view that was made for a user of this thread. With `isOwn` its thread id was made for
+ * it, too, and is given back when the view is collected.
+ */
 export function rememberView(parts: MachineParts, isOwn: boolean): void {
   const { id: machine, threads, thread, hostFiles } = parts;
   const view = new WeakRef(parts);
@@ -57,13 +63,16 @@ export function rememberView(parts: MachineParts, isOwn: boolean): void {
   process.on('exit', giveUpViews);
 }
 
-/** Calls `letGo` for every machine of this thread that ends, until the function returned is called. */
+/** Calls `letGo` for every machine of this thread that ends. The returned function stops that. */
 export function onMachineEnd(letGo: LetGo): () => void {
   listeners.add(letGo);
   return () => void listeners.delete(letGo);
 }
 
-/** A job of this thread works on the machine: it is not emptied before. MACHINE_CLOSED if it is. */
+/**
+ * Runs a job of this thread on the machine. If the machine is closed meanwhile, its views are
+ * emptied only after the job. Rejects with MACHINE_CLOSED if it is closed already.
+ */
 export async function whileInUse<T>(parts: MachineParts, job: () => Promise<T>): Promise<T> {
   const end = beginUse(parts);
   try {
@@ -73,7 +82,7 @@ export async function whileInUse<T>(parts: MachineParts, job: () => Promise<T>):
   }
 }
 
-/** The same, as a beginning and an end. */
+/** Begins a job as `whileInUse` does, and returns the function that ends it. */
 export function beginUse({ id: machine, threads }: MachineParts): () => void {
   threads.assertOpen();
   let end = (): void => {};
@@ -94,7 +103,7 @@ export function closeMachine(parts: MachineParts): Promise<void> {
   const { id: machine } = parts;
   const under = closing.get(machine);
   if (under !== undefined) return under;
-  if (!views.has(machine)) return Promise.resolve(); // it has ended
+  if (!views.has(machine)) return Promise.resolve(); // the machine has ended already
   const closed = end(parts, machine).finally(() => closing.delete(machine));
   closing.set(machine, closed);
   return closed;
@@ -104,7 +113,7 @@ async function end(parts: MachineParts, machine: string): Promise<void> {
   const { gate, queue, threads } = parts;
   gate.shut();
   await queue.whenNoOperation();
-  // Of a machine that is poisoned somebody may be inside for ever.
+  // A thread may stay inside a poisoned machine for ever.
   if (!threads.isPoisoned) await gate.whenEmpty();
   await Promise.all(jobs.get(machine) ?? []);
   for (const view of views.get(machine) ?? []) view.deref()?.letGo();
@@ -117,7 +126,7 @@ function clearRemains({ machine, view, threads, token, hostFiles }: Remains): vo
   hostFiles.close();
   if (token !== undefined) {
     const id = threads.idOf(token);
-    // An operation that ended in an assertion has kept its locks, and nobody is left to give them back.
+    // An operation that failed an assertion has kept its locks, and no thread will release them.
     if (id >= 0 && threads.holdsAny(id)) threads.poison(DIED_WRITING, id);
     else if (id >= 0) threads.release(id);
   }
@@ -128,7 +137,10 @@ function clearRemains({ machine, view, threads, token, hostFiles }: Remains): vo
   for (const letGo of listeners) void letGo(machine);
 }
 
-/** This thread ends without having detached. The ids that die with the process are left alone. */
+/**
+ * Gives the thread ids back when this thread ends without detaching. The main thread is left out:
+ * the process ends with it, and all machines with the process.
+ */
 function giveUpViews(): void {
   if (thisOsThread().tid === process.pid) return;
   for (const all of views.values()) {

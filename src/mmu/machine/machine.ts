@@ -38,25 +38,25 @@ import { closeMachine, rememberView } from './lifetime.ts';
 import { reclaim, reclaimAsync } from './memory-pressure.ts';
 import { livingMms, mergePages, mergePagesAsync } from './merge-pages.ts';
 
-/** A freeze in force. No operation on the machine runs until it is thawed. */
+/** A freeze that is in force: no operation on the machine runs until `thaw` is called. */
 export interface Freeze {
-  /** Lets operations run again. Calling it twice is nothing. */
+  /** Ends this freeze. Operations run once no freeze is in force. A second call does nothing. */
   thaw(): void;
-  /** The same, for `using`. */
+  /** The same as `thaw`, for `using`. */
   [Symbol.dispose](): void;
 }
 
-/** An amount of memory, in bytes. */
+/** An amount of memory and how much of it is free, in bytes. */
 export interface MemoryAmount {
-  /** All of it. */
+  /** All bytes, used and free. */
   readonly total: number;
-  /** What nobody uses. */
+  /** Bytes that are free. */
   readonly free: number;
 }
 
-/** How long `freeze` waits. */
+/** Options of `freeze`. */
 export interface FreezeOptions {
-  /** Gives up waiting: it rejects with AbortError, and nothing is frozen. */
+  /** Ends the wait: `freeze` rejects with AbortError, and the machine is not frozen. */
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -66,7 +66,14 @@ const BYTES = wholeNumber(0);
 const THREAD = wholeNumber(0);
 const SIGNAL = optional(abortSignal);
 
-/** A simulated machine as one thread sees it. `createMachine` makes one, `attach` joins one. */
+/**
+ * A simulated machine as one thread sees it. `createMachine` makes one, `attach` joins one.
+ *
+ * A plain method that would have to wait, for a freeze or a lock, blocks on a thread that may
+ * block, and throws EAGAIN on a thread that must not. Its Async twin waits without blocking. All
+ * members throw MACHINE_CLOSED once the machine is closed, except `thread`, `threadGone`, `detach`
+ * and `close`. Operations fail with MACHINE_POISONED after a thread died in the middle of a change.
+ */
 export class Machine {
   readonly #parts: MachineParts;
 
@@ -78,24 +85,24 @@ export class Machine {
     this.#parts = parts;
   }
 
-  /** @internal For the dumper and other rooms of mmdump. MACHINE_CLOSED once the machine is. */
+  /** @internal For the dumper and other rooms of mmdump. Throws MACHINE_CLOSED after `close`. */
   get parts(): MachineParts {
     this.#parts.threads.assertOpen();
     return this.#parts;
   }
 
-  /** What another thread attaches to this machine with; can be posted to it. */
+  /** The handle with which another thread attaches to this machine. It can be posted. */
   get handle(): MachineHandle {
     return this.parts.handle;
   }
 
-  /** Names this thread, for the `threadGone` of whoever started it. */
+  /** The id of this thread. If the thread dies, another one passes the id to `threadGone`. */
   get thread(): number {
     const { threads, thread } = this.#parts;
     return threads.tokenOf(thread);
   }
 
-  /** Bytes of physical memory, and how many of them are free. */
+  /** Physical memory in bytes, page tables and device memory included. */
   get memory(): MemoryAmount {
     return {
       total: this.parts.memory.frames * PAGE_SIZE,
@@ -103,22 +110,25 @@ export class Machine {
     };
   }
 
-  /** Bytes of swap, and how many of them are free. */
+  /** Swap in bytes. */
   get swap(): MemoryAmount {
     const { slots, free } = this.parts.swap;
     return { total: slots * PAGE_SIZE, free: free * PAGE_SIZE };
   }
 
   /**
-   * Bytes of the store, and how many of them are free. It keeps paths and contents of files,
-   * auxiliary vectors and notes, each with a header of 16 bytes and rounded up to 16.
+   * The store in bytes. It keeps paths and contents of files, auxiliary vectors and notes. Each of
+   * them takes a header of 16 bytes, and its length is rounded up to 16 bytes.
    */
   get store(): MemoryAmount {
     const { total, free } = this.parts.store;
     return { total, free };
   }
 
-  /** A new, empty address space (mm_alloc). ENOMEM when every slot or frame is taken. */
+  /**
+   * Creates an address space without mappings (mm_alloc). Throws ENOMEM if all slots
+   * (`maxAddressSpaces`) or all frames are taken.
+   */
   createAddressSpace(): AddressSpace {
     const { parts } = this;
     const { thread } = parts;
@@ -127,31 +137,36 @@ export class Machine {
     });
   }
 
-  /** The asynchronous twin: waits while the machine is frozen. AbortError when `signal` fires. */
+  /**
+   * Like `createAddressSpace`, but waits while the machine is frozen. Rejects with AbortError if
+   * `signal` fires during the wait.
+   */
   async createAddressSpaceAsync(signal?: AbortSignal): Promise<AddressSpace> {
     SIGNAL('signal', signal);
     const { parts } = this;
     return runInGateAsync(parts, (thread) => newAddressSpace(parts, thread), signal);
   }
 
-  /** Every living address space, as this thread sees it. */
+  /** Returns every living address space of the machine, also those that other threads made. */
   addressSpaces(): AddressSpace[] {
     return livingMms(this.parts).map(({ machine, slot, generation }) => {
       return new AddressSpace(machine, slot, generation);
     });
   }
 
-  /** The same as the address space's `exit()`. */
+  /** The same as `space.exit()`. Throws OPTION_INVALID for an address space of another machine. */
   destroyAddressSpace(space: AddressSpace): void {
     this.#own(space).exit();
   }
 
-  /** The asynchronous twin: waits for whoever holds the address space or has frozen the machine. */
+  /**
+   * Like `destroyAddressSpace`, but waits while the address space is held or the machine frozen.
+   */
   async destroyAddressSpaceAsync(space: AddressSpace): Promise<void> {
     return this.#own(space).exitAsync();
   }
 
-  /** OPTION_INVALID unless it is an address space of this machine. */
+  /** Throws OPTION_INVALID unless it is an address space of this machine. */
   #own(space: AddressSpace): AddressSpace {
     const { reference } = SPACE('space', space);
     if (reference.machine.isSameMachine(this.parts)) return space;
@@ -159,31 +174,39 @@ export class Machine {
   }
 
   /**
-   * Looks once for anonymous pages with equal bytes in mappings with advice 'mergeable', in all
-   * address spaces, and merges them (one full scan of ksmd). Returns how many pages gave up their
-   * frame. Address spaces that are busy are passed over on a thread that must not block.
+   * Merges anonymous pages with equal bytes in all mappings with the advice 'mergeable', in all
+   * address spaces: one full scan of ksmd (mm/ksm.c). Returns the number of pages that gave up
+   * their frame. A thread that must not block skips address spaces that are busy, and throws EAGAIN
+   * if the machine is frozen.
    */
   mergePages(): number {
     return mergePages(this.parts);
   }
 
-  /** The asynchronous twin waits for whoever holds an address space. AbortError with `signal`. */
+  /**
+   * Like `mergePages`, but waits for address spaces that are busy. Rejects with AbortError if
+   * `signal` fires during a wait.
+   */
   async mergePagesAsync(signal?: AbortSignal): Promise<number> {
     SIGNAL('signal', signal);
     return mergePagesAsync(this.parts, signal);
   }
 
   /**
-   * Frees up to `bytes` of memory as a machine that runs out of it does: unmapped pages of files
-   * first, then pages that were not accessed lately go to swap, then others. Returns the bytes.
-   * Address spaces that are busy are passed over on a thread that must not block; EAGAIN if nothing
-   * could be freed for that reason.
+   * Reclaims memory as a machine does that has no free frame (direct reclaim, mm/vmscan.c), until
+   * it has freed `bytes`, rounded up to pages. Unmapped pages of files go first, then pages that
+   * were not accessed since the last scan, then any others. Returns the bytes that it freed. They
+   * can be fewer, or more, since a 2 MiB page goes as a whole. A thread that must not block skips
+   * what is busy, and throws EAGAIN if nothing could be freed for that reason.
    */
   reclaim(bytes: number): number {
     return reclaim(this.parts, Math.ceil(BYTES('bytes', bytes) / PAGE_SIZE)) * PAGE_SIZE;
   }
 
-  /** The asynchronous twin waits for whoever holds an address space. AbortError with `signal`. */
+  /**
+   * Like `reclaim`, but waits for address spaces that are busy. Rejects with AbortError if `signal`
+   * fires during a wait.
+   */
   async reclaimAsync(bytes: number, signal?: AbortSignal): Promise<number> {
     SIGNAL('signal', signal);
     const freed = await reclaimAsync(
@@ -194,20 +217,27 @@ export class Machine {
     return freed * PAGE_SIZE;
   }
 
-  /** Creates a file of the simulated machine. Close the object when it is not needed any more. */
+  /**
+   * Creates a simulated file. Close the object when it is not needed any more. Throws
+   * OPTION_INVALID, ENOSPC if the store is full, and EMFILE beyond 65 536 files.
+   */
   createFile(options: FileOptions): SimulatedFile {
     return this.#newFile(fileFields(options));
   }
 
-  /** The asynchronous twin: waits while the machine is frozen. AbortError when `signal` fires. */
+  /**
+   * Like `createFile`, but waits while the machine is frozen. Rejects with AbortError if `signal`
+   * fires during the wait.
+   */
   async createFileAsync(options: FileOptions, signal?: AbortSignal): Promise<SimulatedFile> {
     SIGNAL('signal', signal);
     return await this.#newFileAsync(fileFields(options), signal);
   }
 
   /**
-   * A file of the host, by its path. It is opened when somebody reads it, and never written. ENOENT
-   * when it is not there.
+   * Makes a file of the host known to the machine, by its path. It is opened when a page of it is
+   * read, and never written. Throws ENOENT if it cannot be found (the field `errno` says why),
+   * ENOSPC and EMFILE as `createFile`.
    */
   hostFile(path: string): SimulatedFile {
     pathname('path', path);
@@ -220,7 +250,10 @@ export class Machine {
     return this.#newFile(hostFileFields(Buffer.from(path), size));
   }
 
-  /** The asynchronous twin: waits while the machine is frozen. AbortError when `signal` fires. */
+  /**
+   * Like `hostFile`, but waits while the machine is frozen. Rejects with AbortError if `signal`
+   * fires during the wait.
+   */
   async hostFileAsync(path: string, signal?: AbortSignal): Promise<SimulatedFile> {
     pathname('path', path);
     SIGNAL('signal', signal);
@@ -243,8 +276,9 @@ export class Machine {
   }
 
   /**
-   * The living file with this path, or undefined. The object holds a reference of its own: close it
-   * when it is not needed any more. Of several files with one path, the one that was created last.
+   * Returns the living file with this path, or undefined. If there are several, it returns the one
+   * that was created last. The object holds a reference of its own: close it when it is not needed
+   * any more.
    */
   lookupFile(path: string | ArrayBufferView): SimulatedFile | undefined {
     const { parts } = this;
@@ -252,11 +286,15 @@ export class Machine {
     return id === 0 ? undefined : new SimulatedFile(parts, id);
   }
 
-  /** Stops every operation on the machine and resolves once none is under way. */
+  /**
+   * Stops every operation on the machine, and resolves once none is under way. Several freezes can
+   * be in force at the same time; each takes a thread id. Rejects with AbortError, and with
+   * TOO_MANY_THREADS if attached threads have all ids.
+   */
   async freeze(options: FreezeOptions = {}): Promise<Freeze> {
     const { signal } = optionsOf('freeze', options, FREEZE_OPTIONS);
     const { threads, gate, queue } = this.parts;
-    // It is not waited for by whoever closes the machine: a freeze ends with it.
+    // An id of kind ATTACHED, since `close` waits for operations, but not for a freeze.
     const [thread] = (await queue.take(1, signal, ATTACHED)) as [number];
     try {
       await gate.freeze(thread, signal);
@@ -274,17 +312,21 @@ export class Machine {
     return { thaw, [Symbol.dispose]: thaw };
   }
 
-  /** Takes a thread id for a thread that is about to be started; pass it to `attach`. */
+  /**
+   * Takes a thread id for a thread that is about to be started. That thread passes it to `attach`.
+   * Throws TOO_MANY_THREADS if no id is free.
+   */
   registerThread(): number {
     const { threads } = this.parts;
     return threads.tokenOf(threads.register());
   }
 
   /**
-   * Tells the machine that a thread died without detaching. Its locks, queue places and freezes are
-   * given back; if it died in the middle of a change, the machine is poisoned and every later
-   * operation fails with MACHINE_POISONED. Nothing happens if that is known already. On Linux the
-   * machine finds out by itself (docs/SHARED_MEMORY.md); who tells it is only quicker.
+   * Tells the machine that a thread died without detaching. Its read locks, queue places and
+   * freezes are given back. If it died in the middle of a change, the machine is poisoned: every
+   * later operation fails with MACHINE_POISONED. Nothing happens if the machine knows already. On
+   * Linux it finds out by itself, only later (docs/SHARED_MEMORY.md). Throws OPTION_INVALID for the
+   * calling thread.
    */
   threadGone(thread: number): void {
     const { threads } = this.#parts;
@@ -293,20 +335,22 @@ export class Machine {
     }
     const id = threads.idOf(thread);
     if (id >= 0) threadGone(this.#parts, id);
-    threads.lookForEnded(); // what it had begun asynchronously has died with it
+    threads.lookForEnded(); // the asynchronous operations of that thread have ended with it
   }
 
-  /** Gives back what this thread holds of the machine: its id and its open host files. */
+  /** Gives the id of this thread back, and closes the host files that are open for it. */
   detach(): void {
     this.#parts.detach();
   }
 
   /**
-   * Ends the machine for all threads: every later operation fails with MACHINE_CLOSED. Those that are
-   * under way end first: what is inside the machine finishes, dumps too; what would have to enter it
-   * once more, as an import or a restore does, fails. A freeze ends with the machine. Resolves when
-   * this thread and its dumpers have let go of the memory, which then is back, unless other threads
-   * are attached: they let go when they next come upon the machine, or end. Closing twice is nothing.
+   * Ends the machine for all threads: every later operation fails with MACHINE_CLOSED. Operations
+   * and dumps that are inside the machine finish first. An import or a restore fails, since it
+   * would have to enter again. A freeze ends with the machine.
+   *
+   * The promise resolves when this thread and its dumpers have let go of the memory, which is then
+   * freed. Other attached threads keep it until they next use the machine, or end. A second call
+   * resolves with the first.
    */
   close(): Promise<void> {
     return closeMachine(this.#parts);
@@ -317,7 +361,7 @@ export class Machine {
     return this.close();
   }
 
-  /** Begins to close the machine: nothing can be done with it any more, its memory follows. */
+  /** Begins what `close` does and does not wait for its end, for `using`. */
   [Symbol.dispose](): void {
     void this.close();
   }
@@ -337,16 +381,27 @@ function newAddressSpace(parts: MachineParts, thread: number): AddressSpace {
   return new AddressSpace(parts, slot, struct.generation);
 }
 
-/** Creates a simulated machine. MACHINE_TOO_LARGE when the system refuses the address space. */
+/**
+ * Creates a simulated machine in shared memory. The calling thread is attached to it, as a thread
+ * that must not block. Throws OPTION_INVALID, and MACHINE_TOO_LARGE if the system refuses that much
+ * address space.
+ */
 export function createMachine(options: MachineOptions): Machine {
   const parts = new MachineParts(createMachineHandle(options), { mayBlock: false });
   rememberView(parts, true);
   return new Machine(parts);
 }
 
-/** Attaches the calling thread to a machine or to an address space, from its handle. */
+/**
+ * Attaches the calling thread to a machine, by the machine's handle. Throws OPTION_INVALID for any
+ * other handle and for a thread id that is not registered, MACHINE_CLOSED, and TOO_MANY_THREADS if
+ * no thread id is left.
+ */
 export function attach(handle: MachineHandle, options?: AttachOptions): Machine;
-/** Attaches the calling thread to an address space, from its handle. */
+/**
+ * Attaches the calling thread to an address space, by its handle. Throws the same errors as for a
+ * machine.
+ */
 export function attach(handle: MmHandle, options?: AttachOptions): AddressSpace;
 export function attach(
   handle: MachineHandle | MmHandle,

@@ -1,7 +1,7 @@
 /**
- * What happens when no frame is free (direct reclaim, mm/vmscan.c). The thread that needs one has
- * left its mm: it holds no lock, and comes back once there are frames. So reclaim takes the mms one
- * after the other, like any operation, and no lock order has to be bent for it.
+ * Reclaiming memory when no frame is free (direct reclaim, mm/vmscan.c). The thread that needs a
+ * frame has left its mm and holds no lock; it runs its operation again afterwards. So reclaim holds
+ * one mm after the other, like any operation, and needs no exception from the lock order.
  */
 import { errnoOf } from '../../shared/errors.ts';
 import { wouldBlock } from '../../shared/sync/rw-lock.ts';
@@ -14,26 +14,30 @@ import { type Mm, mmOf } from '../mm/mm.ts';
 import { MmStruct } from '../mm/mm-struct.ts';
 import { type Pressure, reclaimMm } from '../swap/swap-out.ts';
 
-/** Frames that one reclaim tries to free: often enough for a burst of faults. */
+/** Frames that a reclaim tries to free by default: often enough for a burst of faults. */
 const BATCH = 64;
 
-/** What a reclaim came to. */
+/** The result of a reclaim. */
 export interface Reclaimed {
-  /** Frames. */
+  /** Frames that were freed. */
   readonly freed: number;
-  /** Something was busy, and this thread must not wait: there may be more to have. */
+  /** Whether something busy was skipped, so that a later reclaim may free more. */
   readonly passedOver: boolean;
 }
 
-/** A step of a reclaim: the page caches, or one mm. */
+/** A step of a reclaim, which takes either the page caches or one mm. */
 type Step = 'caches' | { readonly slot: number; readonly pressure: Pressure };
 
-/** The frames that are still missing. */
+/** The frames that a reclaim still has to free. */
 interface Want {
   missing: number;
 }
 
-/** Unmapped pages of files, then pages that were not accessed lately, then any. */
+/**
+ * Yields the steps of a reclaim: unmapped pages of files first, then pages of all mms that were not
+ * accessed since the last scan, then any pages. Page caches follow each round over the mms, since
+ * reclaim has unmapped pages of files.
+ */
 function* stepsOf(machine: MachineParts, want: Want): Generator<Step> {
   yield 'caches';
   for (const sparesAccessed of [true, false]) {
@@ -47,8 +51,8 @@ function* stepsOf(machine: MachineParts, want: Want): Generator<Step> {
 }
 
 /**
- * Frees up to `wanted` frames. Thread `thread` holds no lock and no place in the gate. What is busy
- * is passed over where the thread must not wait.
+ * Tries to free `wanted` frames. `thread` holds no lock and is outside the gate. If it must not
+ * block, whatever is busy is skipped.
  */
 export function reclaimFrames(
   machine: MachineParts,
@@ -76,14 +80,17 @@ export function reclaimFrames(
   return { freed: freedFrames(machine, wanted, want, before), passedOver };
 }
 
-/** As a call of the user: EAGAIN if nothing could be freed because everything was busy. */
+/**
+ * The reclaim that a user asks for. Throws EAGAIN if nothing could be freed because something was
+ * busy.
+ */
 export function reclaim(machine: MachineParts, wanted: number): number {
   const { freed, passedOver } = reclaimFrames(machine, machine.thread, wanted);
   if (freed === 0 && passedOver) throw wouldBlock('what could give memory back');
   return freed;
 }
 
-/** The asynchronous twin waits for everybody. AbortError when `signal` fires meanwhile. */
+/** The asynchronous twin of `reclaim`, which waits. Rejects with AbortError if `signal` fires. */
 export async function reclaimAsync(
   machine: MachineParts,
   wanted: number,
@@ -101,7 +108,7 @@ export async function reclaimAsync(
   return freedFrames(machine, wanted, want, before);
 }
 
-/** The mm in a slot, if there is one. The thread is inside the gate. */
+/** Reclaims from the mm in a slot, if there is one. The thread is inside the gate. */
 async function reclaimSlotAsync(
   machine: MachineParts,
   thread: number,
@@ -117,30 +124,33 @@ async function reclaimSlotAsync(
   });
 }
 
-/** Another thread may have freed frames, or taken those that were freed here. */
+/**
+ * Returns the frames that were freed. Other threads may have freed frames in the meantime, or taken
+ * those that were freed here, so the larger of the two counts is used.
+ */
 function freedFrames(machine: MachineParts, wanted: number, want: Want, before: number): number {
   return Math.max(wanted - want.missing, machine.allocator.freeFrames - before, 0);
 }
 
-/** The mm in a slot, and which life of the slot it is; undefined when there is none. */
+/** Returns the mm in a slot and a reference to this life of the slot, or undefined. */
 function livingMm(
   machine: MachineParts,
   slot: number,
   thread: number,
 ): { readonly mm: Mm; readonly reference: MmReference } | undefined {
   const struct = new MmStruct(machine.mmWords, slot);
-  const { generation } = struct; // read first: what is read later belongs to this life or a later one
+  const { generation } = struct; // read first: what is read later is of this life or a later one
   if (!struct.isLive) return undefined;
   return { mm: mmOf(machine, slot, thread), reference: { machine, slot, generation } };
 }
 
-/** Pages of living files that nobody maps. The thread is inside the gate. */
+/** Frees unmapped pages of files from their page caches. The thread is inside the gate. */
 function shrinkCaches(machine: MachineParts, thread: number, want: Want): void {
   const { files } = machine;
   const context = cacheContext(machine, thread);
   for (let id = 1; id <= files.highWater && want.missing > 0; id++) {
-    if (files.cachePages(id) === 0) continue; // most have none, and a reference costs more than a look
-    // With a reference nobody else can free the file, nor its slot become another's.
+    if (files.cachePages(id) === 0) continue; // as in most files; cheaper than taking a reference
+    // The reference keeps the file, and its id cannot be given to another file.
     if (!files.tryGet(id)) continue;
     want.missing -= shrinkFile(context, id, want.missing);
     putFile(context, id);
@@ -151,7 +161,7 @@ function shrinkFile(context: CacheContext, id: number, wanted: number): number {
   const { files, thread } = context;
   if ((files.kind(id) & (FILE_KIND.MEMORY | FILE_KIND.DELETED)) !== 0) return 0;
   const lock = files.lock(id);
-  if (!lock.tryLock(thread)) return 0; // somebody is reading a page in: the next one, then
+  if (!lock.tryLock(thread)) return 0; // busy, for instance reading a page in: skip this file
   try {
     return shrinkCacheLocked(context, id, wanted);
   } finally {

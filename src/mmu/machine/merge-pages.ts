@@ -1,7 +1,7 @@
 /**
- * One full scan of ksmd over all address spaces of a machine (`fault/ksm.ts`). The whole scan is
- * inside the freeze gate: between its two passes it keeps references to frames, and these must be
- * given back before anybody freezes the machine.
+ * One full scan of ksmd over all address spaces of a machine (`fault/ksm.ts`). The thread stays
+ * inside the freeze gate for the whole scan. The scan keeps references to stable frames, which must
+ * be dropped before the machine is frozen.
  */
 import { errnoOf } from '../../shared/errors.ts';
 import { MergeScan } from '../fault/ksm.ts';
@@ -11,23 +11,25 @@ import type { MachineParts } from '../mm/machine-parts.ts';
 import { type Mm, mmOf } from '../mm/mm.ts';
 import { MmStruct } from '../mm/mm-struct.ts';
 
-/** Every living mm of the machine. */
+/** Returns references to all living mms of the machine. */
 export function livingMms(machine: MachineParts): MmReference[] {
   const found: MmReference[] = [];
   for (let slot = 0; slot < machine.maxAddressSpaces; slot++) {
     const struct = new MmStruct(machine.mmWords, slot);
-    const { generation } = struct; // before anything else of this life
+    const { generation } = struct; // read first: what is read later is of this life or a later one
     if (struct.isLive) found.push({ machine, slot, generation });
   }
   return found;
 }
 
-/** Both passes, in order. */
+/** Returns the two passes of the scan, in their order. */
 function visitsOf(scan: MergeScan): readonly ((mm: Mm) => void)[] {
   return [(mm) => scan.countLocked(mm), (mm) => scan.mergeLocked(mm)];
 }
 
-/** Returns the pages that gave up their frame. On a thread that must not block busy mms are left out. */
+/**
+ * Returns how many pages gave up their frame. A thread that must not block skips mms that are busy.
+ */
 export function mergePages(machine: MachineParts): number {
   const { thread } = machine;
   const scan = new MergeScan();
@@ -45,7 +47,9 @@ export function mergePages(machine: MachineParts): number {
   });
 }
 
-/** The asynchronous twin waits for everybody. AbortError when `signal` fires meanwhile. */
+/**
+ * The asynchronous twin of `mergePages`, which waits. Rejects with AbortError if `signal` fires.
+ */
 export function mergePagesAsync(machine: MachineParts, signal?: AbortSignal): Promise<number> {
   const scan = new MergeScan();
   return passGateAsync(
@@ -67,7 +71,7 @@ export function mergePagesAsync(machine: MachineParts, signal?: AbortSignal): Pr
   );
 }
 
-/** The mm is busy, and this thread must not wait, or it has exited meanwhile. */
+/** Visits an mm, unless it is busy and this thread must not block, or it has exited meanwhile. */
 function passOver(visit: () => void): void {
   try {
     visit();

@@ -1,7 +1,8 @@
 /**
- * The system calls of an mm, as its user calls them. Every one has a twin that ends in Async and
- * waits where the plain form, on a thread that must not block, throws EAGAIN. What a call does
- * stands in the file named after it. Arguments of a wrong type are OPTION_INVALID before it begins.
+ * The system calls of an mm, as its user calls them. Each call has a twin whose name ends in Async.
+ * It waits in those cases in which the plain form throws EAGAIN on a thread that must not block.
+ * The file in `calls` that is named after a call implements it. An argument of a wrong type is
+ * OPTION_INVALID before the call begins.
  */
 import { optionsOf } from '../../shared/arguments/options.ts';
 import type { LockMode } from '../../shared/sync/rw-lock.ts';
@@ -29,9 +30,12 @@ import type { Progress } from '../fault/access.ts';
 import type { Mm } from '../mm/mm.ts';
 import { type MmReference, runOn, runOnAsync } from './enter.ts';
 
-/** The system calls of an address space; AddressSpace has them all. */
+/**
+ * The system calls of an address space, which AddressSpace inherits. Errors have the names of
+ * Linux's errno codes. A call that would need more than 65 530 mappings is ENOMEM.
+ */
 export abstract class SystemCalls {
-  /** @internal Which life of which slot this is. */
+  /** @internal The machine, the slot and the life of the slot that this object stands for. */
   readonly reference: MmReference;
 
   /** @internal */
@@ -40,7 +44,7 @@ export abstract class SystemCalls {
   }
 
   /**
-   * For the dumper and other rooms of mmdump. Nobody keeps it: it shows the machine's memory.
+   * For the dumper and other rooms of mmdump. Do not keep it: it refers to the machine's memory.
    *
    * @internal
    */
@@ -59,50 +63,60 @@ export abstract class SystemCalls {
     return runOnAsync(this.reference, mode, operation, signal);
   }
 
-  /** Maps memory and returns its address. Errors as mmap(2). */
+  /**
+   * Maps memory and returns its address in bytes, as mmap(2). Throws EINVAL, EBADF (there is no
+   * such file), ENOMEM (there is no gap of this size), EACCES (a shared writable mapping with
+   * `readOnly`), EEXIST ('fixed_noreplace'), EPERM (below 64 KiB), EOVERFLOW or EMFILE.
+   */
   mmap(request: MmapRequest): number {
     const checked = optionsOf('mmap', request, MMAP_REQUEST);
     return this.run('write', (mm) => mmapLocked(mm, checked));
   }
 
-  /** As `mmap`, but waits. */
+  /** Like `mmap`, but waits instead of throwing EAGAIN. */
   async mmapAsync(request: MmapRequest): Promise<number> {
     const checked = optionsOf('mmap', request, MMAP_REQUEST);
     return this.later('write', (mm) => mmapLocked(mm, checked));
   }
 
-  /** Maps device memory of the machine, shared, and returns its address. Errors as mmap(2). */
+  /**
+   * Maps device memory of the machine, shared, and returns its address in bytes (remap_pfn_range).
+   * Throws EINVAL beyond the device memory, and ENOMEM.
+   */
   mapDevice(request: DeviceRequest): number {
     const checked = optionsOf('mapDevice', request, DEVICE_REQUEST);
     return this.run('write', (mm) => mapDeviceLocked(mm, mm.machine.device, checked));
   }
 
-  /** As `mapDevice`, but waits. */
+  /** Like `mapDevice`, but waits instead of throwing EAGAIN. */
   async mapDeviceAsync(request: DeviceRequest): Promise<number> {
     const checked = optionsOf('mapDevice', request, DEVICE_REQUEST);
     return this.later('write', (mm) => mapDeviceLocked(mm, mm.machine.device, checked));
   }
 
-  /** Unmaps the pages of [address, address + length), in bytes. Errors as munmap(2). */
+  /** Unmaps the pages of [address, address + length), in bytes, as munmap(2). Throws EINVAL. */
   munmap(address: number, length: number): void {
     assertNumbers('munmap', { address, length });
     this.run('write', (mm) => munmapLocked(mm, address, length));
   }
 
-  /** As `munmap`, but waits. */
+  /** Like `munmap`, but waits instead of throwing EAGAIN. */
   async munmapAsync(address: number, length: number): Promise<void> {
     assertNumbers('munmap', { address, length });
     return this.later('write', (mm) => munmapLocked(mm, address, length));
   }
 
-  /** Sets the protection of the pages of a range, in bytes. Errors as mprotect(2). */
+  /**
+   * Sets the protection of the pages of a range, in bytes, as mprotect(2). Throws EINVAL, EACCES if
+   * a mapping never allows `prot`, and ENOMEM at a hole. The part before that is changed.
+   */
   mprotect(address: number, length: number, prot: Prot): void {
     assertNumbers('mprotect', { address, length });
     PROT('mprotect: prot', prot);
     this.run('write', (mm) => mprotectLocked(mm, address, length, prot));
   }
 
-  /** As `mprotect`, but waits. */
+  /** Like `mprotect`, but waits instead of throwing EAGAIN. */
   async mprotectAsync(address: number, length: number, prot: Prot): Promise<void> {
     assertNumbers('mprotect', { address, length });
     PROT('mprotect: prot', prot);
@@ -110,8 +124,9 @@ export abstract class SystemCalls {
   }
 
   /**
-   * Resizes or moves a mapping and returns its address. Lengths are bytes; `newAddress` is the place
-   * with 'fixed'. Errors as mremap(2).
+   * Resizes or moves a mapping and returns its address, as mremap(2) of Linux 6.17 and later.
+   * Addresses and lengths are bytes. `newAddress` is the new address with 'fixed', a hint with
+   * 'dontunmap', and ignored otherwise. Throws EINVAL, EFAULT or ENOMEM.
    */
   mremap(
     address: number,
@@ -128,7 +143,7 @@ export abstract class SystemCalls {
     );
   }
 
-  /** As `mremap`, but waits. */
+  /** Like `mremap`, but waits instead of throwing EAGAIN. */
   async mremapAsync(
     address: number,
     oldLength: number,
@@ -144,19 +159,27 @@ export abstract class SystemCalls {
     );
   }
 
-  /** Moves the end of the heap and returns where it is then: the old end when it cannot be moved. */
+  /**
+   * Moves the end of the heap to `address`, in bytes, and returns the end. As with the system call,
+   * it is no error if the end cannot be moved: the old end is returned. Throws EINVAL unless the
+   * address is a whole number, 0 or more.
+   */
   brk(address: number): number {
     assertNumbers('brk', { address });
     return this.run('write', (mm) => brkLocked(mm, address));
   }
 
-  /** As `brk`, but waits. */
+  /** Like `brk`, but waits instead of throwing EAGAIN. */
   async brkAsync(address: number): Promise<number> {
     assertNumbers('brk', { address });
     return this.later('write', (mm) => brkLocked(mm, address));
   }
 
-  /** Gives advice on a range of bytes. Errors as madvise(2). */
+  /**
+   * Gives advice on a range of bytes, as madvise(2). Throws EINVAL, also if a mapping refuses the
+   * advice, and ENOMEM at a hole, after the rest of the range was advised. 'populate_read' and
+   * 'populate_write' throw EFAULT or EHWPOISON at a page that cannot be faulted in.
+   */
   madvise(address: number, length: number, advice: Advice): void {
     assertNumbers('madvise', { address, length });
     ADVICE('madvise: advice', advice);
@@ -164,7 +187,7 @@ export abstract class SystemCalls {
     this.run(adviceMode(advice), (mm) => madviseLocked(mm, address, length, advice, progress));
   }
 
-  /** As `madvise`, but waits. */
+  /** Like `madvise`, but waits instead of throwing EAGAIN. */
   async madviseAsync(address: number, length: number, advice: Advice): Promise<void> {
     assertNumbers('madvise', { address, length });
     ADVICE('madvise: advice', advice);
@@ -174,14 +197,18 @@ export abstract class SystemCalls {
     );
   }
 
-  /** Keeps the pages of a range in memory, and faults them in. Errors as mlock2(2). */
+  /**
+   * Keeps the pages of a range of bytes in memory, as mlock2(2). They are faulted in, unless
+   * 'onfault' is given. Throws EINVAL, and ENOMEM at a hole or for a page that cannot be faulted
+   * in.
+   */
   mlock(address: number, length: number, flags: readonly MlockFlag[] = []): void {
     assertNumbers('mlock', { address, length });
     const checked = MLOCK_FLAGS('mlock: flags', flags);
     this.run('write', (mm) => mlockLocked(mm, address, length, checked));
   }
 
-  /** As `mlock`, but waits. */
+  /** Like `mlock`, but waits instead of throwing EAGAIN. */
   async mlockAsync(
     address: number,
     length: number,
@@ -192,60 +219,73 @@ export abstract class SystemCalls {
     return this.later('write', (mm) => mlockLocked(mm, address, length, checked));
   }
 
-  /** Lets the pages of a range go to swap again. Errors as munlock(2). */
+  /**
+   * Lets the pages of a range of bytes be swapped again, as munlock(2). Throws EINVAL, and ENOMEM
+   * at a hole.
+   */
   munlock(address: number, length: number): void {
     assertNumbers('munlock', { address, length });
     this.run('write', (mm) => munlockLocked(mm, address, length));
   }
 
-  /** As `munlock`, but waits. */
+  /** Like `munlock`, but waits instead of throwing EAGAIN. */
   async munlockAsync(address: number, length: number): Promise<void> {
     assertNumbers('munlock', { address, length });
     return this.later('write', (mm) => munlockLocked(mm, address, length));
   }
 
-  /** Keeps all pages in memory: those mapped now, those mapped later, or both. As mlockall(2). */
+  /**
+   * Keeps all pages in memory that are mapped now, that are mapped later, or both, as mlockall(2).
+   * Throws EINVAL unless `flags` has 'current' or 'future'.
+   */
   mlockall(flags: readonly MlockAllFlag[]): void {
     const checked = MCL_FLAGS('mlockall: flags', flags);
     this.run('write', (mm) => mlockallLocked(mm, checked));
   }
 
-  /** As `mlockall`, but waits. */
+  /** Like `mlockall`, but waits instead of throwing EAGAIN. */
   async mlockallAsync(flags: readonly MlockAllFlag[]): Promise<void> {
     const checked = MCL_FLAGS('mlockall: flags', flags);
     return this.later('write', (mm) => mlockallLocked(mm, checked));
   }
 
-  /** Lets all pages go to swap again, and those mapped later. As munlockall(2). */
+  /** Lets all pages be swapped again, also those that are mapped later, as munlockall(2). */
   munlockall(): void {
     this.run('write', munlockallLocked);
   }
 
-  /** As `munlockall`, but waits. */
+  /** Like `munlockall`, but waits instead of throwing EAGAIN. */
   munlockallAsync(): Promise<void> {
     return this.later('write', munlockallLocked);
   }
 
-  /** One byte per page: 1 when an access would find it in memory. Errors as mincore(2). */
+  /**
+   * Returns one byte per page of a range of bytes, as mincore(2): 1 if an access would find the
+   * page in memory, otherwise 0. Throws EINVAL, and ENOMEM at a hole.
+   */
   mincore(address: number, length: number): Uint8Array {
     assertNumbers('mincore', { address, length });
     return this.run('read', (mm) => mincoreLocked(mm, address, length));
   }
 
-  /** As `mincore`, but waits. */
+  /** Like `mincore`, but waits instead of throwing EAGAIN. */
   async mincoreAsync(address: number, length: number): Promise<Uint8Array> {
     assertNumbers('mincore', { address, length });
     return this.later('read', (mm) => mincoreLocked(mm, address, length));
   }
 
-  /** Writes what shared mappings changed back to simulated files. Errors as msync(2). */
+  /**
+   * Writes dirty pages of shared mappings in a range of bytes back to simulated files, as msync(2).
+   * `flags` default to ['sync']; without 'sync' nothing is written. Throws EINVAL, ENOMEM at a
+   * hole, after the rest was done, and EBUSY for 'invalidate' at a locked mapping.
+   */
   msync(address: number, length: number, flags: readonly MsyncFlag[] = ['sync']): void {
     assertNumbers('msync', { address, length });
     const checked = MSYNC_FLAGS('msync: flags', flags);
     this.run('read', (mm) => msyncLocked(mm, address, length, checked));
   }
 
-  /** As `msync`, but waits. */
+  /** Like `msync`, but waits instead of throwing EAGAIN. */
   async msyncAsync(
     address: number,
     length: number,

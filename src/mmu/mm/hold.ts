@@ -1,9 +1,9 @@
 /**
- * The one door for every change of a machine: the freeze gate, and behind it the mmap lock where the
- * change belongs to an mm. The outermost operation of a thread passes the door, once.
+ * The one door for every change of a machine: the freeze gate, and behind it the mmap lock if the
+ * change belongs to an mm. The outermost operation of a thread passes the door, and does so once.
  *
- * A thread that may sleep waits for both. A thread that must not (a main thread) gets EAGAIN, or
- * uses the asynchronous form, which waits under a thread id of its own.
+ * A thread that may sleep waits for both. A thread that must not sleep (a main thread) gets EAGAIN,
+ * or uses the asynchronous form, which waits under a thread id of its own.
  */
 import { MmdumpError } from '../../shared/errors.ts';
 import { type LockMode, wouldBlock } from '../../shared/sync/rw-lock.ts';
@@ -11,19 +11,23 @@ import type { MachineParts } from './machine-parts.ts';
 import type { Mm } from './mm.ts';
 import { enterAsOperation } from './operation.ts';
 
-/** An mm that a handle or object refers to, in this life of its slot. */
+/** The mm that a handle or an object refers to: a slot, and which life of the slot it is. */
 export interface MmReference {
   readonly machine: MachineParts;
   readonly slot: number;
   readonly generation: number;
 }
 
+/** Throws MM_GONE if the mm was destroyed. mmap lock held. */
 function assertLive(mm: Mm, reference: MmReference): void {
   if (mm.struct.isLiveLocked(reference.generation)) return;
   throw new MmdumpError('MM_GONE', `address space ${reference.slot} was destroyed`);
 }
 
-/** Runs `operation` under the gate and the mmap lock. EAGAIN where this thread would have to wait. */
+/**
+ * Runs `operation` inside the gate and with the mmap lock held. Throws MM_GONE if the mm was
+ * destroyed, and EAGAIN where the thread would have to wait and must not.
+ */
 export function holdMm<T>(
   mm: Mm,
   reference: MmReference,
@@ -38,12 +42,13 @@ export function holdMm<T>(
   }
 }
 
+/** Enters the gate. Throws EAGAIN if it is closed and the thread must not wait. */
 function enterGate({ gate, mayBlock }: MachineParts, thread: number): void {
   if (mayBlock) gate.enter(thread);
   else if (!gate.tryEnter(thread)) throw wouldBlock('the machine is frozen: its gate');
 }
 
-/** Runs `operation` under the mmap lock, for a thread that is inside the gate already. */
+/** As `holdMm`, for a thread that is inside the gate already. */
 export function lockMm<T>(
   mm: Mm,
   reference: MmReference,
@@ -61,8 +66,10 @@ export function lockMm<T>(
 }
 
 /**
- * The asynchronous twin, of an operation that is inside the gate already (`operation.ts`): waits
- * without blocking, and leaves. Rejects with AbortError when `signal` fires.
+ * The asynchronous twin of `holdMm`, for an operation that is inside the gate already
+ * (`enterAsOperation`). Waits for the mmap lock without blocking, and leaves the gate at the end.
+ * Rejects with MM_GONE if the mm was destroyed, and with AbortError when `signal` fires before the
+ * lock is held.
  */
 export async function holdMmInside<T>(
   mm: Mm,
@@ -79,7 +86,7 @@ export async function holdMmInside<T>(
   }
 }
 
-/** The asynchronous twin of `lockMm`. */
+/** The asynchronous twin of `lockMm`. Rejects as `holdMmInside` does. */
 export async function lockMmAsync<T>(
   mm: Mm,
   reference: MmReference,
@@ -96,7 +103,10 @@ export async function lockMmAsync<T>(
   }
 }
 
-/** Runs a change of the machine that belongs to no mm. EAGAIN where this thread would have to wait. */
+/**
+ * Runs a change of the machine that belongs to no mm, inside the gate. Throws EAGAIN where the
+ * thread would have to wait and must not.
+ */
 export function holdGate<T>(machine: MachineParts, thread: number, change: () => T): T {
   enterGate(machine, thread);
   try {
@@ -107,8 +117,9 @@ export function holdGate<T>(machine: MachineParts, thread: number, change: () =>
 }
 
 /**
- * The asynchronous twin: runs the change under a thread id of its own, which it is given, and waits
- * until nobody freezes the machine. Rejects with AbortError when `signal` fires before.
+ * The asynchronous twin of `holdGate`. Waits while the machine is frozen, then runs `change` under
+ * a thread id of its own, which is its argument. Rejects with AbortError when `signal` fires
+ * before.
  */
 export async function passGateAsync<T>(
   machine: MachineParts,

@@ -2,16 +2,16 @@
  * A simulated machine: physical memory, page structs, files and mms, all in shared memory.
  *
  *   banks      frames                    WebAssembly.Memory, 2 GiB each
- *   swapBanks  swapped pages             the same; `swapMap` counts who refers to a slot
- *   pages      page structs              32 bytes a frame
+ *   swapBanks  swapped pages             the same; `swapMap` counts the references to each slot
+ *   pages      page structs              32 bytes per frame
  *   control    threads, gate, allocator  below
  *   mms        slots of address spaces   `mm-struct.ts`
  *   files      file records              `file-table.ts`
  *   store      paths, contents of files  `store.ts`, auxiliary vectors and notes of mms
  *
- * The handle carries these buffers; any thread makes views of them (MachineParts). Physical
- * memory: frame 0 unused, frame 1 the zero page, then frames of the allocator, at the top the
- * device memory.
+ * The handle carries these buffers, and each thread makes its own views of them (MachineParts).
+ * Physical memory consists of frame 0, which is not used, frame 1, the zero page, the frames of the
+ * allocator, and at the top the device memory.
  */
 import { randomInt } from 'node:crypto';
 import { flag, optional, wholeNumber } from '../../shared/arguments/checks.ts';
@@ -43,49 +43,58 @@ import { MM_WORDS } from './mm-struct.ts';
 import { MmTurns } from './mm-turns.ts';
 import { threadGone } from './thread-gone.ts';
 
+/** Words of the control block. The parts that have tables of their own follow. */
 const CONTROL = {
   ANON_VMAS: 0, //     anon_vma ids handed out; Atomics only
   DEVICE_FIRST: 1, //  first frame of the device memory; immutable after init
   DEVICE_FRAMES: 2, // its size; immutable after init
-  HUGE_ZERO: 3, //     first frame of the huge zero page, 0 = not made yet; Atomics only
-  RECLAIM_SLOT: 4, //  mm that the next reclaim begins with; a hint, Atomics only
-  ID_LOW: 5, //        names the machine, 64 random bits; immutable after init
-  ID_HIGH: 6,
-  ZERO_PAGE: 7, //     1 = read faults show the zero page, 0 = none does; immutable after init
-  THREADS: 16,
+  HUGE_ZERO: 3, //     first frame of the huge zero page, 0 = not allocated yet; Atomics only
+  RECLAIM_SLOT: 4, //  next slot to reclaim from, modulo their number; a hint, Atomics only
+  ID_LOW: 5, //        64 random bits that name the machine; immutable after init
+  ID_HIGH: 6, //       … high word
+  ZERO_PAGE: 7, //     1 = read faults map the zero page, 0 = fresh pages; immutable after init
+  THREADS: 16, //      the thread table
 } as const;
 const GATE_AT = CONTROL.THREADS + THREAD_TABLE_WORDS;
 const ALLOCATOR_AT = GATE_AT + FREEZE_GATE.WORDS;
 const STORE_AT = ALLOCATOR_AT + ALLOCATOR.WORDS;
-/** Words of a machine's control block. */
+/** Number of words of the control block. */
 export const CONTROL_WORDS: number = STORE_AT + STORE.WORDS;
 
 /** Options of `createMachine`. Sizes are bytes. */
 export interface MachineOptions {
-  /** Physical memory in bytes, page tables included. Committed only as it is touched. */
+  /**
+   * Bytes of physical memory, page tables included. They are committed only as they are touched.
+   */
   readonly memory: number;
-  /** Frames, in bytes, that only device mappings show; part of `memory`. Default 0. */
+  /**
+   * Bytes of device memory, which only device mappings map. It is a part of `memory`. Default 0.
+   */
   readonly deviceMemory?: number | undefined;
-  /** Swap, in bytes: anonymous pages go there when memory runs out. Default 0: there is none. */
+  /** Bytes of swap, to which anonymous pages go when memory runs out. Default 0: no swap. */
   readonly swap?: number | undefined;
   /**
-   * Room, in bytes, for paths and contents of simulated files, auxiliary vectors and notes. What is
-   * gone gives its room back. Default 64 MiB.
+   * Bytes of the store, which keeps paths and contents of simulated files, auxiliary vectors and
+   * notes. What is deleted frees its bytes. Default 64 MiB.
    */
   readonly store?: number | undefined;
-  /** Address spaces that can live at the same time. Default 64. */
+  /** The most address spaces that can live at the same time. Default 64. */
   readonly maxAddressSpaces?: number | undefined;
   /**
-   * What a read of anonymous memory maps where nothing was written yet. True, the default: the zero
-   * page, or the huge zero page, read-only. False: a fresh page of zeros, as on kernels and for
-   * processes where `mm_forbids_zeropage()` holds; no page table of the machine shows a zero page then.
+   * What a read of anonymous memory maps where nothing was written yet. With true it is the zero
+   * page or the huge zero page, read-only. With false it is a fresh page of zeros, as in Linux
+   * where `mm_forbids_zeropage()` holds, and no page table of the machine maps a zero page. Default
+   * true.
    */
   readonly zeroPage?: boolean | undefined;
-  /** Assert the lock order at every acquisition. Default false. */
+  /**
+   * Whether to assert that every lock is taken in the lock order and that every change is made
+   * inside the freeze gate. Default false.
+   */
   readonly checks?: boolean | undefined;
 }
 
-/** Frames at the top of physical memory that only device mappings show. */
+/** The frames at the top of physical memory that only device mappings map. */
 export interface DeviceMemory {
   readonly first: number; // pfn
   readonly frames: number;
@@ -93,16 +102,18 @@ export interface DeviceMemory {
 
 /** Options of `attach`. */
 export interface AttachOptions {
-  /** A thread id that the host took with `registerThread`. Default: a new one. */
+  /**
+   * A thread id that another thread took for this one with `registerThread`. Default: a new one.
+   */
   readonly thread?: number | undefined;
-  /** Whether this thread may sleep while it waits. Default true; false on a main thread. */
+  /** Whether this thread may sleep while it waits. Default true; a main thread passes false. */
   readonly mayBlock?: boolean | undefined;
 }
 
 const MEMORY_UNIT = 0x10000; // bytes of a wasm page
-/** Bytes of physical memory that a machine can have. */
+/** The most bytes of physical memory that a machine can have. */
 export const MAX_MEMORY: number = 256 * GiB;
-/** The most that `maxAddressSpaces` can be. */
+/** The largest value of `maxAddressSpaces`. */
 export const MAX_ADDRESS_SPACES = 1024;
 
 const MACHINE_OPTIONS: Shape<MachineOptions> = {
@@ -115,12 +126,16 @@ const MACHINE_OPTIONS: Shape<MachineOptions> = {
   checks: optional(flag),
 };
 
+/** Checks for the options of `attach`. */
 export const ATTACH_OPTIONS: Shape<AttachOptions> = {
   thread: optional(wholeNumber(0)),
   mayBlock: optional(flag),
 };
 
-/** Allocates and initialises the shared memory of a machine. */
+/**
+ * Allocates and initialises the shared memory of a machine. Throws OPTION_INVALID for invalid
+ * options, and MACHINE_TOO_LARGE when the operating system refuses the memory.
+ */
 export function createMachineHandle(options: MachineOptions): MachineHandle {
   const checked = optionsOf('createMachine', options, MACHINE_OPTIONS);
   const { memory, deviceMemory = 0, swap = 0, checks = false } = checked;
@@ -148,6 +163,7 @@ export function createMachineHandle(options: MachineOptions): MachineHandle {
   return handle;
 }
 
+/** Allocates a shared buffer. Throws MACHINE_TOO_LARGE. */
 function shared(what: string, bytes: number): SharedArrayBuffer {
   try {
     return new SharedArrayBuffer(bytes);
@@ -179,26 +195,31 @@ function initialise(handle: MachineHandle, deviceFrames: number, zeroPage: boole
   machine.swap.initialise();
   machine.store.initialise();
   const thread = machine.threads.register();
-  machine.gate.tryEnter(thread); // nobody else knows the machine yet
+  machine.gate.tryEnter(thread); // always succeeds: no other thread knows the machine yet
   machine.files.initialise(randomInt(2 ** 32) | 0, thread);
   machine.gate.leave(thread);
   machine.threads.release(thread);
 }
 
-/** The threads of a machine, for who has no view of it yet. */
+/** The thread table of a machine, for code that has no MachineParts of it yet. */
 export function threadsOf(handle: MachineHandle): ThreadTable {
   return new ThreadTable(new Int32Array(handle.control), CONTROL.THREADS, handle.checks);
 }
 
-/** The parts of a machine as one thread sees them. No state of its own but the thread id. */
+/**
+ * The parts of a machine as one thread sees them. The state of the machine lies in shared memory.
+ * This object adds the id of the thread, and what the thread keeps for itself: its Mm objects, the
+ * turns of its asynchronous operations, and its open host files.
+ */
 export class MachineParts {
   #handle: MachineHandle;
-  /** This thread's id. Its host reports it with `threadGone` should the thread die. */
+  /** Id of this thread. If the thread dies, `threadGone` is told this id. */
   readonly thread: number;
-  /** Which life of that id. */
+  /** The life of that id: another thread may have the same id later. */
   #life: number;
+  /** Whether this thread may sleep while it waits. */
   readonly mayBlock: boolean;
-  /** The machine was closed, and nothing but its control block is seen from here. */
+  /** Whether the machine was closed, so that this object shows nothing but its control block. */
   hasLetGo = false;
   readonly memory: PhysicalMemory;
   readonly pages: PageStructs;
@@ -206,14 +227,14 @@ export class MachineParts {
   readonly threads: ThreadTable;
   readonly queue: ThreadQueue;
   readonly mmTurns: MmTurns = new MmTurns();
-  /** Of this thread's own operations. */
+  /** The mms of this thread's own operations. */
   readonly mms: MmCache = new MmCache();
   readonly gate: FreezeGate;
   readonly allocator: FrameAllocator;
   readonly store: Store;
   readonly files: FileTable;
   readonly hostFiles: HostFiles = new HostFiles();
-  /** Whether reads of untouched anonymous memory show a zero page (not mm_forbids_zeropage). */
+  /** Whether reads of untouched anonymous memory map a zero page (not mm_forbids_zeropage). */
   readonly hasZeroPage: boolean;
   /** Words of all mm slots. */
   mmWords: Int32Array;
@@ -239,7 +260,7 @@ export class MachineParts {
     this.files = new FileTable(fileWords, 0, FILES_MAX, this.store, threads, mayBlock);
     this.mmWords = new Int32Array(handle.mms);
     this.maxAddressSpaces = this.mmWords.length / MM_WORDS;
-    const view = new WeakRef(this); // the table outlives what it is a part of
+    const view = new WeakRef(this); // the table may outlive this object, and must not keep it alive
     this.threads.onEnded = (id, seen) => {
       const machine = view.deref();
       if (machine !== undefined) threadGone(machine, id, seen);
@@ -248,26 +269,37 @@ export class MachineParts {
     this.#life = this.thread === NO_THREAD ? 0 : this.threads.lifeOf(this.thread);
   }
 
+  /** The life of the thread id, as ThreadTable.lifeOf returns it. */
   get life(): number {
     return this.#life;
   }
 
-  /** The thread id was registered by another thread, for this one. */
+  /**
+   * Makes the thread id, which another thread registered, that of the calling thread. Throws
+   * OPTION_INVALID if it is not registered.
+   */
   adopt(): void {
     this.threads.adopt(this.thread);
     this.#life = this.threads.lifeOf(this.thread);
   }
 
-  /** An id until this thread ends. Waits for one where it may: operations give theirs back. */
+  /**
+   * Takes an id that this thread keeps until it ends. Waits for one if the thread may sleep, since
+   * operations give theirs back. Throws TOO_MANY_THREADS when there is none.
+   */
   #register(): number {
     return this.mayBlock ? this.queue.takeBlocking(ATTACHED) : this.threads.register();
   }
 
+  /** What another thread needs to attach to the machine. */
   get handle(): MachineHandle {
     return this.#handle;
   }
 
-  /** The machine was closed: drops every view of its memory, whoever still holds this object. */
+  /**
+   * Closes the host files and drops every view of the memory once the machine is closed. So the
+   * memory can be freed even if a user still holds this object.
+   */
   letGo(): void {
     const none = new SharedArrayBuffer(0);
     this.hostFiles.close();
@@ -290,6 +322,7 @@ export class MachineParts {
     };
   }
 
+  /** The device memory of the machine. */
   get device(): DeviceMemory {
     return {
       first: this.#control[CONTROL.DEVICE_FIRST]!,
@@ -297,33 +330,40 @@ export class MachineParts {
     };
   }
 
-  /** Names the machine among all: 64 random bits. */
+  /** A name that no other machine has: 64 random bits in hexadecimal. */
   get id(): string {
     const low = this.#control[CONTROL.ID_LOW]! >>> 0;
     const high = this.#control[CONTROL.ID_HIGH]! >>> 0;
     return `${high.toString(16)}-${low.toString(16)}`;
   }
 
-  /** Whether both are views of one machine: buffers that were posted are other objects each time. */
+  /**
+   * Whether both are views of one machine. Their buffers do not tell, since a buffer that is posted
+   * is a new object each time.
+   */
   isSameMachine({ id }: MachineParts): boolean {
     return this.id === id;
   }
 
-  /** First frame of the huge zero page, made now if need be; 0 where there is no room for it. */
+  /**
+   * First frame of the huge zero page, which is allocated on first use; 0 when no block of 512
+   * frames is free.
+   */
   hugeZeroPage(thread: number): Pfn {
     return hugeZeroPage(this.#control, CONTROL.HUGE_ZERO, this.allocator, this.pages, thread);
   }
 
-  /** Slot of the mm that the next reclaim begins with; every call moves it on by one. */
+  /** Slot of the mm from which to reclaim next. Every call moves on by one slot. */
   nextReclaimSlot(): number {
     return (Atomics.add(this.#control, CONTROL.RECLAIM_SLOT, 1) >>> 0) % this.maxAddressSpaces;
   }
 
+  /** A new anon_vma id, which is at least 1. */
   nextAnonVma(): number {
     return Atomics.add(this.#control, CONTROL.ANON_VMAS, 1) + 1;
   }
 
-  /** True when the (dead) thread left a page-table lock behind. */
+  /** Whether the thread, which is dead, still owns a page-table lock. Looks at all page structs. */
   holdsTableLock(thread: number): boolean {
     const words = this.pages.words;
     const { FLAGS, NEXT, WORDS } = PAGE_STRUCT;
@@ -333,7 +373,7 @@ export class MachineParts {
     return false;
   }
 
-  /** Opens the page-table locks that a dead onlooker has left behind. */
+  /** Releases the page-table locks that a dead onlooker still owns. Looks at all page structs. */
   breakTableLocks(thread: number): void {
     const words = this.pages.words;
     const { FLAGS, NEXT, WORDS } = PAGE_STRUCT;
@@ -343,7 +383,7 @@ export class MachineParts {
     }
   }
 
-  /** Ends this thread's part: its thread id and its host files are given back. */
+  /** Gives back the thread id, unless that life of it has ended, and closes the host files. */
   detach(): void {
     this.hostFiles.close();
     if (this.threads.lifeOf(this.thread) === this.life) this.threads.release(this.thread);

@@ -1,5 +1,5 @@
 /**
- * The mm: one slot of the machine's mm area, all of it shared memory.
+ * The mm: one slot in the shared memory of the machine.
  *
  *   slot: | fields | mmap lock | LDT | VMA table |
  *
@@ -7,7 +7,8 @@
  *
  *   0 ──create (compare-exchange)──▶ NEW ──fields and pgd are set──▶ LIVE ──destroy──▶ 0
  *
- * GENERATION grows with every life of the slot, so that a handle to an earlier mm is told apart.
+ * GENERATION grows by one with every life of the slot, so that a handle to an earlier mm of the
+ * slot is recognised.
  */
 import { type Check, optional, unsigned64 } from '../../shared/arguments/checks.ts';
 import type { Shape } from '../../shared/arguments/options.ts';
@@ -15,6 +16,7 @@ import { RW_LOCK_WORDS } from '../../shared/sync/rw-lock.ts';
 import { readU64, writeU64 } from '../../shared/u64.ts';
 import { VMA_TABLE_WORDS } from '../vma/vma-table.ts';
 
+/** Words of the fields of an mm. MM_ADDRESS has those between NOTES_AT and MMAP_BASE. */
 export const MM_FIELD = {
   STATE: 0, //        0, NEW, LIVE; Atomics only
   GENERATION: 1, //   Atomics only
@@ -25,12 +27,12 @@ export const MM_FIELD = {
   AUXV_AT: 6, //      its place in the store, u64; mmap lock
   NOTES_BYTES: 8, //  length of the ELF notes; mmap lock
   NOTES_AT: 10, //    their place in the store, u64; mmap lock
-  MMAP_BASE: 38, //   below this address new mappings are placed, downwards, u64; mmap lock
-  MARKERS: 40, //     1 once a guard marker was set somewhere; Atomics only, never reset
+  MMAP_BASE: 38, //   new mappings are placed downwards from this address, u64; mmap lock
+  MARKERS: 40, //     1 once a guard marker was set in the mm; Atomics only, never reset
   WORDS: 64,
 } as const;
 
-/** The u64 fields that a dump stores and a restore sets, by their names in the image; mmap lock. */
+/** Words of the u64 fields that a dump stores and a restore sets, by their names; mmap lock. */
 export const MM_ADDRESS = {
   start_code: 12,
   end_code: 14,
@@ -47,29 +49,32 @@ export const MM_ADDRESS = {
   flags: 36,
 } as const;
 
-/** The fields of an mm that an image stores, by the kernel's names (mm_types.h). */
+/** Name of a field of an mm that an image stores: the kernel's name for it (mm_types.h). */
 export type MmAddressName = keyof typeof MM_ADDRESS;
-/** start_code to env_end, brk, def_flags and flags of an mm; addresses in bytes. */
+/** The fields start_code to env_end, brk, def_flags and flags of an mm. Addresses are in bytes. */
 export type MmAddresses = { readonly [name in MmAddressName]: number };
 
 const ADDRESS: Check<number | undefined> = optional(unsigned64);
+/** Checks for these fields; each of them may be left out. */
 export const MM_ADDRESSES: Shape<Partial<MmAddresses>> = Object.fromEntries(
   Object.keys(MM_ADDRESS).map((name) => [name, ADDRESS]),
 ) as { readonly [name in MmAddressName]: Check<number> };
 
-/** LDT_ENTRIES of the kernel: 8192 entries of 8 bytes. */
+/** The most entries of an LDT (LDT_ENTRIES of the kernel): 8192 entries of 8 bytes. */
 export const LDT_MAX_ENTRIES = 8192;
 
+/** Words of a slot at which the mmap lock, the LDT and the VMA table begin. */
 export const MM_LOCK_AT: number = MM_FIELD.WORDS;
 export const LDT_AT: number = MM_LOCK_AT + RW_LOCK_WORDS;
 export const VMA_TABLE_AT: number = LDT_AT + LDT_MAX_ENTRIES * 2;
-/** Words of a slot, rounded up to whole pages. */
+/** Number of words of a slot, rounded up to whole pages. */
 export const MM_WORDS: number = Math.ceil((VMA_TABLE_AT + VMA_TABLE_WORDS) / 1024) * 1024;
 
 const { STATE, GENERATION } = MM_FIELD;
 const NEW = 1;
 const LIVE = 2;
 
+/** Accessors of the fields in one slot, and the states of the slot. */
 export class MmStruct {
   readonly words: Int32Array;
   readonly base: number;
@@ -95,32 +100,35 @@ export class MmStruct {
     writeU64(this.words, this.base + field, value);
   }
 
-  /** Takes a free slot for a new mm. */
+  /** Makes a free slot NEW, which begins its next life. Returns false if the slot is not free. */
   claim(): boolean {
     if (Atomics.compareExchange(this.words, this.base + STATE, 0, NEW) !== 0) return false;
     Atomics.add(this.words, this.base + GENERATION, 1);
     return true;
   }
 
-  /** Zeroes everything but the state, the generation and the pgd. */
+  /** Zeroes the LDT and all fields after the pgd and the LDT lock. Locks and VMA table stay. */
   clearFields(): void {
     this.words.fill(0, this.base + MM_FIELD.LDT_ENTRIES, this.base + MM_FIELD.WORDS);
     this.words.fill(0, this.base + LDT_AT, this.base + VMA_TABLE_AT);
   }
 
-  /** Whether any page may be hidden behind a guard marker. */
+  /** Whether guard markers, behind which pages are hidden, were ever set in the mm. */
   get mayHaveMarkers(): boolean {
     return Atomics.load(this.words, this.base + MM_FIELD.MARKERS) !== 0;
   }
 
+  /** Records that there may be guard markers in the mm from now on. */
   noteMarker(): void {
     Atomics.store(this.words, this.base + MM_FIELD.MARKERS, 1);
   }
 
+  /** Makes a NEW mm LIVE. */
   publish(): void {
     Atomics.store(this.words, this.base + STATE, LIVE);
   }
 
+  /** Frees the slot. A LIVE mm is freed under its mmap lock, held for writing. */
   vacate(): void {
     Atomics.store(this.words, this.base + STATE, 0);
   }
@@ -129,7 +137,10 @@ export class MmStruct {
     return Atomics.load(this.words, this.base + STATE) === LIVE;
   }
 
-  /** isLive, of this life. The mmap lock is held: a slot changes hands only under it. */
+  /**
+   * Whether the slot is LIVE in its life `generation`. Plain loads suffice: the mmap lock is held
+   * in either mode, and a LIVE slot is freed only while it is held for writing.
+   */
   isLiveLocked(generation: number): boolean {
     const { words, base } = this;
     return words[base + STATE] === LIVE && words[base + GENERATION] === generation;
@@ -139,13 +150,14 @@ export class MmStruct {
     return Atomics.load(this.words, this.base + GENERATION);
   }
 
+  /** The fields that an image stores. mmap lock held in either mode. */
   addresses(): MmAddresses {
     const values: Record<string, number> = {};
     for (const [name, at] of Object.entries(MM_ADDRESS)) values[name] = this.get64(at);
     return values as MmAddresses;
   }
 
-  /** Sets those that are given. */
+  /** Sets the fields that are given. mmap lock held for writing. */
   setAddresses(values: Partial<MmAddresses>): void {
     for (const [name, value] of Object.entries(values)) {
       if (value !== undefined) this.set64(MM_ADDRESS[name as MmAddressName], value);

@@ -1,7 +1,7 @@
 /**
  * What an operation on an mm works with: the parts of the machine and of the mm as the calling
- * thread sees them. Made once per attached thread and mm; a pending asynchronous operation has one
- * of its own, with its own thread id.
+ * thread sees them. An attached thread has one such object per mm. A pending asynchronous operation
+ * has one of its own, with its own thread id.
  */
 import { MmdumpError } from '../../shared/errors.ts';
 import type { Pfn } from '../../shared/page.ts';
@@ -18,27 +18,33 @@ import { MM_ADDRESS, MM_FIELD, MM_LOCK_AT, MmStruct, VMA_TABLE_AT } from './mm-s
 export interface MmParts {
   readonly struct: MmStruct;
   readonly vmas: VmaTable;
-  /** The mmap lock. Everything in `vmas` and the mm's fields is protected by it. */
+  /** The mmap lock. It protects the VMAs and the fields of the mm. */
   readonly lock: RwLock;
+  /** The LDT lock. It protects the entries of the LDT and their number. */
   readonly ldtLock: Mutex;
 }
 
-/** Pages to fault in, by number. */
+/** The pages [from, to), which are to be faulted in. */
 export interface Populate {
   readonly from: number;
   readonly to: number;
 }
 
+/** An mm, with the machine and the thread that works on it. */
 export interface Mm extends CacheContext, MmParts {
   readonly machine: MachineParts;
   readonly slot: number;
+  /** The level-4 page table. */
   readonly pgd: Pfn;
-  /** Scratch of this thread. Valid until the next walk. */
+  /** Where the last walk ended. Every walk with this object overwrites it. */
   readonly cursor: PageCursor;
-  /** Pages that the operation wants faulted in once it has let the mm go (mm_populate). */
+  /**
+   * Pages that the operation wants to have faulted in after it has released the mm (mm_populate).
+   */
   readonly toPopulate: Populate[];
 }
 
+/** Makes the accessors of the mm in a slot, whatever the state of the slot is. */
 export function mmParts(machine: MachineParts, slot: number): MmParts {
   const { mmWords: words, threads } = machine;
   const struct = new MmStruct(words, slot);
@@ -50,14 +56,15 @@ export function mmParts(machine: MachineParts, slot: number): MmParts {
   };
 }
 
-/** mmap_base without randomisation: below a gap of 128 MiB for the stack. */
+/** mmap_base without randomisation: 128 MiB below the end of user space, for the stack. */
 const MMAP_BASE = 0x7fff_f7ff_f000;
-/** Where the heap begins, as for a position-independent program that is not randomised. */
+/** Start of the heap, as of a position-independent program without randomisation. */
 const START_BRK = 0x5555_5556_0000;
 
 /**
- * Takes a slot for a new mm, empty but for its level-4 table; returns the slot. The caller fills it
- * and publishes it, or vacates it with `freeMm`. ENOMEM when every slot or frame is taken.
+ * Takes a slot for a new mm, which has nothing but a level-4 table, and returns the slot
+ * (mm_alloc). The caller fills the mm and publishes it, or frees it with `freeMm`. Throws ENOMEM
+ * when all slots or all frames are taken. The thread is inside the freeze gate.
  */
 export function claimMm(machine: MachineParts, thread: number): number {
   machine.threads.assertInside(thread, 'a new address space');
@@ -85,7 +92,10 @@ export function claimMm(machine: MachineParts, thread: number): number {
   );
 }
 
-/** Gives an mm without mappings back: its bytes in the store, its slot and its last table. */
+/**
+ * Frees an mm that has no mappings: its bytes in the store, its slot and its level-4 table
+ * (mmdrop). If it was published, its mmap lock is held for writing.
+ */
 export function freeMm(mm: Mm): void {
   const { struct, machine, thread } = mm;
   for (const field of [MM_FIELD.AUXV_AT, MM_FIELD.NOTES_AT]) {
@@ -95,7 +105,7 @@ export function freeMm(mm: Mm): void {
   mm.allocator.put(mm.pgd, thread);
 }
 
-/** The mm in a live slot, for operations of `thread`. */
+/** Makes the object for operations of `thread` on the mm in a slot that is NEW or LIVE. */
 export function mmOf(machine: MachineParts, slot: number, thread: number): Mm {
   const parts = mmParts(machine, slot);
   return {
@@ -117,21 +127,23 @@ export function mmOf(machine: MachineParts, slot: number, thread: number): Mm {
 }
 
 /**
- * The mms of a thread's own operations, by slot, each of its latest life. They are kept here and not in
- * the objects of users, so that a machine that was closed can be let go of.
+ * The Mm objects of a thread's own operations, by slot, each for the latest life of its slot. They
+ * are kept here and not in the objects of users, so that a closed machine can drop them.
  */
 export class MmCache {
   readonly #mms: ({ readonly generation: number; readonly mm: Mm } | undefined)[] = [];
 
+  /** The Mm object for one life of a slot, which is made if need be. */
   of(machine: MachineParts, slot: number, generation: number): Mm {
     const known = this.#mms[slot];
     if (known?.generation === generation) return known.mm;
     const mm = mmOf(machine, slot, machine.thread);
-    // One of an earlier life finds out below the lock that it is gone.
+    // The latest life is kept. An operation on an earlier one fails with MM_GONE under the lock.
     if (known === undefined || known.generation < generation) this.#mms[slot] = { generation, mm };
     return mm;
   }
 
+  /** Drops all objects once the machine is closed. */
   letGo(): void {
     this.#mms.length = 0;
   }

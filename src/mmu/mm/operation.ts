@@ -1,12 +1,16 @@
 /**
- * The way of an asynchronous operation into the machine: through the gate, under ids of its own.
+ * How an asynchronous operation enters the machine: through the gate, under thread ids of its own.
  *
- * While it waits at the closed gate it has no id: those who freeze the machine need some, and would
- * wait for it (`shared/sync/thread-queue.ts`).
+ * It has no id while it waits at the closed gate. Operations that freeze the machine need ids to go
+ * on, and would otherwise wait for this one (`shared/sync/thread-queue.ts`).
  */
 import type { MachineParts } from './machine-parts.ts';
 
-/** Resolves with `count` new ids, the first of which is inside the gate. AbortError when `signal` fires. */
+/**
+ * Resolves with `count` new thread ids, the first of which is inside the gate. The caller leaves
+ * the gate and releases the ids. Rejects with AbortError when `signal` fires before,
+ * TOO_MANY_THREADS when attached threads leave too few ids, or MACHINE_CLOSED.
+ */
 export async function enterAsOperation(
   machine: MachineParts,
   count: number,
@@ -26,7 +30,7 @@ export async function enterAsOperation(
   }
 }
 
-/** Gives ids back that hold nothing. */
+/** Gives back ids that hold no lock and no place in the gate. */
 export function releaseAll({ threads }: MachineParts, ids: readonly number[]): void {
   for (const id of ids) threads.release(id);
 }

@@ -1,15 +1,16 @@
 /**
- * What remains to be done when a thread has died (its host calls `machine.threadGone`): its places
- * in queues, its read locks, its place in the gate and its freeze are given back. If it died in
- * the middle of a change, the machine is poisoned: every later operation fails with one code.
+ * Cleans up after a thread that has died: gives back its places in queues, its read locks, its
+ * place in the gate and its freeze. If it died in the middle of a change, the machine is poisoned,
+ * and every later operation fails with MACHINE_POISONED.
  */
 import { DIED_WRITING } from '../../shared/sync/trust.ts';
 import type { MachineParts } from './machine-parts.ts';
 import { type MmParts, mmParts } from './mm.ts';
 
 /**
- * Returns false when the id is not that of a living thread (or was handled already). `seen`: the life
- * of the id that was found to have ended (`ThreadTable.lookForEnded`).
+ * Declares a thread dead and cleans up after it. Returns false when no living thread has the id, or
+ * its death was handled already. `seen` is the life of the id that has ended, if it is known
+ * (`ThreadTable.lookForEnded`); a later life of the id is left alone.
  */
 export function threadGone(machine: MachineParts, thread: number, seen?: number): boolean {
   const { threads } = machine;
@@ -22,9 +23,9 @@ export function threadGone(machine: MachineParts, thread: number, seen?: number)
     machine.breakTableLocks(thread);
     machine.files.breakLocks(thread);
   }
-  // Poison comes first: once its entries are gone, others take the locks that it died with.
+  // Poison comes first: once its entries are gone, other threads get the locks that it died with.
   if (diedWriting(machine, thread)) threads.poison(DIED_WRITING, thread);
-  // It may have let a mutex go and died before it woke anybody: so everybody is woken.
+  // It may have released a mutex and died before it woke the waiters, so all waiters are woken.
   forEachMm(machine, ({ lock, ldtLock }) => {
     lock.abandon(thread);
     ldtLock.wakeAll();
@@ -35,10 +36,10 @@ export function threadGone(machine: MachineParts, thread: number, seen?: number)
   return true;
 }
 
-/** Whether it held, or had just taken, a lock that protects a change. */
+/** Whether the thread held, or had just taken, a lock that protects a change. */
 function diedWriting(machine: MachineParts, thread: number): boolean {
   if (machine.threads.diedWriting(thread)) return true;
-  // Locks are recorded as held after they are taken: a thread may die in between.
+  // A lock is recorded as held after it is taken, and the thread may have died in between.
   let writing =
     machine.allocator.lockOwner === thread ||
     machine.store.lockOwner === thread ||
@@ -51,7 +52,9 @@ function diedWriting(machine: MachineParts, thread: number): boolean {
   return writing;
 }
 
-/** Every mm that was ever there: one that is gone may still have its last user in its lock. */
+/**
+ * Visits all slots that were ever used: the last user of a destroyed mm may still be in its lock.
+ */
 function forEachMm(machine: MachineParts, visit: (mm: MmParts) => void): void {
   for (let slot = 0; slot < machine.maxAddressSpaces; slot++) {
     const parts = mmParts(machine, slot);

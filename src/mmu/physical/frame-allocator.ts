@@ -1,9 +1,10 @@
 /**
- * The frame allocator: a buddy system with orders 0 (4 KiB) to 9 (2 MiB), usable from any thread
- * (mm/page_alloc.c). Free blocks of an order form a list through their page structs.
+ * The frame allocator: a buddy system with orders 0 (4 KiB) to 9 (2 MiB), which every thread can
+ * use (mm/page_alloc.c). The free blocks of one order form a list that runs through their page
+ * structs.
  *
- * A frame that was never used is zero already; STALE in a free frame's flags says that it was.
- * So a fresh machine hands out zeroed memory without touching it.
+ * A frame that was never used is zero already. The flag STALE of a free frame says that it was
+ * used. So a fresh machine hands out zeroed memory without touching it.
  */
 import { assert } from '../../shared/assert.ts';
 import { MmdumpError } from '../../shared/errors.ts';
@@ -13,21 +14,31 @@ import { RANK, type ThreadTable } from '../../shared/sync/thread-table.ts';
 import { ORDER_MASK, ORDER_SHIFT, type PageStructs, PG } from './page-struct.ts';
 import type { PhysicalMemory } from './physical-memory.ts';
 
+/** Words of the allocator, in the control block of the machine. */
 export const ALLOCATOR = {
   LOCK: 0, //    spin lock, rank ALLOCATOR
-  FREE: 1, //    frames on the lists; protected by LOCK, read by anybody as a hint
-  MANAGED: 2, // frames that were ever given to the allocator; immutable after init
+  FREE: 1, //    frames on the lists; protected by LOCK, read without it as a hint
+  MANAGED: 2, // frames that the allocator was given; immutable after init
   HEADS: 3, //   10 words: first block of each order, 0 = none; protected by LOCK
   WORDS: 16,
 } as const;
 
+/** The largest order. A block of order n has 2^n frames. */
 export const MAX_ORDER = 9;
-/** Frames of the largest block: one 2 MiB page. */
+/** Frames in a block of the largest order: one 2 MiB page. */
 export const MAX_BLOCK = 512;
 
 const { LOCK, FREE, MANAGED, HEADS } = ALLOCATOR;
 const { BUDDY, STALE, RESERVED } = PG;
 
+/**
+ * The frame allocator as one thread sees it. Its state lies in shared words and in page structs.
+ *
+ * Preconditions of every method that takes or frees frames:
+ * - `thread` is the id of the calling thread;
+ * - this thread is inside the freeze gate, or an onlooker (asserted in machines with `checks`);
+ * - this thread holds no lock of rank ALLOCATOR or of a later rank.
+ */
 export class FrameAllocator {
   readonly #words: Int32Array;
   readonly #base: number;
@@ -52,9 +63,9 @@ export class FrameAllocator {
     this.#mayBlock = mayBlock;
   }
 
-  /** Gives the frames [first, limit) to the allocator. Once, by the machine's creator. */
+  /** Gives the frames [first, limit) to the allocator. The creator of the machine calls it once. */
   initialise(first: number, limit: number): void {
-    // From the top, so that the lowest block ends up first on its list.
+    // From the top down, so that the lowest block ends up first on its list.
     for (let end = limit; end > first; ) {
       const order = largestOrder(end, end - first);
       end -= 1 << order;
@@ -64,15 +75,20 @@ export class FrameAllocator {
     this.#words[this.#base + FREE] = limit - first;
   }
 
+  /** Frames that are free at this moment. Other threads may change the number at any time. */
   get freeFrames(): number {
     return Atomics.load(this.#words, this.#base + FREE);
   }
 
+  /** Frames that belong to the allocator, free or in use. */
   get managedFrames(): number {
     return this.#words[this.#base + MANAGED]!;
   }
 
-  /** One frame with one reference and undefined bytes. ENOMEM when there is none. */
+  /**
+   * Allocates one frame, with one reference and undefined bytes (alloc_page). Throws ENOMEM when no
+   * frame is free.
+   */
   allocate(thread: number): Pfn {
     const pfn = this.#take(0, thread);
     if (pfn === 0) throw outOfMemory();
@@ -80,7 +96,7 @@ export class FrameAllocator {
     return pfn as Pfn;
   }
 
-  /** One frame of zeros. */
+  /** Allocates one frame of zeros, with one reference. Throws ENOMEM when no frame is free. */
   allocateZeroed(thread: number): Pfn {
     const pfn = this.#take(0, thread);
     if (pfn === 0) throw outOfMemory();
@@ -89,7 +105,10 @@ export class FrameAllocator {
     return pfn as Pfn;
   }
 
-  /** 512 contiguous frames, aligned to 2 MiB, or 0 when there is no such block. */
+  /**
+   * Allocates 512 contiguous frames that are aligned to 2 MiB, each with one reference. Returns the
+   * first, or 0 when there is no such block. The bytes are zeros with `zeroed`, else undefined.
+   */
   tryAllocateHuge(thread: number, zeroed: boolean): Pfn {
     const first = this.#take(MAX_ORDER, thread);
     if (first === 0) return 0 as Pfn;
@@ -101,8 +120,9 @@ export class FrameAllocator {
   }
 
   /**
-   * Contiguous frames with undefined bytes, each with one reference: the largest block there is
-   * that is not longer than `wanted`. ENOMEM when not even one frame is left.
+   * Allocates contiguous frames with undefined bytes, each with one reference: the largest block
+   * that can be had and is not longer than `wanted` frames. Throws ENOMEM when not even one frame
+   * is free.
    */
   allocateRun(wanted: number, thread: number): { readonly first: Pfn; readonly count: number } {
     for (let order = largestOrder(0, Math.min(wanted, MAX_BLOCK)); order >= 0; order--) {
@@ -114,14 +134,16 @@ export class FrameAllocator {
     throw outOfMemory();
   }
 
-  /** Drops a reference (put_page) and frees the frame when it was the last. */
+  /**
+   * Drops one reference (put_page). The last one frees the frame. A reserved frame is not counted.
+   */
   put(pfn: number, thread: number): void {
     this.#threads.assertInside(thread, 'a reference to a frame is dropped');
     if ((this.#pages.flags(pfn) & RESERVED) !== 0) return;
     if (this.#pages.dropReference(pfn)) this.free(pfn, thread);
   }
 
-  /** Returns a frame without references to the lists, joined with its free buddies. */
+  /** Puts a frame without references on the lists, and merges it with its free buddies. */
   free(pfn: number, thread: number): void {
     this.#threads.assertInside(thread, 'a frame is freed');
     assert(this.#pages.isUnreferenced(pfn), `frame ${pfn} is freed while it is referenced`);
@@ -141,7 +163,7 @@ export class FrameAllocator {
     this.#unlock(thread);
   }
 
-  /** All free frames, by walking the lists. For the invariants of the tests. */
+  /** Counts the free frames by walking the lists. Tests compare the result with `freeFrames`. */
   countFree(thread: number): number {
     this.#lock(thread);
     let count = 0;
@@ -152,12 +174,15 @@ export class FrameAllocator {
     return count;
   }
 
-  /** Thread id of the holder of the allocator lock, or -1. */
+  /** Id of the thread that holds the allocator lock, or -1. */
   get lockOwner(): number {
     return Atomics.load(this.#words, this.#base + LOCK) - 1;
   }
 
-  /** First frame of a block of 2^order frames, or 0. Splits larger blocks, keeping the low half. */
+  /**
+   * Takes a block of 2^order frames off its list and returns its first frame, or 0 when there is
+   * none. A larger block is split: its low part is taken, the rest goes back to the lists.
+   */
   #take(order: number, thread: number): number {
     this.#threads.assertInside(thread, 'a frame is taken');
     this.#lock(thread);
@@ -182,6 +207,7 @@ export class FrameAllocator {
     return this.#words[this.#base + HEADS + order]!;
   }
 
+  /** Puts a block at the head of its list. Allocator lock held, except in `initialise`. */
   #push(pfn: number, order: number): void {
     const pages = this.#pages;
     const head = this.#head(order);
@@ -193,6 +219,7 @@ export class FrameAllocator {
     this.#words[this.#base + HEADS + order] = pfn;
   }
 
+  /** Takes a block out of its list. Allocator lock held. */
   #unlink(pfn: number, order: number): void {
     const pages = this.#pages;
     const next = pages.next(pfn);
@@ -203,6 +230,7 @@ export class FrameAllocator {
     pages.setFlags(pfn, pages.flags(pfn) & STALE);
   }
 
+  /** Whether a free block of exactly this order begins at `pfn`. Allocator lock held. */
   #isFreeBlock(pfn: number, order: number): boolean {
     if (pfn >= this.#memory.frames) return false;
     const flags = this.#pages.flags(pfn);
@@ -219,17 +247,19 @@ export class FrameAllocator {
   }
 }
 
-/** Largest order whose block fits into `room` frames and ends at a multiple of its size. */
+/** The largest order whose block has at most `room` frames and is aligned if it ends at `end`. */
 function largestOrder(end: number, room: number): number {
   let order = 0;
   while (order < MAX_ORDER && end % (2 << order) === 0 && 2 << order <= room) order++;
   return order;
 }
 
-/** `reason` of an ENOMEM that means frames: the one kind that reclaiming pages may mend. */
+/**
+ * `reason` of an ENOMEM that means that no frame is free. Only reclaim can help against this one.
+ */
 export const NO_FRAMES = 'no free frames';
 
-/** ENOMEM: no frame is free. */
+/** Makes the ENOMEM error of a machine that has no free frame. */
 export function outOfMemory(): MmdumpError {
   return new MmdumpError(
     'ENOMEM',

@@ -1,58 +1,70 @@
 /**
- * Page structs: 32 bytes a frame, in a SharedArrayBuffer of their own (struct page).
+ * Page structs (struct page): 32 bytes per frame, in a SharedArrayBuffer of their own.
  *
- * REFCOUNT counts everybody who keeps the frame: a mapping PTE, a page cache, a pin, a page table
- * its parent entry. MAPCOUNT counts the PTEs of user space that map it; a 2 MiB leaf counts once in
- * each of its 512 frames, so that splitting one changes no count. At 0 references it is freed.
+ * REFCOUNT counts what keeps the frame: one reference per PTE that maps it, one of the page cache
+ * that holds it, one per pin; a page table has one of the entry that points to it. At 0 references
+ * the frame is freed. MAPCOUNT counts the PTEs of user space that map the frame. A 2 MiB leaf
+ * counts once in each of its 512 frames, so splitting it changes no count.
  */
 import { highWord, join, lowWord } from '../../shared/u64.ts';
 
+/**
+ * Words of a page struct. The meaning of NEXT and PREV depends on the use of the frame:
+ *
+ *   use               NEXT                           PREV
+ *   free block        next block of the same order   previous block      both: allocator lock
+ *   page table        its page-table lock            level, 1 (PTEs) to 4, immutable after init
+ *   page-cache node   –                              entries in use, file lock
+ */
 export const PAGE_STRUCT = {
-  FLAGS: 0, //    PG bits; whoever allocates the frame, before it is mapped; then Atomics only
+  FLAGS: 0, //    PG bits; set by the allocating thread before it is mapped; then Atomics only
   REFCOUNT: 1, // Atomics only
   MAPCOUNT: 2, // Atomics only
   MAPPING: 3, //  file id, or anon_vma id if PG.ANON; 0 = none; immutable while referenced
-  INDEX_LO: 4, // page of the file, or virtual page number of the first mapping if PG.ANON
+  INDEX_LO: 4, // page of the file; if PG.ANON, the page by the PGOFF of its VMA (linear_page_index)
   INDEX_HI: 5, // … high word
-  NEXT: 6, //     free: next block of the same order (allocator lock) · table: its page-table lock
-  PREV: 7, //     free: previous block (allocator lock) · table: level, 1 (PTEs) to 4 · node of a page cache: entries in use (file lock)
+  NEXT: 6, //     see above
+  PREV: 7, //     see above
   WORDS: 8, //    stride
 } as const;
 
+/** Flags of a page struct. */
 export const PG = {
-  RESERVED: 0x1, //    never allocated nor freed: firmware, ZERO_PAGE, device memory
+  RESERVED: 0x1, //    not counted and never freed: frame 0, the zero pages, device memory
   ANON: 0x2, //        PageAnon
   SWAPBACKED: 0x4, //  anonymous or shmem
   KSM: 0x8, //         merged by content
   TABLE: 0x10, //      a page table
-  BUDDY: 0x20, //      first frame of a free block; its order is in ORDER
+  BUDDY: 0x20, //      first frame of a free block; ORDER_SHIFT says where its order is
   HUGE: 0x40, //       allocated as one of the 512 frames of a 2 MiB page
   CACHE_NODE: 0x80, // a node of a page-cache tree
-  STALE: 0x100, //     was used before: its bytes are not zero
+  STALE: 0x100, //     was used before, so its bytes may not be zero
   DIRTY: 0x200, //     a file's page that was written and is not in its backing store yet
-  ZERO: 0x400, //      the zero page, or one of the huge zero page's frames; RESERVED as well
-  LAZYFREE: 0x800, //  MADV_FREE: may be dropped under pressure while its leaf is clean
+  ZERO: 0x400, //      the zero page, or a frame of the huge zero page; RESERVED as well
+  LAZYFREE: 0x800, //  MADV_FREE: reclaim may drop the page while its leaf is clean
 } as const;
 
-/** Order of a free block, in the flags of its first frame. */
+/** Where the order of a free block lies in the flags of its first frame: bits 24 to 27. */
 export const ORDER_SHIFT = 24;
 export const ORDER_MASK = 0xf;
 
-/** Frame 0 is never used, so that 0 can mean "none"; frame 1 is the zero page, PG.ZERO. */
+/** Frame 0 is never used, so that 0 can mean "none". Frame 1 is the zero page, PG.ZERO. */
 export const ZERO_PAGE_PFN = 1;
+/** The frames from here to the device memory belong to the allocator. */
 export const FIRST_FREE_PFN = 2;
 
 const { FLAGS, REFCOUNT, MAPCOUNT, MAPPING, INDEX_LO, INDEX_HI, NEXT, PREV, WORDS } = PAGE_STRUCT;
 
+/** The page structs of a machine, by pfn. */
 export class PageStructs {
-  /** For hot loops, which index it with PAGE_STRUCT; everybody else uses the accessors. */
+  /** Hot loops index these words with PAGE_STRUCT. All other code uses the accessors. */
   words: Int32Array;
 
   constructor(buffer: SharedArrayBuffer) {
     this.words = new Int32Array(buffer);
   }
 
-  /** The machine was closed: nobody looks at it any more. */
+  /** Drops the view once the machine is closed. No method may be called afterwards. */
   letGo(): void {
     this.words = new Int32Array();
   }
@@ -61,14 +73,20 @@ export class PageStructs {
     return this.words[pfn * WORDS + FLAGS]!;
   }
 
+  /**
+   * Sets all flags with a plain store. The frame is free (allocator lock held), or no other thread
+   * uses it yet.
+   */
   setFlags(pfn: number, flags: number): void {
     this.words[pfn * WORDS + FLAGS] = flags;
   }
 
+  /** Sets some flags of a frame in use. */
   addFlags(pfn: number, flags: number): void {
     Atomics.or(this.words, pfn * WORDS + FLAGS, flags);
   }
 
+  /** Clears some flags of a frame in use. */
   clearFlags(pfn: number, flags: number): void {
     Atomics.and(this.words, pfn * WORDS + FLAGS, ~flags);
   }
@@ -77,7 +95,10 @@ export class PageStructs {
     return Atomics.load(this.words, pfn * WORDS + REFCOUNT);
   }
 
-  /** For who has just dropped the last reference: nobody else changes the count. */
+  /**
+   * Whether the frame has no references. A plain load: the caller has just dropped the last one, so
+   * no other thread changes the count.
+   */
   isUnreferenced(pfn: number): boolean {
     return this.words[pfn * WORDS + REFCOUNT] === 0;
   }
@@ -86,12 +107,15 @@ export class PageStructs {
     Atomics.store(this.words, pfn * WORDS + REFCOUNT, count);
   }
 
-  /** get_page */
+  /** Takes one more reference (get_page). */
   get(pfn: number): void {
     Atomics.add(this.words, pfn * WORDS + REFCOUNT, 1);
   }
 
-  /** Drops a reference; true when it was the last. Use FrameAllocator.put, which then frees. */
+  /**
+   * Drops a reference and returns whether it was the last one (put_page_testzero). Use
+   * FrameAllocator.put instead, which also frees the frame.
+   */
   dropReference(pfn: number): boolean {
     return Atomics.sub(this.words, pfn * WORDS + REFCOUNT, 1) === 1;
   }
@@ -100,29 +124,36 @@ export class PageStructs {
     return Atomics.load(this.words, pfn * WORDS + MAPCOUNT);
   }
 
-  /** Nobody else refers to the frame: one reference, which is that of its only leaf. */
+  /** Whether the frame has a single reference, which is that of the only PTE that maps it. */
   isExclusive(pfn: number): boolean {
     return this.references(pfn) === 1 && this.mapCount(pfn) === 1;
   }
 
+  /** Counts one more PTE that maps the frame. */
   addMapping(pfn: number): void {
     Atomics.add(this.words, pfn * WORDS + MAPCOUNT, 1);
   }
 
+  /** Counts one PTE fewer that maps the frame. */
   dropMapping(pfn: number): void {
     Atomics.sub(this.words, pfn * WORDS + MAPCOUNT, 1);
   }
 
+  /** Id of the file whose page the frame holds, or of the anon_vma if PG.ANON; 0 = none. */
   mapping(pfn: number): number {
     return this.words[pfn * WORDS + MAPPING]!;
   }
 
+  /** Index of the page in its mapping, in pages. */
   index(pfn: number): number {
     const at = pfn * WORDS;
     return join(this.words[at + INDEX_LO]!, this.words[at + INDEX_HI]!);
   }
 
-  /** Says what the frame holds: page `index` of mapping `mapping`. */
+  /**
+   * Records what the frame holds: page `index` of mapping `mapping`. Plain stores: no other thread
+   * uses the frame yet.
+   */
   describe(pfn: number, flags: number, mapping: number, index: number): void {
     const at = pfn * WORDS;
     this.words[at + MAPPING] = mapping;
@@ -132,8 +163,9 @@ export class PageStructs {
   }
 
   /**
-   * As `describe` and `addMapping` for `count` frames that nobody else can see yet: page `index` of the
-   * mapping, and so on; all the same page where `step` is 0.
+   * Does what `describe` and `addMapping` do, for `count` fresh frames that no other thread uses
+   * yet. Frame first + n holds page index + n * step of the mapping, so with a `step` of 0 all
+   * frames get the same index.
    */
   describeMapped(
     first: number,
@@ -154,7 +186,7 @@ export class PageStructs {
     }
   }
 
-  /** A fresh frame: nobody maps it, one reference. */
+  /** Initialises the page struct of an allocated frame: one reference, not mapped, no flags. */
   reset(pfn: number): void {
     const at = pfn * WORDS;
     this.words[at + FLAGS] = 0;
@@ -164,10 +196,10 @@ export class PageStructs {
     this.words[at + INDEX_HI] = 0;
     this.words[at + NEXT] = 0;
     this.words[at + PREV] = 0;
-    this.words[at + REFCOUNT] = 1; // published by whoever publishes the frame
+    this.words[at + REFCOUNT] = 1; // a plain store: what publishes the frame publishes this, too
   }
 
-  /** The same for `count` frames from `first` on. */
+  /** Does what `reset` does, for the `count` frames from `first` on. */
   resetRun(first: number, count: number): void {
     const words = this.words;
     const end = (first + count) * WORDS;
@@ -183,6 +215,7 @@ export class PageStructs {
     }
   }
 
+  /** NEXT of the frame; PAGE_STRUCT says what it means. */
   next(pfn: number): number {
     return this.words[pfn * WORDS + NEXT]!;
   }
@@ -191,6 +224,7 @@ export class PageStructs {
     this.words[pfn * WORDS + NEXT] = next;
   }
 
+  /** PREV of the frame; PAGE_STRUCT says what it means. */
   previous(pfn: number): number {
     return this.words[pfn * WORDS + PREV]!;
   }
@@ -199,7 +233,7 @@ export class PageStructs {
     this.words[pfn * WORDS + PREV] = previous;
   }
 
-  /** Word of the page-table lock of a page-table page. */
+  /** Index in `words` of the page-table lock of a page table. */
   lockWord(pfn: number): number {
     return pfn * WORDS + NEXT;
   }

@@ -1,29 +1,35 @@
 /**
- * Physical memory: banks of frames, each the buffer of a shared WebAssembly.Memory.
+ * Physical memory consists of banks of frames. Each bank is the buffer of a shared
+ * WebAssembly.Memory.
  *
- * Such a buffer is an ordinary SharedArrayBuffer of fixed size that the system commits page by
- * page as it is touched, so a large machine costs nothing until it is used; and a wasm kernel can
- * work on it in place. A bank holds at most 2 GiB of frames: views longer than that are slow.
+ * Such a buffer is an ordinary SharedArrayBuffer of fixed size. The operating system commits it
+ * page by page as it is touched, so memory that a machine does not use costs nothing. A wasm kernel
+ * can work on it in place. A bank holds at most 2 GiB of frames, because longer views are slow in
+ * V8.
  */
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import { MiB, PAGE_SIZE, WORDS_PER_PAGE } from '../../shared/page.ts';
 import { Memory, WASM_PAGE, WASM_PAGES_MAX, type WasmMemory } from '../../shared/wasm.ts';
 
-export const BANK_SHIFT = 19; //       frames: 2^19 × 4 KiB = 2 GiB
+/** Shift, mask and number of frames of a full bank: 2^19 frames × 4 KiB = 2 GiB. */
+export const BANK_SHIFT = 19;
 export const BANK_MASK = 0x7ffff;
 export const BANK_FRAMES = 0x80000;
-/** Word index of a frame in its bank is (pfn & BANK_MASK) << WORD_SHIFT. */
+/** The word index of a frame in its bank is (pfn & BANK_MASK) << WORD_SHIFT. */
 export const WORD_SHIFT = 10;
 
 const ZEROS = new Int32Array(WORDS_PER_PAGE);
 
-/** Reserves banks for `frames` frames or slots. MACHINE_TOO_LARGE when the system refuses. */
+/**
+ * Reserves the banks for `frames` frames or swap slots. Throws MACHINE_TOO_LARGE when the operating
+ * system refuses the address space.
+ */
 export function createBanks(frames: number): WasmMemory[] {
   const banks: WasmMemory[] = [];
   try {
     for (let left = frames; left > 0; left -= BANK_FRAMES) {
       const pages = (Math.min(left, BANK_FRAMES) * PAGE_SIZE) / WASM_PAGE;
-      // The system reserves as much address space for any maximum.
+      // A larger maximum costs nothing: the same address space is reserved for every maximum.
       banks.push(new Memory({ initial: pages, maximum: WASM_PAGES_MAX, shared: true }));
     }
   } catch (error) {
@@ -39,12 +45,12 @@ export function createBanks(frames: number): WasmMemory[] {
   return banks;
 }
 
-/** Bytes of one of the banks that hold `pages` frames or slots. */
+/** Bytes that `pages` frames or swap slots in all take in bank number `bank`. */
 export function bytesOfBank(pages: number, bank: number): number {
   return Math.min(pages - bank * BANK_FRAMES, BANK_FRAMES) * PAGE_SIZE;
 }
 
-/** What a machine's handle says of its memory: see there. */
+/** The part of a MachineHandle that describes its memory. */
 export interface MemoryBanks {
   readonly banks: readonly WasmMemory[];
   readonly frames: number;
@@ -53,22 +59,25 @@ export interface MemoryBanks {
 }
 
 /**
- * Views of the banks, one pair a bank. Whoever indexes them shifts the pfn by hand.
+ * Views of the banks: one Int32Array and one Uint8Array per bank. Code that indexes them directly
+ * shifts the pfn itself.
  *
- * The slots of the swap area follow as banks of their own: slot n is "frame" swapBase + n. So
- * whoever reads pages by pfn (a dump, a comparison) reads swapped pages in the same way. Such a
- * number never stands in a page-table entry, and has no page struct.
+ * The slots of the swap area follow in banks of their own: slot n has the number swapBase + n. So
+ * code that reads pages by pfn (a dump, a comparison) reads swapped pages in the same way. Such a
+ * number never stands in a page-table entry, and it has no page struct.
  */
 export class PhysicalMemory {
-  /** Frames of physical memory. A pfn in an entry is valid below this. */
+  /** Number of frames. A pfn in a page-table entry is valid if it is below this. */
   readonly frames: number;
-  /** "pfn" of swap slot 0: the first of its bank. */
+  /** The number of swap slot 0: the first one after the banks of the frames. */
   readonly swapBase: number;
-  /** The memories of the banks. Their frames come first; what follows is no frame. */
+  /** The memory of each bank. Its frames come first; reservations (`room.ts`) follow. */
   readonly memories: readonly WasmMemory[];
+  /** The words of each bank. */
   readonly words: readonly Int32Array[];
+  /** The bytes of each bank. */
   readonly bytes: readonly Uint8Array[];
-  /** The same lists, to be emptied in place: loops have copies of the references to them. */
+  /** The three lists above. They are emptied in place, since hot loops keep references to them. */
   readonly #lists: readonly unknown[][];
 
   constructor({ banks, frames, swapBanks, slots }: MemoryBanks) {
@@ -89,40 +98,47 @@ export class PhysicalMemory {
     this.#lists = [memories, bytes, words];
   }
 
-  /** The machine was closed: drops the views of its banks. Nobody looks at them any more. */
+  /** Drops all views once the machine is closed. No method may be called afterwards. */
   letGo(): void {
     for (const list of this.#lists) list.length = 0;
   }
 
-  /** The bank's words, to be indexed from `wordAt(pfn)`. */
+  /** The words of the bank that holds the frame, which begins at `wordAt(pfn)`. */
   wordsOf(pfn: number): Int32Array {
     return this.words[pfn >>> BANK_SHIFT]!;
   }
 
+  /** Index of the first word of the frame in `wordsOf(pfn)`. */
   wordAt(pfn: number): number {
     return (pfn & BANK_MASK) << WORD_SHIFT;
   }
 
+  /** The bytes of the bank that holds the frame, which begins at `byteAt(pfn)`. */
   bytesOf(pfn: number): Uint8Array {
     return this.bytes[pfn >>> BANK_SHIFT]!;
   }
 
+  /** Index of the first byte of the frame in `bytesOf(pfn)`. */
   byteAt(pfn: number): number {
     return (pfn & BANK_MASK) * PAGE_SIZE;
   }
 
-  /** A view of one frame. Allocates: not for loops over pages. */
+  /**
+   * A view of the 4096 bytes of one frame. It is a new object, so loops over pages do not use it.
+   */
   page(pfn: number): Uint8Array {
     const at = this.byteAt(pfn);
     return this.bytesOf(pfn).subarray(at, at + PAGE_SIZE);
   }
 
+  /** Zeroes `count` frames from `pfn` on. */
   zero(pfn: number, count = 1): void {
-    // Not fill(): on shared memory V8 stores byte by byte, four times as slow.
+    // Not fill(): V8 stores byte by byte in shared memory, which takes four times as long.
     for (let page = pfn; page < pfn + count; page++)
       this.wordsOf(page).set(ZEROS, this.wordAt(page));
   }
 
+  /** Copies the bytes of frame `from` to frame `to` (copy_highpage). */
   copy(to: number, from: number): void {
     const source = this.wordAt(from);
     const words = this.wordsOf(from).subarray(source, source + WORDS_PER_PAGE);

@@ -1,18 +1,21 @@
 /**
- * Room in the memory of a bank, beyond its frames. A wasm kernel works inside one memory, so what it
- * is to fill has to lie in the memory of the frames. Room is committed by the system as it is touched,
- * and goes when the machine goes: it cannot be given back before.
+ * Reservations in the memory of a bank, after its frames. A wasm kernel works inside one memory,
+ * so its output has to lie in the memory that holds the frames. The operating system commits a
+ * reservation as it is touched. It lives as long as the machine and cannot be given back before.
  *
- * Growing a memory is atomic, so whoever grows it owns what was added; no lock, and nothing to repair
- * when a thread dies.
+ * WebAssembly.Memory.grow is atomic, so the thread that grows a memory owns what was added. This
+ * needs no lock, and there is nothing to repair when a thread dies.
  */
 import { WASM_PAGE, type WasmMemory } from '../../shared/wasm.ts';
 
-/** Adds room for `bytes`; returns its first byte in the memory, or -1 if there is none left. */
+/**
+ * Reserves `bytes` bytes, rounded up to wasm pages of 64 KiB. Returns the offset of the reservation
+ * in the memory of the bank, in bytes, or -1 when the memory cannot grow so far.
+ */
 export function takeRoom(bank: WasmMemory, bytes: number): number {
   try {
     return bank.grow(Math.ceil(bytes / WASM_PAGE)) * WASM_PAGE;
   } catch {
-    return -1; // beyond 4 GiB, or the system has no memory: it goes without
+    return -1; // beyond 4 GiB, or the system has no memory: the caller works without a reservation
   }
 }

@@ -1,13 +1,13 @@
 /**
- * The swap area: slots of one page each, and for every slot the number of entries that refer to it
- * (mm/swapfile.c, swap_map).
+ * The swap area (mm/swapfile.c): slots of one page each, and a map with the number of page-table
+ * entries that refer to each slot (swap_map).
  *
  *   count of a slot:  0 ──allocate (compare-exchange)──▶ 1 ⇄ n (fork, zap, swap-in) ──▶ 0
  *
- * A slot's bytes are written once, by whoever allocated it, before an entry with it is published;
- * after that they do not change while the count is above 0. So nobody needs a lock to read them.
- * A thread that dies between `allocate` and publishing the entry leaves a slot taken, no more: it
- * held a page-table lock then, and the machine is poisoned anyway.
+ * The thread that allocates a slot writes its bytes once, before it publishes an entry that refers
+ * to the slot. The bytes do not change while the count is above 0, so they are read without a lock.
+ * A thread that dies between `allocate` and publishing the entry leaks the slot. This does no
+ * further harm: the thread held a page-table lock, so the machine is poisoned.
  */
 import { assert } from '../../shared/assert.ts';
 import type { ThreadTable } from '../../shared/sync/thread-table.ts';
@@ -16,25 +16,25 @@ import { SWAP_TYPE, swapHigh, swapLow, swapTypeOf, swapValueOf } from '../tables
 
 export const SWAP_MAP = {
   FREE: 0, //    free slots; Atomics only
-  HINT: 1, //    where to look for a free one next; Atomics only, any value is right
-  COUNTS: 16, // one word a slot; Atomics only
+  HINT: 1, //    slot where the next search for a free one begins, any value is right; Atomics only
+  COUNTS: 16, // references, one word per slot; Atomics only
 } as const;
 
 const { FREE, HINT, COUNTS } = SWAP_MAP;
 const LOW_BITS = 0xfff;
 const TYPE_BITS = 0x7ff_ffff; // of the high word, below the type
 
-/** Slots that the entries can name: 62 GiB. */
+/** Most slots that page-table entries can name: 62 GiB. */
 export const SWAP_SLOTS_MAX: number = (SWAP_TYPE.LAST_BANK + 1) * BANK_FRAMES;
 
-/** Bytes of the map for `slots` slots. */
+/** Size of the map for `slots` slots, in bytes. */
 export function swapMapBytes(slots: number): number {
   return (COUNTS + slots) * 4;
 }
 
 export class SwapArea {
   readonly slots: number;
-  /** "pfn" of slot 0: see PhysicalMemory. */
+  /** The number of slot 0 in PhysicalMemory, which counts swap slots on after the frames. */
   readonly base: number;
   readonly #words: Int32Array;
   readonly #threads: ThreadTable;
@@ -46,7 +46,7 @@ export class SwapArea {
     this.base = base;
   }
 
-  /** Once, by the machine's creator. */
+  /** Called once, by the creator of the machine. */
   initialise(): void {
     this.#words[FREE] = this.slots;
   }
@@ -55,7 +55,7 @@ export class SwapArea {
     return Atomics.load(this.#words, FREE);
   }
 
-  /** A slot with one reference, or -1 when all are taken. */
+  /** Returns a slot with one reference, or -1 if no slot is free. */
   allocate(thread: number): number {
     this.#threads.assertInside(thread, 'a swap slot is taken');
     const words = this.#words;
@@ -63,7 +63,7 @@ export class SwapArea {
       Atomics.add(words, FREE, 1);
       return -1;
     }
-    // FREE was lowered first, so one of the slots is ours; others may take the one we look at.
+    // FREE was lowered first, so the search ends. Another thread may take the slot it looks at.
     let slot = Atomics.load(words, HINT) % this.slots;
     while (Atomics.compareExchange(words, COUNTS + slot, 0, 1) !== 0) {
       slot = slot + 1 === this.slots ? 0 : slot + 1;
@@ -76,13 +76,13 @@ export class SwapArea {
     return Atomics.load(this.#words, COUNTS + slot);
   }
 
-  /** One entry more refers to the slot (swap_duplicate). */
+  /** Takes a reference for one more entry (swap_duplicate). */
   get(slot: number, thread: number): void {
     this.#threads.assertInside(thread, 'a reference to a swap slot is taken');
     Atomics.add(this.#words, COUNTS + slot, 1);
   }
 
-  /** One entry less (swap_free). */
+  /** Drops the reference of one entry (swap_free). The last one frees the slot. */
   put(slot: number, thread: number): void {
     this.#threads.assertInside(thread, 'a reference to a swap slot is dropped');
     const before = Atomics.sub(this.#words, COUNTS + slot, 1);
@@ -90,12 +90,15 @@ export class SwapArea {
     if (before === 1) Atomics.add(this.#words, FREE, 1);
   }
 
-  /** "pfn" under which the slot's bytes are found in PhysicalMemory. */
+  /** The number under which PhysicalMemory has the bytes of the slot, in place of a pfn. */
   frameOf(slot: number): number {
     return this.base + slot;
   }
 
-  /** Slot of an entry that is neither zero nor present; -1 if it is no entry of a slot in use. */
+  /**
+   * Returns the slot of a swap entry, or -1 if the entry does not name a slot in use. The entry
+   * must be neither zero nor present.
+   */
   slotOf(low: number, high: number): number {
     const bank = swapTypeOf(high);
     const value = swapValueOf(low);
@@ -105,7 +108,7 @@ export class SwapArea {
     return slot < this.slots && this.references(slot) > 0 ? slot : -1;
   }
 
-  /** Words of the entry that stands for a slot. */
+  /** Low word of the swap entry for a slot; `highOf` is its high word. */
   lowOf(slot: number): number {
     return swapLow(slot & BANK_MASK);
   }

@@ -1,4 +1,4 @@
-/** Bringing a swapped page back (do_swap_page). The mmap lock is held in either mode. */
+/** Faults on swap entries (do_swap_page). The mmap lock is held in either mode. */
 
 import { describeAnonymous, setLeafLocked } from '../fault/leaf.ts';
 import type { Mm } from '../mm/mm.ts';
@@ -6,9 +6,9 @@ import { lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts
 import { dropLeaf } from '../tables/zap.ts';
 
 /**
- * Gives the page at the cursor a frame of its own with the bytes of its swap slot. There is no swap
- * cache: where a fork shares the slot, the other mm gets a frame of its own when it comes. Nothing
- * happens if another thread was quicker.
+ * Maps a fresh frame with the bytes of the swap slot, and drops the entry's reference to the slot.
+ * There is no swap cache: if a fork shares the slot, the other mm gets a frame of its own when it
+ * faults. Nothing happens if another thread has changed the entry first.
  */
 export function swapIn(
   mm: Mm,
@@ -23,7 +23,7 @@ export function swapIn(
   const pfn = mm.allocator.allocate(mm.thread);
   describeAnonymous(mm, slot, vpn, pfn);
   lockTable(mm, table);
-  // The entry may be another one by now: what it says under the lock is what counts.
+  // The entry may have changed before the lock was taken: only what it says now counts.
   const swapped = swap.slotOf(words[at]!, words[at + 1]!);
   if (swapped >= 0) {
     mm.memory.copy(pfn, swap.frameOf(swapped));

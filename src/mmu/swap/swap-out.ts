@@ -1,10 +1,11 @@
 /**
- * Taking frames away from the pages of one mm (mm/vmscan.c, seen from the page tables): anonymous
- * pages go to swap, clean pages of files back to the page cache alone. The mmap lock is held in
- * either mode; every entry is changed under its table's lock.
+ * Reclaiming pages of one mm (mm/vmscan.c, driven from the page tables). Anonymous pages go to
+ * swap. Pages of files lose their leaf and stay in the page cache, and a dirty leaf marks its page
+ * PG.DIRTY. Pages of unreachable files are left alone. The mmap lock is held in either mode; every
+ * entry is changed under its table's lock.
  *
- * Only pages that nobody else refers to go: a frame that a fork shares, or that KSM merged, stays,
- * since there is no reverse map that would lead to its other leaves.
+ * An anonymous page is reclaimed only if nothing else refers to its frame. A frame that a fork
+ * shares or that KSM has merged stays, since no reverse map leads to its other leaves.
  */
 import { GRANULE_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
@@ -29,24 +30,24 @@ import { dropLeaf, noteDirty } from '../tables/zap.ts';
 
 const { ACCESSED, DIRTY, SPECIAL, HUGE } = PTE;
 const { ANON, RESERVED, KSM, LAZYFREE } = PG;
-/** Mappings whose pages stay where they are. */
+/** Flags of VMAs whose pages are never reclaimed. */
 const KEPT = VM.LOCKED | VM.IO | VM.PFNMAP | VM.HUGETLB;
 
-/** How hard reclaim tries. */
+/** What reclaim is asked for, and how hard it tries. */
 export interface Pressure {
-  /** Frames still wanted; reclaim stops at 0. */
+  /** Frames that are still wanted. Reclaim stops at 0; a 2 MiB page may make it negative. */
   wanted: number;
-  /** Second chance: pages that were accessed since the last look only lose that mark. */
+  /** Second chance: a page that was accessed since the last scan only loses its ACCESSED bit. */
   readonly sparesAccessed: boolean;
 }
 
-/** MADV_PAGEOUT: what can go of [from, to) goes now. */
+/** MADV_PAGEOUT: reclaims every page of [from, to) that can be reclaimed. */
 export function swapOutRange(mm: Mm, slot: number, from: number, to: number): void {
   const pressure = { wanted: Number.MAX_SAFE_INTEGER, sparesAccessed: false };
   if ((mm.vmas.flags(slot) & KEPT) === 0) reclaimRange(mm, from, to, pressure);
 }
 
-/** Takes frames from every VMA of the mm until there are enough. */
+/** Reclaims pages of one VMA after the other until no more frames are wanted. */
 export function reclaimMm(mm: Mm, pressure: Pressure): void {
   const { vmas } = mm;
   for (let ordinal = 0; ordinal < vmas.count && pressure.wanted > 0; ordinal++) {
@@ -83,7 +84,7 @@ function reclaimTable(mm: Mm, cursor: PageCursor, count: number, pressure: Press
 function reclaimLeaf(mm: Mm, words: Int32Array, at: number, pressure: Pressure): void {
   const low = words[at]!;
   const pfn = pfnOf(low, words[at + 1]!);
-  if (pfn >= mm.memory.frames) return; // corrupted on purpose
+  if (pfn >= mm.memory.frames) return; // the entry was damaged on purpose
   const flags = mm.pages.flags(pfn);
   if ((flags & RESERVED) !== 0) return;
   if ((flags & ANON) === 0) {
@@ -103,14 +104,14 @@ function reclaimLeaf(mm: Mm, words: Int32Array, at: number, pressure: Pressure):
   pressure.wanted--;
 }
 
-/** A page that its file can supply again. */
+/** Whether the page belongs to a file that can supply it again, so not to an unreachable file. */
 function isLivingFilePage(mm: Mm, pfn: number): boolean {
   const file = mm.pages.mapping(pfn);
   if (file === 0 || !mm.files.exists(file)) return false;
   return (mm.files.kind(file) & (FILE_KIND.MEMORY | FILE_KIND.DELETED)) === 0;
 }
 
-/** The page stays in the page cache, which shrinks later (`memory-pressure.ts`). */
+/** Unmaps a page, which stays in the page cache. That shrinks later (`memory-pressure.ts`). */
 function dropFileLeaf(mm: Mm, words: Int32Array, at: number, pfn: number): void {
   if ((words[at]! & DIRTY) !== 0) noteDirty(mm, pfn);
   clearEntry(words, at);
@@ -118,8 +119,9 @@ function dropFileLeaf(mm: Mm, words: Int32Array, at: number, pfn: number): void 
 }
 
 /**
- * A whole 2 MiB page at once. There may be no frame left for the table that takes the leaf's place,
- * so the page's own first frame becomes that table, once its bytes are in swap.
+ * Reclaims a whole 2 MiB page. A page table has to take the place of the huge leaf, but there may
+ * be no free frame for it. So the first frame of the page becomes that table, once its bytes are in
+ * swap.
  */
 function reclaimHuge(mm: Mm, cursor: PageCursor, pressure: Pressure): void {
   const { words, at, table } = cursor;
@@ -149,8 +151,8 @@ function swapOutHugeLocked(mm: Mm, words: Int32Array, at: number, first: number)
   }
   mm.pages.dropMapping(first);
   mm.pages.describe(first, PG.TABLE, 0, 0);
-  mm.pages.setNext(first, 0); // its page-table lock
-  mm.pages.setPrevious(first, 1);
+  mm.pages.setNext(first, 0); // its page-table lock, which is free
+  mm.pages.setPrevious(first, 1); // its level
   const entries = mm.memory.wordsOf(first);
   const base = mm.memory.wordAt(first);
   for (let page = 0; page < GRANULE_PAGES; page++) {
@@ -163,8 +165,8 @@ function swapOutHugeLocked(mm: Mm, words: Int32Array, at: number, first: number)
 }
 
 /**
- * MADV_FREE: the pages may be dropped instead of swapped, unless somebody writes them first. Pages
- * that somebody shares, and huge ones, are left alone: it is advice.
+ * MADV_FREE: reclaim may drop these pages instead of swapping them, unless they are written first.
+ * Shared pages and huge pages are left alone, which advice allows.
  */
 export function markLazyFree(mm: Mm, from: number, to: number): void {
   walkRange(mm, from, to, false, (found, vpn, end) => {
@@ -194,7 +196,7 @@ function markTable(mm: Mm, cursor: PageCursor, count: number): void {
   unlockTable(mm, table);
 }
 
-/** A freed page that is in swap is gone at once, as in Linux. */
+/** MADV_FREE drops a page that is in swap at once, as in Linux. */
 function dropSwapEntry(mm: Mm, words: Int32Array, at: number): void {
   const { swap } = mm.machine;
   const slot = swap.slotOf(words[at]!, words[at + 1]!);

@@ -1,24 +1,27 @@
 /**
- * What becomes of a page: rows 5 to 16 of docs/CLASSIFICATION.md as pure functions of one leaf and
- * one page struct. Rows 1 to 3 are decided for whole ranges by the plan; row 4 (a huge leaf) is 512
- * times these; rows 17 and 18 look at content and at other mms.
+ * The rules that decide what a dump does with a page: rows 6 to 16 of docs/CLASSIFICATION.md, as
+ * pure functions of one leaf and one page struct. The plan decides rows 1 to 3, for whole ranges.
+ * Row 4, a huge leaf, applies these functions to each of its 512 pages. The callers decide row 5
+ * (no entry), an entry that points beyond memory (RULE.NO_FRAME), and rows 17 and 18, which look at
+ * content and at other mms.
  *
- * A rule of CONTENT means that the page has content in the frame behind the leaf: rows 17 to 19
- * decide. RULE.LOST_FILE_OWNER means that the file's page is to be stored by its owner.
+ * The rule CONTENT means that the page has content of its own, in a frame or in a swap slot: rows
+ * 17 to 19 decide. RULE.LOST_FILE_OWNER means that the page belongs to an unreachable file, and
+ * that its owner stores it.
  */
 import { PAGE_CLASS, RULE } from '../../shared/dump/page-class.ts';
 import { WORDS_PER_PAGE } from '../../shared/page.ts';
 import { PG } from '../physical/page-struct.ts';
 import { MARKER, PTE, SWAP_TYPE, swapTypeOf, swapValueOf } from './pte.ts';
 
-/** What the mapping around a page says about its file. */
+/** What the rules have to know about the file that the VMA of a page maps. */
 export const FILE_VIEW = {
-  NONE: 0, //   the mapping has no file
+  NONE: 0, //   the VMA has no file
   LIVING: 1, // an ordinary living file: the backing store has its pages
-  LOST: 2, //   memory-backed or deleted: nothing else can supply its pages
+  LOST: 2, //   an unreachable file, memory-backed or deleted: only a dump can supply its pages
 } as const;
 
-/** Rows 17 to 19 decide. */
+/** The rule of a page with content of its own: rows 17 to 19 decide. */
 export const CONTENT: number = RULE.COPY;
 
 const { PRESENT, PROTNONE, WRITE, SPECIAL } = PTE;
@@ -40,10 +43,10 @@ const RULE_VDSO = RULE.VDSO;
 const RULE_CONTENT = RULE.COPY;
 
 /**
- * Rows 8 to 16: the rule for a present leaf.
+ * Returns the rule for a present leaf: rows 8 to 16. The caller has checked that its frame exists.
  *
  * @param low low word of the leaf
- * @param flags PG bits of its frame; for a huge leaf of the frame of the page in question
+ * @param flags PG bits of its frame; in a huge leaf, those of the frame of the page itself
  * @param mapping MAPPING of the frame
  * @param file id of the VMA's file, 0 = none
  * @param fileView FILE_VIEW of that file
@@ -72,8 +75,9 @@ export function ruleOfPresent(
 }
 
 /**
- * Rows 6 and 7: the rule for an entry that is neither zero nor present. A swap entry is CONTENT when
- * its slot is in use (`slot`, from SwapArea.slotOf, is not negative).
+ * Returns the rule for an entry that is neither zero nor present: rows 6 and 7. `slot` is what
+ * SwapArea.slotOf returned for the entry. It is negative unless a slot in use is meant, and such a
+ * slot leads to CONTENT.
  */
 export function ruleOfNotPresent(low: number, high: number, slot: number): number {
   if (slot >= 0) return CONTENT;
@@ -81,12 +85,14 @@ export function ruleOfNotPresent(low: number, high: number, slot: number): numbe
   return swapValueOf(low) === MARKER.GUARD ? RULE.GUARD : RULE.POISONED;
 }
 
-/** Whether the entry is present for the kernel: for the processor too, or under PROT_NONE. */
+/**
+ * Whether the kernel treats the entry as present: the processor does so, too, or it is PROT_NONE.
+ */
 export function isPresentLeaf(low: number): boolean {
   return (low & (PRESENT | PROTNONE)) !== 0;
 }
 
-/** The class that a rule leads to by itself; content still has to be looked at for COPY. */
+/** Returns the class that a rule leads to by itself. Rows 17 and 18 may still change RULE.COPY. */
 export function classOfRule(rule: number): number {
   switch (rule) {
     case RULE.NO_NORMAL_PAGE:
@@ -117,8 +123,8 @@ export function classOfRule(rule: number): number {
 }
 
 /**
- * Row 17: whether all 4096 bytes are zero. Leaves at the first word that is not, as most pages do;
- * eight words a step for the pages that are.
+ * Row 17: whether all 4096 bytes of the page at `words[at]` are zero. Most pages already differ in
+ * their first word, which is tested alone. The others are tested in steps of eight words.
  */
 export function isZeroPage(words: Int32Array, at: number): boolean {
   if (words[at] !== 0) return false;

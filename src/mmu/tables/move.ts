@@ -1,4 +1,4 @@
-/** Moving the entries of one range to another (move_page_tables). mmap lock for writing. */
+/** Moves the entries of one range to another (move_page_tables). mmap lock held for writing. */
 import { GRANULE_PAGES } from '../../shared/page.ts';
 import type { Mm } from '../mm/mm.ts';
 import { ensureTables, lockTable, PageCursor, unlockTable, walk } from './page-table.ts';
@@ -7,9 +7,10 @@ import { splitHugeLocked } from './split-huge.ts';
 import { skipHole } from './walk-range.ts';
 
 /**
- * Moves the entries of `pages` pages from `from` to `to`, as they are: frames, swap slots, markers.
- * What was at `to` is empty. ENOMEM when there is no frame for a table; then what was moved so far
- * stays where it is, and `done` says how many pages that are.
+ * Moves the entries of `pages` pages from page `from` to page `to`, unchanged: frames, swap slots
+ * and markers. The target has no entries yet. Throws ENOMEM when no frame is free for a table. The
+ * entries that were moved by then stay at the target, and `progress.done` is the number of their
+ * pages, from `from` on.
  */
 export function moveEntries(
   mm: Mm,
@@ -33,7 +34,7 @@ export function moveEntries(
       progress.done += GRANULE_PAGES;
       continue;
     }
-    // As far as neither of the two tables ends.
+    // One step ends where the first of the two tables ends.
     const inFrom = GRANULE_PAGES - (vpn % GRANULE_PAGES);
     const inTo = GRANULE_PAGES - (there % GRANULE_PAGES);
     const count = Math.min(pages - progress.done, inFrom, inTo);
@@ -42,7 +43,10 @@ export function moveEntries(
   }
 }
 
-/** Moves a whole huge leaf, or splits it and returns false. */
+/**
+ * Moves a huge leaf as a whole and returns true. Where that is impossible, splits it and returns
+ * false, so that its 4 KiB leaves are moved next.
+ */
 function moveHuge(
   mm: Mm,
   cursor: PageCursor,
@@ -63,6 +67,7 @@ function moveHuge(
   return false;
 }
 
+/** Moves `count` entries of one table, from the cursor on. Makes no table if they are all empty. */
 function moveTable(
   mm: Mm,
   cursor: PageCursor,
@@ -81,7 +86,10 @@ function moveTable(
   }
 }
 
-/** One table's lock at a time: nobody else changes entries while the mmap lock is held to write. */
+/**
+ * Moves one entry. One page-table lock at a time is enough: while the mmap lock is held for
+ * writing, no other thread uses the entries, so none sees the state between the two steps.
+ */
 function moveEntry(mm: Mm, from: PageCursor, at: number, to: PageCursor, there: number): void {
   const low = from.words[at]!;
   const high = from.words[at + 1]!;

@@ -4,10 +4,10 @@
  *   level 4 (pgd) ─▶ level 3 (pud) ─▶ level 2 (pmd) ─▶ level 1 (PTEs) ─▶ frame
  *                                          └─ PSE ─▶ 512 frames
  *
- * Every table has a spin lock in its own page struct (rank PAGE_TABLE; one at a time). Entries of a
- * table are written under its lock; tables are freed only under the mmap lock for writing, so
- * whoever holds that lock in either mode may walk down without locks and must look at a leaf again
- * once it has its lock.
+ * Every table has a spin lock in its own page struct (rank PAGE_TABLE; a thread holds one at a
+ * time), which protects the entries of the table. Tables are freed only under the mmap lock for
+ * writing. So a thread that holds the mmap lock in either mode walks down without page-table locks,
+ * and looks at a leaf again once it holds the lock of its table.
  */
 import { MmdumpError } from '../../shared/errors.ts';
 import { hex, type Pfn } from '../../shared/page.ts';
@@ -19,37 +19,40 @@ import type { PhysicalMemory } from '../physical/physical-memory.ts';
 import { clearEntry, highOf, isPresent, lowOf, PTE, pfnOf, setEntry, TABLE_ENTRY } from './pte.ts';
 
 const { PRESENT, HUGE, ACCESSED, DIRTY, USER, WRITE } = PTE;
-/** Address bits 12 to 20 of a 2 MiB leaf. */
+/** Bits 12 to 20 of a 2 MiB leaf, which must be zero: its first frame is aligned to 2 MiB. */
 const HUGE_RESERVED = 0x1ff000;
-/** Everything that a table entry may have set in its low 12 bits. */
+/** The low 12 bits that an entry that points to a table may have set. */
 const TABLE_BITS = PRESENT | WRITE | USER | ACCESSED | DIRTY;
 
-/** What a walk ended at. */
+/**
+ * Where a walk ended: at an empty entry above the bottom level ('none'), at a bad entry, at a 2 MiB
+ * leaf, or in a table of the bottom level ('table'), whose entry may be empty.
+ */
 export type WalkEnd = 'none' | 'bad' | 'huge' | 'table';
 
-/** Index into the table of `level` for a virtual page. */
+/** Index of the entry of a virtual page in its table of `level`. */
 export function tableIndex(vpn: number, level: number): number {
   if (level === 1) return vpn & 0x1ff;
   if (level === 2) return (vpn >>> 9) & 0x1ff;
   return Math.floor(vpn / (level === 3 ? 0x4_0000 : 0x800_0000)) & 0x1ff;
 }
 
-/** Pages that one entry of a table of `level` spans. */
+/** Number of pages that one entry of a table of `level` spans. */
 export function entrySpan(level: number): number {
   return level === 1 ? 1 : level === 2 ? 0x200 : level === 3 ? 0x4_0000 : 0x800_0000;
 }
 
 /**
- * A place in the tables: the entry that `walk` found. Reused by its thread, so that a walk
- * allocates nothing.
+ * A position in the tables: the entry at which the last walk ended. Its thread reuses it for every
+ * walk, so that a walk allocates nothing.
  */
 export class PageCursor {
-  words: Int32Array = EMPTY; // of the bank that holds the table
+  words: Int32Array = EMPTY; // words of the bank that holds the table
   at = 0; //                    word index of the entry
   table: Pfn = 0 as Pfn; //     the table that holds the entry
-  level = 0; //                 its level: 1, or 2 for a huge leaf
+  level = 0; //                 level of the table: 1 for a PTE, 2 for a huge leaf, up to 4
 
-  /** Between two operations: an object that lies around keeps no memory of a closed machine. */
+  /** Called after an operation, so that an unused cursor keeps no memory of a closed machine. */
   letGo(): void {
     this.words = EMPTY;
   }
@@ -57,7 +60,7 @@ export class PageCursor {
 
 const EMPTY = new Int32Array(2);
 
-/** Where the tables live and who serialises changes; one per attached thread. */
+/** What table functions need: the memory of the tables, and the thread that works on them. */
 export interface TableContext {
   readonly memory: PhysicalMemory;
   readonly pages: PageStructs;
@@ -69,7 +72,7 @@ export interface TableContext {
   readonly mayBlock: boolean;
 }
 
-/** A fresh, empty table with one reference. */
+/** Allocates an empty table with one reference. Throws ENOMEM when no frame is free. */
 export function allocateTable(context: TableContext, level: number): Pfn {
   const pfn = context.allocator.allocateZeroed(context.thread);
   context.pages.describe(pfn, PG.TABLE, 0, 0);
@@ -77,7 +80,10 @@ export function allocateTable(context: TableContext, level: number): Pfn {
   return pfn;
 }
 
-/** pmd_bad and its sisters: not present, reserved bits set, or not pointing to a table. */
+/**
+ * Whether an entry that should point to a table is bad (pmd_bad, pud_bad): it is not present, has
+ * reserved bits set, or points to a frame that is no table.
+ */
 export function isBadTableEntry(context: TableContext, low: number, high: number): boolean {
   if ((low & PRESENT) === 0 || (low & 0xfff & ~TABLE_BITS) !== 0) return true;
   if ((high & ~0xfffff) !== 0) return true;
@@ -86,16 +92,17 @@ export function isBadTableEntry(context: TableContext, low: number, high: number
 }
 
 /**
- * A 2 MiB leaf must be present and aligned: the address bits below 2 MiB are reserved. Bits 52 to 62
- * mean nothing to the processor, as in any leaf.
+ * Whether a 2 MiB leaf is bad: it must be present, and the address bits below 2 MiB are reserved.
+ * The processor ignores bits 52 to 62, as in any leaf.
  */
 export function isBadHugeLeaf(low: number): boolean {
   return !isPresent(low) || (low & HUGE_RESERVED) !== 0;
 }
 
 /**
- * Goes down to the leaf level for `vpn`, or to `bottom`. The cursor stands at the last entry that was
- * looked at.
+ * Walks down to the entry of `vpn` in its table of level `bottom`. The cursor is left at the last
+ * entry that was looked at. Takes no page-table lock: the mmap lock is held in either mode, or the
+ * machine is frozen.
  */
 export function walk(
   context: TableContext,
@@ -122,8 +129,10 @@ export function walk(
 }
 
 /**
- * Makes the tables for `vpn` down to `bottom` (1, or 2 for a huge leaf) and leaves the cursor at
- * its entry there. Returns 'huge' when a huge leaf is in the way of level 1.
+ * Makes the tables of `vpn` that are missing down to level `bottom` (1, or 2 for a huge leaf), and
+ * leaves the cursor at the entry there (__pte_alloc). Returns 'huge' when a huge leaf is in the way
+ * of level 1; the cursor is left at that leaf. Throws ENOMEM when no frame is free, and EFAULT at a
+ * bad entry. The mmap lock is held in either mode.
  */
 export function ensureTables(
   context: TableContext,
@@ -155,7 +164,7 @@ export function ensureTables(
   }
 }
 
-/** Fills an empty entry with a new table, unless another thread was quicker. */
+/** Fills an empty entry with a new table, unless another thread was faster. */
 function addTable(context: TableContext, cursor: PageCursor, level: number): void {
   const fresh = allocateTable(context, level);
   lockTable(context, cursor.table);
@@ -165,17 +174,19 @@ function addTable(context: TableContext, cursor: PageCursor, level: number): voi
   if (!free) context.allocator.put(fresh, context.thread);
 }
 
+/** Takes the page-table lock of `table` (pte_lockptr). It protects the entries of the table. */
 export function lockTable(context: TableContext, table: Pfn): void {
   const { pages, threads, thread, mayBlock } = context;
   spinLock(pages.words, pages.lockWord(table), thread, RANK.PAGE_TABLE, threads, mayBlock);
 }
 
+/** Releases the page-table lock of `table`. */
 export function unlockTable(context: TableContext, table: Pfn): void {
   const { pages, threads, thread } = context;
   spinUnlock(pages.words, pages.lockWord(table), thread, RANK.PAGE_TABLE, threads);
 }
 
-/** Pages [from, to) were unmapped; they lie in a hole between VMAs, [floor, ceiling). */
+/** The pages [from, to) that were unmapped, and the hole between VMAs that they lie in. */
 export interface Hole {
   readonly from: number;
   readonly to: number;
@@ -184,14 +195,15 @@ export interface Hole {
 }
 
 /**
- * Frees the tables that span pages of [from, to) and nothing beyond the hole (free_pgtables). The
- * caller holds the mmap lock for writing and has emptied all leaves of the hole.
+ * Frees the tables that span pages of [from, to) and none outside the hole, which is
+ * [floor, ceiling) (free_pgtables). The mmap lock is held for writing, and the leaf tables of the
+ * hole are empty.
  */
 export function freeTablesLocked(context: TableContext, pgd: Pfn, hole: Hole): void {
   freeBelow(context, pgd, 4, 0, hole);
 }
 
-/** Frees tables below `table`, which is of `level` and spans pages from `base` on. */
+/** Frees tables below `table`, a table of `level` whose first page is `base`. */
 function freeBelow(
   context: TableContext,
   table: Pfn,
@@ -209,7 +221,7 @@ function freeBelow(
     const low = words[at]!;
     const high = words[at + 1]!;
     if (low === 0 || (level === 2 && (low & HUGE) !== 0)) continue;
-    if (isBadTableEntry(context, low, high)) continue; // corrupted on purpose: leave it alone
+    if (isBadTableEntry(context, low, high)) continue; // damaged on purpose: left alone
     const child = pfnOf(low, high) as Pfn;
     const childBase = base + index * span;
     if (level > 2) freeBelow(context, child, level - 1, childBase, hole);

@@ -1,4 +1,4 @@
-/** Giving the leaves of a range another protection (change_protection). mmap lock for writing. */
+/** Changes the protection of a range of leaves (change_protection). mmap lock held for writing. */
 import { pagePrivileges, VM } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm/mm.ts';
 import { lockTable, type PageCursor, unlockTable } from './page-table.ts';
@@ -7,7 +7,12 @@ import { walkRange } from './walk-range.ts';
 
 const { HUGE, SPECIAL, DIRTY } = PTE;
 
-/** Leaves keep their frames; writing faults again and is decided then. */
+/**
+ * Gives the present leaves of pages [from, to) the protection that the VM_* bits `flags` imply.
+ * They keep their frames. A leaf of a private mapping becomes read-only, so that the next write
+ * faults and `breakCow` decides. Throws ENOMEM when a huge leaf has to be split and no frame is
+ * free.
+ */
 export function protectRange(mm: Mm, from: number, to: number, flags: number): void {
   const { cursor } = mm;
   walkRange(mm, from, to, true, (found, vpn, end) => {

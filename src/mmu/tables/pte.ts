@@ -4,15 +4,18 @@
  *   63  62..52  51 …… 32 | 31 …… 12  11..9  8   7   6  5  4   3   2  1  0
  *   NX  ignored  pfn high |  pfn low   soft   G PSE  D  A PCD PWT US RW  P
  *
- * Not present, and not zero: bit 8 alone marks a present page under PROT_NONE (_PAGE_PROTNONE);
- * otherwise the entry is a swap entry or a marker: type in bits 63..59, value in bits 31..12.
- * A swap entry's type is its swap bank, its value the slot in that bank, plus one.
+ * An entry without P may still be in use. Bit 8 marks a page under PROT_NONE, which is present for
+ * the kernel (_PAGE_PROTNONE). Any other entry that is not zero is a swap entry or a marker, with
+ * its type in bits 63..59 and its value in bits 31..12. The type of a swap entry is its swap bank,
+ * and its value is the slot in that bank, plus one.
  *
- * The low word holds PRESENT, so an entry is published by writing the high word first, and
- * withdrawn in the other order: `setEntry`, `setEntries`, `replaceEntry` and `clearEntry` are the only
- * ones that write entries.
+ * The low word holds P. So an entry is published by writing the high word first, and withdrawn in
+ * the other order. Only `setEntry`, `setEntries`, `replaceEntry` and `clearEntry` write entries,
+ * and fork, which writes them with plain stores where no other thread can walk
+ * (`calls/copy-tables.ts`).
  */
 
+/** Bits of an entry. All but NX_HIGH are bits of the low word. */
 export const PTE = {
   PRESENT: 0x1,
   WRITE: 0x2,
@@ -23,11 +26,11 @@ export const PTE = {
   DIRTY: 0x40,
   HUGE: 0x80, //      PSE: a 2 MiB leaf, in a pmd
   PROTNONE: 0x100, // present for the kernel, not for the processor
-  SPECIAL: 0x200, //  software bit 1: no normal page behind the entry (vm_normal_page)
+  SPECIAL: 0x200, //  bit 9, for software: no normal page is behind the entry (vm_normal_page)
   NX_HIGH: -0x8000_0000, // bit 63, in the high word, as a signed word
 } as const;
 
-/** An entry that points to a lower table: _PAGE_TABLE. */
+/** Low bits of an entry that points to a lower table: _PAGE_TABLE. */
 export const TABLE_ENTRY = 0x67;
 
 /** Types in bits 63..59 of an entry that is not present (bits 31..27 of its high word). */
@@ -45,11 +48,15 @@ const PFN_HIGH_SHIFT = 20;
 const PFN_HIGH_UNIT = 0x10_0000;
 const TYPE_SHIFT = 27;
 
+/** Whether the kernel treats the entry as present (pte_present). */
 export function isPresent(low: number): boolean {
   return (low & (PRESENT | PROTNONE)) !== 0;
 }
 
-/** 40 bits: more than any machine has, so it is compared with the machine's size before use. */
+/**
+ * The pfn in an entry. It has 40 bits, more than any machine has frames, so the caller compares it
+ * with the number of frames before it uses it.
+ */
 export function pfnOf(low: number, high: number): number {
   return (low >>> 12) + (high & PFN_HIGH_MASK) * PFN_HIGH_UNIT;
 }
@@ -59,15 +66,17 @@ export function lowOf(pfn: number, flags: number): number {
   return (pfn << 12) | flags;
 }
 
-/** High word of an entry: pfn and, if asked, NX. */
+/** High word of an entry: pfn, and NX_HIGH if `nxHigh` is not 0. */
 export function highOf(pfn: number, nxHigh: number): number {
   return (pfn >>> PFN_HIGH_SHIFT) | nxHigh;
 }
 
+/** Low word of a marker with this value. */
 export function markerLow(value: number): number {
   return value << 12;
 }
 
+/** High word of every marker. */
 export const MARKER_HIGH: number = (SWAP_TYPE.MARKER << TYPE_SHIFT) | 0;
 
 /** Type of an entry that is neither zero nor present. */
@@ -75,6 +84,7 @@ export function swapTypeOf(high: number): number {
   return high >>> TYPE_SHIFT;
 }
 
+/** Value of an entry that is neither zero nor present. */
 export function swapValueOf(low: number): number {
   return low >>> 12;
 }
@@ -84,19 +94,20 @@ export function isGuard(low: number, high: number): boolean {
   return low === markerLow(MARKER.GUARD) && high === MARKER_HIGH;
 }
 
-/** Low word of the swap entry for a slot of a bank. */
+/** Low word of the swap entry for a slot, which is counted within its bank. */
 export function swapLow(slotInBank: number): number {
   return (slotInBank + 1) << 12;
 }
 
-/** High word of a swap entry. */
+/** High word of the swap entries of a bank. */
 export function swapHigh(bank: number): number {
   return bank << TYPE_SHIFT;
 }
 
 /**
- * Replaces a leaf by an entry of another frame, or by none at all: no walker without the lock sees
- * the low word of the one with the high word of the other as present.
+ * Replaces an entry by one that may have another frame, or by an empty one. The low word is zero in
+ * between, so a thread that walks without the lock never combines the present low word of one entry
+ * with the high word of the other. Page-table lock held.
  */
 export function replaceEntry(words: Int32Array, at: number, low: number, high: number): void {
   Atomics.store(words, at, 0);
@@ -104,16 +115,16 @@ export function replaceEntry(words: Int32Array, at: number, low: number, high: n
   Atomics.store(words, at, low);
 }
 
-/** Publishes an entry: high word, then the low word that makes it present. */
+/** Publishes an entry: the high word, then the low word, which makes it present. */
 export function setEntry(words: Int32Array, at: number, low: number, high: number): void {
   words[at + 1] = high;
   Atomics.store(words, at, low);
 }
 
 /**
- * Publishes entries in `count` neighbouring slots that are empty; the low word grows by `lowStep` from
- * one to the next. One fence, between all high words and all low words: an atomic store for each entry
- * would take as long as to copy a tenth of the page behind it.
+ * Publishes `count` neighbouring entries that were empty. The low word grows by `lowStep` from one
+ * entry to the next. There is one atomic store, between all high words and the other low words. One
+ * per entry would take as long as copying a tenth of the page behind it.
  */
 export function setEntries(
   words: Int32Array,
@@ -131,19 +142,22 @@ export function setEntries(
   }
 }
 
-/** Withdraws an entry: low word first. */
+/** Withdraws an entry: the low word first. */
 export function clearEntry(words: Int32Array, at: number): void {
   Atomics.store(words, at, 0);
   words[at + 1] = 0;
 }
 
-/** Flags of a leaf for a VMA's privileges (see `pagePrivileges`), made writable or not. */
+/**
+ * Low bits of a leaf for the privileges of its VMA (low word of `pagePrivileges`), writable and
+ * dirty or not. Under PROT_NONE the leaf is never writable.
+ */
 export function leafFlags(privilegesLow: number, writable: boolean, dirty: boolean): number {
   if ((privilegesLow & PRESENT) === 0) return PROTNONE | ACCESSED | (dirty ? DIRTY : 0);
   return PRESENT | USER | ACCESSED | (writable ? WRITE : 0) | (dirty ? DIRTY : 0);
 }
 
-/** NX bit of the high word, for a VMA's privileges. */
+/** NX bit of a leaf for the privileges of its VMA (high word of `pagePrivileges`). */
 export function leafNx(privilegesHigh: number): number {
   return privilegesHigh & NX_HIGH;
 }

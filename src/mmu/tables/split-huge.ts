@@ -1,4 +1,4 @@
-/** Splitting 2 MiB leaves (split_huge_pmd). The mmap lock is held in either mode. */
+/** Splits 2 MiB leaves (split_huge_pmd). The mmap lock is held in either mode. */
 import { GRANULE_PAGES, type Pfn } from '../../shared/page.ts';
 import type { Mm } from '../mm/mm.ts';
 import { PG, ZERO_PAGE_PFN } from '../physical/page-struct.ts';
@@ -8,9 +8,10 @@ import { highOf, isPresent, lowOf, PTE, pfnOf, setEntry, TABLE_ENTRY } from './p
 const { HUGE, NX_HIGH } = PTE;
 
 /**
- * Replaces the huge leaf at the cursor by a table of 512 leaves that show the same (split_huge_pmd);
- * the huge zero page becomes 512 times the zero page. No count changes: see page-struct.ts. ENOMEM
- * when there is no frame for the table.
+ * Replaces the huge leaf at the cursor by a table of 512 leaves that map the same frames. The huge
+ * zero page becomes 512 leaves of the zero page. No count changes (`page-struct.ts`). Does nothing
+ * if another thread has split the leaf or taken it away. Throws ENOMEM when no frame is free for
+ * the table.
  */
 export function splitHugeLocked(mm: Mm, cursor: PageCursor): void {
   const { words, at, table } = cursor;
@@ -24,7 +25,7 @@ export function splitHugeLocked(mm: Mm, cursor: PageCursor): void {
     setEntry(words, at, lowOf(fresh, TABLE_ENTRY), highOf(fresh, 0));
   }
   unlockTable(mm, table);
-  if (!isStillHuge) mm.allocator.put(fresh, mm.thread); // another thread was quicker
+  if (!isStillHuge) mm.allocator.put(fresh, mm.thread); // another thread was faster
 }
 
 function fillSplitTable(mm: Mm, table: Pfn, low: number, high: number): void {
@@ -39,7 +40,10 @@ function fillSplitTable(mm: Mm, table: Pfn, low: number, high: number): void {
   }
 }
 
-/** Splits the huge leaf that holds `vpn`, if there is one and `vpn` is not its first page. */
+/**
+ * Splits the huge leaf that maps `vpn`, if there is one and `vpn` is not its first page. Throws
+ * ENOMEM when no frame is free for the table.
+ */
 export function splitHugeAtLocked(mm: Mm, vpn: number): void {
   if (vpn % GRANULE_PAGES === 0) return;
   if (walk(mm, mm.pgd, vpn as Pfn, mm.cursor) === 'huge') splitHugeLocked(mm, mm.cursor);

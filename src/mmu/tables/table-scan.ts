@@ -1,6 +1,6 @@
 /**
- * Finding what is present without visiting what is not: the upper page tables of a range. The cost
- * follows the tables that exist, never the size of the range.
+ * Finds the granules of a range that have leaves, by its upper page tables alone. The cost follows
+ * the number of tables that exist, not the size of the range.
  */
 import type { Pfn } from '../../shared/page.ts';
 import {
@@ -15,14 +15,15 @@ import { PTE, pfnOf } from './pte.ts';
 
 const { HUGE } = PTE;
 
+/** What `scanTables` calls. A granule or a bad entry may begin before the range or end after it. */
 export interface TableVisitor {
-  /** A granule that has a page-table page or a huge leaf; `start` is its first page. */
+  /** Called for a granule that has a page-table page or a huge leaf; `start` is its first page. */
   granule(start: number): void;
-  /** An entry above the PTEs with reserved bits set; it spans pages [start, end). */
+  /** Called for a bad entry above the PTEs, which spans pages [start, end). */
   bad(start: number, end: number): void;
 }
 
-/** What is being scanned for, and how. */
+/** The arguments of a scan. */
 interface Scan {
   readonly context: TableContext;
   readonly from: number; // page
@@ -32,11 +33,12 @@ interface Scan {
 }
 
 /**
- * Visits, ascending, every granule with leaves that intersects pages [from, to).
+ * Visits, in ascending order, every granule with leaves that intersects pages [from, to). The mmap
+ * lock is held in either mode, or the machine is frozen.
  *
- * `isRunning`: page faults go on meanwhile. A table that replaces a huge leaf leaves no entry for an
- * instant, so the entries that may be one are looked at under their table's lock; the visitor must
- * take none then.
+ * With `isRunning`, page faults and reclaim go on meanwhile. They may replace a huge leaf, and its
+ * entry is empty for an instant then. So tables of level 2 are read under their lock, and the
+ * visitor must take no lock.
  */
 export function scanTables(
   context: TableContext,
@@ -83,7 +85,7 @@ function scanEntries(scan: Scan, table: Pfn, level: number, base: number): void 
   }
 }
 
-/** How many of `limit` entries from words[at] on are empty, before the first that is not. */
+/** Number of empty entries from words[at] on, before the first one in use; at most `limit`. */
 export function countEmpty(words: Int32Array, at: number, limit: number): number {
   const end = at + limit * 2;
   let next = at;

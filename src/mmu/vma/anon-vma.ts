@@ -1,19 +1,22 @@
 /**
- * The anon_vma of a VMA: which anonymous pages may belong together (mm/rmap.c). Here it is a number
- * only; it decides which VMAs may merge, and stands in MAPPING of anonymous page structs.
+ * The anon_vma of a VMA says which anonymous pages may belong together (mm/rmap.c). Here it is only
+ * a number. It decides which VMAs may merge, and it stands in MAPPING of anonymous page structs.
  *
- *   0 ──first anonymous page──▶ a neighbour's, if the two could be one VMA, else a new one
- *   fork: every VMA of the child that has one gets a new one, and is FORKED
+ *   0 ──first anonymous page──▶ that of a neighbour if the two could be one VMA, else a new one
+ *   fork: a VMA of the child gets a new one if its parent VMA has one, and is FORKED
  *
- * FORKED is the kernel's "anon_vma_chain is not singular": such a VMA merges only with one that has
- * the same anon_vma, never with one that has none.
+ * FORKED stands for the kernel's "anon_vma_chain is not singular". Such a VMA merges only with one
+ * that has the same anon_vma, never with one that has none.
  */
 import { VM } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm/mm.ts';
 
 const ACCESS = VM.READ | VM.WRITE | VM.EXEC;
 
-/** The VMA's anon_vma, chosen now if it has none (anon_vma_prepare). mmap lock in either mode. */
+/**
+ * Returns the anon_vma of a VMA, and chooses one first if it has none (anon_vma_prepare). The mmap
+ * lock is held in either mode.
+ */
 export function prepareAnonVma(mm: Mm, slot: number): number {
   const { vmas } = mm;
   const own = vmas.anonVma(slot);
@@ -21,7 +24,10 @@ export function prepareAnonVma(mm: Mm, slot: number): number {
   return vmas.adoptAnonVma(slot, neighbourAnonVma(mm, slot) || mm.machine.nextAnonVma());
 }
 
-/** The next VMA's or the one's before, so that the two can merge later (find_mergeable_anon_vma). */
+/**
+ * The anon_vma of the next or the previous VMA if the two can merge later, else 0
+ * (find_mergeable_anon_vma).
+ */
 function neighbourAnonVma(mm: Mm, slot: number): number {
   const { vmas } = mm;
   const ordinal = vmas.find(vmas.start(slot));
@@ -38,7 +44,9 @@ function neighbourAnonVma(mm: Mm, slot: number): number {
   return 0;
 }
 
-/** Two neighbours that differ in nothing but what they allow (anon_vma_compatible). */
+/**
+ * Whether two neighbours differ in nothing but the access that they allow (anon_vma_compatible).
+ */
 function areCompatible(mm: Mm, left: number, right: number): boolean {
   const { vmas } = mm;
   const border = vmas.end(left);
@@ -50,7 +58,7 @@ function areCompatible(mm: Mm, left: number, right: number): boolean {
   );
 }
 
-/** Whether two neighbours' anonymous pages may lie in one VMA (is_mergeable_anon_vma). */
+/** Whether two VMAs may merge as far as their anon_vmas go (is_mergeable_anon_vma). */
 export function mayShareAnonVma(mm: Mm, left: number, right: number): boolean {
   const { vmas } = mm;
   const a = vmas.anonVma(left);

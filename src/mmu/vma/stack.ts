@@ -1,6 +1,6 @@
 /**
- * The stack: VMAs with VM_GROWSDOWN grow when somebody touches the pages below (expand_downwards),
- * and keep a gap to what is mapped below them.
+ * Stacks: a VMA with VM_GROWSDOWN grows when a page below it is accessed (expand_downwards), and
+ * keeps a gap to the mapping below it.
  */
 
 import { RANK } from '../../shared/sync/thread-table.ts';
@@ -10,12 +10,12 @@ import type { Mm } from '../mm/mm.ts';
 import { prepareAnonVma } from './anon-vma.ts';
 import { MIN_VPN, STACK_GUARD_GAP } from './place.ts';
 
-/** RLIMIT_STACK, pages: 8 MiB. */
+/** RLIMIT_STACK in pages: 8 MiB. */
 const STACK_LIMIT = 2048;
 
 /**
- * Grows the VMA above `vpn` down to it, if it is a stack and may grow so far. Throws StackGrowth
- * when the caller holds the mmap lock for reading only.
+ * Grows the VMA above `vpn` down to `vpn` if it is a stack and may grow so far; returns whether it
+ * did. Growth needs the mmap lock for writing: throws StackGrowth when it is held for reading.
  */
 export function growStack(mm: Mm, vpn: number): boolean {
   const { vmas } = mm;
@@ -31,6 +31,11 @@ export function growStack(mm: Mm, vpn: number): boolean {
   return true;
 }
 
+/**
+ * Whether the stack may begin at `vpn` (acct_stack_growth): not below mmap_min_addr, within
+ * RLIMIT_STACK, without a negative pgoff, and stack_guard_gap away from an accessible mapping below
+ * that is no stack itself.
+ */
 function mayGrow(mm: Mm, ordinal: number, vpn: number): boolean {
   const { vmas } = mm;
   const slot = vmas.slot(ordinal);

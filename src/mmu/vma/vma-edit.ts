@@ -1,5 +1,5 @@
 /**
- * Splitting, merging and removing VMAs (mm/vma.c). The mmap lock is held for writing.
+ * Splits, merges and removes VMAs (mm/vma.c). The mmap lock is held for writing.
  */
 import { MmdumpError } from '../../shared/errors.ts';
 import { TASK_PAGES } from '../../shared/page.ts';
@@ -12,16 +12,19 @@ import { zapRangeLocked } from '../tables/zap.ts';
 import { mayShareAnonVma } from './anon-vma.ts';
 import { MAX_MAP_COUNT, type VmaFields } from './vma-table.ts';
 
-/** VM_SPECIAL: mappings of devices and the like are never joined. */
+/** VM_SPECIAL: VMAs of devices and similar ones, which never merge. */
 export const VM_SPECIAL: number = VM.IO | VM.PFNMAP | VM.MIXEDMAP | VM.DONTEXPAND;
 
-/** ENOMEM unless `more` VMAs can be added. Asked before anything is changed. */
+/** Throws ENOMEM unless `more` VMAs can be added. Callers ask before they change anything. */
 export function assertMapCount(mm: Mm, more: number): void {
   if (mm.vmas.count + more <= MAX_MAP_COUNT) return;
   throw new MmdumpError('ENOMEM', `an mm has at most ${MAX_MAP_COUNT} mappings`);
 }
 
-/** Adds a VMA, which takes a reference to its file. Where it throws it has changed nothing. */
+/**
+ * Adds a VMA at a free place, without merging it. The VMA takes a reference to its file. Throws
+ * ENOMEM when there are too many VMAs, and EBADF when the file is gone; nothing has changed then.
+ */
 export function addVmaLocked(mm: Mm, vma: VmaFields): void {
   if (vma.file !== 0) mm.files.get(vma.file);
   try {
@@ -32,15 +35,16 @@ export function addVmaLocked(mm: Mm, vma: VmaFields): void {
   }
 }
 
-/** Adds a VMA and joins it with its neighbours. */
+/** Adds a VMA as `addVmaLocked` does, then merges it with its neighbours. */
 export function insertVmaLocked(mm: Mm, vma: VmaFields): void {
   addVmaLocked(mm, vma);
   mergeRangeLocked(mm, vma.start, vma.end);
 }
 
 /**
- * Adds ready-made VMAs, unmerged; each takes a reference to its file. EINVAL for one that is empty,
- * lies where something is mapped or names no file, ENOMEM for too many; nothing is added then.
+ * Adds complete VMAs without merging them. Each takes a reference to its file. Throws EINVAL for a
+ * VMA that is empty, overlaps another one or names a file that does not exist, and ENOMEM when
+ * there are too many VMAs; nothing is added then.
  */
 export function insertMappingsLocked(mm: Mm, added: readonly VmaFields[]): void {
   assertMapCount(mm, added.length);
@@ -64,7 +68,11 @@ function einval(message: string): MmdumpError {
   return new MmdumpError('EINVAL', message);
 }
 
-/** Splits the VMA that holds `vpn` so that one starts there (split_vma). No-op at a boundary. */
+/**
+ * Splits the VMA that holds `vpn`, so that a VMA starts there (split_vma). Does nothing where one
+ * starts already, or where none is. Throws ENOMEM when there are too many VMAs, or no frame is free
+ * to split a huge leaf.
+ */
 export function splitVmaLocked(mm: Mm, vpn: number): void {
   const { vmas } = mm;
   const slot = vmas.lookup(vpn);
@@ -72,11 +80,11 @@ export function splitVmaLocked(mm: Mm, vpn: number): void {
   assertMapCount(mm, 1);
   splitHugeAtLocked(mm, vpn);
   const whole = vmas.fields(slot);
-  vmas.setEnd(slot, vpn); // there is room for one more, and the file is there: nothing fails
+  vmas.setEnd(slot, vpn); // nothing fails from here on: there is a free slot, and the file exists
   addVmaLocked(mm, { ...whole, start: vpn, pgoff: whole.pgoff + (vpn - whole.start) });
 }
 
-/** Joins every two neighbours that touch at a page of [from, to] and may be one (vma_merge). */
+/** Merges all neighbours that meet at a page of [from, to] and may be one VMA (vma_merge). */
 export function mergeRangeLocked(mm: Mm, from: number, to: number): void {
   const { vmas } = mm;
   let ordinal = Math.max(1, vmas.find(from));
@@ -85,7 +93,7 @@ export function mergeRangeLocked(mm: Mm, from: number, to: number): void {
   }
 }
 
-/** Joins the VMA at `ordinal` to the one before it, if they allow it. */
+/** Merges the VMA at `ordinal` into the one before it if they allow it; returns whether it did. */
 function mergePair(mm: Mm, ordinal: number): boolean {
   const { vmas } = mm;
   const left = vmas.slot(ordinal - 1);
@@ -107,7 +115,11 @@ function mergePair(mm: Mm, ordinal: number): boolean {
   return true;
 }
 
-/** Removes every mapping in [from, to): VMAs, leaves, tables (do_vmi_align_munmap). */
+/**
+ * Removes everything that is mapped in pages [from, to): VMAs, entries and tables
+ * (do_vmi_align_munmap). Throws ENOMEM when a VMA or a huge leaf cannot be split. All mappings are
+ * as before then.
+ */
 export function unmapRangeLocked(mm: Mm, from: number, to: number): void {
   const { vmas } = mm;
   const first = vmas.find(from);
@@ -118,7 +130,7 @@ export function unmapRangeLocked(mm: Mm, from: number, to: number): void {
     splitVmaLocked(mm, from);
     splitVmaLocked(mm, to);
   } catch (error) {
-    mergeRangeLocked(mm, from, from); // no frame for a table: as if nothing had been asked
+    mergeRangeLocked(mm, from, from); // no frame for a table: undoes the first split
     throw error;
   }
   zapRangeLocked(mm, from, to);
@@ -132,7 +144,7 @@ export function unmapRangeLocked(mm: Mm, from: number, to: number): void {
   freeTablesAroundLocked(mm, from, to);
 }
 
-/** Frees the tables that only pages [from, to) needed; no VMA lies there. */
+/** Frees the tables that only pages [from, to) needed. No VMA lies there any more. */
 export function freeTablesAroundLocked(mm: Mm, from: number, to: number): void {
   const { vmas } = mm;
   const ordinal = vmas.find(from);

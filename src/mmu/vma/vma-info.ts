@@ -1,36 +1,39 @@
-/** Mappings as /proc/PID/maps shows them. */
+/** The VMAs of an mm as /proc/PID/maps shows them. */
 import { addressOf } from '../../shared/page.ts';
 import { protLetters, vmFlagNames } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm/mm.ts';
 import { VMA_KIND } from './vma-table.ts';
 
-/** A VMA, as /proc/PID/maps shows it. */
+/** A VMA as /proc/PID/maps shows it. */
 export interface VmaInfo {
   /** Address of its first byte. */
   readonly start: number;
-  /** First address after it. */
+  /** Address after its last byte. */
   readonly end: number;
-  /** Access, and whether it is private or shared, as maps shows them: 'rw-p'. */
+  /** Access, and whether it is private or shared, as /proc/PID/maps shows them: 'rw-p'. */
   readonly prot: string;
   /** VM_* bits (linux/mm.h). */
   readonly flags: number;
-  /** Names of these bits, without VM_. */
+  /** Names of these bits, without the prefix VM_. */
   readonly flagNames: readonly string[];
-  /** Page of the file, or of the anonymous space, at its start. */
+  /**
+   * Page of the file at `start` (vm_pgoff). For private anonymous memory, it is the page number of
+   * the address at which that memory was mapped first.
+   */
   readonly pgoff: number;
-  /** Path of its file, with ' (deleted)' as d_path gives it; null for anonymous memory. */
+  /** Path of its file as d_path gives it, with ' (deleted)'; null for a VMA that maps no file. */
   readonly file: string | null;
-  /** Whether it is the code that the kernel maps into every process. */
+  /** Whether it is the vdso, the code that the kernel maps into every process. */
   readonly isVdso: boolean;
 }
 
-/** The name that d_path gives a file. */
+/** The name that d_path gives a file: its path, with ' (deleted)' once the name is removed. */
 export function dPath(mm: Mm, file: number): string {
   const deleted = (mm.files.kind(file) & 1) !== 0;
   return mm.files.pathText(file) + (deleted ? ' (deleted)' : '');
 }
 
-/** Every mapping, ascending. The mmap lock is held. */
+/** All VMAs of an mm in ascending order. The mmap lock is held in either mode. */
 export function vmaInfos(mm: Mm): VmaInfo[] {
   const { vmas } = mm;
   const infos: VmaInfo[] = [];

@@ -1,4 +1,4 @@
-/** What a VMA record of an image says of a mapping. */
+/** The VMA record that an image has of a VMA. */
 import type { VmaRecord } from '../../shared/formats/cpt/encode.ts';
 import { VMA_TYPE } from '../../shared/formats/cpt/records.ts';
 import { addressOf } from '../../shared/page.ts';
@@ -6,7 +6,11 @@ import { pagePrivileges } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm/mm.ts';
 import { VMA_KIND } from './vma-table.ts';
 
-/** Of the mapping in a slot, for which the image stores `pageNum` pages. */
+/**
+ * Makes the record of the VMA in `slot`. `anonId` is its anonvmaid, which is 0 unless clones have
+ * to do with the VMA. `pageNum` is the number of pages that the image stores for it. The mmap lock
+ * is held in either mode, or the machine is frozen.
+ */
 export function vmaRecordOf(
   { vmas }: Mm,
   slot: number,

@@ -1,11 +1,12 @@
 /**
  * The VMAs of an mm: records in slots, and a sorted index of the slots.
  *
- *   ORDER   | 7 | 2 | 9 | …     slots by ascending address: inserting moves 4 bytes a VMA
+ *   ORDER   | 7 | 2 | 9 | …         slots by ascending address: an insertion moves 4 bytes per VMA
  *   RECORDS | slot 0 | slot 1 | …   a VMA keeps its slot for life
  *
- * Protected by the mmap lock: written under write, read under read.
- * VMAs are disjoint, ascending, not empty. `ordinal` is a position in ORDER.
+ * The mmap lock protects the table: it is held for writing to change the table, and in either mode
+ * to read it. ANON_VMA and GUARDED are exceptions: they change by Atomics under the lock in either
+ * mode. VMAs are disjoint and not empty. An `ordinal` is a position in ORDER.
  */
 import { flag, optional, unsigned64, wholeNumber } from '../../shared/arguments/checks.ts';
 import type { Shape } from '../../shared/arguments/options.ts';
@@ -14,30 +15,33 @@ import { MmdumpError } from '../../shared/errors.ts';
 import { TASK_PAGES, type Vpn } from '../../shared/page.ts';
 import { readU64, writeU64 } from '../../shared/u64.ts';
 
-/** sysctl vm.max_map_count */
+/** The most VMAs that an mm can have (sysctl vm.max_map_count). */
 export const MAX_MAP_COUNT = 65_530;
 const SLOTS = 65_536;
 
+/** Words of the record of a VMA. */
 export const VMA_RECORD = {
   START: 0, //    first page, u64 in two words
   END: 2, //      first page after it, u64
   FLAGS: 4, //    VM_*
   FILE: 5, //     file id, 0 = none
-  PGOFF: 6, //    page of the file at START; for private anonymous memory START itself, u64
+  PGOFF: 6, //    page of the file at START, u64; private anonymous memory: START as it was mapped
   ANON_VMA: 8, // id, 0 until the first anonymous page; Atomics only: faults set it
   KIND: 9, //     VMA_KIND
-  NEXT_FREE: 10, // free slot list, + 1; 0 = end
+  NEXT_FREE: 10, // in a free slot: the next free slot, plus 1; 0 = end
   GUARDED: 12, //  1: guard markers were set in it (VM_MAYBE_GUARD); Atomics only: set under read
   FORKED: 11, //   1: the anon_vma was inherited by fork, its chain is not singular (`anon-vma.ts`)
   WORDS: 16, //   64 bytes
 } as const;
 
+/** What a VMA is, beyond its flags. */
 export const VMA_KIND = { ORDINARY: 0, VDSO: 1 } as const;
 
+/** Words of the table of an mm. */
 export const VMA_TABLE = {
   COUNT: 0, //     VMAs in the index
   USED: 1, //      slots ever used
-  FREE: 2, //      first free slot + 1, 0 = none
+  FREE: 2, //      first free slot, plus 1; 0 = none
   ORDER: 16, //    SLOTS words
   RECORDS: 65_552, // SLOTS records
 } as const;
@@ -46,9 +50,10 @@ const { START, END, FLAGS, FILE, PGOFF, ANON_VMA, KIND, NEXT_FREE, FORKED, GUARD
   VMA_RECORD;
 const { COUNT, USED, FREE, ORDER, RECORDS } = VMA_TABLE;
 
+/** Number of words of the table of an mm. */
 export const VMA_TABLE_WORDS: number = RECORDS + SLOTS * WORDS;
 
-/** What a new VMA is made of. */
+/** The fields of a VMA. */
 export interface VmaFields {
   readonly start: number; // page
   readonly end: number; //   page
@@ -57,12 +62,13 @@ export interface VmaFields {
   readonly pgoff: number;
   readonly anonVma: number;
   readonly kind: number;
-  /** The anon_vma came from a parent. Default false. */
+  /** Whether the anon_vma was inherited by fork. Default false. */
   readonly isForked?: boolean | undefined;
-  /** There may be guard markers in it. Default false. */
+  /** Whether there may be guard markers in it. Default false. */
   readonly isGuarded?: boolean | undefined;
 }
 
+/** Checks for the fields of a VMA that a caller supplies. */
 export const VMA_FIELDS: Shape<VmaFields> = {
   start: wholeNumber(0, TASK_PAGES - 1),
   end: wholeNumber(1, TASK_PAGES),
@@ -75,6 +81,7 @@ export const VMA_FIELDS: Shape<VmaFields> = {
   isGuarded: optional(flag),
 };
 
+/** Accessors of the VMA table of one mm. Addresses are page numbers. */
 export class VmaTable {
   readonly #words: Int32Array;
   readonly #base: number;
@@ -84,6 +91,7 @@ export class VmaTable {
     this.#base = base;
   }
 
+  /** Number of VMAs. */
   get count(): number {
     return this.#words[this.#base + COUNT]!;
   }
@@ -95,7 +103,7 @@ export class VmaTable {
     this.#words[this.#base + FREE] = 0;
   }
 
-  /** Slot of the VMA at a position of the index. */
+  /** Slot of the VMA at position `ordinal` of the index. */
   slot(ordinal: number): number {
     return this.#words[this.#base + ORDER + ordinal]!;
   }
@@ -148,20 +156,22 @@ export class VmaTable {
     return this.#words[this.#record(slot) + KIND]!;
   }
 
-  /** Whether the anon_vma descends from a parent's: such a VMA shares it with nobody new. */
+  /** Whether the anon_vma was inherited by fork, so that the VMA merges with fewer others. */
   isForked(slot: number): boolean {
     return this.#words[this.#record(slot) + FORKED] !== 0;
   }
 
-  /** Whether guard markers were ever set in it: a fork then copies its tables. */
+  /** Whether guard markers were ever set in it. If so, fork copies its tables. */
   isGuarded(slot: number): boolean {
     return Atomics.load(this.#words, this.#record(slot) + GUARDED) !== 0;
   }
 
+  /** Records that there may be guard markers in the VMA from now on. */
   noteGuard(slot: number): void {
     Atomics.store(this.#words, this.#record(slot) + GUARDED, 1);
   }
 
+  /** A copy of all fields of a VMA. */
   fields(slot: number): VmaFields {
     return {
       start: this.start(slot),
@@ -176,7 +186,7 @@ export class VmaTable {
     };
   }
 
-  /** Page of the file (or of the anonymous space) that stands at `vpn`. */
+  /** Index of page `vpn` in the file or, for anonymous memory, by PGOFF (linear_page_index). */
   fileIndex(slot: number, vpn: number): number {
     return this.pgoff(slot) + (vpn - this.start(slot));
   }
@@ -197,19 +207,23 @@ export class VmaTable {
     this.#words[this.#record(slot) + FLAGS] = flags | 0;
   }
 
-  /** Sets the anon_vma unless another fault was quicker; returns the one that holds. */
+  /** Sets the anon_vma unless another fault was faster, and returns the one that is set then. */
   adoptAnonVma(slot: number, id: number): number {
     const at = this.#record(slot) + ANON_VMA;
     const before = Atomics.compareExchange(this.#words, at, 0, id);
     return before === 0 ? id : before;
   }
 
+  /** Sets the anon_vma in any case. The mmap lock is held for writing. */
   setAnonVma(slot: number, id: number, isForked: boolean): void {
     this.#words[this.#record(slot) + FORKED] = isForked ? 1 : 0;
     Atomics.store(this.#words, this.#record(slot) + ANON_VMA, id);
   }
 
-  /** Adds a VMA at its place. ENOMEM beyond the map limit; the caller made sure it is free. */
+  /**
+   * Adds a VMA and returns its slot. Throws ENOMEM when there are too many VMAs. The caller has
+   * made sure that its place is free. The mmap lock is held for writing.
+   */
   insert(vma: VmaFields): number {
     const words = this.#words;
     const count = this.count;
@@ -233,14 +247,14 @@ export class VmaTable {
     Atomics.store(words, record + GUARDED, vma.isGuarded === true ? 1 : 0);
     Atomics.store(words, record + ANON_VMA, vma.anonVma);
     const at = this.#base + ORDER + ordinal;
-    // Not copyWithin(): on shared memory V8 is five times as slow as this.
+    // Not copyWithin(): in shared memory it takes V8 five times as long as this loop.
     for (let to = this.#base + ORDER + count; to > at; to--) words[to] = words[to - 1]!;
     words[at] = slot;
     words[this.#base + COUNT] = count + 1;
     return slot;
   }
 
-  /** Removes `removed` VMAs, from a position of the index on. */
+  /** Removes `removed` VMAs from position `ordinal` on. The mmap lock is held for writing. */
   remove(ordinal: number, removed = 1): void {
     const words = this.#words;
     const count = this.count;

@@ -1,20 +1,21 @@
 /**
- * What public functions are given comes from programs that no compiler may have seen. A `Check` looks
- * at a value of unknown kind and returns it as what it has to be, or throws an error that says what
- * was expected: OPTION_INVALID, or the code that the maker of the check was given.
+ * Checks of arguments. Public functions are also called from programs that no compiler has checked.
+ * A `Check` takes a value of unknown type and returns it with the type that it must have. Otherwise
+ * it throws an error that says what was expected: OPTION_INVALID, or the code that its maker was
+ * given.
  */
 import type { ErrorCode } from '../errors.ts';
 import { refusal, unknownName } from './refuse.ts';
 
-/** `what` names the argument in the message. */
+/** Checks one argument. `what` names the argument in the message. */
 export type Check<T> = (what: string, value: unknown) => T;
 
-/** The value may be left out. */
+/** Makes a check that also accepts undefined. */
 export function optional<T>(check: Check<T>): Check<T | undefined> {
   return (what, value) => (value === undefined ? undefined : check(what, value));
 }
 
-/** A whole number in a range; both bounds belong to it. */
+/** Makes a check for a whole number in a range. Both bounds are included. */
 export function wholeNumber(
   minimum: number,
   maximum: number = Number.MAX_SAFE_INTEGER,
@@ -31,7 +32,7 @@ function isWhole(value: unknown): value is number {
   return Number.isSafeInteger(value);
 }
 
-/** A whole number that 64 bits hold, as near as a double comes to it. */
+/** Checks for a whole number below 2^64. Above 2^53 a double holds it only approximately. */
 export function unsigned64(what: string, value: unknown): number {
   if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value < 2 ** 64) {
     return value;
@@ -39,29 +40,34 @@ export function unsigned64(what: string, value: unknown): number {
   throw refusal(what, value, 'a whole number of 64 bits');
 }
 
-/** Any number. Which of them make sense is for a system call to say, with Linux's code. */
+/**
+ * Checks for a number of any value. Whether the value makes sense is decided by the system call,
+ * which fails with Linux's code.
+ */
 export function number(what: string, value: unknown): number {
   if (typeof value === 'number') return value;
   throw refusal(what, value, 'a number');
 }
 
+/** Checks for a boolean. */
 export function flag(what: string, value: unknown): boolean {
   if (typeof value === 'boolean') return value;
   throw refusal(what, value, 'true or false');
 }
 
+/** Checks for a string. */
 export function text(what: string, value: unknown): string {
   if (typeof value === 'string') return value;
   throw refusal(what, value, 'a string');
 }
 
-/** The path of a file, as the operating system takes it. */
+/** Checks for the path of a file that the operating system can take: not empty, and without NUL. */
 export function pathname(what: string, value: unknown): string {
   if (typeof value === 'string' && value !== '' && !value.includes('\0')) return value;
   throw refusal(what, value, 'the path of a file, a string that is not empty and has no NUL');
 }
 
-/** A function that is told of something now and then; it may be left out. */
+/** Makes a check for an optional callback with one parameter. */
 export function listener<T>(): Check<((news: T) => void) | undefined> {
   return optional((what, value) => {
     if (typeof value === 'function') return value as (news: T) => void;
@@ -69,6 +75,9 @@ export function listener<T>(): Check<((news: T) => void) | undefined> {
   });
 }
 
+/**
+ * Checks for an AbortSignal. An object with the same interface, as of another realm, is accepted.
+ */
 export function abortSignal(what: string, value: unknown): AbortSignal {
   if (isInstance(value, AbortSignal)) return value;
   const isLike =
@@ -79,7 +88,10 @@ export function abortSignal(what: string, value: unknown): AbortSignal {
   throw refusal(what, value, 'an AbortSignal');
 }
 
-/** One of a few names. Another string is refused with `code`, and with the nearest name. */
+/**
+ * Makes a check for one of a few names. Another string is refused with `code`, and the message
+ * suggests the nearest name. A value that is no string is OPTION_INVALID.
+ */
 export function oneOf<const T extends string>(
   names: readonly T[],
   code: ErrorCode = 'OPTION_INVALID',
@@ -92,7 +104,9 @@ export function oneOf<const T extends string>(
   };
 }
 
-/** An array; returns a copy, which nobody changes afterwards. */
+/**
+ * Makes a check for an array. It returns a copy, which later changes by the caller do not affect.
+ */
 export function list<T>(check: Check<T>): Check<T[]> {
   return (what, value) => {
     const copy = copyOf(value);
@@ -101,7 +115,7 @@ export function list<T>(check: Check<T>): Check<T[]> {
   };
 }
 
-/** The elements of an array, holes as undefined; undefined for what is no array. */
+/** The elements of an array, with holes as undefined. Undefined if `value` is no array. */
 function copyOf(value: unknown): unknown[] | undefined {
   try {
     return isArray(value) ? Array.from(value) : undefined;
@@ -110,7 +124,7 @@ function copyOf(value: unknown): unknown[] | undefined {
   }
 }
 
-/** Array.isArray, which throws for a revoked proxy. */
+/** Array.isArray, but false for a revoked proxy, for which Array.isArray throws. */
 export function isArray(value: unknown): value is unknown[] {
   try {
     return Array.isArray(value);
@@ -119,7 +133,11 @@ export function isArray(value: unknown): value is unknown[] {
   }
 }
 
-/** The object of a class. `article` is how a message names it: 'an AddressSpace'. */
+/**
+ * Makes a check for an object of a class. `article` names the class in messages: 'an AddressSpace'.
+ * If the value is of a class with the same name, the message says that the package was loaded
+ * twice.
+ */
 export function instanceOf<T>(
   type: abstract new (...args: never[]) => T,
   article: string,
@@ -134,7 +152,7 @@ export function instanceOf<T>(
   };
 }
 
-/** instanceof, which throws for a revoked proxy. */
+/** instanceof, but false for a proxy for which instanceof throws, such as a revoked one. */
 export function isInstance<T>(
   value: unknown,
   type: abstract new (...args: never[]) => T,
@@ -146,7 +164,7 @@ export function isInstance<T>(
   }
 }
 
-/** An object that has these methods, whatever else it is. */
+/** Makes a check for an object that has all these methods. `article` names it in messages. */
 export function objectWith<T extends object>(
   methods: readonly (keyof T & string)[],
   article: string,
@@ -159,7 +177,7 @@ export function objectWith<T extends object>(
   };
 }
 
-/** A property of anything; undefined where there is none, or where it cannot be read. */
+/** A property of any value. Undefined if there is none, or if reading it throws. */
 export function read(value: unknown, name: string): unknown {
   if (value === null || (typeof value !== 'object' && typeof value !== 'function'))
     return undefined;

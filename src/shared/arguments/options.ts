@@ -1,18 +1,18 @@
 /**
- * Options objects. A table says what each key has to be; the compiler makes sure that it has every
- * key of its type, so that an option which is added cannot go unchecked.
+ * Options objects. A table says how each key is checked. The compiler requires the table to have
+ * every key of the type, so an option that is added later cannot remain unchecked.
  */
 import { MmdumpError } from '../errors.ts';
 import { type Check, isArray, read } from './checks.ts';
 import { refusal, show, unknownName } from './refuse.ts';
 
-/** How each key of an options object is checked. */
+/** The check for each key of an options object. */
 export type Shape<T> = { readonly [key in keyof Required<T>]: Check<T[key]> };
 
 /**
- * Checks an options object and returns a copy: every option is read once, so that what was checked is
- * what is used. A key that is not in `shape` is OPTION_INVALID, and so is a wrong value. `what` names
- * the function, or the argument.
+ * Checks an options object and returns a copy. Each option is read exactly once, so the value that
+ * was checked is the value that is used. OPTION_INVALID if the object has a key that `shape` does
+ * not have, or if a value is wrong. `what` names the function or the argument in messages.
  */
 export function optionsOf<T extends object>(what: string, value: unknown, shape: Shape<T>): T {
   assertObject(what, value, shape);
@@ -29,7 +29,7 @@ function readOption(options: object, key: string): unknown {
   }
 }
 
-/** A check for an object within another one. */
+/** Makes a check for an options object inside another one. */
 export function record<T extends object>(shape: Shape<T>): Check<T> {
   return (what, value) => optionsOf(what, value, shape);
 }
@@ -45,7 +45,7 @@ function assertObject<T>(what: string, value: unknown, shape: Shape<T>): void {
   for (const key of keys) {
     if (!Object.hasOwn(shape, key)) throw unknownName(`${what}: option`, key, known);
   }
-  // A Map, a Date, a URL have no keys of their own: they would pass for no options at all.
+  // A Map, a Date or a URL has no keys of its own, and must not be taken for empty options.
   if (keys.length > 0 || isPlain(value) || known.some((key) => read(value, key) !== undefined)) {
     return;
   }
@@ -60,7 +60,7 @@ function keysOf(value: object): string[] | undefined {
   }
 }
 
-/** Made by `{}` or Object.create(null), in this realm or another. */
+/** Whether the object was made by `{}` or Object.create(null), in this realm or another one. */
 function isPlain(value: object): boolean {
   try {
     const prototype: unknown = Object.getPrototypeOf(value);

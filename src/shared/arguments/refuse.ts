@@ -1,10 +1,14 @@
 /**
- * The error about an argument that is not what it has to be. It names the argument, says what was
- * found and what was expected, and never fails itself, whatever it was given.
+ * Errors about wrong arguments. They name the argument, and say what was found and what was
+ * expected. Building the message never throws, whatever the value is.
  */
 import { type ErrorCode, MmdumpError } from '../errors.ts';
 
-/** `memory: 'much': expected a whole number from 1048576 to 274877906944`. */
+/**
+ * The error for a wrong value:
+ *
+ *   memory: 'much': expected a whole number from 1048576 to 274877906944
+ */
 export function refusal(
   what: string,
   found: unknown,
@@ -14,7 +18,7 @@ export function refusal(
   return new MmdumpError(code, `${what}: ${show(found)}: expected ${expected}`);
 }
 
-/** A name that is not one of those known; the message offers the nearest of them. */
+/** The error for a name that is not known. The message suggests the nearest known name, if any. */
 export function unknownName(
   what: string,
   name: string,
@@ -27,9 +31,9 @@ export function unknownName(
   return new MmdumpError(code, `${what}: ${show(name)} is not known: ${advice}`);
 }
 
-const SHOWN = 60; // characters of a string that a message repeats
+const SHOWN = 60; // characters of a string that a message repeats at most
 
-/** A value of any kind in a few words. */
+/** Describes a value of any type in a few words. */
 export function show(value: unknown): string {
   switch (typeof value) {
     case 'string':
@@ -58,7 +62,7 @@ function showObject(value: object): string {
   }
 }
 
-/** The known name that most likely was meant, or undefined where none is close. */
+/** The known name that was most likely meant, or undefined if none is close. */
 export function nearest(name: string, known: readonly string[]): string | undefined {
   const wanted = name.slice(0, SHOWN).toLowerCase();
   let best: string | undefined;
@@ -72,7 +76,9 @@ export function nearest(name: string, known: readonly string[]): string | undefi
   return best;
 }
 
-/** Edit distance: insertions, deletions, replacements, and swaps of two neighbours. */
+/**
+ * The edit distance: the number of insertions, deletions, replacements and swaps of two neighbours.
+ */
 function distance(a: string, b: string): number {
   let beforeLast: number[] = [];
   let last = Array.from({ length: b.length + 1 }, (_, column) => column);

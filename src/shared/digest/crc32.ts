@@ -1,11 +1,12 @@
 /**
- * crc32 (IEEE, as zlib) of records: a few dozen bytes, whole 32-bit words, in shared memory. For
- * these a call into zlib costs more than the sum itself; payloads go through zlib.crc32.
+ * crc32 (IEEE, as zlib computes it) of records: a few dozen bytes, whole 32-bit words, which may
+ * lie in shared memory. A call into zlib would cost more than the checksum of a record. Payloads go
+ * through zlib.crc32.
  */
 
 const POLYNOMIAL = 0xedb88320;
 
-/** Four tables of 256: the crc of a byte followed by 0, 1, 2 and 3 zero bytes. */
+/** Four tables of 256 entries: the crc of a byte that 0, 1, 2 or 3 zero bytes follow. */
 const TABLES: Int32Array = buildTables();
 
 function buildTables(): Int32Array {
@@ -22,7 +23,7 @@ function buildTables(): Int32Array {
   return tables;
 }
 
-/** crc32 of `count` words from word `at` on, taken as little-endian bytes. Unsigned. */
+/** The crc32, unsigned, of `count` words from word `at` on, taken as little-endian bytes. */
 export function crc32Words(words: Int32Array, at: number, count: number): number {
   const tables = TABLES;
   let crc = -1;

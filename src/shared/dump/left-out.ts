@@ -1,14 +1,15 @@
-/** Mappings of which nothing is stored: rows 1 and 2 of docs/CLASSIFICATION.md. */
+/** VMAs whose pages a dump does not look at: rows 1 and 2 of docs/CLASSIFICATION.md. */
 import { VM } from '../vm-flags.ts';
 import type { UnsupportedPolicy } from './tasks.ts';
 
+/** The options of a dump that decide it. */
 export interface LeftOutPolicy {
   readonly hugetlb: UnsupportedPolicy;
-  /** VM_DONTDUMP is honoured. */
+  /** Pages of VM_DONTDUMP mappings are left out. */
   readonly dontDump: boolean;
 }
 
-/** VM_* bits: a mapping with one of them is described, and none of its pages looked at. */
+/** VM_* bits. A VMA that has one of them gets a record, but none of its pages is looked at. */
 export function leftOutFlags({ hugetlb, dontDump }: LeftOutPolicy): number {
   return VM.IO | (hugetlb === 'copy' ? 0 : VM.HUGETLB) | (dontDump ? VM.DONTDUMP : 0);
 }

@@ -1,30 +1,32 @@
 /**
- * Pages to be put into an mm from outside (a restore, an import): runs that the main thread lists
- * and the workers load.
+ * The pages that a restore or an import puts into an mm, as a list of runs. The main thread writes
+ * the list, and the workers load the runs.
  */
 import type { Digest, DigestKind } from '../digest/digest-kind.ts';
 import { readU64, writeU64 } from '../u64.ts';
 
-/** What becomes of a run. */
+/** What is done for a run. Bytes come from the source of the load phase. */
 export const LOAD = {
-  ANON: 0, //        bytes of the source in anonymous frames of its own
-  ANON_ZERO: 1, //   anonymous frames of zeros: in a mapping of a file nothing else reads so
-  ZERO_PAGE: 2, //   the zero page, read-only; ANON_ZERO where the machine has none
-  CACHE: 3, //       bytes of the source in the file's page cache, unless they are there already
-  CACHE_ZERO: 4, //  zeros in the file's page cache
+  ANON: 0, //        bytes of the source, into new anonymous frames
+  ANON_ZERO: 1, //   zeros, into new anonymous frames (of a private mapping of a file)
+  ZERO_PAGE: 2, //   the zero page, read-only; the same as ANON_ZERO in a machine without zero pages
+  CACHE: 3, //       bytes of the source, into the file's page cache, unless the page is there
+  CACHE_ZERO: 4, //  zeros, into the file's page cache, unless the page is there
   GUARD: 5, //       guard markers
-  UNMAPPED: 6, //    bytes of the source in frames without a mapping (the vdso's, a device's)
-  CONTENT: 7, //     what the source, a file, holds: into its page cache, without pages of zeros
-  SHARE: 8, //       what another mm shows at these addresses, as after a fork
+  UNMAPPED: 6, //    bytes of the source, into frames without a mapping (of the vdso, of a PFN map)
+  CONTENT: 7, //     the source is the file: its bytes, into its page cache, except pages of zeros
+  SHARE: 8, //       the frames or swap slots of another mm at the same addresses, as after a fork
 } as const;
 
+/** Bits that modify a run. */
 export const LOAD_FLAG = {
-  MAPPED: 1, //      CACHE: leaves show the page cache's frames
-  HUGE: 2, //        ANON, SHARE: 512 pages behind one 2 MiB leaf if there is such a block
+  MAPPED: 1, //      CACHE, CACHE_ZERO: leaves map the frames of the page cache
+  HUGE: 2, //        ANON, SHARE: 512 pages behind one 2 MiB leaf, where that is possible
   WRITABLE: 8, //    the leaves are writable
-  SPECIAL: 16, //    the leaves say that there is no normal page behind them
+  SPECIAL: 16, //    the leaves are special: there is no normal page behind them
 } as const;
 
+/** The words of a run. */
 const LOAD_RUN = {
   MM: 0, //     ordinal of the mm
   KIND: 1, //   LOAD
@@ -32,17 +34,17 @@ const LOAD_RUN = {
   PAGES: 3,
   START: 4, //  first page, u64
   SOURCE: 6, // byte of the source, u64; SHARE: ordinal of the other mm
-  FILE: 8, //   file id, for CACHE
+  FILE: 8, //   CACHE, CACHE_ZERO, CONTENT: file id in the machine
   DIGEST: 9, // DigestKind
-  INDEX: 10, // page of the file, u64
-  LOW: 12, //   halves of the digest of the run's bytes
+  INDEX: 10, // page of the file at START, u64
+  LOW: 12, //   halves of the digest of its bytes
   HIGH: 13,
   WORDS: 14,
 } as const;
 
 const { MM, KIND, FLAGS, PAGES, START, SOURCE, FILE, DIGEST, INDEX, LOW, HIGH, WORDS } = LOAD_RUN;
 
-/** Its digest is that of its bytes, if it has one. */
+/** A run, decoded. Its digest, if any, is that of its bytes in the source. */
 export interface LoadRun extends Digest {
   readonly mm: number;
   readonly kind: number;
@@ -54,7 +56,7 @@ export interface LoadRun extends Digest {
   readonly index: number;
 }
 
-/** Collects runs; `share` gives them to the workers. */
+/** Collects runs on the main thread. `share` makes the table for the workers. */
 export class LoadList {
   #words = new Int32Array(64 * WORDS);
   #count = 0;
@@ -63,6 +65,7 @@ export class LoadList {
     return this.#count;
   }
 
+  /** Appends a run. */
   add(run: LoadRun): void {
     const at = this.#count * WORDS;
     if (at === this.#words.length) {
@@ -85,10 +88,12 @@ export class LoadList {
     this.#count++;
   }
 
+  /** Pages of a run, by its index. */
   pages(run: number): number {
     return this.#words[run * WORDS + PAGES]!;
   }
 
+  /** A copy of the list in shared memory. */
   share(): SharedArrayBuffer {
     const buffer = new SharedArrayBuffer(this.#count * WORDS * 4);
     new Int32Array(buffer).set(this.#words.subarray(0, this.#count * WORDS));
@@ -96,6 +101,7 @@ export class LoadList {
   }
 }
 
+/** Decodes the run with index `run` of a shared list. */
 export function readLoadRun(words: Int32Array, run: number): LoadRun {
   const at = run * WORDS;
   return {
@@ -113,10 +119,12 @@ export function readLoadRun(words: Int32Array, run: number): LoadRun {
   };
 }
 
+/** The mm of a run, without decoding the others of its fields. */
 export function loadRunMm(words: Int32Array, run: number): number {
   return words[run * WORDS + MM]!;
 }
 
+/** The kind of a run, without decoding the others of its fields. */
 export function loadRunKind(words: Int32Array, run: number): number {
   return words[run * WORDS + KIND]!;
 }

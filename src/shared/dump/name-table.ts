@@ -1,31 +1,34 @@
 /**
- * The NAME records of the files that the mms of a dump map, encoded by the coordinator before the
- * pass: every mapping of a file is followed by the same bytes.
+ * The NAME records of all files that the mms of a dump map. The coordinator encodes each once,
+ * before the pass, because the same bytes follow every VMA of a file.
  *
- *   INDEX | file 1 | file 2 | …     by the machine's file id: where in `records`, and how many bytes
+ *   INDEX | unused | file 1 | file 2 | …     by file id of the machine; each entry says where the
+ *                                            record lies in `records`, and how long it is
  */
 export const NAME_INDEX = {
   AT: 0, //    first byte in `records`, a multiple of 8
-  BYTES: 1, // 0: no mm of the dump maps the file
-  CRC: 2, //   record_crc
+  BYTES: 1, // 0 if no mm of the dump maps the file
+  CRC: 2, //   record_crc of the record
   WORDS: 4,
 } as const;
 
 const { AT, BYTES, CRC, WORDS } = NAME_INDEX;
 
-/** Both tables as they travel. Immutable once the pass begins. */
+/** Both tables, as they are posted. Immutable once the pass begins. */
 export interface NameBuffers {
   readonly index: SharedArrayBuffer;
   readonly records: SharedArrayBuffer;
 }
 
+/** Bytes of the index, for file ids up to `highestFile`. */
 export function nameIndexBytes(highestFile: number): number {
   return (highestFile + 1) * WORDS * 4;
 }
 
+/** The NAME records by file id. */
 export class NameTable {
   readonly #index: Int32Array;
-  /** The records as words: what a worker copies. */
+  /** The records as words. A worker copies them into the image. */
   readonly words: Int32Array;
 
   constructor({ index, records }: NameBuffers) {

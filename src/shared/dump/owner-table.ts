@@ -1,22 +1,24 @@
 /**
- * Who stores the pages of files that nothing else can supply (row 12). Written by the plan, read by
- * the workers.
+ * Which mapping stores the pages of unreachable files (row 12 of docs/CLASSIFICATION.md). The plan
+ * writes the tables, and the workers read them.
  *
- * An interval says: this mapping stores the pages of its file that stand at these addresses, unless
- * one of the RIVALS, earlier mappings of the same pages, does not hide the file's page behind
- * something else. What lies in no interval is stored elsewhere.
+ * An interval says that its mapping stores the pages of the file at these addresses. A page is an
+ * exception if a rival, an earlier mapping of the same page, shows it: the rival then stores it.
+ * Pages of such mappings that are in no interval are stored elsewhere.
  */
 import { readU64, writeU64 } from '../u64.ts';
 
+/** The words of an interval. */
 export const OWNER_INTERVAL = {
   MM: 0, //     ordinal of the mm
   START: 1, //  first page, u64
   PAGES: 3, //  u64
-  RIVAL: 5, //  first rival
-  RIVALS: 6, // how many
+  RIVAL: 5, //  index of its first rival
+  RIVALS: 6, // number of rivals
   WORDS: 8,
 } as const;
 
+/** The words of a rival. */
 export const OWNER_RIVAL = {
   MM: 0, //    ordinal of the mm
   START: 1, // first page of the mapping, u64
@@ -25,7 +27,7 @@ export const OWNER_RIVAL = {
   WORDS: 8,
 } as const;
 
-/** A mapping of a lost file. */
+/** A mapping of an unreachable file. */
 export interface FileMapping {
   readonly mm: number; //    ordinal
   readonly start: number; // page
@@ -33,6 +35,7 @@ export interface FileMapping {
   readonly pgoff: number;
 }
 
+/** An interval, decoded. */
 export interface OwnedInterval {
   readonly mm: number;
   readonly start: number; // page
@@ -41,12 +44,13 @@ export interface OwnedInterval {
   readonly rivals: number;
 }
 
-/** Both tables as they travel: intervals ascending by mm and page. */
+/** Both tables, as they are posted. Intervals ascend by mm and page. Immutable. */
 export interface OwnerBuffers {
   readonly intervals: SharedArrayBuffer;
   readonly rivals: SharedArrayBuffer;
 }
 
+/** Encodes both tables. Precondition: the intervals ascend by mm and page, and do not overlap. */
 export function encodeOwners(
   intervals: readonly OwnedInterval[],
   rivals: readonly FileMapping[],
@@ -73,6 +77,7 @@ export function encodeOwners(
   return { intervals: intervalBuffer, rivals: rivalBuffer };
 }
 
+/** Both tables, as a worker sees them. */
 export class OwnerTable {
   readonly #intervals: Int32Array;
   readonly #rivals: Int32Array;
@@ -84,7 +89,7 @@ export class OwnerTable {
     this.#count = this.#intervals.length / OWNER_INTERVAL.WORDS;
   }
 
-  /** The interval that holds page `vpn` of mm `mm`, or undefined: the page is stored elsewhere. */
+  /** The interval that holds page `vpn` of the mm. Undefined if the page is stored elsewhere. */
   find(mm: number, vpn: number): OwnedInterval | undefined {
     let low = 0;
     let high = this.#count;
@@ -99,6 +104,7 @@ export class OwnerTable {
     return found.mm === mm && vpn < found.start + found.pages ? found : undefined;
   }
 
+  /** A rival, by its index. */
   rival(index: number): FileMapping {
     const at = index * OWNER_RIVAL.WORDS;
     return {

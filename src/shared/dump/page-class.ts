@@ -1,18 +1,19 @@
 /**
- * What becomes of a page, and why: the classes of a dump and the rules that lead to them. The rule
- * numbers are the rows of docs/CLASSIFICATION.md; a variant of a row is 32 higher.
+ * The classes of pages in a dump, and the rules that lead to them. The number of a rule is its row
+ * in docs/CLASSIFICATION.md. A second rule of the same row has that number plus 32.
  */
 
-/** Classes as they stand in the run table. 0 is ABSENT and never stored. */
+/** Classes as they stand in the run table. A page of class 0, ABSENT, is never in a run. */
 export const PAGE_CLASS = {
   ABSENT: 0,
   COPY: 1,
   ZERO: 2,
   CLONE: 3,
   UNSUPPORTED: 4,
-  GUARD: 5, // absent, but recorded: a guard page
+  GUARD: 5, // has no content, but is recorded: a guard page
 } as const;
 
+/** The rules, by name. */
 export const RULE = {
   VM_IO: 1,
   HUGETLB: 2,
@@ -61,12 +62,12 @@ const NAMES: { readonly [rule: number]: string } = {
   [RULE.COPY]: 'has content',
 };
 
-/** Row of docs/CLASSIFICATION.md. */
+/** The row of docs/CLASSIFICATION.md that a rule belongs to. */
 export function rowOf(rule: number): number {
   return rule & 31;
 }
 
-/** Why, for people. */
+/** The reason that a rule gives, for messages and reports. */
 export function ruleName(rule: number): string {
   return NAMES[rule] ?? `rule ${rule}`;
 }

@@ -1,36 +1,43 @@
 /**
- * Who writes which unit of an image in parts. Units ascend in the image, so that workers who took them in
- * order would all write to one file at a time, and queue for its lock. Here every worker has parts
- * of its own, and helps with the others' when those are done.
+ * Which worker writes which unit of an image in parts. Units ascend in the image. If the workers
+ * took them in order, all would write to one file at a time, and queue for its lock. So every
+ * worker starts with parts of its own, and steals units from the parts of other workers when its
+ * own are finished.
  *
- * A unit belongs to the part in which it begins. A word for each part, 64 bytes apart, counts the
- * units that are taken; whoever has claimed one of the phase finds one that is left.
+ * A unit belongs to the part in which it begins. Each part has a word that counts the units that
+ * were taken from it; these words are 64 bytes apart. A worker takes one unit from here per unit
+ * that it has claimed in the phase, so there is always one left for it.
  */
 import { assert } from '../assert.ts';
 
+/** The words of a part. */
 export const PART_CLAIM = {
-  TAKEN: 0, // units of this part that were asked for, some in vain; Atomics only
+  TAKEN: 0, // attempts to take a unit of this part, successful or not; Atomics only
   WORDS: 16,
 } as const;
 
 const { TAKEN, WORDS } = PART_CLAIM;
 
+/** Bytes of the words of `parts` parts. */
 export function partClaimsBytes(parts: number): number {
   return parts * WORDS * 4;
 }
 
+/** The units that remain, as one worker sees them. */
 export class PartClaims {
   readonly #words: Int32Array;
   readonly #parts: number;
   /** See firstOfParts. */
   readonly #first: readonly number[];
+  /** This worker's own parts are #home, #home + #homes, #home + 2 × #homes, and so on. */
   readonly #home: number;
+  /** The number of sets of parts. If there are fewer parts than workers, workers share sets. */
   readonly #homes: number;
-  /** How many homes this worker is beyond its own, and the part there: those before have none left. */
+  /** Distance of the victim from this worker, and its next part. All nearer victims are empty. */
   #moves = 0;
   #part: number;
 
-  /** What worker number `worker` of `workers` sees. `buffer` is zeros before the phase. */
+  /** The view of worker number `worker` of `workers`. `buffer` is all zeros before the phase. */
   constructor(
     buffer: SharedArrayBuffer,
     firstUnits: readonly number[],
@@ -44,7 +51,10 @@ export class PartClaims {
     this.#part = this.#home;
   }
 
-  /** The next unit for this worker. Asked for once for every unit that anybody has claimed. */
+  /**
+   * Takes the next unit for this worker. Precondition: the worker has claimed a unit of the phase
+   * since its last call.
+   */
   take(): number {
     for (; this.#moves < this.#homes; this.#part = (this.#home + ++this.#moves) % this.#homes) {
       for (; this.#part < this.#parts; this.#part += this.#homes) {
@@ -58,7 +68,7 @@ export class PartClaims {
   }
 }
 
-/** First unit of each part, and one word more: where the last part ends. */
+/** The first unit of each part, and one more number: the unit after the last part. */
 export function firstOfParts(
   { count, offset }: { readonly count: number; readonly offset: (unit: number) => number },
   partBytes: number,

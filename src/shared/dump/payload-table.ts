@@ -1,26 +1,29 @@
 /**
- * Payloads of an image whose digests are to be verified: written by the main thread, claimed in
- * units by the workers, each of which fills in what it found.
+ * The payloads of an image whose digests are to be verified. The main thread writes the table.
+ * Workers claim the payloads in units, and store the digest that they have computed for each.
  */
 import { assert } from '../assert.ts';
 import type { Digest, DigestKind } from '../digest/digest-kind.ts';
 import { readU64, writeU64 } from '../u64.ts';
 
+/** The words of a payload. */
 export const PAYLOAD = {
   OFFSET: 0, // byte of the image, u64
   BYTES: 2, //  below 2^31
   KIND: 3, //   DigestKind
-  STORED: 4, // halves of the digest as stored, low and high
-  FOUND: 6, //  the same of the bytes; written by the worker
+  STORED: 4, // low and high half of the digest in the image
+  FOUND: 6, //  the same of the digest that was computed; by the worker that claims the payload
   WORDS: 8,
 } as const;
 
 const { OFFSET, BYTES, KIND, STORED, FOUND, WORDS } = PAYLOAD;
 
+/** Bytes of a table of `count` payloads. */
 export function payloadTableBytes(count: number): number {
   return count * WORDS * 4;
 }
 
+/** The table of payloads, over shared memory. */
 export class PayloadTable {
   readonly #words: Int32Array;
 
@@ -28,6 +31,9 @@ export class PayloadTable {
     this.#words = new Int32Array(buffer);
   }
 
+  /**
+   * Writes a payload of `bytes` at byte `offset`. FOUND differs from STORED until it is computed.
+   */
   set(
     index: number,
     offset: number,
@@ -64,7 +70,7 @@ export class PayloadTable {
     this.#words[index * WORDS + FOUND + 1] = high | 0;
   }
 
-  /** Whether the bytes have the digest that is stored; false while nobody has looked. */
+  /** Whether the computed digest equals the stored one. False if none has been computed. */
   isSame(index: number): boolean {
     const words = this.#words;
     const stored = index * WORDS + STORED;

@@ -1,22 +1,24 @@
 /**
- * Whose turn it is with the pins of a unit: a worker fills one slot while the coordinator gives back
- * what another holds, so that a pin lives for one unit. Only the coordinator gives references back: a
- * worker that dies has changed nothing that others rely on.
+ * Slots for the pins of units, so that a pin is held for one unit only. A worker fills one slot
+ * while the coordinator puts the references of another one. Only the coordinator puts references,
+ * so a worker that dies has changed nothing that others rely on.
  *
- *   FREE ──worker: take──▶ FILLING ──worker: done──▶ DONE ──coordinator, every pin given back──▶ FREE
+ *   FREE ──worker: take──▶ FILLING ──worker: done──▶ DONE ──coordinator: all pins put──▶ FREE
  *
- * Slot s holds pages [s × unitPages, (s + 1) × unitPages) of the pin table. A FREE slot's pins are 0.
+ * Slot s holds pages [s × unitPages, (s + 1) × unitPages) of the pin table. All pins of a FREE slot
+ * are 0.
  */
 import { waitAsync, waitSync, wakeAll } from '../sync/wait.ts';
 import type { StopWord } from './look-back.ts';
 
+/** The words of the slots. */
 export const PIN_SLOTS = {
-  CHANGES: 0, // counts slots that are DONE; Atomics only, the coordinator waits on it
-  EMPTIED: 1, // counts slots that are FREE again, and calls of `wake`; Atomics only, workers wait on it
+  CHANGES: 0, // counts slots that became DONE; Atomics only, the coordinator waits on it
+  EMPTIED: 1, // counts slots that became FREE and calls of `wake`; Atomics only, workers wait on it
   STATES: 16, // one word per slot: FREE, FILLING or DONE; Atomics only
 } as const;
 
-/** Slots of each worker: one that it fills, one that is being emptied. */
+/** Slots per worker: one that it fills, and one that is being emptied. */
 export const SLOTS_PER_WORKER = 2;
 
 const { CHANGES, EMPTIED, STATES } = PIN_SLOTS;
@@ -24,10 +26,12 @@ const FREE = 0;
 const FILLING = 1;
 const DONE = 2;
 
+/** Bytes of the words for `workers` workers. */
 export function pinSlotsBytes(workers: number): number {
   return (STATES + workers * SLOTS_PER_WORKER) * 4;
 }
 
+/** The slots as one thread sees them. */
 export class PinSlots {
   readonly #words: Int32Array;
   readonly #slots: number;
@@ -37,7 +41,7 @@ export class PinSlots {
     this.#slots = this.#words.length - STATES;
   }
 
-  /** Worker: a free slot of its own, or -1 when the phase was stopped. */
+  /** Worker: waits for a free slot of its own and takes it. Returns -1 if the phase was stopped. */
   take(worker: number, stop: StopWord): number {
     const first = worker * SLOTS_PER_WORKER;
     for (;;) {
@@ -52,13 +56,15 @@ export class PinSlots {
     }
   }
 
-  /** Worker: nobody needs the pins of the slot any more. */
+  /** Worker: the pins of the slot are no longer needed. */
   done(slot: number): void {
     Atomics.store(this.#words, STATES + slot, DONE);
     wakeAll(this.#words, CHANGES);
   }
 
-  /** Coordinator: empties every slot that is done, by `empty`; until `over` fires. */
+  /**
+   * Coordinator: until `over` fires, calls `empty` for every slot that is done, and frees the slot.
+   */
   async drain(empty: (slot: number) => void, over: AbortSignal): Promise<void> {
     while (!over.aborted) {
       const seen = Atomics.load(this.#words, CHANGES);

@@ -1,17 +1,27 @@
-/** Where a worker gathers pages before they go where they belong, in the memory of the banks. */
+/**
+ * Staging memory of workers: reservations in the banks, where a worker gathers pages before they go
+ * to their place in the image.
+ */
 import { PAGE_SIZE } from '../page.ts';
 import { SEGMENT_BYTES_MAX } from './segment-cut.ts';
 
-/** Short runs that are staged at once: they stay in the first cache beside what comes in. */
+/**
+ * The most pages of short runs that are staged at once. They stay in the first-level cache together
+ * with the pages that are read.
+ */
 export const STAGE_PAGES = 16;
+/** The same in bytes. */
 export const SHORT_RUNS_BYTES: number = STAGE_PAGES * PAGE_SIZE;
-/** Of the segment that a worker builds. */
+/** Bytes of the segment that a worker builds. */
 export const STAGING_BYTES: number = SEGMENT_BYTES_MAX;
 
-/** Rooms of one worker (mmu/physical/room.ts): their first bytes, or -1 where there is none. */
+/**
+ * Reservations of one worker (mmu/physical/room.ts): the byte of the bank's memory at which each
+ * begins, or -1 if the bank had none left.
+ */
 export interface StagingRooms {
-  /** STAGING_BYTES in the first bank. */
+  /** STAGING_BYTES bytes in the first bank. */
   readonly segment: number;
-  /** By bank, SHORT_RUNS_BYTES each. */
+  /** SHORT_RUNS_BYTES bytes in each bank, by bank. */
   readonly shortRuns: readonly number[];
 }

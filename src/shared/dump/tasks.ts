@@ -1,6 +1,6 @@
 /**
- * The messages between coordinator and workers. A task is plain data and shared memory; its result
- * is an `Outcome`, because errors lose their class on the way.
+ * The messages between the coordinator and the workers. A task is plain data and shared memory. Its
+ * result is an `Outcome`, because an error loses its class when it is posted.
  */
 
 import type { DigestKind } from '../digest/digest-kind.ts';
@@ -15,44 +15,47 @@ import type { StagingRooms } from './staging-rooms.ts';
 
 /** What every task of every phase carries. */
 export interface PhaseTask {
-  /** PhaseControl. */
+  /** The words of PhaseControl. */
   readonly phase: SharedArrayBuffer;
   /** Ordinal of the worker, from 0. */
   readonly worker: number;
-  /** Added by the pool of a dumper that has options for tests; never there otherwise. */
+  /** Added by the pool of a dumper that has options for tests. Never present in production. */
   readonly tests?: TaskTests;
 }
 
-/** What tests ask of a task. */
+/** What tests request of a task. */
 export interface TaskTests {
   readonly phase: PhaseName;
-  /** How many workers must have claimed a unit before any goes on. 0 = off. */
+  /** How many workers must have claimed a unit before any of them goes on. 0 turns this off. */
   readonly rendezvous: number;
   readonly faults: ArmedFaults | undefined;
 }
 
-/** What a worker says when its task is done. */
+/** What a worker reports when its task is done. */
 export interface PhaseReport {
   readonly worker: number;
   readonly units: number;
   readonly pages: number;
   readonly bytes: number;
-  /** Milliseconds from start to end of the task. */
+  /** Milliseconds from the start of the task to its end. */
   readonly busyMs: number;
-  /** When the task started, in milliseconds since 1970 with fractions. */
+  /** When the task started: milliseconds since 1970, with fractions. */
   readonly startedAt: number;
 }
 
-/** What to do about pages that no rule can store. */
+/** What to do about pages that no rule can store: fail the dump, leave them out, or copy them. */
 export type UnsupportedPolicy = 'fail' | 'skip' | 'copy';
 
-/** What a worker needs to look at a machine that runs. */
+/** What a worker needs to look at a machine that is running. */
 export interface RunningMachine {
-  /** An onlooker's id in the machine's thread table. */
+  /** Thread id of an onlooker in the thread table of the machine. */
   readonly thread: number;
-  /** References that are held: see pin-table.ts. */
+  /** The table of references that the dump holds: see pin-table.ts. */
   readonly pins: SharedArrayBuffer;
-  /** PinSlots: a pin lives for one unit; undefined: for the whole dump, by WorkUnits.first. */
+  /**
+   * The words of PinSlots: each pin is held for one unit. If undefined, pins are held until the end
+   * of the dump, and WorkUnits.first says where those of a unit begin.
+   */
   readonly slots: SharedArrayBuffer | undefined;
   /** Which files had a name when the dump began: see mmu/files/kept-names.ts. */
   readonly named: SharedArrayBuffer;
@@ -64,20 +67,20 @@ export type CopyTarget =
       readonly kind: 'file';
       readonly fd: number;
       readonly path: string;
-      /** Blocks of zeros are left holes; the file has its length already. */
+      /** Blocks of zeros are not written and remain holes. The file has its full length already. */
       readonly sparse: boolean;
     }
   | {
       readonly kind: 'parts';
-      /** Of the parts, in their order: see ../image/parts.ts. */
+      /** Descriptors of the parts, in order: see ../formats/parts.ts. */
       readonly fds: readonly number[];
-      /** Of the image: the parts have its name, and a number. */
+      /** Path of the image. The name of a part is this path and a number. */
       readonly path: string;
       readonly partBytes: number;
       readonly sparse: boolean;
-      /** PartClaims. */
+      /** The words of PartClaims. */
       readonly claims: SharedArrayBuffer;
-      /** firstOfParts. */
+      /** What `firstOfParts` returned. */
       readonly firstUnits: readonly number[];
     }
   | {
@@ -87,17 +90,17 @@ export type CopyTarget =
     }
   | { readonly kind: 'stream'; readonly ring: RingBuffers };
 
-/** Memory for a chunk of an image. */
+/** Memory for one chunk of an image. */
 export interface ImageChunk {
   readonly buffer: SharedArrayBuffer;
-  /** Where in `buffer` it begins, a multiple of 4, and how long it is. */
+  /** Byte of `buffer` at which the chunk begins, a multiple of 4, and its length in bytes. */
   readonly at: number;
   readonly bytes: number;
-  /** The wasm memory whose buffer that is, if it is one: kernels can reach it. */
+  /** The wasm memory that `buffer` belongs to, if any. Kernels can write into it. */
   readonly memory: WasmMemory | undefined;
 }
 
-/** Pages that cannot be stored. */
+/** Neighbouring pages that cannot be stored. */
 export interface UnsupportedRun {
   /** Ordinal of the mm. */
   readonly mm: number;
@@ -107,26 +110,30 @@ export interface UnsupportedRun {
   readonly rule: number;
 }
 
-/** Tables that outlast a counting pass: a machine that runs is not classified twice the same. */
+/**
+ * Tables that are kept from a counting pass to the next pass, because classifying a running machine
+ * a second time may give another result.
+ */
 export interface KeptRuns {
-  /** Run table and frames, with a part for each unit (WorkUnits.first). */
+  /** Run table and list of frames, with a part for each unit (WorkUnits.first). */
   readonly runs: SharedArrayBuffer;
   readonly sources: SharedArrayBuffer;
-  /** An earlier pass has filled them. */
+  /** An earlier pass has filled the tables. */
   readonly isFilled: boolean;
 }
 
+/** The task of a pass, with or without output. */
 export interface PassTask extends PhaseTask {
   readonly machine: MachineHandle;
-  /** Of kernels/frames.wat. */
+  /** Compiled from src/workers/kernels/frames.wat. */
   readonly kernels: KernelModules;
   /** Slots of the mms, by ordinal. */
   readonly mms: readonly number[];
-  /** WorkUnits; pages of the longest. */
+  /** The words of WorkUnits, their number, and the pages of the longest unit. */
   readonly units: SharedArrayBuffer;
   readonly unitCount: number;
   readonly unitPages: number;
-  /** First unit of each mm. */
+  /** The first unit of each mm, by ordinal. */
   readonly firstUnits: readonly number[];
   readonly owners: OwnerBuffers;
   readonly detectZero: boolean;
@@ -135,78 +142,85 @@ export interface PassTask extends PhaseTask {
   readonly dontDump: boolean;
   readonly blockPerPage: boolean;
   readonly digest: DigestKind;
-  /** Of kernels/xxh3.wat.mjs. */
+  /** Compiled from src/workers/kernels/xxh3.wat.mjs. */
   readonly digestKernels: KernelModules;
-  /** VmaTallies, and the number of each mm's first mapping. */
+  /** The words of VmaTallies, and for each mm the number of its first VMA, counted over all mms. */
   readonly tallies: SharedArrayBuffer;
   readonly vmaBases: readonly number[];
   readonly names: NameBuffers;
-  /** Records of the coordinator that stand before and behind units (WorkUnits.leadAt, trailAt). */
+  /**
+   * The lead table: records that the coordinator has encoded and that come before and after units
+   * (WorkUnits.leadAt, trailAt).
+   */
   readonly leads: SharedArrayBuffer;
-  /** LookBack. */
+  /** The words of LookBack. */
   readonly lookBack: SharedArrayBuffer;
-  /** anonvmaid by mapping; undefined: not known yet. */
+  /** anonvmaid of each VMA, counted over all mms. Undefined if the ids are not known yet. */
   readonly anonIds: SharedArrayBuffer | undefined;
-  /** Sizes and places are known from a counting pass. */
+  /** A counting pass has found the sizes and the places of all units. */
   readonly isCounted: boolean;
   readonly kept: KeptRuns | undefined;
-  /** Report the runs of every unit: a family's usage is made of them. */
+  /** The report must list the runs of every unit, for the memory usage of a family. */
   readonly reportsRuns: boolean;
-  /** Undefined: a counting pass, which writes nothing. */
+  /** Undefined in a counting pass, which writes nothing. */
   readonly target: CopyTarget | undefined;
-  /** The machine runs meanwhile; undefined: it is frozen. */
+  /** Undefined if the machine is frozen. */
   readonly running: RunningMachine | undefined;
-  /** This worker's, until the pass is over; undefined: nothing is staged in the banks. */
+  /** The worker's own, until the pass ends. Undefined if nothing is to be staged in the banks. */
   readonly rooms: StagingRooms | undefined;
 }
 
+/** What a worker reports at the end of a pass. */
 export interface PassReport extends PhaseReport {
-  /** record_crc of the records that the worker has written. */
+  /** The record_crc of every record that the worker has encoded, so not of those in `leads`. */
   readonly crcs: UnitCrcs;
   readonly unsupported: readonly UnsupportedRun[];
-  /** Pairs of mappings that clones join, counted over all mms. */
+  /** Pairs of VMAs that clones join, counted over all mms: that of the clone, then the donor's. */
   readonly joins: readonly number[];
-  /** Runs by unit: first page, pages, class word; empty unless asked for. */
+  /** The runs of each unit. Empty unless `reportsRuns` is set. */
   readonly runs: readonly UnitRuns[];
 }
 
-/** record_crc of records, unit by unit. */
+/** The record_crc of records, unit by unit. */
 export interface UnitCrcs {
-  /** In the order in which the units were claimed. */
+  /** One word per record, unit by unit, in the order in which the worker claimed the units. */
   readonly crcs: Int32Array;
-  /** Unit and number of its records, for one unit after the other. */
+  /** For each of these units, two elements: the unit, and the number of its records. */
   readonly units: readonly number[];
 }
 
+/** The runs of one unit. Each run has three elements: first page, pages, class word. */
 export interface UnitRuns {
   readonly unit: number;
   readonly runs: Float64Array;
 }
 
-/** An image in shared memory: every chunk but the last holds `chunkBytes` of it. */
+/** An image in shared memory. Every chunk except the last one holds `chunkBytes` of it. */
 export interface SharedBytes {
   readonly bytes: number;
   /** Views of shared memory. */
   readonly chunks: readonly Uint8Array[];
   readonly chunkBytes: number;
-  /** Says whether they are still the bytes of this image. Undefined: nobody writes them any more. */
+  /** Tells whether the chunks still hold this image. Undefined if they are never written again. */
   readonly lease?: ImageLease | undefined;
 }
 
 /**
- * The hold of an image on the memory that it lies in. Whoever takes the memory for another image moves
- * the word on first; whoever has read bytes looks at it afterwards, and so never believes others' bytes.
+ * A lease on the memory that an image lies in. The owner of the memory increments the word before
+ * it writes another image there. A reader looks at the word after it has read, and discards what it
+ * read if the word has changed.
  */
 export interface ImageLease {
   /** One word; Atomics only. */
   readonly word: Int32Array;
-  /** What it holds as long as the image is there. */
+  /** The value of the word as long as the image is there. */
   readonly value: number;
 }
 
 /**
- * Bytes that a worker reads: an open file of this process, the parts of an image, the memory of another process
- * (/proc/PID/mem, by address), or shared memory. `name` is for messages.
+ * How a worker reaches the bytes that it reads: an open file of this process, the parts of an
+ * image, the memory of another process (/proc/PID/mem, read by address), or shared memory. `name`
+ * is for messages.
  */
 export type SourceReach =
   | { readonly kind: 'file'; readonly name: string; readonly fd: number }
@@ -219,17 +233,19 @@ export type SourceReach =
   | { readonly kind: 'process'; readonly name: string; readonly fd: number; readonly pid: number }
   | { readonly kind: 'memory'; readonly name: string; readonly image: SharedBytes };
 
+/** The task of the verify phase. */
 export interface VerifyTask extends PhaseTask {
   readonly source: SourceReach;
-  /** PayloadTable. */
+  /** The words of PayloadTable. */
   readonly payloads: SharedArrayBuffer;
-  /** xxh3-inside. */
+  /** The module xxh3-inside. */
   readonly digestKernel: WasmModule;
-  /** First payload of each unit, and one word more: where the last unit ends. */
+  /** First payload of each unit, and one more word: the payload after the last unit. */
   readonly unitStarts: SharedArrayBuffer;
   readonly unitCount: number;
 }
 
+/** The task of the load phase. */
 export interface LoadTask extends PhaseTask {
   readonly machine: MachineHandle;
   /** Thread id of the worker in that machine, taken by the main thread. */
@@ -237,37 +253,43 @@ export interface LoadTask extends PhaseTask {
   /** Slots and generations of the mms, by ordinal. */
   readonly mms: readonly { readonly slot: number; readonly generation: number }[];
   readonly source: SourceReach;
-  /** Pages with content after which nothing more is to be found (CONTENT runs); 0 = no such number. */
+  /**
+   * The number of pages with content that the source can have (CONTENT runs). The phase stops when
+   * it has found as many. 0 if the number is not known.
+   */
   readonly enough: number;
-  /** LoadTable. */
+  /** The records of LoadList. */
   readonly loads: SharedArrayBuffer;
-  /** xxh3-inside. */
+  /** The module xxh3-inside. */
   readonly digestKernel: WasmModule;
+  /** First run of each unit, and one more word: the run after the last unit. */
   readonly unitStarts: SharedArrayBuffer;
   readonly unitCount: number;
 }
 
+/** The task of the scan phase. */
 export interface ScanTask extends PhaseTask {
   readonly pid: number;
-  /** /proc/PID/pagemap. */
+  /** Descriptor of /proc/PID/pagemap. */
   readonly pagemap: number;
-  /** /proc/kpageflags, or -1 without the privilege to read it. */
+  /** Descriptor of /proc/kpageflags, or -1 without the privilege to read it. */
   readonly kpageflags: number;
-  /** Say of every page that another process may show, too, which frame it is. */
+  /** The report must name the frame of every page that another process may show, too. */
   readonly wantsFrames: boolean;
-  /** ScanVmas. */
+  /** The words of ScanVmas. */
   readonly vmas: SharedArrayBuffer;
   /** SCAN_UNIT records. */
   readonly units: SharedArrayBuffer;
   readonly unitCount: number;
 }
 
+/** What a worker reports at the end of the scan phase. */
 export interface ScanReport extends PhaseReport {
   /** SCAN_RUN records. */
   readonly runs: Int32Array;
-  /** Frames of the runs that have FRAMES: the PFN, or for a swapped page -1 - its swap entry. */
+  /** Frames of the runs that have FRAMES: the PFN, or -1 - (swap entry) for a page in swap. */
   readonly frames: Float64Array;
-  /** Whether the page map names frames. */
+  /** Whether the page map shows PFNs. */
   readonly framesShown: boolean;
 }
 
@@ -277,23 +299,26 @@ export interface ComparedMm {
   readonly slot: number;
 }
 
+/** The task of the compare phase. */
 export interface CompareTask extends PhaseTask {
   readonly left: ComparedMm;
   readonly right: ComparedMm;
-  /** WorkUnits, ascending. */
+  /** The words of WorkUnits, ascending in address. */
   readonly units: SharedArrayBuffer;
   readonly unitCount: number;
 }
 
+/** A page that the two address spaces show with different content. */
 export interface PageDifference {
   readonly vpn: number;
-  /** First byte that differs, within the page. */
+  /** The first byte that differs, counted from the start of the page. */
   readonly offset: number;
   readonly left: string;
   readonly right: string;
 }
 
+/** What a worker reports at the end of the compare phase. */
 export interface CompareReport extends PhaseReport {
-  /** The lowest page that this worker found different. */
+  /** The lowest page that this worker found to be different. */
   readonly difference: PageDifference | null;
 }

@@ -1,25 +1,26 @@
 /**
- * What a pass has found in each mapping, and where the mapping's record stands in the image: the
- * coordinator rewrites the records whose counts were not known when they were encoded. The mappings
- * of all mms are numbered through.
+ * What a pass has found in each VMA, and where the record of the VMA lies in the image. With this
+ * the coordinator rewrites the records whose counts were not known when they were encoded. The VMAs
+ * of all mms are numbered consecutively.
  */
 import { readU64, writeU64 } from '../u64.ts';
 import { PAGE_CLASS } from './page-class.ts';
 
+/** The words of a VMA. */
 export const VMA_TALLY = {
-  COPY: 0, //        pages of each class; Atomics only, a mapping may span several units
+  COPY: 0, //        pages of each class; Atomics only, because a VMA may span several units
   ZERO: 1,
   CLONE: 2,
   UNSUPPORTED: 3,
   GUARD: 4,
-  RECORD_AT: 5, //   offset of the VMA record in the image, u64; by the worker that writes the record
-  RECORD: 7, //      number of the record among those of its unit; by the same worker
+  RECORD_AT: 5, //   offset of its record in the image, u64; by the worker that writes the record
+  RECORD: 7, //      index of its record_crc among those of the unit; by the same worker
   WORDS: 8,
 } as const;
 
 const { COPY, ZERO, CLONE, UNSUPPORTED, GUARD, RECORD_AT, RECORD, WORDS } = VMA_TALLY;
 
-/** Word of a class, by PAGE_CLASS. */
+/** The word that counts a class, by PAGE_CLASS. */
 const BY_CLASS: readonly number[] = byClass();
 
 function byClass(): number[] {
@@ -32,10 +33,12 @@ function byClass(): number[] {
   return words;
 }
 
+/** Bytes of the tallies of `vmas` VMAs. */
 export function vmaTallyBytes(vmas: number): number {
   return vmas * WORDS * 4;
 }
 
+/** The tallies of all VMAs, over shared memory. */
 export class VmaTallies {
   readonly #words: Int32Array;
 
@@ -43,12 +46,12 @@ export class VmaTallies {
     this.#words = new Int32Array(buffer);
   }
 
-  /** Coordinator: forgets an earlier job. */
+  /** Coordinator: resets the tallies of `vmas` VMAs from an earlier job to 0. */
   clear(vmas: number): void {
     this.#words.fill(0, 0, vmas * WORDS);
   }
 
-  /** Worker: so many more pages of a class. */
+  /** Worker: adds `pages` pages of a class. */
   add(vma: number, pageClass: number, pages: number): void {
     Atomics.add(this.#words, vma * WORDS + BY_CLASS[pageClass]!, pages);
   }
@@ -57,7 +60,7 @@ export class VmaTallies {
     return Atomics.load(this.#words, vma * WORDS + BY_CLASS[pageClass]!);
   }
 
-  /** Pages that the image stores for the mapping: page_num of its record. */
+  /** Pages that the image stores for the VMA: page_num of its record. */
   stored(vma: number): number {
     const { COPY: copy, ZERO: zero, CLONE: clone } = PAGE_CLASS;
     return this.pages(vma, copy) + this.pages(vma, zero) + this.pages(vma, clone);

@@ -1,34 +1,38 @@
 /**
- * Work units of a dump: whole granules of one mm, neighbours in address, and the mappings whose
- * records stand in the unit's part of the image. The plan writes all fields but those that say so.
+ * Work units. A unit is a run of whole granules of one mm that are neighbours in address. It also
+ * has the VMAs whose records lie in its part of the image. The coordinator writes all fields,
+ * except those that name another writer. A comparison uses units, too, but only for their pages.
  */
 import { readU64, writeU64 } from '../u64.ts';
 
+/** The words of a unit. */
 export const WORK_UNIT = {
   MM: 0, //        ordinal of the mm in the dump
   START: 1, //     first page, u64
-  PAGES: 3, //     pages of address that it spans
-  FIRST: 4, //     pages of all units before it: its place in every table of pages and runs
-  RUN_COUNT: 5, // records in the run table, from record FIRST on; by the worker that claims the unit
-  VMA_FIRST: 6, // ordinal of the first mapping whose record the unit writes
-  VMA_END: 7, //   behind the last one
-  LEAD_AT: 8, //   bytes of the lead table that stand before the unit's own …
+  PAGES: 3, //     pages of address space that it spans
+  FIRST: 4, //     sum of PAGES over all earlier units: where its part of the kept tables begins
+  RUN_COUNT: 5, // records of its runs in the run table; by the worker that claims the unit
+  VMA_FIRST: 6, // ordinal of the first VMA whose record the unit writes
+  VMA_END: 7, //   ordinal after the last one
+  LEAD_AT: 8, //   bytes of the lead table that come before the unit's own …
   LEAD_BYTES: 9,
-  TRAIL_AT: 10, // … and behind them
+  TRAIL_AT: 10, // … and after them
   TRAIL_BYTES: 11,
-  SEGMENTS: 12, // segments of a stream that the unit fills; by the worker that counts the unit
+  SEGMENTS: 12, // segments of a stream that it fills; by the worker that counts them
   SEGMENT: 13, //  number of the first of them; by the coordinator, after the counting pass
-  WORDS: 16, //    64 bytes: two workers never write one line
+  WORDS: 16, //    64 bytes: no two workers write to one cache line
 } as const;
 
 const { MM, START, PAGES, FIRST, RUN_COUNT, WORDS } = WORK_UNIT;
 const { VMA_FIRST, VMA_END, LEAD_AT, LEAD_BYTES, TRAIL_AT, TRAIL_BYTES } = WORK_UNIT;
 const { SEGMENTS, SEGMENT } = WORK_UNIT;
 
+/** Bytes of a table of `units` units. */
 export function workUnitBytes(units: number): number {
   return units * WORDS * 4;
 }
 
+/** The table of units, over shared memory. */
 export class WorkUnits {
   readonly #words: Int32Array;
 
@@ -36,7 +40,7 @@ export class WorkUnits {
     this.#words = new Int32Array(buffer);
   }
 
-  /** `first`: pages of all units before this one. */
+  /** Writes a unit. `first` is the number of pages in all earlier units. Other fields become 0. */
   set(unit: number, mm: number, start: number, pages: number, first: number): void {
     const at = unit * WORDS;
     this.#words[at + MM] = mm;
@@ -58,7 +62,7 @@ export class WorkUnits {
     return this.#words[unit * WORDS + PAGES]!;
   }
 
-  /** The number of its first page, when the pages of all units are counted through. */
+  /** The number of its first page, if the pages of all units are numbered consecutively. */
   first(unit: number): number {
     return this.#words[unit * WORDS + FIRST]!;
   }
@@ -71,7 +75,7 @@ export class WorkUnits {
     return this.#words[unit * WORDS + RUN_COUNT]!;
   }
 
-  /** Mappings [first, end) of the unit's mm have their records in the unit's part of the image. */
+  /** The records of VMAs [first, end) of the unit's mm lie in the unit's part of the image. */
   setVmas(unit: number, first: number, end: number): void {
     this.#words[unit * WORDS + VMA_FIRST] = first;
     this.#words[unit * WORDS + VMA_END] = end;
@@ -85,7 +89,7 @@ export class WorkUnits {
     return this.#words[unit * WORDS + VMA_END]!;
   }
 
-  /** Bytes of the lead table that stand before what the unit itself holds. */
+  /** Bytes [at, at + bytes) of the lead table come before what the unit itself holds. */
   setLead(unit: number, at: number, bytes: number): void {
     this.#words[unit * WORDS + LEAD_AT] = at;
     this.#words[unit * WORDS + LEAD_BYTES] = bytes;
@@ -99,7 +103,7 @@ export class WorkUnits {
     return this.#words[unit * WORDS + LEAD_BYTES]!;
   }
 
-  /** Bytes of the lead table that stand behind what the unit itself holds. */
+  /** Bytes [at, at + bytes) of the lead table come after what the unit itself holds. */
   setTrail(unit: number, at: number, bytes: number): void {
     this.#words[unit * WORDS + TRAIL_AT] = at;
     this.#words[unit * WORDS + TRAIL_BYTES] = bytes;

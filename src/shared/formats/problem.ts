@@ -1,8 +1,8 @@
-/** What is wrong with an image: thrown by whoever reads it, or collected by a verification. */
+/** What is wrong with an image. A reader throws it, and a verification collects it. */
 import { MmdumpError } from '../errors.ts';
 import { hex } from '../page.ts';
 
-/** Codes of problems; as of errors (docs/ERRORS.md). */
+/** Codes of problems. They are also codes of errors (docs/ERRORS.md). */
 export type ProblemCode =
   | 'IMAGE_NOT_RECOGNISED'
   | 'IMAGE_VERSION'
@@ -12,17 +12,17 @@ export type ProblemCode =
 
 /** One thing that is wrong with an image. */
 export interface Problem {
-  /** What kind of damage it is. */
+  /** The kind of damage. */
   readonly code: ProblemCode;
-  /** Byte of the image where the damaged record or payload begins. */
+  /** Byte of the image at which the damaged record or payload begins. */
   readonly offset: number;
-  /** Address of the page or mapping concerned, null where none is. */
+  /** Address of the page or mapping concerned, or null if there is none. */
   readonly address: number | null;
-  /** What is wrong, where, and what would be right. */
+  /** What is wrong, where it is, and what would be right. */
   readonly message: string;
 }
 
-/** A problem on its way to whoever decides what becomes of it. */
+/** A problem that is thrown, on its way to the code that rejects the image or lists the problem. */
 export class ImageProblem extends Error {
   readonly problem: Problem;
 
@@ -32,14 +32,14 @@ export class ImageProblem extends Error {
   }
 }
 
-/** The error of a reader that needs the image to be right. */
+/** The error of a reader that needs a sound image. */
 export function problemError(imageName: string, problem: Problem): MmdumpError {
   const { code, offset, address, message } = problem;
   const fields = address === null ? { offset } : { offset, address };
   return new MmdumpError(code, `${imageName}: ${message}`, fields);
 }
 
-/** `mm 0, VMA 0x1000-0x9000, pages 0x2000-0x4000`, for messages. */
+/** Where pages are, for messages: `mm 0, VMA 0x1000-0x9000, pages 0x2000-0x4000`. */
 export function pagesText(
   mm: number,
   vma: { readonly start: number; readonly end: number },

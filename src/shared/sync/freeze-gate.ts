@@ -1,28 +1,31 @@
 /**
- * The freeze gate of a machine: every operation on an mm passes through it, and whoever freezes
- * closes it and waits until those inside have left. While it is closed no page table, page struct
- * or frame of the machine changes: the closed gate is what pins frames during a dump.
+ * The freeze gate of a machine. Every change of the machine, and every operation on an mm, passes
+ * it. A freezer closes the gate and waits until all threads have left. While the gate is closed, no
+ * page table, page struct or frame of the machine changes. This is what pins the frames during a
+ * dump of a frozen machine.
  *
  *   thread:   OUTSIDE ──enter (INSIDE, then no freezer's bit is set)──▶ INSIDE ──leave──▶ OUTSIDE
  *   freezer:  sets its bit, then waits until no thread is INSIDE ── … ── clears its bit
  *   closer:   sets CLOSED (`trust.ts`), then waits until no thread is INSIDE; for good
  *
- * A thread shows itself before it looks at the freezers, a freezer shows itself before it looks at
- * the threads: at least one of the two sees the other (Dekker). Several may freeze at once, each
- * with a bit of its own: to set or clear a bit twice does no harm, so a freezer that dies anywhere
- * is undone by clearing its bit. A thread must not enter twice; operations enter once, outermost.
+ * A thread marks itself as INSIDE before it looks at the freezers, and a freezer sets its bit
+ * before it looks at the threads. So at least one of the two sees the other (Dekker). Several
+ * threads may freeze at the same time, each with a bit of its own. Setting or clearing a bit twice
+ * does no harm, so if a freezer dies at any point, clearing its bit undoes what it did. A thread
+ * must not enter twice: only the outermost operation enters.
  *
- * CHANGES counts whatever somebody may wait for: a freezer for leavers, a thread for a thaw. It is
- * read before the condition is looked at, so no change between the two is missed.
+ * CHANGES counts the events that somebody may wait for: a thread that leaves, and a thaw. A waiter
+ * reads it before it looks at its condition, so it misses no change in between.
  */
 import { assert } from '../assert.ts';
 import { THREADS_MAX } from './thread-layout.ts';
 import { RANK, type ThreadTable } from './thread-table.ts';
 import { throwIfAborted, waitAsync, waitSync, wakeAll } from './wait.ts';
 
+/** The words of the gate. */
 export const FREEZE_GATE = {
-  FREEZERS: 0, // 8 words, a bit a thread that freezes or is about to; Atomics only
-  CHANGES: 8, //  waited on; Atomics only
+  FREEZERS: 0, // 8 words, one bit per thread that freezes or is about to; Atomics only
+  CHANGES: 8, //  waited on; counts what somebody may wait for; Atomics only
   WORDS: 16,
 } as const;
 
@@ -31,19 +34,20 @@ const BITS = 32;
 
 assert(THREADS_MAX === (CHANGES - FREEZERS) * BITS, 'a freezer bit for every thread');
 
+/** The gate of a machine, over the words from `base` on. */
 export class FreezeGate {
   readonly #words: Int32Array;
   readonly #base: number;
   readonly #threads: ThreadTable;
 
-  /** `words` must be the words of the thread table as well: both live in one control block. */
+  /** `words` must be those of the thread table, too: both lie in one control block. */
   constructor(words: Int32Array, base: number, threads: ThreadTable) {
     this.#words = words;
     this.#base = base;
     this.#threads = threads;
   }
 
-  /** Somebody freezes, or the machine was closed. */
+  /** Whether some thread freezes the machine, or the machine was closed. */
   get isClosed(): boolean {
     if (this.#threads.isClosed) return true;
     const first = this.#base + FREEZERS;
@@ -54,7 +58,10 @@ export class FreezeGate {
     return false;
   }
 
-  /** Enters unless the gate is closed. */
+  /**
+   * Enters if the gate is open, and returns whether it did. Throws MACHINE_CLOSED or
+   * MACHINE_POISONED.
+   */
   tryEnter(id: number): boolean {
     this.#assertUsable();
     this.#threads.assertOrder(id, RANK.GATE);
@@ -65,20 +72,21 @@ export class FreezeGate {
       return true;
     }
     Atomics.store(this.#words, mine, 0);
-    wakeAll(this.#words, this.#base + CHANGES); // a freezer may have seen us inside
+    wakeAll(this.#words, this.#base + CHANGES); // a freezer may have seen this thread inside
     this.#threads.assertOpen();
     return false;
   }
 
   /**
-   * Enters, blocking the thread while the gate is closed. It tries again only once the gate looks
-   * open: every failed try wakes the others, and they would wake each other without end.
+   * Enters, and blocks the thread while the gate is closed. It tries again only when the gate looks
+   * open. Every failed attempt wakes the other waiters, and if they tried again at once, they would
+   * wake each other without end. Throws MACHINE_CLOSED or MACHINE_POISONED.
    */
   enter(id: number): void {
     while (!this.tryEnter(id)) {
       for (;;) {
         const seen = Atomics.load(this.#words, this.#base + CHANGES);
-        this.#assertUsable(); // after CHANGES was read: whoever poisons or closes changes it next
+        this.#assertUsable(); // after reading CHANGES, which changes after poisoning and closing
         if (!this.isClosed) break;
         const isTold = waitSync(this.#words, this.#base + CHANGES, seen);
         if (!isTold) this.#threads.lookAround();
@@ -86,12 +94,20 @@ export class FreezeGate {
     }
   }
 
+  /**
+   * The asynchronous form of `enter`, which does not block the thread. Rejects with AbortError,
+   * too.
+   */
   async enterAsync(id: number, signal?: AbortSignal): Promise<void> {
     throwIfAborted(signal);
     while (!this.tryEnter(id)) await this.whenOpen(signal);
   }
 
-  /** Resolves once the gate looks open: for whoever has no id yet, and must not keep one idle. */
+  /**
+   * Resolves once the gate looks open. An operation waits here while it has no id yet, because it
+   * must not keep an id that it cannot use. Rejects with AbortError, MACHINE_CLOSED or
+   * MACHINE_POISONED.
+   */
   async whenOpen(signal?: AbortSignal): Promise<void> {
     throwIfAborted(signal);
     for (;;) {
@@ -103,13 +119,17 @@ export class FreezeGate {
     }
   }
 
+  /** Leaves the gate. */
   leave(id: number): void {
     this.#threads.drop(id, RANK.GATE);
     Atomics.store(this.#words, this.#threads.gateWord(id), 0);
     if (this.isClosed) wakeAll(this.#words, this.#base + CHANGES);
   }
 
-  /** Closes the gate and resolves once nobody is inside. Undone if `signal` fires before. */
+  /**
+   * Closes the gate, and resolves once no thread is inside. Rejects with AbortError, MACHINE_CLOSED
+   * or MACHINE_POISONED, and then this freeze is undone. Precondition: the thread is not inside.
+   */
   async freeze(id: number, signal?: AbortSignal): Promise<void> {
     this.#assertUsable();
     assert(!this.#threads.holds(id, RANK.GATE), 'a thread inside the gate must not freeze');
@@ -130,24 +150,28 @@ export class FreezeGate {
     }
   }
 
+  /** Ends the freeze of a thread. */
   thaw(id: number): void {
     Atomics.and(this.#words, this.#freezerWord(id), ~freezerBit(id));
     this.wakeAll();
   }
 
-  /** Gives back the place and the freeze of a dead thread. */
+  /** Ends the freeze of a dead thread, and removes it from inside the gate. */
   abandon(id: number): void {
     Atomics.store(this.#words, this.#threads.gateWord(id), 0);
     this.thaw(id);
   }
 
-  /** Closes the gate for good: nobody enters or freezes any more. Those inside leave when they are done. */
+  /**
+   * Closes the gate for good: no thread enters or freezes any more. Threads that are inside leave
+   * when they are done.
+   */
   shut(): void {
     this.#threads.close();
     this.wakeAll();
   }
 
-  /** Resolves once nobody is inside a gate that was shut. */
+  /** Resolves once no thread is inside. Precondition: the gate was shut. */
   async whenEmpty(): Promise<void> {
     for (;;) {
       const seen = Atomics.load(this.#words, this.#base + CHANGES);
@@ -157,6 +181,7 @@ export class FreezeGate {
     }
   }
 
+  /** Makes all waiters look again. */
   wakeAll(): void {
     wakeAll(this.#words, this.#base + CHANGES);
   }
@@ -170,6 +195,7 @@ export class FreezeGate {
     return this.#base + FREEZERS + Math.floor(id / BITS);
   }
 
+  /** Whether some thread is inside. */
   get anyInside(): boolean {
     const count = this.#threads.highWater;
     for (let id = 0; id < count; id++) {

@@ -1,14 +1,16 @@
 /**
- * A mutex that sleeps: for sections that may last (a snapshot of the LDT, reading a file's page).
+ * A mutex on which threads sleep. It is for sections that may take long, such as a snapshot of the
+ * LDT or reading a page of a file.
  *
  *   0 ──compare-exchange──▶ owner ──exchange──▶ 0
  *                            │  ▲
  *              a waiter sets │  │ (the owner is the same)
  *                 CONTENDED  ▼  │
- *                     owner | CONTENDED ──exchange──▶ 0, everybody is woken
+ *                     owner | CONTENDED ──exchange──▶ 0, all waiters are woken
  *
- * `owner` is the thread id + 1. All waiters are woken, not one: the one that was chosen might die
- * before it takes the lock. A dead owner poisons the machine, and POKED is set then.
+ * `owner` is the thread id + 1. All waiters are woken, not only one, because a single one might die
+ * before it takes the lock. If the owner dies, the machine is poisoned and POKED is set. The lock
+ * of a dead onlooker is broken instead.
  */
 import { wouldBlock } from './rw-lock.ts';
 import type { ThreadTable } from './thread-table.ts';
@@ -16,10 +18,11 @@ import { DIED_WRITING } from './trust.ts';
 import { waitAsync, waitSync } from './wait.ts';
 
 const CONTENDED = 0x4000_0000;
-/** Set when the machine is poisoned, so that nobody falls asleep on a value that looks unchanged. */
+/** Set after poisoning, so that no thread goes to sleep on a value that looks unchanged. */
 const POKED = 0x2000_0000;
 const OWNER = 0x1fff_ffff;
 
+/** A mutex, in word `at`. `name` is for messages. */
 export class Mutex {
   readonly #words: Int32Array;
   readonly #at: number;
@@ -35,7 +38,10 @@ export class Mutex {
     this.#name = name;
   }
 
-  /** Blocks until the mutex is taken; on a thread that must not wait, throws EAGAIN instead. */
+  /**
+   * Takes the mutex. Blocks the thread until it is free; throws EAGAIN instead if the thread must
+   * not block. Throws MACHINE_POISONED.
+   */
   lock(id: number, mayBlock: boolean): void {
     this.#threads.assertOrder(id, this.#rank);
     let mine = id + 1;
@@ -50,7 +56,7 @@ export class Mutex {
     this.#threads.hold(id, this.#rank);
   }
 
-  /** Takes the mutex if it is free. */
+  /** Takes the mutex if it is free, and returns whether it did. Throws MACHINE_POISONED. */
   tryLock(id: number): boolean {
     this.#threads.assertTrusted();
     this.#threads.assertOrder(id, this.#rank);
@@ -59,6 +65,10 @@ export class Mutex {
     return true;
   }
 
+  /**
+   * Takes the mutex once it is free, without blocking the thread. Rejects with AbortError when
+   * `signal` fires, or with MACHINE_POISONED.
+   */
   async lockAsync(id: number, signal?: AbortSignal): Promise<void> {
     this.#threads.assertOrder(id, this.#rank);
     let mine = id + 1;
@@ -72,13 +82,14 @@ export class Mutex {
     this.#threads.hold(id, this.#rank);
   }
 
+  /** Releases the mutex. */
   unlock(id: number): void {
     this.#threads.drop(id, this.#rank);
     const seen = Atomics.exchange(this.#words, this.#at, 0);
     if ((seen & CONTENDED) !== 0) Atomics.notify(this.#words, this.#at);
   }
 
-  /** Takes the mutex away from a dead onlooker, if it has it, and wakes whoever waits. */
+  /** Releases the mutex for a dead onlooker, if the onlooker holds it, and wakes all waiters. */
   breakFor(id: number): void {
     const seen = Atomics.load(this.#words, this.#at);
     if ((seen & OWNER) !== id + 1) return;
@@ -86,18 +97,21 @@ export class Mutex {
     Atomics.notify(this.#words, this.#at);
   }
 
-  /** Thread id of the owner, or -1. */
+  /** Thread id of the owner, or -1 if the mutex is free. */
   get owner(): number {
     return (Atomics.load(this.#words, this.#at) & OWNER) - 1;
   }
 
-  /** Makes every waiter look again: a thread is gone, or the machine has been poisoned. */
+  /** Makes all waiters look again, after a thread died or the machine was poisoned. */
   wakeAll(): void {
     if (this.#threads.isPoisoned) Atomics.or(this.#words, this.#at, POKED);
     Atomics.notify(this.#words, this.#at);
   }
 
-  /** Sets CONTENDED on a held mutex; returns the value to wait on, 0 if there is none to wait for. */
+  /**
+   * Sets CONTENDED on a mutex that is held, and returns the value to wait on. Returns 0 if there is
+   * nothing to wait for.
+   */
   #markContended(): number {
     for (;;) {
       const seen = Atomics.load(this.#words, this.#at);

@@ -1,35 +1,42 @@
 /**
- * The thread of the operating system below a JavaScript thread: it lives and dies with it, however
- * the latter ends. Linux shows every thread of this process under /proc/self/task; a number that is
- * given to another thread later is told apart by the time at which its thread started.
+ * The thread of the operating system that runs a JavaScript thread. It ends when the JavaScript
+ * thread ends, whatever the cause. Linux lists all threads of this process in /proc/self/task. A
+ * number may be given to another thread later; the times at which the threads started tell the two
+ * apart.
  *
- * Elsewhere, or where /proc is not mounted, nobody is known and nobody is ever found to have ended.
+ * On other systems, or if /proc is not mounted, no thread is known, and none is ever found to have
+ * ended.
  */
 import { readFileSync, readlinkSync } from 'node:fs';
 import { errnoOf } from '../errors.ts';
 
+/** What identifies a thread of the operating system. */
 export interface OsThread {
-  /** Its number, below 2^22; 0: unknown. */
+  /** Its number, below 2^22. 0: unknown. */
   readonly tid: number;
-  /** When it started, in clock ticks since boot, modulo 2^31, never 0; 0: unknown. */
+  /**
+   * When it started, in clock ticks since boot, modulo 2^31. 0: unknown; a known time is never 0.
+   */
   readonly start: number;
 }
 
-/** Field 22 of a stat file, counted from the state, which follows the name in parentheses. */
+/**
+ * Field 22 of a stat file, as an index from the state on, which follows the name in parentheses.
+ */
 const START_FIELD = 19;
 const UNKNOWN: OsThread = { tid: 0, start: 0 };
 
 let mine: OsThread | undefined;
 
-/** The one that runs this code. */
+/** The thread that runs this code. */
 export function thisOsThread(): OsThread {
   mine ??= lookAtMyself();
   return mine;
 }
 
 /**
- * Whether the thread has ended for certain. In doubt it has not: /proc may be gone, or there may be
- * no descriptor left to read it with.
+ * Whether the thread has certainly ended. In case of doubt the answer is false: /proc may be gone,
+ * or no descriptor may be left to read it with.
  */
 export function hasEnded({ tid, start }: OsThread): boolean {
   const self = thisOsThread();
@@ -37,7 +44,7 @@ export function hasEnded({ tid, start }: OsThread): boolean {
   const found = startOf(tid);
   if (found === 'unknown') return false;
   if (found !== 'none') return start !== 0 && found !== start;
-  return startOf(self.tid) === self.start; // /proc is the one that it was
+  return startOf(self.tid) === self.start; // /proc still shows this process
 }
 
 function lookAtMyself(): OsThread {

@@ -1,9 +1,10 @@
 /**
- * A fair readers-writer lock over shared memory: first come, first served, readers together.
+ * A fair readers-writer lock over shared memory. Threads take it in the order of their arrival;
+ * readers hold it together.
  *
- * It is Lamport's bakery with two modes. Every thread has an entry of its own that nobody else
- * writes while it lives; there is no word that two threads fight over, so there is nothing that a
- * dying thread can leave half-changed: its entry is zeroed and the others go on.
+ * It is Lamport's bakery with two modes. Each thread has an entry of its own, which no other thread
+ * writes while it lives. The other words are changed by single atomic additions. So a dying thread
+ * leaves nothing half-changed: its entry is set to 0, and the others go on.
  *
  * Entry of a thread:
  *
@@ -11,48 +12,56 @@
  *         (takes a ticket)    (waits its turn)            (owns the lock)
  *            any ──(its own timeout, abort or retreat; `abandon` once it is dead)──▶ 0
  *
- * A thread's turn has come when no other entry of a conflicting mode (a) is CHOOSING, (b) HOLDS the
- * lock, or (c) waits with an earlier ticket. Two readers never conflict, whatever they are doing: a
- * reader that the system has put aside while it was choosing must not make a reader wait that may not.
+ * A thread's turn has come when no other entry of a conflicting mode (a) is CHOOSING, (b) is HELD,
+ * or (c) waits with an earlier ticket. Two readers never conflict, not even while one of them is
+ * CHOOSING: otherwise a reader that must not wait could fail because another one was descheduled at
+ * that point.
  *
- * Why two conflicting threads A and B, tickets a < b, never both pass: if B saw no entry of A when
- * it looked, A's CHOOSING came later, hence A took its ticket after B had its own, and a > b.
- * (CHOOSING closes the gap between taking a ticket and showing it.) (b) does not depend on
- * tickets, so a reader may hold the lock while tickets wrap round.
+ * Mutual exclusion: let A and B conflict, with tickets a < b. Suppose that B saw no entry of A when
+ * it looked. Then A stored CHOOSING later, so it took its ticket after B had its own, and a > b,
+ * which is a contradiction. So B saw the entry of A, and waited. (CHOOSING closes the gap between
+ * taking a ticket and showing it.) Condition (b) does not depend on tickets, so a reader may hold
+ * the lock while tickets wrap round.
  *
- * Why no wake-up is lost: a waiter counts itself in WAITERS, reads CHANGES, looks at the entries,
- * then waits for CHANGES to differ. Whoever changes an entry changes it first, then reads WAITERS;
- * if it reads 0, the waiter's look came after the change. WAITERS is only a hint: a dead waiter
- * leaves it too high, which costs a notification, no more.
+ * No lost wake-up: a waiter increments WAITERS, reads CHANGES, looks at the entries, and then waits
+ * until CHANGES differs from what it read. A thread that changes an entry changes it first and
+ * reads WAITERS afterwards. If it reads 0, the waiter looks at the entries after the change.
+ * WAITERS is only a hint: a dead waiter leaves it too high, which costs a notification and nothing
+ * else.
  */
 import { MmdumpError } from '../errors.ts';
 import { THREADS_MAX } from './thread-layout.ts';
 import { RANK, type ThreadTable } from './thread-table.ts';
 import { throwIfAborted, waitAsync, waitSync, wakeAll } from './wait.ts';
 
+/** The words of a lock. */
 export const RW_LOCK = {
-  NEXT_TICKET: 0, // Atomics only
-  CHANGES: 1, //     waited on; counts changes that somebody may wait for; Atomics only
+  NEXT_TICKET: 0, // the ticket of the next thread; Atomics only
+  CHANGES: 1, //     waited on; counts changes of entries that somebody may wait for; Atomics only
   WAITERS: 2, //     at least the number of waiting threads; Atomics only
-  ENTRIES: 16, //    one entry a thread, ENTRY_WORDS apart
+  ENTRIES: 16, //    one entry per thread, ENTRY_WORDS apart
   ENTRY_WORDS: 16, // 64 bytes
 } as const;
 
 const { NEXT_TICKET, CHANGES, WAITERS, ENTRIES, ENTRY_WORDS } = RW_LOCK;
 
+/** Words of a lock. */
 export const RW_LOCK_WORDS: number = ENTRIES + THREADS_MAX * ENTRY_WORDS;
 
 const CHOOSING = 1;
 const PRESENT = 2;
 const WRITER = 4;
 const HELD = 8;
-const TICKET_SHIFT = 4; // 28 bits of ticket above
-/** How often a thread that must not wait looks again at an opponent that is choosing its ticket. */
+const TICKET_SHIFT = 4; // 28 bits of ticket lie above
+/** How often a thread that must not wait looks again at a conflicting thread that is CHOOSING. */
 const CHOOSING_SPINS = 10_000;
 
+/** How a thread holds the lock: together with other readers, or alone. */
 export type LockMode = 'read' | 'write';
+/** What a dead thread was doing with the lock. */
 export type Abandoned = 'nothing' | 'waiting' | 'reading' | 'writing';
 
+/** A lock, over the words from `base` on. */
 export class RwLock {
   readonly #words: Int32Array;
   readonly #base: number;
@@ -68,10 +77,13 @@ export class RwLock {
     return this.#base + ENTRIES + id * ENTRY_WORDS;
   }
 
-  /** Takes the lock if its turn comes at once; otherwise leaves no trace and returns false. */
+  /**
+   * Takes the lock if its turn comes at once. Otherwise it removes its entry and returns false.
+   * Throws MACHINE_POISONED.
+   */
   tryLock(id: number, mode: LockMode): boolean {
     this.#prepare(id, mode);
-    // A look before taking a ticket, so that a thread that polls cannot use up the tickets.
+    // Look before taking a ticket, so that a thread that polls does not use up the tickets.
     if (this.#isContended(id, mode)) return false;
     const mine = this.#announce(id, mode);
     for (let spins = 0; spins < CHOOSING_SPINS; spins++) {
@@ -80,13 +92,13 @@ export class RwLock {
         this.#own(id, mine);
         return true;
       }
-      if (obstacle !== CHOOSING) break; // else it is not known yet which of the two comes first
+      if (obstacle !== CHOOSING) break; // else it is not known yet which of the two is first
     }
     this.#retreat(id);
     return false;
   }
 
-  /** Waits its turn, blocking the thread. */
+  /** Takes the lock. Blocks the thread until its turn has come. Throws MACHINE_POISONED. */
   lock(id: number, mode: LockMode): void {
     this.#prepare(id, mode);
     const words = this.#words;
@@ -99,7 +111,7 @@ export class RwLock {
     try {
       for (;;) {
         const seen = Atomics.load(words, this.#base + CHANGES);
-        this.#threads.assertTrusted(); // after CHANGES was read: whoever poisons changes it next
+        this.#threads.assertTrusted(); // after reading CHANGES, which changes after poisoning
         if (this.#obstacle(id, mine) === 0) break;
         const isTold = waitSync(words, this.#base + CHANGES, seen);
         if (!isTold) this.#threads.lookAround();
@@ -113,7 +125,10 @@ export class RwLock {
     }
   }
 
-  /** Waits its turn without blocking the thread. Rejects with AbortError when `signal` fires. */
+  /**
+   * Takes the lock once its turn has come, without blocking the thread. Rejects with AbortError
+   * when `signal` fires, or with MACHINE_POISONED.
+   */
   async lockAsync(id: number, mode: LockMode, signal?: AbortSignal): Promise<void> {
     this.#prepare(id, mode);
     throwIfAborted(signal);
@@ -137,6 +152,7 @@ export class RwLock {
     }
   }
 
+  /** Releases the lock. */
   unlock(id: number): void {
     const at = this.#entry(id);
     const entry = this.#words[at]!;
@@ -145,13 +161,16 @@ export class RwLock {
     this.#changed();
   }
 
-  /** Whether the (dead) thread holds the lock for writing. */
+  /** Whether the thread, which is dead, holds the lock for writing. */
   isWriting(id: number): boolean {
     const entry = Atomics.load(this.#words, this.#entry(id));
     return (entry & (HELD | WRITER)) === (HELD | WRITER);
   }
 
-  /** Removes a dead thread's entry and says what it was doing. Poison first, if it was writing. */
+  /**
+   * Removes the entry of a dead thread, and returns what it was doing. If it was writing, the
+   * caller must have poisoned the machine before.
+   */
   abandon(id: number): Abandoned {
     const entry = Atomics.exchange(this.#words, this.#entry(id), 0);
     wakeAll(this.#words, this.#base + CHANGES);
@@ -160,12 +179,12 @@ export class RwLock {
     return (entry & WRITER) !== 0 ? 'writing' : 'reading';
   }
 
-  /** Makes every waiter look again; used when the machine has been poisoned. */
+  /** Makes all waiters look again, after the machine was poisoned. */
   wakeAll(): void {
     wakeAll(this.#words, this.#base + CHANGES);
   }
 
-  /** Who holds the lock now, for assertions and tests. */
+  /** How many threads hold the lock now, for assertions and tests. */
   holders(): { readonly readers: number; readonly writers: number } {
     let readers = 0;
     let writers = 0;
@@ -195,7 +214,7 @@ export class RwLock {
     return mine;
   }
 
-  /** 0 when the turn of `mine` has come, CHOOSING, or an entry that stands in its way. */
+  /** 0 if the turn of `mine` has come. Else CHOOSING, or an entry that is in the way. */
   #obstacle(id: number, mine: number): number {
     const words = this.#words;
     const first = this.#base + ENTRIES;
@@ -213,7 +232,7 @@ export class RwLock {
     return choosing;
   }
 
-  /** Whether anybody who is here already excludes a newcomer of this mode. */
+  /** Whether a thread that is here already excludes a newcomer of this mode. */
   #isContended(id: number, mode: LockMode): boolean {
     const first = this.#base + ENTRIES;
     const count = this.#threads.highWater;
@@ -226,8 +245,9 @@ export class RwLock {
   }
 
   /**
-   * The turn has come, or nobody is in the way because a writer died: the machine is poisoned before
-   * its entry is taken away (`thread-gone.ts`), so this look cannot miss it.
+   * Marks the lock as held. Either the turn has come, or the entry that was in the way belonged to
+   * a dead writer. In the second case the machine was poisoned before the entry was removed
+   * (`mmu/mm/thread-gone.ts`), so the check here sees it.
    */
   #own(id: number, mine: number): void {
     if (this.#threads.isPoisoned) {
@@ -257,7 +277,7 @@ function rankOf(mode: LockMode): number {
   return mode === 'write' ? RANK.MMAP_WRITE : RANK.MMAP_READ;
 }
 
-/** What an operation throws on a thread that must not wait. */
+/** The EAGAIN that an operation throws on a thread that must not wait. `what` is what is held. */
 export function wouldBlock(what: string): MmdumpError {
   return new MmdumpError(
     'EAGAIN',

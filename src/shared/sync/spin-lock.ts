@@ -1,24 +1,28 @@
 /**
- * A spin lock: one word, 0 or the owner's thread id + 1. For a few hundred instructions at most.
+ * A spin lock in one word: 0, or the thread id of the owner + 1. It is for sections of a few
+ * hundred instructions at most.
  *
  *   0 ──compare-exchange──▶ id + 1 ──store──▶ 0
  *
- * Release is a plain sequence of writes, then one Atomics.store. A thread that finds the lock held
- * by a dead owner, or held for longer than any operation takes, poisons the machine: the data
- * behind the lock may be half-changed, and to wait for it would be to wait forever. Only time in
- * which this thread looked counts.
+ * A release is plain writes, then one Atomics.store. A thread poisons the machine if it finds that
+ * the owner of the lock is dead, or that the lock is held for longer than any operation takes. The
+ * data behind the lock may be half-changed then, and waiting for it would never end. Only time in
+ * which this thread looked at the lock counts.
  */
 import { Patience } from './patience.ts';
 import type { ThreadTable } from './thread-table.ts';
 import { DIED_WRITING, LOCKED_UP } from './trust.ts';
 
 const SPINS_PER_LOOK = 2_000;
-/** A holder is descheduled for milliseconds at worst. */
+/** Milliseconds until the machine is poisoned. An owner is descheduled for a few at worst. */
 const LOCKUP_MS = 20_000;
-/** A look takes microseconds, and yields the processor for as long. */
+/** The most milliseconds that one look counts. A look and a yield each take microseconds. */
 const LOOK_MS = 10;
 
-/** Takes the lock at `words[at]`. `mayBlock`: yield the processor to the holder while waiting. */
+/**
+ * Takes the lock in `words[at]`. While it waits it yields the processor if `mayBlock` is set.
+ * Throws MACHINE_POISONED.
+ */
 export function spinLock(
   words: Int32Array,
   at: number,
@@ -34,6 +38,7 @@ export function spinLock(
   threads.hold(id, rank);
 }
 
+/** Releases the lock. */
 export function spinUnlock(
   words: Int32Array,
   at: number,
@@ -68,7 +73,10 @@ function spinContended(
   }
 }
 
-/** Lets the holder run: it may be waiting for this very core. Nobody notifies a spin lock. */
+/**
+ * Lets the owner run, which may need this very core. The wait times out: nobody notifies a spin
+ * lock.
+ */
 function yieldProcessor(words: Int32Array, at: number, seen: number): void {
   Atomics.wait(words, at, seen, 0.05);
 }

@@ -1,26 +1,27 @@
 /**
- * Waiting for thread ids: who finds all taken queues for one instead of failing.
+ * A queue for thread ids. If all ids are taken, an operation waits for one instead of failing.
  *
- * The rule that keeps this from a deadlock: whoever waits for ids holds nothing that another one
- * could wait for: no id, no lock, no place in the gate, no freeze. Who needs several takes all of
- * them or none. And who has the id of an operation waits for nothing but locks of the machine, and
- * never at the closed gate (`mmu/operation.ts`): an operation that has an id therefore ends without
- * anybody else's getting one.
+ * There is no deadlock, because of two rules. Code that waits for ids holds nothing that others
+ * could wait for: no id, no lock, no place in the gate and no freeze. If it needs several ids, it
+ * takes all of them or none. An operation that has an id waits only for locks of the machine, and
+ * never at the closed gate (`mmu/mm/operation.ts`). So an operation that has an id ends even if no
+ * other operation gets one.
  *
- *   waits for the gate ──open──▶ waits for ids ──all are there──▶ tries to enter ──▶ inside, locks, ends
+ *   waits for the gate ──open──▶ waits for ids ──all are there──▶ tries to enter ──▶ inside, ends
  *          ▲                                                            │
  *          └──────────────── the gate was closed: gives the ids back ───┘
  *
- * In a thread it is first come, first served. Only the first of each thread waits for the shared
- * word; among threads it is chance.
+ * Within a thread the queue is first come, first served. Only its first element waits for the
+ * shared word. Between threads there is no order.
  */
 import { OPERATION, THREADS_MAX, type ThreadKind } from './thread-layout.ts';
 import { type ThreadTable, tooMany } from './thread-table.ts';
 import { throwIfAborted, waitAsync, waitSync } from './wait.ts';
 
+/** The queue of one thread for the ids of one machine. */
 export class ThreadQueue {
   readonly #threads: ThreadTable;
-  /** Settles when the last one that queues now has its ids, or has given up. */
+  /** Settles when the last in the queue has its ids, or has given up. Undefined if none queues. */
   #last: Promise<void> | undefined;
 
   constructor(threads: ThreadTable) {
@@ -28,8 +29,9 @@ export class ThreadQueue {
   }
 
   /**
-   * `count` ids, once so many are free. Rejects with AbortError when `signal` fires, MACHINE_CLOSED,
-   * or TOO_MANY_THREADS where threads that are attached leave too few for it ever to be so.
+   * Takes `count` ids, once that many are free. Rejects with AbortError when `signal` fires, with
+   * MACHINE_CLOSED, or with TOO_MANY_THREADS if attached threads leave too few ids for this ever to
+   * happen.
    */
   async take(
     count: number,
@@ -42,7 +44,7 @@ export class ThreadQueue {
     if (atOnce !== undefined) return atOnce;
     const before = this.#last;
     const mine = this.#takeAfter(before, count, kind, signal);
-    // One that gives up lets the next one in only when its own turn would have come.
+    // One that gives up lets the next in only when its own turn would have come.
     const over = mine.then(
       () => {},
       () => before,
@@ -54,7 +56,7 @@ export class ThreadQueue {
     return await mine;
   }
 
-  /** One id, on a thread that may block. */
+  /** Takes one id. Blocks the thread. Throws MACHINE_CLOSED or TOO_MANY_THREADS. */
   takeBlocking(kind: ThreadKind): number {
     const threads = this.#threads;
     threads.countWaiter(1);
@@ -72,7 +74,7 @@ export class ThreadQueue {
     }
   }
 
-  /** Resolves once no operation has an id of a machine that was closed. */
+  /** Resolves once no operation has an id. Precondition: the machine was closed. */
   async whenNoOperation(): Promise<void> {
     await this.#untilFreed(() => (this.#threads.anyOperation ? undefined : true));
   }
@@ -93,13 +95,13 @@ export class ThreadQueue {
     }, signal);
   }
 
-  /** Asks again whenever an id was freed, or its thread may have ended, until there is an answer. */
+  /** Asks again whenever an id was freed, or a thread may have ended, until there is an answer. */
   async #untilFreed<T>(ask: () => T | undefined, signal?: AbortSignal): Promise<T> {
     const threads = this.#threads;
     threads.countWaiter(1);
     try {
       for (;;) {
-        const { words, at, seen } = threads.freed; // before it asks: no wake-up is lost
+        const { words, at, seen } = threads.freed; // before it asks, so that no wake-up is lost
         const answer = ask();
         if (answer !== undefined) return answer;
         const isTold = await waitAsync(words, at, seen, signal);
@@ -111,7 +113,7 @@ export class ThreadQueue {
   }
 }
 
-/** Resolves when those before are done; rejects as soon as the signal fires. */
+/** Resolves when all earlier ones are done. Rejects with AbortError as soon as the signal fires. */
 async function turnOf(
   before: Promise<void> | undefined,
   signal: AbortSignal | undefined,
@@ -129,8 +131,9 @@ async function turnOf(
   throwIfAborted(signal);
 }
 
+/** Takes `count` ids, or none and returns undefined. */
 function takeAll(threads: ThreadTable, count: number, kind: ThreadKind): number[] | undefined {
-  // To take and give back what is not enough would wake those who wait, and this one with them.
+  // To take too few ids and give them back would wake all waiters, this one included.
   if (threads.free < count) return undefined;
   const ids: number[] = [];
   while (ids.length < count) {
@@ -144,7 +147,7 @@ function takeAll(threads: ThreadTable, count: number, kind: ThreadKind): number[
   return ids;
 }
 
-/** TOO_MANY_THREADS unless the ids that operations have would do. */
+/** Throws TOO_MANY_THREADS if `count` ids would not be free even after all operations had ended. */
 function assertPossible(threads: ThreadTable, count: number): void {
   if (threads.attached + count <= THREADS_MAX) return;
   threads.lookForEnded();

@@ -1,24 +1,25 @@
 /**
- * The threads of one machine: who may hold a lock, what each holds, and whether the machine can
- * still be used.
+ * The threads of one machine: which threads may hold locks, what each holds, and whether the
+ * machine can still be used.
  *
- * A "thread" is whoever can hold a lock: a worker, the main thread, a dump in flight, a pending
- * asynchronous operation. Each has a slot, and only its owner writes it, save for the edges from
- * LIVE to DEAD and on:
+ * A "thread" here is anything that can hold a lock: a worker, the main thread, a dump in flight, or
+ * a pending asynchronous operation. Each has a slot, which only its owner writes, except for the
+ * edges from LIVE to DEAD and from there to FREE:
  *
  *   FREE ──register (compare-exchange)──▶ LIVE ──release──▶ FREE
  *                                          │
  *                                          └─declareDead (compare-exchange)──▶ DEAD ──bury──▶ FREE
  *
- * `declareDead` is called by the host of a thread that was terminated, or by whoever finds out that
- * the operating system has ended it (`lookForEnded`); from then on nothing waits for it. `bury`
- * follows once every lock that it held was given back, or the machine was poisoned.
+ * `declareDead` is called by the host of a thread that was terminated, or by a thread that finds
+ * out that the operating system has ended it (`lookForEnded`). From then on nothing waits for the
+ * dead thread. `bury` follows when all its locks have been given back, or the machine has been
+ * poisoned.
  *
- * The word STATE also names the life of the slot and the thread of the operating system, so that
- * one compare-exchange declares dead exactly the life that was looked at.
+ * The word STATE also names the life of the slot and the thread of the operating system. So one
+ * compare-exchange declares dead exactly the life that was looked at.
  *
- * Lock order, outermost first. A thread may take a lock only while it holds none of the same or a
- * later rank; HELD records what it holds, one bit a rank.
+ * Lock order, outermost first. A thread may take a lock only if it holds none of the same or a
+ * later rank. HELD records what it holds, with one bit per rank.
  *
  *   freeze gate → mmap lock (readers-writer) → LDT lock → file lock → page-table lock → allocator
  *   → file table → store
@@ -38,6 +39,7 @@ import {
 import { Trust } from './trust.ts';
 import { wakeAll } from './wait.ts';
 
+/** The bit of each rank, in the lock order. The mmap lock has one bit per mode. */
 export const RANK = {
   GATE: 0x01,
   MMAP_READ: 0x02,
@@ -50,7 +52,7 @@ export const RANK = {
   STORE: 0x100,
 } as const;
 
-/** A thread that dies while it holds one of these was changing something. */
+/** Locks that protect a change. A thread that dies with one of them was changing something. */
 const WRITING =
   RANK.MMAP_WRITE |
   RANK.LDT |
@@ -63,17 +65,24 @@ const WRITING =
 const { HIGH_WATER, FREED, WAITERS, WORDS: HEADER_WORDS } = THREAD_HEADER;
 const { STATE, GATE, HELD, LOOKS, KIND, OS_START, LIVES, WORDS: SLOT_WORDS } = THREAD_SLOT;
 const { STATE: STATE_MASK, LIFE, NEXT_LIFE, TID_SHIFT } = STATE_BITS;
+/** Milliseconds between two looks for threads that have ended. */
 const LOOK_MS = 400;
 const FREE = 0;
 const LIVE = 1;
 const DEAD = 2;
 
+/** The thread table of a machine, over the words from `base` on. */
 export class ThreadTable extends Trust {
   readonly #words: Int32Array;
   readonly #base: number;
-  /** Assert the lock order on every acquisition. Off in production, on in tests. */
+  /**
+   * Whether the lock order is asserted at every acquisition. True in tests, false in production.
+   */
   readonly checksOrder: boolean;
-  /** What has to be done for a thread that was found to have ended: declare it dead, and bury it. */
+  /**
+   * Called for a thread that was found to have ended. It has to declare dead the life `seen`, and
+   * bury it.
+   */
   onEnded: ((id: number, seen: number) => void) | undefined;
 
   #lookedAt: number | undefined;
@@ -89,7 +98,10 @@ export class ThreadTable extends Trust {
     return this.#base + HEADER_WORDS + id * SLOT_WORDS;
   }
 
-  /** Takes a free slot. Lowest first, so that scans over all threads stay short. */
+  /**
+   * Takes the lowest free slot, so that scans over all threads stay short. If none is free, it
+   * looks for threads that have ended. Throws TOO_MANY_THREADS.
+   */
   register(kind: ThreadKind = ATTACHED): number {
     const id = this.tryRegister(kind);
     if (id >= 0) return id;
@@ -98,8 +110,9 @@ export class ThreadTable extends Trust {
   }
 
   /**
-   * A slot for a thread that takes locks only to look behind them. One that dies has changed nothing:
-   * its locks are broken, and nobody distrusts the machine.
+   * Takes a slot for an onlooker, a thread that takes locks only to look at what they protect. If
+   * it dies, it has changed nothing: its locks are broken, and the machine is not poisoned. Throws
+   * TOO_MANY_THREADS.
    */
   registerOnlooker(): number {
     const id = this.#take(OPERATION, 1);
@@ -107,7 +120,7 @@ export class ThreadTable extends Trust {
     return id;
   }
 
-  /** As `register`, or -1 where none is free. */
+  /** Takes the lowest free slot, or returns -1 if none is free at the moment. */
   tryRegister(kind: ThreadKind): number {
     return this.#take(kind, 0);
   }
@@ -132,11 +145,14 @@ export class ThreadTable extends Trust {
     return -1;
   }
 
-  /** The calling thread is the one that `id` was registered for, by another thread. */
+  /**
+   * Makes the calling thread the owner of `id`, which another thread has registered for it.
+   * OPTION_INVALID if no living thread has the id.
+   */
   adopt(id: number): void {
     const at = this.#slot(id);
     const { tid, start } = thisOsThread();
-    Atomics.store(this.#words, at + OS_START, 0); // whoever looks meanwhile leaves it alone
+    Atomics.store(this.#words, at + OS_START, 0); // others leave it alone meanwhile
     const seen = Atomics.load(this.#words, at + STATE);
     const mine = (tid << TID_SHIFT) | (seen & (LIFE | STATE_MASK));
     const isMine =
@@ -147,8 +163,8 @@ export class ThreadTable extends Trust {
   }
 
   /**
-   * Somebody has waited in vain for a while: for a thread that has ended, perhaps. Looks at most
-   * twice per second, however many wait.
+   * Called by a thread that has waited in vain for a while, because what it waits for may have
+   * ended. Looks at most about twice per second, however many operations of this thread wait.
    */
   lookAround(): void {
     const now = performance.now();
@@ -159,8 +175,8 @@ export class ThreadTable extends Trust {
   }
 
   /**
-   * Looks for threads that have ended and told nobody, and hands them to `onEnded`. True if there
-   * were any. Costs a read from /proc for each thread of the operating system.
+   * Looks for threads that have ended without telling, and passes them to `onEnded`. Returns
+   * whether there were any. Reads /proc once per thread of the operating system.
    */
   lookForEnded(): boolean {
     const words = this.#words;
@@ -174,7 +190,8 @@ export class ThreadTable extends Trust {
       const name = `${thread.tid} ${thread.start}`;
       const ended = known.get(name) ?? hasEnded(thread);
       known.set(name, ended);
-      // OS_START belongs to the same life if STATE is as it was: else the next look tells.
+      // OS_START belongs to the life `seen` only if STATE has not changed. Otherwise a later look
+      // decides.
       if (!ended || Atomics.load(words, at + STATE) !== seen) continue;
       this.onEnded(id, seen);
       found = true;
@@ -192,7 +209,7 @@ export class ThreadTable extends Trust {
     return count;
   }
 
-  /** How many threads keep ids until they end. */
+  /** How many ids are ATTACHED: those that are kept for a long time. */
   get attached(): number {
     let count = 0;
     for (let id = 0; id < this.highWater; id++) {
@@ -201,7 +218,7 @@ export class ThreadTable extends Trust {
     return count;
   }
 
-  /** Whether an operation is under way or waits for a lock. */
+  /** Whether some operation has an id. */
   get anyOperation(): boolean {
     for (let id = 0; id < this.highWater; id++) {
       if (this.isLive(id) && this.#words[this.#slot(id) + KIND] === OPERATION) return true;
@@ -218,7 +235,7 @@ export class ThreadTable extends Trust {
     }
   }
 
-  /** Gives the slot of a living thread back. It must hold nothing. */
+  /** Frees the slot of a living thread. Precondition: the thread holds nothing. */
   release(id: number): void {
     assert(!this.holdsAny(id), `thread ${id} leaves while it holds a lock`);
     this.#vacate(this.#slot(id));
@@ -229,61 +246,64 @@ export class ThreadTable extends Trust {
     Atomics.add(words, at + LIVES, 1);
     Atomics.store(words, at + OS_START, 0);
     Atomics.store(words, at + STATE, (Atomics.load(words, at + STATE) & LIFE) | FREE);
-    // A waiter counts itself before it looks for a free slot: one of the two sees the other.
+    // A waiter counts itself before it looks for a free slot. So one of the two sees the other.
     const header = this.#base;
     if (Atomics.load(words, header + WAITERS) > 0) wakeAll(words, header + FREED);
   }
 
-  /** What to wait on for an id: read before one is looked for. */
+  /** The word to wait on for an id, and its value. Must be read before looking for an id. */
   get freed(): { readonly words: Int32Array; readonly at: number; readonly seen: number } {
     const at = this.#base + FREED;
     return { words: this.#words, at, seen: Atomics.load(this.#words, at) };
   }
 
-  /** Somebody waits for an id from now on (1), or does no more (-1). */
+  /** Counts a waiter for ids (1), or removes it from the count (-1). */
   countWaiter(change: 1 | -1): void {
     Atomics.add(this.#words, this.#base + WAITERS, change);
   }
 
-  /** This life of a slot, for `declareDead`. */
+  /** The word that names this life of a slot, for `declareDead`. */
   lifeOf(id: number): number {
     return Atomics.load(this.#words, this.#slot(id) + STATE);
   }
 
-  /** Names this life of the slot to others: an id that is another's by now is told apart. */
+  /**
+   * A number that names this life of the slot. It is given to callers in place of the id, so that
+   * an id that has a new owner is recognised.
+   */
   tokenOf(id: number): number {
     return Atomics.load(this.#words, this.#slot(id) + LIVES) * THREADS_MAX + id;
   }
 
-  /** The id that a token names, or -1 where that life is over. */
+  /** The id that a token names, or -1 if that life is over. */
   idOf(token: number): number {
     if (!Number.isSafeInteger(token) || token < 0) return -1;
     const id = token % THREADS_MAX;
     return this.tokenOf(id) === token ? id : -1;
   }
 
-  /** Every id in use is below this. */
+  /** All ids in use are below this number. */
   get highWater(): number {
     return Atomics.load(this.#words, this.#base + HIGH_WATER);
   }
 
-  /** Whether the slot is taken by a thread that nobody declared dead. For assertions. */
+  /** Whether the slot is taken by a thread that was not declared dead. */
   isLive(id: number): boolean {
     return (Atomics.load(this.#words, this.#slot(id) + STATE) & STATE_MASK) === LIVE;
   }
 
   /**
-   * Whether thread `id` died while a lock's word showed `value`, which names it as the owner. A
-   * thread that has let go, and ended since, is no reason to distrust anything: the word is read
-   * once more after its state.
+   * Whether thread `id` died while the word of a lock had `value`, which names it as the owner. A
+   * thread may also have released the lock before it died, which is no reason to distrust the data.
+   * So the word is read again after the state of the thread.
    */
   diedOwning(id: number, words: Int32Array, at: number, value: number): boolean {
     if ((Atomics.load(this.#words, this.#slot(id) + STATE) & STATE_MASK) !== DEAD) return false;
-    if (this.isOnlooker(id)) return false; // whoever buries it breaks the lock first
+    if (this.isOnlooker(id)) return false; // its lock is broken before it is buried
     return Atomics.load(words, at) === value;
   }
 
-  /** Makes an onlooker of an id that nobody else knows yet. */
+  /** Makes `id` an onlooker. Precondition: no other thread knows the id yet. */
   becomeOnlooker(id: number): void {
     this.#words[this.#slot(id) + LOOKS] = 1;
   }
@@ -292,7 +312,10 @@ export class ThreadTable extends Trust {
     return this.#words[this.#slot(id) + LOOKS] === 1;
   }
 
-  /** True for the one caller that may clean up after the thread. `seen`: this life and no other. */
+  /**
+   * Declares a thread dead. Returns true for exactly one caller, which has to clean up after the
+   * thread. If `seen` is given, only that life of the slot is declared dead.
+   */
   declareDead(id: number, seen?: number): boolean {
     if (id < 0 || id >= THREADS_MAX) return false;
     const at = this.#slot(id) + STATE;
@@ -301,6 +324,7 @@ export class ThreadTable extends Trust {
     return Atomics.compareExchange(this.#words, at, life, (life & ~STATE_MASK) | DEAD) === life;
   }
 
+  /** Frees the slot of a dead thread. */
   bury(id: number): void {
     const at = this.#slot(id);
     this.#words[at + HELD] = 0;
@@ -308,7 +332,7 @@ export class ThreadTable extends Trust {
     this.#vacate(at);
   }
 
-  /** Whether the (dead) thread held a lock that protects a change. */
+  /** Whether the thread, which is dead, held a lock that protects a change. */
   diedWriting(id: number): boolean {
     return !this.isOnlooker(id) && (this.#words[this.#slot(id) + HELD]! & WRITING) !== 0;
   }
@@ -318,11 +342,14 @@ export class ThreadTable extends Trust {
     return this.#slot(id) + GATE;
   }
 
-  /** Records that `id` is about to hold a lock of this rank. Call before acquiring. */
+  /**
+   * Asserts that `id` may take a lock of this rank. Must be called before acquiring the lock.
+   * Checks nothing unless `checksOrder` is set.
+   */
   assertOrder(id: number, rank: number): void {
     if (!this.checksOrder) return;
     const held = this.#words[this.#slot(id) + HELD]!;
-    // Same rank or a later one. The two modes of the mmap lock exclude each other as well.
+    // The same rank or a later one. The two modes of the mmap lock exclude each other, too.
     const later = rank === RANK.MMAP_WRITE ? ~RANK.GATE : ~(rank - 1);
     assert(
       (held & later) === 0,
@@ -332,8 +359,8 @@ export class ThreadTable extends Trust {
 
   /**
    * Asserts that the thread may change the machine, that is, that it is inside the freeze gate. An
-   * onlooker may as well: it takes references for a dump whose coordinator is inside. Like the lock
-   * order, this is asserted only in machines with `checks`.
+   * onlooker may also do so: it takes references for a dump whose coordinator is inside. Like the
+   * lock order, this is asserted only if `checksOrder` is set.
    */
   assertInside(id: number, change: string): void {
     if (!this.checksOrder) return;
@@ -343,10 +370,12 @@ export class ThreadTable extends Trust {
     );
   }
 
+  /** Records that the thread holds a lock of this rank. Called after acquiring the lock. */
   hold(id: number, rank: number): void {
     this.#words[this.#slot(id) + HELD]! |= rank;
   }
 
+  /** Records that the thread holds no lock of this rank. Called before releasing the lock. */
   drop(id: number, rank: number): void {
     this.#words[this.#slot(id) + HELD]! &= ~rank;
   }
@@ -360,6 +389,7 @@ export class ThreadTable extends Trust {
   }
 }
 
+/** The error TOO_MANY_THREADS. */
 export function tooMany(): MmdumpError {
   return new MmdumpError(
     'TOO_MANY_THREADS',

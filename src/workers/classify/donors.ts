@@ -1,11 +1,12 @@
 /**
- * Row 18: whether an earlier mm of the dump stores the same frame, or the same swap slot, at the
- * same address. Its tables are walked once a granule; after that it is one look at an entry a page.
+ * Row 18: finds out whether an earlier mm of the dump stores the same frame, or the same swap slot,
+ * at the same address. The page tables of that mm are walked once per granule. After the walk, each
+ * page costs one look at one entry.
  *
- * A page of this kind is anonymous, and its frame is the donor's too, so what its page struct and
- * its bytes say leads to the same class on both sides: the donor's is COPY if its own leaf and
- * mapping do not keep it from being looked at. The first donor in the order of mms has no donor
- * itself, so there are no chains.
+ * A clone is an anonymous page, and its donor shows the same frame. Page struct and bytes are the
+ * same on both sides, and so is the class that they lead to. The donor's page is therefore COPY,
+ * unless its leaf is special or its VMA is shared or left out. The first donor in the order of mms
+ * has no donor itself, so there are no chains.
  */
 
 import type { Mm } from '../../mmu/mm/mm.ts';
@@ -18,17 +19,18 @@ import { VM } from '../../shared/vm-flags.ts';
 const { SPECIAL } = PTE;
 const LOW_BITS = GRANULE_PAGES - 1;
 
-/** Where the dump looks at an earlier mm. */
+/** The pages of one earlier mm. Remembers the granule and the VMA that were looked at last. */
 class DonorView {
   readonly #mm: Mm;
-  /** Mappings with one of these flags give nothing. */
+  /** VM_* flags: a VMA with any of them is no donor. */
   readonly #givesNothing: number;
   readonly #cursor = new PageCursor();
-  /** The granule at which the cursor stands, and the words between its entries; 2, or 0: huge. */
+  /** First page of the granule at which the cursor stands, or -1. */
   #granule = -1;
   #hasLeaves = false;
+  /** Words from one entry of the granule to the next: 2, or 0 for a huge leaf, its only entry. */
   #stride = 0;
-  /** Pages [from, to) are known to lie in mappings that give, or in none that do. */
+  /** Pages [from, to) belong to one VMA, and #gives says whether it can be a donor. */
   #from = 0;
   #to = 0;
   #gives = false;
@@ -38,7 +40,7 @@ class DonorView {
     this.#givesNothing = givesNothing;
   }
 
-  /** Whether this mm stores frame `pfn` (or the slot of that number) at page `vpn` as its own. */
+  /** Whether this mm itself stores page `vpn`, and shows frame or swap slot `pfn` there. */
   stores(vpn: number, pfn: number): boolean {
     const granule = granuleStart(vpn);
     if (granule !== this.#granule) this.#enter(granule);
@@ -52,7 +54,7 @@ class DonorView {
     this.#stride = found === 'table' ? 2 : 0;
   }
 
-  /** Frame or slot behind page number `page` of the granule; -1: none, or no normal page. */
+  /** The frame or swap slot behind page `page` of the granule, or -1 if there is no normal page. */
   #shown(page: number): number {
     const { words } = this.#cursor;
     const at = this.#cursor.at + page * this.#stride;
@@ -66,15 +68,15 @@ class DonorView {
     }
     if ((low & SPECIAL) !== 0) return -1;
     const pfn = pfnOf(low, high) + (this.#stride === 0 ? page : 0);
-    return pfn < this.#mm.memory.frames ? pfn : -1; // beyond memory it would pass for a slot
+    return pfn < this.#mm.memory.frames ? pfn : -1; // beyond memory it would look like a swap slot
   }
 
-  /** Whether the mapping around the page is one whose pages are looked at, and private. */
+  /** Whether the VMA around the page is private and not left out. */
   #isGiving(vpn: number): boolean {
     if (vpn >= this.#from && vpn < this.#to) return this.#gives;
     const { vmas } = this.#mm;
     const slot = vmas.lookup(vpn);
-    if (slot < 0) return false; // an entry outside of every mapping: made by hand
+    if (slot < 0) return false; // an entry outside every VMA: it was written by hand
     this.#from = vmas.start(slot);
     this.#to = vmas.end(slot);
     this.#gives = (vmas.flags(slot) & this.#givesNothing) === 0;
@@ -82,12 +84,13 @@ class DonorView {
   }
 }
 
+/** Finds the donors of clones. Every worker has one object of its own. */
 export class Donors {
   readonly #mms: readonly Mm[];
   readonly #givesNothing: number;
   readonly #views: DonorView[] = [];
 
-  /** `leftOut`: flags of mappings of which nothing is stored. */
+  /** `leftOut`: VM_* flags; pages of a VMA with any of them are not stored. */
   constructor(mms: readonly Mm[], leftOut: number) {
     this.#mms = mms;
     this.#givesNothing = VM.MAYSHARE | leftOut;

@@ -1,6 +1,6 @@
 /**
- * Classifies the pages of one unit into runs. The loops over pages work on bare words: two-word
- * entries, plain loads, local constants, nothing allocated per page.
+ * Classifies the pages of one unit into runs. The loops over pages work on bare words: an entry is
+ * two words, loads are plain, constants are local, and nothing is allocated per page.
  */
 
 import { FILE_KIND } from '../../mmu/files/file-record.ts';
@@ -32,13 +32,15 @@ import { type PlainView, takePlainPages } from './plain-pages.ts';
 import { NOTHING, type RunWriter } from './run-writer.ts';
 import type { ZeroTest } from './zero-test.ts';
 
+/** The options of a dump that decide about classes. */
 export interface ClassifyPolicy {
-  /** Row 17: pages of zeros become ZERO. Otherwise row 14 becomes COPY as well. */
+  /** Row 17: pages of zeros become ZERO. If false, row 14 (the zero page) becomes COPY as well. */
   readonly detectZero: boolean;
+  /** Pages that no rule can store become COPY, if they have a frame and the format allows it. */
   readonly copyUnsupported: boolean;
-  /** Flags of mappings of which nothing is stored. */
+  /** VM_* flags: pages of a VMA with any of them are not stored. */
   readonly leftOut: number;
-  /** By bank. */
+  /** One test for each bank. */
   readonly zeroTests: readonly ZeroTest[];
 }
 
@@ -50,7 +52,7 @@ const RULE_CONTENT = CONTENT;
 const RULE_LOST_FILE = RULE.LOST_FILE_OWNER;
 const PAGE_SHIFT = 12;
 const LOW_BITS = GRANULE_PAGES - 1;
-/** Not a class yet: the page belongs to a lost file, and its owner has to be found. */
+/** Stands in for a class word: a page of an unreachable file, whose owner is not known yet. */
 const LOST_PAGE = -1;
 
 /** The VMA around the pages that are being classified. */
@@ -62,6 +64,7 @@ interface VmaView {
   readonly isShared: boolean;
 }
 
+/** Classifies units of one mm. */
 export class GranuleClassifier {
   readonly #mms: readonly Mm[];
   readonly #mm: Mm;
@@ -75,8 +78,9 @@ export class GranuleClassifier {
   readonly #banks: readonly Int32Array[];
   readonly #frames: number;
   readonly #swap: SwapArea;
-  /** How plain pages are told: in mappings that no earlier mm may share, and in the others. */
+  /** For plain pages of shared VMAs, which are never clones. */
   readonly #ownPlain: PlainView;
+  /** For plain pages of private VMAs, which may be clones. */
   readonly #plain: PlainView;
 
   constructor(
@@ -114,7 +118,7 @@ export class GranuleClassifier {
     this.#plain = { ...view, mayBeShared: ordinal > 0 && donors !== undefined };
   }
 
-  /** Classifies `pages` pages from `start` on, whole granules. */
+  /** Classifies `pages` pages from page `start` on, which are whole granules. */
   classify(start: number, pages: number): void {
     const { vmas } = this.#mm;
     let ordinal = vmas.find(start);
@@ -127,13 +131,13 @@ export class GranuleClassifier {
         if (vmaStart >= end) break;
         const vmaEnd = vmas.end(slot);
         this.#classifyPart(slot, Math.max(granule, vmaStart), Math.min(end, vmaEnd), found);
-        if (vmaEnd > end) break; // the rest of it lies in the next granule
+        if (vmaEnd > end) break; // the rest of the VMA lies in the next granule
         ordinal++;
       }
     }
   }
 
-  /** The part [from, to) of one VMA that lies in the granule that was entered last. */
+  /** Classifies pages [from, to) of one VMA, which lie in the granule that was entered last. */
   #classifyPart(slot: number, from: number, to: number, found: WalkEnd): void {
     const { vmas } = this.#mm;
     const flags = vmas.flags(slot);
@@ -146,7 +150,7 @@ export class GranuleClassifier {
       isVdso: vmas.kind(slot) === VMA_KIND.VDSO,
       isShared: (flags & VM.MAYSHARE) !== 0,
     };
-    if (found === 'bad') return; // row 3: the plan has listed it
+    if (found === 'bad') return; // row 3: the plan has listed the granule
     if (vma.fileView === FILE_VIEW.LOST) this.#classifyLostFile(vma, from, to, found);
     else if (found === 'table') this.#classifyTable(vma, from, to);
     else if (found === 'huge') this.#classifyHuge(vma, from, to);
@@ -159,7 +163,10 @@ export class GranuleClassifier {
     return lost !== 0 ? FILE_VIEW.LOST : FILE_VIEW.LIVING;
   }
 
-  /** The loop that most pages go through: 4 KiB leaves of an anonymous or living-file mapping. */
+  /**
+   * Classifies pages behind 4 KiB leaves, in a VMA that is anonymous or maps a living file. Most
+   * pages go through this loop.
+   */
   #classifyTable(vma: VmaView, from: number, to: number): void {
     const { words } = this.#leaves;
     const out = this.#out;
@@ -193,14 +200,14 @@ export class GranuleClassifier {
       } else if (!isPresentLeaf(low)) {
         const slot = this.#swap.slotOf(low, high);
         rule = ruleOfNotPresent(low, high, slot);
-        if (slot >= 0) pfn = this.#swap.frameOf(slot); // row 6: the slot's content
+        if (slot >= 0) pfn = this.#swap.frameOf(slot); // row 6: the content lies in the slot
       }
       const word = rule === RULE_CONTENT ? this.#ownWord(vma, vpn, pfn) : this.#otherWord(rule);
       out.page(vpn, word, pfn);
     }
   }
 
-  /** A 2 MiB leaf: 512 frames, each page decided by itself (row 4). */
+  /** Classifies pages behind a 2 MiB leaf. Each of its 512 frames is decided by itself (row 4). */
   #classifyHuge(vma: VmaView, from: number, to: number): void {
     const { words, at } = this.#leaves;
     const low = words[at]!;
@@ -212,7 +219,10 @@ export class GranuleClassifier {
     }
   }
 
-  /** Row 12: pages of a memory-backed or deleted file, mapped or only cached, stored by owners. */
+  /**
+   * Row 12: classifies pages of an unreachable file, which their owner stores, whether a leaf shows
+   * them or only the page cache has them.
+   */
   #classifyLostFile(vma: VmaView, from: number, to: number, found: WalkEnd): void {
     const { words, at } = this.#leaves;
     const stride = found === 'table' ? 2 : 0;
@@ -227,19 +237,20 @@ export class GranuleClassifier {
       let word = low === 0 ? LOST_PAGE : this.#leafWord(vma, vpn, low, high, pfn, slot);
       if (word === LOST_PAGE) {
         pfn = this.#ownedFrame(vma, vpn);
-        // Running, a private mapping keeps what it shows for itself: see dump/owners.ts.
+        // On a running machine a private VMA stores what it shows as its own: see dump/owners.ts.
         const isOwn = vma.isShared || this.#donors === undefined;
         const bits = isOwn ? 0 : FILE_PAGES_BIT;
         word = pfn === 0 ? NOTHING : this.#contentWord(pfn) | bits;
       } else if (vma.isShared && (word === COPY || word === ZERO)) {
-        // What a shared mapping stores is the file's page; this one is not, and no policy can say so.
+        // What a shared VMA stores is read as the file's page. This is another page, and no policy
+        // can make the image say so.
         word = unsupportedWord(RULE.OTHER_MAPPING);
       }
       this.#out.page(vpn, word, pfn);
     }
   }
 
-  /** Class word for a leaf that is not zero, or LOST_PAGE; `slot` is that of a swap entry, or -1. */
+  /** Class word for a leaf that is not zero, or LOST_PAGE. `slot`: the leaf's swap slot, or -1. */
   #leafWord(
     vma: VmaView,
     vpn: number,
@@ -261,7 +272,7 @@ export class GranuleClassifier {
     return rule === RULE_CONTENT ? this.#ownWord(vma, vpn, pfn) : this.#otherWord(rule);
   }
 
-  /** Rows 17 to 19, for an anonymous page or a swap slot. */
+  /** Class word by rows 17 to 19, for an anonymous page or a swap slot. */
   #ownWord(vma: VmaView, vpn: number, pfn: number): number {
     const word = this.#contentWord(pfn);
     const donors = this.#donors;
@@ -271,14 +282,17 @@ export class GranuleClassifier {
     return donor < 0 ? COPY : cloneWord(donor);
   }
 
-  /** Nobody else shows this frame or slot, or whoever does has equal bytes by chance (KSM). */
+  /**
+   * Whether the page cannot be a clone: its frame or slot has one reference, or KSM has merged it,
+   * so that other mms have equal bytes by chance.
+   */
   #isAlone(pfn: number): boolean {
     if (pfn >= this.#frames) return this.#swap.references(pfn - this.#swap.base) < 2;
     const page = pfn * PAGE_WORDS;
     return this.#pageWords[page + REFCOUNT]! < 2 || (this.#pageWords[page + FLAGS]! & KSM) !== 0;
   }
 
-  /** Rows 17 and 19. */
+  /** Class word by rows 17 and 19: ZERO or COPY. */
   #contentWord(pfn: number): number {
     if (!this.#policy.detectZero) return COPY;
     const at = pfn & BANK_MASK;
@@ -286,9 +300,9 @@ export class GranuleClassifier {
     return this.#policy.zeroTests[pfn >>> BANK_SHIFT]!(at << PAGE_SHIFT) ? ZERO : COPY;
   }
 
-  /** Class word for a leaf without ordinary content; rule NOTHING: it is beyond physical memory. */
+  /** Class word for all rules but CONTENT. Rule NOTHING: the leaf points beyond physical memory. */
   #otherWord(rule: number): number {
-    // There is nothing that a policy could copy.
+    // There is no frame, so no policy can copy it.
     if (rule === NOTHING) return unsupportedWord(RULE.NO_FRAME);
     switch (classOfRule(rule)) {
       case COPY:
@@ -306,7 +320,7 @@ export class GranuleClassifier {
     }
   }
 
-  /** Frame of a lost file's page if this mapping is to store it, else 0. */
+  /** Frame of an unreachable file's page if this VMA has to store it, else 0. */
   #ownedFrame(vma: VmaView, vpn: number): number {
     const owned = this.#owners.find(this.#ordinal, vpn);
     if (owned === undefined) return 0;
@@ -315,7 +329,7 @@ export class GranuleClassifier {
     return pfn !== 0 && this.#isHiddenByRivals(owned, index) ? pfn : 0;
   }
 
-  /** Whether every rival that covers the file's page hides it behind a page of its own. */
+  /** Whether all rivals that cover page `index` of the file hide it behind something else. */
   #isHiddenByRivals(owned: OwnedInterval, index: number): boolean {
     for (let number = 0; number < owned.rivals; number++) {
       const rival = this.#owners.rival(owned.rival + number);

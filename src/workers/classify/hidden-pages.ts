@@ -1,4 +1,4 @@
-/** What a mapping of a memory-backed or deleted file hides (row 12 of docs/CLASSIFICATION.md). */
+/** Where a VMA hides pages of its unreachable file (row 12 of docs/CLASSIFICATION.md). */
 
 import type { Mm } from '../../mmu/mm/mm.ts';
 import {
@@ -16,8 +16,10 @@ import { VM } from '../../shared/vm-flags.ts';
 const LOW_BITS = GRANULE_PAGES - 1;
 
 /**
- * Whether a mapping of a lost file shows something else than the file's page at `vpn`. A shared
- * mapping does so only behind a marker; a private one wherever its leaf is not the file's.
+ * Whether the VMA at page `vpn` hides the page of its file there. A shared VMA hides it only behind
+ * a marker. A private VMA hides it wherever its leaf shows something other than the file's page.
+ *
+ * Preconditions: the VMA maps an unreachable file. The mmap lock of `mm` is held.
  */
 export function hidesFilePage(mm: Mm, vpn: number): boolean {
   const slot = mm.vmas.lookup(vpn);

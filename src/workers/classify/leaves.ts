@@ -1,7 +1,7 @@
 /**
- * How a classifier sees the leaves of a granule. On a frozen machine it looks into the tables
- * themselves; on a running one it gets a copy of them, made under the table's lock, whose frames
- * cannot go away any more.
+ * How a classifier reads the leaves of a granule. On a frozen machine it reads the page tables
+ * themselves. On a running machine it reads a copy, which is made under the lock of the table and
+ * holds references, so that no frame or swap slot in it goes away.
  */
 
 import { cacheLookup } from '../../mmu/files/page-cache.ts';
@@ -22,16 +22,16 @@ import type { WorkerFaults } from '../task/worker-faults.ts';
 
 /** The leaves of one granule after the other. */
 export interface Leaves {
-  /** Words that hold the entries of the granule, or its one huge leaf, from `at` on. */
+  /** From word `at` on: the 512 entries of the granule, two words each, or its one huge leaf. */
   readonly words: Int32Array;
   readonly at: number;
-  /** Goes to the granule that starts at page `granule`. */
+  /** Moves to the granule that starts at page `granule`, and returns what is there. */
   enter(granule: number): WalkEnd;
-  /** Frame of a page of a file's cache, or 0. */
+  /** Frame of page `index` in the page cache of a file that is mapped at page `vpn`, or 0. */
   cached(file: number, index: number, vpn: number): number;
 }
 
-/** The tables themselves. The machine is frozen. */
+/** Reads the tables themselves. The machine is frozen. */
 export class FrozenLeaves implements Leaves {
   readonly #mm: Mm;
 
@@ -57,8 +57,9 @@ export class FrozenLeaves implements Leaves {
 }
 
 /**
- * Copies, with a reference on everything that they show (see pin-table.ts). The mmap lock is held
- * for reading by whoever dumps; the thread of `mm` is an onlooker, whose locks protect no change.
+ * Copies the leaves, and takes a reference on each frame and swap slot that they show (see
+ * pin-table.ts). The dump holds the mmap lock for reading. The thread of `mm` is an onlooker, whose
+ * locks protect no change.
  */
 export class PinnedLeaves implements Leaves {
   readonly words: Int32Array = new Int32Array(GRANULE_PAGES * 2);
@@ -67,7 +68,7 @@ export class PinnedLeaves implements Leaves {
   readonly #pins: Int32Array;
   readonly #cursor = new PageCursor();
   readonly #faults: WorkerFaults | undefined;
-  /** What virtual page 0 would have for a number in the table of pins. */
+  /** Number of a page in the pin table = vpn + this offset. */
   #base = 0;
 
   constructor(mm: Mm, pins: Int32Array, faults?: WorkerFaults) {
@@ -76,7 +77,7 @@ export class PinnedLeaves implements Leaves {
     this.#faults = faults;
   }
 
-  /** The pages of a unit that starts at page `start` are numbered from `first` on. */
+  /** Begins a unit at page `start`. In the pin table its pages are numbered from `first` on. */
   beginUnit(start: number, first: number): void {
     this.#base = first - start;
   }
@@ -84,14 +85,14 @@ export class PinnedLeaves implements Leaves {
   enter(granule: number): WalkEnd {
     for (;;) {
       const found = walk(this.#mm, this.#mm.pgd, granule, this.#cursor);
-      if (found === 'bad') return found; // nobody mends it while the mmap lock is held
+      if (found === 'bad') return found; // it stays bad while the mmap lock is held
       if (found === 'none' && this.#cursor.level !== 2) return found;
       const copied = this.#copyLocked(found, granule);
       if (copied !== undefined) return copied;
     }
   }
 
-  /** Undefined: the entry is another than the walk has seen. */
+  /** Copies under the lock of the table. Undefined if the entry has changed since the walk. */
   #copyLocked(found: WalkEnd, granule: number): WalkEnd | undefined {
     const mm = this.#mm;
     const { table, words, at } = this.#cursor;
@@ -120,10 +121,10 @@ export class PinnedLeaves implements Leaves {
     }
   }
 
-  /** A 2 MiB leaf is copied as the 512 small ones that show the same. */
+  /** Copies a 2 MiB leaf as 512 small leaves that show the same frames. */
   #copyHuge(granule: number, low: number, high: number): void {
     for (let page = 0; page < GRANULE_PAGES; page++) {
-      const small = (low & ~PTE.HUGE) + page * PAGE_SIZE; // its frames are aligned: no carry
+      const small = (low & ~PTE.HUGE) + page * PAGE_SIZE; // no carry, since its frames are aligned
       this.words[page * 2] = small;
       this.words[page * 2 + 1] = high;
       this.#pinLeaf(granule + page, small, high);
@@ -152,7 +153,7 @@ export class PinnedLeaves implements Leaves {
   #pinFrame(at: number, pfn: number): void {
     const { memory, pages } = this.#mm;
     if (pfn >= memory.frames || (pages.flags(pfn) & PG.RESERVED) !== 0) return;
-    if (pages.references(pfn) < 1) return; // an entry made by hand: the frame is nobody's
+    if (pages.references(pfn) < 1) return; // an entry that was written by hand shows a free frame
     pages.get(pfn);
     this.#pins[at] = pfn;
   }

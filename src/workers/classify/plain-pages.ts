@@ -1,8 +1,9 @@
 /**
- * The pages that most mappings consist of: an ordinary anonymous frame behind a 4 KiB leaf, with
- * content, shared with nobody that matters. One tight loop finds them, so that the processor has
- * the page structs and first words of several pages under way at a time; whatever else a page is, the
- * rules of classify.ts decide. What is taken here is COPY by those rules as well (rows 5 to 19).
+ * Plain pages, of which most VMAs consist: a 4 KiB leaf shows an ordinary anonymous frame, which
+ * has content and which no earlier mm can show. One tight loop finds them, so that the processor
+ * loads the page structs and first words of several pages at a time. The rules of classify.ts
+ * decide about all other pages. They would make each page that is taken here COPY, too (rows 5 to
+ * 19).
  */
 import { PAGE_STRUCT, PG } from '../../mmu/physical/page-struct.ts';
 import { BANK_MASK, BANK_SHIFT, WORD_SHIFT } from '../../mmu/physical/physical-memory.ts';
@@ -19,27 +20,28 @@ const SHIFT = BANK_SHIFT;
 const MASK = BANK_MASK;
 const TO_WORD = WORD_SHIFT;
 
-/** What the loop looks at beside the leaves. */
+/** What the loop reads besides the leaves. */
 export interface PlainView {
   /** Page structs of the machine. */
   readonly pageWords: Int32Array;
-  /** Frames of the machine. */
+  /** Number of frames of the machine. */
   readonly frames: number;
+  /** Words of physical memory, one array for each bank. */
   readonly banks: readonly Int32Array[];
-  /** A page whose first word is 0 is left to whoever looks at all of it. */
+  /** If true, a page whose first word is 0 is not plain: all of its bytes have to be looked at. */
   readonly detectZero: boolean;
-  /** An earlier mm may show the frame as well: a frame with two references is left alone. */
+  /** An earlier mm may show the frame as well: a frame with several references is not plain. */
   readonly mayBeShared: boolean;
-  /** Entries that were looked at ahead: words [aheadFrom, aheadTo). */
+  /** The lookahead has covered words [aheadFrom, aheadTo) of the leaves. */
   aheadFrom: number;
   aheadTo: number;
-  /** Takes what `touch` has loaded: loads that nobody wants would be left out. */
+  /** Uses the words that `touch` loads. The compiler would remove loads that have no use. */
   touched: number;
 }
 
 /**
- * Takes plain pages from `limit` leaves at words[at], until the first that is something else. Their
- * frames go to sources[sourceAt] and on; returns how many.
+ * Takes plain pages from the `limit` leaves at words[at], up to the first page that is not plain.
+ * Writes their frames to sources[sourceAt] and the elements after it, and returns their number.
  */
 export function takePlainPages(
   view: PlainView,
@@ -61,10 +63,10 @@ export function takePlainPages(
   return taken;
 }
 
-/** Pages that are looked at ahead: what they bring into the first cache stays there. */
+/** Pages per lookahead. What they bring into the first-level cache stays there until it is used. */
 const BATCH = 64;
 
-/** At each entry once, also where plain pages are few between others. */
+/** Looks at each entry only once, even where there are few plain pages between others. */
 function lookAhead(view: PlainView, words: Int32Array, at: number, limit: number): void {
   const pages = Math.min(limit, BATCH);
   view.aheadFrom = at;
@@ -72,14 +74,15 @@ function lookAhead(view: PlainView, words: Int32Array, at: number, limit: number
   if (!seemsInOrder(words, at, pages)) view.touched ^= touch(view, words, at, pages);
 }
 
-/** Frames side by side need no help: the processor sees where the loads go. */
+/** Whether the frames seem to be neighbours. The processor foresees the loads of such frames. */
 function seemsInOrder(words: Int32Array, at: number, pages: number): boolean {
   return (words[at + (pages - 1) * 2]! >>> 12) - (words[at]! >>> 12) === pages - 1;
 }
 
 /**
- * Loads what takeBatch compares: loads that wait for nothing but memory, so that the processor has
- * as many under way as it can. Entries that hold no frame lead to a word that does no harm.
+ * Loads the words that takeBatch compares. These loads wait for nothing but memory, so the
+ * processor keeps as many in flight as it can. An entry without a frame makes it load an unrelated
+ * word, which does no harm.
  */
 function touch(view: PlainView, words: Int32Array, at: number, pages: number): number {
   const { pageWords, frames, banks, detectZero } = view;

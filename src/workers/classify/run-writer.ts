@@ -1,6 +1,7 @@
 /**
- * Gathers pages into runs: neighbours with the same class word, inside one part (a VMA's share of
- * one granule). The frames of COPY pages go into a list of their own, in order.
+ * Gathers pages into runs. The pages of a run are neighbours with equal class words inside one
+ * part, which is the share of one VMA in one granule. The frames of COPY pages go into a separate
+ * list, in order.
  */
 import { PAGE_CLASS } from '../../shared/dump/page-class.ts';
 import { RUN } from '../../shared/dump/run-table.ts';
@@ -10,14 +11,15 @@ const { COPY } = PAGE_CLASS;
 /** Class word of an absent page: it ends a run and starts none. */
 export const NOTHING = 0;
 
+/** Writes the runs of one unit after the other. */
 export class RunWriter {
-  /** The table of runs; OFFSET counts from the unit's start. */
+  /** The run table (RUN records). OFFSET counts from the start of the unit. */
   readonly runs: Int32Array;
-  /** The list of frames. */
+  /** The frames of COPY pages. */
   readonly sources: Int32Array;
-  /** Behind the last run of the unit, in records. */
+  /** Index of the record after the unit's last run. */
   runEnd = 0;
-  /** Behind the last frame of the unit. */
+  /** Index in `sources` after the unit's last frame. */
   sourceEnd = 0;
   #unitStart = 0;
   #word = NOTHING;
@@ -29,25 +31,25 @@ export class RunWriter {
     this.sources = sources;
   }
 
-  /** Begins a unit, whose part of both tables starts at `first`: it has a place for every page. */
+  /** Begins a unit. Its part of both tables starts at `first`, with a place for every page. */
   begin(unitStart: number, first: number): void {
     this.#unitStart = unitStart;
     this.runEnd = first;
     this.sourceEnd = first;
   }
 
-  /** Takes up the unit as an earlier pass has left it: with `runs` records. */
+  /** Takes over the `runs` records that an earlier pass has written for the unit. */
   resume(runs: number): void {
     this.runEnd += runs;
   }
 
-  /** The next page of the part. `pfn` matters only for COPY. */
+  /** Adds the next page of the part. `pfn` matters only for COPY. */
   page(vpn: number, word: number, pfn: number): void {
     if (word !== this.#word) this.#start(vpn, word);
     if ((word & 0xff) === COPY) this.sources[this.sourceEnd++] = pfn;
   }
 
-  /** The next `count` pages, all COPY; their frames stand in `sources` already. */
+  /** Adds the next `count` pages, which are all COPY. Their frames are in `sources` already. */
   copies(vpn: number, count: number): void {
     if (this.#word !== COPY) this.#start(vpn, COPY);
     this.sourceEnd += count;

@@ -1,17 +1,20 @@
 /**
- * Copies frames, one behind the other, into a window, and computes the XXH3-64 of what it has copied.
- * How it does so depends on the frames, by what measured best (docs/PERFORMANCE.md, "Digests"):
+ * Copies frames, one behind the other, into a window, and computes the XXH3-64 of the bytes. How it
+ * does so depends on how the frames lie. For each case this is the fastest way that was measured
+ * (docs/PERFORMANCE.md, "Digests"):
  *
  *   long runs    one kernel copies a run and digests it while the bytes are in registers
- *   short runs   one kernel copies four pages and meanwhile digests the four before, which are in
- *                the cache: what it has copied is 16 KiB ahead of what it has digested
- *   elsewhere    where no kernel reaches the window: long runs are digested where they lie and copied
- *                by Uint8Array.set, short ones gathered and digested in a stage of the bank before
+ *   short runs   one kernel copies four pages and meanwhile digests the four pages before them,
+ *                which are in the cache: the copy is 16 KiB ahead of the digest
+ *   no kernel    if no kernel reaches the window, long runs are digested where they lie and copied
+ *                by Uint8Array.set; short runs are gathered in a stage of the bank, digested there
+ *                and copied from there
  *
- * A digest may go over frames of several banks, since all instances of the kernels share one state.
+ * A digest may cover frames of several banks, because all instances of the kernels share one state.
  *
- * What is digested where it lies is read twice. So frames that somebody may be writing are only for
- * windows that the kernels reach (`reaches`): there the digest is always that of the bytes that arrive.
+ * The third way reads the bytes twice, once for the digest and once for the copy. So frames that
+ * another thread may be writing are only for windows that the kernels reach (`reaches`). There the
+ * digest is always that of the bytes that arrive.
  */
 import type { MachineParts } from '../../mmu/mm/machine-parts.ts';
 import { BANK_MASK, BANK_SHIFT } from '../../mmu/physical/physical-memory.ts';
@@ -25,7 +28,7 @@ import { copyFourAt, endOfBank, gather, LONG_RUN_STAGED, runAt } from './frame-r
 import type { ImageWindow } from './image-window.ts';
 import { shortRunsStage } from './staging.ts';
 
-/** Pages of neighbouring frames from which on one fused copy is quicker than four at a time. */
+/** From this many neighbouring frames on, one fused copy is faster than copies of four pages. */
 const LONG_RUN = 8;
 const FOUR_PAGES = 4 * PAGE_SIZE;
 
@@ -34,14 +37,15 @@ const SHIFT = BANK_SHIFT;
 const MASK = BANK_MASK;
 const PAGE_SHIFT = 12;
 
-/** Kernels from a bank to one memory. */
+/** Kernels that read the frames of one bank and write to one memory. */
 interface Reach {
   readonly copies: FrameKernels;
   readonly digests: DigestKernels;
 }
 
+/** Copies and digests the frames of one machine. Every worker has one object of its own. */
 export class DigestingMover {
-  /** The halves of the digest of the last `move`. */
+  /** The low and the high half of the digest that the last `move` has computed. */
   low = 0;
   high = 0;
   readonly #machine: MachineParts;
@@ -49,19 +53,19 @@ export class DigestingMover {
   readonly #digests: KernelModules;
   readonly #rooms: StagingRooms | undefined;
   readonly #state = new DigestState();
-  /** By the memory of a window, then by bank; null: no kernel reaches it. */
+  /** For the memory of a window, the kernels from each bank to it, or null if none reaches it. */
   readonly #reaches = new WeakMap<WasmMemory, (Reach | null | undefined)[]>();
-  /** By bank: kernels inside it. */
+  /** For each bank, the kernels that work inside it. */
   readonly #insides: (Reach | undefined)[] = [];
-  /** By bank; null: it has no room. */
+  /** The stage of each bank, or null if the bank has no reservation for one. */
   readonly #stages: (ImageWindow | null | undefined)[] = [];
   #sources: Int32Array = new Int32Array(0);
-  /** Behind the last of the frames that are moved. */
+  /** Index in #sources after the last frame of the move. */
   #last = 0;
-  /** Bytes before the place of the next page that are copied and not yet digested. */
+  /** Bytes directly before the place of the next page that are copied, but not digested yet. */
   #ahead = 0;
 
-  /** `rooms`: undefined, nothing is staged. */
+  /** If `rooms` is undefined, nothing is staged. */
   constructor(
     machine: MachineParts,
     copies: KernelModules,
@@ -74,7 +78,7 @@ export class DigestingMover {
     this.#rooms = rooms;
   }
 
-  /** Whether kernels reach `into` from each of the frames. */
+  /** Whether kernels reach `into` from all frames sources[first] to sources[first + count - 1]. */
   reaches(sources: Int32Array, first: number, count: number, into: ImageWindow): boolean {
     const last = first + count;
     for (let index = first; index < last; index = endOfBank(sources, index, last)) {
@@ -84,8 +88,10 @@ export class DigestingMover {
   }
 
   /**
-   * Copies the frames sources[first] to sources[first + count - 1], at least one, to byte `at` of
-   * `into`; `low` and `high` are then the digest of all their bytes.
+   * Copies the frames sources[first] to sources[first + count - 1] to byte `at` of `into`, and
+   * leaves the digest of all their bytes in `low` and `high`.
+   *
+   * Precondition: `count` is at least 1.
    */
   move(sources: Int32Array, first: number, count: number, into: ImageWindow, at: number): void {
     this.#sources = sources;
@@ -109,7 +115,7 @@ export class DigestingMover {
       at += (end - index) * PAGE_SIZE;
       index = end;
     }
-    if (reach === null) return; // the stage has finished it
+    if (reach === null) return; // #moveStaged has finished the digest
     const ahead = this.#ahead;
     this.#finish(reach.digests, into.at + at - ahead, ahead);
   }
@@ -119,22 +125,22 @@ export class DigestingMover {
     this.high = digests.high();
   }
 
-  /** Digests what was copied before `to`. */
+  /** Digests the bytes before `to` that are copied, but not digested yet. */
   #catchUp(digests: DigestKernels, to: number): void {
     if (this.#ahead !== 0) digests.update((to - this.#ahead) | 0, this.#ahead);
     this.#ahead = 0;
   }
 
-  /** Leaves at least a page to be digested where the last frame of all is among them. */
+  /** Leaves at least one page for #finish to digest if the last frame of the move is included. */
   #moveDirect({ copies, digests }: Reach, index: number, end: number, at: number): void {
     const sources = this.#sources;
-    let to = at | 0; // a kernel takes addresses beyond 2 GiB as the same 32 bits
+    let to = at | 0; // to a kernel, an address beyond 2 GiB is an i32 with the same bits
     while (index < end) {
       let pages = runAt(sources, index, end);
       const from = (sources[index]! & MASK) << PAGE_SHIFT;
       if (pages >= LONG_RUN) {
         this.#catchUp(digests, to);
-        if (index + pages === this.#last) pages--; // the last page comes alone, and is not long
+        if (index + pages === this.#last) pages--; // the last page follows as a run of its own
         digests.copyAndUpdate(to, from, pages << PAGE_SHIFT);
       } else if (end - index < 4) {
         copies.copyRun(to, from, pages << PAGE_SHIFT);
@@ -178,7 +184,10 @@ export class DigestingMover {
     }
   }
 
-  /** Digests pages where they lie; `index` is that of the first. */
+  /**
+   * Digests pages that lie at byte `at` of the bank's memory. `index`: index of the first page in
+   * #sources. Finishes the digest with the last page of the move.
+   */
   #digest(digests: DigestKernels, at: number, pages: number, index: number): void {
     const bytes = pages * PAGE_SIZE;
     if (index + pages === this.#last) this.#finish(digests, at, bytes);

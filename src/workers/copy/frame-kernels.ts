@@ -1,13 +1,17 @@
-/** Instances of kernels/frames.wat. All addresses are bytes of their memory. */
+/** Instances of kernels/frames.wat. All addresses are byte offsets in a memory. */
 import { Instance, type WasmMemory, type WasmModule } from '../../shared/wasm.ts';
 
+/** The functions of an instance. */
 export interface FrameKernels {
+  /** Copies `bytes` bytes, which lie in one piece, from the frames to the image. */
   copyRun(to: number, from: number, bytes: number): void;
+  /** Copies the four pages of the frames at `a`, `b`, `c` and `d` to `to`, one behind the other. */
   copyFour(to: number, a: number, b: number, c: number, d: number): void;
+  /** 1 if all bytes of the page of the frames at `at` are zero, else 0. */
   isZeroPage(at: number): number;
 }
 
-/** `module` "inside": `image` is the same memory. */
+/** Instantiates `module`. If it is the module "inside", `image` must be the same memory. */
 export function frameKernels(
   module: WasmModule,
   frames: WasmMemory,

@@ -1,12 +1,14 @@
 /**
- * Copies frames, one behind the other, into a window. Three ways, by what Node can do and how the
- * frames lie (the costs: docs/PERFORMANCE.md):
+ * Copies frames, one behind the other, into a window. There are three ways, which depend on what
+ * Node supports and on how the frames lie (docs/PERFORMANCE.md has the costs):
  *
- *   direct   a kernel reaches the window: it lies in the memory of the frames, or Node knows several
- *            memories. Long runs by memory.copy, everything else four pages at a time.
- *   staged   no kernel reaches it: short runs four pages at a time to a place in the memory of the
- *            frames that stays in the cache, and on from there in one go …
- *   set      … long runs by Uint8Array.set; everything where there are no kernels.
+ *   direct   A kernel reaches the window, because the window lies in the memory of the frames, or
+ *            because Node supports several memories per module. Long runs are copied by
+ *            memory.copy, all others four pages at a time.
+ *   staged   No kernel reaches the window. Short runs are gathered, four pages at a time, in a
+ *            stage in the memory of the frames, which stays in the cache. One `set` copies them on.
+ *   set      No kernel reaches the window, and the run is long, or nothing can be staged. It is
+ *            copied by Uint8Array.set.
  */
 import type { MachineParts } from '../../mmu/mm/machine-parts.ts';
 import { BANK_MASK, BANK_SHIFT } from '../../mmu/physical/physical-memory.ts';
@@ -18,7 +20,7 @@ import { copyFourAt, endOfBank, gather, LONG_RUN_STAGED, runAt } from './frame-r
 import type { ImageWindow } from './image-window.ts';
 import { shortRunsStage } from './staging.ts';
 
-/** Pages of neighbouring frames from which on memory.copy is as good as four at a time. */
+/** From this many neighbouring frames on, memory.copy is as fast as copies of four pages. */
 const LONG_RUN = 8;
 
 // Local copies of what the loops use: see docs/decisions/hot-loops.md.
@@ -26,22 +28,26 @@ const SHIFT = BANK_SHIFT;
 const MASK = BANK_MASK;
 const PAGE_SHIFT = 12;
 
-/** Where short runs of one bank are gathered, and by what. */
+/** Where short runs of one bank are gathered, and the kernels that gather them. */
 interface Stage {
   readonly kernels: FrameKernels;
   readonly window: ImageWindow;
 }
 
+/** Copies the frames of one machine. Every worker has one object of its own. */
 export class FrameMover {
   readonly #machine: MachineParts;
   readonly #banks: readonly Uint8Array[];
   readonly #sources: Int32Array;
   readonly #modules: KernelModules | undefined;
   readonly #rooms: StagingRooms | undefined;
-  /** By bank; null: there is no room. */
+  /** The stage of each bank, or null if nothing can be staged there. */
   readonly #stages: (Stage | null | undefined)[] = [];
 
-  /** `sources`: frame numbers, in the order of the image. `rooms`: undefined, nothing is staged. */
+  /**
+   * `sources`: frame numbers, in the order of the image. If `modules` is undefined, there are no
+   * kernels. If `rooms` is undefined, nothing is staged.
+   */
   constructor(
     machine: MachineParts,
     sources: Int32Array,
@@ -71,7 +77,7 @@ export class FrameMover {
 
   #moveDirect(kernels: FrameKernels, index: number, end: number, at: number): void {
     const sources = this.#sources;
-    let to = at | 0; // a kernel takes addresses beyond 2 GiB as the same 32 bits
+    let to = at | 0; // to a kernel, an address beyond 2 GiB is an i32 with the same bits
     while (index < end) {
       const run = runAt(sources, index, end);
       let pages = run;

@@ -1,10 +1,10 @@
-/** Lists of frame numbers, in the order of the image: what copies of them have in common. */
+/** What both movers do with lists of frame numbers, which are in the order of the image. */
 import { BANK_MASK, BANK_SHIFT } from '../../mmu/physical/physical-memory.ts';
 import { STAGE_PAGES } from '../../shared/dump/staging-rooms.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import type { FrameKernels } from './frame-kernels.ts';
 
-/** Pages of neighbouring frames that are worth a copy of their own, where short runs are staged. */
+/** From this many neighbouring frames on, a run is copied by itself and not staged. */
 export const LONG_RUN_STAGED = 4;
 
 // Local copies of what the loops use: see docs/decisions/hot-loops.md.
@@ -12,7 +12,9 @@ const SHIFT = BANK_SHIFT;
 const MASK = BANK_MASK;
 const PAGE_SHIFT = 12;
 
-/** How many frames from `index` on, before `end`, are neighbours. */
+/**
+ * Length of the run of neighbouring frames that begins at `index` and ends at `end` at the latest.
+ */
 export function runAt(sources: Int32Array, index: number, end: number): number {
   const pfn = sources[index]!;
   let run = 1;
@@ -20,7 +22,7 @@ export function runAt(sources: Int32Array, index: number, end: number): number {
   return run;
 }
 
-/** Behind the last of the frames from `index` on, before `last`, that lie in one bank. */
+/** Index after the frames from `index` on that lie in one bank, at most `last`. */
 export function endOfBank(sources: Int32Array, index: number, last: number): number {
   const bank = sources[index]! >>> SHIFT;
   let end = index + 1;
@@ -28,7 +30,7 @@ export function endOfBank(sources: Int32Array, index: number, last: number): num
   return end;
 }
 
-/** Copies four pages of one bank, from `index` on, to byte `to`. */
+/** Copies the frames sources[index] to sources[index + 3], which lie in one bank, to byte `to`. */
 export function copyFourAt(
   kernels: FrameKernels,
   sources: Int32Array,
@@ -44,7 +46,11 @@ export function copyFourAt(
   );
 }
 
-/** Fills a stage at byte `to` with pages up to the next long run; returns how many. */
+/**
+ * Copies frames from `index` on to the stage at byte `to`, four at a time. Stops when the stage is
+ * full, at a long run, and before `end` when fewer than four frames are left. Returns the number of
+ * pages.
+ */
 export function gather(
   kernels: FrameKernels,
   sources: Int32Array,

@@ -1,17 +1,18 @@
-/** A stretch of memory that takes parts of an image: a chunk of a memory sink, or staging. */
+/** Memory that takes a part of an image: a chunk of a memory sink, staging, or a stream's slot. */
 import type { WasmMemory } from '../../shared/wasm.ts';
 import type { FrameKernels } from './frame-kernels.ts';
 
+/** A window, as bytes and as words. */
 export class ImageWindow {
   readonly bytes: Uint8Array;
   readonly words: Int32Array;
-  /** The memory that it lies in, from byte `at` of it on; undefined: no kernel reaches it. */
+  /** The wasm memory in which the window begins at byte `at`. Undefined: no kernel reaches it. */
   readonly memory: WasmMemory | undefined;
   readonly at: number;
-  /** By bank: what copies from there to here. null: nothing does; undefined: not asked yet. */
+  /** For each bank, the kernels that copy from it to here. null: none; undefined: not known yet. */
   readonly kernels: (FrameKernels | null | undefined)[] = [];
 
-  /** `at` is a multiple of 4. */
+  /** The window is bytes [at, at + bytes) of `buffer`. Precondition: `at` is a multiple of 4. */
   constructor(
     buffer: SharedArrayBuffer,
     at: number,

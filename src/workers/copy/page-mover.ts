@@ -1,4 +1,6 @@
-/** The pages of a block, from their frames into the image, and the digest that their record gets. */
+/**
+ * Copies the pages of a block from their frames into the image, and digests them for its record.
+ */
 import type { MachineParts } from '../../mmu/mm/machine-parts.ts';
 import { DIGEST, type DigestKind } from '../../shared/digest/digest-kind.ts';
 import { PayloadDigest } from '../../shared/digest/payload-digest.ts';
@@ -8,24 +10,29 @@ import { DigestingMover } from './digesting-mover.ts';
 import { FrameMover } from './frame-mover.ts';
 import type { ImageWindow } from './image-window.ts';
 
-/** Pages that are copied before they are digested: the digest finds them in the second cache. */
+/** Pages that are copied before they are digested, while they are in the second-level cache. */
 const PAGES_BEHIND = 32;
 
+/** Copies pages in one of two ways, with the digest that the dump asks for. */
 export class PageMover {
+  /** Whether `move` computes a digest. */
   readonly hasDigest: boolean;
-  /** The halves of the digest of the pages that were moved last; a crc32 is the low one. */
+  /** The low and the high half of the digest of the last `move`. A crc32 is the low half. */
   low = 0;
   high = 0;
   readonly #sources: Int32Array;
   readonly #plain: FrameMover;
-  /** For XXH3: it copies and digests in one go. */
+  /** For XXH3: copies and digests at once. */
   readonly #digesting: DigestingMover | undefined;
-  /** For the others, and for XXH3 where frames may be written meanwhile: what has arrived is digested. */
+  /**
+   * For crc32, and for XXH3 where frames may be written meanwhile: digests the bytes that have
+   * arrived in the window.
+   */
   readonly #behind: PayloadDigest;
   readonly #kind: DigestKind;
   readonly #isFrozen: boolean;
 
-  /** `sources`: frames by place in the unit. */
+  /** `sources`: the list of frames to which RUN.SOURCE refers. */
   constructor(machine: MachineParts, sources: Int32Array, task: PassTask) {
     const { kernels, digestKernels, digest, rooms } = task;
     this.hasDigest = digest !== DIGEST.NONE;
@@ -40,7 +47,10 @@ export class PageMover {
       : undefined;
   }
 
-  /** Copies the frames sources[first] to sources[first + count - 1] to byte `at` of `into`. */
+  /**
+   * Copies the frames sources[first] to sources[first + count - 1] to byte `at` of `into`, and
+   * computes their digest if there is one.
+   */
   move(first: number, count: number, into: ImageWindow, at: number): void {
     const mover = this.#digesting;
     const sources = this.#sources;

@@ -1,9 +1,11 @@
 /**
- * Memory of a worker where pages are gathered before they go where they belong. It is kept from dump
- * to dump: memory that was touched before is several times quicker.
+ * Staging memory of a worker, where it gathers pages before they go to their place in the image. It
+ * is kept from one dump to the next, because memory that was touched before is several times
+ * faster.
  *
- * Inside the memory of a bank, if there is room, so that kernels can fill it: the coordinator lends it
- * (main/dump/staging-rooms.ts), since room that a thread took would be lost with the thread.
+ * If possible it is a reservation in the memory of a bank, so that kernels can fill it. The
+ * coordinator lends the reservations (main/dump/staging-rooms.ts). If a worker thread owned one, it
+ * would be lost with the thread.
  */
 import type { MachineParts } from '../../mmu/mm/machine-parts.ts';
 import {
@@ -13,10 +15,13 @@ import {
 } from '../../shared/dump/staging-rooms.ts';
 import { ImageWindow } from './image-window.ts';
 
-/** Outside of any machine; of this thread alone. */
+/** Staging memory outside any machine, which only this thread uses. */
 let ordinary: SharedArrayBuffer | undefined;
 
-/** Where a segment is built. */
+/**
+ * The window of STAGING_BYTES bytes in which a worker builds its segments. Without a reservation it
+ * lies outside the machine.
+ */
 export function segmentStage(machine: MachineParts, rooms: StagingRooms | undefined): ImageWindow {
   if (rooms !== undefined && rooms.segment >= 0) {
     const memory = machine.memory.memories[0]!;
@@ -26,7 +31,10 @@ export function segmentStage(machine: MachineParts, rooms: StagingRooms | undefi
   return new ImageWindow(ordinary, 0, STAGING_BYTES, undefined);
 }
 
-/** Where short runs of a bank are gathered; null: it has no room. */
+/**
+ * The window of SHORT_RUNS_BYTES bytes in which short runs of a bank are gathered, or null if the
+ * bank has no reservation.
+ */
 export function shortRunsStage(
   machine: MachineParts,
   bank: number,

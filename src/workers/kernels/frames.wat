@@ -1,18 +1,20 @@
-;; Kernels that work on frames in place. Addresses are bytes; a page has 4096.
+;; Kernels that work on frames in place. Addresses are byte offsets; a page has 4096 bytes.
 ;;
-;; $frames is a bank of physical memory, $image where pages go. The build makes two modules of this
-;; text: "between" as it stands, for a Node that knows several memories (22 and later), and "inside",
-;; where $image is $frames: pages go to another place of the same memory.
+;; $frames is a bank of physical memory, and $image is the memory that pages go to. The build makes
+;; two modules of this text. "between" is the text as it stands, for a Node that supports several
+;; memories per module (22 and later). In "inside", $image is $frames, so pages go to another place
+;; in the same memory.
 (module
   (memory $frames (import "mmdump" "frames") 1 65536 shared)
   (memory $image (import "mmdump" "image") 1 65536 shared)
 
-  ;; Bytes that lie in one piece.
+  ;; Copies bytes that lie in one piece.
   (func (export "copyRun") (param $to i32) (param $from i32) (param $bytes i32)
     (memory.copy $image $frames (local.get $to) (local.get $from) (local.get $bytes)))
 
-  ;; Four pages from anywhere, one behind the other, a cache line of each in turn: the processor
-  ;; fetches from four places at a time, where one page after the other waits for each.
+  ;; Copies four pages from anywhere to $to, one behind the other. It copies a cache line of each
+  ;; page in turn, so that the processor fetches from four places at a time. A copy of one page
+  ;; after the other would wait for the first lines of every page.
   (func (export "copyFour")
     (param $to i32) (param $a i32) (param $b i32) (param $c i32) (param $d i32)
     (local $end i32)
@@ -41,7 +43,8 @@
       (local.set $d (i32.add (local.get $d) (i32.const 64)))
       (br_if $line (i32.ne (local.get $to) (local.get $end)))))
 
-  ;; 1 if all bytes of the page are zero. Leaves at the first 128 bytes that are not.
+  ;; Returns 1 if all bytes of the page are zero, else 0. Stops at the first 128 bytes that are not
+  ;; all zero.
   (func (export "isZeroPage") (param $at i32) (result i32)
     (local $end i32)
     (local.set $end (i32.add (local.get $at) (i32.const 4096)))

@@ -1,4 +1,4 @@
-/** The part of the text of xxh3.wat.mjs that digests inputs of up to 240 bytes. */
+/** The part of the text of xxh3.wat.mjs that digests inputs of at most 240 bytes. */
 import {
   i64,
   load64,
@@ -10,7 +10,9 @@ import {
   xorShift,
 } from './xxh3-words.mjs';
 
-/** Adds to $acc the mixture of 16 bytes at `place` with the secret at `offset`. */
+/**
+ * Code that mixes the 16 bytes at `place` with the secret at `offset` and adds the result to $acc.
+ */
 const mixInto = (place, offset) => `
     (local.set $acc (i64.add (local.get $acc)
       (call $mix ${place} ${i64(secretAt(offset))} ${i64(secretAt(offset + 8))})))`;

@@ -1,9 +1,9 @@
 /**
- * What the parts of the text of xxh3.wat.mjs have in common: the numbers of the specification, and
- * short forms of instructions.
+ * What the parts of the text of xxh3.wat.mjs share: the constants of the specification, and
+ * shorthands for instructions.
  */
 
-/** 192 bytes, the default of the specification. */
+/** The default secret of the specification, 192 bytes. */
 const SECRET = Buffer.from(
   'b8fe6c3923a44bbe7c01812cf721ad1cded46de9839097db7240a4a4b7b3671f' +
     'cb79e64eccc0e578825ad07dccff7221b8084674f743248ee03590e6813a264c' +
@@ -30,7 +30,7 @@ export const times = (count, text) =>
 
 export const hex = (value) => `0x${BigInt.asUintN(64, value).toString(16)}`;
 export const i64 = (value) => `(i64.const ${hex(value)})`;
-/** 64 bits of the secret. */
+/** The 64 bits of the secret at byte `offset`. */
 export const secretAt = (offset) => SECRET.readBigUInt64LE(offset);
 
 export const xorShift = (value, by) =>

@@ -1,15 +1,16 @@
 /**
- * The text of the module that computes XXH3-64 (seed 0, default secret), as doc/xxhash_spec.md of the
- * xxHash project describes it. A script writes the text because the inner loop is unrolled: a block
- * of 1 KiB is 16 stripes of 64 bytes, and each stripe has its own part of the secret.
+ * The text of the module that computes XXH3-64 (seed 0, default secret), as doc/xxhash_spec.md of
+ * the xxHash project describes it. A script writes the text because the inner loop is unrolled: a
+ * block of 1 KiB is 16 stripes of 64 bytes, and each stripe has its own part of the secret.
  *
- * Addresses are bytes. $frames is a bank of physical memory, $image where pages go, as in frames.wat:
- * the build makes "xxh3-between" of this text as it stands, and "xxh3-inside", where $image is
- * $frames. What is digested lies in $image.
+ * Addresses are byte offsets. $frames is a bank of physical memory, and $image is the memory that
+ * pages go to, as in frames.wat. The build makes two modules of this text: "xxh3-between" as it
+ * stands, and "xxh3-inside", where $image is $frames. copyAndUpdate digests what it copies from
+ * $frames; all other functions digest bytes in $image.
  *
  * The eight accumulators and the number of bytes so far are imported globals. So instances of one
- * thread over several memories can digest parts of one payload, in turn: begin in any of them, then
- * update in the one whose memory holds the part, and finish where the last part lies.
+ * thread, over several memories, can digest parts of one payload in turn: `begin` is called in any
+ * of them, `update` in the one whose memory holds the part, and `finish` where the last part lies.
  */
 import { SHORT } from './xxh3-short.mjs';
 import {
@@ -36,12 +37,15 @@ const START = [
 const BLOCK = 1024; //         bytes between two scrambles
 const STRIPE = 64; //          bytes that are added to the accumulators at once
 const STRIPES = BLOCK / STRIPE;
-const SCRAMBLE_AT = 128; //    of the secret: its last 64 bytes
-const LAST_STRIPE_AT = 121; // of the secret, for the last 64 bytes of the input
-const MERGE_AT = 11; //        of the secret
+const SCRAMBLE_AT = 128; //    byte of the secret: its last 64 bytes
+const LAST_STRIPE_AT = 121; // byte of the secret, for the last 64 bytes of the input
+const MERGE_AT = 11; //        byte of the secret, for merging the accumulators
 const PAGE = 4096;
 
-/** 128 bits of it, as a constant; those at multiples of 8 are also globals, which are quicker. */
+/**
+ * 128 bits of the secret, as a constant. Those at multiples of 8 are also globals (`secretGlobal`),
+ * which are faster.
+ */
 const secretVector = (offset) =>
   `(v128.const i64x2 ${hex(secretAt(offset))} ${hex(secretAt(offset + 8))})`;
 const secretGlobal = (offset) => `(global.get $secret${offset})`;
@@ -57,7 +61,7 @@ const LANES = `
   (local $data0 v128) (local $data1 v128) (local $key0 v128) (local $key1 v128)
   (local $low v128) (local $high v128)`;
 
-/** The accumulators, from the globals to locals and back. */
+/** Code that loads the accumulators from the globals to locals, and code that saves them. */
 const LOAD = times(
   4,
   (k) => `
@@ -72,9 +76,11 @@ const SAVE = times(
 );
 
 /**
- * Adds the 64 bytes at $at + `offset`. `secret(byte)` is the secret's vector at a byte of the stripe.
- * Two vectors of data together: a shuffle collects the low halves of their four keys and another the
- * high halves, so that two instructions multiply all four.
+ * Code that adds the 64 bytes at $at + `offset` to the accumulators. `secret(byte)` is the vector
+ * of the secret for a byte of the stripe. `store` writes code that stores a vector after its load.
+ *
+ * Two vectors of data are taken together: one shuffle collects the low halves of their four keys
+ * and another one the high halves, so that two instructions multiply all four.
  */
 function accumulate(offset, secret, store = () => '') {
   return times(2, (half) => {
@@ -95,7 +101,7 @@ function accumulate(offset, secret, store = () => '') {
   });
 }
 
-/** Stripe `index` of the block at $at. */
+/** Code that adds stripe `index` of the block at $at. */
 const stripe = (index, store) =>
   accumulate(STRIPE * index, (byte) => secretGlobal(8 * index + byte), store);
 
@@ -128,7 +134,7 @@ const UPDATE = `
     ${SAVE}
     ${count('(local.get $bytes)')})`;
 
-/** Copies from $frames while the bytes are in registers. */
+/** Code that stores a vector to $image while it is in a register, for copies from $frames. */
 const storeImage = (offset, data) =>
   `(v128.store $image offset=${offset} align=1 (local.get $to) (local.get ${data}))`;
 const fromFrames = (text) => text.replaceAll('v128.load $image', 'v128.load $frames');
@@ -151,7 +157,7 @@ const COPY_AND_UPDATE = `
 const SOURCES = ['$a', '$b', '$c', '$d'];
 const LINE = 64; // bytes of a cache line
 
-/** A cache line of each of four pages, as copyFour of frames.wat has it. */
+/** Code that copies a cache line of each of four pages, as copyFour of frames.wat does. */
 const copyLines = (offset) =>
   SOURCES.map((source, page) =>
     times(4, (part) => {

@@ -1,6 +1,6 @@
 /**
- * Pages of a file that no page table shows: read from the file itself into its page cache. A page
- * of zeros is left out where an absent page reads as zeros all the same.
+ * Loads pages of a file that no page table shows: reads them from the file itself into its page
+ * cache. Pages of zeros are left out, because an absent page reads as zeros.
  */
 import { cacheInsertLocked, cacheLookup } from '../../mmu/files/page-cache.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
@@ -12,6 +12,7 @@ import type { Reader } from '../task/read-at.ts';
 const WINDOW_PAGES = MiB / PAGE_SIZE;
 const ZEROS = new Uint8Array(PAGE_SIZE);
 
+/** Loads the CONTENT runs of one worker. */
 export class FileContents {
   readonly #reader: Reader;
   #window: Uint8Array | undefined;
@@ -20,7 +21,12 @@ export class FileContents {
     this.#reader = reader;
   }
 
-  /** Loads the pages of a run; returns how many have content. The mmap lock is held for reading. */
+  /**
+   * Loads the pages of a run and returns how many of them have content. Throws INPUT_FAILED if the
+   * file cannot be read, and ENOMEM if there are no free frames.
+   *
+   * Precondition: the mmap lock is held for reading.
+   */
   load(mm: Mm, run: LoadRun): number {
     this.#window ??= new Uint8Array(MiB);
     const window = this.#window;

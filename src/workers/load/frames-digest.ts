@@ -1,6 +1,7 @@
 /**
- * The digest of a run's bytes, part by part, where they lie in frames. XXH3 is computed by the kernels
- * inside the frames' memory, which share one state, since the parts may lie in several banks.
+ * Computes the digest of a run's bytes, part by part, where they lie in frames. XXH3 is computed by
+ * kernels inside the memory of each bank. They share one state, because the parts of a run may lie
+ * in several banks.
  */
 import { crc32 } from 'node:zlib';
 import type { MachineParts } from '../../mmu/mm/machine-parts.ts';
@@ -9,8 +10,9 @@ import { DIGEST, type DigestKind } from '../../shared/digest/digest-kind.ts';
 import { type DigestKernels, DigestState, digestKernels } from '../../shared/digest/xxh3.ts';
 import type { WasmModule } from '../../shared/wasm.ts';
 
+/** Digests one run after the other. */
 export class FramesDigest {
-  /** The halves of the digest, once the last part was taken; a crc32 is the low one. */
+  /** The low and the high half of the digest, after the last part. A crc32 is the low half. */
   low = 0;
   high = 0;
   readonly #machine: MachineParts;
@@ -20,12 +22,13 @@ export class FramesDigest {
   #kind: DigestKind = DIGEST.NONE;
   #isFirst = true;
 
-  /** `module`: xxh3-inside. */
+  /** `module` is xxh3-inside. */
   constructor(machine: MachineParts, module: WasmModule) {
     this.#machine = machine;
     this.#module = module;
   }
 
+  /** Begins the digest of a run. */
   begin(kind: DigestKind): void {
     this.#kind = kind;
     this.#isFirst = true;
@@ -33,7 +36,10 @@ export class FramesDigest {
     this.high = 0;
   }
 
-  /** Takes whole pages, `bytes` from byte `at` of the bank of frame `pfn` on. */
+  /**
+   * Adds `bytes` bytes, which are whole pages, from byte `at` of the bank of frame `pfn` on.
+   * `isLast`: the run ends with them.
+   */
   take(pfn: number, at: number, bytes: number, isLast: boolean): void {
     if (this.#kind === DIGEST.CRC32) {
       const frames = this.#machine.memory.bytesOf(pfn);
@@ -51,7 +57,7 @@ export class FramesDigest {
     this.high = kernels.high();
   }
 
-  /** Whether it is what was stored. */
+  /** Whether the digest is the stored one, which is given as two halves. */
   is(low: number, high: number): boolean {
     return this.low >>> 0 === low >>> 0 && this.high >>> 0 === high >>> 0;
   }

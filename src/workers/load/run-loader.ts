@@ -1,4 +1,4 @@
-/** Loading one run after the other into an mm whose mmap lock is held: pages, leaves, page caches. */
+/** Loads one run after the other into an mm: fills frames, sets leaves, and fills page caches. */
 import { noteGuards } from '../../mmu/fault/guard.ts';
 import { cacheInsertLocked, cacheLookup } from '../../mmu/files/page-cache.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
@@ -32,7 +32,7 @@ import { pagePrivileges } from '../../shared/vm-flags.ts';
 import type { Reader } from '../task/read-at.ts';
 import type { FramesDigest } from './frames-digest.ts';
 
-/** Copied and summed up in turn, so that the sum finds the bytes in the core's own cache. */
+/** Bytes that are read before they are digested, while they are in the core's own cache. */
 const CHECKED_PART = 128 * KiB;
 
 const DATA_KINDS: ReadonlySet<number> = new Set([LOAD.ANON, LOAD.CACHE, LOAD.UNMAPPED]);
@@ -49,13 +49,13 @@ const NO_RUN: LoadRun = {
   ...NO_DIGEST,
 };
 
-/** Loads runs of one mm, whose mmap lock is held. */
+/** Loads runs of one mm. Precondition: its mmap lock is held for reading, inside the gate. */
 export class RunLoader {
   readonly #mm: Mm;
   readonly #reader: Reader;
   readonly #digest: FramesDigest;
   #run: LoadRun = NO_RUN;
-  /** Of the VMA. */
+  /** Slot of the VMA that the run lies in. */
   #slot = 0;
 
   constructor(mm: Mm, reader: Reader, digest: FramesDigest) {
@@ -64,7 +64,11 @@ export class RunLoader {
     this.#digest = digest;
   }
 
-  /** Loads a run; returns the bytes that were read. */
+  /**
+   * Loads a run and returns the number of bytes that were read. Throws IMAGE_CHECKSUM if they do
+   * not have the stored digest, INPUT_FAILED or PROCESS_GONE if they cannot be read, and ENOMEM if
+   * there are no free frames.
+   */
   load(run: LoadRun): number {
     const { kind, start, pages } = run;
     this.#run = run;
@@ -79,7 +83,7 @@ export class RunLoader {
     return DATA_KINDS.has(kind) ? pages * PAGE_SIZE : 0;
   }
 
-  /** Loads up to `wanted` pages from `vpn` on, in one granule; returns how many. */
+  /** Loads at most `wanted` pages from `vpn` on, all in one granule. Returns how many. */
   #loadPart(kind: number, vpn: number, wanted: number): number {
     switch (kind) {
       case LOAD.GUARD:
@@ -102,7 +106,7 @@ export class RunLoader {
   #loadHuge(vpn: number, wanted: number): boolean {
     if ((this.#run.flags & LOAD_FLAG.HUGE) === 0 || wanted < GRANULE_PAGES) return false;
     const mm = this.#mm;
-    ensureTables(mm, mm.pgd, vpn, 2, mm.cursor); // before there are frames that could be lost
+    ensureTables(mm, mm.pgd, vpn, 2, mm.cursor); // first: if it fails, no frames are lost
     const first = mm.allocator.tryAllocateHuge(mm.thread, false);
     if (first === 0) return false;
     this.#fill(vpn, first, wanted);
@@ -115,10 +119,10 @@ export class RunLoader {
     return true;
   }
 
-  /** As many pages as there are neighbouring frames. */
+  /** Loads as many pages as the allocator has neighbouring frames for. Returns how many. */
   #loadFrames(vpn: number, wanted: number): number {
     const mm = this.#mm;
-    ensureTables(mm, mm.pgd, vpn, 1, mm.cursor); // before there are frames that could be lost
+    ensureTables(mm, mm.pgd, vpn, 1, mm.cursor); // first: if it fails, no frames are lost
     const { first, count } = mm.allocator.allocateRun(wanted, mm.thread);
     this.#fill(vpn, first, count);
     this.#describe(first, vpn, count, 0);
@@ -126,7 +130,7 @@ export class RunLoader {
     return count;
   }
 
-  /** Puts the bytes of page `vpn` and those behind it into frames; frees them if that fails. */
+  /** Reads the bytes of `count` pages from `vpn` on into frames. Frees the frames if that fails. */
   #fill(vpn: number, first: number, count: number): void {
     const { memory, allocator, thread } = this.#mm;
     const { kind, source, start, pages, digest } = this.#run;
@@ -154,7 +158,7 @@ export class RunLoader {
     }
   }
 
-  /** Page structs of `count` fresh frames that page `vpn` and those behind it will show. */
+  /** Writes the page structs of `count` new frames, for the pages from `vpn` on. */
   #describe(first: number, vpn: number, count: number, extraFlags: number): void {
     const { pages, vmas } = this.#mm;
     if (this.#run.kind === LOAD.UNMAPPED) {
@@ -170,7 +174,7 @@ export class RunLoader {
     return (this.#run.flags & LOAD_FLAG.WRITABLE) !== 0;
   }
 
-  /** Leaves for `count` pages from `vpn` on: frames `first`, `first + step`, … */
+  /** Makes `count` leaves from page `vpn` on show the frames `first`, `first + step`, … */
   #mapFrames(vpn: number, count: number, first: Pfn, step: number): void {
     const privileges = pagePrivileges(this.#mm.vmas.flags(this.#slot));
     const writable = this.#isWritable && first !== ZERO_PAGE_PFN;
@@ -180,7 +184,7 @@ export class RunLoader {
     this.#setLeaves(vpn, count, lowOf(first, bits), high, step);
   }
 
-  /** Sets entries of one table; the frame in them grows by `step` from entry to entry. */
+  /** Sets `count` entries of one table. The frame number grows by `step` from entry to entry. */
   #setLeaves(vpn: number, count: number, low: number, high: number, step: number): void {
     const mm = this.#mm;
     const { cursor } = mm;
@@ -194,7 +198,7 @@ export class RunLoader {
     unlockTable(mm, cursor.table);
   }
 
-  /** A page of a file that only memory holds: into its page cache, and mapped if asked. */
+  /** Loads a page of an unreachable file into its page cache, and maps it if MAPPED is set. */
   #loadCachePage(vpn: number): void {
     const { flags } = this.#run;
     const mm = this.#mm;
@@ -208,7 +212,7 @@ export class RunLoader {
     }
   }
 
-  /** The cached frame behind page `vpn`, loaded if it was not there, with a reference. */
+  /** The frame in the page cache for page `vpn`, with a reference. Loads it if it is not there. */
   #cachedFrame(vpn: number): Pfn {
     const mm = this.#mm;
     const { file, index, start } = this.#run;

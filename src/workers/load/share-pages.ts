@@ -1,7 +1,8 @@
 /**
- * Pages that one mm shares with another, as a fork leaves them: both leaves read-only, whoever
- * writes first gets a copy. The two mms are held one after the other, since a thread holds one mmap
- * lock; in between a reference on every page keeps it from going away or being written in place.
+ * Lets an mm share pages with another one, as after a fork: both leaves are read-only, and a write
+ * makes a copy (COW). The two mms are held one after the other, because a thread can hold one mmap
+ * lock at a time. In between, a reference on every page keeps it from being freed or written in
+ * place.
  */
 import { holdMm, type MmReference } from '../../mmu/mm/hold.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
@@ -12,23 +13,27 @@ import { LOAD_FLAG, type LoadRun } from '../../shared/dump/load-table.ts';
 import { GRANULE_PAGES } from '../../shared/page.ts';
 import { pagePrivileges } from '../../shared/vm-flags.ts';
 
-/** An mm of the machine, and which life of its slot is meant. */
+/** An mm of the machine, and a reference with the generation of its slot. */
 export interface HeldMm {
   readonly mm: Mm;
   readonly reference: MmReference;
 }
 
+/** Shares the pages of one run after the other. */
 export class PageSharer {
-  /** Entries of the pages at hand, two words each. */
+  /** Entries of the pages of the run, two words each. */
   readonly #entries = new Int32Array(GRANULE_PAGES * 2);
-  /** Of the first so many a reference is held for the taker. */
+  /** Number of pages, from the first on, on which a reference was taken for the taker. */
   #pinned = 0;
-  /** The first so many are shown by the taker, whose the references are then. */
+  /** Number of pages, from the first on, that the taker shows. It owns their references. */
   #shown = 0;
-  /** The donor shows all 512 behind one 2 MiB leaf. */
+  /** The donor shows all 512 pages behind one 2 MiB leaf. */
   #isHuge = false;
 
-  /** Lets `taker` show what `donor` shows at the pages of the run, all of one granule. */
+  /**
+   * Makes `taker` show what `donor` shows at the pages of the run, which lie in one granule. Throws
+   * MM_GONE if one of the mms was destroyed, and ENOMEM if there are no frames for page tables.
+   */
   share(donor: HeldMm, taker: HeldMm, run: LoadRun): void {
     this.#pinned = 0;
     this.#shown = 0;
@@ -41,12 +46,12 @@ export class PageSharer {
     }
   }
 
-  /** Write-protects the donor's leaves and takes references. */
+  /** Write-protects the donor's leaves and takes a reference on each page. */
   #pin(mm: Mm, { start, pages }: LoadRun): void {
     const { cursor } = mm;
     let found = walk(mm, mm.pgd, start, cursor);
     if (found === 'huge' && this.#pinHuge(mm, start, pages)) return;
-    if (found === 'huge') found = walk(mm, mm.pgd, start, cursor); // split by another thread
+    if (found === 'huge') found = walk(mm, mm.pgd, start, cursor); // another thread has split it
     assert(found === 'table', 'the mm that pages are shared with has lost them');
     const { words, table } = cursor;
     lockTable(mm, table);
@@ -61,7 +66,7 @@ export class PageSharer {
           if ((low & PTE.WRITE) !== 0) setEntry(words, at, low & ~PTE.WRITE, high);
           mm.pages.get(pfnOf(low, high));
         } else {
-          mm.machine.swap.get(this.#slot(mm, page), mm.thread); // memory was short meanwhile
+          mm.machine.swap.get(this.#slot(mm, page), mm.thread); // it was swapped out meanwhile
         }
         this.#pinned++;
       }
@@ -70,7 +75,9 @@ export class PageSharer {
     }
   }
 
-  /** The same behind a 2 MiB leaf; false if it is none any more. */
+  /**
+   * Does the same for pages behind a 2 MiB leaf. False if the entry is not such a leaf any more.
+   */
   #pinHuge(mm: Mm, start: number, pages: number): boolean {
     const { words, at, table } = mm.cursor;
     lockTable(mm, table);
@@ -144,7 +151,10 @@ export class PageSharer {
     }
   }
 
-  /** Something failed in between. Behind a closed gate no count may change, so it is passed again. */
+  /**
+   * After a failure: drops the references that the taker has not taken over. It passes the gate
+   * again, since no reference count may change while the machine is frozen.
+   */
   #unpin(mm: Mm): void {
     const { gate, swap } = mm.machine;
     gate.enter(mm.thread);

@@ -1,16 +1,18 @@
-/** A finished segment of an image from memory into its file, or into the files of its parts. */
+/** Writes a finished segment of an image to its file, or to the files of its parts. */
 import type { CopyTarget } from '../../shared/dump/tasks.ts';
 import { partPath } from '../../shared/formats/parts.ts';
 import type { WorkerFaults } from '../task/worker-faults.ts';
 import { writeAt } from './write-at.ts';
 import { writeSparse } from './write-sparse.ts';
 
-/** Where the bytes of an image lie in files. */
+/** A target that consists of files. */
 export type FilesTarget = Extract<CopyTarget, { kind: 'file' | 'parts' }>;
 
 /**
- * Writes `bytes` (they begin at a multiple of 4 in their buffer) at `offset` of the image. What
- * straddles two parts is written in two calls. OUTPUT_FAILED with the file and the offset in it.
+ * Writes `bytes` at byte `offset` of the image. If they straddle parts, each part gets a write of
+ * its own. Throws OUTPUT_FAILED with the file and the offset in it.
+ *
+ * Precondition: `bytes` begins at a multiple of 4 in its buffer.
  */
 export function deliver(
   target: FilesTarget,

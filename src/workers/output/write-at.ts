@@ -1,9 +1,12 @@
-/** Writing to a file at an offset, whole or not at all as far as the caller is concerned. */
+/** Writes to a file at an offset. To the caller a write is complete, or it has failed. */
 import { writeSync } from 'node:fs';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import type { WorkerFaults } from '../task/worker-faults.ts';
 
-/** Writes all bytes at `offset`; short writes are continued. OUTPUT_FAILED with path and offset. */
+/**
+ * Writes all bytes at byte `offset` of the file, and continues short writes. Throws OUTPUT_FAILED
+ * with the path and the offset.
+ */
 export function writeAt(
   fd: number,
   path: string,

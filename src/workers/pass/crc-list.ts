@@ -1,9 +1,11 @@
 /**
- * The record_crc of every record that a worker has written, unit by unit: the coordinator hashes them
- * in the order of the image. Four bytes per record, in memory of the worker's own until its task ends.
+ * The record_crc of every record that a worker has written, unit by unit. The coordinator hashes
+ * them in the order of the image. The list takes four bytes per record, and lies in memory of the
+ * worker until its task ends.
  */
 import type { UnitCrcs } from '../../shared/dump/tasks.ts';
 
+/** The list of one worker. */
 export class CrcList {
   #crcs = new Int32Array(1024);
   #count = 0;
@@ -14,7 +16,7 @@ export class CrcList {
     this.#unitStart = this.#count;
   }
 
-  /** Records of the unit so far. */
+  /** Number of records in the unit so far. */
   get countInUnit(): number {
     return this.#count - this.#unitStart;
   }
@@ -32,6 +34,7 @@ export class CrcList {
     this.#units.push(unit, this.countInUnit);
   }
 
+  /** A copy of the list, for the report. */
   taken(): UnitCrcs {
     return { crcs: this.#crcs.slice(0, this.#count), units: this.#units };
   }

@@ -1,6 +1,6 @@
 /**
- * The first look at a classified unit: how long its part of the image is, what its mappings hold, and
- * what cannot be stored. It writes nothing of the image.
+ * The first walk over a classified unit. It computes the length of the unit's part of the image,
+ * counts what its VMAs hold, and notes what cannot be stored. It writes nothing to the image.
  */
 import type { Mm } from '../../mmu/mm/mm.ts';
 import type { NameTable } from '../../shared/dump/name-table.ts';
@@ -15,28 +15,29 @@ import type { UnitVisitor } from './unit-walk.ts';
 
 const { COPY, CLONE, UNSUPPORTED } = PAGE_CLASS;
 const VMA_BYTES = VMA_IMAGE.SIZE;
-/** COPYPAGES has the same length. */
+/** Bytes of the record of a block. PAGES and COPYPAGES have the same length. */
 const BLOCK_BYTES = PAGES_RECORD.SIZE;
 
 /** What the sizer needs to know of the dump. */
 export interface SizerInput {
   readonly mms: readonly Mm[];
-  /** Number of each mm's first mapping, counted over all mms. */
+  /** For each mm the number of its first VMA, counted over all mms. */
   readonly vmaBases: readonly number[];
   readonly tallies: VmaTallies;
   readonly names: NameTable;
   readonly blockPerPage: boolean;
 }
 
+/** Sizes one unit after the other. */
 export class UnitSizer implements UnitVisitor {
-  /** Of the unit so far. */
+  /** Bytes of the unit's part of the image so far, and segments that they fill. */
   bytes = 0;
   segments = 0;
-  /** Pages that are stored with their bytes. */
+  /** Pages of the unit that are stored with their bytes. */
   copied = 0;
-  /** Of all units: pages that cannot be stored, in the order of claims. */
+  /** Pages of all units that cannot be stored, in the order in which the units were claimed. */
   readonly unsupported: UnsupportedRun[] = [];
-  /** Of all units: pairs of mappings that clones join, counted over all mms. */
+  /** Pairs of VMAs that share pages through clones, in all units, counted over all mms. */
   readonly joins: number[] = [];
   readonly #input: SizerInput;
   readonly #cut = new SegmentCut();
@@ -51,7 +52,7 @@ export class UnitSizer implements UnitVisitor {
     this.#mm = input.mms[0]!;
   }
 
-  /** A unit of mm `ordinal` begins, with `lead` bytes of the coordinator. */
+  /** Begins a unit of mm `ordinal`. Its first `lead` bytes are records of the coordinator. */
   begin(ordinal: number, lead: number): void {
     this.#ordinal = ordinal;
     this.#mm = this.#input.mms[ordinal]!;
@@ -62,7 +63,7 @@ export class UnitSizer implements UnitVisitor {
     this.#raw(lead);
   }
 
-  /** It ends, with `trail` bytes of the coordinator. */
+  /** Ends the unit. Its last `trail` bytes are records of the coordinator. */
   end(trail: number): void {
     this.#raw(trail);
     if (this.#cut.end()) this.segments++;
@@ -101,7 +102,7 @@ export class UnitSizer implements UnitVisitor {
     for (let left = bytes; left > 0; left -= RAW_PIECE) this.#place(Math.min(left, RAW_PIECE));
   }
 
-  /** Pages [from, to) of one mapping may lie in several of the donor's. */
+  /** Joins a VMA with each VMA of the donor that has some of pages [from, to). */
   #join(vma: number, donor: number, from: number, to: number): void {
     const { vmas } = this.#input.mms[donor]!;
     const taker = this.#base + vma;

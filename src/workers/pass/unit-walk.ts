@@ -1,6 +1,6 @@
 /**
- * Walks what a unit contributes to the image, in the order of the image: the records of its mappings,
- * and behind each the runs of its pages.
+ * Walks what a unit contributes to the image, in the order of the image: the records of its VMAs,
+ * and after each record the runs of the VMA's pages.
  */
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { RUN } from '../../shared/dump/run-table.ts';
@@ -9,15 +9,18 @@ import type { RunWriter } from '../classify/run-writer.ts';
 
 const { OFFSET, COUNT, CLASS, SOURCE, WORDS } = RUN;
 
-/** What is told of a unit. `vma`: ordinal of the mapping; pages as page numbers. */
+/** Gets the parts of a unit. `vma` is the ordinal of a VMA in its mm. */
 export interface UnitVisitor {
-  /** The record of a mapping stands here. */
+  /** The record of a VMA comes here. */
   vma(vma: number): void;
-  /** A run of pages of one class, in the mapping `vma`. `source`: its first frame in the list. */
+  /**
+   * A run comes here: `count` pages from page `start` on, all with class word `word`. `source` is
+   * the index of its first frame in the list.
+   */
   run(vma: number, start: number, count: number, word: number, source: number): void;
 }
 
-/** Tells `visitor` of a unit whose runs stand in `found` from record `firstRun` on. */
+/** Walks a unit of this mm, whose runs are in `found` from record `firstRun` on. */
 export function walkUnit(
   { vmas }: Mm,
   units: WorkUnits,

@@ -1,6 +1,6 @@
 /**
- * The second look at a classified unit, whose place in the image is known: records, pages and their
- * checksums, one piece after the other, as the format has them (docs/IMAGE_FORMAT.md).
+ * The second walk over a classified unit, whose place in the image is known now. It writes records,
+ * pages and checksums, one piece after the other, as the format demands (docs/IMAGE_FORMAT.md).
  */
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { vmaRecordOf } from '../../mmu/vma/vma-record.ts';
@@ -32,18 +32,27 @@ const { COPY, CLONE, UNSUPPORTED, GUARD } = PAGE_CLASS;
 const PAGES_BYTES = PAGES_RECORD.SIZE;
 const { GUARD: GUARD_FLAG, FILE_PAGES } = PAGES_FLAG;
 
+/** What the writer needs to know of the dump. */
 export interface WriterInput {
   readonly mms: readonly Mm[];
+  /** For each mm the number of its first VMA, counted over all mms. */
   readonly vmaBases: readonly number[];
   readonly tallies: VmaTallies;
   readonly names: NameTable;
   readonly blockPerPage: boolean;
-  /** By mapping, counted over all mms; undefined: not known yet, the coordinator puts them in. */
+  /**
+   * anonvmaid of each VMA, counted over all mms. Undefined if the ids are not known yet: the
+   * coordinator fills them in after the pass.
+   */
   readonly anonIds: Int32Array | undefined;
-  /** Offset of an mm's object. PhaseStopped while it waits. */
+  /**
+   * Image offset of the MM object of an mm. Throws PhaseStopped if the phase is stopped while it
+   * waits.
+   */
   readonly offsetOfMm: (mm: number) => number;
 }
 
+/** Writes one unit after the other. */
 export class UnitWriter implements UnitVisitor {
   readonly #input: WriterInput;
   readonly #out: ImageOutput;
@@ -53,7 +62,7 @@ export class UnitWriter implements UnitVisitor {
   #base = 0;
   /** Pages of the unit that are stored with their bytes. */
   copied = 0;
-  /** Offset of the image at which the next piece stands. */
+  /** Image offset of the next piece. */
   #offset = 0;
 
   constructor(input: WriterInput, out: ImageOutput, mover: PageMover, crcs: CrcList) {
@@ -64,6 +73,7 @@ export class UnitWriter implements UnitVisitor {
     this.#mm = input.mms[0]!;
   }
 
+  /** Begins a unit of mm `ordinal`, whose part of the image begins at byte `offset`. */
   begin(ordinal: number, offset: number): void {
     this.#mm = this.#input.mms[ordinal]!;
     this.#base = this.#input.vmaBases[ordinal]!;
@@ -71,7 +81,9 @@ export class UnitWriter implements UnitVisitor {
     this.copied = 0;
   }
 
-  /** Bytes of records that are complete: `bytes` from byte `at` of `words` on, multiples of 8. */
+  /**
+   * Copies complete records: bytes [at, at + bytes) of `words`. Both numbers are multiples of 8.
+   */
   raw(words: Int32Array, at: number, bytes: number): void {
     for (let done = 0; done < bytes; ) {
       const count = Math.min(RAW_PIECE, bytes - done);
@@ -115,7 +127,7 @@ export class UnitWriter implements UnitVisitor {
     const from = addressOf(start);
     const to = addressOf(start + count);
     if (pageClass === CLONE) {
-      // Not between `room` and `advance`: it may wait.
+      // This may wait, so it comes before `room`.
       const donor = this.#input.offsetOfMm(donorOf(word));
       this.#out.room();
       const { window, at } = this.#out;
@@ -138,7 +150,7 @@ export class UnitWriter implements UnitVisitor {
     this.#advance(PAGES_BYTES + (hasData ? count * PAGE_SIZE : 0));
   }
 
-  /** The frames behind a record, and their digest if it has one, from the bytes that go out. */
+  /** Copies the pages after a record, and enters the digest of the copied bytes if there is one. */
   #pages(source: number, count: number): void {
     const { window, at } = this.#out;
     const mover = this.#mover;

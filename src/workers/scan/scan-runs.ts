@@ -6,12 +6,13 @@ import { writeU64 } from '../../shared/u64.ts';
 const { VMA, START, PAGES, KIND, WRITABLE, PFN, FRAMES, WORDS } = SCAN_RUN;
 const { HUGE, MERGED } = SCAN_RUN_KIND;
 
+/** The runs that one worker finds. */
 export class ScanRuns {
   #words = new Int32Array(1024 * WORDS);
   #count = 0;
   #frames = new Float64Array(1024);
   #frameCount = 0;
-  // The run at hand; pages 0 = none.
+  // The current run. #pages is 0 if there is none.
   #vma = 0;
   #start = 0;
   #pages = 0;
@@ -19,13 +20,14 @@ export class ScanRuns {
   #writable = false;
   #pfn = 0;
   #framesAt = -1;
-  /** Pages at the end of the run that may turn out to be one huge page. */
+  /** Pages at the end of the current run that may turn out to be one huge page. */
   #hugePages = 0;
   #hugePfn = 0;
 
   /**
-   * The next page that is to be loaded. `isHuge`: its frame belongs to a huge page. `frame`: what
-   * another process may show as well, 0 if nobody wants to know or nobody else can.
+   * Adds the next page to be loaded. `isHuge`: its frame belongs to a huge page. `frame`: its frame
+   * or swap entry (see ScanReport.frames), or 0 if no other process can show it or the task does
+   * not ask for frames.
    */
   page(
     vma: number,
@@ -57,7 +59,10 @@ export class ScanRuns {
     this.#trackHuge(vpn, pfn, isHuge);
   }
 
-  /** A 2 MiB leaf shows as 512 aligned pages in 512 aligned, neighbouring frames of a huge page. */
+  /**
+   * Recognises 2 MiB leaves. Such a leaf shows as 512 aligned pages in 512 aligned, neighbouring
+   * frames of a huge page.
+   */
   #trackHuge(vpn: number, pfn: number, isHuge: boolean): void {
     if (!isHuge) {
       this.#hugePages = 0;
@@ -75,7 +80,7 @@ export class ScanRuns {
     if (this.#hugePages === GRANULE_PAGES) this.#splitHuge();
   }
 
-  /** The last 512 pages of the run at hand become a run of their own. */
+  /** Makes a run of its own of the last 512 pages of the current run. */
   #splitHuge(): void {
     const start = this.#start + this.#pages - GRANULE_PAGES;
     this.#pages -= GRANULE_PAGES;
@@ -91,7 +96,7 @@ export class ScanRuns {
     this.#hugePages = 0;
   }
 
-  /** Ends the run at hand. */
+  /** Ends the current run. */
   end(): void {
     this.#hugePages = 0;
     this.#flush();
@@ -128,10 +133,12 @@ export class ScanRuns {
     this.#frames[this.#frameCount++] = frame;
   }
 
+  /** The frames of all runs so far: see ScanReport.frames. */
   takeFrames(): Float64Array {
     return this.#frames.slice(0, this.#frameCount);
   }
 
+  /** The SCAN_RUN records of all runs so far. */
   take(): Int32Array {
     return this.#words.slice(0, this.#count * WORDS);
   }

@@ -1,4 +1,6 @@
-/** Reading from a source at an offset: exactly the bytes asked for, or an error. */
+/**
+ * Reads from a source at an offset. A read gets exactly the bytes that it asks for, or it fails.
+ */
 import { readSync } from 'node:fs';
 import { assert } from '../../shared/assert.ts';
 import type { SourceReach } from '../../shared/dump/tasks.ts';
@@ -19,7 +21,10 @@ export class Reader {
     return this.#source.name;
   }
 
-  /** Fills into[at, at + length) from byte `offset` of the source on. */
+  /**
+   * Fills into[at, at + length) from byte `offset` of the source on. Throws INPUT_FAILED, or
+   * PROCESS_GONE if the source is the memory of a process.
+   */
   read(into: Uint8Array, at: number, length: number, offset: number): void {
     const source = this.#source;
     if (source.kind === 'parts') {
@@ -43,7 +48,10 @@ export class Reader {
     }
   }
 
-  /** Fills into[0, length) with what a file has from `offset` on, and with zeros behind its end. */
+  /**
+   * Fills into[0, length) from byte `offset` of a file on, and with zeros after the end of the
+   * file. Throws INPUT_FAILED. Precondition: the source is a file.
+   */
   readToEnd(into: Uint8Array, length: number, offset: number): void {
     const source = this.#source;
     assert(source.kind === 'file', 'only a file has an end');
@@ -75,7 +83,7 @@ export class Reader {
     }
   }
 
-  /** `place`: where that is in the source, for messages. */
+  /** Reads from one file. `place`: offset of the bytes in the source, for messages. */
   #readFile(
     fd: number,
     into: Uint8Array,

@@ -1,18 +1,18 @@
-/** The frame of every task: claim units until there are none, measure, turn errors into data. */
+/** What all tasks have in common: claiming units, measuring time, and turning errors into data. */
 import { PhaseControl } from '../../shared/dump/phase-control.ts';
 import type { PhaseReport, PhaseTask } from '../../shared/dump/tasks.ts';
 import { type Outcome, toFailure } from '../../shared/errors.ts';
 import { WorkerFaults } from './worker-faults.ts';
 
-/** What one unit came to. */
+/** What was done in one unit: pages, and bytes that were read or written. */
 export interface UnitResult {
   readonly pages: number;
   readonly bytes: number;
 }
 
 /**
- * Runs `unit` for every unit that this worker can claim. A failure stops the other workers at their
- * next claim.
+ * Runs `unit` for every unit that this worker can claim. If it throws, the other workers stop at
+ * their next claim, and the outcome is the failure.
  */
 export function runUnits(
   task: PhaseTask,

@@ -1,4 +1,4 @@
-/** Faults on a worker (`src/shared/faults.ts`): carries out what a test has asked for. */
+/** Faults on a worker (`src/shared/faults.ts`): carries out the actions that a test has planned. */
 import { threadId } from 'node:worker_threads';
 import { type FrameAllocator, outOfMemory } from '../../mmu/physical/frame-allocator.ts';
 import type { PhaseTask } from '../../shared/dump/tasks.ts';
@@ -12,6 +12,7 @@ import {
   systemError,
 } from '../../shared/faults.ts';
 
+/** The faults of one task. */
 export class WorkerFaults {
   readonly #armed: ArmedFaults;
   readonly #phase: PhaseName;
@@ -35,19 +36,19 @@ export class WorkerFaults {
     if (action !== undefined) carryOut(action, 'a unit');
   }
 
-  /** A unit of a pass was sized, its size is not published. */
+  /** A unit of a pass was sized, but its size is not published yet. */
   whenSized(): void {
     const action = this.#at('sized');
     if (action !== undefined) carryOut(action, 'a sized unit');
   }
 
-  /** A unit of a pass has its place, nothing of it is written. */
+  /** A unit of a pass has its place, but nothing of it is written yet. */
   whenPlaced(): void {
     const action = this.#at('placed');
     if (action !== undefined) carryOut(action, 'a placed unit');
   }
 
-  /** A write of `wanted` bytes is about to be made; returns how many it may write. */
+  /** A write of `wanted` bytes is about to be made. Returns how many bytes it may write. */
   beforeWrite(wanted: number): number {
     const action = this.#at('write');
     if (action?.kind === 'short') return Math.min(wanted, action.bytes);
@@ -55,13 +56,13 @@ export class WorkerFaults {
     return wanted;
   }
 
-  /** The leaf of a running machine was pinned: its table is locked, the pin is written down. */
+  /** A leaf of a running machine was pinned. Its table is still locked, and the pin is stored. */
   afterLeaf(): void {
     const action = this.#at('leaf');
     if (action !== undefined) carryOut(action, 'a leaf');
   }
 
-  /** Passes the point 'frame' at every request to this thread's own view of the allocator. */
+  /** Adds the point 'frame' to every request for frames. `allocator` is this thread's own view. */
   watch(allocator: FrameAllocator): void {
     const { allocate, allocateZeroed, allocateRun, tryAllocateHuge } = allocator;
     const before = (): void => {
@@ -112,12 +113,12 @@ function carryOut(action: FaultAction, what: string): void {
   }
 }
 
-/** Ends the thread: it has little heap when a test asks for this. */
+/** Ends the thread by filling its heap, which is small when a test asks for this. */
 function fillHeap(): void {
   for (const kept: unknown[] = []; ; ) kept.push(new Array(0x1_0000).fill(kept.length));
 }
 
-/** Says that it is there and waits until the test opens the gate, or ends this thread. */
+/** Reports that this thread has arrived, and waits until the test opens the gate or ends it. */
 function waitAtGate(gate: SharedArrayBuffer): void {
   const words = new Int32Array(gate);
   Atomics.store(words, GATE.ARRIVED, threadId);

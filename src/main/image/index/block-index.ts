@@ -1,32 +1,34 @@
-/** The blocks of an image in order of address, packed: an image may have millions. */
+/** The blocks of an mm in order of address. They are packed, since there may be millions. */
 import type { Digest, DigestKind } from '../../../shared/digest/digest-kind.ts';
 import type { IndexBudget } from './index-budget.ts';
 
-/** What a block is. */
+/** The kinds of blocks. */
 export const BLOCK = {
-  DATA: 1, //  its bytes lie in the image
-  ZERO: 2, //  zeros
-  CLONE: 3, // the pages of an earlier mm
-  GUARD: 4, // guard pages: no content
+  DATA: 1, //  the image stores the bytes
+  ZERO: 2, //  the pages are zeros
+  CLONE: 3, // an earlier mm stores the bytes
+  GUARD: 4, // guard pages, which have no content
 } as const;
 
 export type BlockKind = (typeof BLOCK)[keyof typeof BLOCK];
 
-/** Its digest is that of its pages, if it is DATA and has one. */
+/** One block. A DATA block has the digest of its pages, unless the image has no digests. */
 export interface Block extends Digest {
   readonly start: number; // page
   readonly pages: number;
   readonly kind: BlockKind;
-  /** DATA: byte of the image at which its pages begin. CLONE: byte of the donor's MM object. */
+  /**
+   * DATA: byte of the image at which the pages begin. CLONE: byte of the MM object of the donor.
+   */
   readonly source: number;
-  /** The pages are the mapped file's, although the mapping is private. */
+  /** The mapping is private, and these are pages of the mapped file all the same. */
   readonly isFilePages: boolean;
 }
 
-/** 8 + 8 + 4 + 4 + 4 + 1 in the arrays below. */
+/** Bytes of one block in the arrays below: 8 + 8 + 4 + 4 + 4 + 1. */
 const BYTES_PER_BLOCK = 29;
 
-const DIGEST_SHIFT = 4; // two bits
+const DIGEST_SHIFT = 4; // DigestKind has two bits
 const FILE_PAGES = 0x40;
 const KIND_MASK = 0xf;
 
@@ -40,7 +42,7 @@ export class BlockIndex {
   #count = 0;
   readonly #budget: IndexBudget | undefined;
 
-  /** What the index takes of memory is taken from `budget` before. */
+  /** The memory of the index is taken from `budget` before it is allocated. */
   constructor(budget?: IndexBudget) {
     this.#budget = budget;
   }
@@ -75,7 +77,7 @@ export class BlockIndex {
     };
   }
 
-  /** Of the block's bytes, if they are in the image. */
+  /** Kind of the digest of a block; NONE unless the image stores its bytes with a digest. */
   digest(index: number): DigestKind {
     return ((this.#bits[index]! >> DIGEST_SHIFT) & 3) as DigestKind;
   }
@@ -96,7 +98,7 @@ export class BlockIndex {
     return this.#highs[index]! >>> 0;
   }
 
-  /** The block that holds page `vpn`, or undefined. */
+  /** The block that holds page `vpn`; undefined if there is none. */
   find(vpn: number): Block | undefined {
     const index = this.firstFrom(vpn);
     if (index === this.#count || this.#starts[index]! > vpn) return undefined;

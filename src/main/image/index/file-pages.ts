@@ -1,10 +1,11 @@
 /**
- * Where an image stores the pages of memory-backed and deleted files. A page of such a file is
- * stored once, in the mapping that owns it (docs/IMAGE_FORMAT.md, "Pages of files"), and read from
- * there through every other mapping of the file.
+ * Where an image stores the pages of unreachable files. A page of such a file is stored once, in
+ * the mapping that owns it (docs/IMAGE_FORMAT.md, "Pages of files"), and every other mapping of the
+ * file reads it from there.
  *
- * The table is kept by granules of a file: 512 pages, so that a block reaches into two of them at
- * most, and one page is added or found in a bounded number of steps whatever the image says.
+ * The table has an entry per granule of a file, which is 512 pages. A block reaches into at most
+ * two granules, so a block is added and a page is found in a bounded number of steps, whatever the
+ * image says.
  */
 import { GRANULE_PAGES } from '../../../shared/page.ts';
 import { VM } from '../../../shared/vm-flags.ts';
@@ -12,7 +13,7 @@ import { BLOCK, type Block } from './block-index.ts';
 import type { ImageFile } from './image-mm.ts';
 import { INDEX_COST, type IndexBudget } from './index-budget.ts';
 
-/** Pages [from, to) of a file, as one mm stores them: page `index` at its page `index + shift`. */
+/** Pages [from, to) of a file that one mm stores, page `index` of it at vpn `index + shift`. */
 interface Run {
   from: number;
   to: number;
@@ -20,11 +21,11 @@ interface Run {
   readonly shift: number;
 }
 
-/** Where a page of a file is stored. */
+/** The place where a page of a file is stored. */
 export interface StoredAt {
-  /** Ordinal of the mm. */
+  /** Ordinal of the mm that stores it. */
   readonly mm: number;
-  /** Page of that mm. */
+  /** Virtual page number in that mm. */
   readonly vpn: number;
 }
 
@@ -32,19 +33,19 @@ export interface StoredAt {
 type Granule = Run[];
 
 export class FilePages {
-  /** By file id, then by number of the granule. */
+  /** Granules by the id of the file and the number of the granule. */
   readonly #files = new Map<number, Map<number, Granule>>();
   readonly #budget: IndexBudget;
 
-  /** What the table takes of memory is taken from `budget` before. */
+  /** The memory of the table is taken from `budget` before it is allocated. */
   constructor(budget: IndexBudget) {
     this.#budget = budget;
   }
 
   /**
-   * Notes that the mm with this ordinal stores `pages` pages of a file, from page `index` of the
-   * file on, at its own pages from `vpn` on. Returns undefined, or the first of these pages of the
-   * file that is stored already: then those that follow it are not noted.
+   * Notes that mm number `mm` stores `pages` pages of a file, from page `index` of the file on, at
+   * virtual pages from `vpn` on. If some of these pages are stored already, it returns the first of
+   * them, and notes nothing from the beginning of that page's granule on.
    */
   add(file: number, index: number, pages: number, mm: number, vpn: number): number | undefined {
     const end = index + pages;
@@ -58,7 +59,7 @@ export class FilePages {
     return undefined;
   }
 
-  /** Where page `index` of a file is stored, if it is. */
+  /** The place where page `index` of a file is stored; undefined if it is not. */
   find(file: number, index: number): StoredAt | undefined {
     const runs = this.#granule(file, index);
     const run = runs?.[firstEndingAfter(runs, index)];
@@ -66,7 +67,11 @@ export class FilePages {
     return { mm: run.mm, vpn: index + run.shift };
   }
 
-  /** For a page that is not stored: how many pages from it on are not, up to the granule's end. */
+  /**
+   * How many pages from page `index` on are not stored, up to the end of the granule.
+   *
+   * Preconditions: page `index` is not stored.
+   */
   gap(file: number, index: number): number {
     const runs = this.#granule(file, index);
     const end = (Math.floor(index / GRANULE_PAGES) + 1) * GRANULE_PAGES;
@@ -82,7 +87,7 @@ export class FilePages {
     const at = firstEndingAfter(runs, run.from);
     const next = runs[at];
     if (next !== undefined && next.from < run.to) return Math.max(next.from, run.from);
-    // Neighbours in one mapping are one run: blocks of one page each, or data beside zeros.
+    // Neighbours in one mapping become one run, such as blocks of one page, or data beside zeros.
     const before = runs[at - 1];
     if (before?.to === run.from && before.mm === run.mm && before.shift === run.shift) {
       before.to = run.to;
@@ -120,13 +125,13 @@ function firstEndingAfter(runs: readonly Run[], index: number): number {
   return low;
 }
 
-/** Whether only an image, or the memory of a machine, can supply the pages of this file. */
+/** Whether a file is unreachable: only an image, or the memory of a machine, supplies its pages. */
 export function isUnreachable({ isDeleted, isMemoryBacked }: ImageFile): boolean {
   return isDeleted || isMemoryBacked;
 }
 
-/** Whether a block of a mapping of such a file holds the file's pages, not the mm's own. */
+/** Whether a block in a mapping of an unreachable file holds pages of the file, not of the mm. */
 export function isOfFile(vma: { readonly flags: number }, block: Block): boolean {
-  if (block.kind === BLOCK.GUARD) return false; // this mm may not look at the page, others may
+  if (block.kind === BLOCK.GUARD) return false; // it hides the page from this mm only
   return (vma.flags & VM.MAYSHARE) !== 0 || block.isFilePages;
 }

@@ -1,7 +1,7 @@
-/** The name of an image (docs/IMAGE_FORMAT.md, "The id of an image"). */
+/** Computes the id of an image (docs/IMAGE_FORMAT.md, "The id of an image"). */
 import { createHash } from 'node:crypto';
 
-/** sha256 over record crcs, gathered so that the hash is not called for every one. */
+/** sha256 over record crcs. It gathers 1024 of them for one call of the hash. */
 export class IdHash {
   readonly #hash = createHash('sha256');
   readonly #crcs = new Uint32Array(1024);

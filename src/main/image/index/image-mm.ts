@@ -1,98 +1,101 @@
-/** What an image holds of an mm, as its reader sees it. */
+/** The records of an image about an mm, as its reader sees them. */
 import type { MmAddresses } from '../../../mmu/mm/mm-struct.ts';
 import type { BlockIndex } from './block-index.ts';
 
 /** A file that mappings of an image show. */
 export interface ImageFile {
-  /** Equal wherever the same file is mapped. */
+  /** Number of the file, equal wherever the same file is mapped. */
   readonly id: number;
-  /** As d_path gives it: a deleted file's ends in ' (deleted)'. */
+  /** The path as d_path gives it; that of a deleted file ends in ' (deleted)'. */
   readonly path: string;
-  /** The same, raw bytes. */
+  /** The bytes of the path. */
   readonly rawPath: Uint8Array;
-  /** Bytes that it had when it was dumped. */
+  /** Length of the file at the time of the dump, in bytes. */
   readonly size: number;
-  /** No name led to it any more. */
+  /** Whether the file had no name any more. */
   readonly isDeleted: boolean;
-  /** Its content lay in memory alone (memfd, tmpfs, shared anonymous memory). */
+  /** Whether its content lay in memory alone (memfd, tmpfs, shared anonymous memory). */
   readonly isMemoryBacked: boolean;
-  /** Memory-backed, and whoever made the image could not see all of it: absent pages are unknown. */
+  /**
+   * Whether the file is memory-backed and not all of it could be seen when the image was made. Its
+   * absent pages are then unknown.
+   */
   readonly isIncomplete: boolean;
 }
 
-/** Pages of a VMA that the image holds, and guard pages, which have no content. */
+/** Numbers of pages of a VMA that have a record in the image, by kind. */
 export interface StoredPages {
-  /** Pages whose bytes the image has here. */
+  /** Pages whose bytes are stored for this VMA. */
   copy: number;
   /** Pages of zeros. */
   zero: number;
-  /** Pages whose bytes an earlier address space has. */
+  /** Pages whose bytes an earlier mm of the image stores. */
   clone: number;
-  /** Guard pages. */
+  /** Guard pages, which have no content. */
   guard: number;
 }
 
 /** A mapping in an image. */
 export interface ImageVma {
-  /** Byte of the image at which its record begins. */
+  /** Byte of the image at which the record of the mapping begins. */
   readonly offset: number;
-  /** Address of its first byte. */
+  /** Address of the first byte. */
   readonly start: number;
-  /** First address after it. */
+  /** First address after the mapping. */
   readonly end: number;
   /** VM_* bits (linux/mm.h). */
   readonly flags: number;
-  /** vm_page_prot, low and high word. */
+  /** vm_page_prot, bits 0 to 31. */
   readonly pgprotLow: number;
   /** vm_page_prot, bits 32 to 63. */
   readonly pgprotHigh: number;
-  /** Page of the file, or of the anonymous space, at its start. */
+  /** vm_pgoff: page of the file, or of the anonymous space, at `start`. */
   readonly pgoff: number;
-  /** Whether it is the code that the kernel maps into every process. */
+  /** Whether it is the vdso, the code that the kernel maps into every process. */
   readonly isVdso: boolean;
-  /** Equal for mappings of the image that share an anon_vma; 0 where there is none. */
+  /** Equal for mappings of the image that share an anon_vma; 0 for a mapping without one. */
   readonly anonvmaid: number;
   /** The file that it maps; null for anonymous memory. */
   readonly file: ImageFile | null;
-  /** How many of its pages the image stores, by kind. */
+  /** How many of its pages have a record in the image, by kind. */
   readonly pages: Readonly<StoredPages>;
-  /** @internal Its blocks in the mm's index: [firstBlock, lastBlock). */
+  /** @internal First of its blocks in `ImageMm.blocks`. */
   readonly firstBlock: number;
-  /** @internal */
+  /** @internal End of its blocks in `ImageMm.blocks`, exclusive. */
   readonly lastBlock: number;
 }
 
-/** A payload that is read when somebody asks for it. */
+/** A payload that is read only when it is asked for. */
 export interface Payload {
-  /** Byte of the image. */
+  /** Byte of the image at which it begins. */
   readonly offset: number;
-  /** Its length. */
+  /** Length of the payload, in bytes. */
   readonly bytes: number;
-  /** crc32 of its bytes. */
+  /** crc32 of the payload. */
   readonly crc: number;
 }
 
 /** An address space in an image. */
 export interface ImageMm {
-  /** Its place in the image, from 0. */
+  /** Ordinal of the mm in the image, from 0. */
   readonly ordinal: number;
   /** Byte of the image at which its record begins. */
   readonly offset: number;
-  /** start_code to env_end, brk, def_flags and flags, as the kernel names them. */
+  /** start_code to env_end, brk, def_flags and flags, under the names of the kernel. */
   readonly fields: MmAddresses;
-  /** Its mappings, ascending. */
+  /** The mappings, by ascending address. */
   readonly vmas: readonly ImageVma[];
   /** @internal */
   readonly blocks: BlockIndex;
-  /** Where its auxiliary vector lies; null where it has none. */
+  /** Place of the auxiliary vector; null if there is none. */
   readonly auxv: Payload | null;
-  /** Where its ELF notes lie; null where it has none. */
+  /** Place of the ELF notes; null if there are none. */
   readonly notes: Payload | null;
-  /** Where its LDT lies; null where it has none. */
+  /** Place of the LDT; null if there is none. */
   readonly ldt: Payload | null;
 }
 
-/** The mapping that holds `address`, by bisection. */
+/** Finds the mapping that holds `address`, by bisection. */
 export function findVma(vmas: readonly ImageVma[], address: number): ImageVma | undefined {
   let low = 0;
   let high = vmas.length;

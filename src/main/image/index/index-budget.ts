@@ -1,25 +1,28 @@
 /**
- * What the records of an image may take in memory while somebody reads it. An image is a file that
- * anybody can have made, and its index grows with its records, so it is counted before it is kept.
+ * Bounds the memory that the records of an image take while it is open. An image may come from
+ * anyone, and its index grows with its records, so memory is counted before it is allocated.
  */
 import { type Check, wholeNumber } from '../../../shared/arguments/checks.ts';
 import { MmdumpError } from '../../../shared/errors.ts';
 import { GiB } from '../../../shared/page.ts';
 
-/** The index of some 40 million blocks; one of the dumps in docs/ needs a thousandth of that. */
+/** The index of some 33 million blocks. A dump such as docs/ measures needs a thousandth of it. */
 export const MAX_INDEX_BYTES: number = GiB;
 
-/** The option `maxIndexBytes`. */
+/** Checks the option `maxIndexBytes`. */
 export const MAX_INDEX: Check<number> = wholeNumber(1);
 
-/** Generous: an object of V8 with its numbers, and its entries in the tables that lead to it. */
+/**
+ * Bytes that are counted per record, generously: an object of V8 with its numbers, and its entries
+ * in the tables that lead to it.
+ */
 export const INDEX_COST = {
   MM: 4096, //   with its first, empty table of blocks
   VMA: 1024,
-  FILE: 1024, // and the path, three times: raw, as text, as what both were decoded from
+  FILE: 1024, // and three times the path: as bytes, as text, and the payload that both come from
   FILE_GRANULE: 512, // 512 pages of a file, some of which the image stores
-  FILE_RUN: 128, //     pages of them that one mm stores side by side
-  PAYLOAD: 40, //       an entry of the verification's table, and its unit
+  FILE_RUN: 128, //     neighbouring pages of a granule that one mm stores
+  PAYLOAD: 40, //       an entry in the table of the verification, and its unit
 } as const;
 
 export class IndexBudget {
@@ -27,18 +30,18 @@ export class IndexBudget {
   readonly #name: string;
   #used = 0;
 
-  /** `name` is that of the image, for the message. */
+  /** `name` is the name of the image, for the message. `limit` is in bytes. */
   constructor(name: string, limit: number = MAX_INDEX_BYTES) {
     this.#name = name;
     this.#limit = limit;
   }
 
-  /** Bytes so far. */
+  /** Bytes that were taken so far. */
   get used(): number {
     return this.#used;
   }
 
-  /** Before `bytes` more are kept. IMAGE_TOO_LARGE beyond the limit. */
+  /** Counts `bytes` more bytes before they are allocated. IMAGE_TOO_LARGE beyond the limit. */
   take(bytes: number): void {
     this.#used += bytes;
     if (this.#used <= this.#limit) return;

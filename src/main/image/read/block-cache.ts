@@ -1,20 +1,21 @@
 /**
- * Payloads of blocks that were read and checked, the last ones used: whoever reads a block page by
- * page reads and checks it once. Who asks for a block that is being read waits for it.
+ * A cache for payloads of blocks that were read and checked, so that a reader which reads a block
+ * page by page reads and checks it once. A reader of a block that is being read waits for it. The
+ * least recently used payload is evicted first, and its buffer may be used again.
  *
- *   absent ──read──▶ loading ──filled──▶ held ──not used for longest──▶ absent, its buffer used again
+ *   absent ──read──▶ loading ──filled──▶ held ──evicted──▶ absent
  *                       └──────failed──▶ absent
  */
 
 /** Four blocks of 2 MiB, which no block exceeds. */
 export const CACHE_BYTES = 0x80_0000;
 
-/** Puts a payload into its buffer; what it throws is the failure of all who wait for it. */
+/** Puts a payload into its buffer. If it throws, all readers that wait for the payload fail. */
 export type Fill = (payload: Uint8Array) => Promise<void>;
 
 interface Entry {
   readonly loaded: Promise<Buffer>;
-  /** Who waits for it, or was told and has not used it yet: so long its buffer is not used again. */
+  /** Readers that have not used the payload yet. While there are any, it is not evicted. */
   users: number;
 }
 
@@ -29,9 +30,9 @@ interface Waiter {
 }
 
 export class BlockCache {
-  /** Bytes that are kept, and that may be read at the same time; one block in any case. */
+  /** Most bytes that are held and being read, taken together. One block may always be read. */
   readonly #limit: number;
-  /** By key, in the order of their last use. */
+  /** Payloads by key, in the order of their last use. */
   readonly #held = new Map<number, Held>();
   readonly #loading = new Map<number, Entry>();
   readonly #waiting: Waiter[] = [];
@@ -42,7 +43,7 @@ export class BlockCache {
     this.#limit = limit;
   }
 
-  /** The payload with this key, if it is held. Use it at once: its buffer may be used again. */
+  /** The payload with this key, if it is held. Use it before any `await`: it may be evicted. */
   get(key: number): Buffer | undefined {
     const held = this.#held.get(key);
     if (held === undefined) return undefined;
@@ -51,7 +52,9 @@ export class BlockCache {
     return held.payload;
   }
 
-  /** Calls `use` with the payload with this key; `fill` reads its `bytes` bytes if it is not held. */
+  /**
+   * Calls `use` with the payload of this key. If it is not held, `fill` reads its `bytes` bytes.
+   */
   async read(
     key: number,
     bytes: number,
@@ -77,16 +80,16 @@ export class BlockCache {
     }
   }
 
-  /** Lets go of everything. */
+  /** Evicts everything. */
   clear(): void {
     this.#held.clear();
     this.#heldBytes = 0;
   }
 
   async #load(key: number, bytes: number, fill: Fill): Promise<Buffer> {
-    await this.#begin(bytes); // and so the entry is in its table before there is a payload
+    await this.#begin(bytes); // even if it does not wait, the entry is in #loading afterwards
     try {
-      // Not zeroed: nobody is given the buffer before all of it was read and checked.
+      // The buffer is not zeroed: no reader gets it before all of it was read and checked.
       const payload = this.#evict(bytes) ?? Buffer.allocUnsafeSlow(bytes);
       await fill(payload);
       this.#held.set(key, { payload, entry: this.#loading.get(key)! });
@@ -98,13 +101,13 @@ export class BlockCache {
     }
   }
 
-  /** Waits until so many bytes may be read beside the others. First come, first served. */
+  /** Waits until `bytes` more bytes may be read. Readers are served in the order of their calls. */
   async #begin(bytes: number): Promise<void> {
     if (this.#waiting.length > 0 || !this.#fits(bytes)) {
       await new Promise<void>((begin) => {
         this.#waiting.push({ bytes, begin });
       });
-      return; // whoever ended has counted it
+      return; // #end has counted the bytes
     }
     this.#loadingBytes += bytes;
   }
@@ -124,8 +127,8 @@ export class BlockCache {
   }
 
   /**
-   * Lets go of those that were not used for longest, until there is room. Returns the buffer of one
-   * that had `wanted` bytes: memory that was touched before is several times quicker.
+   * Evicts the least recently used payloads until the limit is kept. Returns the buffer of one that
+   * had `wanted` bytes, since memory that was touched before is several times quicker.
    */
   #evict(wanted = 0): Buffer | undefined {
     let buffer: Buffer | undefined;

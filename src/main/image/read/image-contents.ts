@@ -1,4 +1,4 @@
-/** What an open image holds: its records, and the way to its bytes. `Image` keeps it open. */
+/** The contents of an open image: its records, and the way to its bytes. `Image` keeps it open. */
 import { crc32 } from 'node:zlib';
 import type { SourceReach } from '../../../shared/dump/tasks.ts';
 import { MmdumpError } from '../../../shared/errors.ts';
@@ -18,7 +18,7 @@ export interface CheckedRecords {
   readonly filePages: FilePages;
 }
 
-/** What an mm may have beside its pages. */
+/** The payloads that an mm may have beside its pages. */
 export type PayloadPart = 'ldt' | 'auxv' | 'notes';
 
 export class ImageContents {
@@ -37,12 +37,12 @@ export class ImageContents {
     this.#reader = new PageReader(source, this.#places, cacheBytes, threadDigest);
   }
 
-  /** What a worker reads the bytes of the image from, as long as it is open. */
+  /** The descriptors or the memory from which a worker reads the image while it is open. */
   get reach(): SourceReach {
     return this.source.reach;
   }
 
-  /** The mm with this ordinal. OPTION_INVALID when there is none. */
+  /** The mm with this ordinal. OPTION_INVALID if there is none. */
   mm(ordinal = 0): ImageMm {
     const found = this.mms[ordinal];
     if (found !== undefined) return found;
@@ -55,12 +55,16 @@ export class ImageContents {
     return this.#places.mmAt(offset);
   }
 
-  /** As of `Image.read`; `address` and the bytes behind it lie in user space. */
+  /**
+   * Reads as `Image.read` does.
+   *
+   * Preconditions: `address` and the bytes behind it lie in user space.
+   */
   read(mm: ImageMm, address: number, into: Uint8Array): Promise<void> {
     return this.#reader.read(mm, address, into);
   }
 
-  /** A payload beside the pages, checked; empty when there is none. IMAGE_CHECKSUM. */
+  /** Reads a payload beside the pages and checks it; empty if there is none. IMAGE_CHECKSUM. */
   async payload(mm: ImageMm, part: PayloadPart): Promise<Uint8Array> {
     const payload = mm[part];
     if (payload === null) return new Uint8Array();

@@ -1,6 +1,6 @@
 /**
- * Where an image holds what an mm showed: for any range of addresses the stretches of which it
- * consists, each as long as one block or one hole, whatever the records are.
+ * Finds where an image holds the bytes that an mm showed. A range of addresses is divided into
+ * stretches. Each lies in one block or in one hole, whatever the records say.
  */
 import { MmdumpError } from '../../../shared/errors.ts';
 import { addressOf, hex, MiB, PAGE_SIZE, vpnOf } from '../../../shared/page.ts';
@@ -19,19 +19,19 @@ export interface ZeroStretch {
 export interface StoredStretch {
   readonly kind: 'stored';
   readonly bytes: number;
-  /** Byte of the block's payload at which they begin. */
+  /** Byte of the payload at which the stretch begins. */
   readonly from: number;
-  /** The mm that stores the block, which need not be the one that was asked for. */
+  /** The mm that stores the block. It need not be the mm whose address was asked for. */
   readonly mm: ImageMm;
-  /** Of kind DATA. */
+  /** The block, of kind DATA. */
   readonly block: Block;
 }
 
 export type Stretch = ZeroStretch | StoredStretch;
 
-/** What the places of an image's pages follow from. */
+/** The records from which the places of pages follow. */
 export interface ImageRecords {
-  /** Of the image, for messages. */
+  /** Name of the image, for messages. */
   readonly name: string;
   readonly mms: readonly ImageMm[];
   readonly filePages: FilePages;
@@ -39,7 +39,7 @@ export interface ImageRecords {
   readonly dontDump: boolean;
 }
 
-/** Zeros are filled in parts, so that a thread that fills many of them gets to other work. */
+/** Most bytes of zeros per stretch, so that a thread which fills many of them can yield. */
 const ZEROS_MAX = MiB;
 
 export class PagePlaces {
@@ -57,8 +57,8 @@ export class PagePlaces {
   }
 
   /**
-   * The stretches of `bytes` bytes from `address` on, in order and without a gap. Throws PAGE_ABSENT
-   * when it comes to a page that the image does not hold.
+   * Divides `bytes` bytes from `address` on into stretches, in order and without a gap. Throws
+   * PAGE_ABSENT when it comes to a page that the image does not hold.
    */
   *stretches(mm: ImageMm, address: number, bytes: number): Generator<Stretch> {
     for (let done = 0; done < bytes; ) {
@@ -68,7 +68,7 @@ export class PagePlaces {
     }
   }
 
-  /** The first stretch of `most` bytes from `address` on. PAGE_ABSENT. */
+  /** The first stretch of `most` bytes from `address` on. PAGE_ABSENT if the image lacks it. */
   stretch(mm: ImageMm, address: number, most: number): Stretch {
     const { blocks } = mm;
     const vpn = vpnOf(address);
@@ -83,7 +83,7 @@ export class PagePlaces {
     return inBlock(mm, block, address, most);
   }
 
-  /** A clone: the bytes are the donor's, at the same address. */
+  /** A stretch of a clone: the donor stores its bytes, at the same address. */
   #cloned(mm: ImageMm, clone: Block, address: number, most: number): Stretch {
     const donor = this.mmAt(clone.source);
     const block = donor?.blocks.find(vpnOf(address));
@@ -93,14 +93,16 @@ export class PagePlaces {
     return inBlock(donor, block, address, Math.min(most, endOf(clone) - address));
   }
 
-  /** Pages without a block: of a file, of a device, or never touched. */
+  /**
+   * A stretch without a block: pages of a file or of a device, or pages that were never touched.
+   */
   #hole(mm: ImageMm, address: number, most: number): Stretch {
     const vma = findVma(mm.vmas, address);
     if (vma === undefined) throw this.#absent(mm, address, 'no mapping is there');
     if ((vma.flags & (VM.IO | VM.PFNMAP)) !== 0) {
       throw this.#absent(mm, address, 'it is the memory of a device');
     }
-    // A private mapping may have had a copy of its own.
+    // A private mapping that was left out may have had copies of its own.
     const isShared = (vma.flags & VM.MAYSHARE) !== 0;
     if (this.#isLeftOut(vma) && !isShared) throw this.#absent(mm, address, LEFT_OUT);
     const bytes = Math.min(most, vma.end - address);
@@ -109,7 +111,7 @@ export class PagePlaces {
     return zeros(bytes);
   }
 
-  /** Pages of a file that this mapping does not store: another one may. */
+  /** A stretch of a file that this mapping does not store. Another mapping may store it. */
   #fileHole(mm: ImageMm, vma: ImageVma, file: ImageFile, address: number, most: number): Stretch {
     const { mms, filePages } = this.#records;
     const index = vma.pgoff + (vpnOf(address) - vpnOf(vma.start));
@@ -133,7 +135,7 @@ export class PagePlaces {
     return zeros(Math.min(most, addressOf(pages) - offset));
   }
 
-  /** An absent page of such a mapping may have been left out: nobody knows that it was zeros. */
+  /** PAGE_ABSENT if an absent page of the mapping may have been left out and need not be zeros. */
   #assertNotLeftOut(mm: ImageMm, vma: ImageVma, address: number): void {
     if (this.#isLeftOut(vma)) throw this.#absent(mm, address, LEFT_OUT);
     if ((vma.flags & VM.HUGETLB) !== 0) {
@@ -151,7 +153,7 @@ export class PagePlaces {
     return new MmdumpError('PAGE_ABSENT', `${this.#records.name}: ${place}: ${reason}`, fields);
   }
 
-  /** Records that contradict each other. openImage lets no such image pass. */
+  /** An error for records that contradict each other. `openImage` accepts no such image. */
   #contradiction(mm: ImageMm, address: number, reason: string): MmdumpError {
     const place = `mm ${mm.ordinal}, page at ${hex(address)}`;
     const fields = { mm: mm.ordinal, address, reason };
@@ -165,7 +167,11 @@ function zeros(most: number): ZeroStretch {
   return { kind: 'zeros', bytes: Math.min(most, ZEROS_MAX) };
 }
 
-/** What a block of kind DATA or ZERO has from `address` on, an address of the mm that stores it. */
+/**
+ * A stretch of a block from `address` on.
+ *
+ * Preconditions: the block is DATA or ZERO, and `mm` stores it at `address`.
+ */
 function inBlock(mm: ImageMm, block: Block, address: number, most: number): Stretch {
   const bytes = Math.min(most, endOf(block) - address);
   if (block.kind === BLOCK.ZERO) return zeros(bytes);

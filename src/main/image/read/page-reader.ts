@@ -1,8 +1,11 @@
 /**
- * Reading the pages of an image by blocks, each checked against the digest of its payload. A block
- * that is wanted whole is read where the caller wants it, and checked there; small blocks that lie
- * close together are read in one go; what is wanted in part comes out of a cache of whole blocks,
- * since a digest covers all of them. Some reads are under way while earlier ones are checked.
+ * Reads the pages of an image by blocks, and checks each block against the digest of its payload:
+ *
+ *  - A block that is wanted as a whole is read into the buffer of the caller and checked there.
+ *  - Small blocks that lie close together are read with one call.
+ *  - A part of a block comes from a cache of whole blocks, since a digest covers the whole block.
+ *
+ * Several reads are under way while earlier ones are checked.
  */
 
 import { DIGEST, mismatchText } from '../../../shared/digest/digest-kind.ts';
@@ -17,16 +20,16 @@ import type { ByteSource } from '../source/byte-source.ts';
 import { BlockCache } from './block-cache.ts';
 import type { PagePlaces, StoredStretch, Stretch } from './page-places.ts';
 
-/** Reads of one request that are under way at the same time. */
+/** Most reads of one request that are under way at the same time. */
 const READS_AT_ONCE = 3;
-/** Blocks beyond it are read by themselves, to where they are wanted. */
+/** A larger block is read by itself, into the buffer of the caller. */
 const SMALL_BLOCK = 128 * KiB;
-/** Small blocks that one read takes, with the records between them. */
+/** Most bytes that one read takes for several small blocks, with the records between them. */
 const BATCH_BYTES = 256 * KiB;
-/** Bytes between two blocks that are worth reading for the sake of one read less. */
+/** Most bytes between two blocks that are read along, to save one read. */
 const GAP_BYTES = 4 * KiB;
 
-/** A whole block, and where its bytes are wanted. */
+/** A block that is wanted as a whole, and the part of the caller's buffer that it fills. */
 interface WantedBlock {
   readonly mm: ImageMm;
   readonly block: Block;
@@ -39,7 +42,7 @@ export class PageReader {
   readonly #cache: BlockCache;
   readonly #digest: () => PayloadDigest;
 
-  /** The cache keeps up to `cacheBytes` of payloads; `digest` gives what they are digested with. */
+  /** The cache holds up to `cacheBytes` bytes of payloads. `digest` returns a PayloadDigest. */
   constructor(
     source: ByteSource,
     places: PagePlaces,
@@ -52,7 +55,10 @@ export class PageReader {
     this.#cache = new BlockCache(cacheBytes);
   }
 
-  /** Fills `into` with what an mm held from `address` on. Nothing is written after it has settled. */
+  /**
+   * Fills `into` with the bytes that an mm held from `address` on. It writes nothing after it has
+   * settled.
+   */
   async read(mm: ImageMm, address: number, into: Uint8Array): Promise<void> {
     if (into.length === 0) return;
     // Most small reads lie in one block, and the cache holds it.
@@ -67,7 +73,7 @@ export class PageReader {
     reads.throwIfFailed();
   }
 
-  /** Lets go of the blocks that are kept. */
+  /** Empties the cache. */
   clear(): void {
     this.#cache.clear();
   }
@@ -124,7 +130,7 @@ export class PageReader {
     });
   }
 
-  /** Whole blocks that lie one behind the other. */
+  /** Reads one block, or several that lie one behind the other, with one call, and checks them. */
   async #readBatch(batch: readonly WantedBlock[]): Promise<void> {
     const first = batch[0]!;
     const last = batch.at(-1)!;
@@ -145,7 +151,7 @@ export class PageReader {
     }
   }
 
-  /** IMAGE_CHECKSUM unless the payload of a block is what its record says. */
+  /** IMAGE_CHECKSUM if the payload of a block does not match the digest in its record. */
   #check(mm: ImageMm, block: Block, payload: Uint8Array): void {
     if (block.digest === DIGEST.NONE) return;
     const found = this.#digest();
@@ -168,7 +174,7 @@ function payloadBytes({ pages }: Block): number {
   return pages * PAGE_SIZE;
 }
 
-/** Whether one read is to take this block, too, with those of a batch. */
+/** Whether the read of a batch can take this block as well. */
 function joins(batch: readonly WantedBlock[], block: Block): boolean {
   const first = batch[0]?.block;
   const last = batch.at(-1)?.block;
@@ -179,7 +185,7 @@ function joins(batch: readonly WantedBlock[], block: Block): boolean {
   return gap >= 0 && gap <= GAP_BYTES && bytes <= BATCH_BYTES;
 }
 
-/** The reads of one request: some at a time, the first failure is that of the request. */
+/** The reads of one request. A few run at a time, and the first failure is that of the request. */
 class Reads {
   readonly #running = new Set<Promise<void>>();
   readonly #most: number;
@@ -190,7 +196,7 @@ class Reads {
     this.#most = most;
   }
 
-  /** Starts a read once fewer than the most are under way. Rejects if one has failed meanwhile. */
+  /** Starts a read when fewer than `most` are under way. Rejects if one has failed meanwhile. */
   async start(read: () => Promise<void>): Promise<void> {
     while (this.#running.size >= this.#most) await Promise.race(this.#running);
     this.throwIfFailed();
@@ -198,7 +204,7 @@ class Reads {
     this.#running.add(running);
   }
 
-  /** Waits until none is under way. Never rejects. */
+  /** Waits until no read is under way. It never rejects. */
   async ended(): Promise<void> {
     await Promise.all(this.#running);
   }

@@ -1,7 +1,7 @@
 /**
- * The uses of something that can be closed: a close waits for those that have begun, and nothing
- * begins afterwards. So a file's descriptor is never closed under somebody who reads from it, who
- * would go on with whatever file has that number next.
+ * Counts the uses of an object that can be closed. A close waits for the uses that have begun, and
+ * no use begins afterwards. So a descriptor is never closed during a read, which would go on with
+ * the file that gets this number next.
  */
 export class Uses {
   readonly #refuse: () => Error;
@@ -9,17 +9,17 @@ export class Uses {
   #closed: Promise<void> | undefined;
   #idle: () => void = () => {};
 
-  /** `refuse` makes the error of a use after the close. */
+  /** `refuse` makes the error for a use after the close. */
   constructor(refuse: () => Error) {
     this.#refuse = refuse;
   }
 
-  /** Throws once it was closed. */
+  /** Throws if the object was closed. */
   assertOpen(): void {
     if (this.#closed !== undefined) throw this.#refuse();
   }
 
-  /** Runs a job that keeps it open. */
+  /** Runs a job, during which the object stays open. */
   async during<T>(job: () => Promise<T>): Promise<T> {
     this.assertOpen();
     this.#count++;
@@ -31,7 +31,9 @@ export class Uses {
     }
   }
 
-  /** Ends it with `end`, after the jobs that have begun. Once only: a second close waits for the first. */
+  /**
+   * Closes the object with `end`, after the jobs that have begun. A second close joins the first.
+   */
   close(end: () => Promise<void>): Promise<void> {
     this.#closed ??= this.#close(end);
     return this.#closed;

@@ -1,6 +1,6 @@
 /**
- * Where an image is read from: a file or memory, at any offset. A read returns exactly the bytes
- * asked for or fails; nothing is ever read beyond the end.
+ * The bytes of an image, in a file or in memory, at any offset. A read fills exactly the bytes that
+ * it was asked for, or fails. It never goes beyond the end.
  */
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import type { SourceReach } from '../../../shared/dump/tasks.ts';
@@ -10,27 +10,30 @@ import { GiB } from '../../../shared/page.ts';
 import type { MemoryImage } from '../../sinks/memory-sink.ts';
 
 export interface ByteSource {
-  /** For messages: `image 'a.cpt'`. */
+  /** Name for messages, such as `image 'a.cpt'`. */
   readonly name: string;
   readonly path: string | null;
   readonly bytes: number;
-  /** Fills `into` from `offset` on. IMAGE_TRUNCATED beyond the end, INPUT_FAILED otherwise. */
+  /**
+   * Fills `into` with the bytes from `offset` on. IMAGE_TRUNCATED beyond the end, INPUT_FAILED if
+   * the system cannot read them, or if an image in memory is gone.
+   */
   read(into: Uint8Array, offset: number): Promise<void>;
   /**
-   * Of an image in memory: INPUT_FAILED once the next dump into its sink has begun. `read` looks itself;
-   * whoever reads through `reach` uses `whileIntact`.
+   * For an image in memory: throws INPUT_FAILED once its sink was released, or the next dump into
+   * it has begun. `read` checks this itself. Code that reads through `reach` uses `whileIntact`.
    */
   assertIntact?(): void;
-  /** What a worker reads the same bytes from. */
+  /** The descriptors or the memory from which a worker reads the same bytes. */
   readonly reach: SourceReach;
-  /** Of an image in parts: the first that is missing, or has the wrong length. */
+  /** For an image in parts: the first part that is missing or has the wrong length. */
   readonly problem?: Problem | null;
-  /** Of an image in parts: files that have the name of one and are none. */
+  /** For an image in parts: files that have the name of a part but do not belong to the image. */
   extraParts?(): Promise<Problem[]>;
   close(): Promise<void>;
 }
 
-/** Node ends the process when it is asked to read 2^31 bytes or more at once. */
+/** Most bytes per read: Node ends the process when it is asked for 2^31 bytes or more at once. */
 const MAX_READ = GiB;
 
 export class FileSource implements ByteSource {
@@ -84,7 +87,7 @@ export class MemorySource implements ByteSource {
       const at = (offset + done) % chunkBytes;
       const count = Math.min(into.length - done, chunkBytes - at);
       const chunk = this.#chunks[Math.floor((offset + done) / chunkBytes)];
-      // Chunks that hold less than the image says would leave a part of the buffer as it was.
+      // A chunk that is shorter than the image says would leave a part of `into` unfilled.
       if (chunk === undefined || chunk.length < at + count) {
         throw truncated(this.name, offset + done, this.bytes);
       }
@@ -105,8 +108,8 @@ export class MemorySource implements ByteSource {
 }
 
 /**
- * Runs a job that reads a source through its `reach`. What the job found, or failed with, counts only
- * if all that it has read was the image.
+ * Runs a job that reads a source through its `reach`. The result or the error of the job counts
+ * only if all the bytes that it has read were those of the image, else INPUT_FAILED.
  */
 export async function whileIntact<T>(source: ByteSource, job: () => Promise<T>): Promise<T> {
   try {
@@ -116,7 +119,7 @@ export async function whileIntact<T>(source: ByteSource, job: () => Promise<T>):
   }
 }
 
-/** Fills `into` with what a file of the source has from `from` on: byte `offset` of the source. */
+/** Fills `into` from byte `from` of a file on, which is byte `offset` of the source. */
 export async function readFully(
   source: ByteSource,
   handle: FileHandle,
@@ -140,7 +143,7 @@ export function assertInside(source: ByteSource, offset: number, length: number)
   throw truncated(source.name, offset, source.bytes);
 }
 
-/** Closes every one of them, and then says what kept one from it: INPUT_FAILED. */
+/** Closes all handles. INPUT_FAILED with the first failure, after all were tried. */
 export async function closeAll(name: string, handles: readonly FileHandle[]): Promise<void> {
   const closed = await Promise.allSettled(handles.map((handle) => handle.close()));
   const failed = closed.find(({ status }) => status === 'rejected');
@@ -165,13 +168,13 @@ function inputFailed(name: string, offset: number, error: unknown): MmdumpError 
   return new MmdumpError('INPUT_FAILED', message, fields, error);
 }
 
-/** Opens a file, and says how long it is. INPUT_FAILED if it cannot be opened, or is no file. */
+/** Opens a file and gets its length. INPUT_FAILED if it cannot be opened or is no regular file. */
 export async function openFile(
   path: string,
 ): Promise<{ readonly handle: FileHandle; readonly bytes: number }> {
   let handle: FileHandle | undefined;
   try {
-    // Looked at before it is opened: to open a pipe would wait for a writer.
+    // The type is checked before the file is opened, since to open a pipe would wait for a writer.
     if (!(await stat(path)).isFile()) {
       throw new MmdumpError('INPUT_FAILED', `${path} is not a regular file`, { path });
     }

@@ -1,4 +1,4 @@
-/** Finding the bytes of an image: in memory, in a file, in the parts of one. */
+/** Finds the bytes of an image: in memory, in a file, or in the parts of an image. */
 import { bytesOf } from '../../../shared/arguments/bytes.ts';
 import {
   instanceOf,
@@ -16,7 +16,7 @@ import type { MemoryImage } from '../../sinks/memory-sink.ts';
 import { type ByteSource, FileSource, MemorySource, openFile } from './byte-source.ts';
 import { openParts } from './part-source.ts';
 
-/** Where an image comes from: a path, or the image of a memory sink. */
+/** Checks where an image comes from: a path, or the image of a memory sink. OPTION_INVALID. */
 export function imageSource(what: string, value: unknown): string | MemoryImage {
   if (typeof value === 'string') return pathname(what, value);
   if (typeof value !== 'object' || value === null) {
@@ -44,8 +44,9 @@ const MEMORY_IMAGE: Shape<MemoryImage> = {
 };
 
 /**
- * Opens a file or a memory sink's image. Where there is no file `OUT` its parts are opened, if
- * `OUT.000` is there; so they are for the path of that first part. INPUT_FAILED.
+ * Opens a file, the parts of an image, or the image of a memory sink. The parts are opened for the
+ * path `OUT.000`, and for the path `OUT` if there is no such file but there is `OUT.000`.
+ * INPUT_FAILED if there is no image.
  */
 export async function openSource(from: string | MemoryImage): Promise<ByteSource> {
   if (typeof from !== 'string') return new MemorySource(from);

@@ -1,6 +1,7 @@
 /**
- * An image in parts, read in place: `OUT.000`, `OUT.001`, … (docs/IMAGE_FORMAT.md, "Parts"). How many
- * there have to be, and how long, follows from the first one's length and from total_len in its head.
+ * Reads an image in parts in place: `OUT.000`, `OUT.001` and so on (docs/IMAGE_FORMAT.md, "Parts").
+ * The number and the lengths of the parts follow from the length of the first one and from
+ * total_len in its head.
  */
 import { type FileHandle, readdir } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
@@ -19,15 +20,16 @@ import {
 import { ImageProblem, type Problem } from '../../../shared/formats/problem.ts';
 import { assertInside, type ByteSource, closeAll, openFile, readFully } from './byte-source.ts';
 
-/** The parts that could be opened, and why there are no more of them. */
+/** The parts that could be opened, and the reason why there are no more. */
 interface Joined {
   readonly handles: readonly FileHandle[];
-  /** How many parts the image has; null where that cannot be told. */
+  /** How many parts the image has; null if that is unknown. */
   readonly count: number | null;
-  /** Of every part but the last. */
+  /** Bytes of every part but the last. */
   readonly partBytes: number;
-  /** What can be read, from the beginning of the image on without a gap. */
+  /** Bytes that can be read from the beginning of the image on, without a gap. */
   readonly bytes: number;
+  /** The first part that is missing or has the wrong length. */
   readonly problem: Problem | null;
 }
 
@@ -67,7 +69,7 @@ class PartSource implements ByteSource {
     }
   }
 
-  /** Files with the name of a part that the image does not have: of an older image, perhaps. */
+  /** Files with the name of a part beyond the last one. They may come from an older image. */
   async extraParts(): Promise<Problem[]> {
     if (this.#count === null) return [];
     const image = basename(this.path);
@@ -96,13 +98,13 @@ class PartSource implements ByteSource {
   }
 }
 
-/** Opens the parts of the image called `path`. INPUT_FAILED if there is no first one. */
+/** Opens the parts of the image called `path`. INPUT_FAILED if there is no first part. */
 export async function openParts(path: string): Promise<ByteSource> {
   const handles: FileHandle[] = [];
   try {
     return new PartSource(path, await joinParts(path, handles));
   } catch (error) {
-    for (const handle of handles) await handle.close().catch(() => {}); // the error says what matters
+    for (const handle of handles) await handle.close().catch(() => {}); // `error` is reported
     throw error;
   }
 }
@@ -113,7 +115,7 @@ async function joinParts(path: string, handles: FileHandle[]): Promise<Joined> {
   const partBytes = first.bytes;
   const total = await totalLength(first.handle, partBytes);
   const alone = { handles, count: null, partBytes, bytes: partBytes, problem: null };
-  if (total === null) return alone; // whoever reads the head says what is wrong
+  if (total === null) return alone; // the reader of the head reports what is wrong with it
   if (total <= partBytes) return { ...alone, count: 1 };
   const count = partCount(total, partBytes);
   if (partBytes % PART_BLOCK !== 0 || count > PARTS_MAX) {
@@ -141,7 +143,7 @@ function problemAt(offset: number, code: Problem['code'], message: string): Prob
   return { code, offset, address: null, message };
 }
 
-/** What the head says; null if it cannot be read: then nothing else can. */
+/** total_len of the file head; null if the head is damaged, since then nothing else can be read. */
 async function totalLength(handle: FileHandle, bytes: number): Promise<number | null> {
   const start = new Uint8Array(Math.min(FILE_HEAD.SIZE, bytes));
   const { bytesRead } = await handle.read(start, 0, start.length, 0);
@@ -153,7 +155,7 @@ async function totalLength(handle: FileHandle, bytes: number): Promise<number | 
   }
 }
 
-/** Opens a part and returns its length, null where there is none. */
+/** Opens a part and returns its length in bytes; null if there is no such file. */
 async function addPart(
   path: string,
   part: number,

@@ -1,4 +1,4 @@
-/** What an mm, a VMA and a block of pages must be by themselves; see `checker.ts` for their order. */
+/** Checks mms, VMAs and blocks of pages by themselves. `checker.ts` checks their order. */
 
 import { DIGEST, type DigestKind } from '../../../shared/digest/digest-kind.ts';
 import {
@@ -28,10 +28,10 @@ import type { ImageFile, ImageVma, Payload, StoredPages } from '../index/image-m
 import { INDEX_COST, type IndexBudget } from '../index/index-budget.ts';
 
 const KNOWN_FLAGS = PAGES_FLAG.DIGEST | PAGES_FLAG.GUARD | PAGES_FLAG.FILE_PAGES;
-/** The format numbers bytes of a file with 64 bits. */
+/** Most pages of a file, since the format numbers the bytes of a file with 64 bits. */
 const FILE_PAGES_MAX = 2 ** 52;
 
-/** The VMA at hand. */
+/** The current VMA. */
 export interface OpenVma {
   readonly record: VmaObject;
   readonly start: number;
@@ -39,10 +39,11 @@ export interface OpenVma {
   readonly firstBlock: number;
   readonly pages: StoredPages;
   file: ImageFile | null;
-  /** End of its last block, address. */
+  /** Address at which its last block ends. */
   filledTo: number;
 }
 
+/** The current mm. */
 export interface OpenMm {
   readonly record: MmObject;
   readonly vmas: ImageVma[];
@@ -80,7 +81,7 @@ export function rangeText(start: number, end: number): string {
   return `${hex(start)}-${hex(end)}`;
 }
 
-/** What a VMA must be by itself. */
+/** Throws an ImageProblem if a VMA is wrong by itself. */
 export function checkVma(object: VmaObject): void {
   const { start, end, vmaType, anonvma, anonvmaid, flags, pgoff, hasName } = object;
   if (!isRange(start, end)) throw wrong(object, `${rangeText(start, end)} is no range of pages`);
@@ -98,12 +99,15 @@ export function checkVma(object: VmaObject): void {
   }
 }
 
-/** Flag bit 2: only where pages of a file and the mm's own can lie side by side. */
+/**
+ * Whether FILE_PAGES (flag bit 2) is allowed. It is so only where pages of the file and pages of
+ * the mm can lie side by side.
+ */
 function mayHoldFilePages({ file, record }: OpenVma): boolean {
   return file !== null && isUnreachable(file) && (record.flags & VM.MAYSHARE) === 0;
 }
 
-/** The range of a block: inside its VMA, behind the block before, in one granule. */
+/** Checks the range of a block: inside its VMA, behind the block before it, in one granule. */
 export function checkRange(object: PagesObject | CopyPagesObject, vma: OpenVma): void {
   const { start, end } = object;
   if (!isRange(start, end)) throw wrong(object, `${rangeText(start, end)} is no range of pages`);
@@ -120,7 +124,10 @@ export function checkRange(object: PagesObject | CopyPagesObject, vma: OpenVma):
   vma.filledTo = end;
 }
 
-/** A PAGES object as a block; its pages are counted in the VMA. `kind`: of the image's digests. */
+/**
+ * Checks a PAGES object, counts its pages in the VMA, and returns it as a block. `kind` is the kind
+ * of the digests of the image.
+ */
 export function checkPages(object: PagesObject, vma: OpenVma, kind: DigestKind): Block {
   const { start, end, hasData, flags } = object;
   const payload = object.length - object.headerLength;

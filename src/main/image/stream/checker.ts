@@ -1,10 +1,10 @@
 /**
- * What the objects of a native image must be among each other: the grammar of the stream, ranges
- * that nest and ascend, counts that add up. Builds the reader's index on the way.
+ * Checks the objects of a native image against each other: the grammar of the stream, ranges that
+ * nest and ascend, counts that add up. It builds the index of the reader on the way.
  *
- *   START ─▶ MM ─▶ [MM_AUXV] ─▶ [CORE_NOTES] ─▶ { VMA ─▶ [NAME] ─▶ { PAGES | COPYPAGES } } ─▶ [BITS]
- *             ▲                                                                                │
- *             └────────────────────────────────── next mm ─────────────────────────────────────┘
+ * START ─▶ MM ─▶ [MM_AUXV] ─▶ [CORE_NOTES] ─▶ { VMA ─▶ [NAME] ─▶ { PAGES | COPYPAGES } } ─▶ [BITS]
+ *           ▲                                                                                │
+ *           └────────────────────────────────── next mm ─────────────────────────────────────┘
  */
 
 import { type DigestKind, digestKindOf } from '../../../shared/digest/digest-kind.ts';
@@ -47,7 +47,7 @@ import { ImageFiles } from './names.ts';
 
 export class StreamChecker {
   readonly mms: ImageMm[] = [];
-  /** Where the pages of files are stored. */
+  /** Places where the pages of unreachable files are stored. */
   readonly filePages: FilePages;
   readonly #head: ImageHead;
   readonly #digest: DigestKind;
@@ -58,13 +58,13 @@ export class StreamChecker {
   #mm: OpenMm | undefined;
   #vma: OpenVma | undefined;
   #needsName = false;
-  /** An object of this mm, or of this VMA, was lost: counts cannot add up any more. */
+  /** An object of this mm, or of this VMA, was lost, so its counts cannot add up any more. */
   #mmDoubtful = false;
   #vmaDoubtful = false;
-  /** Nothing was lost so far. */
+  /** No object was lost so far. */
   #isWhole = true;
 
-  /** `report` is told what does not keep the rest from being read; it may throw. */
+  /** `report` is given the problems that do not end the reading of the image. It may throw. */
   constructor(head: ImageHead, budget: IndexBudget, report: (problem: ImageProblem) => void) {
     this.#head = head;
     this.#digest = digestKindOf(head.digest);
@@ -75,8 +75,9 @@ export class StreamChecker {
   }
 
   /**
-   * Takes the next object. `payload` is given for a NAME. Throws ImageProblem; an object that was
-   * not taken makes what follows it doubtful, until the next VMA or MM.
+   * Takes the next object. `payload` is given for a NAME. Throws ImageProblem if the object is
+   * wrong. A caller that goes on calls `lost`; objects are then skipped until the next VMA, BITS or
+   * MM.
    */
   add(object: CptObject, payload: Uint8Array | undefined): void {
     if (object.type !== 'MM' && object.type !== 'VMA' && this.#vmaDoubtful) {
@@ -99,7 +100,7 @@ export class StreamChecker {
     else this.#addData(object);
   }
 
-  /** The object at hand was not taken: what belongs to it cannot be placed. */
+  /** Notes that the current object was not taken. Objects that belong to it are skipped. */
   lost(): void {
     this.#isWhole = false;
     this.#mmDoubtful = true;
@@ -107,7 +108,7 @@ export class StreamChecker {
     this.#needsName = false;
   }
 
-  /** The image ends at byte `offset`. */
+  /** Makes the last checks, when the image ends at byte `offset`. */
   finish(offset: number): void {
     if (this.#needsName) {
       this.#report(new ImageProblem('IMAGE_CORRUPT', offset, 'the last VMA has no NAME'));
@@ -124,7 +125,7 @@ export class StreamChecker {
     this.#mmDoubtful = false;
     this.#vmaDoubtful = false;
     if (this.mms.length === MMS_MAX) {
-      this.lost(); // nothing that belongs to it is taken
+      this.lost(); // objects that belong to it are not taken
       throw wrong(object, `an image has at most ${MMS_MAX} MM objects`);
     }
     this.#mm = openMm(object, this.#budget);
@@ -233,7 +234,7 @@ export class StreamChecker {
     this.#noteFilePages(object, vma, block);
   }
 
-  /** A page of a file is stored once: whoever read it twice could not tell which one is right. */
+  /** Reports a page of a file that is stored twice: a reader could not tell which one is right. */
   #noteFilePages(object: PagesObject, { record, file, start }: OpenVma, block: Block): void {
     if (file === null || !isUnreachable(file) || !isOfFile(record, block)) return;
     const index = record.pgoff + (block.start - vpnOf(start));

@@ -1,4 +1,4 @@
-/** What a COPYPAGES object must be: see docs/IMAGE_FORMAT.md. */
+/** Checks COPYPAGES objects (docs/IMAGE_FORMAT.md). */
 
 import { NO_DIGEST } from '../../../shared/digest/digest-kind.ts';
 import type { CopyPagesObject } from '../../../shared/formats/cpt/objects.ts';
@@ -9,8 +9,8 @@ import { findVma, type ImageMm } from '../index/image-mm.ts';
 import { type OpenVma, wrong } from './blocks.ts';
 
 /**
- * The clone's pages must be stored by the donor itself, as data of its own, at the same addresses,
- * in private mappings that carry the same anonvmaid.
+ * Throws an ImageProblem unless the donor itself stores the pages of the clone, as data of its own,
+ * at the same addresses, in private mappings that have the same anonvmaid.
  */
 function assertDonates(object: CopyPagesObject, vma: OpenVma, donor: ImageMm): void {
   const last = vpnOf(object.end);
@@ -35,8 +35,9 @@ function assertDonates(object: CopyPagesObject, vma: OpenVma, donor: ImageMm): v
 }
 
 /**
- * A COPYPAGES object as a block; `donor` is the mm that its source names. `isWhole`: nothing of the
- * image before was lost, so the donor has to be there with all its pages.
+ * Checks a COPYPAGES object and returns it as a block. `donor` is the mm to which its source
+ * refers. With `isWhole` no earlier object of the image was lost, so the donor must have all its
+ * pages.
  */
 export function checkCopyPages(
   object: CopyPagesObject,

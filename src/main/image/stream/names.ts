@@ -1,4 +1,4 @@
-/** The files that an image names, by file_id. */
+/** The files that the NAME objects of an image describe, by file_id. */
 
 import { type NameObject, whereIs } from '../../../shared/formats/cpt/objects.ts';
 import { NAME_KIND } from '../../../shared/formats/cpt/records.ts';
@@ -6,7 +6,7 @@ import { ImageProblem } from '../../../shared/formats/problem.ts';
 import type { ImageFile } from '../index/image-mm.ts';
 import { INDEX_COST, type IndexBudget } from '../index/index-budget.ts';
 
-/** A path is at most 4096 bytes, ' (deleted)' and the padding. */
+/** Most bytes of a payload: at most 4096 bytes of path, ' (deleted)' and the padding. */
 export const MAX_NAME_PAYLOAD = 8192;
 
 export class ImageFiles {
@@ -17,7 +17,10 @@ export class ImageFiles {
     this.#budget = budget;
   }
 
-  /** The file of a NAME. The same id means the same file wherever it is named. */
+  /**
+   * Returns the file of a NAME. The same id means the same file wherever it is named, and new ids
+   * ascend from 1. Throws an ImageProblem otherwise. `address` is that of the VMA.
+   */
   take(object: NameObject, payload: Uint8Array, address: number): ImageFile {
     const file = decodeFile(object, payload);
     const known = this.#files.get(file.id);

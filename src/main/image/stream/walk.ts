@@ -1,4 +1,4 @@
-/** Walking over a native image, object by object, in the order of the stream. */
+/** Walks over a native image, object by object, in the order of the stream. */
 import { crc32 } from 'node:zlib';
 import { Fields, MAX_HEADER } from '../../../shared/formats/cpt/fields.ts';
 import { decodeHead, type ImageHead } from '../../../shared/formats/cpt/head.ts';
@@ -15,22 +15,22 @@ import { Turns } from '../../job/stop.ts';
 import type { ByteSource } from '../source/byte-source.ts';
 import { MAX_NAME_PAYLOAD } from './names.ts';
 
-/** Who is told what the walk meets. */
+/** The receiver of what the walk meets. */
 export interface Visitor {
-  /** `payload` is given for a NAME. May throw ImageProblem. */
+  /** Takes the next object. `payload` is given for a NAME. It may throw an ImageProblem. */
   object(object: CptObject, payload: Uint8Array | undefined): void;
-  /** Something is wrong. Throws to end the walk, returns to go on where that is possible. */
+  /** Takes a problem. It throws to end the walk, or returns to continue it if that is possible. */
   problem(problem: ImageProblem): void;
 }
 
-/** Of a file: as few bytes as records far apart ask for, as many as a read takes at a stretch. */
+/** Bytes of a window: the least for headers that are far apart, the most for one read of a file. */
 const LEAST_WINDOW = 8 * KiB;
 const LARGEST_WINDOW = MiB;
 
 /**
- * A stretch of the image in memory. Headers are small and close together, or far apart: the window
- * grows while one leads to the next, and shrinks where the walk leaps over it. An image that lies
- * in memory is looked at there.
+ * A part of the image that is loaded. Headers are small, and they are either close together or far
+ * apart. So the window grows while the walk goes on behind it, and shrinks when the walk leaps
+ * beyond its end. An image in memory is read in place.
  */
 class Window {
   readonly #source: ByteSource;
@@ -49,7 +49,10 @@ class Window {
     this.#chunkBytes = chunkBytes;
   }
 
-  /** Up to `length` bytes from `offset` on, fewer only at the end of the image; or not loaded. */
+  /**
+   * Up to `length` bytes from `offset` on, fewer only at the end of the image. Returns undefined if
+   * they have to be loaded first.
+   */
   peek(offset: number, length: number): Uint8Array | undefined {
     const wanted = Math.min(length, this.#source.bytes - offset);
     const from = offset - this.#start;
@@ -76,6 +79,7 @@ class Window {
   }
 }
 
+/** Objects between two looks at the signal. */
 const OBJECTS_PER_LOOK = 256;
 const NO_CHUNKS = { chunks: [], chunkBytes: 1 } as const;
 
@@ -86,8 +90,9 @@ export async function readHead(source: ByteSource): Promise<ImageHead> {
 }
 
 /**
- * Visits every object. Where one cannot be read, the walk goes on behind it if it can be told.
- * `signal` is looked at whenever more of the image is read, and after some objects.
+ * Visits every object. If an object cannot be read, the walk goes on behind it, provided that its
+ * length is possible. `signal` is checked whenever more of the image is loaded, and every 256
+ * objects.
  */
 export async function walkObjects(
   source: ByteSource,
@@ -120,7 +125,7 @@ export async function walkObjects(
       if (!(error instanceof ImageProblem)) throw error;
       visitor.problem(error);
       length = claimedLength(bytes, end - offset);
-      if (length === 0) return; // nobody can tell where the next object begins
+      if (length === 0) return; // it is unknown where the next object begins
     }
     offset += length;
   }
@@ -134,7 +139,7 @@ function assertLength(source: ByteSource, head: ImageHead, visitor: Visitor): vo
   visitor.problem(new ImageProblem(code, Math.min(source.bytes, head.totalLen), message));
 }
 
-/** The path of a NAME. It is used as soon as it is read, so its checksum is looked at here. */
+/** Reads the path of a NAME. It is used as soon as it is read, so its checksum is checked here. */
 async function readName(source: ByteSource, object: NameObject): Promise<Uint8Array> {
   const length = object.length - object.headerLength;
   if (length > MAX_NAME_PAYLOAD) {
@@ -150,7 +155,7 @@ async function readName(source: ByteSource, object: NameObject): Promise<Uint8Ar
   return payload;
 }
 
-/** The length that a damaged object gives for itself, 0 if it is impossible. */
+/** The length that a damaged object gives for itself; 0 if that is impossible. */
 function claimedLength(bytes: Uint8Array, left: number): number {
   if (bytes.length < OBJECT.SIZE) return 0;
   const length = Buffer.from(bytes.buffer, bytes.byteOffset, 8).readBigUInt64LE(OBJECT.LEN);

@@ -1,7 +1,8 @@
 /**
- * Encodes the records that stand once per image, mm or file: the file head, MM, the auxiliary vector
- * and notes, NAME, and the LDT. Pure functions over bytes; each returns the whole object with its
- * checksums. docs/IMAGE_FORMAT.md has the byte tables.
+ * Encodes the records that occur once per image, mm or file: file head, MM, auxiliary vector,
+ * notes, NAME and LDT. The functions are pure. Each returns a whole object with its checksums.
+ *
+ * docs/IMAGE_FORMAT.md has the byte tables.
  */
 import { crc32 } from 'node:zlib';
 import type { DigestKind } from '../../digest/digest-kind.ts';
@@ -22,16 +23,16 @@ import {
   OBJECT_TYPE,
 } from './records.ts';
 
-/** An object of an image, and its record_crc. */
+/** An object of an image, and its record_crc as a signed word. */
 export interface EncodedObject {
   readonly bytes: Uint8Array;
   readonly crc: number;
 }
 
-/** What the file head says. */
+/** The fields of the file head. */
 export interface HeadFields {
   readonly frozen: boolean;
-  /** Over the pages of each block. */
+  /** The digest of the pages of each block. */
   readonly digest: DigestKind;
   /** Pages of VM_DONTDUMP mappings were left out. */
   readonly dontDump: boolean;
@@ -39,7 +40,7 @@ export interface HeadFields {
   readonly totalLen: number;
 }
 
-/** The addresses of an mm, by the names of MM_RECORD's fields. */
+/** Addresses and flags of an mm, by the names of the fields of MM_RECORD. */
 export interface MmFields {
   readonly start_code: number;
   readonly end_code: number;
@@ -56,7 +57,7 @@ export interface MmFields {
   readonly flags: number;
 }
 
-/** What a NAME says of a file. `path`: raw bytes, without NUL. */
+/** What a NAME says of a file. `path` is the raw bytes of the path, without NUL. */
 export interface NameFields {
   readonly id: number;
   readonly size: number; // bytes
@@ -64,11 +65,12 @@ export interface NameFields {
   readonly path: Uint8Array;
 }
 
+/** Rounds a number of bytes up to a multiple of 8. */
 export function pad8(bytes: number): number {
   return Math.ceil(bytes / 8) * 8;
 }
 
-/** A record under way: its bytes, with the object's header where it has one. */
+/** Builds one record: its bytes, with the header of the object if it has one. */
 class RecordWriter {
   readonly bytes: Uint8Array;
   readonly view: DataView;
@@ -100,13 +102,15 @@ class RecordWriter {
     this.view.setInt32(at + 4, highWord(value), true);
   }
 
-  /** The payload, and its checksum, which covers the padding. */
+  /** Puts the payload behind the header, and the crc32 of payload and padding at `crcAt`. */
   payload(hdrlen: number, crcAt: number, data: Uint8Array): void {
     this.bytes.set(data, hdrlen);
     this.u32(crcAt, crc32(this.bytes.subarray(hdrlen)));
   }
 
-  /** Signs the record, which is `bytes` long. */
+  /**
+   * Puts the record_crc, over the first `bytes` bytes, at `crcAt`. Nothing may change afterwards.
+   */
   sign(bytes: number, crcAt: number): EncodedObject {
     const crc = crc32(this.bytes.subarray(0, bytes));
     this.u32(crcAt, crc);
@@ -114,6 +118,7 @@ class RecordWriter {
   }
 }
 
+/** Encodes the file head. */
 export function encodeHead(head: HeadFields): EncodedObject {
   const record = new RecordWriter(FILE_HEAD.SIZE);
   record.u32(FILE_HEAD.MAGIC, CPT_MAGIC);
@@ -131,6 +136,7 @@ export function encodeHead(head: HeadFields): EncodedObject {
   return record.sign(FILE_HEAD.SIZE, FILE_HEAD.RECORD_CRC);
 }
 
+/** Encodes an MM, which `mapCount` VMAs follow. */
 export function encodeMm(fields: MmFields, mapCount: number): EncodedObject {
   const { SIZE } = MM_RECORD;
   const record = RecordWriter.object(OBJECT_TYPE.MM, SIZE, 0, CONTENT.ARRAY);
@@ -151,7 +157,7 @@ export function encodeMm(fields: MmFields, mapCount: number): EncodedObject {
   return record.sign(SIZE, MM_RECORD.RECORD_CRC);
 }
 
-/** MM_AUXV or CORE_NOTES: `type` is an OBJECT_TYPE. */
+/** Encodes an MM_AUXV or CORE_NOTES object. `type` is that OBJECT_TYPE. */
 export function encodeData(type: number, data: Uint8Array): EncodedObject {
   const { SIZE } = DATA_RECORD;
   const record = RecordWriter.object(type, SIZE, pad8(data.length), CONTENT.DATA);
@@ -159,6 +165,7 @@ export function encodeData(type: number, data: Uint8Array): EncodedObject {
   return record.sign(SIZE, DATA_RECORD.RECORD_CRC);
 }
 
+/** Encodes a NAME. */
 export function encodeName({ id, size, kind, path }: NameFields): EncodedObject {
   const { SIZE } = NAME_RECORD;
   const record = RecordWriter.object(OBJECT_TYPE.NAME, SIZE, pad8(path.length + 1), CONTENT.NAME);
@@ -169,7 +176,7 @@ export function encodeName({ id, size, kind, path }: NameFields): EncodedObject 
   return record.sign(SIZE, NAME_RECORD.RECORD_CRC);
 }
 
-/** The LDT, 8 bytes per entry. */
+/** Encodes the BITS object of an LDT, which has 8 bytes per entry. */
 export function encodeLdt(ldt: Uint8Array): EncodedObject {
   const { SIZE } = BITS_RECORD;
   const record = RecordWriter.object(OBJECT_TYPE.BITS, SIZE, ldt.length, CONTENT.MM_CONTEXT);

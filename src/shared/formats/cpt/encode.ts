@@ -1,7 +1,7 @@
 /**
- * Encodes the records that stand once per mapping or once per block, as pure functions over words:
- * they take plain numbers, write one record, and return its record_crc. `at` is a word index; the
- * record's bytes are all written, those that carry no field as zeros.
+ * Encodes the records that occur once per VMA or once per block. The functions take plain numbers
+ * and write into words; `at` is the word at which the record begins. All bytes of the record are
+ * written; those that belong to no field are zero.
  *
  * docs/IMAGE_FORMAT.md has the byte tables.
  */
@@ -18,7 +18,7 @@ import {
 
 const TWO_32 = 0x1_0000_0000;
 
-// Local copies of what the functions use, in words: see docs/decisions/hot-loops.md.
+// Offsets in words, as local copies: see docs/decisions/hot-loops.md.
 const PAGES_WORDS = PAGES_RECORD.SIZE >> 2;
 const PAGES_START = PAGES_RECORD.START >> 2;
 const PAGES_END = PAGES_RECORD.END >> 2;
@@ -41,7 +41,7 @@ function putU64(words: Int32Array, at: number, value: number): void {
   words[at + 1] = Math.floor(value / TWO_32) | 0;
 }
 
-/** The header of an object: its length with payload, its type, its own length, its content. */
+/** Writes the header of an object. `payload` is the number of bytes that follow the record. */
 function putObject(
   words: Int32Array,
   at: number,
@@ -55,7 +55,10 @@ function putObject(
   words[at + 3] = (recordWords * 4) | (content << 16);
 }
 
-/** Signs the record of `count` words whose crc stands at word `crcAt` of it. */
+/**
+ * Stores the crc32 of the record, `count` words, in its word `crcAt`, and returns it. That word
+ * must be 0.
+ */
 function sign(words: Int32Array, at: number, count: number, crcAt: number): number {
   const crc = crc32Words(words, at, count) | 0;
   words[at + crcAt] = crc;
@@ -63,8 +66,8 @@ function sign(words: Int32Array, at: number, count: number, crcAt: number): numb
 }
 
 /**
- * PAGES: a block of pages that is not signed yet, since its record may hold the digest of the pages
- * that follow. `start` and `end` are addresses, `flags` are PAGES_FLAG bits without DIGEST.
+ * Writes a PAGES record. It is not signed yet, because it may hold the digest of the pages that
+ * follow. `start` and `end` are addresses in bytes, and `flags` are PAGES_FLAG bits without DIGEST.
  */
 export function putPages(
   words: Int32Array,
@@ -86,19 +89,22 @@ export function putPages(
   words[at + PAGES_FLAGS] = flags;
 }
 
-/** Notes the digest of the pages behind a PAGES record. */
+/** Stores the digest of the pages in a PAGES record, as two halves. */
 export function putDigest(words: Int32Array, at: number, low: number, high: number): void {
   words[at + PAGES_DIGEST] = low | 0;
   words[at + PAGES_DIGEST + 1] = high | 0;
   words[at + PAGES_FLAGS]! |= DIGEST;
 }
 
-/** Signs a PAGES record; returns its record_crc. */
+/** Signs a PAGES record, and returns its record_crc. */
 export function signPages(words: Int32Array, at: number): number {
   return sign(words, at, PAGES_WORDS, PAGES_CRC);
 }
 
-/** COPYPAGES: pages that the mm whose object begins at byte `source` stores. Addresses in bytes. */
+/**
+ * Writes a COPYPAGES record, and returns its record_crc. `start` and `end` are addresses in bytes,
+ * and `source` is the byte of the image at which the MM object of the donor begins.
+ */
 export function encodeCopyPages(
   words: Int32Array,
   at: number,
@@ -115,11 +121,11 @@ export function encodeCopyPages(
   return sign(words, at, COPY_WORDS, COPY_CRC);
 }
 
-/** What a VMA record says. Addresses in bytes, `pgoff` in pages. */
+/** The fields of a VMA record. Addresses are in bytes, `pgoff` is in pages. */
 export interface VmaRecord {
   readonly hasFile: boolean;
   readonly type: number; // VMA_TYPE
-  /** anonvmaid, 0 if no COPYPAGES has to do with the VMA. */
+  /** anonvmaid, or 0 if the VMA neither gives nor takes pages by COPYPAGES. */
   readonly anonId: number;
   readonly start: number;
   readonly end: number;
@@ -131,9 +137,10 @@ export interface VmaRecord {
   readonly pageNum: number;
 }
 
+/** Writes a VMA record, and returns its record_crc. */
 export function encodeVma(words: Int32Array, at: number, vma: VmaRecord): number {
   putObject(words, at, VMA_WORDS, 0, OBJECT_TYPE.VMA, ARRAY);
-  const file = vma.hasFile ? 0 : -1; // 0: a NAME follows; CPT_NULL: none does
+  const file = vma.hasFile ? 0 : -1; // 0: a NAME follows; CPT_NULL: the VMA has no file
   words[at + (VMA_IMAGE.FILE >> 2)] = file;
   words[at + (VMA_IMAGE.FILE >> 2) + 1] = file;
   words[at + (VMA_IMAGE.VMA_TYPE >> 2)] = vma.type;

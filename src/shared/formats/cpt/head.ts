@@ -1,4 +1,4 @@
-/** The file head of a native image. */
+/** Decodes the file head of a native image. */
 
 import { DIGEST_NAMES, type DigestName } from '../../digest/digest-kind.ts';
 import { PAGE_SHIFT } from '../../page.ts';
@@ -16,23 +16,23 @@ import {
 
 /** What the first record of an image says: docs/IMAGE_FORMAT.md, "File head". */
 export interface ImageHead {
-  /** Length of the head itself. */
+  /** Length of the head in bytes. */
   readonly bytes: number;
-  /** Of the format: 1 or 2. */
+  /** Version of the format: 1 or 2. */
   readonly version: number;
-  /** The image shows one instant; false: the machine ran while it was dumped. */
+  /** True if the image shows one instant. False if the machine was running during the dump. */
   readonly frozen: boolean;
-  /** What each block carries over its pages. */
+  /** The digest that each block carries of its pages. */
   readonly digest: DigestName;
   /** Pages of VM_DONTDUMP mappings were left out. */
   readonly dontDump: boolean;
-  /** Nanoseconds since 1970 at which the dump began; 0 where that was not recorded. */
+  /** When the dump began, in nanoseconds since 1970. 0 if that was not recorded. */
   readonly time: bigint;
-  /** Bytes that the image has to have. */
+  /** Length that the image must have, in bytes. */
   readonly totalLen: number;
-  /** Address spaces in the image. */
+  /** Number of address spaces in the image. */
   readonly mmCount: number;
-  /** The head's own checksum. */
+  /** The crc32 of the head. */
   readonly recordCrc: number;
 }
 
@@ -43,7 +43,10 @@ function isCpt(start: Uint8Array): boolean {
   return start.length >= 4 && Buffer.from(start).readUInt32LE(0) === CPT_MAGIC;
 }
 
-/** Decodes the head from the first bytes of an image of `imageBytes`. */
+/**
+ * Decodes the head from the first bytes of an image of `imageBytes` bytes. Throws an ImageProblem:
+ * IMAGE_NOT_RECOGNISED, IMAGE_TRUNCATED, IMAGE_VERSION, IMAGE_CHECKSUM or IMAGE_CORRUPT.
+ */
 export function decodeHead(start: Uint8Array, imageBytes: number): ImageHead {
   if (!isCpt(start)) {
     throw new ImageProblem(
@@ -59,7 +62,7 @@ export function decodeHead(start: Uint8Array, imageBytes: number): ImageHead {
   const fields = new Fields();
   fields.load(start.subarray(0, FILE_HEAD.SIZE), 0, 'file head');
   const version = fields.u16(FILE_HEAD.VERSION);
-  // A later version may have another head: say so before its checksum is looked for.
+  // A later version may have another head. Report the version before looking at the checksum.
   if (fields.u16(FILE_HEAD.HDRLEN) !== FILE_HEAD.SIZE && !isKnown(version)) {
     throw wrongVersion('version', version, VERSIONS);
   }

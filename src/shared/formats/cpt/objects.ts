@@ -1,6 +1,7 @@
 /**
- * The objects of a native image, decoded one at a time. What an object says by itself is checked
- * here (lengths, alignment, its own checksum); what it must be among the others, in `checker.ts`.
+ * Decodes the objects of a native image, one at a time. Here an object is checked by itself:
+ * lengths, alignment and its own checksum. `src/main/image/stream/checker.ts` checks the objects
+ * against each other.
  */
 
 import { ImageProblem } from '../problem.ts';
@@ -24,18 +25,20 @@ import {
 interface ObjectBase {
   /** Byte of the image at which its header begins. */
   readonly offset: number;
-  /** Header and payload, bytes. */
+  /** Bytes of header and payload. */
   readonly length: number;
   readonly headerLength: number;
   readonly recordCrc: number;
 }
 
+/** The fields of an MM. */
 export interface MmObject extends ObjectBase {
   readonly type: 'MM';
   readonly fields: MmFields;
   readonly mapCount: number;
 }
 
+/** The fields of a VMA. Addresses are in bytes, `pgoff` is in pages. */
 export interface VmaObject extends ObjectBase {
   readonly type: 'VMA';
   readonly hasName: boolean;
@@ -51,6 +54,7 @@ export interface VmaObject extends ObjectBase {
   readonly pageNum: number;
 }
 
+/** The fields of a NAME. The payload is the path. */
 export interface NameObject extends ObjectBase {
   readonly type: 'NAME';
   readonly fileId: number;
@@ -59,35 +63,40 @@ export interface NameObject extends ObjectBase {
   readonly payloadCrc: number;
 }
 
+/** An auxiliary vector or notes. */
 export interface DataObject extends ObjectBase {
   readonly type: 'MM_AUXV' | 'CORE_NOTES';
   readonly payloadCrc: number;
 }
 
+/** A block of pages. */
 export interface PagesObject extends ObjectBase {
   readonly type: 'PAGES';
   readonly start: number;
   readonly end: number;
   readonly hasData: boolean;
-  /** Halves of the digest of its pages; a crc32 is the low one. */
+  /** Halves of the digest of its pages. A crc32 is the low half. */
   readonly digestLow: number;
   readonly digestHigh: number;
   readonly flags: number;
 }
 
+/** A block of pages that an earlier mm stores. */
 export interface CopyPagesObject extends ObjectBase {
   readonly type: 'COPYPAGES';
   readonly start: number;
   readonly end: number;
-  /** Byte of the image at which the donor's MM object begins. */
+  /** Byte of the image at which the MM object of the donor begins. */
   readonly source: number;
 }
 
+/** An LDT. */
 export interface BitsObject extends ObjectBase {
   readonly type: 'BITS';
   readonly payloadCrc: number;
 }
 
+/** Any object of an image. */
 export type CptObject =
   | MmObject
   | VmaObject
@@ -97,7 +106,7 @@ export type CptObject =
   | CopyPagesObject
   | BitsObject;
 
-/** Name of each type, its record_crc, and the contents it may have. */
+/** For each type its name, the offset of its record_crc, and the contents that it may have. */
 const TYPES: ReadonlyMap<
   number,
   {
@@ -116,22 +125,23 @@ const TYPES: ReadonlyMap<
   [OBJECT_TYPE.BITS, kind('BITS', BITS_RECORD.RECORD_CRC, [CONTENT.MM_CONTEXT])],
 ]);
 
-/** Objects without payload. */
+/** Types of objects that have no payload. */
 const BARE_TYPES: ReadonlySet<CptObject['type']> = new Set(['MM', 'VMA', 'COPYPAGES']);
 
 function kind(name: CptObject['type'], recordCrc: number, contents: readonly number[]) {
   return { name, recordCrc, contents };
 }
 
-/** `VMA at byte 208`, for messages. */
+/** Where an object is, for messages: `VMA at byte 208`. */
 export function whereIs(object: CptObject): string {
   return `${object.type} at byte ${object.offset}`;
 }
 
 /**
- * Decodes the object at byte `offset`, of which `left` bytes of the image remain. `bytes` begin
- * there and hold its whole header, as far as the image does. `version` is that of the image, `fields`
- * is scratch.
+ * Decodes the object at byte `offset`. From there on `left` bytes of the image remain. `bytes`
+ * begin there, too, and hold the whole header unless the image ends before it does. `version` is
+ * that of the image, and `fields` is scratch. Throws an ImageProblem: IMAGE_TRUNCATED,
+ * IMAGE_CHECKSUM or IMAGE_CORRUPT.
  */
 export function decodeObject(
   version: number,
@@ -222,7 +232,7 @@ function fill(
   }
 }
 
-/** Images have many: the fields of `base` are copied one by one, which is quicker. */
+/** An image has many blocks. Copying the fields of `base` one by one is quicker than a spread. */
 function fillPages(
   version: number,
   fields: Fields,
@@ -305,5 +315,5 @@ function fillBits(fields: Fields, base: ObjectBase): BitsObject {
   return { ...base, type: 'BITS', payloadCrc: fields.u32(BITS_RECORD.PAYLOAD_CRC) };
 }
 
-/** Either half of CPT_NULL. */
+/** Each half of CPT_NULL. */
 const NULL_WORD = 0xffff_ffff;
