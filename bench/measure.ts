@@ -31,7 +31,7 @@ export async function measure(tasks: Tasks, rounds: number, before = 1): Promise
       retainSamples: true,
       throws: true,
     });
-    for (const [name, task] of Object.entries(tasks)) {
+    for (const [name, task] of inOrderOf(round, Object.entries(tasks))) {
       const run = async (): Promise<{ readonly overriddenDuration: number }> => {
         const timing = await task();
         for (const [part, ms] of Object.entries(timing.parts ?? {})) {
@@ -49,6 +49,21 @@ export async function measure(tasks: Tasks, rounds: number, before = 1): Promise
     for (const [name, ms] of parts) samples.set(name, [...(samples.get(name) ?? []), ms]);
   }
   return samples;
+}
+
+/**
+ * The tasks in an order of this round: what the task before has left behind, memory that the system
+ * has at hand or has to clear first, then meets each of the others now and then, and never one alone.
+ */
+function inOrderOf<T>(round: number, tasks: readonly T[]): T[] {
+  const order = [...tasks];
+  let state = Math.imul(round + 100, 0x9e3779b1);
+  for (let last = order.length - 1; last > 0; last--) {
+    state = (Math.imul(state, 1664525) + 1013904223) | 0;
+    const other = (state >>> 8) % (last + 1);
+    [order[last], order[other]] = [order[other]!, order[last]!];
+  }
+  return order;
 }
 
 /** The samples of a task or part that was measured. */

@@ -111,7 +111,7 @@ try {
     }
     const seconds = ((Date.now() - begin) / 1000).toFixed(0);
     process.stdout.write(`run ${runs}: ${tests} tests, ${failures.length} failed, ${seconds} s\n`);
-    for (const { name } of failures) process.stdout.write(`  ${name}\n`);
+    for (const { name, message } of failures) process.stdout.write(`  ${name}\n${message}\n`);
   }
 } finally {
   endChildren();
