@@ -1,21 +1,23 @@
 /**
  * Invariants checked, while four threads change one mm and its forks, and others read, fork, dump,
- * merge and reclaim; with memory so short that pages go to swap all the time, and with plenty:
+ * merge and reclaim; once with so little memory that pages go to swap all the time, and once with
+ * plenty:
  *  - a thread that alone maps and writes a region reads back what it wrote, at every moment, and in
  *    a fork what was there when it forked
  *  - a page is stored and copied as a whole, whatever is mapped over it meanwhile
- *  - a thread that counts in several pages, one after the other, is seen to do so: a frozen dump and
- *    a fork show the links of its chain falling, and the first at most 1 ahead of the last
- *  - what they show lies between what the thread had published before they began and after they
- *    ended, and instants that follow each other never go backwards: dump, fork, dump
- *  - every image verifies; restored into another machine it reads the same
- *  - afterwards all counts are true, no lock is held, no thread id is taken; and once all mms have
- *    exited every frame and every swap slot is free
- *  - a thread that is terminated anywhere poisons the machine, for everybody, or everybody goes on,
- *    no content is lost, and nothing is used twice
+ *  - a thread counts in several pages, one after the other, and is seen to do so: in a frozen dump
+ *    and in a fork the counts do not rise along its chain of pages, and the first is at most 1
+ *    ahead of the last
+ *  - the counts in a dump or fork lie between those that the thread had published before the dump
+ *    or fork began and those after it ended, and never go backwards from dump to fork to dump
+ *  - every image verifies, and reads the same when it is restored into another machine
+ *  - afterwards all counts are true, no lock is held and no thread id is taken; once all mms have
+ *    exited, every frame and every swap slot is free
+ *  - a thread that is terminated anywhere either poisons the machine, for all threads; or the
+ *    others go on, no content is lost, and nothing is used twice
  *
- * MMDUMP_SEED repeats the choices of the threads (not their timing), MMDUMP_LONG=1 runs 50 times as
- * many.
+ * MMDUMP_SEED repeats the choices of the threads, but not their timing. MMDUMP_LONG=1 runs 50 times
+ * as many.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import {
@@ -67,7 +69,7 @@ afterEach(async () => {
   for (const stage of stages.splice(0)) await stage.terminate();
 });
 
-/** A dump of the stage's mm, verified, and its counts held against what was published. */
+/** Dumps the stage's mm, verifies the image, and compares its counts with those published. */
 async function dumpCounts(stage: Stage): Promise<{ image: Image; counts: Counts }> {
   const sink = memorySink();
   const least = stage.published('DONE');
@@ -81,8 +83,8 @@ async function dumpCounts(stage: Stage): Promise<{ image: Image; counts: Counts 
 }
 
 /**
- * What takes memory is tried again: on this thread, which must not block, reclaim passes over mms
- * that are busy, and may find nothing.
+ * Tries again when memory is short. This thread must not block, so reclaim skips mms that are busy
+ * and may find nothing.
  */
 async function insist<T>(attempt: () => Promise<T>): Promise<T> {
   for (let tries = 0; ; tries++) {
@@ -95,7 +97,7 @@ async function insist<T>(attempt: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Dump, fork, dump: three instants in order. */
+/** Dumps, forks and dumps again: three instants in order. */
 async function watch(stage: Stage): Promise<{ image: Image; child: AddressSpace }> {
   const first = await dumpCounts(stage);
   const least = stage.published('DONE');
@@ -108,11 +110,11 @@ async function watch(stage: Stage): Promise<{ image: Image; child: AddressSpace 
   assertNoEarlier('dump after fork', second.counts, counts);
   assertNoEarlier('dump after dump', second.counts, first.counts);
   const again = await insist(() => countsInFork(child, stage.chains));
-  expect(again).toEqual(counts); // whatever the parent did
+  expect(again).toEqual(counts); // whatever the parent has done since
   return { image: second.image, child };
 }
 
-/** Every page that the image stores, as it reads in the mm that was restored from it. */
+/** Checks that every page that the image stores reads the same in the restored mm. */
 async function assertReadsTheSame(image: Image, restored: AddressSpace): Promise<number> {
   const expected = new Uint8Array(PAGE_SIZE);
   const found = new Uint8Array(PAGE_SIZE);
@@ -137,7 +139,10 @@ function otherMachine(): Machine {
   return machine;
 }
 
-/** A fork that shares no memory stands still: what is restored from its dump equals it. */
+/**
+ * Checks that a fork equals what is restored from its dump. First it unmaps the fork's shared
+ * memory, so that the fork stands still.
+ */
 async function assertRestores(image: Image, child: AddressSpace): Promise<void> {
   const other = otherMachine();
   const { mms } = await dumper.restore(image, other);
@@ -152,7 +157,7 @@ async function assertRestores(image: Image, child: AddressSpace): Promise<void> 
   expect(await dumper.compare(child, twin)).toMatchObject({ equal: true, difference: null });
 }
 
-/** Sums of what the threads say they did, once all have ended as they should. */
+/** Adds up what the threads say they did. All must have ended as they should. */
 function summed(endings: readonly Ending[]): Record<string, number> {
   for (const { kind, message } of endings) expect(kind, message).toBe('done');
   const sums: Record<string, number> = {};
@@ -162,7 +167,10 @@ function summed(endings: readonly Ending[]): Record<string, number> {
   return sums;
 }
 
-/** What remains is what the threads have published, and then nothing at all. */
+/**
+ * Checks that the mm holds the counts that the threads have published, and that nothing is left
+ * after it has exited.
+ */
 async function assertAllIsWell(stage: Stage): Promise<void> {
   const { machine, space } = stage;
   assertTablesTrue(asSource(machine));
@@ -192,15 +200,16 @@ describe('four threads and one mm', () => {
         await stage.progress(round / rounds);
         const { image, child } = await watch(stage);
         if (round % 3 === 0) await assertRestores(image, child);
-        machine.mergePages();
-        machine.reclaim(MiB);
+        // Others hold what these take, and this thread must not wait: the plain forms would be EAGAIN.
+        await machine.mergePagesAsync();
+        await machine.reclaimAsync(MiB);
         await child.exitAsync();
       }
       const did = summed(await stage.stop());
       console.log(name, did);
       expect(did.forks).toBeGreaterThan(THREADS);
       expect(did.merged).toBeGreaterThan(0);
-      // The ballast of all threads is more than the memory of the small machine.
+      // The ballast of all threads is larger than the memory of the small machine.
       if (isShort) expect(machine.swap.total - machine.swap.free).toBeGreaterThan(MiB);
       else expect(did.shortages).toBe(0);
       await assertAllIsWell(stage);
@@ -209,7 +218,7 @@ describe('four threads and one mm', () => {
   );
 });
 
-/** The code that an attempt is refused with, or 'nothing'. */
+/** Returns the code that an attempt is refused with, or 'nothing'. */
 async function refusal(attempt: Promise<unknown>): Promise<string> {
   return attempt.then(
     () => 'nothing',
@@ -217,7 +226,7 @@ async function refusal(attempt: Promise<unknown>): Promise<string> {
   );
 }
 
-/** One thread ends in the middle of something; true when that poisoned the machine. */
+/** Terminates one thread in the middle of its work. Returns true if that poisoned the machine. */
 async function killOne(seed: number): Promise<boolean> {
   const operations = 150;
   const stage = stageOf({ memory: 12 * MiB, swap: 32 * MiB, seed, operations });
@@ -246,7 +255,7 @@ async function killOne(seed: number): Promise<boolean> {
   assertNobodyIsThere(machine);
   assertNothingIsUsedTwice(machine);
   await dumpCounts(stage);
-  // The victim may have had a fork; and in its hands a huge page, a leaf's frame, a swap slot.
+  // The victim may have had a fork, and may have held a huge page, a leaf's frame or a swap slot.
   const { frames, slots } = leftAfterExit(machine);
   expect(frames).toBeLessThan(1024);
   expect(slots).toBeLessThan(512);
@@ -258,7 +267,7 @@ describe('a thread that is terminated', () => {
     'poisons the machine for everybody, or is not missed',
     async () => {
       let poisoned = 0;
-      const rounds = 3 * SCALE; // one of three is dumped meanwhile
+      const rounds = 3 * SCALE; // every third one is dumped meanwhile
       for (let round = 0; round < rounds; round++) {
         if (await killOne(SEED + 7 * round)) poisoned++;
       }
