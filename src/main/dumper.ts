@@ -153,9 +153,13 @@ export class Dumper {
    * machine is frozen or an address space is held. If it fails, it destroys what it has created.
    * docs/IMAGE_FORMAT.md lists what a restore does not bring back.
    *
+   * The machine needs at most 16 MiB of memory, plus a frame for each stored page ('copy', 'zero'
+   * and 'clone' of all mappings), plus three frames per block for page tables. It also needs a free
+   * slot (`maxAddressSpaces`) for each mm.
+   *
    * It rejects with ENOMEM, ENOSPC, EMFILE, IMAGE_CHECKSUM, IMAGE_CORRUPT, INPUT_FAILED,
-   * IMAGE_CLOSED and WORKER_LOST, and as every job with OPTION_INVALID, AbortError, TIMEOUT,
-   * DUMPER_CLOSED, MACHINE_CLOSED and MACHINE_POISONED.
+   * IMAGE_CLOSED, WORKER_LOST and TOO_MANY_THREADS, and as every job with OPTION_INVALID,
+   * AbortError, TIMEOUT, DUMPER_CLOSED, MACHINE_CLOSED and MACHINE_POISONED.
    */
   async restore(
     image: Image,
@@ -199,9 +203,10 @@ export class Dumper {
    * root, pages that processes share after a fork are shared in the machine, too.
    *
    * It rejects with UNSUPPORTED_PLATFORM, PROCESS_NOT_FOUND, PROCESS_DENIED, PROCESS_GONE,
-   * PROCESS_UNSTOPPABLE, PROCESS_CHANGED, PROCESS_RESUMED, INPUT_FAILED, ENOMEM, ENOSPC, EMFILE and
-   * WORKER_LOST, and as every job with OPTION_INVALID, AbortError, TIMEOUT, DUMPER_CLOSED,
-   * MACHINE_CLOSED and MACHINE_POISONED. docs/decisions/live-processes.md says how it works.
+   * PROCESS_UNSTOPPABLE, PROCESS_CHANGED, PROCESS_RESUMED, INPUT_FAILED, ENOMEM, ENOSPC, EMFILE,
+   * WORKER_LOST and TOO_MANY_THREADS, and as every job with OPTION_INVALID, AbortError, TIMEOUT,
+   * DUMPER_CLOSED, MACHINE_CLOSED and MACHINE_POISONED. docs/decisions/live-processes.md says how
+   * it works.
    */
   async importProcess(
     machine: Machine | MachineFor,
@@ -223,8 +228,9 @@ export class Dumper {
    * Compares the mappings, the LDTs and the pages of two address spaces, of one machine or of two,
    * and names the first difference. The machines are frozen meanwhile, and nothing faults in.
    *
-   * It rejects with MM_GONE and WORKER_LOST, and as every job with OPTION_INVALID, AbortError,
-   * TIMEOUT, DUMPER_CLOSED, MACHINE_CLOSED and MACHINE_POISONED.
+   * It rejects with MM_GONE, WORKER_LOST and TOO_MANY_THREADS (it takes one of the thread ids per
+   * address space), and as every job with OPTION_INVALID, AbortError, TIMEOUT, DUMPER_CLOSED,
+   * MACHINE_CLOSED and MACHINE_POISONED.
    */
   async compare(
     left: AddressSpace,

@@ -86,13 +86,13 @@ export interface ErrorFields {
   readonly worker?: number;
   /** Ordinal of the work unit that the worker had claimed. */
   readonly unit?: number;
-  /** What a job was doing when its time limit passed. */
+  /** Of TIMEOUT: what the job was doing when its time limit passed. */
   readonly phase?: string;
-  /** The time limit of the job, in milliseconds. */
+  /** Of TIMEOUT: the time limit of the job, in milliseconds. */
   readonly ms?: number;
-  /** Length of the image, in bytes. */
+  /** Of SIZE_LIMIT: the length that the image would have, in bytes. */
   readonly bytes?: number;
-  /** The most bytes that are allowed. */
+  /** Of SIZE_LIMIT: the most bytes that are allowed. */
   readonly limit?: number;
   /** The errno name of the system call that failed, if there was one. */
   readonly errno?: string;

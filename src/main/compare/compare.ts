@@ -35,7 +35,10 @@ export interface Comparison {
   readonly equal: boolean;
   /** Pages that were looked at on both sides. */
   readonly pages: number;
-  /** The first difference by address; null when there is none. */
+  /**
+   * The first difference; null when there is none. Mappings are compared first, then the LDTs, then
+   * the pages by address.
+   */
   readonly difference: {
     /** Address of the first byte that differs, or of the mapping; null for the LDT. */
     readonly address: number | null;

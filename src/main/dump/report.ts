@@ -46,7 +46,8 @@ export interface MmReport extends MemoryUsage {
 /**
  * 'copy': the pass that writes the image. 'count': a pass before it that writes nothing. It runs
  * for an estimate, for `sizeLimit`, for sinks of kind 'stream' and 'split', for a sink in memory if
- * the length is too uncertain to reserve, and if a bad page table will make the dump fail.
+ * the length is too uncertain to reserve, and if an upper page table is damaged while `unsupported`
+ * is 'fail'.
  */
 export type DumpPhase = 'count' | 'copy';
 
@@ -139,7 +140,7 @@ export interface DumpEstimate extends Omit<DumpReport, 'image'> {
   };
 }
 
-/** How far a dump is. Totals are 0 as long as they are not known. */
+/** How far a dump is. A total that is not known is 0. */
 export interface DumpProgress {
   /** The phase that the workers are in. */
   readonly phase: DumpPhase;
@@ -149,11 +150,11 @@ export interface DumpProgress {
   readonly totalUnits: number;
   /** Pages that the image stores with their bytes: counted so far in 'count', copied in 'copy'. */
   readonly pages: number;
-  /** Pages of the whole phase. This number is not known before the end, so it is 0. */
+  /** Always 0: how many pages a phase has is not known before its end. */
   readonly totalPages: number;
   /** Bytes of the image that are written so far. */
   readonly bytes: number;
-  /** Length of the image in bytes. It is known after a counting pass. */
+  /** Length of the image in bytes. It is known after a counting pass, and 0 otherwise. */
   readonly totalBytes: number;
   /** Milliseconds that are left at the present rate; null while unknown. */
   readonly etaMs: number | null;

@@ -34,8 +34,9 @@ export interface MemoryImage {
 /** Options of `memorySink`. */
 export interface MemorySinkOptions {
   /**
-   * Bytes per chunk, a multiple of 4096 and at most 2 GiB. Default 256 MiB, or 2 GiB where
-   * `machine` has an effect. If an image is shorter than one chunk, its only chunk is shorter, too.
+   * Bytes per chunk: a multiple of 4096, at least 4096 and at most 2 GiB. Default 256 MiB, or 2 GiB
+   * where `machine` has an effect. If an image is shorter than one chunk, its only chunk is
+   * shorter, too.
    */
   readonly chunkBytes?: number | undefined;
   /**
@@ -155,7 +156,11 @@ export class MemorySink implements Sink {
     this.#image = undefined;
   }
 
-  /** Leaves the chunks to the garbage collector. The sink can be used again. */
+  /**
+   * Leaves the chunks to the garbage collector. The image ends with that: `image` is INPUT_FAILED
+   * until the next dump, and so is reading, verifying or restoring the image that was there. The
+   * sink can be used again.
+   */
   release(): void {
     this.#forget();
     this.#chunks = [];

@@ -15,11 +15,18 @@ import { fillSparse } from './sparse.ts';
 
 /** Options of `createWorkload`. */
 export interface WorkloadOptions {
-  /** Bytes. What they count depends on the workload, and each has a default. */
+  /**
+   * Bytes, at least 1 MiB. Default and most, by workload:
+   *
+   * - 'dense': memory that is written. 64 MiB, at most 128 GiB.
+   * - 'sparse': memory that is reserved, of which 1000 pages are present. 1 TiB, at most 100 TiB.
+   * - 'manymaps': mappings of 4 KiB each. 30 000 of them, at most 65 530 of them.
+   * - 'mixed': memory of all kinds, about. 64 MiB, at most 128 GiB.
+   */
   readonly size?: number | undefined;
-  /** 0 to 2^32 - 1, default 1. */
+  /** Decides the contents: 0 to 2^32 - 1. Default 1. */
   readonly seed?: number | undefined;
-  /** Physical memory of the machine in bytes. Default: enough for the workload. */
+  /** Physical memory of the machine: bytes, at least 1 MiB. Default: enough for the workload. */
   readonly memory?: number | undefined;
   /** Stops the filling, which then rejects with AbortError. */
   readonly signal?: AbortSignal | undefined;

@@ -84,7 +84,11 @@ export class SimulatedFile {
     return this.#parts;
   }
 
-  /** The path as text. Bytes that are not UTF-8 are replaced. Throws EBADF after `close`. */
+  /**
+   * The path that the file was created with, as text; bytes that are not UTF-8 are replaced. It
+   * stays the same when the name is removed: ' (deleted)' is never added. Throws EBADF after
+   * `close`.
+   */
   get path(): string {
     return this.#open().files.pathText(this.id);
   }

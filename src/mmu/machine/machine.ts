@@ -326,7 +326,7 @@ export class Machine {
    * freezes are given back. If it died in the middle of a change, the machine is poisoned: every
    * later operation fails with MACHINE_POISONED. Nothing happens if the machine knows already. On
    * Linux it finds out by itself, only later (docs/SHARED_MEMORY.md). Throws OPTION_INVALID for the
-   * calling thread.
+   * calling thread's own id.
    */
   threadGone(thread: number): void {
     const { threads } = this.#parts;
@@ -383,8 +383,8 @@ function newAddressSpace(parts: MachineParts, thread: number): AddressSpace {
 
 /**
  * Creates a simulated machine in shared memory. The calling thread is attached to it, as a thread
- * that must not block. Throws OPTION_INVALID, and MACHINE_TOO_LARGE if the system refuses that much
- * address space.
+ * that must not block. Throws OPTION_INVALID for options that are not valid or out of their bounds,
+ * and MACHINE_TOO_LARGE if the system refuses that much address space.
  */
 export function createMachine(options: MachineOptions): Machine {
   const parts = new MachineParts(createMachineHandle(options), { mayBlock: false });

@@ -64,21 +64,26 @@ export const CONTROL_WORDS: number = STORE_AT + STORE.WORDS;
 /** Options of `createMachine`. Sizes are bytes. */
 export interface MachineOptions {
   /**
-   * Bytes of physical memory, page tables included. They are committed only as they are touched.
+   * Bytes of physical memory, page tables included: 1 MiB to 256 GiB, rounded up to a multiple of
+   * 64 KiB. They are committed only as they are touched.
    */
   readonly memory: number;
   /**
-   * Bytes of device memory, which only device mappings map. It is a part of `memory`. Default 0.
+   * Bytes of device memory, which only device mappings map. It is a part of `memory`, and at most
+   * half of it. Default 0.
    */
   readonly deviceMemory?: number | undefined;
-  /** Bytes of swap, to which anonymous pages go when memory runs out. Default 0: no swap. */
+  /**
+   * Bytes of swap, to which anonymous pages go when memory runs out: at most 62 GiB, rounded up to
+   * a multiple of 64 KiB. Default 0: no swap.
+   */
   readonly swap?: number | undefined;
   /**
    * Bytes of the store, which keeps paths and contents of simulated files, auxiliary vectors and
-   * notes. What is deleted frees its bytes. Default 64 MiB.
+   * notes: 4 KiB to 4 GiB. What is deleted frees its bytes. Default 64 MiB.
    */
   readonly store?: number | undefined;
-  /** The most address spaces that can live at the same time. Default 64. */
+  /** The most address spaces that can live at the same time, 1 to 1024. Default 64. */
   readonly maxAddressSpaces?: number | undefined;
   /**
    * What a read of anonymous memory maps where nothing was written yet. With true it is the zero
@@ -106,7 +111,10 @@ export interface AttachOptions {
    * A thread id that another thread took for this one with `registerThread`. Default: a new one.
    */
   readonly thread?: number | undefined;
-  /** Whether this thread may sleep while it waits. Default true; a main thread passes false. */
+  /**
+   * Whether this thread may sleep while it waits. Default true, on a main thread as well; a main
+   * thread that must not block passes false.
+   */
   readonly mayBlock?: boolean | undefined;
 }
 
