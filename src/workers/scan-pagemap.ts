@@ -183,7 +183,7 @@ function kindOf(
   if (vmaKind === VDSO) return CONTENT;
   if ((high & FILE_PAGE) !== 0) {
     if (vmaKind === ANONYMOUS) return CONTENT; // the huge zero page, without kpageflags
-    return vmaKind === SCAN_KIND.LOST_FILE ? FILE_PAGES : NONE;
+    return vmaKind === SCAN_KIND.UNREACHABLE_FILE ? FILE_PAGES : NONE;
   }
   totals.anonymous++;
   if ((pageFlags & KPF_KSM) === 0) return CONTENT;

@@ -1,8 +1,8 @@
 /**
- * How the golden images were made: by this script, run on commit 429386e for version 1 of the image,
- * and when version 2 was new for that. They stay as they are, so that what was written once can be read
- * for ever; a later version of the image gets a folder of its own. Hence the script writes only what is
- * not there yet.
+ * The script that made the golden images. It ran on commit 429386e for version 1 of the image, and
+ * for version 2 when that was new. The images stay as they are, so that what was written once can
+ * be read for ever; a later version of the image gets a folder of its own. Therefore the script
+ * writes only the files that are missing.
  *
  *   npm run build && npx tsx test/golden/make.ts
  */
@@ -14,7 +14,7 @@ import { createDumper, fileSink, splitSink } from 'mmdump';
 import { describeSlowly, goldenFolder } from '../support/images/golden.ts';
 import { createGolden, GOLDEN_NAMES } from '../support/images/golden-spaces.ts';
 
-/** Of the image that the package writes. */
+/** The folder for the image version that the package writes. */
 const target = goldenFolder(2);
 mkdirSync(target, { recursive: true });
 const folder = mkdtempSync(join(tmpdir(), 'mmdump-golden-'));

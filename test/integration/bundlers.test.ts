@@ -1,6 +1,6 @@
 /**
- * Programs that were bundled: in the way that docs/BUNDLERS.md says they work, with the package taken
- * into the bundle they say what is wrong.
+ * Bundled programs. Bundled as docs/BUNDLERS.md describes, they work; with the package taken into
+ * the bundle, they say what is wrong.
  */
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 type Format = 'esm' | 'cjs';
-/** Bundles `program.mjs` of the directory into a file, whose path it returns. */
+/** Bundles `program.mjs` of the directory into a file, and returns the path of that file. */
 type Bundle = (directory: string, format: Format, isExternal: boolean) => Promise<string>;
 
 const repository = fileURLToPath(new URL('../../', import.meta.url));
@@ -104,7 +104,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(directory, { recursive: true }));
 
-/** What the program says, line by line. */
+/** Runs the program and returns the lines that it prints. */
 function run(file: string): string[] {
   const { stdout, stderr } = spawnSync(process.execPath, [file], { encoding: 'utf8' });
   return `${stdout}${stderr}`.trimEnd().split('\n');

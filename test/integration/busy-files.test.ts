@@ -1,8 +1,8 @@
 /**
- * Dumps of a machine that runs while others keep taking the locks of its files.
+ * Dumps of a running machine while other threads keep taking the locks of its files.
  *
- * Invariants checked: planning waits for one file after the other and keeps what it has planned, so it
- * ends although at every moment somebody has one of the locks · it can be stopped while it waits.
+ * Invariants checked: planning waits for one file after the other and keeps what it has planned, so
+ * it ends although one of the locks is held at every moment · it can be stopped while it waits.
  */
 import { once } from 'node:events';
 import { setImmediate as turn } from 'node:timers/promises';
@@ -42,7 +42,7 @@ describe('fault 11: planning a machine that runs ends', () => {
         const { lock, thread } = holders[at]!;
         lock.unlock(thread);
         await turn();
-        await lock.lockAsync(thread); // a worker may have it for a moment
+        await lock.lockAsync(thread); // a worker may hold it for a moment
       }
     })();
     const sink = memorySink();

@@ -1,6 +1,6 @@
 /**
- * Every row of docs/CLASSIFICATION.md, in a dump: by operations where the machine can get there, by
- * the debug interface where it cannot.
+ * Every row of docs/CLASSIFICATION.md, in a dump. Operations prepare a row where the machine can
+ * get there, and the debug interface where it cannot.
  */
 import {
   createDumper,
@@ -81,7 +81,7 @@ describe('a page of row', () => {
       [1, 0],
       [0, 1],
     ]);
-    child.fill(BASE, 1, 2); // its own page from now on
+    child.fill(BASE, 1, 2); // from now on the child has its own page
     const after = await dumper.dump([stage.space, child], { to: memorySink() });
     expect(after.mms.map(({ pages }) => [pages.copy, pages.clone])).toEqual([
       [1, 0],

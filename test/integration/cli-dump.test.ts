@@ -1,4 +1,4 @@
-/** `mmdump dump` as its users meet it: one clear line, JSON, nothing left behind. */
+/** `mmdump dump` as its users see it: one clear line, JSON, nothing left behind. */
 
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -11,7 +11,7 @@ const cli = new CliFolder();
 const { inside, mmdump, path: folder } = cli;
 afterAll(() => cli.remove());
 
-/** 0 where there is no such file (any more). */
+/** Returns the size of a file, or 0 if it does not exist or no longer does. */
 function sizeOf(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
@@ -170,7 +170,7 @@ describe('dump', () => {
       child.stderr.on('data', (data: Buffer) => errors.push(data));
       const temporaries = (): string[] =>
         readdirSync(folder).filter((name) => name.startsWith('.mmdump-'));
-      // It gets its length when the image is laid out.
+      // The temporary file gets its length when the image is laid out.
       const isCopying = (): boolean => temporaries().some((name) => sizeOf(join(folder, name)) > 0);
       while (!isCopying() && child.exitCode === null) {
         await new Promise((resolve) => setImmediate(resolve));

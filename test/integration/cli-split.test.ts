@@ -1,4 +1,4 @@
-/** `--split` as its users meet it. */
+/** `--split` as its users see it. */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -113,7 +113,7 @@ describe('--split', () => {
     child.stderr.on('data', (data: Buffer) => errors.push(data));
     const sizeOf = (name: string): number =>
       statSync(join(inner, name), { throwIfNoEntry: false })?.size ?? 0;
-    // They get their lengths when the image is laid out.
+    // The parts get their lengths when the image is laid out.
     const isCopying = (): boolean =>
       readdirSync(inner).filter((name) => name.startsWith('.mmdump-') && sizeOf(name) > 0)
         .length === 4;

@@ -1,4 +1,6 @@
-/** `dump -o -`, and outputs that are no files: the same bytes, one line when they break. */
+/**
+ * `dump -o -`, and outputs that are not files: they get the same bytes, and one line if they break.
+ */
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -18,7 +20,7 @@ beforeAll(() => {
   expected = readFileSync(join(folder, 'file.cpt'));
 });
 
-/** A shell pipeline; `mmdump` stands for the command line. */
+/** Runs a shell pipeline in which `mmdump` stands for the command line. */
 function shell(script: string): ReturnType<typeof spawnSync> {
   const line = script.replaceAll('mmdump', `'${process.execPath}' '${CLI}'`);
   return spawnSync('bash', ['-c', line], { cwd: folder, maxBuffer: 2 ** 26 });
@@ -67,7 +69,7 @@ describe('dump -o -', () => {
         cwd: folder,
         stdio: ['ignore', 'pipe', 'pipe'],
       });
-      await once(child.stdout, 'readable'); // the pipe is full soon, and stays so
+      await once(child.stdout, 'readable'); // the pipe is soon full, and stays full
       child.kill(signal);
       const [status] = await once(child, 'exit');
       expect(status).toBe(130);

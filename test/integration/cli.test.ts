@@ -1,4 +1,4 @@
-/** The command line as its users meet it: usage, reading images, exit codes. */
+/** The command line as its users see it: usage, reading images, exit codes. */
 
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -112,7 +112,8 @@ describe('inspect, verify and restore', () => {
     );
     const bad = JSON.parse((await inside('verify', 'bad.cpt', '--json')).stdout);
     expect(bad).toMatchObject({ ok: false, problems: [{ code: 'IMAGE_CHECKSUM' }] });
-    expect(bad).toMatchObject({ unlisted: 0 }); // fault 12: the JSON counts what it does not list
+    // fault 12: the JSON says how many problems it does not list
+    expect(bad).toMatchObject({ unlisted: 0 });
     expect(bad.problems[0].address).toMatch(/^0x[0-9a-f]+$/);
     expectFailure(mmdump('restore', 'bad.cpt', '--check'), 1, 'bad.cpt', 'IMAGE_CHECKSUM');
   });
@@ -169,7 +170,7 @@ describe('inspect, verify and restore', () => {
         cwd: folder,
         stdio: ['ignore', 'pipe', 'inherit'],
       });
-      child.stdout.destroy(); // long before it has anything to say
+      child.stdout.destroy(); // long before the child writes anything
       const [code] = await once(child, 'exit');
       expect(code, name).toBe(expected);
     }

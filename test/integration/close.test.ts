@@ -1,6 +1,6 @@
 /**
- * The end of machines and dumpers: what is under way ends first, everything later is one clear error,
- * the memory is given back, and closing twice is nothing.
+ * Closing machines and dumpers: work that is under way ends first, every later call gets one clear
+ * error, the memory is given back, and closing a second time does nothing.
  */
 import { once } from 'node:events';
 import { Writable } from 'node:stream';
@@ -50,7 +50,7 @@ function scene(bytes = 4 * MiB): Scene {
   return { machine, space, at };
 }
 
-/** A stream that takes nothing before it is told to. */
+/** A stream that takes nothing until it is told to. */
 function slowStream(): { readonly stream: Writable; readonly go: () => void } {
   let waiting: (() => void) | undefined;
   let goes = false;
@@ -124,7 +124,7 @@ describe('a machine that was closed', () => {
     for (const job of jobs) await expect(job(), job.toString()).rejects.toMatchObject(CLOSED);
     deleted.close();
     machine.detach();
-    // What failed has left nothing behind in the machine that was not closed.
+    // The failed job must leave nothing behind in the machine that is still open.
     expect((await dumper.compare(other.space, other.space)).equal).toBe(true);
     expect((await dumper.verify(sink.image)).ok).toBe(true);
     await other.machine.close();
@@ -219,7 +219,7 @@ describe('a machine that was closed', () => {
     const writer = machine.parts.threads.register();
     machine.parts.gate.tryEnter(writer);
     space.mm.lock.lock(writer, 'write');
-    machine.parts.threads.poison(2, writer); // it locked up, and stays where it is
+    machine.parts.threads.poison(2, writer); // the writer locked up, and keeps its locks
     expect(codeOf(() => space.read(at, new Uint8Array(1)))).toBe('MACHINE_POISONED');
     await machine.close();
     expect(codeOf(() => space.read(at, new Uint8Array(1)))).toBe('MACHINE_CLOSED');
@@ -228,7 +228,7 @@ describe('a machine that was closed', () => {
   it('gives its memory back at once, though its objects are still there', async () => {
     const bytes = 192 * MiB;
     const { machine, space, at } = scene(bytes);
-    const half = machine.createAddressSpace(); // it has walked tables as well
+    const half = machine.createAddressSpace(); // a thread has walked its tables, too
     half.mmap({ ...ANON, length: PAGE_SIZE });
     expect((await dumper.compare(space, space)).equal).toBe(true);
     const before = process.memoryUsage.rss();
@@ -263,7 +263,7 @@ describe('a dumper that was closed', () => {
     const late = own.dump(space, { to: memorySink() });
     await expect(late).rejects.toMatchObject({ code: 'DUMPER_CLOSED' });
     await Promise.all(closed);
-    expect(await isSettled(Promise.all(dumps))).toBe(true); // each call waits for the same end
+    expect(await isSettled(Promise.all(dumps))).toBe(true); // all calls wait for the same end
     for (const sink of sinks) expect((await dumper.verify(sink.image)).ok).toBe(true);
     await own.close();
     await machine.close();

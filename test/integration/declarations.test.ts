@@ -52,7 +52,7 @@ describe('trial 12: the declarations', () => {
     const strict = members
       .filter(({ isOptional, text }) => isOptional && !/\|\s*undefined;?$/.test(text))
       .map(({ name }) => name);
-    // What is given to a program says by its absence that there is none.
+    // In values that the package returns, a missing property says that there is no such thing.
     expect(strict.filter((name) => !/^(ErrorFields|DumpReport)\./.test(name))).toEqual([]);
   });
 

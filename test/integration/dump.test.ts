@@ -1,6 +1,6 @@
 /**
- * Dumps by real threads, through the built package: the same bytes for any number of workers, proof
- * that they run at the same time, and nothing left behind when something fails.
+ * Dumps by real threads, through the built package: the bytes are the same for any number of
+ * workers, the workers provably run at the same time, and a failure leaves nothing behind.
  */
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -252,7 +252,7 @@ describe('what a dump refuses', () => {
       if (phase === 'before') controller.abort();
       const attempt = dumper.dump(space, {
         to: fileSink(path),
-        sizeLimit: 128 * MiB, // counts first
+        sizeLimit: 128 * MiB, // makes the dump count its pages first
         signal: controller.signal,
         onProgress: (progress) => {
           if (progress.phase === phase) controller.abort();

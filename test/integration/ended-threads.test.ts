@@ -1,6 +1,6 @@
 /**
- * Threads that end and tell nobody: the machine finds out by itself. Elsewhere than on Linux nobody is
- * found, except a thread that ends in peace, which says so as it exits.
+ * Threads that end without telling anybody: the machine finds out by itself. On systems other than
+ * Linux it only learns of threads that end normally, because these say so as they exit.
  */
 import { once } from 'node:events';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -13,7 +13,7 @@ import { codeOf, pageOf } from '../support/machine/machine.ts';
 const ANON = { prot: 'rw', flags: ['private', 'anonymous'], length: 4 * PAGE_SIZE } as const;
 const onLinux = describe.runIf(process.platform === 'linux');
 
-/** Attaches as often as it is told, does what it is told, and says so. */
+/** Attaches `times` times, does what `action` says, and reports that it is ready. */
 const SCRIPT = `
   import('mmdump').then(async ({ attach }) => {
     const { parentPort, workerData } = require('node:worker_threads');
@@ -80,7 +80,8 @@ onLinux('trial 8: on Linux a machine finds threads that were terminated', () => 
     for (let round = 0; round < 3; round++) {
       const worker = await start(stage, 'stay', { times: THREADS_MAX - 1 });
       expect(threads.attached).toBe(THREADS_MAX);
-      expect(codeOf(() => stage.machine.registerThread())).toBe('TOO_MANY_THREADS'); // they live
+      // all of them are alive
+      expect(codeOf(() => stage.machine.registerThread())).toBe('TOO_MANY_THREADS');
       await worker.terminate();
       const id = stage.machine.registerThread();
       expect(threads.attached).toBe(2);
@@ -115,7 +116,7 @@ onLinux('trial 8: on Linux a machine finds threads that were terminated', () => 
     space.mm.lock.lock(holder, 'read');
     const thread = machine.registerThread();
     const worker = await start(stage, 'queue', { thread });
-    const reading = space.readAsync(address, new Uint8Array(1)); // behind the writer
+    const reading = space.readAsync(address, new Uint8Array(1)); // waits behind the writer
     await worker.terminate();
     machine.threadGone(thread);
     await reading;

@@ -1,6 +1,7 @@
 /**
- * Dumps of several mms of one machine: each page stored once, at one instant; the model of a family
- * (test/support/machine/family-model.ts) says what the image must hold of every page.
+ * Dumps of several mms of one machine: each page is stored once, and all are of one instant. The
+ * model of a family (test/support/machine/family-model.ts) says what the image must hold of every
+ * page.
  */
 import { Worker } from 'node:worker_threads';
 import {
@@ -30,7 +31,7 @@ async function familyImage(spaces: readonly AddressSpace[], options = {}): Promi
   return openImage(inMemory(await imageOf(dumper, spaces, options)));
 }
 
-/** Kind of the page of each mm, and its donor if it is a clone. */
+/** The kind of the page in each mm, followed by its donor if it is a clone. */
 function kindsAt(image: Image, address: number): string[] {
   return image.mms().map(({ ordinal, blocks }) => {
     const { kind } = image.page(address, { mm: ordinal });
@@ -111,7 +112,7 @@ describe('the image of a family', () => {
     const start = parent.mmap({ ...ANON, length });
     for (let at = 0; at < length; at += PAGE_SIZE) parent.fill(start + at, PAGE_SIZE, 7);
     const child = parent.fork();
-    // Every other page of a quarter: the least favourable way to lie.
+    // Change every other page of a quarter, which is the least favourable layout.
     for (let at = 0; at < length / 4; at += 2 * PAGE_SIZE) child.fill(start + at, PAGE_SIZE, 8);
     const report = await dumper.dump([parent, child], { to: memorySink() });
     expect(report.mms.map(({ pages }) => [pages.copy, pages.clone])).toEqual([
@@ -136,7 +137,7 @@ describe('the image of a family', () => {
     parent.madvise(start, 3 * PAGE_SIZE, 'pageout');
     expect(machine.swap.total - machine.swap.free).toBe(3 * PAGE_SIZE);
     const child = parent.fork();
-    child.read(start, new Uint8Array(1)); // comes back, in a frame of its own
+    child.read(start, new Uint8Array(1)); // the page comes back from swap, into a frame of its own
     for (const space of [parent, child]) {
       space.fill(start + 3 * PAGE_SIZE, PAGE_SIZE, 9);
       space.madvise(start + 3 * PAGE_SIZE, PAGE_SIZE, 'mergeable');
@@ -174,7 +175,7 @@ describe('the image of a family', () => {
     const start = first.mmap({ ...ANON, length: PAGE_SIZE });
     first.write(start, new Uint8Array(4));
     const second = first.fork();
-    const state = new Int32Array(new SharedArrayBuffer(8)); // rounds, stop
+    const state = new Int32Array(new SharedArrayBuffer(8)); // number of rounds, flag to stop
     const code = `
       const { attach } = await import(workerData.entry);
       const [first, second] = workerData.handles.map((handle) => attach(handle));
@@ -221,7 +222,7 @@ describe('the image of a family', () => {
     }
     Atomics.store(state, 1, 1);
     expect(await ended).toBe(0);
-    expect(seen.size).toBeGreaterThan(1); // it did write meanwhile
+    expect(seen.size).toBeGreaterThan(1); // the writer did write meanwhile
   });
 });
 
@@ -253,7 +254,7 @@ describe('a dump of several mms refuses', () => {
       ...invalid,
       message: expect.stringContaining('another machine'),
     });
-    // Another view of the same machine is not another machine.
+    // A second view of the same machine is accepted, because the machine is the same.
     const view = attach(structuredClone(child!.handle));
     await expect(dumper.dump([parent!, view], { to })).resolves.toMatchObject({ frozen: true });
   });
@@ -262,11 +263,11 @@ describe('a dump of several mms refuses', () => {
     const [parent, child] = twins();
     const { machine } = parent!.reference;
     const attempt = dumper.dump([parent!, child!], { to: memorySink() });
-    child!.exit(); // before the job has begun
+    child!.exit(); // exits before the job has begun
     await expect(attempt).rejects.toMatchObject({ code: 'MM_GONE', fields: { mm: 1 } });
     expect(machine.gate.isClosed).toBe(false);
     expect(parent!.mm.lock.holders()).toEqual({ readers: 0, writers: 0 });
-    const reborn = parent!.fork(); // in the same slot
+    const reborn = parent!.fork(); // takes the same slot
     expect(reborn.reference.slot).toBe(child!.reference.slot);
     await expect(dumper.dump([parent!, child!], { to: memorySink() })).rejects.toMatchObject({
       code: 'MM_GONE',

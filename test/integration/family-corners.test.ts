@@ -1,6 +1,7 @@
 /**
- * Row 18 where a fork never leads: entries, counts and mappings that were changed by hand. Who is
- * no donor, and who is no clone; the reference dumper has to agree about each.
+ * Row 18 in states that a fork never reaches: entries, counts and mappings are changed by hand. The
+ * tests say which mm is no donor and which page is no clone, and the reference dumper must agree
+ * about each.
  */
 import {
   type AddressSpace,
@@ -50,7 +51,7 @@ function changeFlags({ mm }: AddressSpace, added: number): void {
   mm.vmas.setFlags(slot, (mm.vmas.flags(slot) | added) >>> 0);
 }
 
-/** The leaf of the page; all upper tables are there. */
+/** Changes the leaf of the page. All upper tables must exist. */
 function changeLeaf(machine: Machine, space: AddressSpace, change: (leaf: bigint) => bigint): void {
   let table = pgdOf(machine, space);
   for (const span of [512 ** 3, 512 ** 2, 512]) {

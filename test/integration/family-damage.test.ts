@@ -1,4 +1,4 @@
-/** COPYPAGES that contradict the image around them, or are damaged. */
+/** COPYPAGES records that contradict the image around them, or are damaged. */
 import { crc32 } from 'node:zlib';
 import { createDumper, createMachine, type Dumper, MiB, openImage, PAGE_SIZE } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -14,7 +14,10 @@ beforeAll(async () => {
 afterAll(() => dumper.close());
 
 describe('clones that nobody could have made', () => {
-  /** A family of two in which all four pages are clones: offsets of its VMA and COPYPAGES in mm 1. */
+  /**
+   * An image of two mms, the second with four pages that are all clones. Returns the offsets of the
+   * VMA and of the COPYPAGES of mm 1.
+   */
   async function family(): Promise<{ bytes: Buffer; vma: number; clone: number }> {
     const machine = createMachine({ memory: 4 * MiB, maxAddressSpaces: 2, zeroPage: ZERO_PAGE });
     const parent = machine.createAddressSpace();

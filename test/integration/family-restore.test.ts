@@ -1,6 +1,6 @@
 /**
- * Families restored: pages that clones share are shared frames again, memory-backed files are one
- * file again in all mms, and nobody sees what another writes to private memory.
+ * Restored families: pages that clones share are shared frames again, a memory-backed file is one
+ * file again in all mms, and what one mm writes to private memory is not seen by another.
  */
 import {
   type AddressSpace,
@@ -30,7 +30,7 @@ beforeAll(async () => {
 });
 afterAll(() => dumper.close());
 
-/** The invariants read the words of a machine, whichever build it comes from. */
+/** The invariants read the words of a machine, so they take a machine of either build. */
 function assertTrue(machine: Machine): void {
   assertTablesTrue(machine as never);
 }
@@ -145,7 +145,7 @@ describe('a restored family', () => {
     const shared = all.filter(({ pfn }) => pages.references(pfn) > 1);
     expect(shared).toHaveLength(11);
     expect(shared.filter(({ low }) => (low & 2) !== 0)).toEqual([]);
-    // The last one left may write in place.
+    // The last mm that maps the frame may write in place.
     const pfn = pfnAt(target, mms[1]!, start);
     mms[0]!.exit();
     mms[2]!.exit();
@@ -171,7 +171,7 @@ describe('a restored family', () => {
     const child = parent.fork();
     parent.mprotect(small + 2 * PAGE_SIZE, PAGE_SIZE, 'r');
     child.mprotect(small + 5 * PAGE_SIZE, PAGE_SIZE, 'r');
-    child.fill(huge + MiB, PAGE_SIZE, 3); // splits one of them
+    child.fill(huge + MiB, PAGE_SIZE, 3); // splits one of the huge pages
     const target = createMachine({
       memory: 24 * MiB,
       maxAddressSpaces: 2,

@@ -1,11 +1,11 @@
 /**
- * Cells of every line of the table in docs/RELIABILITY.md, by the code that prints it: some, or with
- * MMDUMP_LONG=1 all of them.
+ * Cases of every line of the table in docs/RELIABILITY.md, run by the code that prints the table:
+ * some of them, or with MMDUMP_LONG=1 all.
  *
  * Invariants checked, for each fault at each point:
  *  - one error with the code of the table, which names output, offset and errno, or worker and unit
- *  - nothing is left: no file, no open descriptor, no lock, no registered thread, no closed gate, no
- *    listener; an output that was there before is as it was
+ *  - nothing is left: no file, no open descriptor, no lock, no registered thread, no closed gate,
+ *    no listener; an output that was there before is as it was
  *  - the same dumper then makes the same image of the same machine
  */
 import { once } from 'node:events';

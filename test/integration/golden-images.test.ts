@@ -1,10 +1,10 @@
 /**
- * Images that earlier versions have written stay readable: test/golden holds one of each sort, with a
- * JSON of what the slow reader found in it when it was made.
+ * Images that earlier versions have written stay readable. test/golden holds one of each kind, with
+ * a JSON file that says what the slow reader found in it when it was made.
  *
- * Invariants checked: the slow reader still finds the same · so does the image's own reader, page by
- * page · verify finds nothing wrong, and finds a byte that was changed · a restore gives every known
- * page back, and an address space that is equal to the one that was dumped.
+ * Invariants checked: the slow reader still finds the same · so does the image's own reader, page
+ * by page · verify finds nothing wrong, and finds a byte that was changed · a restore gives every
+ * known page back, and an address space that equals the dumped one.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -25,9 +25,9 @@ import { readSlowly, wholePageSlowly } from '../support/images/slow-image.ts';
 import { codeOf } from '../support/machine/machine.ts';
 
 const PAGE = 4096;
-/** Of the flags of a mapping. */
+/** VM_IO, a flag of a mapping. */
 const IO = 0x4000;
-/** Of the kinds of a file. */
+/** The bit in the kind of a file that says that it is deleted. */
 const DELETED = 1;
 
 let dumper: Dumper;
@@ -47,7 +47,7 @@ describe.for(GOLDEN_IMAGES)('the golden image "%s" of version %i', ([name, versi
   const text = readFileSync(new URL(`${name}.json`, goldenFolder(version)), 'utf8');
   const expected = JSON.parse(text) as Description;
 
-  /** Writes its files where a reader finds them; returns the path to open. */
+  /** Writes the image's files where a reader finds them, and returns the path to open. */
   function unpack(): string {
     for (const [file, content] of files) writeFileSync(join(folder, file), content);
     return join(folder, `${name}.cpt`);
@@ -116,7 +116,7 @@ describe.for(GOLDEN_IMAGES)('the golden image "%s" of version %i', ([name, versi
     const { stretches } = readSlowly(bytes);
     const payload = stretches.find(({ what, type }) => what === 'payload' && type === 'PAGES')!;
     const record = stretches.find(({ type }) => type === 'PAGES')!;
-    // Pages without a checksum are only as long as they should be.
+    // Without checksums, verify only checks that pages have their length.
     const places = [record.from + 17, ...(name === 'no-checksums' ? [] : [payload.from + 1234])];
     for (const at of places) {
       const damaged = Buffer.from(bytes);
@@ -143,7 +143,7 @@ describe.for(GOLDEN_IMAGES)('the golden image "%s" of version %i', ([name, versi
             restored.read(at, page);
             expect(Buffer.compare(page, content!), `page 0x${at.toString(16)}`).toBe(0);
           } else if ((vma.file?.kind ?? 0) & DELETED) {
-            // Nobody can bring back such a page: it is left out of the comparison below.
+            // Such a page cannot be brought back, so it is left out of the comparison below.
             expect(codeOf(() => restored.read(at, page))).toBe('SIGBUS');
             for (const space of [spaces[ordinal]!, restored]) space.munmap(at, PAGE);
           }

@@ -1,15 +1,18 @@
 /**
- * Images that are made to do harm, by the thousand.
+ * Thousands of images that are made to do harm.
  *
  * Invariants checked:
- * - Opening, inspecting, reading pages, verifying and restoring end in a documented MmdumpError or
- *   in an image that a second, slow reader takes, too: the same mappings, payloads and pages.
- * - What the slow reader refuses is refused; what it takes with good checksums, `verify` finds good.
- * - What opens and verifies is restored into a machine that is large enough, and nothing else is. A
- *   restore that fails gives all memory back; one that succeeds shows the pages of the image.
- * - Nothing hangs, and the memory of the process stays where it was.
+ * - Opening, inspecting, reading pages, verifying and restoring end in a documented MmdumpError, or
+ *   in an image that a second, slow reader accepts as well: with the same mappings, payloads and
+ *   pages.
+ * - What the slow reader refuses is refused. What it accepts with good checksums, `verify` finds
+ *   good.
+ * - An image that opens and verifies is restored into a machine that is large enough, and no other
+ *   image is. A restore that fails gives all memory back; one that succeeds shows the pages of the
+ *   image.
+ * - Nothing hangs, and the memory of the process does not grow.
  *
- * MMDUMP_LONG=1 runs 100 000 from a new seed, MMDUMP_SEED=n those of a seed.
+ * MMDUMP_LONG=1 runs 100 000 images from a new seed, and MMDUMP_SEED=n repeats those of a seed.
  */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -50,7 +53,9 @@ const IS_LONG = process.env.MMDUMP_LONG === '1';
 const SEED = Number(process.env.MMDUMP_SEED ?? (IS_LONG ? Date.now() & 0x7fff_ffff : 4098));
 const CASES = IS_LONG ? 100_000 : 1000;
 const HANG_SECONDS = 60;
-/** What the process may hold more at the end than after a quarter of the cases, when it is warm. */
+/**
+ * How much more the process may hold at the end than after a quarter of the cases, when it is warm.
+ */
 const GROWTH_BYTES = 512 * MiB;
 const CODES: ReadonlySet<string> = new Set([...KERNEL_CODES, ...MMDUMP_CODES]);
 
@@ -69,9 +74,9 @@ function slowly(bytes: Buffer): SlowImage | Refused {
   }
 }
 
-/** The code of a clean failure; anything else is a defect and thrown on. */
+/** Returns the code of a clean failure. Any other error is a defect and is thrown on. */
 function cleanCode(error: unknown): string {
-  // A worker reports a crash as WORKER_LOST: nothing that an image does may be one.
+  // A worker reports a crash as WORKER_LOST; no image may cause a crash.
   const isClean = error instanceof MmdumpError && CODES.has(error.code);
   if (!isClean || error.code === 'WORKER_LOST' || error.code === 'MACHINE_POISONED') throw error;
   return error.code;
@@ -85,7 +90,7 @@ async function opened(bytes: Buffer): Promise<Image | string> {
   }
 }
 
-/** Addresses worth a look: the first and last page of mappings, and pages at random. */
+/** Addresses to look at: the first and last page of mappings, and pages at random. */
 function* addresses(random: Random, slow: SlowImage): Generator<[mm: number, address: number]> {
   for (const [ordinal, { vmas }] of slow.mms.entries()) {
     for (const { start, end, pages } of vmas) {
@@ -180,31 +185,39 @@ function checkVerification(result: Verification, slow: SlowImage | Refused): voi
   expect(bad).toEqual([...slow.badPayloads].sort((a, b) => a - b));
 }
 
-/** Of a machine that takes any image of these tests; some ask for more than their bytes. */
+/**
+ * Memory of the machine that images are restored into. Some images need more than they have bytes;
+ * only one that may need more than this machine has is allowed to fail.
+ */
 const MACHINE_BYTES = 8 * MiB;
 
 function smallMachine(): Machine {
   return createMachine({ memory: MACHINE_BYTES, maxAddressSpaces: 16, store: MiB, checks: true });
 }
 
-/** Bytes of memory that a restore of an image needs at most. */
+/** The most memory, in bytes, that a restore of an image needs. */
 function memoryFor(image: Image): number {
-  let pages = 512; // the machine's own
+  let pages = 512; // for the machine itself
   for (const { vmas, blocks } of image.mms()) {
     for (const { pages: stored } of vmas) pages += stored.copy + stored.zero + stored.clone;
-    pages += blocks.count * 9; // tables of the mm, nodes of a page cache
+    pages += blocks.count * 9; // tables of the mm and nodes of a page cache
   }
   return pages * PAGE_SIZE;
 }
 
-/** Whether a process can read a page that its image knows: not beyond the end of the file. */
+/**
+ * Whether a process can read a page that the image knows: its mapping is readable and neither VM_IO
+ * nor VM_PFNMAP, and the page is not beyond the end of the file.
+ */
 function isReadable(slow: SlowImage, mm: number, address: number): boolean {
   const { flags, file, pgoff, start } = vmaAt(slow.mms[mm]!, address)!;
   const isInFile = file === null || pgoff * PAGE_SIZE + (address - start) < file.size;
   return (flags & 1) !== 0 && (flags & 0x4400) === 0 && isInFile;
 }
 
-/** Whether an access was done; a refusal must be one that a process can get. */
+/**
+ * Does an access and returns whether it succeeded. A refusal must be one that a process can get.
+ */
 function touched(access: () => void): boolean {
   try {
     access();
@@ -236,7 +249,7 @@ async function checkRestore(
       if (isShown && isSame(found, expected)) continue;
       throw new Error(`restored mm ${mm}: page 0x${address.toString(16)} differs`);
     }
-    // What was made of it has to bear the life of a process.
+    // The restored mms must stand what a process does with them.
     for (const [mm, address] of addresses(random, slow)) {
       touched(() => mms[mm]!.fill(address, 1, 1));
       if (random.below(8) === 0) touched(() => mms[mm]!.munmap(address, PAGE_SIZE));
@@ -286,19 +299,20 @@ async function runCase(random: Random, bytes: Buffer, counts: Counts): Promise<v
   if (random.below(2) === 0) {
     const outcome = await checkRestore(random, image, bytes, slow);
     counts.add(`restore: ${outcome}`);
-    // Whatever verify finds good is restored, and nothing else is.
+    // Everything that verify finds good is restored, and nothing else is.
     if (slow.badPayloads.length > 0) expect(['IMAGE_CHECKSUM', 'ENOMEM']).toContain(outcome);
     else if (outcome !== 'restored') expect(memoryFor(image)).toBeGreaterThan(MACHINE_BYTES);
   }
 }
 
-/** Of the process, without what is garbage: how much of that there is depends on Node's version. */
+/** Resident bytes of the process without garbage, whose amount depends on Node's version. */
 async function heldBytes(): Promise<number> {
   setFlagsFromString('--expose-gc');
   const collect = runInNewContext('gc') as () => void;
   for (let pass = 0; pass < 2; pass++) {
     collect();
-    await new Promise((resolve) => setImmediate(resolve)); // what was collected is given back
+    // lets the collected memory be given back
+    await new Promise((resolve) => setImmediate(resolve));
   }
   return process.memoryUsage.rss();
 }
@@ -331,7 +345,7 @@ describe('a hostile image', () => {
     const seconds = ((Date.now() - start) / 1000).toFixed(1);
     console.log(`hostile images: MMDUMP_SEED=${SEED}, ${CASES} cases, ${seconds} s: ${counts}`);
     expect((await heldBytes()) - before).toBeLessThan(GROWTH_BYTES);
-    // The mutations reach everything: images that open, and every way to be refused.
+    // The mutations must reach everything: images that open, and every way to be refused.
     for (const code of ['IMAGE_NOT_RECOGNISED', 'IMAGE_VERSION', 'IMAGE_TRUNCATED']) {
       expect(counts.get(code), code).toBeGreaterThan(CASES / 500);
     }

@@ -1,4 +1,4 @@
-/** What the fuzzer of the reader found, one image each, and the bounds on what a reader keeps. */
+/** Images that the reader's fuzzer found, one test each, and limits on what a reader keeps. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -24,7 +24,7 @@ const COPYPAGES = { type: 4099, bytes: 48, crcAt: 40 };
 const NAME = { type: 4102, bytes: 48, crcAt: 40 };
 const FILE_PAGES = 4;
 
-/** Offsets of the records of one type. */
+/** Returns the offsets of all records of one type. */
 function recordsOf(bytes: Buffer, { type }: { type: number }): number[] {
   const found: number[] = [];
   for (let at = 72; at < bytes.length; at += Number(bytes.readBigUInt64LE(at))) {
@@ -60,7 +60,7 @@ describe('a record that contradicts the format', () => {
     ['COPYPAGES', COPYPAGES],
   ])('is a %s with a payload, which no checksum covers', async (_name, shape) => {
     const good = await imageOf(dumper, smallFamily());
-    // The last of its kind: no COPYPAGES points behind it.
+    // Take the last record of its kind, because no COPYPAGES points behind it.
     const at = recordsOf(good, shape).at(-1)! + shape.bytes;
     const bytes = Buffer.concat([good.subarray(0, at), Buffer.alloc(8, 1), good.subarray(at)]);
     bytes.writeBigUInt64LE(BigInt(shape.bytes + 8), at - shape.bytes);
@@ -165,7 +165,10 @@ describe('a guard page of one mapping', () => {
 describe('fault 8: a page of a file that is stored twice', () => {
   const FILE_PAGES_MAPPED = 2;
 
-  /** Two mappings of a file, in one mm or in two, that store two pages each; offset of the second. */
+  /**
+   * An image with two mappings of a file, in one mm or in two, that store two pages each. Returns
+   * its bytes and the offset of the second mapping.
+   */
   async function twoOwners(
     isOneMm: boolean,
     options = {},
@@ -176,7 +179,8 @@ describe('fault 8: a page of a file that is stored twice', () => {
     const first = machine.createAddressSpace();
     const second = isOneMm ? first : machine.createAddressSpace();
     const map = { prot: 'rw', flags: ['shared'], file: file.id, length } as const;
-    // The second lies below the first, and stands before it in the image if it is of the same mm.
+    // The second mapping lies below the first, so if both are in one mm it comes first in the
+    // image.
     first.fill(first.mmap(map), length, 7);
     second.fill(second.mmap({ ...map, offset: length }), length, 8);
     const bytes = await imageOf(dumper, isOneMm ? [first] : [first, second], options);
@@ -184,7 +188,7 @@ describe('fault 8: a page of a file that is stored twice', () => {
     return { bytes, vma };
   }
 
-  /** Lets the second mapping begin at another page of the file. */
+  /** Moves the begin of the second mapping to another page of the file. */
   function setPgoff(bytes: Buffer, vma: number, pgoff: bigint): void {
     bytes.writeBigUInt64LE(pgoff, vma + 72);
     seal(bytes, vma, VMA.bytes, VMA.crcAt);
@@ -224,7 +228,7 @@ describe('fault 8: a page of a file that is stored twice', () => {
     const vma = recordsOf(bytes, VMA).find((at) => bytes.readUInt32LE(at + 72) === 2)!;
     setPgoff(bytes, vma, 0n);
     await expectRefused(bytes, 'IMAGE_CORRUPT', 'page 0 of /tmp/gone (deleted)');
-    // As a page of its own, as after a write, it is another page than the file's.
+    // As an mm's own page, as after a write, it is not the file's page, so nothing is stored twice.
     const pages = recordsOf(bytes, PAGES).find((at) => at > vma)!;
     bytes.writeUInt32LE(bytes.readUInt32LE(pages + 44) & ~FILE_PAGES, pages + 44);
     seal(bytes, pages, PAGES.bytes, PAGES.crcAt);
@@ -258,7 +262,10 @@ describe('fault 8: a page of a file that is stored twice', () => {
 });
 
 describe('what a reader keeps in memory', () => {
-  /** An mm of many mappings of one page, each a file of its own name if asked, with a zero block. */
+  /**
+   * An mm with many mappings of one page, each with a zero block. If `hasNames`, each of them maps
+   * a file with a name of its own.
+   */
   function manyRecords(count: number, hasNames: boolean): Buffer {
     const parts: Buffer[] = [];
     for (let index = 0; index < count; index++) {
@@ -329,10 +336,10 @@ describe('what a reader keeps in memory', () => {
     const at = space.mmap({ ...map, length: 8 * MiB });
     space.fill(at, 8 * MiB, 1);
     const image = inMemory(await imageOf(dumper, space, { blocks: 'page' }));
-    const maxIndexBytes = 40_000; // the mm, its VMA, and not the 2048 blocks
+    const maxIndexBytes = 40_000; // room for the mm and its VMA, but not for the 2048 blocks
     await expect(openImage(image, { maxIndexBytes })).rejects.toMatchObject(tooLarge);
     expect((await openImage(image, { maxIndexBytes: 80_000 })).mms()).toHaveLength(1);
-    // Verifying keeps a table of the payloads besides.
+    // Verifying also keeps a table of the payloads.
     await expect(dumper.verify(image, { maxIndexBytes: 80_000 })).rejects.toMatchObject(tooLarge);
     expect((await dumper.verify(image, { maxIndexBytes: 200_000 })).ok).toBe(true);
   });
@@ -356,7 +363,7 @@ describe('what a reader keeps in memory', () => {
     const output = execFileSync(process.execPath, args, { input: bytes, encoding: 'utf8' });
     const [held, vmas] = output.split(' ').map(Number);
     expect(vmas).toBe(20_000);
-    // As the budget has it: a VMA, a file and its path, a block.
+    // What the budget counts: a VMA, a file and its path, a block.
     const counted = 20_000 * (1024 + 1024 + 3 * 2001 + 2 * 25);
     expect(held).toBeLessThan(counted);
     await expect(openImage(inMemory(bytes), { maxIndexBytes: held! })).rejects.toMatchObject(
@@ -410,7 +417,8 @@ describe('a restore', () => {
     const spaces = [parent, ...Array.from({ length: 7 }, () => parent.fork())];
     const bytes = await imageOf(dumper, spaces);
     const image = await openImage(inMemory(bytes));
-    // At another place of the anonymous space, so that they cannot share frames with the donor.
+    // Move the clones elsewhere in the anonymous space: they cannot share frames with the donor
+    // there.
     for (const mm of image.mms().slice(1)) {
       const vma = mm.vmas[0]!.offset;
       bytes.writeBigUInt64LE(BigInt(mm.ordinal), vma + 72);
@@ -425,7 +433,7 @@ describe('a restore', () => {
     });
     expect(target.memory.free).toBe(free);
     expect(target.addressSpaces()).toEqual([]);
-    // The same image, as it was dumped: one copy, shared by all.
+    // The undamaged image needs one copy, which all mms share.
     const { mms } = await dumper.restore(image, target);
     const page = new Uint8Array(PAGE_SIZE);
     mms[7]!.read(at, page);

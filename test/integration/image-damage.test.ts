@@ -52,7 +52,7 @@ afterAll(async () => {
 
 const BLOB_NAMES = { MM_AUXV: 'auxiliary vector', CORE_NOTES: 'notes', BITS: 'LDT' } as const;
 
-/** The first problem must name the place of a flipped bit, as the slow walk has it. */
+/** Asserts that the first problem names the place of a flipped bit, as the slow walk finds it. */
 function assertPlace(stretch: Stretch, problems: readonly Problem[], bit: string): void {
   const { from, what, type, mm, vma, pages } = stretch;
   const first = problems[0];
@@ -61,7 +61,7 @@ function assertPlace(stretch: Stretch, problems: readonly Problem[], bit: string
   };
   if (first === undefined) throw new Error(`${bit}: not found`);
   if (what !== 'payload' || type === 'NAME') {
-    // Of a damaged record nothing is believed but where it stands.
+    // Nothing in a damaged record can be trusted, so the problem only says where the record stands.
     const record = what === 'payload' ? from - NAME_RECORD.SIZE : from;
     const name =
       what === 'head' ? /file head|no mmdump image/ : /^[A-Z_]+ at byte |^object at byte /;
@@ -95,7 +95,7 @@ describe('damage', () => {
     for (const stretch of stretches) {
       const { from, to, type, what } = stretch;
       for (let byte = from; byte < to; byte++) {
-        // The long mode flips all there are; the short one, inside of pages, only some.
+        // The long mode flips every bit; the short mode only some of those inside pages.
         const isInside = what === 'payload' && type === 'PAGES' && byte >= from + 16;
         if (!IS_LONG && isInside && byte < to - 16 && byte % 2039 !== 0) continue;
         for (let bit = IS_LONG ? 0 : byte % 4; bit < 8; bit += IS_LONG ? 1 : 4) {
@@ -124,7 +124,7 @@ describe('damage', () => {
     const samples = IS_LONG ? 1000 : 48;
     const records = stretches.filter(({ what }) => what === 'record');
     for (let sample = 0; sample < samples; sample++) {
-      // Records are a thousandth of the bytes: every fourth bit is one of theirs.
+      // Records are a thousandth of the bytes, so every fourth sample is aimed at one.
       const record = random.of(records);
       const inRecord = record.from + random.below(record.to - record.from);
       const byte = sample % 4 === 0 ? inRecord : random.below(good.length);
@@ -226,7 +226,7 @@ describe('damage', () => {
 });
 
 describe('an image that nobody could have made', () => {
-  /** Sparse: as long as `bytes` says, with these records at its begin and at its end. */
+  /** Writes a sparse file of `bytes` bytes, with these records at its begin and at its end. */
   function writeSparse(name: string, bytes: number, begin: Buffer, end: Buffer): string {
     const path = join(folder, name);
     const fd = openSync(path, 'w');
@@ -269,7 +269,7 @@ describe('an image that nobody could have made', () => {
     expect((await dumper.verify(image(most))).ok).toBe(true);
     await expect(openImage(image(most + 1))).rejects.toMatchObject({ code: 'IMAGE_CORRUPT' });
     expect((await dumper.verify(image(most + 1))).problems[0]?.code).toBe('IMAGE_CORRUPT');
-    // A head that lies about it does not help.
+    // A head with a false count does not help.
     const mms = Array.from({ length: most + 1 }, mmRecord);
     const lying = Buffer.concat([headRecord(72 + mms.length * 136, most), ...mms]);
     await expect(openImage(inMemory(lying))).rejects.toMatchObject({ code: 'IMAGE_CORRUPT' });
@@ -292,7 +292,7 @@ describe('reading the records', () => {
     const aborted = { name: 'AbortError', code: 'ABORT_ERR' };
     await expect(openImage(image, { signal: AbortSignal.abort() })).rejects.toMatchObject(aborted);
     for (const read of [openImage, dumper.verify.bind(dumper)]) {
-      // The third look at the signal finds it aborted: in the middle of the walk.
+      // The signal is aborted from the fourth look at it, in the middle of the walk.
       let looks = 0;
       const signal = new AbortController().signal;
       Object.defineProperty(signal, 'aborted', { get: () => ++looks > 3 });

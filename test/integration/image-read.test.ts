@@ -3,10 +3,11 @@
  *
  * Invariants checked:
  * - One large read gives what reading page by page gives, and what the mm shows: across mappings,
- *   clones, zeros, holes and pages of files; from a file, from its parts, from memory; whatever the
- *   blocks; for many reads at the same time.
- * - A damaged block is never read without an error, in whole or in part, and the others still are.
- * - A closed image says so, and is closed after the last job that uses it.
+ *   clones, zeros, holes and pages of files; from a file, from its parts and from memory; however
+ *   the pages are divided into blocks; and for many reads at the same time.
+ * - A damaged block is never read without an error, in whole or in part; the other blocks are still
+ *   read.
+ * - A closed image says that it is closed. It is closed after the last job that uses it.
  */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -43,7 +44,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/** Ranges without an unmapped or unknown page: [start, end) by the slow reader, and their bytes. */
+/** Ranges without an unmapped or unknown page, with their bytes as the slow reader finds them. */
 function knownRanges(bytes: Buffer, mm: number): { start: number; content: Buffer }[] {
   const slow = readSlowly(bytes);
   const ranges: { start: number; pages: Buffer[] }[] = [];
@@ -157,7 +158,7 @@ describe('fault 12: an image in memory whose chunks hold less than it says', () 
 });
 
 describe('trial 10: a damaged byte of a page', () => {
-  /** An image of 4 MiB of anonymous memory, one byte of its second block changed. */
+  /** An image of 4 MiB of anonymous memory, with one changed byte in its second block. */
   async function damaged(): Promise<{ image: Image; start: number; bytes: Buffer }> {
     const machine = createMachine({ memory: 16 * MiB, maxAddressSpaces: 2 });
     const space = machine.createAddressSpace();
@@ -272,7 +273,7 @@ describe('a closed image', () => {
     const path = join(folder, 'restoring.cpt');
     await dumper.dump(space, { to: fileSink(path), checksum: 'none' });
     const image = await openImage(path);
-    const busy = dumper.dump(space, { to: memorySink() }); // the restore waits behind it
+    const busy = dumper.dump(space, { to: memorySink() }); // the restore waits behind this dump
     const target = createMachine({ memory: 32 * MiB, maxAddressSpaces: 1 });
     let isRestored = false;
     const restored = dumper.restore(image, target).finally(() => {
@@ -280,7 +281,7 @@ describe('a closed image', () => {
     });
     await image.close();
     expect(isRestored).toBe(true);
-    // Whatever is opened now has the descriptor of the image.
+    // The next file to be opened gets the descriptor number that the image had.
     const other = await open(join(folder, 'closed.cpt'), 'w+');
     const { mms } = await restored;
     await other.close();

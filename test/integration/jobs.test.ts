@@ -2,8 +2,8 @@
  * What all jobs of a dumper have in common: a signal and a time-out.
  *
  * Invariants checked, for dump, estimate, restore, verify, compare and import: a job that waits for
- * another, or for a machine that is frozen, stops at once · it rejects with AbortError, or with TIMEOUT
- * and its phase · the job before it is not disturbed, and the next one works · nothing is left.
+ * another, or for a frozen machine, stops at once · it rejects with AbortError, or with TIMEOUT and
+ * its phase · the job before it is not disturbed, and the next one works · nothing is left.
  */
 import { setImmediate as turn } from 'node:timers/promises';
 import {
@@ -73,7 +73,7 @@ const JOBS: readonly (readonly [string, Job])[] = [
   ],
 ];
 
-/** A sink that does not commit before it is told to. */
+/** A sink that does not commit until it is told to. */
 function held(): { readonly to: Sink; readonly reached: Promise<void>; readonly go: () => void } {
   const inner = memorySink();
   let tell = (): void => {};
@@ -99,7 +99,7 @@ function held(): { readonly to: Sink; readonly reached: Promise<void>; readonly 
   return { to, reached, go: () => go() };
 }
 
-/** How a job is stopped, and what it says then. */
+/** The ways to stop a job, and the error that it rejects with. */
 function ways(phase: string) {
   const controller = new AbortController();
   return [
@@ -142,7 +142,7 @@ describe.each(JOBS)('fault 9: %s', (_name, job) => {
     for (const timeoutMs of [0, -1, Number.NaN, 2 ** 31]) {
       await expect(job(dumper, { timeoutMs })).rejects.toMatchObject({ code: 'OPTION_INVALID' });
     }
-    vi.useRealTimers(); // the import waits for its process
+    vi.useRealTimers(); // the import waits for a real process
     await job(dumper, { timeoutMs: undefined, signal: undefined });
   });
 });

@@ -1,9 +1,9 @@
 /**
- * Images beyond 4 GiB. Invariants checked: every page is where it belongs, on both sides of 4 GiB, in a
- * file and in memory · such an image verifies, and its length is that of the estimate.
+ * Images larger than 4 GiB. Invariants checked: every page is where it belongs, on both sides of 4
+ * GiB, in a file and in memory · such an image verifies, and its length is that of the estimate.
  *
- * Nearly all of it is the huge zero page, stored as it is: it takes hardly any simulated memory, and
- * hardly any of the disk, since a file sink leaves holes.
+ * Nearly all of the image is the huge zero page, stored as it is. That takes hardly any simulated
+ * memory, and hardly any of the disk, since a file sink leaves holes.
  */
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { freemem, tmpdir } from 'node:os';
@@ -31,7 +31,7 @@ let folder: string;
 let dumper: Dumper;
 let space: AddressSpace;
 let start: number;
-/** Address of a page → the byte that it is full of. */
+/** Maps the address of a page to the byte that fills it. */
 const marked = new Map<number, number>();
 
 beforeAll(async () => {
@@ -45,11 +45,12 @@ beforeAll(async () => {
   space.madvise(start, LENGTH, 'hugepage');
   const byte = new Uint8Array(1);
   for (let at = start; at < start + LENGTH; at += HUGE) space.read(at, byte);
-  // Pages of the image lie a few KiB further on than their addresses: one falls on the border itself.
+  // Pages lie a few KiB further on in the image than in the mapping: one falls on the border
+  // itself.
   const around = [-HUGE, -24 * PAGE_SIZE, -PAGE_SIZE, 0, PAGE_SIZE, 48 * MiB].map(
     (at) => 4 * GiB + at,
   );
-  space.madvise(start, LENGTH, 'nohugepage'); // from now on small pages
+  space.madvise(start, LENGTH, 'nohugepage'); // small pages from now on
   for (const [index, offset] of [0, 2 * GiB, ...around, LENGTH - PAGE_SIZE].entries()) {
     space.fill(start + offset, PAGE_SIZE, index + 1);
     marked.set(start + offset, index + 1);
@@ -91,7 +92,7 @@ async function checkPages(from: string | MemoryImage): Promise<void> {
 describe('an image beyond 4 GiB', () => {
   it('in a file', async () => {
     const path = join(folder, 'large.cpt');
-    // Checksums over 4 GiB take their seconds, twice.
+    // Checksums over 4 GiB take seconds, and are computed twice.
     const options = { zeroPages: 'copy', checksum: isLong ? 'crc32' : 'none' } as const;
     const { bytes } = (await dumper.estimate(space, options)).image;
     const report = await dumper.dump(space, { ...options, to: fileSink(path) });
@@ -109,7 +110,7 @@ describe('an image beyond 4 GiB', () => {
     await dumper.dump(space, { zeroPages: 'copy', to: fileSink(path) });
     const image = await openImage(path);
     const into = new Uint8Array(2 * GiB + 64 * MiB).fill(0xa5);
-    // Neither the buffer nor the range begins at a block, and the last page is read in part.
+    // Neither the buffer nor the range starts at a block, and the last page is read only in part.
     await image.read(start + 100, into.subarray(100, into.length - 100));
     await image.close();
     expect(into.subarray(0, 100).every((byte) => byte === 0xa5)).toBe(true);

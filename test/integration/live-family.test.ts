@@ -1,9 +1,9 @@
 /**
- * Families of live processes: all stopped at one instant, imported into one machine, dumped as one
- * image; against /proc read by other code (test/support/live-*.ts).
+ * Families of live processes: all are stopped at one instant, imported into one machine and dumped
+ * as one image. They are compared with /proc, read by other code (test/support/live-*.ts).
  *
  * Invariants checked: every mm has the bytes of its process · what the kernel says is shared is
- * stored once, and nothing else · everybody goes on, whatever fails.
+ * stored once, and nothing else · all processes go on, whatever fails.
  */
 import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
@@ -56,7 +56,7 @@ function states(pids: readonly number[]): string {
 
 interface Subject extends LiveFamily {
   readonly references: readonly Reference[];
-  /** By process: donor by address; undefined without privilege. */
+  /** For each process, the donor of each shared address. Undefined without privilege. */
   readonly shared: readonly ReadonlyMap<number, number>[] | undefined;
   readonly machine: Machine;
   readonly result: ImportResult;
@@ -64,7 +64,7 @@ interface Subject extends LiveFamily {
   readonly image: Image;
 }
 
-/** Has 4 MiB of its own and forks; the child changes a quarter of it, then both wait. */
+/** Fills 4 MiB and forks. The child changes a quarter of them, then both processes wait. */
 const PYTHON_PAIR = `
 import os, signal
 pages = bytearray(os.urandom(1 << 22))
@@ -98,7 +98,7 @@ describe('a python3 that has forked', () => {
       const expected = [...shared![1]!].filter(
         ([address]) => reference.stored.get(address)?.kind === 'copy',
       );
-      expect(expected.length).toBeGreaterThan(768); // 3 MiB of the block at least
+      expect(expected.length).toBeGreaterThan(768); // at least 3 MiB of the block
       expect(clonesIn(image, 1)).toEqual(new Map(expected));
       const page = Buffer.alloc(PAGE);
       for (const [address, { bytes }] of reference.stored) {
@@ -171,7 +171,7 @@ describe('a parent, its child and its grandchild', () => {
       expect(clonesIn(image, mm)).toEqual(new Map(expected));
       expect(expected.length).toBeGreaterThan(mm === 0 ? -1 : 1500);
     }
-    // Somewhere the grandchild's donor is its own parent: a page that the child has changed.
+    // For some page, which the child has changed, the grandchild's donor is the child itself.
     expect(new Set(shared[2]!.values())).toEqual(new Set([0, 1]));
   });
 
@@ -230,7 +230,7 @@ describe('a parent, its child and its grandchild', () => {
       expect(comparison).toMatchObject({ equal: true, difference: null });
     }
     const { start } = regions.find(({ name }) => name === 'private')!;
-    const at = start + 3 * PAGE; // nobody has changed it
+    const at = start + 3 * PAGE; // a page that neither process has changed
     const before = firstByte(result.mms[1]!, at);
     result.mms[0]!.fill(at, PAGE, 99);
     expect(firstByte(result.mms[1]!, at)).toBe(before);

@@ -1,4 +1,4 @@
-/** Imports into a machine that somebody else has frozen: they wait, and leave nothing when they fail. */
+/** Imports into a machine that is frozen: they wait, and leave nothing behind when they fail. */
 import {
   createDumper,
   createMachine,
@@ -21,7 +21,7 @@ afterAll(() => lab.close());
 /** More tries than a machine has address spaces. */
 const TRIES = 70;
 
-/** A process that is small, and needs no compiler. */
+/** Starts a small process that needs no compiler. */
 async function startSmall(): Promise<Target> {
   return await lab.workshop.startReady(['sh', '-c', 'echo ready; read line']);
 }
@@ -54,7 +54,7 @@ describe('fault 2: an import into a frozen machine', () => {
     await target.kill();
   });
 
-  /** Aborts an import while the machine is frozen; thaws it only once the process goes on. */
+  /** Aborts an import while the machine is frozen, and thaws it once the process goes on. */
   async function abortWhileFrozen(machine: Machine, { pid }: Target): Promise<unknown> {
     const controller = new AbortController();
     const { signal } = controller;
@@ -68,7 +68,8 @@ describe('fault 2: an import into a frozen machine', () => {
     await until('it is aborted', () => signal.aborted);
     const freeze = await freezing!;
     await until('the process goes on', () => /^[RSD]+$/.test(threadStates(pid)));
-    expect(machine.addressSpaces()).toHaveLength(1); // it cannot be given back yet
+    // it cannot be given back while the machine is frozen
+    expect(machine.addressSpaces()).toHaveLength(1);
     freeze.thaw();
     return await failed;
   }
@@ -95,7 +96,7 @@ describe('fault 2: an import into a frozen machine', () => {
     const failed = failure(importProcess(machine, target.pid, { dumper: lab.dumper, signal }));
     await until('the import has stopped it', () => /^T+$/.test(threadStates(target.pid)));
     controller.abort();
-    expect(await failed).toMatchObject({ name: 'AbortError' }); // although it is frozen
+    expect(await failed).toMatchObject({ name: 'AbortError' }); // although the machine is frozen
     expect(threadStates(target.pid)).toMatch(/^[RSD]+$/);
     freeze.thaw();
     expectUntouched();

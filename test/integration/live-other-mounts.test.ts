@@ -1,4 +1,4 @@
-/** Processes whose names lead elsewhere: other mounts, another root, numbers that are hard to keep. */
+/** Processes whose paths lead elsewhere: other mounts, another root, large inode numbers. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type AddressSpace, createMachine, importProcess, MiB, memorySink } from 'mmdump';
@@ -29,7 +29,7 @@ interface Imported {
   readonly space: AddressSpace;
 }
 
-/** Imports what a program maps that is started so, and ends it. */
+/** Starts a program with this command, imports what it maps, and ends it. */
 async function importFrom(command: readonly string[]): Promise<Imported> {
   const target = await lab.workshop.start(command);
   const regions = parseRegions(await target.ready());
@@ -39,7 +39,9 @@ async function importFrom(command: readonly string[]): Promise<Imported> {
   return { regions, space: mms[0]! };
 }
 
-/** The byte that every byte of the region has, in the machine and in an image; else a complaint. */
+/**
+ * Returns the byte that fills the region, in the machine and in an image, or else what is wrong.
+ */
 async function fillOf({ start, end }: Region, space: AddressSpace): Promise<string> {
   const inMachine = Buffer.alloc(end - start);
   space.read(start, inMachine);
@@ -80,7 +82,7 @@ describe('trial 2: a file of another mount namespace', () => {
     const there = ext4Image(context, lab.workshop, 'there');
     const directory = lab.workshop.newDirectory();
     needNamespace(context, '-m', `mount -o loop ${here} ${directory}`);
-    // The importer sees one file system there, the target another.
+    // In that directory the importer sees one file system and the target another.
     const target = ['unshare', '-m', 'sh', targetPath('other-mount.sh'), there, 't', directory];
     const output = join(lab.workshop.newDirectory(), 'image.cpt');
     const words = [...target, program, `${directory}/d`];
@@ -91,7 +93,7 @@ describe('trial 2: a file of another mount namespace', () => {
   });
 
   it('is read through the root of the process by an ordinary user', async (context) => {
-    needRoot(context); // to become an ordinary user
+    needRoot(context); // needed to become an ordinary user
     const program = needProgram(context);
     const user = { uid: NOBODY, gid: NOBODY };
     const directory = lab.workshop.newDirectory(NOBODY);
@@ -128,7 +130,7 @@ describe('trial 2: a file of another mount namespace', () => {
     await started.kill();
   });
 
-  /** Runs an importer; what the pages of the file are full of in its image. */
+  /** Runs an importer, and returns what fills the pages of the file in its image. */
   async function fillsIn(
     context: TestContext,
     importer: readonly string[],
@@ -137,7 +139,7 @@ describe('trial 2: a file of another mount namespace', () => {
     user: { readonly uid?: number; readonly gid?: number } = {},
   ): Promise<string> {
     const started = await lab.workshop.start(importer, user).catch((error: unknown) => {
-      if (user.uid === undefined) throw error; // Node may lie where another user cannot run it
+      if (user.uid === undefined) throw error; // Node may be where another user cannot run it
       return context.skip(`no process of user ${user.uid} can be started here: ${error}`);
     });
     const hello = JSON.parse(await started.line()) as { refused?: string; pid?: number };

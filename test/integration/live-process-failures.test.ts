@@ -1,6 +1,6 @@
 /**
- * Imports that cannot be, or fail in the middle: one error with a code, the process goes on, and
- * nothing is left.
+ * Imports that are impossible, or fail in the middle: there is one error with a code, the process
+ * goes on, and nothing is left.
  */
 
 import { readdirSync, readFileSync, statSync } from 'node:fs';
@@ -28,7 +28,7 @@ describe('what cannot be imported', () => {
   }
 
   it('a pid that no process has', async () => {
-    await expectRefusal(4_194_305, 'PROCESS_NOT_FOUND'); // beyond the largest pid of Linux
+    await expectRefusal(4_194_305, 'PROCESS_NOT_FOUND'); // larger than any pid of Linux
   });
 
   it.for([0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53])('the pid %s', async (pid) => {
@@ -66,7 +66,7 @@ describe('what cannot be imported', () => {
 describe('an import that fails in the middle', () => {
   const workingDirectory = lab.workshop.newDirectory();
 
-  /** The lab.dumper still works, and writes what it is asked to and nothing else. */
+  /** Asserts that the lab's dumper still works, and writes only what it is asked to. */
   async function expectUsable(): Promise<void> {
     const target = await lab.workshop.startReady(['sh', '-c', 'echo ready; read line']);
     const machine = createMachine({ memory: 64 * MiB });
@@ -116,7 +116,7 @@ describe('an import that fails in the middle', () => {
     await target.kill();
   });
 
-  /** Aborts while pages are loaded; false if the process was too small for that. */
+  /** Aborts while pages are loaded. Returns false if the process was too small for that. */
   async function abortWhileLoading(mib: number): Promise<boolean> {
     const target = await startLarge(lab, mib);
     const { machine, expectUntouched } = freshMachine((mib + 256) * MiB);
@@ -152,7 +152,8 @@ describe('an import that fails in the middle', () => {
       if (!isAlive) return;
       isAlive = false;
       process.kill(pid, 'SIGKILL');
-      // Nobody reaps it while this thread does not turn: it stays a zombie, and is seen as one.
+      // The process stays a zombie, and is seen as one: this thread runs no turns and so cannot
+      // reap it.
       untilNow('it is dead', () => /^Z*$/.test(threadStates(pid)));
     };
     const error = await failure(importProcess(machine, pid, { dumper: lab.dumper, onProgress }));

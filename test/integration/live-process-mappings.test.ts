@@ -1,4 +1,4 @@
-/** Mappings of live processes that are easy to get wrong, each in a process of its own. */
+/** Mappings of live processes that are easy to get wrong, each in its own process. */
 
 import { linkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -55,7 +55,8 @@ describe('awkward mappings', () => {
     try {
       const { image, regions } = subject;
       const [empty, written] = regions as [Region, Region];
-      // The zero page is given up; a fresh page, which other kernels map, is counted.
+      // smaps does not count the zero page, so that is given up. Other kernels map a fresh page,
+      // which smaps counts.
       const isCounted = !runningProbes().zeroPage;
       expect(image.page(empty.start + 3 * PAGE).kind).toBe(isCounted ? 'zero' : 'absent');
       const pages = { copy: 0, zero: isCounted ? 1 : 0 };

@@ -1,4 +1,4 @@
-/** What an import finds without privilege, and what it says it does not know. */
+/** What an import finds without privilege, and what it then says that it does not know. */
 
 import { join } from 'node:path';
 import { createMachine, type Image, MiB, memorySink, type ProcessReport } from 'mmdump';
@@ -14,7 +14,7 @@ afterAll(() => lab.close());
 
 const NOBODY = 65_534;
 
-/** What the importer says of its work. */
+/** What the importer reports about its work. */
 interface ImporterReport {
   readonly process: ProcessReport;
   readonly pages: { readonly copy: number; readonly zero: number };
@@ -23,7 +23,7 @@ interface ImporterReport {
 }
 
 describe('with less privilege', () => {
-  /** Imports in another process what that process started, and hands over both views of it. */
+  /** Imports in another process what that process started, and returns both views of it. */
   async function importElsewhere(
     context: TestContext,
     prefix: readonly string[],
@@ -106,7 +106,7 @@ describe('with less privilege', () => {
     expect(report.process.unreadableFiles.length).toBe(3);
     const memfd = image.vmas().find(({ file }) => file?.path.includes('mmdump unmapped'))!;
     const byte = Buffer.alloc(1);
-    await image.read(memfd.start + PAGE, byte); // the one page that it has mapped
+    await image.read(memfd.start + PAGE, byte); // the one page that the process has mapped
     await expect(image.read(memfd.start, byte)).rejects.toMatchObject({ code: 'PAGE_ABSENT' });
     const { mms } = await lab.dumper.restore(image, createMachine({ memory: 64 * MiB }));
     expect(() => mms[0]!.read(memfd.start, byte)).toThrow(
@@ -119,7 +119,7 @@ describe('with less privilege', () => {
 
   it('root without CAP_SYS_ADMIN, as in a container, says what it does not know', async (context) => {
     if (!isInstalled('setpriv')) context.skip('there is no setpriv');
-    const dropped = '-sys_admin,-checkpoint_restore'; // either opens /proc/PID/map_files
+    const dropped = '-sys_admin,-checkpoint_restore'; // either capability opens /proc/PID/map_files
     const prefix = ['setpriv', `--bounding-set=${dropped}`, `--inh-caps=${dropped}`];
     const program = lab.workshop.cProgram();
     const words = [

@@ -1,6 +1,6 @@
 /**
- * Signals in the middle of an import: to the process that is read, which makes it no instant, and to
- * the program that reads it, which must not leave it stopped.
+ * Signals in the middle of an import. One to the process that is read means that the image is of no
+ * single instant; one to the program that reads must not leave the process stopped.
  */
 
 import { readdirSync } from 'node:fs';

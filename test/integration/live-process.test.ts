@@ -1,10 +1,9 @@
 /**
- * Live processes, imported and dumped, against /proc and CLASSIFICATION.md read by other code
- * (test/support/live-*.ts).
+ * Live processes, imported and dumped, compared with /proc and CLASSIFICATION.md as other code
+ * reads them (test/support/live-*.ts).
  *
  * Invariants checked: the image stores exactly the pages that it must, with the bytes that the
- * process has · a total of smaps differs nowhere · the process is left as it was, running or
- * stopped.
+ * process has · no total of smaps differs · the process is left as it was, running or stopped.
  */
 
 import { readFileSync } from 'node:fs';
@@ -37,7 +36,7 @@ const lab = new Lab();
 beforeAll(() => lab.start());
 afterAll(() => lab.close());
 
-/** What every process has to live up to, whatever program it runs. */
+/** What must hold for every process, whatever program it runs. */
 function describeProcess(name: string, start: () => Promise<Capture | Absent>): void {
   describe(name, () => {
     let subject: Capture | Absent = { reason: 'not started' };
@@ -188,7 +187,8 @@ const maxMappings = Number(readFileSync('/proc/sys/vm/max_map_count', 'latin1'))
 async function captureRegions(): Promise<Capture | Absent> {
   if (maxMappings < MAPPINGS + 2000) return { reason: `vm.max_map_count is ${maxMappings}` };
   const directories = [lab.workshop.newDirectory(), lab.workshop.newMemoryDirectory()];
-  return lab.captureC('regions', String(MAPPINGS + MAPPINGS / 75), ...directories); // a hundredth become holes
+  // a hundredth of them become holes
+  return lab.captureC('regions', String(MAPPINGS + MAPPINGS / 75), ...directories);
 }
 
 describeProcess('a Node process', () => lab.captureNode());
@@ -225,7 +225,8 @@ describe('the regions of the C process', () => {
   });
 
   it('memory of a memfd, stored once: at its first mapping that does not hide it', (context) => {
-    // File pages: 0 1 data, 2 9 zeros, 5 10 data. The private mapping hides pages 0 and 3.
+    // Pages 0, 1, 5 and 10 of the file are data, and 2 and 9 are zeros. The private mapping hides
+    // pages 0 and 3.
     expect(picture(context, 'memfd-private')).toBe('cczz.c..');
     expect(picture(context, 'memfd-first')).toBe('c........zc.....');
     expect(picture(context, 'memfd-second')).toBe('............');

@@ -1,7 +1,7 @@
 /**
  * Processes that are read without being stopped. Invariants checked:
- *  - no signal reaches them, and they get on in the middle of the import
- *  - what they do not write is read as it is; the image says that nobody stood still
+ *  - no signal reaches them, and they make progress in the middle of the import
+ *  - what they do not write is read as it is; the image says that they were not stopped
  *  - a process whose mappings change every time is refused, and nothing of it stays in the machine
  */
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
@@ -15,7 +15,9 @@ import { CliFolder } from '../support/programs/cli.ts';
 
 const PAGE = 4096;
 
-/** Counts in its first page, keeps the second, counts SIGCONTs; 'grow' maps more and more. */
+/**
+ * Counts in its first page, leaves the second alone and counts SIGCONTs; 'grow' keeps mapping more.
+ */
 const SOURCE = `
 import ctypes, mmap, signal, sys, threading
 conts = 0
@@ -53,7 +55,7 @@ async function start(): Promise<{ readonly target: Target; readonly address: num
   return { target, address: Number(address) };
 }
 
-/** Waits until the process has counted on. */
+/** Waits until the process has gone on counting. */
 function waitUntilCounted(pid: number, address: number): void {
   const memory = openSync(`/proc/${pid}/mem`, 'r');
   const count = (): bigint => {
@@ -89,7 +91,7 @@ describe('a process that goes on while it is read', () => {
     mms[0]!.read(address + PAGE, page);
     expect(page.every((byte) => byte === 0x6b)).toBe(true);
     expect(await target.request('conts')).toBe('0');
-    // The same process, stopped: what was counted can be counted.
+    // Stopping the same process is counted, so a signal would have been noticed before.
     await importProcess(createMachine({ memory: 256 * MiB }), pid, { dumper });
     expect(await target.request('conts')).toBe('1');
     await target.kill();

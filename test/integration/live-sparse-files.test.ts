@@ -1,4 +1,4 @@
-/** Large files with little in them: an import costs what they hold, not what they could hold. */
+/** Large files that hold little: an import costs what they hold, not what they could hold. */
 import { statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { createMachine, importProcess, MiB, memorySink } from 'mmdump';
@@ -11,7 +11,7 @@ const lab = new Lab();
 beforeAll(() => lab.start());
 afterAll(() => lab.close());
 
-/** Whose blocks tell how much data there is. */
+/** Types of file systems on which the blocks of a file tell how much data it holds. */
 const EXT4 = 0xef53;
 const XFS = 0x5846_5342;
 
@@ -52,7 +52,7 @@ describe('trial 3: a sparse file that was deleted', () => {
     const sink = memorySink();
     const { image, mms } = await lab.dumper.dump(space!, { to: sink });
     expect(image.bytes).toBeLessThan(8 * MiB);
-    expect(mms[0]!.pages.zero).toBeLessThan(1000); // no page of the holes
+    expect(mms[0]!.pages.zero).toBeLessThan(1000); // none of them from the holes
     const opened = await lab.open(sink.image);
     const places = [PAGE, (end - start) / 2 + 5 * PAGE, end - start - PAGE];
     for (const [index, place] of places.entries()) {

@@ -1,7 +1,7 @@
 /**
- * Real threads that are terminated while they wait for, or hold, the locks of an address space:
- * once the host has said so with `threadGone`, the others go on, or are told that the machine is
- * not to be trusted any more.
+ * Real threads that are terminated while they wait for, or hold, the locks of an address space.
+ * Once the host has reported this with `threadGone`, the other threads go on, or are told that the
+ * machine can no longer be trusted.
  */
 import { once } from 'node:events';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -20,9 +20,9 @@ type Action = 'read' | 'mmap' | 'stopReading' | 'stopCopying' | 'stopMapping';
 interface Lost {
   readonly thread: number;
   readonly worker: Worker;
-  /** What became of its operation. */
+  /** The outcome of the thread's operation. */
   readonly outcome: Promise<string>;
-  /** Resolves once it has stopped inside its operation. */
+  /** Resolves once the thread has stopped inside its operation. */
   readonly stopped: Promise<unknown>;
 }
 
@@ -50,13 +50,14 @@ class Scene {
     workers.push(worker);
     const wait = Atomics.waitAsync(stage, 0, 0);
     const outcome = once(worker, 'message').then(([what]: string[]) => what!);
-    outcome.catch(() => {}); // a worker that fails says so where its outcome is awaited
+    outcome.catch(() => {}); // an error of the worker is reported where its outcome is awaited
     return { thread, worker, outcome, stopped: Promise.resolve(wait.value) };
   }
 
   /** Resolves once this many threads wait for the mmap lock. */
   async wait(threads: number): Promise<void> {
-    const words = new Int32Array(this.space.handle.machine.mms); // the space is the first
+    // the first mm is that of the space
+    const words = new Int32Array(this.space.handle.machine.mms);
     while (Atomics.load(words, MM_LOCK_AT + RW_LOCK.WAITERS) !== threads) await nextTurn();
   }
 
@@ -93,7 +94,10 @@ describe('a worker that is terminated', () => {
     expect(scene.space.mm.lock.holders()).toEqual({ readers: 0, writers: 0 });
   });
 
-  /** Loses a writer for whom a reader, a writer and an asynchronous reader wait: their outcomes. */
+  /**
+   * Loses a writer while a reader, a writer and an asynchronous reader wait for it. Returns the
+   * outcomes of these three.
+   */
   async function loseWriter(scene: Scene): Promise<string[]> {
     const holder = scene.start('stopMapping');
     await holder.stopped;

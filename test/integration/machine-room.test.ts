@@ -1,4 +1,4 @@
-/** Images in the memory of the machine that they were made of, behind its frames. */
+/** Images that lie behind the frames, in the memory of the machine that was dumped. */
 import {
   attach,
   createDumper,
@@ -29,7 +29,7 @@ function filled(memory: number, seed: number) {
     prot: 'rw',
     flags: ['private', 'anonymous'],
   });
-  // Every other page first: frames in runs of one.
+  // Fill every other page first, so that no two neighbouring pages have neighbouring frames.
   for (const parity of [0, 1]) {
     for (let page = parity; page < PAGES; page += 2) {
       space.fill(start + page * 4096, 4096, ((page * seed) % 251) + 1);

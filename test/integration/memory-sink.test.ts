@@ -1,9 +1,9 @@
 /**
- * The memory sink from dump to dump.
+ * A memory sink that is used for one dump after the other.
  *
- * Invariants checked: an image that has grown keeps the chunks that are there and gets more · the bytes
- * are those of any other sink, however they are cut · an image is itself or an error: nobody reads the
- * bytes of the next dump for those of this one.
+ * Invariants checked: an image that has grown keeps its chunks and gets more · the bytes are those
+ * of any other sink, however they are cut into chunks · reading an image gives its own bytes or an
+ * error, never the bytes of the next dump.
  */
 import {
   type AddressSpace,
@@ -35,7 +35,7 @@ afterAll(async () => {
 
 const IS_GONE = { code: 'INPUT_FAILED', message: /is gone/ };
 
-/** An address space of pages that differ; `grow` adds some. */
+/** An address space whose pages differ from each other; `grow` adds some. */
 function growing(pages: number) {
   const machine = createMachine({ memory: 64 * MiB });
   const space = machine.createAddressSpace();
@@ -88,7 +88,7 @@ describe('an image that grows', () => {
 });
 
 describe('fault 4: an image that the next dump into its sink has ended', () => {
-  /** An image, and what ends it. */
+  /** An image, opened, and a function that ends it. */
   async function ended(how: 'dump' | 'release') {
     const sink = memorySink();
     await dumper.dump(workload.space, { to: sink });
@@ -160,7 +160,7 @@ describe('fault 4: an image that the next dump into its sink has ended', () => {
 describe('an image that is mostly records', () => {
   const MAPPINGS = 4000;
 
-  /** Mappings of one page each, none of which holds a page; every second one maps `file`. */
+  /** Mappings of one page each, all without content. Every second one maps `file`. */
   function emptyMappings(file: number | undefined): AddressSpace {
     const machine = createMachine({ memory: 16 * MiB, store: MiB });
     const space = machine.createAddressSpace();

@@ -1,8 +1,8 @@
 /**
- * What a sink is between two dumps.
+ * A sink in the hands of one dump, and between two dumps.
  *
- * Invariants checked: one dump at a time has a sink, whatever kind it is and whoever wrote it; the
- * second is refused and the first is not disturbed · a sink is free again when its dump is over,
+ * Invariants checked: a sink serves one dump at a time, whatever its kind and its author; a second
+ * dump is refused, and the first is not disturbed · a sink is free again when its dump is over,
  * however that ended · nothing that happens after the commit takes an image back.
  */
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -38,7 +38,7 @@ afterAll(async () => {
 
 const taking = (): Writable => new Writable({ write: (_chunk, _encoding, done) => done() });
 
-/** A sink that somebody else wrote: it takes the image and keeps nothing of its own. */
+/** A sink from outside the package: it takes the image and keeps nothing of its own. */
 function foreignSink(): Sink {
   const inner = memorySink();
   return {

@@ -1,9 +1,11 @@
 /**
- * What is left out, estimated, limited, and left a hole.
+ * Dumps that leave mappings out, estimate the size of the image, limit it, or leave holes in its
+ * file.
  *
- * Invariants checked: VM_DONTDUMP mappings hold no pages and reading one is PAGE_ABSENT, but for what
- * another mapping stores · an estimate is exact, for every option, and creates nothing · a limit lets
- * exactly its bytes through · a sparse file has the bytes of any other, in fewer blocks
+ * Invariants checked: VM_DONTDUMP mappings hold no pages and reading one is PAGE_ABSENT, except for
+ * pages that another mapping stores · an estimate is exact, for every option, and creates nothing ·
+ * a limit lets exactly its bytes through · a sparse file has the bytes of any other, in fewer
+ * blocks
  */
 import {
   mkdtempSync,
@@ -83,7 +85,7 @@ describe('dontDump', () => {
       await expect(image.read(at, byte)).rejects.toMatchObject({ code: 'PAGE_ABSENT' });
     }
     for (const at of [shown, hidden]) {
-      await image.read(at, byte); // the file's page, which the mapping before it stores
+      await image.read(at, byte); // the file's page, which the mapping before this one stores
       expect(byte[0]).toBe(2);
     }
 
@@ -179,7 +181,7 @@ describe('a sparse file', () => {
     const flags = ['private', 'anonymous'] as const;
     const start = space.mmap({ length: 16 * MiB, prot: 'rw', flags });
     space.fill(start, 16 * MiB, 0);
-    // Content at places that are odd to the blocks of the file, and runs of one page of zeros.
+    // The content does not align with the blocks of the file, and some runs of zeros have one page.
     for (const page of [0, 1, 700, 702, 704, 4095]) {
       space.fill(start + page * PAGE_SIZE + 4000, 96, page & 255 || 9);
     }
@@ -194,7 +196,8 @@ describe('a sparse file', () => {
     expect((await dumper.verify(paths[0]!)).ok).toBe(true);
     const blocks = paths.map((path) => statSync(path).blocks * 512);
     if (blocks[1]! < 16 * MiB) context.skip('this file system compresses');
-    // Six pages, and the heads of the blocks between; the disk's blocks may be larger than 4 KiB.
+    // Stored are six pages and the heads of the blocks between them. The blocks of the disk may be
+    // larger than 4 KiB.
     expect(blocks[0]).toBeLessThan(4 * MiB);
     expect(blocks[1]).toBeGreaterThanOrEqual(16 * MiB);
   });

@@ -13,7 +13,7 @@ it('the example in README.md runs and prints what it says', () => {
   const printed = [...example.matchAll(/console\.log\(.*\); \/\/ (.*)$/gm)].map(([, text]) => text);
   expect(printed).toHaveLength(3);
   const { status, stdout, stderr } = spawnSync(process.execPath, ['--input-type=module'], {
-    cwd: root, // where the package finds itself by its own name
+    cwd: root, // here the package finds itself by its own name
     input: example,
     encoding: 'utf8',
   });

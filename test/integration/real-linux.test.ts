@@ -1,17 +1,19 @@
 /**
- * The same histories on the real kernel (test/support/linux/real-linux.c) and on the simulated machine.
+ * The same histories on the real kernel (test/support/linux/real-linux.c) and on the simulated
+ * machine.
  *
- * Invariants checked, after every step of a history: the result of the call, the bytes of a load or
- * the signal are the same · the process has the same mappings, with the same letters of VmFlags, and
- * cut in the same places · at the end every process reads the same in every page · the machine's
- * tables and counts are true.
+ * Invariants checked, after every step of a history: the result of the call, and the bytes of a
+ * load or the signal, are the same · the process has the same mappings, with the same letters of
+ * VmFlags, and cut in the same places · at the end every process reads the same in every page · the
+ * machine's tables and counts are true.
  *
- * The rules are those of Linux 6.18; MEANT_DIFFERENCES says what is left out and why. Kernels of one
- * release differ: the running one is asked first (running-kernel.ts), and the machine is made of its
- * kind. A rule that it has beyond that is named, and fails only `npm run test:kernel`; what every
- * machine can check stands in test/unit/mmu/recorded-linux.test.ts.
- * The random histories are the same ones in every normal run, and all that are recorded in
- * test:kernel. MMDUMP_LONG=1 runs many thousands from a new seed, MMDUMP_SEED=n those of a seed.
+ * The rules are those of Linux 6.18; MEANT_DIFFERENCES says what is left out and why. Kernels of
+ * one release differ, so the running kernel is probed first (running-kernel.ts), and the machine is
+ * made to match its kind. If the kernel has another rule beyond that, the test names it, and fails
+ * only in `npm run test:kernel`. What can be checked on every computer is in
+ * test/unit/mmu/recorded-linux.test.ts.
+ * Every normal run takes the same random histories, and test:kernel takes all that are recorded.
+ * MMDUMP_LONG=1 runs many thousands from a new seed, and MMDUMP_SEED=n repeats those of a seed.
  */
 import { afterAll, describe, it, type TestContext } from 'vitest';
 import { type History, stepText } from '../support/linux/history.ts';
@@ -32,7 +34,10 @@ import { runSimulated } from '../support/linux/simulated-history.ts';
 import { describeDifference, firstDifference } from '../support/linux/transcript.ts';
 
 const IS_LONG = process.env.MMDUMP_LONG === '1';
-/** A share of the recorded random histories: npm test has compared all with a recording. */
+/**
+ * Factor for the number of random histories. `npm test` takes a share of the recorded ones, because
+ * it compares all of them with a recording anyway.
+ */
 const TIMES = IS_LONG ? 200 : FINDINGS_FAIL ? 1 : 0.2;
 const SEED = Number(process.env.MMDUMP_SEED ?? (IS_LONG ? Date.now() & 0x7fff_ffff : USUAL_SEED));
 
@@ -64,7 +69,7 @@ function need(context: TestContext): Subject {
   return subject as Subject;
 }
 
-/** What differs: both transcripts around the first difference, and the history. */
+/** Describes a difference: both transcripts around the first one, and the history. */
 function difference({ linux, kernel }: Subject, history: History): string | undefined {
   const plan = comparablePlan(history, linux.canPlaceHeap);
   const expected = linux.run(plan);
@@ -82,7 +87,7 @@ function difference({ linux, kernel }: Subject, history: History): string | unde
   }
 }
 
-/** Leaves out whatever the difference does not need, in halves first. */
+/** Leaves out the steps that the difference does not need, starting with halves of the history. */
 function shortest(real: Subject, history: History): string {
   let { steps } = history;
   let found = difference(real, history) ?? 'it does not differ again';

@@ -1,9 +1,9 @@
 /**
- * Restores into a machine that somebody else has frozen, or of which a dump has an address space.
+ * Restores into a machine that is frozen, or in which a dump holds an address space.
  *
- * Invariants checked: a restore waits, at every step · where it fails or is stopped, everything that it
- * took of the machine comes back, however often that happens · an undo that has to wait does · what
- * could not be given back is said.
+ * Invariants checked: a restore waits, at every step · where it fails or is stopped, everything
+ * that it took of the machine comes back, however often that happens · an undo that has to wait
+ * does wait · the error names what could not be given back.
  */
 import { setImmediate as turn } from 'node:timers/promises';
 import {
@@ -66,7 +66,7 @@ function target() {
   return { machine, threads, assertEmpty };
 }
 
-/** Somebody takes the gate again and again; the restore gets in between. */
+/** Freezes the machine again and again; the restore proceeds in between. */
 async function refreeze(freeze: () => Promise<{ thaw(): void }>, isOver: () => boolean) {
   while (!isOver()) {
     const frozen = await freeze();
@@ -117,14 +117,14 @@ describe('fault 2: a restore into a machine that others freeze', () => {
       const restore = dumper.restore(files, machine, {
         signal: controller.signal,
         onProgress: () => {
-          freezing ??= machine.freeze(); // it waits for the pages that are being loaded
+          freezing ??= machine.freeze(); // the freeze waits for the pages that are being loaded
           controller.abort();
         },
       });
       const stopped = expect(restore).rejects.toMatchObject({ code: 'ABORT_ERR' });
       while (freezing === undefined) await turn();
       const frozen = await freezing;
-      for (let turns = 0; turns < 10; turns++) await turn(); // the undo waits by now
+      for (let turns = 0; turns < 10; turns++) await turn(); // by now the undo waits
       frozen.thaw();
       await stopped;
     }
@@ -141,7 +141,8 @@ describe('fault 2: a restore into a machine that others freeze', () => {
     frozen.thaw();
     const { mms } = await restore;
     const { id } = file;
-    expect(machine.parts.files.references(id)).toBe(3); // of its name, its owner and the mapping
+    // held by its name, its owner and the mapping
+    expect(machine.parts.files.references(id)).toBe(3);
     await mms[0]!.exitAsync();
     expect(machine.parts.files.references(id)).toBe(2);
   });

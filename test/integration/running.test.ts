@@ -1,9 +1,9 @@
 /**
  * Dumps while other threads write. Invariants checked:
- *  - frozen: nobody gets on while the dump holds the machine, and the image shows one instant: no half
- *    of a store, no store without the one that came before it
- *  - not frozen: everybody gets on in the middle of the dump; every checksum is that of the bytes in the
- *    image; the mappings are those of the address space; it can be restored
+ *  - frozen: no thread makes progress while the dump holds the machine, and the image shows one
+ *    instant: no half of a store, no store without the one that came before it
+ *  - not frozen: all threads make progress in the middle of the dump; every checksum is that of the
+ *    bytes in the image; the mappings are those of the address space; it can be restored
  *  - afterwards every frame and swap slot has exactly the references that tables and caches explain
  *  - a lost onlooker leaves no lock behind, and the machine is trusted as before
  */
@@ -37,13 +37,13 @@ const CHURN = START + 16 * MiB;
 const HUGE = CHURN + 8 * MiB;
 const SHARED = START + 48 * MiB;
 const PRIVATE = SHARED + 8 * MiB;
-/** Nobody writes here; its pages are sent to swap and fetched again in the middle of dumps. */
+/** No thread writes here. The pages are swapped out and fetched again in the middle of dumps. */
 const KEPT = PRIVATE + 8 * MiB;
 const KEPT_BYTES = 3 * MiB;
 const ANON = { prot: 'rw', flags: ['private', 'anonymous', 'fixed'] } as const;
 const DUMPS = process.env.MMDUMP_LONG === '1' ? 400 : 2;
 
-/** The invariants read the words of a machine, whichever build it comes from. */
+/** The invariants read the words of a machine, so they take a machine of either build. */
 function assertTrue(machine: Machine): void {
   assertTablesTrue(machine as never);
 }
@@ -54,7 +54,7 @@ beforeAll(async () => {
 });
 afterAll(() => dumper.close());
 
-/** Every page another: 32-bit words that count. */
+/** 32-bit words that count up, so that every page is different. */
 function kept(): Uint8Array {
   return new Uint8Array(Uint32Array.from({ length: KEPT_BYTES / 4 }, (_, word) => word + 1).buffer);
 }
@@ -101,16 +101,16 @@ class Scene {
     this.#writers.push({ worker, thread, end });
   }
 
-  /** Every writer's count of what it has done. */
+  /** For each writer, the number of operations that it has done. */
   done(): number[] {
     return this.#writers.map((_, ordinal) => Atomics.load(this.board, 1 + ordinal));
   }
 
-  /** Resolves once every writer has done `more` things. */
+  /** Resolves once every writer has done `more` operations. */
   async advance(more: number): Promise<void> {
     const goal = this.done().map((count) => count + more);
     while (this.done().some((count, ordinal) => count < goal[ordinal]!)) {
-      expect(Atomics.load(this.board, 0)).toBe(0); // else one of them has failed
+      expect(Atomics.load(this.board, 0)).toBe(0); // otherwise a writer has failed
       await nextTurn();
     }
   }
@@ -142,7 +142,7 @@ async function writing(): Promise<Scene> {
   return scene;
 }
 
-/** A memory sink that does something before the first byte is written. */
+/** A memory sink that runs a function before the first byte is written. */
 function between(
   meanwhile: () => Promise<void>,
 ): Sink & { readonly inner: ReturnType<typeof memorySink> } {
@@ -173,7 +173,7 @@ describe('a frozen dump', () => {
       const sink = between(async () => {
         before = scene.done();
         for (let turn = 0; turn < 50; turn++) await nextTurn();
-        // Who has just left the gate may still have to count what it did inside.
+        // A writer that has just left the gate may still have to count what it did inside.
         scene.done().forEach((count, writer) => {
           expect(count - before[writer]!).toBeLessThanOrEqual(1);
         });
@@ -250,7 +250,7 @@ describe('a dump that is not frozen', () => {
     space.write(SHARED, new Uint8Array(PAGE_SIZE).fill(8));
     const sink = between(async () => {
       await space.madviseAsync(CHURN, PAGE_SIZE, 'dontneed');
-      await space.writeAsync(CHURN + PAGE_SIZE, new Uint8Array([9])); // may take the frame
+      await space.writeAsync(CHURN + PAGE_SIZE, new Uint8Array([9])); // may get the freed frame
     });
     // With a limit the pages are counted first, and pinned until they are copied.
     await dumper.dump(space, { to: sink, freeze: false, sizeLimit: 2 ** 40 });
@@ -277,7 +277,7 @@ describe('a dump that is not frozen', () => {
       const arrived = Atomics.waitAsync(new Int32Array(gate), GATE.ARRIVED, 0);
       if (arrived.async) await arrived.value;
       await space.madviseAsync(CHURN, PAGE_SIZE, 'dontneed');
-      await space.writeAsync(CHURN + PAGE_SIZE, new Uint8Array([9])); // may take the frame
+      await space.writeAsync(CHURN + PAGE_SIZE, new Uint8Array([9])); // may get the freed frame
       openGate(gate);
       await dump;
       const byte = new Uint8Array(1);

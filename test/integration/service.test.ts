@@ -1,7 +1,7 @@
 /**
- * What a service takes that goes on for long: memory, descriptors and threads stay as they are, however
- * many machines it has made, dumped and closed. Each runs in a process of its own, whose size the
- * system tells. MMDUMP_LONG=1: 200 rounds.
+ * What a service uses that runs for long: memory, descriptors and threads do not grow, however many
+ * machines it has made, dumped and closed. Each test runs in its own process, whose size the system
+ * tells. MMDUMP_LONG=1 runs 200 rounds.
  */
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -12,14 +12,14 @@ import { describe, expect, it } from 'vitest';
 const SERVICE = fileURLToPath(new URL('../support/programs/service.mjs', import.meta.url));
 const ROUNDS = process.env.MMDUMP_LONG === '1' ? 200 : 6;
 const MEBIBYTES = 16;
-/** Of a Node process that does nothing: what an import of it takes at most. */
+/** The most memory that the import of an idle Node process takes. */
 const IMPORTED_MEBIBYTES = 96;
 
 interface Sample {
   readonly rss: number;
   readonly descriptors: number;
   readonly threads: number;
-  /** Bytes that the machine of the round had taken of its store. */
+  /** Bytes of its store that the machine of this round had taken. */
   readonly store: number;
 }
 

@@ -1,6 +1,7 @@
 /**
- * File sinks when the system lets them down. Invariants checked: an image is under its name or it is
- * not, and the error says which · no temporary file stays · the first error is the one that is told.
+ * File sinks when calls of the system fail. Invariants checked: an image is under its name or it is
+ * not, and the error says which · no temporary file stays · the first error is the one that is
+ * reported.
  */
 
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
@@ -48,7 +49,7 @@ function systemError(code: string): Error {
   return Object.assign(new Error(`${code}: it is broken, for a test`), { code });
 }
 
-/** Lets a function of node:fs/promises fail whenever its first argument fits. */
+/** Makes a function of node:fs/promises fail whenever its first argument fits. */
 function breakCall(name: Calls, code: string, fits: (path: string) => boolean): void {
   const original = promises[name] as (...args: unknown[]) => Promise<void>;
   vi.spyOn(promises, name).mockImplementation(async (...args: unknown[]) => {
@@ -58,7 +59,7 @@ function breakCall(name: Calls, code: string, fits: (path: string) => boolean): 
   syncBuiltinESMExports();
 }
 
-/** What all open files of this process share. */
+/** The prototype that all file handles of this process share. */
 async function handlePrototype(): Promise<fs.FileHandle> {
   const handle = await fs.open(folder, 'r');
   await handle.close();
@@ -81,12 +82,12 @@ describe('a commit that fails', () => {
     const { sync } = prototype;
     let calls = 0;
     vi.spyOn(prototype, 'sync').mockImplementation(async function (this: fs.FileHandle) {
-      if (++calls === 2) throw systemError('EIO'); // the directory's
+      if (++calls === 2) throw systemError('EIO'); // the call for the directory
       await sync.call(this);
     });
     const { code, message } = await failureOf(force);
     expect(code).toBe('OUTPUT_FAILED');
-    // What was replaced is gone: the new one stays, and the message says so.
+    // With `force` the old image is gone, so the new one stays and the message says so.
     expect(readdirSync(folder)).toEqual(force ? ['image.cpt'] : []);
     expect(message).toContain(force ? 'is whole' : 'cannot be committed');
   });
@@ -148,7 +149,7 @@ describe('cleaning up', () => {
     const { code, message } = await failureOf();
     expect(code).toBe('OUTPUT_FAILED');
     const left = readdirSync(folder);
-    expect(left.length).toBe(2); // the name that link gave, and the temporary one
+    expect(left.length).toBe(2); // the name that link created, and the temporary name
     expect(message).toMatch(/leaves .*\.mmdump-[0-9a-f]+\.tmp behind/);
     expect(message).toMatch(/image\.cpt is left behind/);
   });

@@ -70,7 +70,8 @@ describe('the parts of an image', () => {
   it.for([1, 2, 4])('joined are the image in one piece, with %i workers', async (workers) => {
     const other = await createDumper({ workers });
     try {
-      // One, several, more than workers; parts shorter than a segment, parts of five blocks.
+      // One part, several, more than workers, parts shorter than a segment, and parts of five
+      // blocks.
       for (const parts of [1, 2, 3, 7, 20, Math.ceil(whole.length / 20_480)]) {
         const size = parts > 20 ? { partBytes: 20_480 } : { parts };
         const to = splitSink(path, { ...size, force: true });
@@ -238,7 +239,7 @@ describe('reading in place', () => {
   });
 });
 
-/** An image in one file and in parts under the same name, and something that has nothing to do with it. */
+/** An image in one file and in parts under the same name, and files that do not belong to it. */
 const BEFORE: ReadonlyMap<string, string> = new Map([
   ['OUT', 'the old one, in one file'],
   ['OUT.000', 'old 0'],
@@ -283,7 +284,7 @@ describe('what was there before', () => {
   });
 });
 
-/** What all open files of this process share. */
+/** The prototype that all file handles of this process share. */
 async function handlePrototype(): Promise<fs.FileHandle> {
   const handle = await fs.open(folder, 'r');
   await handle.close();
@@ -291,8 +292,8 @@ async function handlePrototype(): Promise<fs.FileHandle> {
 }
 
 const PARTS = 3;
-/** fsync of each part, of the directory with all names but the first, of the directory with all. */
 const IS_LONG = process.env.MMDUMP_LONG === '1';
+/** fsync of each part, of the directory with all names but the first, and with all names. */
 const SYNCS = PARTS + 2;
 
 describe('a dump that is stopped', () => {
@@ -347,7 +348,7 @@ describe('a dump that is stopped', () => {
     await reached;
     controller.abort();
     await stopped;
-    expect(stuckAt?.fd).toBeGreaterThan(0); // not closed under a call that has not returned
+    expect(stuckAt?.fd).toBeGreaterThan(0); // not closed while a call on it has not returned
     expect(found()).toEqual(force ? BEFORE : new Map());
     release();
     while (stuckAt?.fd !== -1) await new Promise((resolve) => setImmediate(resolve));
@@ -377,7 +378,9 @@ describe('a dump that is stopped', () => {
     expect(joined().equals(whole)).toBe(true);
   });
 
-  /** A process dumps here; `meanwhile` changes fsync or rename so that it ends with exit code 7. */
+  /**
+   * Dumps in a process of its own; `meanwhile` changes fsync or rename to end it with exit code 7.
+   */
   function endOfProcess(force: boolean, meanwhile: string): void {
     if (force) makeBefore();
     const script = `
@@ -400,7 +403,8 @@ describe('a dump that is stopped', () => {
     expect(found()).toEqual(force ? BEFORE : new Map());
   }
 
-  // The parts have temporary names in all of the first ones.
+  // In all of the first PARTS calls the parts have temporary names, so the short mode runs one of
+  // them.
   const ends = cases.filter(([which, force]) => {
     return IS_LONG ? which >= PARTS : which === (force ? SYNCS : PARTS);
   });

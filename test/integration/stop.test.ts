@@ -1,9 +1,9 @@
 /**
  * Stopping a dump by its signal and by its time-out, in every phase.
  *
- * Invariants checked: one error, AbortError or TIMEOUT with the phase · it comes although what the
- * phase waits for never does · no file, temporary or not, no lock, no closed gate is left · dumper and
- * sink work again.
+ * Invariants checked: there is one error, AbortError or TIMEOUT with the phase · it comes even if
+ * what the phase waits for never happens · no file, temporary or not, no lock and no closed gate is
+ * left · dumper and sink work again.
  */
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -57,7 +57,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-/** How a dump is stopped, and what it says then. */
+/** A way to stop a dump, and the error that it rejects with. */
 interface Way {
   readonly options: { readonly signal?: AbortSignal; readonly timeoutMs?: number };
   readonly stop: () => void;
@@ -80,7 +80,7 @@ function way(kind: 'signal' | 'time-out'): Way {
 
 type Step = 'open' | 'reserve' | 'commit';
 
-/** A sink of which one step never ends; `reached` resolves when it begins. */
+/** A sink with a step that never ends; `reached` resolves when the step begins. */
 function stuck(sink: Sink, step: Step): { readonly to: Sink; readonly reached: Promise<void> } {
   let tell = (): void => {};
   const reached = new Promise<void>((resolve) => {
@@ -105,7 +105,7 @@ async function until(isSo: () => boolean): Promise<void> {
   while (!isSo()) await turn();
 }
 
-/** Nothing is held, nothing is left, and everything works. */
+/** Asserts that nothing is held, nothing is left, and everything works. */
 async function assertClean(): Promise<void> {
   expect(readdirSync(folder)).toEqual([]);
   expect(machine.parts.gate.isClosed).toBe(false);
@@ -119,7 +119,7 @@ async function assertClean(): Promise<void> {
 const KINDS = ['signal', 'time-out'] as const;
 
 describe.each(KINDS)('a dump that is stopped by its %s', (kind) => {
-  /** Starts a dump, stops it once `reached`, and checks what becomes of it. */
+  /** Starts a dump, stops it once `reached` resolves, and checks the outcome. */
   async function expectStopped(
     phase: string,
     options: Partial<DumpOptions>,
@@ -179,14 +179,14 @@ describe.each(KINDS)('a dump that is stopped by its %s', (kind) => {
   });
 
   it.each([
-    ['copy', 'count'], // the last call of one pass is before the next
+    ['copy', 'count'], // the last call of one pass comes before the next pass
     ['commit', 'copy'],
   ] as const)('at the beginning of %s', async (phase, before) => {
     const { options, stop, error } = way(kind);
     const onProgress: DumpOptions['onProgress'] = ({ phase: at, units, totalUnits }) => {
       if (at === before && units === totalUnits) stop();
     };
-    const sizeLimit = 2 ** 40; // counts first
+    const sizeLimit = 2 ** 40; // makes the dump count its pages first
     const to = fileSink(path);
     const dump = dumper.dump(workload.space, { to, sizeLimit, onProgress, ...options });
     await expect(dump).rejects.toMatchObject(error(phase));
@@ -212,7 +212,7 @@ describe.each(KINDS)('a dump that is stopped by its %s', (kind) => {
     let pending: (() => void)[] = [];
     let isStuck = true;
     const stream = new Writable({
-      highWaterMark: 2 ** 30, // it takes all, and writes nothing
+      highWaterMark: 2 ** 30, // it takes everything, and writes nothing
       write: (_chunk, _encoding, done) => {
         if (isStuck) pending.push(done);
         else done();
@@ -227,7 +227,7 @@ describe.each(KINDS)('a dump that is stopped by its %s', (kind) => {
     await expectStopped('commit', { to }, () => reached);
     expect(stream.destroyed).toBe(end);
     if (!end) {
-      // What was stopped must not meddle with the next dump, whatever the stream does now.
+      // The stopped dump must not meddle with the next one, whatever the stream does now.
       const next = dumper.dump(workload.space, { to });
       isStuck = false;
       for (const done of pending) done();
@@ -279,9 +279,9 @@ describe('a file sink whose fsync does not return', () => {
     await reached;
     stop();
     const error = await settled;
-    expect(stuckAt?.fd).toBeGreaterThan(0); // not closed under a call that has not returned
+    expect(stuckAt?.fd).toBeGreaterThan(0); // not closed while a call on it has not returned
     if (force && which === 2) {
-      // What was there is gone: the image stays, and the error says so.
+      // The old image is gone, so the new one stays and the error says so.
       expect(error).toMatchObject({ code: 'OUTPUT_FAILED', message: /is whole/ });
       expect(readdirSync(folder)).toEqual(['image.cpt']);
       rmSync(path);
@@ -310,7 +310,7 @@ describe('time-outs', () => {
   });
 
   it('end an import, and the process goes on', async (context) => {
-    vi.useRealTimers(); // the child is waited for
+    vi.useRealTimers(); // the test waits for a real process
     const child = await started("console.log('up'); process.stdin.resume()");
     const pid = child.pid!;
     try {

@@ -2,8 +2,8 @@
  * Streams that fail late: after they have taken every byte of an image.
  *
  * Invariants checked: a dump resolves only if the stream has taken the image and, unless it is to
- * stay open, has ended without an error · otherwise there is one OUTPUT_FAILED with the stream's own
- * reason, and no listener of the sink is left on the stream.
+ * stay open, has ended without an error · otherwise there is one OUTPUT_FAILED with the stream's
+ * own reason, and no listener of the sink is left on the stream.
  */
 import { createWriteStream, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -34,7 +34,9 @@ async function expectFailure(stream: Writable, end: boolean, message: RegExp): P
   expect(workload.space.mm.lock.holders()).toEqual({ readers: 0, writers: 0 });
 }
 
-/** Buffers the whole image, takes a turn of the event loop for each write, and fails the last one. */
+/**
+ * Buffers the whole image, takes one turn of the event loop per write, and fails the last write.
+ */
 function failsLastWrite(fail: (stream: Writable, done: (error: Error) => void) => void): Writable {
   let taken = 0;
   return new Writable({

@@ -4,8 +4,8 @@
  * Invariants checked:
  *  - the bytes are those of any other sink, for any number of workers, however slow the stream is
  *  - no more of the image is in memory than the slots hold
- *  - a stream that fails, closes or stalls fails the dump with one error, or lets it be aborted; the
- *    mm is let go, and the dumper works again
+ *  - a stream that fails or closes fails the dump with one error, and a dump whose stream stalls
+ *    can be aborted; the mm is let go, and the dumper works again
  */
 import { once } from 'node:events';
 import { PassThrough, Writable } from 'node:stream';
@@ -36,7 +36,9 @@ beforeAll(async () => {
 
 afterAll(() => Promise.all(dumpers.map((dumper) => dumper.close())));
 
-/** Keeps what it gets; takes a turn of the event loop for each write, and buffers hardly anything. */
+/**
+ * Keeps what it gets. It takes one turn of the event loop per write, and buffers hardly anything.
+ */
 class Slow extends Writable {
   readonly chunks: Buffer[] = [];
 
@@ -50,7 +52,7 @@ class Slow extends Writable {
   }
 }
 
-/** Takes `limit` bytes and then never again calls back. */
+/** Takes `limit` bytes and then never calls back again. */
 class Stalled extends Writable {
   taken = 0;
   readonly #limit: number;
@@ -128,7 +130,7 @@ describe('the stream sink', () => {
     await stream.stalled;
     controller.abort();
     await failed;
-    // Two workers have four slots of at most 2 MiB, and the stream has taken what it has.
+    // Two workers have four slots of at most 2 MiB; the rest is what the stream has taken.
     expect(done).toBeLessThanOrEqual(stream.taken + 8 * MiB);
     expect(stream.destroyed).toBe(true);
     await assertUsable();
@@ -147,7 +149,7 @@ describe('the stream sink', () => {
           else done();
         },
       });
-      stream.on('error', () => {}); // whoever made it may listen, too
+      stream.on('error', () => {}); // its creator may listen, too
       await expect(
         dumper.dump(workload.space, { to: streamSink(stream, { name: 'the pipe' }) }),
       ).rejects.toMatchObject({ code: 'OUTPUT_FAILED', message: /^the pipe cannot be written/ });

@@ -2,8 +2,9 @@
  * Files that are unlinked while their machine is dumped.
  *
  * Invariants checked: a frozen machine refuses to unlink, and the waiting form waits for the end of
- * the dump · on a machine that runs each file is in the image what it was when the dump began ·
- * either way every byte can be read after a restore, into a machine that has the living files
+ * the dump · if the machine runs, each file is in the image as it was when the dump began · either
+ * way every byte can be read after a restore into a machine that has the files which were not
+ * unlinked.
  */
 import { setImmediate as turn } from 'node:timers/promises';
 import {
@@ -49,7 +50,9 @@ function stage() {
   return { machine, space, files, places };
 }
 
-/** Reads every file through the restored mm, in a machine that has all of them by their names. */
+/**
+ * Reads every file through the restored mm, in a machine that has all of them under their names.
+ */
 async function assertWhole(sink: ReturnType<typeof memorySink>, places: readonly number[]) {
   const target: Machine = createMachine({ memory: 32 * MiB, maxAddressSpaces: 2 });
   for (let file = 0; file < FILES; file++) {

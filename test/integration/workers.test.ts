@@ -1,8 +1,8 @@
 /**
- * The number of workers: what the report says about it, that threads start when a job is worth them
- * and not before, and that one that is lost has a successor. The image is the same in any case.
+ * The number of workers: what the report says about it; that threads start when a job is worth them
+ * and not before; and that a lost thread is replaced. The image is the same in any case.
  *
- * Threads are counted by Node: it tells of every one that is created.
+ * Node counts the threads: it reports each one that is created.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -42,7 +42,7 @@ beforeAll(() => {
 });
 afterEach(async () => {
   for (const dumper of dumpers.splice(0)) await dumper.close();
-  await new Promise(setImmediate); // Node tells of a thread a moment after its creation
+  await new Promise(setImmediate); // Node reports a thread a moment after its creation
   started = 0;
 });
 afterAll(() => {
@@ -54,7 +54,7 @@ async function threadsStarted(): Promise<number> {
   return started;
 }
 
-/** `bytes` of pages that are not zero. */
+/** An address space with `bytes` of pages that are not zero. */
 function spaceOf(bytes: number): AddressSpace {
   const space = createMachine({ memory: bytes + 16 * MiB }).createAddressSpace();
   const at = space.mmap({ length: bytes, prot: 'rw', flags: ['private', 'anonymous'] });
@@ -118,7 +118,7 @@ describe('a dumper that chooses', () => {
     expect(first.workers).toBe(1);
     expect(first.workersReason).toMatch(/^1: to start more threads takes longer than 20\.\d MiB/);
     expect(await threadsStarted()).toBe(1);
-    // They start beside the next dump, and some dump finds them there.
+    // The threads start during the next dump, and a later dump finds them ready.
     let last = await dumper.dump(space, { to: sink });
     while (last.workers === 1) last = await dumper.dump(space, { to: sink });
     expect(last.perWorker.filter(({ phase }) => phase === 'copy')).toHaveLength(last.workers);
@@ -150,7 +150,7 @@ describe('the command line', () => {
   const folder = new CliFolder();
   afterAll(() => folder.remove());
 
-  /** What a command prints, and how many threads it has started. */
+  /** Runs a command, and returns what it prints and how many threads it has started. */
   function mmdump(...args: string[]): {
     readonly json: { [key: string]: unknown };
     threads: number;

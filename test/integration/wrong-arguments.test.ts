@@ -1,10 +1,10 @@
 /**
- * Every public function is given values of every kind, as a program in plain JavaScript may do: every
- * argument every third kind, with MMDUMP_LONG=1 all of them.
+ * Every public function is given values of every kind, as a program in plain JavaScript may do.
+ * Each argument gets every third kind, or with MMDUMP_LONG=1 all of them.
  *
  * Invariants checked: a value that an argument cannot be is refused with an MmdumpError that has a
- * code; no other error comes out, whatever is given; a call that is refused changes nothing: not the
- * machine, not an address space, not a file, not the dumper.
+ * code; no other error comes out, whatever is given; a call that is refused changes nothing: not
+ * the machine, not an address space, not a file, not the dumper.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
@@ -33,11 +33,16 @@ import {
 import { WRONG_VALUES } from '../support/arguments/wrong-values.ts';
 
 const isLong = process.env.MMDUMP_LONG === '1';
-/** Errors are made by whoever likes to; and what a sink does for a dump is not for others to call. */
+/**
+ * What is not called: errors, which anybody may construct, and what a sink does only for a dump.
+ */
 const NO_CALLS =
   /^new (MmdumpError|AbortError)$|Sink\.(open|reserve|drain|commit|abort)$|Space\.(run|later)$|(Image|Dumper)\.close$|Image\.use$/;
 
-/** Calls that work leave a stage behind on which others would wait or be strangers. */
+/**
+ * After these calls succeed the stage is replaced: on the old one later calls would wait, or would
+ * come from a thread that it does not know.
+ */
 const SPOILS = /exit|destroy|detach|freeze|[tT]hread|attach|close|unlink/;
 
 let dumper: Dumper;
@@ -77,7 +82,7 @@ function newStage(): Stage {
   return { machine, space, other, heap, file, dumper, image, memoryImage, pid };
 }
 
-/** All that a call could have changed. It cannot even be read where the mapping is gone. */
+/** Everything that a call could have changed. Memory cannot be read where its mapping is gone. */
 function stateOf(stage: Stage): string {
   try {
     return describeState(stage);
@@ -114,7 +119,9 @@ async function outcomeOf({ call }: PublicCall, args: readonly unknown[]): Promis
   }
 }
 
-/** Nothing but errors of ours; whatever the stage has changed, it is not used again. */
+/**
+ * Tries wrong values. Only errors of ours may come out; a stage that was changed is not used again.
+ */
 class Fuzzer {
   #stage: Stage = newStage();
   #calls = publicCalls(this.#stage);
@@ -137,13 +144,13 @@ class Fuzzer {
     const isOurs = error instanceof MmdumpError && typeof error.code === 'string';
     if (!isOurs) this.failures.push(`${name}, given ${what}: ${shown}`);
     if (stateOf(this.#stage) === this.#state) return;
-    // A system call that meets a hole has done what precedes it, as Linux does.
+    // A system call that meets a hole has already changed what precedes it, as on Linux.
     const isLinux = !mustFail && error instanceof MmdumpError && error.code === 'ENOMEM';
     if (!isLinux) this.failures.push(`${name} changed something, given ${what}`);
     this.#begin();
   }
 
-  /** A stage on which nothing has happened. */
+  /** Begins a stage on which nothing has happened. */
   #begin(): void {
     this.#stage = newStage();
     this.#calls = publicCalls(this.#stage);
@@ -155,11 +162,11 @@ function valid({ arguments: args }: PublicCall): unknown[] {
   return args.map((argument) => argument.valid);
 }
 
-/** Every place at which a wrong value can stand: an argument, or a key of one, at any depth. */
+/** A place at which a wrong value can stand: an argument, or a key of one, at any depth. */
 interface Place {
   readonly what: string;
   readonly argument: Argument;
-  /** The arguments, with `value` there. */
+  /** Returns the arguments of the call, with `value` at this place. */
   put(call: PublicCall, value: unknown): unknown[];
 }
 
@@ -202,7 +209,10 @@ function functionsOf(prototype: object): string[] {
   return names;
 }
 
-/** What the package exports, and the objects that it gives away without exporting their class. */
+/**
+ * The names of what the package exports, and of objects that it returns without exporting their
+ * class.
+ */
 function publicNames(stage: Stage): string[] {
   const names: string[] = [];
   const addClass = (name: string, prototype: object): void => {

@@ -1,7 +1,9 @@
 /**
- * Machines without a zero page, where pages come from outside and threads attach. Invariants checked:
- *  - what a restore or an import puts into one shows no zero page, reads the same, and is as true as any
- *  - a thread that attaches takes its read faults as the machine's creator said
+ * Machines without a zero page, when pages come from outside and when threads attach. Invariants
+ * checked:
+ *  - what a restore or an import puts into one shows no zero page, reads the same, and has true
+ *    tables and counts like any other
+ *  - a thread that attaches handles its read faults as the machine's creator chose
  */
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
@@ -36,7 +38,10 @@ function assertTrue(machine: Machine): void {
   assertTablesTrue(machine as never);
 }
 
-/** Read, written, read again, untouched; and a granule with advice 'hugepage' that was read. */
+/**
+ * Pages that were read, written, read and not touched, and a granule with advice 'hugepage' that
+ * was read.
+ */
 function sourceSpace(zeroPage: boolean): AddressSpace {
   const machine = createMachine({ memory: 16 * MiB, maxAddressSpaces: 2, zeroPage });
   const space = machine.createAddressSpace();
@@ -120,7 +125,7 @@ it('a process comes into a machine without a zero page, and reads the same', asy
         machines.push(createMachine({ memory: bytes + zeroBytes, maxAddressSpaces, zeroPage }));
         return machines.at(-1)!;
       };
-      child.kill('SIGSTOP'); // stands still over both imports
+      child.kill('SIGSTOP'); // the process stands still during both imports
       const result = await importProcess(machineFor, child.pid!, { dumper }).catch((error) => {
         if (error.code === 'PROCESS_DENIED') context.skip('no process may be read here');
         throw error;

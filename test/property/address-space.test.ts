@@ -1,8 +1,10 @@
 /**
  * Invariants checked, after every operation of a random history:
- *  - an access succeeds exactly where the model has a page with that permission, and shows its bytes
+ *  - an access succeeds exactly where the model has a page with that permission, and returns its
+ *    bytes
  *  - VMAs are sorted, disjoint, maximally merged, and cover exactly the model's pages
- *  - every present leaf lies in a VMA, and its frame's counts equal the number of leaves that map it
+ *  - every present leaf lies in a VMA, and the counts of its frame equal the number of leaves that
+ *    map it
  *  - free frames + used frames = all, and everything is free once all is unmapped
  *
  * The model is a Map from page to protection and bytes. It knows nothing of frames and tables.

@@ -1,8 +1,8 @@
 /**
  * Invariants checked:
- * - whatever the frames are and wherever they go, the window holds their bytes, one page behind the
+ * - whatever the frames are and wherever they go, the window holds their bytes, one page after the
  *   other, and nothing beside them has changed;
- * - the digest is that of the reference over those bytes: for runs of any length, across banks, into
+ * - the digest equals the reference's over those bytes: for runs of any length, across banks, into
  *   the frames' own memory, another memory and ordinary memory;
  * - a digest does not depend on what was digested before it.
  */

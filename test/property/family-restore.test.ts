@@ -1,10 +1,10 @@
 /**
- * Invariants checked, for the images of random families (mappings of every kind, forks, swap, merged
- * and guard pages):
- *  - a restored machine is sound: counts, indexes and mappings are what its tables say
- *  - every mm shows what the image says, page by page, and its mappings are those of the image
- *  - clones are shared frames: no more frames are used than the image has pages of data
- *  - once the mms are gone, so are their frames and swap slots
+ * Invariants checked, for the images of random families (mappings of every kind, forks, swap,
+ * merged and guard pages):
+ * - a restored machine is sound: counts, indexes and mappings match its tables
+ * - every mm shows what the image says, page by page, and has the mappings of the image
+ * - clones are shared frames: no more frames are used than the image has pages of data
+ * - once the mms are gone, so are their frames and swap slots
  */
 import fc from 'fast-check';
 import { createDumper, createMachine, type Dumper, type Image, MiB, openImage } from 'mmdump';
@@ -46,7 +46,7 @@ describe('a family of any history', () => {
         });
         const { free } = target.memory;
         const { mms } = await dumper.restore(image, target);
-        // The vdso's pages have no mapping, which is sound for them alone.
+        // Only the vdso's pages may have no mapping.
         const hasVdso = mms.some((mm) => mm.vmas().some(({ isVdso }) => isVdso));
         if (!hasVdso) assertTablesTrue(target as never);
         expect(await checkRestored(image as never, mms as never)).toMatchObject({ equal: true });

@@ -1,11 +1,11 @@
 /**
  * Invariants checked, after every operation of a random history of several forked mms:
- *  - an access succeeds exactly where the model has a page with that permission, and shows its bytes
- *  - the VMAs cover exactly the model's pages, with its protections; they are sorted and disjoint
- *  - no entry outside of a VMA; every frame's counts, mapping and index are what the tables say; a
- *    writable leaf of a private mapping is the only one of its frame; so for swap slots
- *  - free frames + used frames = all, free slots + used slots = all; everything is free in the end
- *  - so it is while memory is so short that pages go to swap and come back all the time
+ * - an access succeeds exactly where the model has a page with that permission, and shows its bytes
+ * - the VMAs cover exactly the model's pages, with its protections; they are sorted and disjoint
+ * - no entry lies outside a VMA; every frame's counts, mapping and index match the tables; a frame
+ *   with a writable leaf in a private mapping has no other leaf; the same holds for swap slots
+ * - free frames + used frames = all, free slots + used slots = all; at the end everything is free
+ * - all of this also holds when memory is so short that pages constantly go to swap and come back
  *
  * The model (`model-mm.ts`) is a map from page to protection and bytes.
  */
@@ -48,7 +48,7 @@ const SHAPES: readonly Shape[] = [
   },
 ];
 
-/** What every history of a shape begins with, so that the random steps meet what it is about. */
+/** The first operations of every history of a shape, so that random steps reach what it tests. */
 function beginning({ name, pages }: Shape): Operation[] {
   const all = { mm: 0, page: 0, count: pages };
   const map = { op: 'map', ...all, prot: 'rw', what: 'anonymous' } as const;
@@ -59,7 +59,10 @@ function beginning({ name, pages }: Shape): Operation[] {
   return [map, write, fork, { ...write, value: 2 }, { ...write, mm: 1, value: 3 }];
 }
 
-/** A read of a granule (the huge zero page, if there is one), a huge page that goes to swap as a whole, a page of it that comes back, forks. */
+/**
+ * Reads a granule (which maps the huge zero page, if there is one), swaps out a huge page as a
+ * whole, brings back one page of it, and forks.
+ */
 function hugeBeginning(all: { mm: number; page: number; count: number }): Operation[] {
   const one = { ...all, page: 600, count: 1 };
   return [
@@ -98,7 +101,7 @@ describe('several forked mms', () => {
             assertTablesTrue(run.machine);
             const { machine } = run;
             expect(machine.swap.free).toBe(machine.swap.total);
-            machine.reclaim(MiB); // the page cache of the file
+            machine.reclaim(MiB); // reclaims the page cache of the file
             expect(freeFrames(machine)).toBeGreaterThanOrEqual(before - 2);
           },
         ),

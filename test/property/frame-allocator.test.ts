@@ -1,10 +1,10 @@
 /**
  * Invariants checked:
- *  - a frame is handed out at most once until it is freed
- *  - what the counter says, the lists hold, and free + used = managed, after every step
- *  - runs are contiguous, huge blocks are aligned to 2 MiB
- *  - a zeroed frame is zero, whatever was in it
- *  - once everything is freed, the largest blocks are whole again
+ * - a frame that was handed out is not handed out again before it is freed
+ * - the counter equals what the lists hold, and free + used = managed, after every step
+ * - runs are contiguous, huge blocks are aligned to 2 MiB
+ * - a zeroed frame is zero, whatever it held before
+ * - once everything is freed, the largest blocks are whole again
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -30,7 +30,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   }),
 );
 
-/** Takes frames as the step says; an empty list when there were none. */
+/** Takes frames as the step says; returns an empty list if there are none. */
 function take(machine: Machine, wish: Exclude<Step, { kind: 'free' }>): number[] {
   const { allocator, memory, thread } = machine.parts;
   try {

@@ -1,8 +1,9 @@
 /**
  * Invariants checked:
- * - whatever the frames are and wherever they go, the window holds their bytes, one page behind the
+ * - whatever the frames are and wherever they go, the window holds their bytes, one page after the
  *   other, and nothing beside them has changed;
- * - with kernels and without, into the frames' own memory, another memory and ordinary memory alike.
+ * - the same holds with and without kernels, into the frames' own memory, another memory and
+ *   ordinary memory.
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';

@@ -1,10 +1,10 @@
 /**
- * Invariants checked, for what mms show, share and have alone:
- *  - over the frames of a simulated family, found by the slowest walk over its tables: the image says
- *    the same, in whatever order the mms are
- *  - for the images of random families: the same as asking for every page of every mm where its bytes
- *    lie in the image
- *  - the report of the dump says what the image says
+ * Invariants checked, for the pages that mms show, share and have alone:
+ * - for the frames of a simulated family, found by the slowest walk over its tables: the image
+ *   gives the same totals, in whatever order the mms are dumped
+ * - for the images of random families: the totals equal those of asking for every page of every mm
+ *   where its bytes lie in the image
+ * - the report of the dump gives the same totals as the image
  */
 import fc from 'fast-check';
 import {
@@ -34,13 +34,13 @@ beforeAll(async () => {
 });
 afterAll(() => dumper.close());
 
-/** The totals of sets of pages, one a mm, by the definition. */
+/** The totals for sets of pages, one set per mm, computed from the definition. */
 function usageOf(shown: readonly ReadonlySet<string>[]): FamilyUsage {
   const users = new Map<string, number>();
   for (const pages of shown) for (const page of pages) users.set(page, (users.get(page) ?? 0) + 1);
   const mms = shown.map((pages) => {
     const each = [...pages].map((page) => users.get(page)!);
-    // Summed by number of users: a third and a third and a third are one.
+    // Sums by number of users, so that three thirds add up to exactly one.
     const counts = new Map<number, number>();
     for (const count of each) counts.set(count, (counts.get(count) ?? 0) + 1);
     const pss = [...counts].reduce((sum, [count, found]) => sum + (found * PAGE_SIZE) / count, 0);
@@ -61,11 +61,11 @@ async function dumped(
   return { image: await openImage(sink.image), reported: { mms: reported, savedBytes } };
 }
 
-/** Frames that are not zeros: anonymous ones, and those of the memory that all of them share. */
+/** Frames that are not zero: anonymous ones, and those of the memory that all mms share. */
 function framesShown({ machine, spaces, starts }: Family, order: readonly number[]): Set<string>[] {
   const shared = new Set<string>();
   const { end } = spaces[0]!.vmas().find(({ start }) => start === starts.shared)!;
-  // A page of the shared memory has a leaf only where somebody touched it; all of them show it.
+  // A page of the shared memory has leaves only in mms that touched it, but all mms show it.
   const all = spaces.map((space) => {
     const own = new Set<string>();
     for (const { vpn, pfn } of leaves(machine as never, space as never)) {
@@ -80,7 +80,10 @@ function framesShown({ machine, spaces, starts }: Family, order: readonly number
   return order.map((mm) => new Set([...all[mm]!, ...shared]));
 }
 
-/** Byte of the image at which the page of an mm lies, looked for in every mm; null: nowhere. */
+/**
+ * Finds the byte of the image where the page of an mm lies, searching every mm; null if none has
+ * it.
+ */
 function placeOf(image: Image, mm: ImageMm, address: number): number | null {
   const { kind, offset, vma } = image.page(address, { mm: mm.ordinal });
   if (kind === 'clone') {

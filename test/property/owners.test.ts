@@ -1,8 +1,8 @@
 /**
  * Invariants checked, for random mappings of one file in several mms, some of which may hide pages
- * behind something else, and a random choice of pages that those hide:
- *  - every page of the file that some mapping shows is stored by exactly one of them
- *  - it is the first one, in the order of mms and addresses, that covers and does not hide it
+ * behind something else, and a random choice of the pages that those hide:
+ * - every page of the file that some mapping shows is stored by exactly one of them
+ * - the owner is the first one, in the order of mms and addresses, that covers the page unhidden
  * The model goes through all mappings for every page.
  */
 import fc from 'fast-check';
@@ -55,7 +55,7 @@ function hides({ mappings, hidden }: Case, number: number, index: number): boole
   return !mappings[number]!.settles && hidden.has(`${number}:${index}`);
 }
 
-/** The rule, page by page. */
+/** Applies the rule page by page. */
 function ownerByRule(drawn: Case, index: number): number {
   return drawn.mappings.findIndex(
     (mapped, number) => covers(mapped, index) && !hides(drawn, number, index),
@@ -97,7 +97,7 @@ describe('owners of pages that nothing else can supply', () => {
     );
   });
 
-  // Private mappings may hide and show what they like: only the answers of shared ones are asked for.
+  // Only the answers of shared mappings are used: private ones may hide or show any page.
   it('while the machine runs: the first shared mapping, or else every private one', async () => {
     await fc.assert(
       fc.asyncProperty(cases, async ({ mappings, hidden }) => {

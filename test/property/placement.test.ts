@@ -1,8 +1,8 @@
 /**
  * Invariants checked, for random mappings and unmappings:
- *  - a mapping without a place goes to the highest gap below mmap_base that takes it, as a search
- *    over all VMAs finds it
- *  - below a stack 256 pages stay free
+ * - a mapping without a given address goes to the highest gap below mmap_base that can hold it, as
+ *   found by a search over all VMAs
+ * - 256 pages below a stack stay free
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -17,7 +17,10 @@ const LOWEST = 0x10000;
 const GROWSDOWN = 0x100;
 const GAP = 256 * PAGE_SIZE;
 
-/** What Linux does: the highest gap; where a stack is right above it, again, below that one's gap. */
+/**
+ * Linux's rule: take the highest gap; if a stack lies right above it, search again below its guard
+ * gap.
+ */
 function highest(space: AddressSpace, length: number): number {
   const vmas = space.vmas();
   for (let limit = MMAP_BASE; ; ) {
@@ -51,7 +54,7 @@ describe('the place of a mapping', () => {
           if (op === 'map' || op === 'stack' || vma === undefined) {
             const expected = highest(space, length);
             const flags = op === 'stack' ? ([...ANON, 'growsdown'] as const) : ANON;
-            // Neighbours that differ do not merge: there are many VMAs.
+            // Neighbours that differ do not merge, so that there are many VMAs.
             const prot = number % 2 === 0 ? 'rw' : 'r';
             expect(space.mmap({ length, prot, flags })).toBe(expected);
             return;

@@ -1,12 +1,12 @@
 /**
  * Invariants checked:
- *  - the image of any address spaces equals, byte for byte, the image of a slow reference dumper that
- *    shares no code with the fast one: for every option, number of workers, unit size and sink
- *  - so it does where the machine is not frozen, and nobody happens to write
- *  - so it does where page tables and page structs are damaged; and where such a page makes the
- *    dump fail, the error names the first one
- *  - whatever is written verifies: it has no page of a file twice
- *  - the random address spaces reach every row of CLASSIFICATION.md, clones of forks among them
+ * - the image of any address spaces equals, byte for byte, the image of a slow reference dumper
+ *   that shares no code with the fast one: for every option, number of workers, unit size and sink
+ * - this also holds when the machine is not frozen, as long as no thread writes
+ * - this also holds when page tables and page structs are damaged; if a damaged page makes the dump
+ *   fail, the error names the first such page
+ * - every image that is written verifies: it stores no page of a file twice
+ * - the random address spaces reach every row of CLASSIFICATION.md, including clones of forks
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -72,7 +72,7 @@ const DEFAULTS: ReferenceOptions = {
   dontDump: false,
 };
 
-/** Nothing is detected, summed up or merged. */
+/** Detection of zeros, digests and merging of pages are all off. */
 const PLAINEST: ReferenceOptions = {
   ...DEFAULTS,
   zeroPages: 'copy',
@@ -90,7 +90,7 @@ const optionsArbitrary: fc.Arbitrary<ReferenceOptions> = fc.record({
   dontDump: fc.boolean(),
 });
 
-/** Which mms of a history are dumped; children come before their parents, too. */
+/** Selects the mms of a history to dump; children may also come before their parents. */
 const choice = fc.constantFrom('one' as const, 'all' as const, 'all' as const, 'reversed' as const);
 
 function chosen({ space, others }: History, which: 'one' | 'all' | 'reversed'): AddressSpace[] {
@@ -113,7 +113,7 @@ function reference(
   }
 }
 
-/** The dumper's image, or the error that it rejected with. */
+/** Returns the dumper's image, or the error that it rejected with. */
 async function dump(
   dumper: Dumper,
   spaces: readonly AddressSpace[],
@@ -129,13 +129,15 @@ async function dump(
   return bytesOf(sink.image);
 }
 
-/** The first byte that differs, and its object. The head, which knows the length, is looked at last. */
+/**
+ * Names the object with the first differing byte. Checks the head, which holds the length, last.
+ */
 function describeDifference(found: Buffer, expected: ReferenceImage): string {
   const { bytes, objects } = expected;
   const differs = (_: number, at: number): boolean => found[at] !== bytes[at];
   let at = bytes.findIndex((byte, index) => index >= FILE_HEAD.SIZE && differs(byte, index));
   if (at < 0) at = bytes.findIndex(differs);
-  if (at < 0) at = bytes.length; // there is more than expected
+  if (at < 0) at = bytes.length; // the image is longer than expected
   const object = objects.findLast(({ offset }) => offset <= at)!;
   const next = objects[objects.indexOf(object) + 1]?.offset ?? bytes.length;
   const part = (from: Buffer): string =>
@@ -161,7 +163,7 @@ function assertAgrees(found: Buffer | MmdumpError, expected: Outcome): void {
   if (!found.equals(expected.bytes)) throw new Error(describeDifference(found, expected));
 }
 
-/** Every dumper against the reference; `turn` says which one has which unit size. */
+/** Compares every dumper with the reference; `turn` pairs dumpers with unit sizes. */
 async function assertAllAgree(
   machine: Machine,
   spaces: readonly AddressSpace[],
@@ -178,12 +180,12 @@ async function assertAllAgree(
     if (index === 0 && Buffer.isBuffer(found)) {
       expect((await dumper.verify(inMemory(found))).problems).toEqual([]);
     }
-    if (!options.freeze) expect(counts.equals(new Uint8Array(buffer))).toBe(true); // every pin
+    if (!options.freeze) expect(counts.equals(new Uint8Array(buffer))).toBe(true); // no pin is left
   }
   return expected;
 }
 
-/** What the random runs came across, so that it is known that they are not empty. */
+/** Records what the random runs encountered, to prove that they test something. */
 class Coverage {
   readonly seen = new Set<string>();
 
@@ -207,7 +209,7 @@ class Coverage {
   }
 }
 
-/** Milliseconds. A run that agrees takes seconds; a counterexample is made small before it is shown. */
+/** In milliseconds: a passing run takes seconds, but shrinking a counterexample takes longer. */
 const TIME_TO_SHRINK = 600_000;
 
 describe('the dumper and the reference dumper', () => {
@@ -298,7 +300,7 @@ describe('the dumper and the reference dumper', () => {
     const script = 'const kept = Buffer.alloc(3e6, 1); setInterval(() => kept, 1e6); console.log()';
     const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
     try {
-      await once(child.stdout, 'data'); // it is up
+      await once(child.stdout, 'data'); // it has started
       const machine = createMachine({
         memory: 512 * MiB,
         maxAddressSpaces: 1,

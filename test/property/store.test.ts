@@ -1,9 +1,10 @@
 /**
  * Invariants checked, against a model that is a list of byte strings with reference counts:
- *  - a string keeps its bytes until its last reference is dropped, whatever else is added and dropped
- *  - no two strings overlap; free and used blocks cover the store, and free neighbours are joined
- *  - ENOSPC only if no free stretch is long enough; then nothing has changed
- *  - once everything is dropped, the store is one free block again
+ * - a string keeps its bytes until its last reference is dropped, whatever else is added and
+ *   dropped
+ * - no two strings overlap; free and used blocks cover the store, and free neighbours are joined
+ * - ENOSPC is thrown only if no free stretch is long enough, and then nothing has changed
+ * - once everything is dropped, the store is one free block again
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -98,7 +99,7 @@ class Model {
     if (--kept.references === 0) this.kept = this.kept.filter((other) => other !== kept);
   }
 
-  /** Everything is dropped. */
+  /** Drops everything. */
   end(): void {
     while (this.kept.length > 0) this.#put(this.kept[0]!);
     expect(this.#free()).toEqual(this.#atFirst);

@@ -1,9 +1,9 @@
 /**
  * Invariants checked:
- * - the digest of bytes anywhere in a memory is that of the reference, whatever their number;
- * - so it is however they are cut into parts, some of them copied on the way, and when the parts lie in
- *   two memories in turn;
- * - so it is for ordinary bytes in pieces of any length.
+ * - the digest of bytes anywhere in a memory equals that of the reference, for any number of bytes;
+ * - the same holds however the bytes are cut into parts, when some parts are copied on the way, and
+ *   when the parts lie in two memories in turn;
+ * - the same holds for ordinary bytes in pieces of any length.
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
@@ -24,7 +24,7 @@ const state = new DigestState();
 const inOne = digestKernels(DIGESTS.inside, one, one, state);
 const inTwo = digestKernels(DIGESTS.inside, two, two, state);
 
-/** Random bytes without the cost of choosing each. */
+/** Random bytes from a seed, cheaper than choosing each byte. */
 function bytesOf(length: number, seed: number): Uint8Array {
   let word = seed | 1;
   return Uint8Array.from({ length }, () => {

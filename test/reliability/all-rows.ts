@@ -9,8 +9,9 @@ import { streamRows } from './stream-rows.ts';
 import { heldRows, lostUnitRows, lostWorkerRows } from './worker-rows.ts';
 
 /**
- * What `npm test` runs: of each line of the table the first row, and of every sixth line one of the
- * others, from line to line another one, so that every sink meets many faults.
+ * The rows that `npm test` runs: the first row of each line of the table, and for every sixth line
+ * one of its other rows as well. Which one varies from line to line, so that every sink meets many
+ * faults.
  */
 export function someRows(lab: Lab): Row[] {
   const lines = new Map<string, Row[]>();

@@ -1,4 +1,4 @@
-/** One dump with faults, what its error has to name, and the ways to lose a worker. */
+/** One dump with faults, what its error must name, and the ways to lose a worker. */
 import { createGate, type Fault, type FaultAction } from '../../src/shared/faults.ts';
 import { codeOf, type Failed, type Lab } from './lab.ts';
 import { NOTHING, type Outcome } from './matrix.ts';
@@ -33,18 +33,18 @@ export async function dumpCase(
   return { code: codeOf(outcome), left };
 }
 
-/** The error says where the output is, and what the system said. */
+/** Checks that the error names the output and what the system said. */
 export function namesOutput(errno: string, path?: string): Check {
   return ({ message, fields }) => {
     const place = path ?? 'the stream';
     if (!message.includes(place)) throw new Error(`${place} is not named: ${message}`);
-    const named = String(fields?.path).replace(/\.\d{3}$/, ''); // a part of it may be named
+    const named = String(fields?.path).replace(/\.\d{3}$/, ''); // or one of its parts
     if (path !== undefined && named !== path) throw new Error(`path: ${fields?.path}`);
     if (fields?.errno !== errno) throw new Error(`errno: ${fields?.errno}, expected ${errno}`);
   };
 }
 
-/** The error names the worker and the unit that it had. */
+/** Checks that the error names the worker and the unit that it had. */
 export function namesWorker(phase: string, worker?: number): Check {
   return ({ code, message, fields }) => {
     if (code !== 'WORKER_LOST') return;
@@ -56,7 +56,7 @@ export function namesWorker(phase: string, worker?: number): Check {
   };
 }
 
-/** What can become of a worker. */
+/** The ways to lose a worker. */
 export const LOSSES: ReadonlyMap<string, FaultAction['kind']> = new Map([
   ['a worker throws', 'throw'],
   ['a worker calls process.exit', 'exit'],
@@ -64,7 +64,7 @@ export const LOSSES: ReadonlyMap<string, FaultAction['kind']> = new Map([
   ['a worker is terminated', 'hold'],
 ]);
 
-/** The fault of a loss on this worker, and what the test has to do for it. */
+/** Returns the fault that loses this worker, and what the test must do to make it happen. */
 export function lossOn(
   lab: Lab,
   kind: FaultAction['kind'],

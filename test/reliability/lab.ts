@@ -1,4 +1,6 @@
-/** What all rows share: folders, machines, dumpers with a fault plan, and what must be there after. */
+/**
+ * Shared by all rows: folders, machines, dumpers with a fault plan, and the checks after a fault.
+ */
 import { mkdtempSync, readdirSync, readlinkSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,7 +25,7 @@ import {
 } from '../../src/shared/faults.ts';
 import { assertNobodyIsThere } from '../stress/after.ts';
 
-/** As many as there are workers in the dumper with two. */
+/** Both workers of a dumper that has two. */
 export const BOTH = [0, 1] as const;
 
 /** Small units, so that there are several of them. */
@@ -31,21 +33,21 @@ const UNIT_BYTES = 2 * MiB;
 const AUXV = new Uint8Array(16).fill(1);
 const NEVER = Number.POSITIVE_INFINITY;
 
-/** `npm test` runs some cases of some rows, `npm run reliability` and the long mode all. */
+/** `npm test` runs some cases of some rows; `npm run reliability` and the long mode run all. */
 export type Breadth = 'some' | 'all';
 
 export class Lab {
   readonly breadth: Breadth;
   readonly plan: { armed: ArmedFaults | undefined } = { armed: undefined };
-  /** Where outputs go: on disk, and in memory where that is another file system. */
+  /** Folders for outputs: on disk, and in memory where that is another file system. */
   readonly folders: ReadonlyMap<string, string>;
-  /** Two workers that wait for each other after their first claim: both have one. */
+  /** Two workers that wait for each other after their first claim, so that both have a unit. */
   readonly pair: Dumper;
   readonly machine: Machine;
   readonly space: AddressSpace;
   /** The bytes of the image of `space`. */
   readonly image: Buffer;
-  /** Points at which something has happened so far. */
+  /** Points at which a fault has happened so far. */
   readonly reached: Set<FaultPoint> = new Set();
   readonly #threads: Set<Worker>;
   readonly #listeners: number;
@@ -114,7 +116,10 @@ export class Lab {
     }
   }
 
-  /** Runs a job with faults armed: 'done', or the error. Every fault must have happened by then. */
+  /**
+   * Runs a job with faults armed. Returns 'done' or the error. By then every fault must have
+   * happened.
+   */
   async attempt(
     job: () => Promise<unknown>,
     faults: readonly Fault[],
@@ -137,7 +142,7 @@ export class Lab {
     }
   }
 
-  /** The thread that a fault holds; resolves once it is there. */
+  /** Returns the thread that a fault holds, once it has arrived there. */
   async held(gate: SharedArrayBuffer): Promise<Worker> {
     const words = new Int32Array(gate);
     const wait = Atomics.waitAsync(words, GATE.ARRIVED, 0);
@@ -147,7 +152,9 @@ export class Lab {
     throw new Error(`no thread ${id}`);
   }
 
-  /** Passes of a point at which a case fails: all, or the first two, one in the middle and the last. */
+  /**
+   * The passes of a point at which a case fails: all, or the first two, a middle one and the last.
+   */
   passes(count: number): number[] {
     const all = Array.from({ length: count }, (_, index) => index + 1);
     if (this.breadth === 'all') return all;
@@ -156,12 +163,12 @@ export class Lab {
     ];
   }
 
-  /** Ways in which one thing fails: all, or the first and the last. */
+  /** The ways in which one thing fails: all, or the first and the last. */
   ways<T>(all: readonly T[]): readonly T[] {
     return this.breadth === 'all' || all.length < 3 ? all : [all[0]!, all.at(-1)!];
   }
 
-  /** A thread of the dumper that has nothing to do. */
+  /** Any thread of the dumper; between jobs it has nothing to do. */
   get idleThread(): Worker {
     return [...this.#threads][0]!;
   }
@@ -173,7 +180,7 @@ export class Lab {
     if (listeners !== this.#listeners) throw new Error(`${listeners} listeners for the end`);
     const open = this.#openFiles();
     if (open.length > 0) throw new Error(`still open: ${open}`);
-    this.space.setAuxv(AUXV); // with the mmap lock for writing
+    this.space.setAuxv(AUXV); // takes the mmap lock for writing
     const image = await imageOf(this.pair, this.space);
     if (!image.equals(this.image)) throw new Error('the next dump has other bytes');
   }
@@ -185,7 +192,7 @@ export class Lab {
         const path = readlinkSync(`/proc/self/fd/${fd}`);
         return [...this.folders.values()].some((folder) => path.startsWith(folder)) ? [path] : [];
       } catch {
-        return []; // the one that the directory was read by
+        return []; // the descriptor by which the directory was read
       }
     });
   }
@@ -197,7 +204,10 @@ export interface Failed extends Error {
   readonly fields?: { readonly [name: string]: unknown };
 }
 
-/** Whatever a test or the program itself did wrong has no code: that is no outcome. */
+/**
+ * Returns the code of an outcome. An error without code is a mistake in a test or in the program
+ * itself, so it is thrown.
+ */
 export function codeOf(outcome: Failed | 'done'): string {
   if (outcome === 'done') return 'done';
   if (typeof outcome.code === 'string') return outcome.code;
@@ -224,7 +234,7 @@ function makeFolders(): ReadonlyMap<string, string> {
     if (statSync(folder).dev === statSync(tmpdir()).dev) rmSync(folder, { recursive: true });
     else folders.set('file on another file system', folder);
   } catch {
-    // There is no such place.
+    // There is no such folder here.
   }
   return folders;
 }

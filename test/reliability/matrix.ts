@@ -1,14 +1,17 @@
 /**
- * The matrix of docs/RELIABILITY.md: each fault, in each phase, with each sink. A row runs its cases
- * and says what they came to. `npm run reliability` prints the rows, test/integration/faults.test.ts
- * asserts them: one code, so the table cannot be wrong.
+ * The matrix of docs/RELIABILITY.md: each fault, in each phase, with each sink. A row runs its
+ * cases and reports their outcomes. `npm run reliability` prints the rows, and
+ * test/integration/faults.test.ts asserts them. Both run the same code, so the table cannot be
+ * wrong.
  */
 
-/** What one case came to. What must hold besides is asserted by the case itself: it throws. */
+/**
+ * The outcome of one case. The case itself asserts what else must hold, and throws if it does not.
+ */
 export interface Outcome {
   /** 'done', or the code of the one error. */
   readonly code: string;
-  /** What was there afterwards that was not there before. */
+  /** What a case left behind: things that were not there before. */
   readonly left: string;
 }
 
@@ -26,11 +29,14 @@ export interface RowResult {
   readonly row: Row;
   readonly cases: number;
   readonly outcome: Outcome;
-  /** What was not as expected, by case. */
+  /** Cases with an unexpected outcome. */
   readonly problems: readonly string[];
 }
 
-/** Runs all cases of a row; a case that is not as expected is a problem, and ends the row. */
+/**
+ * Runs all cases of a row. An unexpected outcome is a problem; an error is one too, and ends the
+ * row.
+ */
 export async function runRow(row: Row): Promise<RowResult> {
   const { expected } = row;
   let cases = 0;
@@ -53,7 +59,7 @@ export async function runRow(row: Row): Promise<RowResult> {
   return { row, cases, outcome, problems };
 }
 
-/** Cells of the table that differ in the sink only are one line: what it begins and ends with. */
+/** Rows that differ only in the sink are one line of the table. Returns its begin and its end. */
 export function lineOf({ fault, phase }: Row, { code, left }: Outcome): readonly [string, string] {
   return [`| ${fault} | ${phase} |`, `| ${code} | ${left} |`];
 }

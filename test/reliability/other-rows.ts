@@ -23,14 +23,14 @@ import { NOTHING, type Outcome, type Row } from './matrix.ts';
 
 const LOST = { code: 'WORKER_LOST', left: NOTHING };
 
-/** A job of the dumper, and what has to hold when it has failed. */
+/** A job of the dumper, and what must hold after it has failed. */
 interface Job {
   readonly phase: 'load' | 'verify' | 'compare' | 'scan';
-  /** What the table has in the column of sinks. */
+  /** The name in the table's column of sinks. */
   readonly name: string;
   readonly workers: readonly number[];
   run(): Promise<unknown>;
-  /** What is left after a failure. Throws where something does not go on. */
+  /** Returns what is left after a failure. Throws where something does not go on. */
   left(): Promise<string>;
   close(): Promise<void>;
 }
@@ -51,7 +51,7 @@ async function jobCase(
   return { code: codeOf(outcome), left };
 }
 
-/** Verify has units of 4 MiB. */
+/** Large enough for several units: those of verify have 4 MiB. */
 const LARGE = 12 * MiB;
 
 const verifyJob: OpenJob = async (lab) => {
@@ -89,7 +89,7 @@ const compareJob: OpenJob = async (lab) => {
       return equal ? NOTHING : 'a difference';
     },
     async close() {
-      mms[0]!.exit(); // the only one, or `left` finds it
+      mms[0]!.exit(); // the only mm, which `left` would find
       if ((await left()) !== NOTHING) throw new Error('the machine is not as it was');
       await close();
     },
@@ -98,7 +98,7 @@ const compareJob: OpenJob = async (lab) => {
 
 const references = new WeakMap<Lab, Promise<AddressSpace>>();
 
-/** What restoring the image of the lab comes to when nothing fails. */
+/** Returns what restoring the image of the lab gives when nothing fails. */
 function referenceOf(lab: Lab): Promise<AddressSpace> {
   const known = references.get(lab) ?? restoreReference(lab);
   references.set(lab, known);
@@ -111,7 +111,7 @@ async function restoreReference(lab: Lab): Promise<AddressSpace> {
   return mms[0]!;
 }
 
-/** A machine to restore or import into, which has to be empty again after a failure. */
+/** A machine to restore or import into. It must be empty again after a failure. */
 function restoreTarget(lab: Lab): {
   readonly machine: Machine;
   left(): Promise<string>;
@@ -159,7 +159,7 @@ const restoreJob =
     };
   };
 
-/** A small process: it answers every line. */
+/** Imports a small process, which answers every line while it runs. */
 const importJob =
   (phase: 'scan' | 'load'): OpenJob =>
   async (lab) => {
@@ -170,13 +170,13 @@ const importJob =
       ...target,
       phase,
       name: 'import of a process',
-      workers: phase === 'scan' ? BOTH : [0], // it has pages for one unit
+      workers: phase === 'scan' ? BOTH : [0], // it has pages for one unit only
       async run() {
         const { mms } = await lab.pair.importProcess(target.machine, child.pid!);
         for (const space of mms) space.exit();
       },
       async left() {
-        await echo(child); // it goes on
+        await echo(child); // checks that the process goes on
         return target.left();
       },
       async close() {
@@ -213,14 +213,14 @@ function rowsOf(lab: Lab, phase: Job['phase'], name: string, open: OpenJob): Row
   }));
 }
 
-/** Requests for frames: every one of the first, then fewer and fewer. */
+/** Ordinals of the requests for frames that fail: all of the first 16, then fewer and fewer. */
 function requests(count: number): number[] {
   const all: number[] = [];
   for (let nth = 1; nth <= count; nth += nth < 16 ? 1 : Math.ceil(nth / 4)) all.push(nth);
   return all;
 }
 
-/** The frames that a load asks for. */
+/** A load is denied one of the frames that it asks for. */
 function frameRow(lab: Lab, name: string, open: OpenJob): Row {
   return {
     fault: 'frame n is denied',
@@ -244,8 +244,8 @@ function frameRow(lab: Lab, name: string, open: OpenJob): Row {
 }
 
 /**
- * A thread ends while it holds locks. What it was changing is not to be trusted any more, and the
- * machine says so; where it held none that protects a change, the machine goes on.
+ * A thread ends while it holds locks. If one of them protects a change, what was changed cannot be
+ * trusted any more and the machine says so; otherwise the machine goes on.
  */
 function diesWithLocksRow(lab: Lab): Row {
   return {
@@ -273,7 +273,10 @@ function diesWithLocksRow(lab: Lab): Row {
   };
 }
 
-/** One thread is terminated with the lock of a file, and the other needs it for all that it has. */
+/**
+ * One thread is terminated while it holds the lock of a file that the other needs for all its
+ * pages.
+ */
 function neededLockRow(lab: Lab): Row {
   return {
     fault: 'a worker is terminated with a lock that the other needs',
@@ -321,7 +324,7 @@ export function otherRows(lab: Lab): Row[] {
     ...rowsOf(lab, 'verify', 'reads a file', verifyJob),
     ...rowsOf(lab, 'compare', 'two machines', compareJob),
   ];
-  if (process.platform !== 'linux') return rows; // no /proc to import from
+  if (process.platform !== 'linux') return rows; // imports need /proc
   return [
     ...rows,
     ...rowsOf(lab, 'scan', 'import of a process', importJob('scan')),

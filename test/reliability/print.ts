@@ -1,16 +1,17 @@
 /**
  * Runs the matrix and prints the table of docs/RELIABILITY.md.
  *
- *   npm run reliability                  MMDUMP_SEED=n for other random faults, MMDUMP_LONG=1 for more
+ *   npm run reliability
  *
- * Exit code 1 when a cell is not what it has to be.
+ * MMDUMP_SEED=n chooses other random faults, and MMDUMP_LONG=1 runs more cases. The exit code is 1
+ * when a cell is not what it must be.
  */
 import { allRows } from './all-rows.ts';
 import { Lab } from './lab.ts';
 import { lineOf, type RowResult, runRow, titleOf } from './matrix.ts';
 import { SEED } from './random-rows.ts';
 
-/** Rows that differ in the sink only are one line of the table. */
+/** Rows that differ only in the sink are one line of the table. */
 function lines(results: readonly RowResult[]): string[] {
   const groups = new Map<string, { readonly sinks: string[]; cases: number }>();
   for (const { row, cases, outcome } of results) {

@@ -1,4 +1,7 @@
-/** Two faults at once, wherever a seed puts them: the second often meets the cleaning up of the first. */
+/**
+ * Two faults at once, at places that a seed chooses. The second often hits the cleaning up after
+ * the first.
+ */
 import fc from 'fast-check';
 import type { Fault, FaultAction, FaultPoint } from '../../src/shared/faults.ts';
 import { dumpCase } from './dump-case.ts';
@@ -8,7 +11,7 @@ import { everySink, splitSinks } from './targets.ts';
 
 export const SEED: number = Number(process.env.MMDUMP_SEED ?? 2008);
 
-/** Pairs for each sink. */
+/** Number of pairs per sink. */
 function runsOf({ breadth }: Lab): number {
   if (breadth === 'some') return 5;
   return process.env.MMDUMP_LONG === '1' ? 1000 : 20;
@@ -20,7 +23,10 @@ const DENY = fc.constant<FaultAction>({ kind: 'deny' });
 const LOSS = fc.constantFrom<FaultAction>({ kind: 'throw' }, { kind: 'exit' });
 const SHORT = fc.nat({ max: 8192 }).map((bytes): FaultAction => ({ kind: 'short', bytes }));
 
-/** Without 'remove' and 'syncDirectory', after which something has to stay. */
+/**
+ * What can fail at each point. 'remove' and 'syncDirectory' are not here, because something has to
+ * stay after they fail.
+ */
 const ACTIONS = new Map<FaultPoint, fc.Arbitrary<FaultAction>>([
   ['write', fc.oneof(FAIL, SHORT)],
   ['table', DENY],
@@ -51,12 +57,15 @@ const WORKER: fc.Arbitrary<Fault> = fc.record({
   action: LOSS,
 });
 
-/** If old parts can be neither set aside nor put back, one has to stay under another name. */
+/**
+ * At most one fault of a pair is in `rename`: if old parts can be neither set aside nor put back,
+ * one has to stay under another name.
+ */
 const PAIR = fc
   .tuple(CALL, fc.oneof(CALL, WORKER))
   .filter((pair) => pair.some(({ point }) => point !== 'rename'));
 
-/** One row a sink. The code is that of one of the two, or there is none. */
+/** One row per sink. The outcome is the code of one of the two faults, or 'done'. */
 export function randomRows(lab: Lab): Row[] {
   return [...everySink(lab), ...splitSinks()].map(([sink, kindOf], ordinal) => ({
     fault: 'two faults at random',
@@ -66,7 +75,8 @@ export function randomRows(lab: Lab): Row[] {
     async *cases() {
       const pairs = fc.sample(PAIR, {
         seed: SEED + ordinal,
-        numRuns: sink.startsWith('split') ? runsOf(lab) / 5 : runsOf(lab), // much of it is the file sink's
+        // shares much code with the file sink
+        numRuns: sink.startsWith('split') ? runsOf(lab) / 5 : runsOf(lab),
       });
       for (const faults of pairs) {
         const { code, left } = await dumpCase(

@@ -1,4 +1,7 @@
-/** Rows of dumps that let the machine run: what workers pin is given back, the locks they held are open. */
+/**
+ * Rows of dumps that let the machine run. Workers give back what they pinned, and the locks that
+ * they held are open.
+ */
 import { type MemorySink, memorySink } from 'mmdump';
 import type { Fault } from '../../src/shared/faults.ts';
 import { LOSSES, lossOn, namesWorker } from './dump-case.ts';
@@ -7,10 +10,12 @@ import { NOTHING, type Outcome, type Row } from './matrix.ts';
 
 const IS_LONG = process.env.MMDUMP_LONG === '1';
 const LOST = { code: 'WORKER_LOST', left: NOTHING };
-/** Leaves after which a worker is lost: the first, some in the middle of a table. */
+/**
+ * Number of the leaf after which a worker is lost: the first, and some in the middle of a table.
+ */
 const LEAVES = IS_LONG ? [1, 2, 7, 20] : [1, 20];
 
-/** Every page struct, references and all. */
+/** A copy of every page struct, with its references. */
 function pageStructs({ machine }: Lab): Buffer {
   return Buffer.from(new Uint8Array(machine.parts.pages.words.buffer).slice());
 }

@@ -15,7 +15,7 @@ import {
   type TargetKind,
 } from './targets.ts';
 
-/** Every write of a dump into a file fails once, in several ways. */
+/** Each write of a dump into a file fails once, in several ways. */
 export function writeRows(lab: Lab): Row[] {
   const rows: Row[] = [];
   const actions: [string, FaultAction, string | null][] = [
@@ -56,7 +56,7 @@ export function writeRows(lab: Lab): Row[] {
   return rows;
 }
 
-/** No memory: for each table of the dump, each chunk and the slots of a sink. */
+/** Memory is denied: for each table of the dump, for each chunk and for the slots of a sink. */
 export function memoryRows(lab: Lab): Row[] {
   const row = (
     point: 'table' | 'buffer',
@@ -137,7 +137,7 @@ const fails = (point: Fault['point'], errno: string, nth = 1): Fault => {
   return { point, nth, action: { kind: 'errno', errno } };
 };
 
-/** File systems without hard links take another way to the name. */
+/** File systems without hard links need other calls to give the file its name. */
 function noLinkRows(lab: Lab): Row[] {
   const row = (fault: string, more: readonly Fault[], expected: Outcome): Row => ({
     fault: `no hard links${fault}`,
@@ -162,7 +162,7 @@ function noLinkRows(lab: Lab): Row[] {
   ];
 }
 
-/** Cleaning up fails, too: what stays is named beside the first error. */
+/** Cleaning up fails as well: the error names what stays, after the first failure. */
 function cleaningRows(lab: Lab): Row[] {
   return [...lab.folders].map(([sink, folder]) => ({
     fault: 'a write fails, then unlink of the temporary file',
@@ -180,7 +180,7 @@ function cleaningRows(lab: Lab): Row[] {
   }));
 }
 
-/** What the system itself does: nothing is injected. */
+/** Failures of the system itself: nothing is injected. */
 export function placeRows(lab: Lab): Row[] {
   const row = (
     fault: string,
@@ -240,7 +240,7 @@ async function whileCopying(
   const target = fileTarget(lab, folder, true);
   rmSync(path);
   const sink = fileSink(path);
-  // It was not there when the dump began; in a directory that is gone nothing can be left.
+  // The output did not exist when the dump began. In a directory that is gone nothing can be left.
   const isGone = (): boolean =>
     folder !== lab.folder && ![...lab.folders.values()].includes(folder);
   const left = (): string => (isGone() ? NOTHING : target.left());

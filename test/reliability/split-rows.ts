@@ -12,7 +12,7 @@ const fails = (point: FaultPoint, nth: number): Fault => {
   return { point, nth, action: { kind: 'errno', errno: 'EIO' } };
 };
 
-/** Passes `first` to `last` of a point, one case each. */
+/** Passes `first` to `last` of a point, with one case for each. */
 interface Call {
   readonly point: FaultPoint;
   readonly phase: string;
@@ -60,7 +60,7 @@ export function splitRows(lab: Lab): Row[] {
   return [...rows, ...forceRows(lab), appearsRow(lab)];
 }
 
-/** What was there is set aside first, comes back if anything fails, and goes last of all. */
+/** What was there is set aside first, is put back if anything fails, and is removed last. */
 function forceRows(lab: Lab): Row[] {
   const row = (
     fault: string,
@@ -96,7 +96,10 @@ function forceRows(lab: Lab): Row[] {
   ];
 }
 
-/** Somebody makes a file with the name of a part, or more than the image has, while it is written. */
+/**
+ * Somebody creates a file with the name of the output, of a part, or of a part beyond the last,
+ * while the image is written.
+ */
 function appearsRow(lab: Lab): Row {
   return {
     fault: 'the output appears meanwhile',

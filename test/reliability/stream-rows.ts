@@ -1,10 +1,10 @@
-/** Rows of streams that go wrong. */
+/** Rows of streams that fail. */
 import { dumpCase, FAILED, namesOutput } from './dump-case.ts';
 import type { Lab } from './lab.ts';
 import { NOTHING, type Row } from './matrix.ts';
 import { Collector, streamTarget } from './targets.ts';
 
-/** A stream that goes wrong at chunk n, for every n. */
+/** A stream fails at chunk n, for every n. */
 export function streamRows(lab: Lab): Row[] {
   const noSpace = (): Error =>
     Object.assign(new Error('ENOSPC: no space left, write'), { code: 'ENOSPC' });
@@ -53,7 +53,7 @@ export function streamRows(lab: Lab): Row[] {
   return [...rows, ...endRows(lab)];
 }
 
-/** The end of the stream: its last bytes leave it after the last chunk was taken. */
+/** The end of the stream fails. Its last bytes leave it after it has taken the last chunk. */
 function endRows(lab: Lab): Row[] {
   const broken = (): Error => Object.assign(new Error('EIO: i/o error, write'), { code: 'EIO' });
   class FailsAtEnd extends Collector {

@@ -1,4 +1,4 @@
-/** The sinks of the matrix, each with what it must look like after a dump that failed, or not. */
+/** The sinks of the matrix, each with what must be there after a dump that failed or succeeded. */
 import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
@@ -9,9 +9,9 @@ import { NOTHING } from './matrix.ts';
 /** An output of one dump. */
 export interface Target {
   readonly sink: Sink;
-  /** What a failed dump has left; removes it. */
+  /** Returns what a failed dump has left, and removes it. */
   left(): string;
-  /** The image of a dump that worked; removes it. */
+  /** Returns the image of a dump that succeeded, and removes it. */
   taken(): Buffer;
 }
 
@@ -19,7 +19,7 @@ export type TargetKind = (lab: Lab) => Target;
 
 const OLD = 'what was there before';
 
-/** A file; with `force` it is there already. */
+/** A file. With `force` it already exists. */
 export function fileTarget(lab: Lab, folder: string, force: boolean): Target {
   const path = join(folder, 'image.cpt');
   if (force) writeFileSync(path, OLD);
@@ -58,12 +58,15 @@ function describe(folder: string, image: Buffer): string {
     .join(', ');
 }
 
-/** Parts of the new image; an old one has more, and lies there in one file, too. */
+/**
+ * Number of parts of the new image. The old one has more, and there is a single file of that name
+ * too.
+ */
 export const PARTS = 3;
 const OLD_NAMES = ['image.cpt', ...[0, 1, 2, 3, 4].map((part) => `image.cpt.00${part}`)];
 export const OLD_FILES: number = OLD_NAMES.length;
 
-/** An image in parts; with `force` there is an older one. */
+/** An image in parts. With `force` there is an older one already. */
 export function splitTarget(lab: Lab, force: boolean): Target {
   const { folder } = lab;
   const path = join(folder, 'image.cpt');
@@ -109,7 +112,7 @@ export function splitTarget(lab: Lab, force: boolean): Target {
   };
 }
 
-/** `.mmdump-….old.003.tmp` was `image.cpt.003`. */
+/** Matches the old file that now has this name: `.mmdump-….old.003.tmp` was `image.cpt.003`. */
 function endOf(name: string): (old: string) => boolean {
   const suffix = /\.old(.*)\.tmp$/.exec(name)?.[1];
   return (old) => old === (suffix === undefined ? name : `image.cpt${suffix}`);
@@ -136,7 +139,7 @@ export function memoryTarget(lab: Lab): Target {
   };
 }
 
-/** Keeps what it gets, and does something else with the n-th chunk. */
+/** Keeps what it gets, and does something else with chunk n. */
 export class Collector extends Writable {
   readonly chunks: Buffer[] = [];
   #seen = 0;
@@ -150,7 +153,7 @@ export class Collector extends Writable {
     super({ highWaterMark: 1 });
     this.#nth = nth;
     this.#instead = instead;
-    this.on('error', () => {}); // whoever made it may listen, too
+    this.on('error', () => {}); // its creator may listen, too
   }
 
   override _write(chunk: Buffer, _encoding: string, done: (error?: Error) => void): void {
@@ -170,13 +173,13 @@ export function streamTarget(lab: Lab, stream: Collector = new Collector()): Tar
     left() {
       if (!stream.destroyed) return 'a stream that was not destroyed';
       if (stream.listenerCount('close') > listeners) return 'listeners';
-      return NOTHING; // what it has taken is cut short, and its end never came
+      return NOTHING; // the stream's bytes are cut short and it never ended, so they are no image
     },
     taken: () => Buffer.concat(stream.chunks),
   };
 }
 
-/** Every sink, by the name that the table has for it. */
+/** Every sink, by its name in the table. */
 export function everySink(lab: Lab): ReadonlyMap<string, TargetKind> {
   const kinds = new Map<string, TargetKind>();
   for (const [name, folder] of lab.folders) {
@@ -188,7 +191,9 @@ export function everySink(lab: Lab): ReadonlyMap<string, TargetKind> {
   return kinds;
 }
 
-/** Sinks of an image in parts: they have the life of a file sink, and rows of their own. */
+/**
+ * Sinks of an image in parts. They take the same steps as a file sink, and have rows of their own.
+ */
 export function splitSinks(): ReadonlyMap<string, TargetKind> {
   return new Map<string, TargetKind>([
     ['split', (one) => splitTarget(one, false)],

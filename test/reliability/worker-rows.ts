@@ -1,15 +1,15 @@
-/** Rows of the workers of a dump: lost in every way, or held. */
+/** Rows of the workers of a dump, which are held, or lost in every way. */
 import { createGate, type Fault, type FaultAction } from '../../src/shared/faults.ts';
 import { DONE, dumpCase, IS_LONG, LOSSES, LOST, lossOn, namesWorker } from './dump-case.ts';
 import { BOTH, type Lab, openGate } from './lab.ts';
 import { NOTHING, type Row } from './matrix.ts';
 import { everySink, fileTarget, memoryTarget, splitSinks, type TargetKind } from './targets.ts';
 
-/** Where in the life of a unit something happens, and which sinks come there. */
+/** A point in the life of a unit, and the sinks whose dumps reach it. */
 interface Moment {
   readonly phase: 'count' | 'copy';
   readonly point: 'unit' | 'sized' | 'placed';
-  /** For the table. */
+  /** The name in the table. */
   readonly name: string;
   readonly sinks: (lab: Lab) => ReadonlyMap<string, TargetKind>;
 }
@@ -22,10 +22,13 @@ const MOMENTS: readonly Moment[] = [
   { phase: 'copy', point: 'placed', name: 'copy, placed', sinks: everySink },
 ];
 
-/** Losses that are tried at every moment of a unit: one that says so, and one that does not. */
+/**
+ * Losses that are tried at every moment of a unit: one that the worker reports, and one that it
+ * does not.
+ */
 const SUDDEN: ReadonlySet<FaultAction['kind']> = new Set(['throw', 'hold']);
 
-/** Sinks for which a counting pass comes first. */
+/** Sinks that need a counting pass first. */
 function countedSinks(lab: Lab): ReadonlyMap<string, TargetKind> {
   const stream = [...everySink(lab)].filter(([name]) => name === 'stream');
   return new Map([...stream, ...splitSinks()]);
@@ -47,7 +50,7 @@ export function lostWorkerRows(lab: Lab): Row[] {
           sink,
           expected: LOST,
           async *cases() {
-            // A new thread takes half a second: elsewhere one of them is enough.
+            // A new thread takes half a second, so elsewhere only one of the workers is lost.
             const isBoth = IS_LONG || (sink === 'file' && lab.breadth === 'all');
             for (const worker of isBoth ? BOTH : BOTH.slice(1)) {
               const at = { point, phase, worker, nth: 1 } as const;
@@ -64,7 +67,7 @@ export function lostWorkerRows(lab: Lab): Row[] {
 
 const UNCOUNTED = MOMENTS.filter(({ phase }) => phase === 'copy');
 
-/** Each unit is the one that a worker is lost in; and both workers are lost at once. */
+/** A worker is lost in each unit in turn, and both workers are lost at once. */
 export function lostUnitRows(lab: Lab): Row[] {
   return UNCOUNTED.flatMap(({ phase, point, name }) => [
     {

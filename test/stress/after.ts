@@ -12,7 +12,7 @@ export function asSource(machine: Machine): MachineOfSource {
   return machine as unknown as MachineOfSource;
 }
 
-/** No lock is held by anybody, nobody waits for one, and every thread id but ours was given back. */
+/** Throws if a lock is held or waited for, or a thread id other than ours was not given back. */
 export function assertNobodyIsThere(machine: Machine): void {
   const { parts } = asSource(machine);
   const { threads, gate, allocator, files, pages } = parts;
@@ -39,8 +39,9 @@ export function assertNobodyIsThere(machine: Machine): void {
 }
 
 /**
- * Throws when a frame or swap slot is used more often than it is counted: somebody would get it
- * while it still shows. A thread that died between two steps may leave a count too high.
+ * Throws when a frame or swap slot is used more often than its counts say: it could be given to
+ * another page while a page table still shows it. A count that is too high is no error: a thread
+ * that died between two steps may leave one.
  */
 export function assertNothingIsUsedTwice(machine: Machine): void {
   const { parts } = asSource(machine);
@@ -68,12 +69,15 @@ export function assertNothingIsUsedTwice(machine: Machine): void {
   }
 }
 
-/** Frames and swap slots that are in use once every mm has exited and the page cache was dropped. */
+/**
+ * Lets every mm exit and drops the page cache. Returns how many frames and swap slots are in use
+ * then.
+ */
 export function leftAfterExit(machine: Machine): { frames: number; slots: number } {
   for (const space of machine.addressSpaces() as AddressSpace[]) space.exit();
   machine.reclaim(machine.memory.total);
   const { allocator, pages, memory, swap } = asSource(machine).parts;
-  let kept = 0; // the huge zero page, and the nodes of the page cache of a file that lives
+  let kept = 0; // the huge zero page, and the page-cache nodes of a file that still exists
   for (let pfn = 2; pfn < memory.frames; pfn++) {
     const isHere = pages.references(pfn) > 0 || (pages.flags(pfn) & PG.RESERVED) !== 0;
     if (isHere && (pages.flags(pfn) & (PG.ZERO | PG.CACHE_NODE)) !== 0) kept++;

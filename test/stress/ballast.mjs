@@ -1,8 +1,8 @@
 import { outcomeOf, PAGE, SHORT, uniform } from './outcome.mjs';
 
 /**
- * Pages that a thread alone writes and that are always there: what makes memory short. No fork gets
- * them, since frames that a fork shares cannot be reclaimed.
+ * Pages that only this thread writes and that stay mapped; they are what makes memory short. Forks
+ * do not get them, because frames that a fork shares cannot be reclaimed.
  */
 export class Ballast {
   #space;
@@ -24,7 +24,7 @@ export class Ballast {
     for (let page = 0; page < this.#values.length; page++) this.#store(page, random);
   }
 
-  /** Some pages that lie together; false where memory is short. */
+  /** Writes or checks some neighbouring pages. Returns false where memory is short. */
   step(random) {
     const [from, to] = random.range(this.#values.length);
     const isStore = random.below(2) === 0;

@@ -2,14 +2,14 @@
 import { type AddressSpace, type Image, PAGE_SIZE } from 'mmdump';
 import { type Chain, PRIVATE_LINKS } from './stage.ts';
 
-/** By thread, the count in each link of its chain. */
+/** For each thread, the count in each link of its chain. */
 export type Counts = readonly (readonly number[])[];
 
 export function countsInImage(image: Image, chains: readonly Chain[]): Promise<Counts> {
   return readCounts(chains, (address, bytes) => image.read(address, bytes));
 }
 
-/** Of private memory only: a fork shares what is shared with those who go on. */
+/** Reads private memory only: a fork shares its shared memory with the threads that go on. */
 export function countsInFork(space: AddressSpace, chains: readonly Chain[]): Promise<Counts> {
   const links = chains.map((chain) => ({ ...chain, links: chain.links.slice(0, PRIVATE_LINKS) }));
   return readCounts(links, (address, bytes) => space.readAsync(address, bytes));
@@ -35,8 +35,8 @@ async function readCounts(
 }
 
 /**
- * Throws unless the counts are those of one instant: no link is ahead of the one before it, none
- * behind the first by more than the store under way; and that instant lies between two others.
+ * Throws unless the counts are those of one instant, and that instant lies between two others. No
+ * link may be ahead of the one before it, or behind the first by more than the store under way.
  */
 export function assertInstant(
   what: string,
@@ -55,7 +55,7 @@ export function assertInstant(
   }
 }
 
-/** What every later instant has at least: link by link. */
+/** Throws unless every link has at least the count that it had before. */
 export function assertNoEarlier(what: string, counts: Counts, before: Counts): void {
   for (const [thread, links] of counts.entries()) {
     const isLater = links.every((count, at) => count >= (before[thread]![at] ?? 0));

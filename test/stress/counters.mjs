@@ -1,14 +1,14 @@
 import { outcomeOf, PAGE, SHORT } from './outcome.mjs';
 
-/** Words of a thread on the board: plain shared memory, outside of the simulated machine. */
-export const BEGUN = 0; // count that is being stored; written before the first store
-export const DONE = 1; //  count that is stored in every link; written after the last store
+/** Words of a thread on the board, which is plain shared memory outside the simulated machine. */
+export const BEGUN = 0; // the count that is being stored; written before the first store
+export const DONE = 1; // the count that is stored in every link; written after the last store
 const PATIENCE = 10_000;
 
 /**
- * A thread's count, stored into a chain of pages in different granules, one link after the other:
- * at every instant the links do not rise along the chain, and the first is at most 1 ahead of the
- * last. A link's page holds nothing but the count, so that equal links can be merged.
+ * The count of one thread. It is stored into a chain of pages in different granules, one link after
+ * the other: at every instant the counts do not rise along the chain, and the first is at most 1
+ * ahead of the last. A link's page holds nothing but the count, so that equal links can be merged.
  */
 export class Counters {
   #space;
@@ -29,7 +29,7 @@ export class Counters {
     return this.#board[this.#mine.at + DONE];
   }
 
-  /** Counts on by one, once it was seen that nobody changed a link. */
+  /** Counts on by one. Before each store it checks that nobody has changed the link. */
   step(makeRoom) {
     const before = this.count;
     Atomics.store(this.#board, this.#mine.at + BEGUN, before + 1);
@@ -42,7 +42,7 @@ export class Counters {
     Atomics.store(this.#board, this.#mine.at + DONE, before + 1);
   }
 
-  /** Another thread's chain, from its end: whoever reads backwards never sees it fall. */
+  /** Reads another thread's chain from its end. In that order the counts never fall. */
   checkOther(random, makeRoom) {
     const { at, links } = random.pick(this.#links);
     let least = Atomics.load(this.#board, at + DONE);
@@ -55,7 +55,10 @@ export class Counters {
     if (least > most) throw new Error(`first link ${least}, but only ${most} was begun`);
   }
 
-  /** A fork shows all chains as they were at one instant; that of the thread that forked stands. */
+  /**
+   * Checks that a fork shows every chain as it was at one instant. In the chain of the thread that
+   * forked, every link must hold `count`.
+   */
   checkChild(child, privateLinks, count, makeRoom) {
     for (const chain of this.#links) {
       const found = [];
@@ -80,7 +83,7 @@ export class Counters {
   }
 }
 
-/** An access that must succeed: where memory is short somebody gives some back sooner or later. */
+/** Repeats an access that must succeed. Where memory is short, some is freed sooner or later. */
 function insist(access, makeRoom) {
   for (let tries = 0; tries < PATIENCE; tries++) {
     const outcome = outcomeOf(access);

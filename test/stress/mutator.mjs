@@ -1,6 +1,6 @@
 /**
- * A thread that changes an mm: it counts, works in its own region, romps in the playground, forks,
- * has pages merged and reclaimed. See `threads.test.ts` for what must hold meanwhile.
+ * A thread that changes an mm: it counts, works in its own region, changes the playground, forks,
+ * merges pages and reclaims memory. See `threads.test.ts` for what must hold meanwhile.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { attach } from 'mmdump';
@@ -25,7 +25,7 @@ const region = new Region(space, { ...layout.regions[ordinal], file: layout.file
 const playground = new Playground(space, layout.playground);
 const ballast = new Ballast(space, layout.ballasts[ordinal]);
 const done = { forks: 0, merged: 0, shortages: 0, operations: 0 };
-/** A fork of ours: its mm, what its region must show, and the count when it was forked. */
+/** Our fork: its mm, what its region must show, and the count at the time of the fork. */
 let child = null;
 
 function leaveChild() {
@@ -38,7 +38,7 @@ function leaveChild() {
   mm.exit();
 }
 
-/** Memory is short: what a fork shares cannot be reclaimed. */
+/** Called when memory is short. It ends the fork, because shared frames cannot be reclaimed. */
 function makeRoom() {
   done.shortages++;
   if (child !== null) {
@@ -68,7 +68,7 @@ function fork() {
   if (random.below(2) === 0) counters.checkChild(mm, layout.privateLinks, child.count, reclaim);
 }
 
-/** Advice that no content depends on. */
+/** Gives advice that changes no content. */
 function adviseCounters() {
   const granule = random.below(layout.counterGranules);
   const at = layout.counters + granule * GRANULE;
@@ -118,7 +118,8 @@ try {
   machine.detach();
   parentPort.postMessage({ kind: 'done', done });
 } catch (error) {
-  // Errors lose their code between threads; and a thread of a poisoned machine has nothing to give back.
+  // An error loses its code on its way between threads, so `kind` tells what happened. A thread of
+  // a poisoned machine does not detach: it has nothing to give back.
   const { code, message, stack } = error;
   const what = code === 'MACHINE_POISONED' ? 'poisoned' : 'failed';
   parentPort.postMessage({ kind: what, message: `thread ${ordinal}: ${message}\n${stack}` });

@@ -5,13 +5,13 @@ const ADVICE = [
   ...['guard_install', 'guard_remove', 'mergeable', 'mergeable', 'unmergeable', 'cold', 'willneed'],
   ...['wipeonfork', 'keeponfork', 'dontfork', 'dofork', 'populate_read', 'populate_write'],
 ];
-/** What a call may answer where others map, unmap and protect the same pages all the time. */
+/** Possible outcomes of a call while other threads map, unmap and protect the same pages. */
 const ANSWERS = ['nothing', SHORT, 'ENOMEM', 'EINVAL', 'EFAULT', 'EACCES', 'SIGSEGV', 'SIGBUS'];
 const LOCKED_PAGES = 8;
 
 /**
- * Pages that all threads map, change and store to at the same time. Nobody knows what they hold;
- * but a page is stored as a whole, so whoever reads one sees one value in all of its bytes.
+ * Pages that all threads map, change and store to at the same time. Their content is unknown; but a
+ * page is stored as a whole, so a reader of a page sees one value in all of its bytes.
  */
 export class Playground {
   #space;
@@ -35,7 +35,7 @@ export class Playground {
     const length = (to - from) * PAGE;
     const outcome = outcomeOf(() => this.#call(random, at, length));
     if (!ANSWERS.includes(outcome)) throw new Error(`in the playground: ${outcome}`);
-    // What is locked, or shared, cannot be reclaimed: it goes before nobody has any memory.
+    // Locked and shared pages cannot be reclaimed: unmap everything before all threads run short.
     if (outcome === SHORT) this.#space.munmap(this.#base, this.#count * PAGE);
   }
 
@@ -91,7 +91,7 @@ export class Playground {
     }
   }
 
-  /** Inside of the playground, or away and gone. */
+  /** Moves or shrinks pages inside the playground, or moves them away and unmaps them. */
   #remap(random, at, length) {
     const inside = this.#base + random.below(this.#count - length / PAGE + 1) * PAGE;
     const kind = random.below(4);
@@ -118,7 +118,7 @@ export class Playground {
     }
   }
 
-  /** Few values, so that pages are alike and can be merged. */
+  /** Uses few values, so that pages are alike and can be merged. */
   #fillPages(random, at, length) {
     for (let page = at; page < at + length; page += PAGE) {
       this.#space.fill(page, PAGE, 1 + random.below(3));

@@ -6,7 +6,7 @@ export class Random {
     this.#state = seed | 0;
   }
 
-  /** A whole number from 0 up to, not including, `limit`. */
+  /** A whole number in [0, limit). */
   below(limit) {
     this.#state = (this.#state + 0x6d2b79f5) | 0;
     let word = Math.imul(this.#state ^ (this.#state >>> 15), 1 | this.#state);
@@ -18,7 +18,7 @@ export class Random {
     return choices[this.below(choices.length)];
   }
 
-  /** One of [weight, value] pairs. */
+  /** Picks from [weight, value] pairs. */
   weighted(choices) {
     let left = this.below(choices.reduce((sum, [weight]) => sum + weight, 0));
     for (const [weight, value] of choices) {
@@ -28,7 +28,7 @@ export class Random {
     return choices[0][1];
   }
 
-  /** A range of pages inside [0, pages): mostly short, sometimes all there is. */
+  /** A range of pages inside [0, pages): mostly short, sometimes all of them. */
   range(pages) {
     const from = this.below(pages);
     const longest = this.below(6) === 0 ? pages : 8;

@@ -24,8 +24,9 @@ const OPERATIONS = [
 ];
 
 /**
- * Pages of one mm that one thread alone maps and writes, and the thread's own model of them: a Map
- * from page to what it must show. Whatever others do elsewhere, an access shows just that.
+ * Pages of one mm that only one thread maps and writes, and the thread's own model of them: a Map
+ * from page to what it must show. Whatever other threads do elsewhere, an access must show just
+ * that.
  */
 export class Region {
   #space;
@@ -45,7 +46,10 @@ export class Region {
     this.#pages = pages;
   }
 
-  /** The same pages in a fork: private ones are copies, the objects behind shared ones the same. */
+  /**
+   * The same pages in a fork: private pages are copies, and the objects behind shared ones are the
+   * same.
+   */
   inChild(space) {
     const pages = new Map([...this.#pages].map(([page, content]) => [page, { ...content }]));
     return new Region(space, { base: this.#base, count: this.#count, file: this.#file }, pages);
@@ -59,7 +63,7 @@ export class Region {
     return operation;
   }
 
-  /** Every page against the model. */
+  /** Checks every page against the model. */
   checkAll() {
     for (const page of this.#pages.keys()) this.#load(page);
   }
@@ -89,7 +93,10 @@ export class Region {
     throw new Error(`${what}: ${found}, expected ${expected}`);
   }
 
-  /** An operation stopped half-way: the region begins anew. Nothing has to be split for that. */
+  /**
+   * Starts the region anew after an operation stopped half-way. No mapping has to be split for
+   * that.
+   */
   #reset() {
     this.shortages++;
     const outcome = outcomeOf(() => this.#space.munmap(this.#base, this.#count * PAGE));
@@ -138,7 +145,7 @@ export class Region {
     while (end < to && this.#pages.has(end)) end++;
     const outcome = this.#expect(
       () => this.#space.mprotect(this.#at(from), (to - from) * PAGE, prot),
-      end < to ? 'ENOMEM' : 'nothing', // what precedes the first hole is changed
+      end < to ? 'ENOMEM' : 'nothing', // everything before the first hole is changed
       'mprotect',
     );
     for (let page = from; page < end; page++) this.#pages.get(page).prot = prot;
@@ -186,7 +193,9 @@ export class Region {
     return outcome;
   }
 
-  /** MADV_FREE: until it is written again, the page shows what it held, or zeros from some time on. */
+  /**
+   * MADV_FREE: until the page is written again it shows what it held, or from some time on zeros.
+   */
   #free(page) {
     const found = this.#pages.get(page);
     if (found === undefined || found.object !== null) return 'nothing';
@@ -199,7 +208,7 @@ export class Region {
     return outcome;
   }
 
-  /** Locked pages stay what they are; the lock is given back at once, or memory would run out. */
+  /** Locked pages keep their content. They are unlocked at once, or memory would run out. */
   #lock(from, to) {
     const length = (to - from) * PAGE;
     outcomeOf(() => this.#space.mlock(this.#at(from), length));
@@ -208,7 +217,7 @@ export class Region {
     return outcome === SHORT ? SHORT : 'nothing'; // there may be holes
   }
 
-  /** Page by page. */
+  /** Writes page by page. */
   #write(from, to, value, byFill) {
     for (let page = from; page < to; page++) {
       const found = this.#pages.get(page);
@@ -236,7 +245,7 @@ export class Region {
     return 'nothing';
   }
 
-  /** Reads a page and holds it against the model; false where it cannot be read. */
+  /** Reads a page and compares it with the model. Returns false where it cannot be read. */
   #load(page) {
     const found = this.#pages.get(page);
     const isAllowed = found !== undefined && found.prot !== '' && !found.isGuard;

@@ -1,6 +1,6 @@
 /**
  * A machine with one mm that several threads change at the same time (`mutator.mjs`), as the main
- * thread sees it: where things lie, what the threads have published, how they ended.
+ * thread sees it: where things lie, what the threads have published, and how they ended.
  */
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
@@ -15,23 +15,23 @@ const SHARED = 0x1100_0000_0000;
 const REGIONS = 0x2000_0000_0000;
 const REGION_PAGES = 600; // two borders of granules, and a whole granule between them
 const BALLASTS = 0x2800_0000_0000;
-const BALLAST_PAGES = 400; // of all threads 6 MiB
+const BALLAST_PAGES = 400; // 6 MiB for all threads together
 const PLAYGROUND = 0x3000_0000_0000 - 40 * PAGE_SIZE;
 const PLAYGROUND_PAGES = 620;
 const FILE = { pages: 40, first: 10 }; // page n holds the byte 10 + n
 const ANON = { prot: 'rw', flags: ['private', 'anonymous', 'fixed'] } as const;
 
-/** Words of the board: plain shared memory, outside of the simulated machine. */
+/** Words of the board, which is plain shared memory outside the simulated machine. */
 const WORDS = { READY: 0, START: 1, STOP: 2, OPERATIONS: 3 } as const;
 const BOARD = { THREADS: 16, STRIDE: 16, BEGUN: 0, DONE: 1 } as const;
 
 /** A thread's count is stored into each of these pages, one after the other. */
 export interface Chain {
-  readonly at: number; // word of the board
+  readonly at: number; // index of a word on the board
   readonly links: readonly number[]; // addresses
 }
 
-/** Links 0 to PRIVATE_LINKS - 1 are private memory, the last is shared. */
+/** Links 0 to PRIVATE_LINKS - 1 are private memory, and the last one is shared. */
 export const PRIVATE_LINKS: number = COUNTER_GRANULES;
 
 const CHAINS: readonly Chain[] = Array.from({ length: THREADS }, (_, thread) => {
@@ -45,11 +45,14 @@ export interface StageOptions {
   readonly memory: number;
   readonly swap: number;
   readonly seed: number;
-  /** Operations of a thread; it goes on until it is told to stop, too. */
+  /** Operations per thread, at least: a thread goes on until it is told to stop as well. */
   readonly operations: number;
 }
 
-/** The file that everybody maps: a living one, which no image holds. Returns its id. */
+/**
+ * Creates the file that all threads map and returns its id. It can be reached by its name, so
+ * images do not hold it.
+ */
 export function createData(machine: Machine): number {
   const content = new Uint8Array(FILE.pages * PAGE_SIZE);
   for (let page = 0; page < FILE.pages; page++) {
@@ -96,7 +99,7 @@ export class Stage {
     this.space.mmap({ prot: 'rw', flags, address: SHARED, length: THREADS * 8 * PAGE_SIZE });
   }
 
-  /** Starts the threads and lets them go once all are there. `announceAt`: see `announced`. */
+  /** Starts the threads, and lets them run once all are ready. `announceAt`: see `announced`. */
   async start(announceAt: readonly number[] = []): Promise<void> {
     for (let ordinal = 0; ordinal < THREADS; ordinal++) {
       this.#startThread(ordinal, announceAt[ordinal] ?? -1);
@@ -142,7 +145,7 @@ export class Stage {
     return { ...counters, ...chains, file, regions, ballasts, playground };
   }
 
-  /** Resolves when the threads have done this share of their operations, or one has ended. */
+  /** Resolves when the threads have done this share of their operations, or when one has ended. */
   progress(share: number): Promise<void> {
     return this.#reaches(WORDS.OPERATIONS, share * THREADS * this.#options.operations);
   }
@@ -160,12 +163,12 @@ export class Stage {
     }
   }
 
-  /** Resolves when the thread has come to the operation that it was told to announce, or ended. */
+  /** Resolves when the thread reaches the operation that it was told to announce, or ends. */
   announced(ordinal: number): Promise<unknown> {
     return Promise.race([once(this.workers[ordinal]!, 'message'), this.#endings[ordinal]]);
   }
 
-  /** Lets the threads end once they have done their operations; how they ended. */
+  /** Tells the threads to end once they have done their operations. Resolves to how they ended. */
   stop(): Promise<Ending[]> {
     Atomics.store(this.#board, WORDS.STOP, 1);
     return Promise.all(this.#endings);
@@ -175,7 +178,7 @@ export class Stage {
     for (const worker of this.workers) await worker.terminate();
   }
 
-  /** What the threads have stored everywhere (at least), or begun to store (at most), by now. */
+  /** The counts that are stored in every link by now (DONE), or begun to be stored (BEGUN). */
   published(what: 'DONE' | 'BEGUN'): number[] {
     return CHAINS.map(({ at }) => Atomics.load(this.#board, at + BOARD[what]));
   }

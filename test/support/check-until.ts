@@ -2,9 +2,8 @@ import fc from 'fast-check';
 import { expect } from 'vitest';
 
 /**
- * Checks a property `runs` times, and as often again, up to ten times in all, until nothing is
- * `missed` that it was to come upon: how many draws that takes depends on the seed and on how machines
- * are made.
+ * Checks a property `runs` times, and repeats this up to ten times in all until `missed` is empty.
+ * How many draws are needed to reach every case depends on the seed and on how machines are made.
  */
 export async function checkUntil<T>(
   property: fc.IAsyncPropertyWithHooks<T>,

@@ -1,7 +1,7 @@
 /**
- * The seed of every property test. A normal run draws the same cases each time, so that nobody's change
- * is held up by a case that it has nothing to do with; MMDUMP_LONG=1 looks for new ones.
- * MMDUMP_SEED=n draws those of a seed.
+ * The seed of every property test. A normal run draws the same cases each time, so that no change
+ * is held up by a case that is unrelated to it; MMDUMP_LONG=1 draws new cases. MMDUMP_SEED=n draws
+ * the cases of seed n.
  */
 import fc from 'fast-check';
 

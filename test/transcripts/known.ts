@@ -1,4 +1,4 @@
-/** Exit code 0 where the running kernel is one that was recorded, else 1; says which it is. */
+/** Prints which kernel is running. Exit code 0 if that kernel was recorded, else 1. */
 import { describeKernel, knownAs } from '../support/linux/known-kernels.ts';
 import { runningKernel } from '../support/linux/running-kernel.ts';
 

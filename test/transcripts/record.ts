@@ -1,9 +1,10 @@
 /**
- * Records the transcripts anew: `npm run transcripts` runs the histories on the kernel of this machine,
- * as root, and writes the file of its kind beside this one.
+ * Records the transcripts anew. `npm run transcripts` runs the histories on the kernel of this
+ * machine, as root, and writes the file of that kind of kernel beside this one.
  *
- * `--simulated ORIGIN` takes them from the simulated machine instead, one that has a zero page: for a
- * kind of kernel that is not at hand. ORIGIN says why that can be trusted, and stands in the head.
+ * `--simulated ORIGIN` records the simulated machine instead, with a zero page, for a kind of
+ * kernel that is not at hand. ORIGIN says why the result can be trusted, and is written into the
+ * head.
  */
 import { writeFileSync } from 'node:fs';
 import type { Plan } from '../support/linux/history.ts';
@@ -37,7 +38,7 @@ if (typeof kernel === 'string') fail(kernel);
 const [option, release, origin] = process.argv.slice(2);
 let recording: Recording;
 if (option === '--simulated' && release !== undefined && origin !== undefined) {
-  const settings = { protectionKeys: false, hugePages: 'madvise' }; // what the histories ask for
+  const settings = { protectionKeys: false, hugePages: 'madvise' }; // as the histories need it
   const probes = { zeroPage: true, softDirty: null, ...settings };
   const histories = recordAll((plan) => runSimulated(plan, true));
   recording = { release, probes, origin, files: FILES, histories };

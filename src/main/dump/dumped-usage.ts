@@ -1,5 +1,5 @@
 /** Computes, from the runs, what the mms of a dump have of their own and what they share. */
-import { FILE_KIND } from '../../mmu/files/file-record.ts';
+import { isUnreachableKind } from '../../mmu/files/file-record.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { NO_DIGEST } from '../../shared/digest/digest-kind.ts';
 import { PAGE_CLASS } from '../../shared/dump/page-class.ts';
@@ -7,7 +7,7 @@ import { classOf, donorOf, FILE_PAGES_BIT } from '../../shared/dump/run-table.ts
 import { PAGE_SIZE } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { BLOCK, BlockIndex, type BlockKind } from '../image/index/block-index.ts';
-import { type FamilyUsage, familyUsage, type LostMapping } from '../image/memory-usage.ts';
+import { type FamilyUsage, familyUsage, type UnreachableMapping } from '../image/memory-usage.ts';
 import type { PassResult } from './pass.ts';
 
 const { COPY } = PAGE_CLASS;
@@ -25,7 +25,7 @@ const KINDS: ReadonlyMap<number, BlockKind> = new Map([
  */
 export function noteUsage(mms: readonly Mm[]): (pass: PassResult) => FamilyUsage {
   if (mms.length === 1) return aloneUsage;
-  const mappings = mms.map(lostMappings);
+  const mappings = mms.map(unreachableMappings);
   return ({ runs, tables: { firstUnits } }) => {
     const byUnit: Float64Array[] = [];
     for (const { unit, runs: ofUnit } of runs) byUnit[unit] = ofUnit;
@@ -70,11 +70,11 @@ function blocksOf(units: readonly Float64Array[]): BlockIndex {
 }
 
 /** The VMAs of an mm that map unreachable files. */
-function lostMappings({ vmas, files }: Mm): LostMapping[] {
-  const mappings: LostMapping[] = [];
+function unreachableMappings({ vmas, files }: Mm): UnreachableMapping[] {
+  const mappings: UnreachableMapping[] = [];
   for (let ordinal = 0; ordinal < vmas.count; ordinal++) {
     const { start, end, pgoff, flags, file } = vmas.fields(vmas.slot(ordinal));
-    if (file === 0 || (files.kind(file) & (FILE_KIND.MEMORY | FILE_KIND.DELETED)) === 0) continue;
+    if (file === 0 || !isUnreachableKind(files.kind(file))) continue;
     if ((flags & (VM.IO | VM.PFNMAP)) !== 0) continue; // it shows a device
     mappings.push({ start, end, pgoff, file, isShared: (flags & VM.MAYSHARE) !== 0 });
   }

@@ -3,7 +3,7 @@
  * and upper page tables only, and reads no PTE. The mmap locks are held.
  */
 
-import { FILE_KIND } from '../../mmu/files/file-record.ts';
+import { isUnreachableKind } from '../../mmu/files/file-record.ts';
 import { CACHE_NODE_PAGES, forEachCacheNode } from '../../mmu/files/page-cache.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { scanTables } from '../../mmu/tables/table-scan.ts';
@@ -67,7 +67,7 @@ export async function planDump(
   for (const [ordinal, mm] of mms.entries()) {
     await new MmPlanner(mm, ordinal, options, units, leftOut).run(turns);
   }
-  const files = await lostFileMappings(mms, options, turns);
+  const files = await unreachableFileMappings(mms, options, turns);
   const owners = await decideOwners(files, options.freeze, turns);
   return {
     units,
@@ -142,8 +142,8 @@ class MmPlanner {
   /** Plans pages [start, end) of a VMA. */
   async #planPart(slot: number, start: number, end: number, turns: Turns): Promise<void> {
     const file = this.#mm.vmas.file(slot);
-    if (file !== 0 && isLost(this.#mm, file)) {
-      await this.#planLostFile(slot, file, start, end, turns);
+    if (file !== 0 && isUnreachableKind(this.#mm.files.kind(file))) {
+      await this.#planUnreachableFile(slot, file, start, end, turns);
     } else if (end > this.#planned) {
       this.#scan(Math.max(start, this.#planned), end, (granule) => this.#addGranule(granule));
     }
@@ -162,7 +162,7 @@ class MmPlanner {
   }
 
   /** Plans pages of an unreachable file, which count whether a PTE shows them or not. */
-  async #planLostFile(
+  async #planUnreachableFile(
     slot: number,
     file: number,
     start: number,
@@ -217,13 +217,8 @@ class MmPlanner {
   }
 }
 
-/** Whether the file is unreachable: nothing but a dump can supply its pages. */
-function isLost(mm: Mm, file: number): boolean {
-  return (mm.files.kind(file) & (FILE_KIND.MEMORY | FILE_KIND.DELETED)) !== 0;
-}
-
 /** The mappings that may store pages of unreachable files, by file. */
-async function lostFileMappings(
+async function unreachableFileMappings(
   mms: readonly Mm[],
   options: PlanOptions,
   turns: Turns,
@@ -237,7 +232,8 @@ async function lostFileMappings(
       const slot = vmas.slot(index);
       const file = vmas.file(slot);
       const flags = vmas.flags(slot);
-      if (file === 0 || (flags & storesNothing) !== 0 || !isLost(mm, file)) continue;
+      if (file === 0 || (flags & storesNothing) !== 0 || !isUnreachableKind(mm.files.kind(file)))
+        continue;
       const start = vmas.start(slot);
       const mapping: OrderedMapping = {
         mm: ordinal,

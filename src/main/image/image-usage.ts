@@ -5,7 +5,7 @@ import { VM } from '../../shared/vm-flags.ts';
 import { Image } from './image.ts';
 import { isUnreachable } from './index/file-pages.ts';
 import type { ImageMm } from './index/image-mm.ts';
-import { type FamilyUsage, familyUsage, type LostMapping } from './memory-usage.ts';
+import { type FamilyUsage, familyUsage, type UnreachableMapping } from './memory-usage.ts';
 
 /**
  * Computes how many bytes each mm of an image shows (`rss`), its fair share of them (`pss`), how
@@ -17,12 +17,12 @@ export function memoryUsage(image: Image): FamilyUsage {
   instanceOf(Image, 'an Image')('image', image);
   const donorOf = (source: number): number => image.mmAt(source)?.ordinal ?? -1;
   return familyUsage(
-    image.mms().map((mm) => ({ blocks: mm.blocks, mappings: lostMappings(mm), donorOf })),
+    image.mms().map((mm) => ({ blocks: mm.blocks, mappings: unreachableMappings(mm), donorOf })),
   );
 }
 
-function lostMappings({ vmas }: ImageMm): LostMapping[] {
-  const mappings: LostMapping[] = [];
+function unreachableMappings({ vmas }: ImageMm): UnreachableMapping[] {
+  const mappings: UnreachableMapping[] = [];
   for (const { start, end, pgoff, flags, file } of vmas) {
     if (file === null || !isUnreachable(file)) continue;
     if ((flags & (VM.IO | VM.PFNMAP)) !== 0) continue; // the mapping shows a device

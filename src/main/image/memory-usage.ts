@@ -32,7 +32,7 @@ export interface FamilyUsage {
 }
 
 /** A mapping of an unreachable file. Any mm of the image may store the pages of the file. */
-export interface LostMapping {
+export interface UnreachableMapping {
   readonly start: number; // page
   readonly end: number;
   readonly pgoff: number;
@@ -46,7 +46,7 @@ export interface LostMapping {
 export interface UsageMm {
   readonly blocks: BlockIndex;
   /** Mappings of unreachable files, by ascending address. */
-  readonly mappings: readonly LostMapping[];
+  readonly mappings: readonly UnreachableMapping[];
   /** Ordinal of the mm that the `source` of a CLONE block refers to, or -1. */
   readonly donorOf: (source: number) => number;
 }
@@ -123,7 +123,7 @@ class StoredPages {
 
   #addFileBlock(
     owner: number,
-    { file, start, pgoff }: LostMapping,
+    { file, start, pgoff }: UnreachableMapping,
     block: Block,
     at: number,
   ): void {
@@ -175,7 +175,7 @@ class StoredPages {
   }
 
   /** Visits the stored pages of the file that the mapping covers. */
-  #visitMapping(mm: number, mapping: LostMapping, visit: Visit): void {
+  #visitMapping(mm: number, mapping: UnreachableMapping, visit: Visit): void {
     const blocks = this.#fileBlocks.get(mapping.file) ?? [];
     const from = mapping.pgoff;
     const to = from + (mapping.end - mapping.start);
@@ -191,7 +191,7 @@ class StoredPages {
   /** Visits pages [from, to) of the file, except those that pages or guards of the mm hide. */
   #visitUnhidden(
     mm: number,
-    mapping: LostMapping,
+    mapping: UnreachableMapping,
     stored: FileBlock,
     from: number,
     to: number,
@@ -227,7 +227,10 @@ class StoredPages {
 }
 
 /** The mapping for which this block holds pages of an unreachable file, not pages of the mm. */
-function fileMappingOf(mappings: readonly LostMapping[], block: Block): LostMapping | undefined {
+function fileMappingOf(
+  mappings: readonly UnreachableMapping[],
+  block: Block,
+): UnreachableMapping | undefined {
   let low = 0;
   let high = mappings.length;
   while (low < high) {
@@ -240,7 +243,7 @@ function fileMappingOf(mappings: readonly LostMapping[], block: Block): LostMapp
   return isOfFile(mapping, block) ? mapping : undefined;
 }
 
-function isOfFile({ isShared }: LostMapping, { kind, isFilePages }: Block): boolean {
+function isOfFile({ isShared }: UnreachableMapping, { kind, isFilePages }: Block): boolean {
   return isShared ? kind !== BLOCK.GUARD : isFilePages;
 }
 

@@ -52,7 +52,7 @@ export function toScanned({ smaps, file, isVdso }: ProcessVma): ScannedVma {
 function scanKind(file: MappedFile | null, isVdso: boolean): number {
   if (isVdso) return SCAN_KIND.VDSO;
   if (file === null) return SCAN_KIND.ANONYMOUS;
-  return file.isDeleted || file.isMemoryBacked ? SCAN_KIND.LOST_FILE : SCAN_KIND.FILE;
+  return file.isDeleted || file.isMemoryBacked ? SCAN_KIND.UNREACHABLE_FILE : SCAN_KIND.FILE;
 }
 
 /** What `createMappings` has to know about one process. */

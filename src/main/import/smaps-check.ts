@@ -26,7 +26,7 @@ export function compareWithSmaps(
   smaps.forEach((vma, index) => {
     if ((vma.flags & UNCOUNTED) !== 0) return;
     // Smaps counts the swapped pages of a memory-backed file, which the page map cannot show.
-    const isFilesOwn = scan.vmas.get(index).kind === SCAN_KIND.LOST_FILE;
+    const isFilesOwn = scan.vmas.get(index).kind === SCAN_KIND.UNREACHABLE_FILE;
     const found: SmapsTotals = {
       rss: scan.vmas.total(index, SCAN_VMA.RSS) * KB_PER_PAGE,
       anonymous: scan.vmas.total(index, SCAN_VMA.ANONYMOUS) * KB_PER_PAGE,

@@ -34,6 +34,14 @@ export const FILE_KIND = {
   NAMED: 4, //   its name holds a reference until the file is DELETED
 } as const;
 
+/**
+ * Whether a file of this KIND is unreachable: it has no name any more, or its pages lie in memory
+ * alone, so nothing but an image can supply them.
+ */
+export function isUnreachableKind(kind: number): boolean {
+  return (kind & (FILE_KIND.MEMORY | FILE_KIND.DELETED)) !== 0;
+}
+
 /** Values of BACKING: where a page of the file comes from if it is not in the page cache. */
 export const FILE_BACKING = {
   NONE: 0, //  a memory-backed file: the page is zeros

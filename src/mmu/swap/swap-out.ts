@@ -10,7 +10,7 @@
 import { GRANULE_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { isAllExclusive } from '../fault/huge.ts';
-import { FILE_KIND } from '../files/file-record.ts';
+import { isUnreachableKind } from '../files/file-record.ts';
 import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import { lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
@@ -108,7 +108,7 @@ function reclaimLeaf(mm: Mm, words: Int32Array, at: number, pressure: Pressure):
 function isLivingFilePage(mm: Mm, pfn: number): boolean {
   const file = mm.pages.mapping(pfn);
   if (file === 0 || !mm.files.exists(file)) return false;
-  return (mm.files.kind(file) & (FILE_KIND.MEMORY | FILE_KIND.DELETED)) === 0;
+  return !isUnreachableKind(mm.files.kind(file));
 }
 
 /** Unmaps a page, which stays in the page cache. That shrinks later (`memory-pressure.ts`). */

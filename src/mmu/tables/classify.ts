@@ -6,7 +6,7 @@
  * content and at other mms.
  *
  * The rule CONTENT means that the page has content of its own, in a frame or in a swap slot: rows
- * 17 to 19 decide. RULE.LOST_FILE_OWNER means that the page belongs to an unreachable file, and
+ * 17 to 19 decide. RULE.UNREACHABLE_FILE_OWNER means that the page belongs to an unreachable file, and
  * that its owner stores it.
  */
 import { PAGE_CLASS, RULE } from '../../shared/dump/page-class.ts';
@@ -18,7 +18,7 @@ import { MARKER, PTE, SWAP_TYPE, swapTypeOf, swapValueOf } from './pte.ts';
 export const FILE_VIEW = {
   NONE: 0, //   the VMA has no file
   LIVING: 1, // an ordinary living file: the backing store has its pages
-  LOST: 2, //   an unreachable file, memory-backed or deleted: only a dump can supply its pages
+  UNREACHABLE: 2, // an unreachable file, memory-backed or deleted: only a dump can supply its pages
 } as const;
 
 /** The rule of a page with content of its own: rows 17 to 19 decide. */
@@ -26,7 +26,7 @@ export const CONTENT: number = RULE.COPY;
 
 const { PRESENT, PROTNONE, WRITE, SPECIAL } = PTE;
 const { ANON, RESERVED, ZERO } = PG;
-const { LOST } = FILE_VIEW;
+const { UNREACHABLE } = FILE_VIEW;
 const NO_FILE = FILE_VIEW.NONE;
 
 // Local copies of what the loop over pages uses: see docs/decisions/hot-loops.md.
@@ -34,7 +34,7 @@ const RULE_NO_NORMAL_PAGE = RULE.NO_NORMAL_PAGE;
 const RULE_MAPPING_WITHOUT_FILE = RULE.MAPPING_WITHOUT_FILE;
 const RULE_OTHER_MAPPING = RULE.OTHER_MAPPING;
 const RULE_LIVING_FILE = RULE.LIVING_FILE;
-const RULE_LOST_FILE = RULE.LOST_FILE_OWNER;
+const RULE_UNREACHABLE_FILE = RULE.UNREACHABLE_FILE_OWNER;
 const RULE_WRITABLE_ZERO = RULE.WRITABLE_ZERO_PAGE;
 const RULE_ZERO_PAGE = RULE.ZERO_PAGE;
 const RULE_RESERVED = RULE.RESERVED;
@@ -64,7 +64,7 @@ export function ruleOfPresent(
   if (mapping !== 0 && (flags & ANON) === 0) {
     if (fileView === NO_FILE) return RULE_MAPPING_WITHOUT_FILE;
     if (mapping !== file) return RULE_OTHER_MAPPING;
-    return fileView === LOST ? RULE_LOST_FILE : RULE_LIVING_FILE;
+    return fileView === UNREACHABLE ? RULE_UNREACHABLE_FILE : RULE_LIVING_FILE;
   }
   if ((flags & RESERVED) !== 0) {
     if ((flags & ZERO) === 0) return RULE_RESERVED;
@@ -96,7 +96,7 @@ export function isPresentLeaf(low: number): boolean {
 export function classOfRule(rule: number): number {
   switch (rule) {
     case RULE.NO_NORMAL_PAGE:
-    case RULE.LOST_FILE_OWNER:
+    case RULE.UNREACHABLE_FILE_OWNER:
     case RULE.VDSO:
     case RULE.COPY:
       return PAGE_CLASS.COPY;

@@ -8,7 +8,7 @@ import { readU64, writeU64 } from '../u64.ts';
 export const SCAN_KIND = {
   ANONYMOUS: 0, // no file: anonymous pages and zero pages
   FILE: 1, //      a living file: only anonymous pages are content, pages of the file are not
-  LOST_FILE: 2, // a memory-backed or deleted file: pages of the file are content, too
+  UNREACHABLE_FILE: 2, // a memory-backed or deleted file: pages of the file are content, too
   VDSO: 3, //      pages without a mapping; all of them are content, present or not
 } as const;
 

@@ -3,7 +3,7 @@
  * two words, loads are plain, constants are local, and nothing is allocated per page.
  */
 
-import { FILE_KIND } from '../../mmu/files/file-record.ts';
+import { isUnreachableKind } from '../../mmu/files/file-record.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { PAGE_STRUCT, PG } from '../../mmu/physical/page-struct.ts';
 import { BANK_MASK, BANK_SHIFT, WORD_SHIFT } from '../../mmu/physical/physical-memory.ts';
@@ -49,7 +49,7 @@ const { FLAGS, REFCOUNT, MAPPING, WORDS: PAGE_WORDS } = PAGE_STRUCT;
 const { KSM } = PG;
 const { COPY, ZERO, GUARD, UNSUPPORTED, ABSENT } = PAGE_CLASS;
 const RULE_CONTENT = CONTENT;
-const RULE_LOST_FILE = RULE.LOST_FILE_OWNER;
+const RULE_UNREACHABLE_FILE = RULE.UNREACHABLE_FILE_OWNER;
 const PAGE_SHIFT = 12;
 const LOW_BITS = GRANULE_PAGES - 1;
 /** Stands in for a class word: a page of an unreachable file, whose owner is not known yet. */
@@ -151,7 +151,7 @@ export class GranuleClassifier {
       isShared: (flags & VM.MAYSHARE) !== 0,
     };
     if (found === 'bad') return; // row 3: the plan has listed the granule
-    if (vma.fileView === FILE_VIEW.LOST) this.#classifyLostFile(vma, from, to, found);
+    if (vma.fileView === FILE_VIEW.UNREACHABLE) this.#classifyUnreachableFile(vma, from, to, found);
     else if (found === 'table') this.#classifyTable(vma, from, to);
     else if (found === 'huge') this.#classifyHuge(vma, from, to);
     this.#out.end(to);
@@ -159,8 +159,8 @@ export class GranuleClassifier {
 
   #viewOf(file: number): number {
     if (file === 0) return FILE_VIEW.NONE;
-    const lost = this.#mm.files.kind(file) & (FILE_KIND.MEMORY | FILE_KIND.DELETED);
-    return lost !== 0 ? FILE_VIEW.LOST : FILE_VIEW.LIVING;
+    const kind = this.#mm.files.kind(file);
+    return isUnreachableKind(kind) ? FILE_VIEW.UNREACHABLE : FILE_VIEW.LIVING;
   }
 
   /**
@@ -223,7 +223,7 @@ export class GranuleClassifier {
    * Row 12: classifies pages of an unreachable file, which their owner stores, whether a leaf shows
    * them or only the page cache has them.
    */
-  #classifyLostFile(vma: VmaView, from: number, to: number, found: WalkEnd): void {
+  #classifyUnreachableFile(vma: VmaView, from: number, to: number, found: WalkEnd): void {
     const { words, at } = this.#leaves;
     const stride = found === 'table' ? 2 : 0;
     const isMapped = found === 'table' || found === 'huge';
@@ -268,7 +268,7 @@ export class GranuleClassifier {
       const mapping = this.#pageWords[page + MAPPING]!;
       rule = ruleOfPresent(low, flags, mapping, vma.file, vma.fileView, vma.isVdso);
     }
-    if (rule === RULE_LOST_FILE) return LOST_PAGE;
+    if (rule === RULE_UNREACHABLE_FILE) return LOST_PAGE;
     return rule === RULE_CONTENT ? this.#ownWord(vma, vpn, pfn) : this.#otherWord(rule);
   }
 

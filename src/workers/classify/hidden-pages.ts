@@ -42,8 +42,8 @@ export function hidesFilePage(mm: Mm, vpn: number): boolean {
     mm.pages.flags(pfn),
     mm.pages.mapping(pfn),
     mm.vmas.file(slot),
-    FILE_VIEW.LOST,
+    FILE_VIEW.UNREACHABLE,
     false,
   );
-  return rule !== RULE.LOST_FILE_OWNER;
+  return rule !== RULE.UNREACHABLE_FILE_OWNER;
 }

@@ -1,31 +1,31 @@
 /**
- * What the declarations of the built package say: every exported declaration and every type that one
- * of them mentions. They are read by a parser of their own, not by the compiler that wrote them.
+ * Reads the declarations of the built package: every exported declaration, and every type that one
+ * of them mentions. It uses a parser that is independent of the compiler that wrote them.
  */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseSync } from 'rolldown/experimental';
 
-/** As the parser makes it. */
+/** A syntax node, as the parser produces it. */
 interface Node {
   readonly type: string;
   readonly start: number;
   readonly [key: string]: unknown;
 }
 
-/** A declaration, wherever it stands. */
+/** A declaration, at any level. */
 export interface Declaration {
   readonly name: string;
   readonly module: Module;
   readonly node: Node;
 }
 
-/** A member, or the declaration itself, as messages name it. */
+/** A member, or the declaration itself, named as in messages. */
 export interface Documented {
   readonly name: string;
   readonly hasDoc: boolean;
   readonly isOptional: boolean;
-  /** The source of its type. */
+  /** The source text of its type. */
   readonly text: string;
 }
 
@@ -44,7 +44,7 @@ class Module {
     this.#docs = new Map(comments.map(({ value, end }) => [end, value.startsWith('*')]));
   }
 
-  /** Whether a comment with words in it stands directly before the node. */
+  /** Whether a comment that contains words stands directly before the node. */
   hasDoc({ start }: Node): boolean {
     const before = this.text.slice(0, start).trimEnd().length;
     return this.#docs.get(before) === true;
@@ -59,9 +59,9 @@ function moduleAt(url: URL): Module {
   return known;
 }
 
-/** 'x.ts' or 'x.js' of an import is 'x.d.ts'. */
+/** Resolves an import of 'x.ts' or 'x.js' to 'x.d.ts'. */
 function imported(from: Module, specifier: string): Module | undefined {
-  if (!specifier.startsWith('.')) return undefined; // of Node or another package
+  if (!specifier.startsWith('.')) return undefined; // it belongs to Node or to another package
   return moduleAt(new URL(specifier.replace(/\.[jt]s$/, '.d.ts'), from.url));
 }
 
@@ -74,13 +74,13 @@ function nameOf(node: unknown): string {
   return name ?? value ?? '';
 }
 
-/** The declarations in a statement, exported or not. */
+/** Returns the declarations in a statement, exported or not. */
 function declarationsIn(statement: Node): Node[] {
   const inner = (statement.declaration as Node | null | undefined) ?? statement;
   return inner.type === 'VariableDeclaration' ? nodes(inner.declarations) : [inner];
 }
 
-/** Every declaration of a name in a module: the signatures of a function are several. */
+/** Returns every declaration of a name in a module: a function may have several signatures. */
 export function find(module: Module, name: string): Declaration[] {
   const found: Declaration[] = [];
   for (const statement of module.body) {
@@ -101,7 +101,7 @@ export function find(module: Module, name: string): Declaration[] {
   return found;
 }
 
-/** What index.d.ts exports, by name. */
+/** Returns the exports of index.d.ts by name. */
 export function exportsOf(index: URL): ReadonlyMap<string, Declaration[]> {
   const module = moduleAt(index);
   const names = module.body.flatMap(({ specifiers }) =>
@@ -110,7 +110,7 @@ export function exportsOf(index: URL): ReadonlyMap<string, Declaration[]> {
   return new Map(names.map((name) => [name, find(module, name)]));
 }
 
-/** The declaration and its members, those of object types inside it included. */
+/** Returns the declaration and its members, including those of object types inside it. */
 export function documentedIn({ name, module, node }: Declaration): Documented[] {
   const found: Documented[] = [];
   const statement = module.body.find(
@@ -144,7 +144,7 @@ function keyOf({ text }: Module, { key }: Node): string {
   return text.slice(start, end);
 }
 
-/** Calls `see` for every node below, with the names of the members that it stands in. */
+/** Calls `see` for every node below, with the names of the members that enclose it. */
 function visit(
   node: Node,
   see: (node: Node, path: readonly string[]) => void,
@@ -160,7 +160,7 @@ function visit(
   }
 }
 
-/** Names of types that a declaration mentions, and that this package declares. */
+/** Returns the declarations of this package's types that a declaration mentions. */
 export function mentioned({ module, node }: Declaration): Declaration[] {
   const parameters = new Set<string>();
   const names = new Set<string>();

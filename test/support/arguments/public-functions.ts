@@ -1,6 +1,6 @@
 /**
- * Every public function and method of the package: what it takes, and a call that works. A test
- * compares the list with what the package exports, so that a new function cannot be forgotten.
+ * Every public function and method of the package: its arguments, and a call that works. A test
+ * compares this list with the exports of the package, so that no new function is forgotten.
  */
 import { Writable } from 'node:stream';
 import {
@@ -30,7 +30,7 @@ import {
 } from 'mmdump';
 import { NUMBERS, VIEWS } from './wrong-values.ts';
 
-/** What a call needs: all of it is small, and is made anew once a call has changed it. */
+/** The objects that a call needs: all are small, and are made anew after a call changes them. */
 export interface Stage {
   readonly machine: Machine;
   readonly space: AddressSpace;
@@ -45,11 +45,11 @@ export interface Stage {
   readonly pid: number;
 }
 
-/** An argument: a value that works, and the names of wrong values that are none for it. */
+/** An argument: a valid value, and the names of the wrong values that it accepts as well. */
 export interface Argument {
   readonly valid: unknown;
   readonly accepts: readonly string[];
-  /** Wrong values that are not tried. */
+  /** Wrong values that the test does not try. */
   readonly skips?: readonly string[];
   /** An options object: every key is an argument of its own. */
   readonly keys?: { readonly [key: string]: Argument };
@@ -60,9 +60,9 @@ export interface PublicCall {
   call(...args: unknown[]): unknown;
 }
 
-/** Arguments, by what they have to be. */
+/** Arguments by type. */
 const count = (valid: number): Argument => ({ valid, accepts: [] });
-/** Which numbers make sense is for the system call to say. */
+/** The system call decides which numbers make sense. */
 const number = (valid: number): Argument => ({ valid, accepts: NUMBERS });
 const bytes = (valid: unknown = new Uint8Array([1, 2])): Argument => ({ valid, accepts: VIEWS });
 const flag: Argument = { valid: true, accepts: ['true'] };
@@ -76,7 +76,7 @@ const text: Argument = {
 };
 const name = (valid: string): Argument => ({ valid, accepts: [] });
 const names = (valid: readonly string[]): Argument => ({ valid, accepts: ['empty array'] });
-/** What a listener throws is the error of whoever gave it. */
+/** An error that a listener throws belongs to the caller that passed it. */
 const listener: Argument = { valid: () => {}, accepts: ['function'], skips: ['class'] };
 const signal: Argument = { valid: new AbortController().signal, accepts: [] };
 const object = (valid: unknown): Argument => ({ valid, accepts: [] });
@@ -87,7 +87,7 @@ const optional = (argument: Argument): Argument => ({
   accepts: [...argument.accepts, 'undefined'],
 });
 
-/** An options object whose keys may all be left out, unless `required` says others. */
+/** An options object whose keys are all optional, except those named in `required`. */
 function options(keys: { readonly [key: string]: Argument }): Argument {
   const isFree = Object.values(keys).every(({ accepts }) => accepts.includes('undefined'));
   const valid = Object.fromEntries(Object.entries(keys).map(([key, value]) => [key, value.valid]));
@@ -99,7 +99,7 @@ function call(args: readonly Argument[], action: (...args: never[]) => unknown):
   return { arguments: args, call: action as (...args: unknown[]) => unknown };
 }
 
-/** A method and its twin that ends in Async. */
+/** A method and its twin whose name ends in Async. */
 function twins<T extends object>(
   className: string,
   method: keyof T & string,
@@ -214,7 +214,7 @@ function addressSpaceCalls({ machine, space, heap, file }: Stage): [string, Publ
   ];
 }
 
-/** A class whose objects other functions make: no arguments are right. */
+/** A class whose objects only other functions create: no arguments are valid. */
 function construct(example: object, args: readonly Argument[]): PublicCall {
   const type = example.constructor as new (...args: unknown[]) => unknown;
   return { arguments: args, call: (...given) => new type(...given) };

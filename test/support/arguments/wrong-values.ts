@@ -1,6 +1,6 @@
-/** Values of every kind that a program in plain JavaScript may pass by mistake, each under a name. */
+/** Values of every kind that a plain JavaScript program may pass by mistake, each with a name. */
 
-/** Made anew for every call: a call must not spoil them for the next. */
+/** Created anew for every call, because a call may change them. */
 export const WRONG_VALUES: { readonly [name: string]: () => unknown } = {
   undefined: () => undefined,
   null: () => null,
@@ -63,7 +63,7 @@ export const WRONG_VALUES: { readonly [name: string]: () => unknown } = {
   'an object that looks like a signal': () => ({ aborted: false }),
 };
 
-/** Names of values by what they are, for arguments that take them. */
+/** Names of the values by type, for arguments that accept that type. */
 export const NUMBERS = ['NaN', 'Infinity', '-1', '0.5', '2^53'] as const;
 export const VIEWS = [
   'Uint8Array',

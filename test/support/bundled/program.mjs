@@ -1,4 +1,4 @@
-// A program that a bundler takes: it dumps on its own thread and on two others, verifies, and says what came of it.
+// A program for a bundler: dumps on its own thread and on two others, verifies, prints the result.
 import { createDumper, createMachine, MiB, memorySink } from 'mmdump';
 
 function spaceOf(length) {

@@ -1,6 +1,6 @@
 /**
  * The address spaces of the golden images in test/golden: every kind of record of the native image,
- * in as few pages as show it. Each call builds them anew, with the same content.
+ * with as few pages as possible. Each call builds them anew, with the same content.
  */
 import { type AddressSpace, createMachine, type DumpOptions, type Machine, MiB } from 'mmdump';
 import { VMA_KIND } from '../../../src/mmu/vma/vma-table.ts';
@@ -18,21 +18,21 @@ export const GOLDEN_NAMES = [
 ] as const;
 export type GoldenName = (typeof GOLDEN_NAMES)[number];
 
-/** One golden image: what is dumped, and how. */
+/** One golden image: what it dumps, and how. */
 export interface Golden {
   readonly spaces: readonly AddressSpace[];
   readonly options: Omit<DumpOptions, 'to'>;
-  /** Files that the image is in: more than one is an image in parts. */
+  /** Number of files that hold the image; more than one means an image in parts. */
   readonly parts: number;
 }
 
-/** Living files, which an image names and does not hold; a restore finds them by their path. */
+/** Living files: an image names them but does not hold them; a restore finds them by path. */
 const LIVING_FILES: readonly { readonly path: string; readonly content: Uint8Array }[] = [
   { path: '/usr/lib/libgolden.so', content: bytesOf(3 * PAGE_SIZE + 100, 1) },
   { path: '/srv/naïve name', content: bytesOf(PAGE_SIZE, 2) },
 ];
 
-/** A machine that has the living files of the golden images, to build them on or restore them to. */
+/** Creates a machine with the living files of the golden images, for building or restoring them. */
 export function goldenMachine(): Machine {
   const machine = createMachine({
     memory: 16 * MiB,
@@ -61,7 +61,7 @@ export function createGolden(name: GoldenName): Golden {
   }
 }
 
-/** Bytes that differ from page to page and inside a page; `seed` tells one content from another. */
+/** Bytes that differ from page to page and within a page; `seed` selects the content. */
 function bytesOf(length: number, seed: number): Uint8Array {
   return Uint8Array.from({ length }, (_, at) => (seed * 37 + at * 7 + (at >> 8) * 11) & 0xff);
 }

@@ -1,4 +1,4 @@
-/** The golden images as they lie in test/golden, and what the slow reader finds in one. */
+/** The golden images stored in test/golden, and what the slow reader finds in each of them. */
 import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
@@ -20,7 +20,7 @@ export function goldenFolder(version: GoldenVersion): URL {
   return new URL(`../../golden/version-${version}/`, import.meta.url);
 }
 
-/** Every golden image that there is. In version 1 crc32 was the default, and had none of its own. */
+/** Every golden image. Version 1 has no separate crc32 image, because crc32 was its default. */
 export const GOLDEN_IMAGES: readonly (readonly [GoldenName, GoldenVersion])[] =
   GOLDEN_VERSIONS.flatMap((version) =>
     GOLDEN_NAMES.filter((name) => version > 1 || name !== 'crc32').map(
@@ -28,7 +28,7 @@ export const GOLDEN_IMAGES: readonly (readonly [GoldenName, GoldenVersion])[] =
     ),
   );
 
-/** The files of a golden image, by the names that a reader expects, unpacked. */
+/** Returns the unpacked files of a golden image, by the names that a reader expects. */
 export function goldenFiles(name: GoldenName, version: GoldenVersion): ReadonlyMap<string, Buffer> {
   const folder = goldenFolder(version);
   const pattern = new RegExp(`^(${name}\\.cpt(\\.\\d{3})?)\\.gz$`);
@@ -40,7 +40,10 @@ export function goldenFiles(name: GoldenName, version: GoldenVersion): ReadonlyM
   return files;
 }
 
-/** What is written beside a golden image: every reader must find this. Numbers are hexadecimal. */
+/**
+ * The description stored beside a golden image; every reader must find the same. Numbers are in
+ * hex.
+ */
 export interface Description {
   readonly version: number;
   readonly bytes: number;
@@ -64,11 +67,11 @@ interface DescribedVma {
   readonly type: number;
   readonly anonvmaid: number;
   readonly file: { id: number; path: string; size: number; kind: number } | null;
-  /** Pages by kind. */
+  /** Number of pages by kind. */
   readonly pages: { readonly [kind: string]: number };
   /**
-   * Pages whose kind or content differs from the page before: kind, first 16 bytes, and the beginning
-   * of the sha256 of all 4096. `unknown` stands where the image does not know the content.
+   * Pages whose kind or content differs from the page before: kind, first 16 bytes, and the start
+   * of the sha256 of all 4096. It says `unknown` where the image does not know the content.
    */
   readonly content: { readonly [address: string]: string };
 }
@@ -116,7 +119,7 @@ function describeMm(bytes: Buffer, image: SlowImage, mm: SlowMm): DescribedMm {
   };
 }
 
-/** One page as a description has it. */
+/** Describes one page. */
 export function describePage(kind: string, content: Uint8Array | null): string {
   if (content === null) return `${kind} unknown`;
   const start = Buffer.from(content.subarray(0, 16)).toString('hex');

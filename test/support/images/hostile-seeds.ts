@@ -1,9 +1,9 @@
-/** Small valid images that have every kind of record: what the fuzzer of the reader starts from. */
+/** Small valid images with every kind of record: the inputs that the reader's fuzzer mutates. */
 import { type AddressSpace, createMachine, type Dumper, MiB, PAGE_SIZE } from 'mmdump';
 import { ZERO_PAGE } from '../machine/zero-page.ts';
 import { ANON, imageOf, smallSpace } from './images.ts';
 
-/** Three mms that share pages as after a fork, and files that only memory holds. */
+/** Three mms that share pages as after a fork, and memory-backed or deleted files. */
 export function smallFamily(): AddressSpace[] {
   const machine = createMachine({
     memory: 4 * MiB,

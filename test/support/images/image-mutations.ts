@@ -1,7 +1,7 @@
 /**
- * Images that nobody could have made: valid ones, taken apart into their objects and changed. By
- * default the lengths, counts and crcs around the change are mended afterwards, so that it gets past
- * the first checks and meets the later ones.
+ * Images that no dump could have written: valid images are taken apart into their objects and
+ * changed. By default the lengths, counts and crcs around the change are repaired, so that it
+ * passes the first checks and reaches the later ones.
  */
 import { crc32 } from 'node:zlib';
 import { xxh3Outside } from '../reference/outside-xxh3.ts';
@@ -12,7 +12,7 @@ export interface Random {
   of<T>(items: readonly T[]): T;
 }
 
-/** mulberry32 over a seed and the number of a case, so that each case can be had alone. */
+/** mulberry32, seeded with a seed and a case number, so that each case can be repeated alone. */
 export function randomOf(seed: number, item: number): Random {
   let state = (Math.imul(seed, 0x9e3779b1) ^ Math.imul(item + 1, 0x85ebca6b)) | 0;
   const next = (): number => {
@@ -91,12 +91,12 @@ const SHAPES: ReadonlyMap<number, Shape> = new Map([
   [4103, { crcAt: 24, payloadCrcAt: 20, fields: fields(4, ['bytes', 16]) }],
 ]);
 
-/** One object: its header and payload, free to be changed. */
+/** One object: its header and payload, both of which may be changed. */
 interface Part {
   readonly header: Buffer;
   readonly payload: Buffer;
   readonly shape: Shape;
-  /** COPYPAGES: the MM that it takes from. It moves with that, unless the mutation set it. */
+  /** COPYPAGES: the donor's MM. Its offset follows that MM, unless the mutation set it. */
   donor: Part | undefined;
 }
 
@@ -144,7 +144,7 @@ const VALUES = [
 ];
 const STEPS = [1n, -1n, 8n, -8n, 4096n, -4096n, 8192n, -8192n, 2n ** 21n, 2n ** 32n];
 
-/** A header that was cut before has no such field any more: 0, as its reader sees it. */
+/** Reads a field; a truncated header no longer has it, and reads as 0, as the reader sees it. */
 function read(buffer: Buffer, { at, bytes }: Field): bigint {
   if (at + bytes > buffer.length) return 0n;
   if (bytes === 8) return buffer.readBigUInt64LE(at);
@@ -157,7 +157,9 @@ function write(buffer: Buffer, { at, bytes }: Field, value: bigint): void {
   else buffer.writeUIntLE(Number(BigInt.asUintN(bytes * 8, value)), at, bytes);
 }
 
-/** Another value for a field: an extreme one, a neighbour, one bit, or that of another record. */
+/**
+ * Returns another value for a field: an extreme, a neighbour, one bit flipped, or another record's.
+ */
 function otherValue(random: Random, taken: Taken, value: bigint, field: Field): bigint {
   const kind = random.below(5);
   if (kind === 0) return random.of(VALUES);
@@ -169,7 +171,7 @@ function otherValue(random: Random, taken: Taken, value: bigint, field: Field): 
   return read(part.header, other);
 }
 
-/** A mutation of one image; `others` are there to take objects from. Its name is for messages. */
+/** A mutation of one image; may take objects from `others`. Returns its name, for messages. */
 type Mutation = (random: Random, taken: Taken, others: readonly Taken[]) => string;
 
 function place(random: Random, { parts }: Taken): number {
@@ -183,7 +185,7 @@ function ofType(random: Random, { parts }: Taken, type: number): Part | undefine
   return found.length === 0 ? undefined : random.of(found);
 }
 
-/** Changes that leave an image possible more often than not, and mean something else. */
+/** Changes that usually leave the image valid, but change its meaning. */
 const MEANINGS: readonly Mutation[] = [
   function flags(random, taken) {
     const vma = ofType(random, taken, 1024);
@@ -212,7 +214,7 @@ const MEANINGS: readonly Mutation[] = [
     return 'vdso';
   },
   function file(random, taken) {
-    // In every NAME of the file, so that they agree.
+    // Every NAME of the file changes, so that they agree.
     const [id, kind] = [random.below(4), random.below(8)];
     const size = random.of([0, 1, 4096, 8192, 2 ** 31]);
     for (const { header } of taken.parts) {
@@ -236,7 +238,7 @@ const MEANINGS: readonly Mutation[] = [
     return 'flags of pages';
   },
   function empty(random, taken) {
-    // Pages that were data are zeros or guards now.
+    // Turns pages of data into zeros or guards.
     const part = ofType(random, taken, 4098);
     if (part === undefined) return 'nothing';
     part.header.writeUInt16LE(0, 14);
@@ -260,7 +262,7 @@ const MUTATIONS: readonly Mutation[] = [
   },
   function value(random, taken) {
     const part = random.of(taken.parts);
-    // Twice as often a field of its own as one that every object has.
+    // Chooses a field of this object type twice as often as one that every object has.
     const own = part.shape.fields.length > 0 && random.below(3) > 0;
     const field = random.of(own ? part.shape.fields : OBJECT_FIELDS);
     write(part.header, field, otherValue(random, taken, read(part.header, field), field));
@@ -273,7 +275,7 @@ const MUTATIONS: readonly Mutation[] = [
     return `head ${field.name}`;
   },
   function range(random, taken) {
-    // The same place for two records, or one that overlaps its neighbour's.
+    // Puts two records at the same place, or makes one overlap its neighbour.
     const [from, to] = [random.of(taken.parts), random.of(taken.parts)];
     const named = (part: Part, name: string) => part.shape.fields.find((f) => f.name === name);
     for (const name of random.of([['start'], ['end'], ['start', 'end']])) {
@@ -338,7 +340,7 @@ const MUTATIONS: readonly Mutation[] = [
   },
 ];
 
-/** What is mended after a mutation. */
+/** What to repair after a mutation. */
 interface Mending {
   readonly lengths: boolean;
   readonly counts: boolean;
@@ -356,7 +358,7 @@ function mendingOf(random: Random): Mending {
   };
 }
 
-/** map_count, page_num, mm_count: as what follows has it. */
+/** Sets map_count, page_num and mm_count to match what follows. */
 function mendCounts({ head, parts }: Taken): void {
   let [mms, mm, vma]: [number, Part | undefined, Part | undefined] = [0, undefined, undefined];
   for (const part of parts) {
@@ -383,7 +385,7 @@ function mendCounts({ head, parts }: Taken): void {
   head.writeUInt32LE(mms, 32);
 }
 
-/** Of PAGES: as the head says. */
+/** Recomputes the digest of a PAGES record, of the kind that the head names. */
 function mendDigest(head: Buffer, header: Buffer, payload: Buffer): void {
   if (header.length < 48 || (header[44]! & 1) === 0) return;
   header.fill(0, 32, 40);
@@ -391,7 +393,7 @@ function mendDigest(head: Buffer, header: Buffer, payload: Buffer): void {
   else header.writeUInt32LE(crc32(payload), 32);
 }
 
-/** Puts the objects together again. */
+/** Puts the objects back together. */
 function putTogether({ head, parts }: Taken, mending: Mending, changed: string): Buffer {
   const offsets = new Map<Part, number>();
   let end = 72;
@@ -423,14 +425,14 @@ function putTogether({ head, parts }: Taken, mending: Mending, changed: string):
   return bytes;
 }
 
-/** Sets a record_crc, over as many bytes as the header says that it has. */
+/** Sets a record_crc over the length that the header states. */
 export function seal(bytes: Buffer, at: number, length: number, crcAt: number): void {
   if (at + crcAt + 4 > bytes.length) return;
   bytes.writeUInt32LE(0, at + crcAt);
   bytes.writeUInt32LE(crc32(bytes.subarray(at, at + length)), at + crcAt);
 }
 
-/** Damage that knows nothing of records. */
+/** Damages bytes without regard to records. */
 function damageBytes(random: Random, good: Buffer): readonly [Buffer, string] {
   const bytes = Buffer.from(good);
   const at = random.below(bytes.length);
@@ -456,7 +458,7 @@ function damageBytes(random: Random, good: Buffer): readonly [Buffer, string] {
   }
 }
 
-/** Bytes that never were an image, but for their first four now and then. */
+/** Returns bytes that were never an image, although some begin with its first four bytes. */
 function noise(random: Random): Buffer {
   const bytes = Buffer.alloc(random.below(600));
   for (let at = 0; at < bytes.length; at++) bytes[at] = random.below(256);
@@ -464,7 +466,7 @@ function noise(random: Random): Buffer {
   return bytes;
 }
 
-/** Hostile bytes made of valid images, and what was done to them. */
+/** Returns hostile bytes made from valid images, and a description of the changes. */
 export function hostileImage(
   random: Random,
   images: readonly Buffer[],

@@ -1,4 +1,4 @@
-/** Small images for tests of their readers, and images that nobody could have made. */
+/** Small images for tests of their readers, and images that no dump could have written. */
 
 import { crc32 } from 'node:zlib';
 import {
@@ -13,7 +13,7 @@ import {
 
 export const ANON = { prot: 'rw', flags: ['private', 'anonymous'] } as const;
 
-/** A few pages of several kinds: small enough to be damaged in every way. */
+/** A few pages of several kinds: small enough to be damaged in every possible way. */
 export function smallSpace(): AddressSpace {
   const machine = createMachine({ memory: 4 * MiB, maxAddressSpaces: 1 });
   const space = machine.createAddressSpace();
@@ -41,7 +41,7 @@ export async function imageOf(
   return bytesOf(sink.image);
 }
 
-/** A copy of an image in memory, and of no byte behind it: a chunk is longer, and costs to touch. */
+/** Copies only the bytes of an image in memory: its chunks are longer, and slow to touch. */
 export function bytesOf({ bytes, chunks, chunkBytes }: MemoryImage): Buffer {
   const used = chunks.map((chunk, index) => {
     return chunk.subarray(0, Math.min(chunkBytes, bytes - index * chunkBytes));
@@ -55,7 +55,7 @@ export function inMemory(bytes: Uint8Array): MemoryImage {
   return { bytes: bytes.length, chunks: [chunk], chunkBytes: 2 ** 31 };
 }
 
-/** Native records by hand, with their checksums: see docs/IMAGE_FORMAT.md. */
+/** Builds native records by hand, with their checksums: see docs/IMAGE_FORMAT.md. */
 export function headRecord(totalLen: number, mmCount: number): Buffer {
   const head = Buffer.alloc(72);
   head.write('MMCP');

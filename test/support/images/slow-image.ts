@@ -1,7 +1,7 @@
 /**
- * A second reader of native images, written from docs/IMAGE_FORMAT.md alone and as slow as it is
- * plain: one pass over bytes that lie in memory, every page an entry of a map. What it refuses the
- * real reader must refuse, what it takes the real reader must take, and every page must be the same.
+ * A second reader of native images, written from docs/IMAGE_FORMAT.md alone. It is slow and simple:
+ * one pass over bytes in memory, with every page an entry of a map. The real reader must refuse
+ * what this one refuses, accept what it accepts, and agree on every page.
  */
 import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
@@ -21,9 +21,9 @@ export class Refused extends Error {}
 
 export interface SlowPage {
   readonly kind: 'copy' | 'zero' | 'clone' | 'guard';
-  /** copy: byte of the image · clone: byte of the donor's MM. */
+  /** copy: offset in the image · clone: offset of the donor's MM. */
   readonly source: number;
-  /** copy: where the payload begins that it is a part of. */
+  /** copy: start of the payload that contains the page. */
   readonly payloadAt: number;
   readonly isFilePage: boolean;
 }
@@ -43,7 +43,7 @@ export interface SlowVma {
   readonly type: number;
   readonly anonvmaid: number;
   file: SlowFile | null;
-  /** By address. */
+  /** Keyed by address. */
   readonly pages: Map<number, SlowPage>;
 }
 
@@ -55,14 +55,14 @@ export interface SlowMm {
   ldt: Buffer | null;
 }
 
-/** A stretch of the image that one record or payload fills, for the map of an image. */
+/** A stretch of the image that one record or payload fills; together they map the image. */
 export interface Stretch {
   readonly from: number;
   readonly to: number;
   readonly what: 'head' | 'record' | 'payload';
   readonly type: string;
   readonly mm: number;
-  /** Of the mapping, or of the block; null where there is none. */
+  /** Range of the mapping or of the block; null if the record has none. */
   readonly vma: readonly [start: number, end: number] | null;
   readonly pages: readonly [start: number, end: number] | null;
 }
@@ -70,7 +70,7 @@ export interface Stretch {
 export interface SlowImage {
   readonly mms: readonly SlowMm[];
   readonly stretches: readonly Stretch[];
-  /** Where payloads begin whose crc is wrong. (That of a NAME is looked at before.) */
+  /** Starts of the payloads with a wrong crc. (The payload of a NAME is checked earlier.) */
   readonly badPayloads: readonly number[];
 }
 
@@ -95,7 +95,7 @@ function refuse(condition: boolean, why: string): asserts condition {
   if (!condition) throw new Refused(why);
 }
 
-/** One object, its header padded with zeros. */
+/** One object; its header is padded with zeros. */
 interface SlowObject {
   readonly kind: Kind;
   readonly offset: number;
@@ -144,7 +144,7 @@ class SlowReader {
   readonly #files: SlowFile[] = [];
   readonly #filePages = new Set<string>();
   readonly #counts = { maps: 0, pages: 0 };
-  /** What may come next, by the drawing of the stream. */
+  /** What may come next, according to the diagram of the stream. */
   #mm: SlowMm | undefined;
   #vma: SlowVma | undefined;
   #expectsName = false;
@@ -264,7 +264,7 @@ class SlowReader {
     this.#vma!.file = known ?? file;
   }
 
-  /** The range of a block, for PAGES and COPYPAGES alike. */
+  /** Returns the range of a block, for PAGES and COPYPAGES alike. */
   #range({ header }: SlowObject): readonly [start: number, end: number, vma: SlowVma] {
     const vma = this.#vma;
     refuse(vma !== undefined, 'block before the first VMA');
@@ -297,7 +297,7 @@ class SlowReader {
     }
   }
 
-  /** A page of a memory-backed or deleted file stands once in an image. */
+  /** Checks that a page of a memory-backed or deleted file is stored once per image. */
   #takeFilePage({ file, pgoff, start }: SlowVma, at: number): void {
     const page = `page ${pgoff + (at - start) / PAGE} of file ${file?.id}`;
     refuse(!this.#filePages.has(page), `${page} twice`);
@@ -394,8 +394,8 @@ export function vmaAt(mm: SlowMm, address: number): SlowVma | undefined {
 }
 
 /**
- * What a page reads as: its bytes, null where the image does not know, or 'damaged' where the
- * checksum of the payload around it is wrong.
+ * What a page reads as: its bytes, null if the image does not know them, or 'damaged' if the
+ * payload around it has a wrong checksum.
  */
 export type SlowContent = Buffer | null | 'damaged';
 
@@ -424,7 +424,7 @@ export function pageSlowly(
   return isKnown ? Buffer.alloc(PAGE) : null;
 }
 
-/** The same of an image that is not damaged. */
+/** Reads a page of an image that is not damaged. */
 export function wholePageSlowly(
   bytes: Buffer,
   image: SlowImage,
@@ -436,7 +436,7 @@ export function wholePageSlowly(
   return content;
 }
 
-/** Pages of a file that an mm stores for it: not guards, which are an mm's own. */
+/** Returns the pages of a file that an mm stores for it, without guards, which belong to the mm. */
 function storedOf(mm: SlowMm, file: SlowFile, index: number): SlowPage[] {
   return mm.vmas.flatMap((vma) => {
     if (vma.file?.id !== file.id || index < vma.pgoff) return [];
@@ -457,7 +457,10 @@ function contentOf(bytes: Buffer, image: SlowImage, page: SlowPage, address: num
   return contentOf(bytes, image, vmaAt(donor, address)!.pages.get(address)!, address);
 }
 
-/** The id of an image: the beginning of sha256 over the record_crc of the head and of every record. */
+/**
+ * Computes the id of an image: the start of the sha256 over the record_crc of the head and all
+ * records.
+ */
 export function idSlowly(bytes: Buffer, { stretches }: SlowImage): string {
   const crcAt = new Map([...KINDS.values()].map((kind) => [kind.name, kind.crcAt]));
   const hash = createHash('sha256');

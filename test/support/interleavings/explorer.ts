@@ -1,8 +1,8 @@
 /**
- * Goes through every interleaving of a few threads, each an automaton of real code. One thread may
- * be killed before any of its steps; its host starts then. States are merged when memory and the
- * places of all threads are the same. Operations that nobody else can tell from doing nothing
- * (`System.isPrivate`) happen together with their neighbours.
+ * Explores every interleaving of a few threads, each an automaton of real code. One thread may be
+ * killed before any of its steps; its host then starts. States are merged when memory and the
+ * places of all threads are the same. An operation that no other thread can distinguish from doing
+ * nothing (`System.isPrivate`) happens together with its neighbours.
  */
 import { type Edges, findLivelock } from './state-graph.ts';
 import { Missing, Stepper } from './stepper.ts';
@@ -11,7 +11,7 @@ import { DEAD, RUNS, type System } from './system.ts';
 export interface Exploration {
   readonly states: number;
   readonly transitions: number;
-  /** States at the end of runs. */
+  /** Number of states in which a run ends. */
   readonly ends: number;
   /** Every outcome of every thread, `thread: outcome`. */
   readonly outcomes: ReadonlySet<string>;
@@ -58,7 +58,7 @@ export class Explorer {
     const cameFrom: number[] = [-1];
     const outcomes = new Set<string>();
     const edges: Edges = { from: [], to: [], changes: [] };
-    const queue: (Int32Array | undefined)[] = [this.#stepper.first]; // breadth first: short schedules
+    const queue: (Int32Array | undefined)[] = [this.#stepper.first]; // finds short schedules
     let transitions = 0;
     let ends = 0;
     let complaint = this.#system.check(this.#stepper.view(this.#stepper.first));
@@ -127,7 +127,7 @@ export class Explorer {
     }
   }
 
-  /** The operations on the way through these states. */
+  /** Describes the operations on the path through these states. */
   async #tell(path: readonly string[]): Promise<string[]> {
     const lines: string[] = [];
     let state = this.#stepper.first;
@@ -151,7 +151,7 @@ export class Explorer {
   }
 }
 
-/** A string for a map: a character a number, more for those that need them. */
+/** Encodes a state as a map key: one character per number, and more for numbers that need them. */
 function keyOf(state: Int32Array): string {
   let key = '';
   for (let at = 0; at < state.length; at++) {

@@ -1,10 +1,11 @@
 /**
  * Systems of threads that create, find, unlink and close files of one path in one file table.
  *
- * A program is a list of calls, each of which ends with the reference given back: `C` creates a file
- * with a name that keeps it, `H` one whose name does not, as with a file of the host; `O` looks the
- * path up; `U` looks it up and unlinks what it has found. In between the thread stays for as long as
- * it likes, with its reference. `with` files are there from the start, each kept by its name.
+ * A program is a list of calls, each of which drops its reference at the end: `C` creates a file
+ * whose name keeps it; `H` creates one whose name does not, as for a host file; `O` looks the path
+ * up; `U` looks it up and unlinks the file that it found. In between, the thread holds its
+ * reference for any length of time. `with` is the number of files that exist at the start, each
+ * kept by its name.
  */
 import {
   FILE_BACKING,
@@ -32,7 +33,9 @@ export interface FilesOptions {
 /** Records of the table, a power of two. */
 const CAPACITY = 4;
 const FILES_AT = THREAD_TABLE_WORDS;
-/** References of the bytes that a thread has put into the store; the place says which thread. */
+/**
+ * References to the bytes that a thread has put into the store; the offset identifies the thread.
+ */
 const STORE_AT = FILES_AT + fileTableWords(CAPACITY);
 const PLACES = 8;
 const WORDS = STORE_AT + PLACES;
@@ -40,7 +43,9 @@ const LOCK_WORD = FILES_AT + FILE_TABLE.LOCK;
 const PATH = Buffer.from('p');
 const FIELDS = { path: PATH, kind: FILE_KIND.NAMED, backing: FILE_BACKING.NONE, size: 1 } as const;
 
-/** A store without a lock of its own: it counts, and every string is the one path. */
+/**
+ * A store without a lock of its own: it only counts references, and every string is the one path.
+ */
 function storeOn(words: Int32Array): Store {
   const counting = {
     add: (bytes: Uint8Array, thread: number) => {
@@ -65,7 +70,7 @@ function put(files: FileTable, id: number, thread: number): void {
   if (files.dropReference(id, thread)) files.free(id, thread);
 }
 
-/** Id of the file to which the call has a reference now, or 0. */
+/** Returns the id of the file to which the call now has a reference, or 0. */
 function begin(files: FileTable, call: string, thread: number): number {
   if (call === 'C') return files.create(FIELDS, thread);
   if (call === 'H') return files.create({ ...FIELDS, kind: 0 }, thread);
@@ -88,7 +93,7 @@ function programOf(text: string, id: number, tableClass: typeof FileTable): Prog
   };
 }
 
-/** What `threadGone` does for the table. */
+/** Does what `threadGone` does for the table. */
 function reap(words: Int32Array, victim: number, tableClass: typeof FileTable): void {
   const table = new ThreadTable(words, 0, true);
   if (!table.declareDead(victim)) return;
@@ -98,7 +103,7 @@ function reap(words: Int32Array, victim: number, tableClass: typeof FileTable): 
   table.bury(victim);
 }
 
-/** The words at the start: a table with some files, each put there by a thread that is not run. */
+/** The initial words: a table with some files, each created by a thread that does not run. */
 function firstWords({ programs, tableClass, with: files = 0 }: FilesOptions): Map<number, number> {
   const words = new Int32Array(WORDS);
   const table = new ThreadTable(words, 0, true);
@@ -136,13 +141,15 @@ export async function filesSystem(options: FilesOptions): Promise<System> {
   };
 }
 
-/** The spin lock looks at its word again and again; once in a while also who the owner is. */
+/** The spin loop reads its word again and again, and at times checks who the owner is. */
 function findHead({ op, steps }: Run): Head | undefined {
   const isLook = op?.kind === 'load' && op.at === LOCK_WORD;
   return isLook && steps.at(-1)?.op.at !== POISON_WORD ? { isCounted: true } : undefined;
 }
 
-/** All that the call has found in the table so far; what the lock's word was does not matter. */
+/**
+ * All that the call has read in the table so far; earlier values of the lock word do not matter.
+ */
 function remembers({ steps, calls }: Run): string {
   const found: string[] = [];
   for (const { op, result, call } of steps) {
@@ -152,7 +159,7 @@ function remembers({ steps, calls }: Run): string {
   return found.join(' ');
 }
 
-/** Nobody looks at what these return. */
+/** The code ignores the results of these operations. */
 function alike({ kind }: Op): readonly number[] {
   return kind === 'store' || kind === 'add' || kind === 'sub' ? [0] : [];
 }
@@ -161,7 +168,7 @@ function recordWord(file: number, field: number): number {
   return FILES_AT + FILE_TABLE.RECORDS + (file - 1) * FILE_RECORD.WORDS + field;
 }
 
-/** A thread that has a reference finds the record and the path as they were. */
+/** Complains unless a thread with a reference finds its record and path unchanged. */
 function lostFile(view: View, threads: number): string | undefined {
   for (let thread = 0; thread < threads; thread++) {
     if (!isInside(view, thread)) continue;
@@ -178,7 +185,7 @@ function lostFile(view: View, threads: number): string | undefined {
   return undefined;
 }
 
-/** At the end the free list, the index and the store know the same files. */
+/** Complains unless, at the end, the free list, the index and the store know the same files. */
 function leftOver(view: View): string | undefined {
   const free = new Set<number>();
   for (let id = view.word(FILES_AT + FILE_TABLE.FREE); id !== 0; ) {

@@ -1,7 +1,7 @@
 /**
  * Systems of threads at a freeze gate. A program is a list of calls: `E` enters, stays and leaves;
- * `tE` tries to; `F` freezes, stays and thaws; `C` closes the machine and stays until the end of its
- * program. `aE` and `aF` may be aborted while they wait.
+ * `tE` tries to enter; `F` freezes, stays and thaws; `C` closes the machine and stays until the end
+ * of its program. `aE` and `aF` may be aborted while they wait.
  */
 import { FREEZE_GATE, type FreezeGate } from '../../../src/shared/sync/freeze-gate.ts';
 import { THREAD_SLOT, THREAD_TABLE_WORDS } from '../../../src/shared/sync/thread-layout.ts';
@@ -72,7 +72,7 @@ function findHead({ op }: Run): Head | undefined {
   return op?.kind === 'load' && op.at === CHANGES_WORD ? { isCounted: false } : undefined;
 }
 
-/** Of what these return only one thing is looked at: whether somebody freezes. */
+/** The code uses these results only to learn whether a freezer exists. */
 function alike({ kind, at }: Op, result: number): readonly number[] {
   if (kind === 'load') return at === FREEZERS_WORD && result !== 0 ? [1] : [];
   return kind === 'or' || kind === 'compareExchange' ? [] : [0];
@@ -118,7 +118,7 @@ function exclusion(view: View, threads: number): string | undefined {
     : undefined;
 }
 
-/** When everybody rests, who enters waits for a freezer, and a freezer for somebody inside. */
+/** When all threads rest, one that waits to enter waits for a freezer, a freezer for one inside. */
 function lostWakeUp(view: View, threads: number): string | undefined {
   for (const sleeper of sleepersAtRest(view, threads)) {
     const freezes = /[FC]$/.test(view.node(sleeper).call);

@@ -1,6 +1,6 @@
 /**
  * Systems of workers that find by look-back where their units begin. Each worker claims units until
- * none is left, as the workers of a phase do. When the victim dies, its host stops the others.
+ * none is left, as the workers of a phase do. If the victim dies, its host stops the other workers.
  */
 import { LOOK_BACK, LookBack, UNIT_PLACE } from '../../../src/shared/dump/look-back.ts';
 import type { Op, Program, Run, Stage } from './recorded-atomics.ts';
@@ -17,10 +17,13 @@ export interface LookBackOptions {
 
 const { CHANGES } = LOOK_BACK;
 const PLACED = 2;
-/** Where unit 0 begins. */
+/** The place where unit 0 begins. */
 const FIRST = 64;
 
-/** Bytes of a unit. The sums of any two sets of units differ, so a wrong sum is always noticed. */
+/**
+ * Size of a unit in bytes. No two sets of units have the same sum, so a wrong sum is always
+ * noticed.
+ */
 function sizeOf(unit: number): number {
   return 2 ** unit;
 }
@@ -62,7 +65,7 @@ function programOf({ units, lookBackClass = LookBack }: LookBackOptions): Progra
   };
 }
 
-/** A worker forgets everything but its unit at each look at another unit's state. */
+/** Whenever a worker reads another unit's state, it forgets everything but its own unit. */
 function findHead({ op, steps }: Run): Head | undefined {
   if (op?.kind !== 'load') return undefined;
   if (op.at === CHANGES) return { isCounted: false };
@@ -107,7 +110,7 @@ export async function lookBackSystem(options: LookBackOptions): Promise<System> 
   };
 }
 
-/** A unit that says where it ends says the truth. */
+/** Checks that every unit that states its end states the right one. */
 function wrongPlace(view: View, units: number): string | undefined {
   for (let unit = 0; unit < units; unit++) {
     if (view.word(wordOf(unit, UNIT_PLACE.STATE)) !== PLACED) continue;
@@ -117,7 +120,7 @@ function wrongPlace(view: View, units: number): string | undefined {
   return undefined;
 }
 
-/** When nobody was stopped every unit has its place. */
+/** Checks that every unit has its place, unless the workers were stopped. */
 function unplaced(view: View, units: number, stop: number): string | undefined {
   if (view.word(stop) !== 0) return undefined;
   for (let unit = 0; unit < units; unit++) {

@@ -1,13 +1,13 @@
-/** Modules of ours with a deliberate mistake in them: what is meant to find mistakes must find these. */
+/** Modules of ours with a deliberate mistake: checks that look for mistakes must find these. */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { tsImport } from 'tsx/esm/api';
 
-/** `[what the source says, what the mutant says]`; the first must occur exactly once. */
+/** `[text in the source, text in the mutant]`; the first must occur exactly once. */
 export type Edit = readonly [from: string, to: string];
 
-/** Imports a copy of a module of src/ with edits. Its own imports are those of the original. */
+/** Imports a copy of a module of src/ with edits. The copy imports the original's modules. */
 export async function importMutant<Module>(
   source: string,
   edits: readonly Edit[],

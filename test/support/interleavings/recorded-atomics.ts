@@ -1,11 +1,11 @@
 /**
  * Runs real lock code one memory operation at a time, without a thread.
  *
- * Code that shares nothing but words of memory is a function of what its operations returned. So
- * the code is run from its start with a log of earlier results, and stopped (by an exception) at
- * the first operation for which the log has none: that operation is what the thread does next. For
- * the time of a run `globalThis.Atomics` is one that reads the log, and the words are a proxy, so
- * that plain accesses are seen as well. The clock stands still.
+ * Code that shares only words of memory is a function of the results of its operations. The code is
+ * therefore run from its start with a log of earlier results, and an exception stops it at the
+ * first operation that has no result in the log: the thread performs that operation next. During a
+ * run `globalThis.Atomics` reads the log, and a proxy replaces the words so that plain accesses are
+ * seen as well. The clock stands still.
  */
 
 export type OpKind =
@@ -19,9 +19,11 @@ export type OpKind =
   | 'compareExchange'
   | 'wait'
   | 'notify'
-  | 'pause'; // no access: the thread stays where it is, inside a lock, for as long as it likes
+  | 'pause'; // no access: the thread stays inside a lock for any length of time
 
-/** One operation on one word. `a` and `b` are its operands, in the order of Atomics. */
+/**
+ * One operation on one word. `a` and `b` are its operands, in the order of the Atomics arguments.
+ */
 export interface Op {
   readonly kind: OpKind;
   readonly at: number;
@@ -29,25 +31,25 @@ export interface Op {
   readonly b: number;
 }
 
-/** What `wait` may return; a log holds numbers only. */
+/** Results of `wait` as numbers, because a log holds only numbers. */
 export const NOT_EQUAL = 0;
 export const WOKEN = 1;
 export const TIMED_OUT = 2;
 export const ABORTED = 3;
 const WAIT_RESULTS = ['not-equal', 'ok', 'timed-out'] as const;
 
-/** What a program may use: the shared words, and a way to tell where it is. */
+/** What a program may use: the shared words, and calls that mark its position. */
 export interface Stage {
   readonly words: Int32Array;
-  /** Fires when a `wait` of the log says ABORTED. */
+  /** Aborted when a `wait` in the log returns ABORTED. */
   readonly signal: AbortSignal;
-  /** A call of a lock operation begins; what follows belongs to it. */
+  /** Begins a call of a lock operation; the operations that follow belong to it. */
   begin(call: string): void;
-  /** Stays for a while. `where` is seen by the checks. */
+  /** Pauses the thread. The checks see `where`. */
   pause(where: string): void;
 }
 
-/** Code of one thread. What it returns, or the code of what it throws, is its outcome. */
+/** The code of one thread. Its outcome is its return value, or the code of the error it throws. */
 export type Program = (stage: Stage) => string | undefined | Promise<string | undefined>;
 
 export interface Step {
@@ -57,11 +59,11 @@ export interface Step {
 }
 
 export interface Run {
-  /** What the thread does next; undefined when it has ended. */
+  /** The next operation of the thread; undefined when it has ended. */
   readonly op: Op | undefined;
   readonly outcome: string;
   readonly call: string;
-  /** How many calls were begun. */
+  /** Number of calls begun so far. */
   readonly calls: number;
   /** Where the thread pauses, if `op` is a pause. */
   readonly where: string;
@@ -107,7 +109,8 @@ class Recorder implements Stage {
   }
 
   perform(kind: OpKind, at: number, a = 0, b = 0): number {
-    // A stopped run goes through catch and finally blocks: what they do has not happened yet.
+    // A stopped run passes through catch and finally blocks; their operations have not happened
+    // yet.
     if (this.op !== undefined) throw new Stopped();
     const op = { kind, at, a, b };
     const result = this.#answer(op, this.steps.length);
@@ -169,7 +172,7 @@ async function outcomeOf(program: Program, recorder: Recorder): Promise<string> 
   }
 }
 
-/** Runs the program until `answer` has no result for an operation, or to its end. */
+/** Runs the program to its end, or until `answer` has no result for an operation. */
 export async function replayWith(
   program: Program,
   answer: (op: Op, index: number) => number | undefined,

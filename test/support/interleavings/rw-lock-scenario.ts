@@ -1,11 +1,10 @@
 /**
- * Systems of threads that use one readers-writer lock, and what must hold of them.
+ * Systems of threads that use one readers-writer lock, and the properties that they must have.
  *
- * A program is a list of calls: `R` and `W` lock, stay and unlock; `tR` and `tW` try to; `aR` and
- * `aW` wait asynchronously and may be aborted; `P` poisons the machine, as the host of a thread that
- * died elsewhere does. Everything that a check needs to know is told by
- * the programs themselves (where they pause) or by tickets; the lock's own words are only asked
- * whether somebody is in the queue.
+ * A program is a list of calls: `R` and `W` lock, stay and unlock; `tR` and `tW` try to lock; `aR`
+ * and `aW` wait asynchronously and may be aborted; `P` poisons the machine, as the host does for a
+ * thread that died elsewhere. The checks learn what they need from the programs (where they pause)
+ * and from tickets; they read the lock's own words only to learn whether a thread is in the queue.
  */
 import type { RwLock } from '../../../src/shared/sync/rw-lock.ts';
 import { RW_LOCK } from '../../../src/shared/sync/rw-lock.ts';
@@ -33,17 +32,17 @@ import {
 export type RwLockClass = typeof RwLock;
 
 export interface RwOptions {
-  /** Programs of the threads, calls separated by blanks. */
+  /** The threads' programs: calls separated by spaces. */
   readonly programs: readonly string[];
   readonly lockClass: RwLockClass;
-  /** This thread may die; one more thread cleans up then. */
+  /** This thread may die; an additional thread then cleans up. */
   readonly victim?: number;
   /** How the host cleans up. */
   readonly reap?: Reap;
   readonly wakesByItself?: boolean;
-  /** Checks that are left out, by the word that their complaints begin with. */
+  /** Checks to skip, named by the first word of their complaints. */
   readonly without?: readonly string[];
-  /** The ticket that is handed out first. */
+  /** The first ticket that the lock hands out. */
   readonly firstTicket?: number;
 }
 
@@ -60,7 +59,7 @@ function entryWord(id: number): number {
   return LOCK_AT + ENTRIES + id * ENTRY_WORDS;
 }
 
-/** What `threadGone` does for one lock, in its order. */
+/** Does what `threadGone` does for one lock, in the same order. */
 export const reapAsThreadGone: Reap = (table, lock, victim) => {
   if (!table.declareDead(victim)) return;
   if (table.diedWriting(victim) || lock.isWriting(victim)) table.poison(DIED_WRITING, victim);
@@ -109,11 +108,14 @@ function findHead({ op, call, calls, steps }: Run): Head | undefined {
   return hasTicket ? { isCounted: true } : undefined;
 }
 
-/** Entries that are alike for a scan: one that excludes everybody, and none. */
+/** Entries that a scan treats alike: one that excludes everybody, and none. */
 const EXCLUDES_ALL = HELD_BIT | WRITER_BIT | 2;
 const CHOOSING = 1;
 
-/** What the code looks at: whether a word is 0; which kind of entry it is; not what it has added. */
+/**
+ * What the code distinguishes: whether a word is 0, or the kind of an entry; of `add`, only
+ * tickets.
+ */
 function alike({ kind, at }: Op, result: number, id: number): readonly number[] {
   if (kind === 'store' || kind === 'notify' || kind === 'sub' || kind === 'wait') return [0];
   if (kind === 'add' && at !== TICKET_WORD) return [0];
@@ -174,7 +176,7 @@ export async function rwSystem(options: RwOptions): Promise<System> {
   };
 }
 
-/** Reads of what nobody writes, and a thread's own notes. */
+/** Reads of words that no other thread writes, and a thread's private state. */
 function isPrivate(
   thread: number,
   { kind, at }: Op,
@@ -223,7 +225,10 @@ function exclusion(view: View, threads: number): string | undefined {
   return undefined;
 }
 
-/** In the queue: it has a ticket, has not shown that it owns the lock, and has not gone. */
+/**
+ * Whether a thread is queued: it has a ticket, does not show that it owns the lock, and has not
+ * gone.
+ */
 function isQueued(view: View, thread: number): boolean {
   if (!isLive(view, thread) || view.node(thread).ticket < 0) return false;
   const entry = view.word(entryWord(thread));
@@ -231,8 +236,8 @@ function isQueued(view: View, thread: number): boolean {
 }
 
 /**
- * When everybody rests (inside for as long as he likes, between calls, asleep), whoever sleeps has
- * somebody to wait for: a thread inside, or one that sleeps with an earlier ticket.
+ * When all threads rest (inside for any length of time, between calls, or asleep), each sleeper
+ * waits for a thread that is inside, or for a sleeper with an earlier ticket.
  */
 function lostWakeUp(view: View, threads: number): string | undefined {
   for (const thread of sleepersAtRest(view, threads)) {

@@ -1,4 +1,4 @@
-/** What can be said of a whole graph of states: that every run comes to an end. */
+/** Checks over a whole graph of states: every run must come to an end. */
 
 export interface Edges {
   readonly from: number[];
@@ -8,9 +8,9 @@ export interface Edges {
 }
 
 /**
- * A set of states that threads may go round in for ever: by changing memory again and again (waking
- * each other without end, say), or with no way out at all. A spinning thread goes round as well,
- * but only reads, and somebody else's step leads on.
+ * Finds a set of states that threads may go round in for ever, either by changing memory again and
+ * again (for example by waking each other without end), or because no step leads out. A spinning
+ * thread also goes round, but it only reads, and another thread's step leads out.
  */
 export function findLivelock(
   states: number,

@@ -1,16 +1,16 @@
 /**
- * One step of one thread of a system, from any state: the words of shared memory are sequentially
- * consistent, as those of Atomics are; `Atomics.wait` sleeps until it is notified, without a bound
- * (a wait of less than a millisecond is a way to yield and never sleeps).
+ * Performs one step of one thread of a system, from any state. The words of shared memory are
+ * sequentially consistent, as those of Atomics are. `Atomics.wait` sleeps without a time limit
+ * until it is notified; a wait of less than a millisecond only yields and never sleeps.
  */
 import { ABORTED, NOT_EQUAL, type Op, TIMED_OUT, WOKEN } from './recorded-atomics.ts';
 import { DEAD, DORMANT, RUNS, SLEEPS, type System, type View, WAS_WOKEN } from './system.ts';
 import type { Node } from './thread-automaton.ts';
 
-/** `Atomics.wait` for less than this, in ms, is no sleep. */
+/** An `Atomics.wait` of fewer ms than this does not sleep. */
 const YIELD_MS = 1;
 
-/** Goes on once the missing edge has been grown. */
+/** Thrown when an edge is missing; the step is repeated once the edge has been added. */
 export class Missing {
   readonly thread: number;
   readonly node: Node;
@@ -22,14 +22,14 @@ export class Missing {
   }
 }
 
-/** What a thread has seen of the counter. */
+/** The thread has not read the counter. */
 const NOTHING = 0;
 const LATEST = 1;
 const OUTDATED = 2;
 
 /**
- * A state is its words, then three numbers a thread: its node (or its death), its status, and what
- * it has seen of the counter.
+ * A state consists of its words, then three numbers per thread: its node (or its death), its
+ * status, and what it has seen of the counter.
  */
 const STRIDE = 3;
 class StateView implements View {
@@ -72,7 +72,7 @@ export class Stepper {
   readonly #threadsAt: number;
   readonly #view: StateView;
   readonly first: Int32Array;
-  /** What the step in progress does, for the story of a violation. */
+  /** Describes the step in progress, for the report of a violation. */
   story: string[] | undefined;
 
   constructor(system: System) {
@@ -98,7 +98,7 @@ export class Stepper {
     return slot;
   }
 
-  /** Performs the operation; returns its result, undefined if the thread falls asleep. */
+  /** Performs the operation; returns its result, or undefined if the thread falls asleep. */
   #perform(state: Int32Array, thread: number, op: Op): number | undefined {
     const { kind, at, a, b } = op;
     if (kind === 'pause') return 0;
@@ -167,7 +167,7 @@ export class Stepper {
     return woken;
   }
 
-  /** All states that one step of `thread` may lead to. */
+  /** Collects all states that one step of `thread` may lead to. */
   steps(state: Int32Array, thread: number, into: Int32Array[]): void {
     const status = state[this.#threadsAt + STRIDE * thread + 1];
     if (status === WAS_WOKEN) {
@@ -175,7 +175,7 @@ export class Stepper {
     } else if (status === SLEEPS) {
       const { wakesByItself, abortable } = this.#system;
       if (wakesByItself) this.#follow(state.slice(), thread, TIMED_OUT, false, into);
-      // To be told is a step of its own: what the thread does about it may come much later.
+      // The abort is a step of its own: the thread may react to it much later.
       if (abortable?.includes(thread)) this.#follow(state.slice(), thread, ABORTED, true, into);
     } else if (status === RUNS) {
       this.#go(state.slice(), thread, false, into);
@@ -183,8 +183,8 @@ export class Stepper {
   }
 
   /**
-   * One visible operation (unless it was done), with the private ones before and after it. The
-   * state is changed in place.
+   * Performs one visible operation (unless it was already performed), with the private ones before
+   * and after it. Changes the state in place.
    */
   #go(state: Int32Array, thread: number, isDone: boolean, into: Int32Array[]): void {
     const at = this.#threadsAt + STRIDE * thread;
@@ -222,12 +222,12 @@ export class Stepper {
       after[at] = id;
       after[at + 1] = RUNS;
       if (forgets) after[at + 2] = NOTHING;
-      // A thread that has ended by private steps alone has made a step all the same.
+      // A thread that ends after private steps alone has still made a step.
       this.#go(after, thread, isDone || op === undefined, into);
     }
   }
 
-  /** The victim dies; undefined when it cannot. */
+  /** Kills the victim; returns undefined when it cannot die here. */
   kill(state: Int32Array): Int32Array | undefined {
     const { victim, host, threads } = this.#system;
     if (victim === undefined || host === undefined) return undefined;
@@ -243,13 +243,13 @@ export class Stepper {
     return after;
   }
 
-  /** Whether the step brought the thread to another place. */
+  /** Whether the step moved the thread to another place. */
   hasMoved(before: Int32Array, after: Int32Array, thread: number): boolean {
     const at = this.#threadsAt + STRIDE * thread;
     return before[at] !== after[at];
   }
 
-  /** Whether a step of `thread` has changed a word, or told others that a counter has grown. */
+  /** Whether a step of `thread` changed a word, or made a counter grow that others have read. */
   hasChanged(before: Int32Array, after: Int32Array, thread: number): boolean {
     for (let at = 0; at < this.#threadsAt; at++) if (before[at] !== after[at]) return true;
     const mine = this.#threadsAt + STRIDE * thread + 2;

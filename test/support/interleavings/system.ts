@@ -1,4 +1,4 @@
-/** Threads, what they share, and what must hold: the input of an exploration. */
+/** Threads, their shared state, and the properties to hold: the input of an exploration. */
 import type { Op } from './recorded-atomics.ts';
 import type { Node, ThreadAutomaton } from './thread-automaton.ts';
 
@@ -6,34 +6,34 @@ export const RUNS = 0;
 export const SLEEPS = 1;
 export const WAS_WOKEN = 2;
 export const DEAD = 3;
-/** A host whose thread has not died. */
+/** Status of a host whose thread has not died. */
 export const DORMANT = 4;
 
 export interface System {
   readonly threads: readonly ThreadAutomaton[];
-  /** Words that the threads use, and what they hold at first. */
+  /** The words that the threads use, and their initial values. */
   readonly words: ReadonlyMap<number, number>;
   /**
-   * Words that only grow, and of which the code only wants to know whether they have grown since it
-   * looked: they are always 0 here, and a thread remembers whether what it has seen is out of date.
+   * Words that only grow, of which the code only asks whether they have grown since it last looked.
+   * They are always 0 here, and a thread remembers whether its value is out of date.
    */
   readonly counters: ReadonlySet<number>;
-  /** Nobody else can tell whether the thread has done this already. */
+  /** No other thread can tell whether the thread has already performed this operation. */
   isPrivate(thread: number, op: Op): boolean;
   readonly victim?: number;
   /** The thread that cleans up after the victim. */
   readonly host?: number;
-  /** What the victim's death was like; seen by the checks as `view.death`. Not 0. */
+  /** How the victim died; the checks see it as `view.death`. Never 0. */
   deathOf?(view: View): number;
-  /** Threads that may be told, while they sleep, to give up. */
+  /** Threads that may be aborted while they sleep. */
   readonly abortable?: readonly number[];
-  /** Waits end by themselves, any time. */
+  /** Waits may end by themselves at any time. */
   readonly wakesByItself?: boolean;
-  /** A complaint about a state, or undefined. */
+  /** Returns a complaint about a state, or undefined. */
   check(view: View): string | undefined;
-  /** A complaint about the step that has brought `thread` to a pause. */
+  /** Returns a complaint about the step that brought `thread` to a pause. */
   entered?(view: View, thread: number): string | undefined;
-  /** A complaint about a state in which nobody can do anything. */
+  /** Returns a complaint about a state in which no thread can make a step. */
   ended(view: View): string | undefined;
 }
 

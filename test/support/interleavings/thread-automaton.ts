@@ -1,13 +1,14 @@
 /**
- * The automaton of one thread, grown from its real code (recorded-atomics.ts): a node is a point
- * of the program with all that it knows, an edge is a result of the operation at that point.
+ * The automaton of one thread, built from its real code (recorded-atomics.ts). A node is a point of
+ * the program together with all that the code knows there; an edge is a result of the operation at
+ * that point.
  *
- * Points at which the code knows the same are merged: where it pauses, between calls, at the head of
- * a wait or spin loop (earlier turns are forgotten), and after results that it does not tell apart.
- * Which these are is told by the scenario (`Knowledge`); the tests run the code with whole logs as
- * well, so that a wrong answer is noticed. A loop that counts its turns and gives up has two heads:
- * one of any turn but the last, and one of the last, which may come any time (whoever spins may do
- * so for long while the others stand still).
+ * Points at which the code knows the same are merged: where it pauses, between calls, at the head
+ * of a wait or spin loop (earlier turns are forgotten), and after results that it does not
+ * distinguish. The scenario says which these are (`Knowledge`). The tests also run the code with
+ * complete logs, which exposes a wrong scenario. A loop that counts its turns and gives up has two
+ * heads: one for any turn but the last, and one for the last turn, which may come at any time
+ * because a thread may spin for long while the others stand still.
  */
 import {
   isSameOp,
@@ -19,24 +20,26 @@ import {
 } from './recorded-atomics.ts';
 
 export interface Head {
-  /** The loop counts its turns and ends after some number of them. */
+  /** The loop counts its turns and ends after a fixed number of them. */
   readonly isCounted: boolean;
 }
 
 export interface Knowledge {
-  /** Whether the operation that comes next is the head of a loop that forgets. */
+  /**
+   * Returns the loop head if the next operation is the head of a loop that forgets earlier turns.
+   */
   findHead(run: Run): Head | undefined;
   /**
-   * Results that the code may not be able to tell from this one: of several, the first that leads
-   * to the same next operation.
+   * Results that the code may not distinguish from this one. If several qualify, the first one that
+   * leads to the same next operation is taken.
    */
   alike(op: Op, result: number): readonly number[];
   /**
-   * What the code remembers at a point where it forgets its turns, besides where it is. Default:
-   * nothing.
+   * What the code remembers, besides its position, at a point where it forgets its turns. By
+   * default it remembers nothing.
    */
   remembers?(run: Run): string;
-  /** A word whose last `add` in a call gives the ticket of that call. */
+  /** The last `add` to this word in a call returns the ticket of that call. */
   readonly ticketWord: number;
 }
 
@@ -45,11 +48,11 @@ export interface Node {
   readonly op: Op | undefined;
   readonly outcome: string;
   readonly call: string;
-  /** The code has forgotten everything but where it is. */
+  /** The code has forgotten everything but its position. */
   readonly forgets: boolean;
   /** The call has not done anything yet, or the thread has ended. */
   readonly isFresh: boolean;
-  /** Where the thread pauses; '' when it does something. */
+  /** Where the thread pauses; '' when the next operation is no pause. */
   readonly where: string;
   /** What the last `add` of this call to the automaton's ticket word returned, or -1. */
   readonly ticket: number;
@@ -59,7 +62,7 @@ export interface Node {
   readonly next: Map<number, readonly Node[]>;
 }
 
-/** More turns than any loop counts. */
+/** An upper bound: no loop counts more turns than this. */
 const TURNS_MAX = 100_000;
 
 export class ThreadAutomaton {
@@ -80,11 +83,11 @@ export class ThreadAutomaton {
     return automaton;
   }
 
-  /** Where the thread may be after `result`. Grows the automaton if nobody was there yet. */
+  /** Sets where the thread may be after `result`. Extends the automaton if this place is new. */
   async grow(node: Node, result: number): Promise<void> {
     const run = await replay(this.program, [...node.log, result]);
     for (const other of this.#knows.alike(node.op!, result)) {
-      if (other === result) break; // only those before it: it may stand for others itself
+      if (other === result) break; // only results before this one: it may itself represent others
       if (!node.next.has(other)) await this.grow(node, other);
       const next = node.next.get(other)!;
       if (!isSameOp(run.op, next[0]!.op) || run.outcome !== next[0]!.outcome) continue;
@@ -111,7 +114,7 @@ export class ThreadAutomaton {
     return [known, await this.#lastTurn(known, run)];
   }
 
-  /** What the code knows at a point where it forgets: where it is, and its ticket. */
+  /** What the code knows at a point where it forgets: its position and its ticket. */
   #keyOf(run: Run): string {
     if (run.op === undefined) return run.outcome;
     const { kind, at, a, b } = run.op;
@@ -146,7 +149,7 @@ export class ThreadAutomaton {
     return node;
   }
 
-  /** The head of the last turn: the turn that `run` has just made is repeated until it ends. */
+  /** The head of the last turn: repeats the turn that `run` has just made until the loop ends. */
   async #lastTurn(first: Node, run: Run): Promise<Node> {
     const known = this.#lastTurns.get(first);
     if (known !== undefined) return known;

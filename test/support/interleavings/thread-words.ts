@@ -1,4 +1,6 @@
-/** The words of a thread table that systems of threads use, and how a thread may have died. */
+/**
+ * The words of a thread table that systems of threads use, and the ways in which a thread may die.
+ */
 import {
   THREAD_HEADER,
   THREAD_SLOT,
@@ -9,10 +11,10 @@ import { DEAD, DORMANT, RUNS, SLEEPS, type View } from './system.ts';
 export const POISON_WORD = THREAD_HEADER.POISON;
 export const HIGH_WATER_WORD = THREAD_HEADER.HIGH_WATER;
 const LIVE = 1;
-/** Of the word POISON: why. What is left says that the machine was closed. */
+/** Bits of the word POISON that give the reason. The others say that the machine was closed. */
 const REASONS = 3;
 
-/** How a thread died: nothing was changed; it was just taking or giving back; inside a change. */
+/** How a thread died: without a change; while taking or giving back; in the middle of a change. */
 export const DIED_OUTSIDE = 1;
 export const DIED_BETWEEN = 2;
 export const DIED_INSIDE = 3;
@@ -25,7 +27,7 @@ export function heldWord(id: number): number {
   return slotWord(id) + THREAD_SLOT.HELD;
 }
 
-/** A table with this many living threads. */
+/** Returns the words of a table with this many living threads. */
 export function threadWords(threads: number): Map<number, number> {
   const words = new Map<number, number>([
     [POISON_WORD, 0],
@@ -45,7 +47,7 @@ export function threadWords(threads: number): Map<number, number> {
   return words;
 }
 
-/** Words by which ids are handed out and named, which no program here does: nobody else looks. */
+/** Words that hand out and name thread ids: no program here does that, so no other thread looks. */
 export function isOfIds(at: number): boolean {
   if (at < THREAD_HEADER.WORDS) return at === THREAD_HEADER.WAITERS || at === THREAD_HEADER.FREED;
   const field = (at - THREAD_HEADER.WORDS) % THREAD_SLOT.WORDS;
@@ -58,9 +60,9 @@ export function isInside(view: View, thread: number): boolean {
 }
 
 /**
- * The threads that sleep, when everybody rests: inside for as long as he likes, between calls, at
- * the end, dead, or asleep. Nobody when somebody is on his way. `threads` and those above are
- * hosts, which do not rest before they have done their work.
+ * Returns the sleepers if all threads rest: inside for any length of time, between calls, at the
+ * end, dead, or asleep. Returns none if any thread can move. Threads from number `threads` on are
+ * hosts, which rest only after they have done their work.
  */
 export function sleepersAtRest(view: View, threads: number): number[] {
   const sleepers: number[] = [];
@@ -78,7 +80,7 @@ export function sleepersAtRest(view: View, threads: number): number[] {
   return sleepers;
 }
 
-/** What is wrong with the end of a run, as far as death and poison go, or undefined. */
+/** Returns what is wrong at the end of a run with regard to death and poison, or undefined. */
 export function wrongPoison(view: View): string | undefined {
   const isPoisoned = (view.word(POISON_WORD) & REASONS) !== 0;
   if (isPoisoned && view.death < DIED_BETWEEN) return 'poison: nobody died in a change';

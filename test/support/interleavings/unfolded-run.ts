@@ -1,7 +1,7 @@
 /**
- * One run of a system with nothing folded, merged or forgotten: the real code with the whole log of
- * what its operations returned, on a real SharedArrayBuffer by the real Atomics. Only sleeping is
- * simulated. The automata go along, and must say the same at every step.
+ * Runs a system once with nothing folded, merged or forgotten: the real code with the complete log
+ * of its results, on a real SharedArrayBuffer with the real Atomics. Only sleeping is simulated.
+ * The automata run along, and must predict the same at every step.
  */
 
 import { isSameOp, NOT_EQUAL, type Op, replay, TIMED_OUT, WOKEN } from './recorded-atomics.ts';
@@ -10,9 +10,9 @@ import type { Node } from './thread-automaton.ts';
 
 interface Walker {
   readonly log: number[];
-  /** Where the automaton may be: it need not know which turn of a counted loop is the last. */
+  /** The automaton's possible nodes: it may not know which turn of a counted loop is the last. */
   places: readonly Node[];
-  /** The word it sleeps on, or -1. */
+  /** The word that it sleeps on, or -1. */
   sleepsOn: number;
   isStopped: boolean;
 }
@@ -79,7 +79,7 @@ class UnfoldedRun {
   async #advance(thread: number, op: Op, result: number): Promise<void> {
     const walker = this.#walkers[thread]!;
     walker.log.push(result);
-    // The automaton sees only zeros in counters; what a wait returns says nothing of their value.
+    // The automaton sees only zeros in counters; the result of a wait does not show their value.
     const isCount = this.#system.counters.has(op.at) && op.kind !== 'wait';
     const told = isCount ? 0 : result;
     const next = new Set<Node>();
@@ -94,7 +94,7 @@ class UnfoldedRun {
         this.#isSame(expected, run.op) &&
         outcome === run.outcome &&
         where === run.where &&
-        (call === run.call || run.op === undefined), // where it ended is forgotten
+        (call === run.call || run.op === undefined), // the place where a thread ended is forgotten
     );
     if (walker.places.length > 0) return;
     throw new Error(`the automaton of ${thread} is not at ${JSON.stringify(run.op)}`);

@@ -2,7 +2,7 @@
  * Systems of threads that use one lock of a single word, the spin lock or the mutex.
  *
  * A program is a list of calls: `L` locks, stays and unlocks; `aL` waits asynchronously and may be
- * aborted (mutex only); `end` gives the thread's slot back.
+ * aborted (mutex only); `end` releases the thread's slot.
  */
 import { Mutex } from '../../../src/shared/sync/mutex.ts';
 import { spinLock, spinUnlock } from '../../../src/shared/sync/spin-lock.ts';
@@ -28,11 +28,11 @@ import {
 } from './thread-words.ts';
 
 const LOCK_WORD = THREAD_TABLE_WORDS;
-/** The owner's bits of a mutex word; a spin lock has no others. */
+/** The owner's bits of a mutex word; a spin lock has no other bits. */
 const OWNER_BITS = 0x1fff_ffff;
 const { PAGE_TABLE, LDT } = RANK;
 
-/** One of the two locks, on the words of a stage. */
+/** One of the two locks, built on the words of a stage. */
 export interface WordLock {
   lock(id: number): void;
   unlock(id: number): void;
@@ -46,7 +46,7 @@ export interface WordLockKind {
   findHead(run: Run): Head | undefined;
 }
 
-/** `spin` has the functions of spin-lock.ts, or of a mutant of it. */
+/** `spin` has the functions of spin-lock.ts or of a mutant of it. */
 export function spinLockKind(
   spin: { spinLock: typeof spinLock; spinUnlock: typeof spinUnlock } = { spinLock, spinUnlock },
 ): WordLockKind {
@@ -55,7 +55,7 @@ export function spinLockKind(
       lock: (id) => spin.spinLock(words, LOCK_WORD, id, PAGE_TABLE, table, true),
       unlock: (id) => spin.spinUnlock(words, LOCK_WORD, id, PAGE_TABLE, table),
     }),
-    // It looks at the word again and again; once in a while also who the owner is.
+    // The spin loop reads the word again and again, and at times checks who the owner is.
     findHead: ({ op, steps }) => {
       const isLook = op?.kind === 'load' && op.at === LOCK_WORD;
       return isLook && steps.at(-1)?.op.at !== POISON_WORD ? { isCounted: true } : undefined;
@@ -108,7 +108,7 @@ function parts(stage: Stage, kind: WordLockKind) {
   return { table, lock: kind.on(stage.words, table) };
 }
 
-/** What `threadGone` does for one such lock. */
+/** Does what `threadGone` does for one such lock. */
 function reap(stage: Stage, options: WordLockOptions): void {
   const victim = options.victim!;
   const { table, lock } = parts(stage, options.kind);
@@ -150,7 +150,7 @@ export async function wordLockSystem(options: WordLockOptions): Promise<System> 
   };
 }
 
-/** Nobody looks at what these return. */
+/** The code ignores the results of these operations. */
 function alike({ kind }: Op): readonly number[] {
   return kind === 'store' || kind === 'notify' || kind === 'wait' ? [0] : [];
 }
@@ -168,7 +168,7 @@ function exclusion(view: View, threads: number): string | undefined {
   return inside.length > 1 ? `exclusion: ${inside.join(' and ')} are inside` : undefined;
 }
 
-/** When everybody rests, whoever sleeps waits for an owner. */
+/** When all threads rest, each sleeper waits for an owner. */
 function lostWakeUp(view: View, threads: number): string | undefined {
   const [sleeper] = sleepersAtRest(view, threads);
   if (sleeper === undefined) return undefined;

@@ -1,6 +1,6 @@
 /**
- * Histories for single rules, in test/support/linux/histories: '# what it is about', a line a step
- * in the form of history.ts, an empty line. One file per call or concept.
+ * Histories for single rules, stored in test/support/linux/histories: '# its subject', one line per
+ * step in the form of history.ts, an empty line. There is one file per call or concept.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { type History, parseStep, type Step } from './history.ts';

@@ -1,15 +1,15 @@
 /**
- * Histories of memory system calls: data that runs both on the real kernel (real-linux.c) and on
- * the simulated machine (simulated-history.ts), and prints the same transcript there.
+ * Histories of memory system calls, as data. A history runs both on the real kernel (real-linux.c)
+ * and on the simulated machine (simulated-history.ts), and must print the same transcript on both.
  *
- * A place is a page offset into a window at WINDOW_BASE, a length a number of pages; both may have
- * a fraction of n / 4096, for what is not aligned. At first the window is empty.
+ * A place is a page offset into a window at WINDOW_BASE, and a length is a number of pages; both
+ * may have a fraction of n / 4096, for unaligned values. At first the window is empty.
  */
 import { PAGE_SIZE } from '../../../src/shared/page.ts';
 
 export const WINDOW_BASE = 0x1000_0000_0000;
 
-/** Pages and bytes of a file: page i is full of one byte value, the last is partly there. */
+/** Size of a file in pages and bytes: page i is filled with one byte value, the last is partial. */
 export interface FileSpec {
   readonly kind: 'memfd' | 'tmpfs' | 'disk';
   readonly pages: number;
@@ -42,7 +42,7 @@ export type Call =
     })
   | (Range & { readonly op: 'madvise'; readonly advice: string })
   | (Range & { readonly op: 'mlock' | 'msync'; readonly flags: readonly string[] })
-  | (At & { readonly op: 'brk' | 'heap' }) // heap: start_brk and brk are there from now on
+  | (At & { readonly op: 'brk' | 'heap' }) // heap: start_brk and brk point here from now on
   | (At & { readonly op: 'write'; readonly bytes: number; readonly value: number })
   | (At & { readonly op: 'read'; readonly bytes: number });
 
@@ -52,7 +52,7 @@ export type Action =
   | { readonly op: 'exit' }
   | { readonly op: 'contents' };
 
-/** An action of the process at this position among the living ones, counted round. */
+/** An action of one process: `process` is an index into the living ones, modulo their number. */
 export type Step = Action & { readonly process: number };
 
 export interface History {
@@ -60,7 +60,7 @@ export interface History {
   readonly steps: readonly Step[];
 }
 
-/** What really runs: the process is a number for life, and a fork names its child. */
+/** A step that runs: process numbers are never reused, and a fork names its child. */
 export type PlannedStep =
   | (Call & { readonly process: number })
   | { readonly op: 'fork'; readonly process: number; readonly child: number }
@@ -75,9 +75,9 @@ export interface Plan {
 export const MAX_PROCESSES = 5;
 
 /**
- * Whatever the steps are, the plan can run: a step goes to a living process; a fork beyond the
- * limit, the exit of the last process and a brk without a heap are left out. At the end everybody
- * shows what he reads.
+ * Plans a history so that any list of steps can run: each step goes to a living process, and the
+ * plan omits a fork beyond the limit, the exit of the last process and a brk without a heap. At the
+ * end every process prints what it reads.
  */
 export function planOf({ files, steps }: History): Plan {
   const living = [0];
@@ -107,7 +107,7 @@ export function planOf({ files, steps }: History): Plan {
   return { files, steps: planned };
 }
 
-/** PAGES or PAGES+BYTES; a length of 2^64 - 4096 bytes is exact, too. */
+/** Writes PAGES or PAGES+BYTES; a length of 2^64 - 4096 bytes is exact, too. */
 export function placeText(pages: number): string {
   const whole = Math.floor(pages);
   const bytes = (pages - whole) * PAGE_SIZE;
@@ -118,7 +118,7 @@ function list(flags: readonly string[]): string {
   return flags.length === 0 ? '-' : flags.join(',');
 }
 
-/** A step as both transcripts and the C program's input have it. */
+/** Returns a step as both transcripts and the C program's input write it. */
 export function stepText(step: PlannedStep): string {
   const words: (string | number)[] = [step.process, step.op];
   if (step.op === 'fork') words.push(step.child);
@@ -143,7 +143,7 @@ export function scriptOf(plan: Plan): string {
   return ['history', ...files, ...plan.steps.map(stepText), 'end', ''].join('\n');
 }
 
-/** A place in bytes; a place of the input, so always a multiple of one. */
+/** Parses PAGES or PAGES+BYTES into pages, which may have a fraction. */
 export function pagesOf(word: string): number {
   const [whole, bytes = '0'] = word.split('+');
   return Number(whole) + Number(bytes) / PAGE_SIZE;
@@ -153,7 +153,7 @@ function flagsOf(word: string): string[] {
   return word === '-' ? [] : word.split(',');
 }
 
-/** A step from its text, as the list of fixed histories has it: 'PROCESS OP …' or 'OP …'. */
+/** Parses a step of the fixed histories: 'PROCESS OP …' or 'OP …'. */
 export function parseStep(line: string): Step {
   const words = line.trim().split(/\s+/);
   const process = /^\d+$/.test(words[0]!) ? Number(words.shift()) : 0;
@@ -195,14 +195,14 @@ export function parseStep(line: string): Step {
   }
 }
 
-/** A step from its text in a transcript: the reverse of `stepText`. */
+/** Parses a step of a transcript: the reverse of `stepText`. */
 export function parsePlannedStep(line: string): PlannedStep {
   const [process, op, child] = line.split(' ');
   if (op === 'fork') return { op, process: Number(process), child: Number(child) };
   return parseStep(line) as PlannedStep;
 }
 
-/** First byte value of page i of file k; the real side fills its files by the same rule. */
+/** Byte value of page i of file k; real-linux.c fills its files by the same rule. */
 export function fileByte(k: number, page: number): number {
   return (0x10 * (k + 1) + (page % 16)) & 0xff;
 }

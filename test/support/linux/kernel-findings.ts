@@ -1,7 +1,7 @@
 /**
- * What the running kernel does otherwise than the simulated machine, of either kind. A normal run says
- * it and goes on: nobody's change is held up by a kernel that he happens to have. MMDUMP_KERNEL=1
- * (npm run test:kernel) makes each of them a failure.
+ * Reports differences between the running kernel and the simulated machine. A normal run reports
+ * them and goes on, so that no change is held up by the kernel of the computer at hand.
+ * MMDUMP_KERNEL=1 (npm run test:kernel) turns each of them into a failure.
  */
 import type { TestContext } from 'vitest';
 import { describeKernel } from './known-kernels.ts';
@@ -9,13 +9,13 @@ import { describeKernel } from './known-kernels.ts';
 export const FINDINGS_FAIL: boolean = process.env.MMDUMP_KERNEL === '1';
 
 export interface Finding {
-  /** Which history, and which way. */
+  /** The name of the history that differs. */
   readonly what: string;
-  /** The step, what Linux did, what the machine did, and the shortest history that shows it. */
+  /** The step, the result on Linux and on the machine, and the shortest history that shows it. */
   readonly report: string;
 }
 
-/** Fails the test, or skips it and says why. */
+/** Fails the test, or skips it with the reason. */
 export function nameFinding(context: TestContext, { what, report }: Finding): void {
   const text = `${describeKernel()}\n${what}\n${report}`;
   if (FINDINGS_FAIL) throw new Error(text);

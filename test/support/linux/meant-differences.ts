@@ -1,6 +1,6 @@
 /**
- * Where the simulated machine is not meant to do what Linux does, or where Linux itself does not
- * always do the same. A step that an entry names is left out of the history, on both sides.
+ * Lists where the simulated machine intentionally differs from Linux, and where Linux itself
+ * varies. Both sides omit a step that an entry names.
  */
 import type { Action, Step } from './history.ts';
 import { readSetting } from './running-kernel.ts';
@@ -12,7 +12,10 @@ export interface MeantDifference {
   readonly what: string;
   readonly why: string;
   readonly treatment: string;
-  /** Whether a step is left out after `earlier` ones. Absent: the comparison does not see it. */
+  /**
+   * Whether a step after `earlier` ones is omitted. Absent: the comparison does not see the
+   * difference.
+   */
   readonly leavesOut?: (action: Action, earlier: readonly Action[]) => boolean;
 }
 
@@ -59,7 +62,7 @@ const CALL_FLAGS: { readonly [op: string]: readonly string[] } = {
   msync: ['async', 'sync', 'invalidate'],
 };
 const HUGE_PAGES = 512;
-/** mmap_min_addr, in pages from the window. */
+/** mmap_min_addr in pages from the window. */
 const LOWEST_PAGE = 16 - 2 ** 32;
 
 const hasProtectionKeys = /^flags\b.*\bospke\b/m.test(readSetting('/proc/cpuinfo'));
@@ -175,7 +178,7 @@ export const MEANT_DIFFERENCES: readonly MeantDifference[] = [
   },
 ];
 
-/** The steps that mean the same on both sides. */
+/** Returns the steps that mean the same on both sides. */
 export function withoutMeantDifferences(steps: readonly Step[]): Step[] {
   const kept: Step[] = [];
   for (const step of steps) {
@@ -184,7 +187,7 @@ export function withoutMeantDifferences(steps: readonly Step[]): Step[] {
   return kept;
 }
 
-/** Why this kernel cannot be compared with at all; undefined where it can. */
+/** Returns why this kernel cannot be compared at all; undefined if it can. */
 export function notComparable(release: string): string | undefined {
   const [major = 0, minor = 0] = release.split('.').map(Number.parseFloat);
   const [modelMajor = 0, modelMinor = 0] = MODEL_RELEASE.split('.').map(Number);

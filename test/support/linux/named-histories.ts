@@ -1,4 +1,4 @@
-/** The histories that Linux and the simulated machine are compared by: fixed ones, and random ones. */
+/** The fixed and random histories on which Linux and the simulated machine are compared. */
 import fc from 'fast-check';
 import { FIXED_HISTORIES } from './fixed-histories.ts';
 import { type History, type Plan, planOf } from './history.ts';
@@ -16,7 +16,7 @@ export const USUAL_SEED = 2008;
 
 const HUGE = 512;
 
-/** Random histories come in these shapes, so many of each in a normal run. */
+/** The shapes of random histories, with the number of histories per shape in a normal run. */
 export const SHAPES: readonly (Shape & { readonly name: string; readonly runs: number })[] = [
   { name: 'a window of 8 pages', window: 8, maxSteps: 30, hasHeap: false, runs: 25 },
   { name: 'a window of 24 pages', window: 24, maxSteps: 50, hasHeap: false, runs: 25 },
@@ -36,7 +36,7 @@ export function fixedHistories(): NamedHistory[] {
   return FIXED_HISTORIES.map((history) => ({ name: history.name, history }));
 }
 
-/** `times` as many as a normal run has. */
+/** Returns `times` as many as a normal run has. */
 export function randomHistories(
   shape: (typeof SHAPES)[number],
   seed: number,
@@ -52,7 +52,7 @@ export function randomHistories(
   }));
 }
 
-/** What of a history can be compared: both sides have the calls, and mean the same by them. */
+/** The comparable part of a history: both sides have its calls, and give them the same meaning. */
 export function comparablePlan({ files, steps }: History, canPlaceHeap: boolean): Plan {
   const known = steps.filter((step) => isSupported(step) && (step.op !== 'heap' || canPlaceHeap));
   return planOf({ files, steps: withoutMeantDifferences(known) });

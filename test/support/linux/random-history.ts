@@ -1,15 +1,15 @@
-/** Random histories: fast-check arbitraries of history.ts's data. */
+/** Random histories: fast-check arbitraries of the data that history.ts defines. */
 import fc from 'fast-check';
 import type { Action, FileSpec, History, Step } from './history.ts';
 
-/** Two in memory, one on a disk; two end in the middle of a page. */
+/** Two files in memory, one on a disk; two of them end in the middle of a page. */
 export const FILES: readonly FileSpec[] = [
   { kind: 'memfd', pages: 5, bytes: 100 },
   { kind: 'tmpfs', pages: 3, bytes: 0 },
   { kind: 'disk', pages: 8, bytes: 2000 },
 ];
 
-/** 2^47, in pages from the window; TASK_SIZE is a page less. */
+/** 2^47 in pages from the window; TASK_SIZE is one page less. */
 const TWO_TO_47 = 2 ** 35 - 2 ** 32;
 const ONE_BYTE = 1 / 4096;
 /** 2^64 - 4096 bytes. */
@@ -40,7 +40,7 @@ const ADVICE = [
   ['guard_remove', 2],
 ] as const;
 
-/** Protections: mostly what programs have, as everything else ends in SIGSEGV alike. */
+/** Protections: mostly common ones, since any other ends in the same SIGSEGV. */
 const prot = fc.constantFrom('rw', 'rw', 'rw', 'r', 'r', '', 'rx', 'rwx', 'w', 'x');
 
 function weighted<T>(...entries: readonly (readonly [number, fc.Arbitrary<T>])[]): fc.Arbitrary<T> {
@@ -48,15 +48,15 @@ function weighted<T>(...entries: readonly (readonly [number, fc.Arbitrary<T>])[]
 }
 
 export interface Shape {
-  /** Pages of the window. Small windows make neighbours meet. */
+  /** Size of the window in pages. A small window makes mappings meet. */
   readonly window: number;
   readonly maxSteps: number;
   readonly hasHeap: boolean;
-  /** Places that matter more than others: borders of huge pages. */
+  /** Places chosen more often: boundaries of huge pages. */
   readonly landmarks?: readonly number[];
 }
 
-/** What depends on the window: a page of it, and a number of pages. */
+/** Arbitraries that depend on the window: a page of it, and a number of pages. */
 function places({ window, landmarks = [] }: Shape): {
   at: fc.Arbitrary<number>;
   pages: fc.Arbitrary<number>;
@@ -109,7 +109,7 @@ function mmap({ at, pages }: Places): fc.Arbitrary<Action> {
     }));
 }
 
-/** What a history begins with: enough mappings for the steps to find something. */
+/** The first steps of a history: enough mappings for the others to find something. */
 function opening(shape: Shape): fc.Arbitrary<Action[]> {
   const { at } = places(shape);
   const pages = fc.integer({ min: Math.ceil(shape.window / 6), max: shape.window });
@@ -145,7 +145,7 @@ function mremap({ at, pages }: Places): fc.Arbitrary<Action> {
   return weighted<Action>([4, move], [2, dontunmap], [4, resize], [1, duplicate]);
 }
 
-/** Loads and stores: at the page's ends, and over them. */
+/** Loads and stores: near the ends of a page, and across them. */
 function accesses({ at }: Places): fc.Arbitrary<Action> {
   const shift = fc.constantFrom(0, 0, 0, 1, 2048, 4092, 4094, 4095);
   const place = fc.tuple(at, shift).map(([page, bytes]) => page + bytes * ONE_BYTE);
@@ -174,7 +174,7 @@ function ranges({ at, pages }: Places): [number, fc.Arbitrary<Action>][] {
   ];
 }
 
-/** A call whose arguments are wrong in one or two ways, or nearly so. */
+/** A call with one or two wrong arguments, or arguments that are nearly wrong. */
 function badCalls(shape: Shape): fc.Arbitrary<Action> {
   const { at, pages } = places(shape);
   const oddAt = fc.oneof(
@@ -183,14 +183,14 @@ function badCalls(shape: Shape): fc.Arbitrary<Action> {
     at.map((page) => page + 4095 * ONE_BYTE),
     fc.constantFrom(-1, TWO_TO_47, TWO_TO_47 - 1, TWO_TO_47 - 2, TWO_TO_47 + ONE_BYTE, 2 ** 35),
   );
-  // At most 2^34: a longer range would reach what the process itself lives on.
+  // At most 2^34: a longer range would reach memory that the process itself needs.
   const oddPages = fc.oneof(
     pages,
     pages.map((count) => count - 4095 * ONE_BYTE),
     fc.constantFrom(0, ONE_BYTE, WRAPPING, 2 ** 34),
   );
   const odd = { at: oddAt, pages: oddPages };
-  // The kernel would have to find terabytes: only what no address space can hold, or little.
+  // Otherwise the kernel would have to map terabytes: only lengths that are impossible, or short.
   const mappable = fc.oneof(
     oddPages.filter((count) => count < 2 ** 30 || count > 2 ** 35),
     fc.constantFrom(2 ** 35, 2 ** 35 - 2 ** 32),
@@ -235,7 +235,7 @@ function badCalls(shape: Shape): fc.Arbitrary<Action> {
   );
 }
 
-/** `isWanted` leaves calls out that the other side does not have. */
+/** `isWanted` omits calls that the other side does not have. */
 export function historyOf(
   shape: Shape,
   isWanted: (action: Action) => boolean = () => true,

@@ -1,19 +1,20 @@
 /*
- * Runs histories of memory system calls on this very kernel and prints what came of them. The
- * other half, which runs the same histories on the simulated machine, is simulated-history.ts; the
- * text form of a history is made by history.ts.
+ * Runs histories of memory system calls on the running kernel and prints the results. The other
+ * half, simulated-history.ts, runs the same histories on the simulated machine; history.ts writes
+ * the text form of a history.
  *
- *   real-linux DIRECTORY TMPFS < histories > transcripts
+ *  real-linux DIRECTORY TMPFS < histories > transcripts
  *
- *   history            file KIND PAGES BYTES     (file 0, 1, ... in order)
- *   P OP ARGUMENT...   one step of process P
- *   end
+ *  history            file KIND PAGES BYTES     (file 0, 1, ... in order)
+ *  P OP ARGUMENT...   one step of process P
+ *  end
  *
- * A place or a length is PAGES or PAGES+BYTES; places count from the window's base. Every history
- * gets a fresh root process (0), fresh files and an empty window. Processes take turns: a step
- * counter in shared memory says whose step is next, and all append to one buffer.
+ * A place or a length is written PAGES or PAGES+BYTES; places count from the window's base. Every
+ * history gets a fresh root process (0), fresh files and an empty window. Processes take turns: a
+ * step counter in shared memory says which step runs next, and all processes append to one buffer.
  *
- * Nothing here may call malloc or stdio once a history runs: the break is the history's own.
+ * Nothing here may call malloc or stdio once a history runs, because the break belongs to the
+ * history.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -36,22 +37,22 @@
 
 #define PAGE 4096UL
 #define BASE 0x100000000000UL
-/* Mappings are listed this far around the base: growing stacks leave the window. */
+/* Mappings up to this distance from the base are listed: a growing stack leaves the window. */
 #define NEAR 0x40000000UL
 #define MAX_WORDS 16
 #define MAX_STEPS 4096
 #define MAX_FILES 8
 #define OUTPUT_BYTES (64UL << 20)
 #define SCRIPT_BYTES (64UL << 20)
-/* Seconds that a history may take: nobody waits for his turn for ever. */
+/* Time limit of a history in seconds: no process waits for its turn for ever. */
 #define PATIENCE 120
 
 typedef unsigned char byte;
 typedef uint64_t u64;
 
-/* What all processes of a history share; lives outside the window. */
+/* State that all processes of a history share; it lies outside the window. */
 struct shared {
-  uint32_t turn; /* the step that may run now; a futex */
+  uint32_t turn; /* the step that may run now; a futex word */
   u64 used;      /* bytes of the output */
   char output[OUTPUT_BYTES];
 };
@@ -101,7 +102,7 @@ static void put_byte(byte value) {
   put_bytes(&"0123456789abcdef"[value & 15], 1);
 }
 
-/* Bytes as PAGES or PAGES+BYTES, below the base with a minus sign. */
+/* Prints an address as PAGES or PAGES+BYTES from the base; one below it gets a minus sign. */
 static void put_place(u64 address) {
   u64 offset = address - BASE;
   if ((int64_t)offset < 0) {
@@ -155,7 +156,7 @@ static int split_words(const char *line, char *copy, char **words) {
   return count;
 }
 
-/* PAGES or PAGES+BYTES, in bytes; wraps as the machine does. */
+/* Parses PAGES or PAGES+BYTES into bytes; wraps as the simulated machine does. */
 static u64 bytes_of(const char *word) {
   char *rest;
   u64 pages = (u64)strtoll(word, &rest, 10);
@@ -167,7 +168,7 @@ static u64 place_of(const char *word) { return BASE + bytes_of(word); }
 
 struct name { const char *name; u64 value; };
 
-/* The sum of the named bits of a list with commas; '-' is none, a number is itself. */
+/* ORs the named bits of a comma-separated list; '-' means none, a number means itself. */
 static u64 flags_of(const char *word, const struct name *names) {
   u64 sum = 0;
   while (*word != 0) {
@@ -199,7 +200,7 @@ static u64 prot_of(const char *word) {
     if (*word == 'x') prot |= PROT_EXEC;
     if (*word == 'd') prot |= PROT_GROWSDOWN;
     if (*word == 'u') prot |= PROT_GROWSUP;
-    if (*word == 'q') prot |= 0x40; /* a bit that nobody gave a meaning */
+    if (*word == 'q') prot |= 0x40; /* a bit that has no meaning */
   }
   return prot;
 }
@@ -227,7 +228,7 @@ static const struct name ADVICE_NAMES[] = {
   {"nonsense", 12345},   {0, 0},
 };
 
-/* ---- what is mapped ---- */
+/* ---- mappings ---- */
 
 static int read_smaps(void) {
   int fd = open("/proc/self/smaps", O_RDONLY | O_CLOEXEC);
@@ -244,7 +245,7 @@ static int read_smaps(void) {
   return used;
 }
 
-/* START-END PERMS OFFSET MAJOR:MINOR INODE NAME; false for a line of another kind. */
+/* Parses START-END PERMS OFFSET MAJOR:MINOR INODE NAME; returns false for any other line. */
 static int parse_header(char *line, struct vma *vma) {
   char *at;
   vma->start = strtoull(line, &at, 16);
@@ -293,7 +294,7 @@ static void put_identity(const struct vma *vma) {
     put(" file");
     put_number(k, 10);
   } else {
-    /* Shared anonymous memory: the reader numbers the inodes. */
+    /* Shared anonymous memory: transcript.ts renumbers the inodes. */
     put(" zero:");
     put_number(vma->inode, 10);
   }
@@ -301,7 +302,9 @@ static void put_identity(const struct vma *vma) {
   put_number(vma->pgoff, 10);
 }
 
-/* The letters that say something of the rules; the others depend on the kernel's configuration. */
+/*
+ * Prints the letters that follow from the rules; the others depend on the kernel's configuration.
+ */
 static void put_flags(const char *flags) {
   static const char MEANT[] =
       "rd wr ex sh mr mw me ms gd lo io sr rr dc de ac nr wf dd mm hg nh mg lf ";
@@ -375,7 +378,9 @@ static void step_read(char **words) {
   put("\n");
 }
 
-/* A page as runs of equal bytes, VALUE*COUNT; of very many runs, a checksum (FNV-1a). */
+/*
+ * Describes a page as runs of equal bytes, VALUE*COUNT, or by its FNV-1a hash if it has too many.
+ */
 static void describe_page(const byte *page, char *into) {
   char *end = into;
   int runs = 0;
@@ -420,7 +425,7 @@ static void put_run(u64 start, u64 end, const char *text) {
   put("\n");
 }
 
-/* What the process reads where something is mapped; equal pages in a row are one line. */
+/* Prints what the process reads in its mappings; successive equal pages share one line. */
 static void step_contents(void) {
   static char text[256], before[256];
   look();
@@ -443,7 +448,9 @@ static void step_contents(void) {
 
 /* ---- system calls ---- */
 
-/* Where something was mapped. A place that the kernel chose is not the history's: it goes again. */
+/*
+ * Prints where a mapping went. One placed outside the window would disturb later steps: unmap it.
+ */
 static void put_mapped(long result, u64 length) {
   if (result == -1) {
     put_error();
@@ -501,7 +508,7 @@ static void step_brk(char **words) {
   put("\n");
 }
 
-/* Numbers of /proc/self/stat, counted from 1 as proc(5) does; the name, in brackets, is skipped. */
+/* Reads fields of /proc/self/stat, numbered from 1 as in proc(5); skips the name in parentheses. */
 static void read_stat(u64 *fields, int last) {
   static char text[4096];
   int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
@@ -509,13 +516,13 @@ static void read_stat(u64 *fields, int last) {
   if (got <= 0) die("/proc/self/stat");
   close(fd);
   text[got] = 0;
-  char *at = strrchr(text, ')') + 4; /* after the state, the third */
+  char *at = strrchr(text, ')') + 4; /* past the state, which is field 3 */
   for (int field = 4; field <= last; field++) fields[field] = strtoull(at, &at, 10);
 }
 
 /*
- * P heap AT: the break's place. PR_SET_MM_MAP sets all places at once and, unlike its brothers,
- * asks for no privilege.
+ * P heap AT: places the break. PR_SET_MM_MAP sets all places at once and, unlike the other
+ * PR_SET_MM operations, needs no privilege.
  */
 static void step_heap(char **words) {
   u64 stat[52];
@@ -563,7 +570,7 @@ static void pass_turn(uint32_t step) {
   syscall(SYS_futex, &shared->turn, FUTEX_WAKE, INT_MAX, 0, 0, 0);
 }
 
-/* Runs one step; returns the number of the process that is running afterwards, or -1 to end. */
+/* Runs one step; returns the number of the process that continues, or -1 to end. */
 static int run_step(uint32_t step, int self) {
   static char copy[512];
   char *words[MAX_WORDS];
@@ -613,7 +620,7 @@ static void run_process(int self) {
       _exit(0);
     }
     int isChild = next != self;
-    self = next; /* a child goes on as itself; its parent passes the turn */
+    self = next; /* a child continues as itself; its parent passes the turn */
     if (!isChild) pass_turn(step);
   }
   _exit(0);
@@ -630,7 +637,7 @@ static void fill_file(int fd, int k, u64 pages, u64 bytes) {
   }
 }
 
-/* A file without a name; where the file system knows no such thing, one whose name is gone. */
+/* Opens a file without a name; if the file system lacks O_TMPFILE, unlinks a temporary file. */
 static int open_unnamed(const char *folder) {
   int fd = open(folder, O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
   if (fd >= 0) return fd;
@@ -644,14 +651,14 @@ static int open_unnamed(const char *folder) {
   return fd;
 }
 
-/* file KIND PAGES BYTES: a page of one byte value each, and BYTES of another page. */
+/* file KIND PAGES BYTES: PAGES pages, each of one byte value, then BYTES of one more page. */
 static void new_file(char **words, const char *directory, const char *tmpfs) {
   const char *kind = words[1];
   int fd = !strcmp(kind, "memfd") ? (int)memfd_create("history", MFD_CLOEXEC)
                                   : open_unnamed(!strcmp(kind, "tmpfs") ? tmpfs : directory);
   if (fd < 0) die(kind);
   fill_file(fd, file_count, strtoull(words[2], 0, 10), strtoull(words[3], 0, 10));
-  /* A file is known by what a mapping of it shows: stat(2) may tell other numbers. */
+  /* Identify a file by what its mapping shows: stat(2) may report other numbers. */
   void *at = mmap((void *)BASE, PAGE, PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
   if (at == MAP_FAILED) die("mmap of a file");
   look();
@@ -662,7 +669,7 @@ static void new_file(char **words, const char *directory, const char *tmpfs) {
   file_count++;
 }
 
-/* The root and what it left behind: the harness adopts and reaps them all. */
+/* Runs the root and its descendants: the harness adopts orphans and reaps all of them. */
 static int run_history(void) {
   shared->turn = 0;
   shared->used = 0;
@@ -676,7 +683,7 @@ static int run_history(void) {
     put("died of ");
     put_number(WIFSIGNALED(status) ? WTERMSIG(status) : 1000 + WEXITSTATUS(status), 10);
     put("\n");
-    break; /* the others wait for their turn for ever: they die with the group */
+    break; /* the others would wait for their turn for ever: they are killed with the group */
   }
   put("end\n");
   for (u64 at = 0; at < shared->used;) {
@@ -698,10 +705,10 @@ static void prepare(void) {
   sigaction(SIGSEGV, &action, 0);
   sigaction(SIGBUS, &action, 0);
   struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
-  setrlimit(RLIMIT_MEMLOCK, &all); /* refused without privilege: the old limit is enough */
+  setrlimit(RLIMIT_MEMLOCK, &all); /* fails without privilege: the old limit is enough */
   struct rlimit stack = {8 << 20, RLIM_INFINITY};
   setrlimit(RLIMIT_STACK, &stack);
-  setpgid(0, 0); /* a group of our own, to be ended as a whole */
+  setpgid(0, 0); /* a process group of our own, which can be killed as a whole */
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
 }

@@ -1,4 +1,4 @@
-/** Compiles real-linux.c, and runs histories with it on the kernel that the tests run on. */
+/** Compiles real-linux.c, and runs histories with it on the kernel that runs the tests. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, statfsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -23,31 +23,31 @@ export class RealLinux {
     this.#tmpfs = isTmpfs('/dev/shm') ? '/dev/shm' : directory;
   }
 
-  /** Undefined, with the reason, where there is no such kernel or no C compiler. */
+  /** Returns the reason, instead, if there is no such kernel or no C compiler. */
   static build(): RealLinux | string {
     if (process.platform !== 'linux' || process.arch !== 'x64') return 'this is no Linux on x86-64';
     const directory = mkdtempSync(join(tmpdir(), 'mmdump-real-linux-'));
     const program = join(directory, 'real-linux');
-    // Static where it can be: a small address space is listed quickly.
+    // Link statically if possible: a small address space is listed quickly.
     for (const how of [['-static'], []]) {
       try {
         execFileSync('cc', ['-O1', ...how, '-o', program, SOURCE], { stdio: 'pipe' });
         return new RealLinux(directory, program);
       } catch {
-        // Without a libc.a, the next; without a compiler, neither.
+        // Without libc.a, try the next; without a compiler, both fail.
       }
     }
     rmSync(directory, { recursive: true });
     return 'there is no C compiler';
   }
 
-  /** Whether the kernel lets the heap be placed; without, no history can have one. */
+  /** Whether the kernel lets the heap be placed; otherwise no history can have one. */
   get canPlaceHeap(): boolean {
     this.#canPlaceHeap ??= this.run({ files: [], steps: [HEAP] })[1] === '= 0';
     return this.#canPlaceHeap;
   }
 
-  /** The transcript of a history, line by line. */
+  /** Returns the transcript of a history, line by line. */
   run(plan: Plan): string[] {
     const { status, stdout, stderr } = spawnSync(this.#program, [this.#directory, this.#tmpfs], {
       input: scriptOf(plan),

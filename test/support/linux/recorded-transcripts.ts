@@ -1,15 +1,15 @@
 /**
- * Transcripts that were recorded, as files of test/transcripts have them: what every machine can
- * compare the simulated one with, also without a compiler, also where there is no Linux.
+ * Recorded transcripts, as stored in the files of test/transcripts. Every machine can compare the
+ * simulated one with them, even without a compiler and even without Linux.
  *
- *   KEY: VALUE                    the head: which kernel, what it answered to the probes, when and how
- *   file KIND PAGES BYTES         the files that every history begins with
+ *  KEY: VALUE                    the head: which kernel, its answers to the probes, when and how
+ *  file KIND PAGES BYTES         the files that every history begins with
  *
- *   history NAME
- *   (the transcript; a listing that equals the process's one before is the line '  same')
+ *  history NAME
+ *  (the transcript; a listing equal to the previous one of its process is the line '  same')
  *
- * A transcript holds its steps, so that the plan is recorded together with the result: changes of the
- * generator of random histories make no difference.
+ * A transcript contains its steps, so that the plan is recorded together with the result: it stays
+ * valid when the generator of random histories changes.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { type FileSpec, type Plan, parsePlannedStep, stepText } from './history.ts';
@@ -21,10 +21,10 @@ export interface RecordedHistory {
 }
 
 export interface Recording {
-  /** Of the kernel, as uname has it. */
+  /** Release of the kernel, as uname reports it. */
   readonly release: string;
   readonly probes: KernelProbes;
-  /** When, how and where from. */
+  /** When, how and where the recording was made. */
   readonly origin: string;
   readonly files: readonly FileSpec[];
   readonly histories: readonly RecordedHistory[];
@@ -36,7 +36,7 @@ const RELEASE = 'release';
 const ORIGIN = 'origin';
 const PROBE = 'probe ';
 
-/** Every recording there is, by the name of its file. */
+/** Returns every recording by the name of its file. */
 export function recordings(): ReadonlyMap<string, Recording> {
   const names = readdirSync(FOLDER).filter((name) => name.endsWith('.txt'));
   return new Map(
@@ -85,7 +85,7 @@ export function parseRecording(text: string): Recording {
   };
 }
 
-/** The steps of a transcript, to be run again. */
+/** Parses the steps of a transcript, so that they can run again. */
 export function planOfTranscript(files: readonly FileSpec[], lines: readonly string[]): Plan {
   const texts = lines.filter(isStep);
   const steps = texts.map(parsePlannedStep);
@@ -111,8 +111,8 @@ function lengthened(lines: readonly string[]): string[] {
 }
 
 /**
- * Maps the listing of every step; `before` is the last listing of the same process, whichever side of
- * the mapping is the long one. What 'contents' prints is no listing.
+ * Maps the listing of every step; `before` is the last listing of the same process in its long
+ * form, whether that is the input or the output. The output of 'contents' is not a listing.
  */
 function withListings(
   lines: readonly string[],

@@ -1,19 +1,19 @@
 /**
- * What the kernel that the tests run on says of itself, found out by asking it: releases of one number
+ * Facts about the kernel that the tests run on, found by probing it, because kernels of one release
  * are built in several ways. Nothing here needs a compiler.
  */
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { release } from 'node:os';
 
-/** Answers of a kernel, by the names that the heads of recorded transcripts have. */
+/** Answers of a kernel to the probes, named as in the heads of recorded transcripts. */
 export interface KernelProbes {
   /** Reads of untouched private anonymous memory map the zero page; false: a fresh page each. */
   readonly zeroPage: boolean;
-  /** CONFIG_MEM_SOFT_DIRTY: bit 55 of the page map. Null: nobody asked. */
+  /** CONFIG_MEM_SOFT_DIRTY: bit 55 of the page map. Null: the kernel was not probed. */
   readonly softDirty: boolean | null;
   /** The processor has protection keys, and the kernel uses them. */
   readonly protectionKeys: boolean;
-  /** /sys/kernel/mm/transparent_hugepage/enabled; '' without. */
+  /** /sys/kernel/mm/transparent_hugepage/enabled; '' if it does not exist. */
   readonly hugePages: string;
 }
 
@@ -22,7 +22,7 @@ export interface RunningKernel {
   readonly probes: KernelProbes;
 }
 
-/** A setting, '' where there is none. */
+/** Reads a setting; '' if it does not exist. */
 export function readSetting(path: string): string {
   try {
     return readFileSync(path, 'latin1').trim();
@@ -33,13 +33,13 @@ export function readSetting(path: string): string {
 
 let asked: RunningKernel | string | undefined;
 
-/** The kernel that runs the tests; where it cannot be asked, the reason. */
+/** Returns the kernel that runs the tests, or the reason why it cannot be probed. */
 export function runningKernel(): RunningKernel | string {
   asked ??= ask();
   return asked;
 }
 
-/** Its answers, for tests that need Linux anyway. */
+/** Returns its answers, for tests that need Linux anyway. */
 export function runningProbes(): KernelProbes {
   const kernel = runningKernel();
   if (typeof kernel === 'string') throw new Error(kernel);
@@ -61,8 +61,8 @@ const PAGE = 4096;
 const READ_BYTES = 32 * 2 ** 20;
 
 /**
- * Read faults of our own, in memory that nobody has touched (large buffers of zeros come from mmap).
- * Pages of our own are counted as anonymous memory of this process, the zero page is not.
+ * Causes read faults in untouched memory of this process (large zeroed buffers come from mmap). A
+ * fresh page counts as anonymous memory of this process; the zero page does not.
  */
 function readsMapZeroPage(): boolean | undefined {
   const before = anonymousKb();
@@ -79,7 +79,7 @@ function anonymousKb(): number | undefined {
   return kb === undefined ? undefined : Number(kb);
 }
 
-/** Whether any page of ours that was written is said to be soft-dirty. */
+/** Whether the page map reports any page of this process's stack as soft-dirty. */
 function hasSoftDirty(): boolean {
   const [, start, end] =
     /^([0-9a-f]+)-([0-9a-f]+) .*\[stack\]/m.exec(readSetting('/proc/self/maps')) ?? [];

@@ -1,4 +1,4 @@
-/** Runs a history on the simulated machine; the transcript is the one that Linux should give. */
+/** Runs a history on the simulated machine; its transcript should equal that of Linux. */
 import { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
 import { MmdumpError } from '../../../src/shared/errors.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
@@ -16,13 +16,13 @@ import {
 import { SimulatedStage } from './simulated-stage.ts';
 import { describePage, nameZeroFiles, runsOfPages } from './transcript.ts';
 
-/** How far around the base mappings are listed: growing stacks leave the window. */
+/** Mappings up to this distance from the base are listed: a growing stack leaves the window. */
 const NEAR = 0x4000_0000;
 
 /**
- * The letters that smaps has for VM_* (include/linux/mm.h), in the order of smaps; written out
- * here, apart from src/shared/vm-flags.ts. Letters that depend on the kernel's configuration are
- * left out on both sides.
+ * The letters that smaps prints for the VM_* flags (include/linux/mm.h), in smaps order. They are
+ * listed here again, independently of src/shared/vm-flags.ts. Both sides omit letters that depend
+ * on the kernel's configuration.
  */
 const LETTERS: readonly (readonly [bit: number, letters: string])[] = [
   [0x1, 'rd'],
@@ -51,7 +51,7 @@ const LETTERS: readonly (readonly [bit: number, letters: string])[] = [
   [0x80000000, 'mg'],
 ];
 
-/** The calls as they are meant to be; those that a machine does not have yet are not called. */
+/** The calls in their final form; calls that a machine does not have yet are never made. */
 interface Calls {
   mremap(at: number, old: number, length: number, flags: readonly string[], to: number): number;
   brk(address: number): number;
@@ -67,8 +67,8 @@ interface Calls {
 const UNFINISHED = (process.env.MMDUMP_UNSUPPORTED ?? '').split(' ');
 
 /**
- * Whether the simulated machine has a call at all. MMDUMP_UNSUPPORTED names more that are left
- * out, with a space between: 'mremap', 'madvise:free', 'mmap:locked'.
+ * Whether the simulated machine has a call at all. MMDUMP_UNSUPPORTED names more calls to omit,
+ * separated by spaces: 'mremap', 'madvise:free', 'mmap:locked'.
  */
 export function isSupported(action: Action): boolean {
   const methods = AddressSpace.prototype as unknown as Record<string, unknown>;
@@ -99,7 +99,7 @@ function isNear(address: number): boolean {
   return address > WINDOW_BASE - NEAR && address < WINDOW_BASE + NEAR;
 }
 
-/** One run of a history: the processes by number, and the transcript. */
+/** One run of a history: its processes by number, and its transcript. */
 class Run {
   readonly lines: string[] = [];
   readonly #stage: SimulatedStage;
@@ -220,7 +220,9 @@ class Run {
   }
 }
 
-/** Where something was mapped. A place that the machine chose is not the history's: it goes. */
+/**
+ * Reports where a mapping went. One placed outside the window would disturb later steps: unmap it.
+ */
 function mapped(space: AddressSpace, address: number, length: number): string {
   if (isNear(address)) return placeOf(address);
   space.munmap(address, length);
@@ -248,13 +250,13 @@ function* contents(space: AddressSpace): Generator<readonly [number, string]> {
 let idle: { readonly key: string; readonly stage: SimulatedStage } | undefined;
 
 /**
- * The transcript of a history on the simulated machine. At the end the machine's tables must be
- * true, and nothing may be left once the processes are gone.
+ * Returns the transcript of a history on the simulated machine. At the end the machine's tables
+ * must be consistent, and nothing may be left once the processes are gone.
  */
 export function runSimulated(plan: Plan, zeroPage: boolean, memory: number = 32 * MiB): string[] {
   const key = JSON.stringify([plan.files, memory, zeroPage]);
   const stage = idle?.key === key ? idle.stage : new SimulatedStage(plan.files, memory, zeroPage);
-  idle = undefined; // and stays so if anything fails
+  idle = undefined; // stays undefined if the run fails
   stage.reset();
   const before = freeFrames(stage.machine);
   const run = new Run(stage);

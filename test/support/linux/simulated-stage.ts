@@ -1,4 +1,4 @@
-/** A simulated machine with files as histories have them, used for one history after another. */
+/** A simulated machine with the files of histories, reused for one history after another. */
 import type { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
 import type { Machine } from '../../../src/mmu/machine/machine.ts';
 import { PAGE_SIZE } from '../../../src/shared/page.ts';
@@ -8,11 +8,11 @@ import { fileContent, MAX_PROCESSES, type Plan } from './history.ts';
 export class SimulatedStage {
   readonly machine: Machine;
   readonly fileIds: number[] = [];
-  /** Index of a file, by the path that a mapping shows. */
+  /** Index of a file, by the path that its mapping shows. */
   readonly indexes = new Map<string, number>();
   readonly #contents: Uint8Array[];
   readonly #places: number[] = [];
-  /** Has every file mapped: its pages stay in the page cache, as those of files just written. */
+  /** Maps every file so that its pages stay in the page cache, like those of files just written. */
   readonly #keeper: AddressSpace;
 
   constructor(files: Plan['files'], memory: number, zeroPage: boolean) {
@@ -33,13 +33,13 @@ export class SimulatedStage {
     }
   }
 
-  /** Gives the files the content that every history begins with. */
+  /** Sets the files to the content that every history begins with. */
   reset(): void {
     const rest = new Uint8Array(PAGE_SIZE);
     for (const [k, content] of this.#contents.entries()) {
       this.#keeper.write(this.#places[k]!, content);
       const tail = content.length % PAGE_SIZE;
-      // A mapping can also write behind the end, within the last page.
+      // A mapping can also write past the end of the file, within the last page.
       if (tail === 0) continue;
       this.#keeper.write(this.#places[k]! + content.length, rest.subarray(tail));
     }
@@ -51,7 +51,7 @@ export class SimulatedStage {
       if (space.mm.slot !== this.#keeper.mm.slot) this.machine.destroyAddressSpace(space);
     }
     const lost = before - freeFrames(this.machine);
-    // The huge zero page is made once, and stays.
+    // The huge zero page is created once, and stays.
     if (lost !== 0 && lost !== 512) throw new Error(`the history has lost ${lost} frames`);
   }
 }

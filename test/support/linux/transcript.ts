@@ -1,10 +1,12 @@
 /**
- * What both sides print: after each step its text, '= RESULT', and a line a mapping; equal
- * transcripts mean equal behaviour. Helpers that the two sides must not each have their own of.
+ * The form of the transcripts of both sides: after each step its text, '= RESULT', and one line per
+ * mapping; equal transcripts mean equal behaviour. Also helpers that both sides must share.
  */
 import { PAGE_SIZE } from '../../../src/shared/page.ts';
 
-/** A page as runs of equal bytes, VALUE*COUNT; of very many runs, a checksum (FNV-1a). */
+/**
+ * Describes a page as runs of equal bytes, VALUE*COUNT, or by its FNV-1a hash if it has too many.
+ */
 export function describePage(page: Uint8Array): string {
   const runs: string[] = [];
   for (let at = 0; at < PAGE_SIZE && runs.length <= 8; ) {
@@ -18,7 +20,7 @@ export function describePage(page: Uint8Array): string {
   return `hash ${(hash >>> 0).toString(16).padStart(8, '0')}`;
 }
 
-/** Runs of equal pages, one line each, from pages in ascending order. */
+/** Joins equal pages, given in ascending order, into runs of one line each. */
 export function runsOfPages(pages: Iterable<readonly [page: number, text: string]>): string[] {
   const lines: string[] = [];
   let start = 0;
@@ -42,8 +44,8 @@ export function runsOfPages(pages: Iterable<readonly [page: number, text: string
 }
 
 /**
- * Shared anonymous memory is a file without a name. Each side tells such files apart by numbers of
- * its own ('zero:17'), which may be used again; here they are counted by first appearance.
+ * Shared anonymous memory is a file without a name. Each side tells such files apart by its own
+ * numbers ('zero:17'), which may be reused; this function numbers them by first appearance.
  */
 export function nameZeroFiles(lines: readonly string[]): string[] {
   const named = new Map<string, number>();
@@ -60,7 +62,7 @@ export function nameZeroFiles(lines: readonly string[]): string[] {
     if (head !== null) {
       forgetUnseen();
       process = head[1]!;
-      // Whatever a process has is listed again after its step, but for these two.
+      // Every step lists all mappings of its process again, except 'contents'.
       if (head[2] !== 'contents') seenBy.set(process, new Set());
       return line;
     }
@@ -72,14 +74,14 @@ export function nameZeroFiles(lines: readonly string[]): string[] {
   });
 }
 
-/** The index of the first line that differs, or -1. */
+/** Returns the index of the first line that differs, or -1. */
 export function firstDifference(left: readonly string[], right: readonly string[]): number {
   const length = Math.max(left.length, right.length);
   for (let at = 0; at < length; at++) if (left[at] !== right[at]) return at;
   return -1;
 }
 
-/** Both transcripts around the first difference, for the person who has to find out why. */
+/** Returns both transcripts around their first difference, for a person to read. */
 export function describeDifference(linux: readonly string[], ours: readonly string[]): string {
   const at = firstDifference(linux, ours);
   if (at < 0) return 'no difference';

@@ -1,4 +1,4 @@
-/** Live processes, captured: stopped, read by the reference, imported, dumped, read again. */
+/** Captures of live processes: stopped, read by the reference, imported, dumped, and read again. */
 import {
   type AddressSpace,
   createDumper,
@@ -18,7 +18,7 @@ import { PAGE, threadStates } from './proc.ts';
 import { pageStates, type Reference, readReference } from './reference.ts';
 import { isInstalled, parseRegions, type Region, type Target, Workshop } from './target.ts';
 
-/** A stopped process, what it is, and what became of it. */
+/** A stopped process, its reference, and the results of its import. */
 export interface Capture {
   readonly target: Target;
   readonly regions: readonly Region[];
@@ -33,7 +33,7 @@ export interface Capture {
   readonly changed: readonly string[];
 }
 
-/** Why there is no such target here. */
+/** The reason why there is no such target here. */
 export type Absent = { readonly reason: string };
 
 /** The programs, the dumper and the images of one test file. */
@@ -101,7 +101,7 @@ export function need(context: TestContext, subject: Capture | Absent): Capture {
 
 export const hex = (address: number): string => `0x${address.toString(16)}`;
 
-/** The keys at which two maps differ, as text; the first few are enough. */
+/** Describes the keys at which two maps differ, up to a small number of them. */
 export function differences<T>(
   expected: ReadonlyMap<number, T>,
   found: ReadonlyMap<number, T>,
@@ -115,7 +115,7 @@ export function differences<T>(
   return lines.slice(0, 20);
 }
 
-/** What the image stores, by address. */
+/** Returns what the image stores, by address. */
 export function storedIn(image: Image): Map<number, string> {
   const stored = new Map<number, string>();
   const { blocks } = image.mm();
@@ -147,7 +147,7 @@ export function vmaAt(image: Image, address: number): ImageVma {
   return image.vmas().find(({ start, end }) => start <= address && address < end)!;
 }
 
-/** One letter a page: 'c' copy, 'z' zero, 'g' guard, '.' absent, 'u' unmapped. */
+/** One letter per page: 'c' copy, 'z' zero, 'g' guard, '.' absent, 'u' unmapped. */
 export function pictureOf(image: Image, { start, end }: Region): string {
   let text = '';
   for (let address = start; address < end; address += PAGE) {

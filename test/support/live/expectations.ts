@@ -1,4 +1,4 @@
-/** What an imported process has to show, as lines that can be compared. */
+/** What an imported process must show, as lines that can be compared. */
 import { readlinkSync } from 'node:fs';
 import type { AddressSpace, Image } from 'mmdump';
 import { expect } from 'vitest';
@@ -7,7 +7,7 @@ import { PAGE } from './proc.ts';
 import type { Reference } from './reference.ts';
 import type { Target } from './target.ts';
 
-/** VmFlags of smaps that an image keeps. */
+/** The VmFlags of smaps that an image keeps. */
 const FLAG_NAMES: { readonly [letters: string]: string } = {
   rd: 'READ',
   wr: 'WRITE',
@@ -36,7 +36,7 @@ const FLAG_NAMES: { readonly [letters: string]: string } = {
   mg: 'MERGEABLE',
 };
 
-/** The mappings as lines: range, pgoff of a file, flags, path. */
+/** The mappings as lines: range, pgoff in the file, flags, path. */
 export function expectedMappings({ pid }: Target, { vmas, fileKinds }: Reference): string[] {
   const exe = readlinkSync(`/proc/${pid}/exe`);
   return vmas.map((vma, at) => {
@@ -80,7 +80,7 @@ export function fileKindsIn(image: Image): string[] {
   });
 }
 
-/** The one NT_PRPSINFO of x86-64's <sys/procfs.h>, read by its offsets. */
+/** Reads the fields of the only NT_PRPSINFO (x86-64, <sys/procfs.h>) by their offsets. */
 export function parseProcessNote(notes: Uint8Array): object {
   const bytes = Buffer.from(notes);
   expect(bytes.readUInt32LE(0), 'length of the owner').toBe(5);
@@ -102,7 +102,7 @@ export function parseProcessNote(notes: Uint8Array): object {
   };
 }
 
-/** Pages of readable mappings that do not read as they did in the process. */
+/** Returns the pages of readable mappings whose content differs from that in the process. */
 export function wrongIn(space: AddressSpace, { vmas, stored }: Reference): string[] {
   const wrong: string[] = [];
   const page = Buffer.alloc(PAGE);

@@ -1,4 +1,4 @@
-/** Imports that fail, and proof that they leave nothing. */
+/** Imports that fail, and checks that they leave nothing behind. */
 
 import { readdirSync, readlinkSync } from 'node:fs';
 import { createMachine, type Machine } from 'mmdump';
@@ -6,7 +6,7 @@ import { expect } from 'vitest';
 import type { Lab } from './capture.ts';
 import type { Target } from './target.ts';
 
-/** The error that `action` rejects with. */
+/** Returns the error that `action` rejects with. */
 export async function failure(action: Promise<unknown>): Promise<unknown> {
   try {
     await action;
@@ -16,19 +16,19 @@ export async function failure(action: Promise<unknown>): Promise<unknown> {
   throw new Error('it did not fail');
 }
 
-/** Files of /proc that this process has open. */
+/** Returns the files of /proc that this process has open. */
 function openProcFiles(): string[] {
   return readdirSync('/proc/self/fd').flatMap((fd) => {
     try {
       const path = readlinkSync(`/proc/self/fd/${fd}`);
       return /^\/proc\/(\d+\/(mem|pagemap)|kpage)/.test(path) ? [path] : [];
     } catch {
-      return []; // the one that the directory was read by
+      return []; // the descriptor that read the directory
     }
   });
 }
 
-/** A machine, and the assertion that it is as if nothing had ever happened. */
+/** A machine, and an assertion that it is as if nothing had ever happened. */
 export function freshMachine(memory: number): { machine: Machine; expectUntouched: () => void } {
   const machine = createMachine({ memory });
   const { free } = machine.memory;

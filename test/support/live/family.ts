@@ -1,4 +1,4 @@
-/** Families of live processes: who they are, and what they share, by /proc read slowly. */
+/** Families of live processes: their members, and what they share, from a slow reading of /proc. */
 import { readdirSync, readSync } from 'node:fs';
 import type { Image } from 'mmdump';
 import type { Lab } from './capture.ts';
@@ -15,11 +15,11 @@ import { parseRegions, type Region, type Target } from './target.ts';
 export interface LiveFamily {
   readonly target: Target;
   readonly regions: readonly Region[];
-  /** The parent, then its descendants by pid. */
+  /** The parent, then its descendants in order of pid. */
   readonly pids: readonly number[];
 }
 
-/** Starts the C program of live-family-source.ts; undefined without a compiler. */
+/** Starts the C program live-family.c; undefined without a compiler. */
 export async function startFamily(
   { workshop }: Lab,
   mode: string,
@@ -34,7 +34,7 @@ export async function startFamily(
   return { target, regions, pids: [target.pid, ...children.map(Number).sort((a, b) => a - b)] };
 }
 
-/** Living descendants of a process, by their parents' pids, and the process itself. */
+/** Returns a process and its living descendants, found through the pids of their parents. */
 export function familyOf(root: number): number[] {
   const parents = new Map<number, number>();
   for (const name of readdirSync('/proc')) {
@@ -43,7 +43,7 @@ export function familyOf(root: number): number[] {
       if (statField(Number(name), 3) !== 'Z')
         parents.set(Number(name), Number(statField(Number(name), 4)));
     } catch {
-      // It has ended meanwhile.
+      // The process has ended meanwhile.
     }
   }
   const family = [root];
@@ -57,7 +57,7 @@ export function familyOf(root: number): number[] {
   return [root, ...family.slice(1).sort((a, b) => a - b)];
 }
 
-/** Private anonymous pages in memory, by address. */
+/** Returns the private anonymous pages in memory, by address. */
 function privatePages(pid: number): Map<number, PagemapEntry> {
   const pages = new Map<number, PagemapEntry>();
   withFile(`/proc/${pid}/pagemap`, (fd) => {
@@ -73,8 +73,8 @@ function privatePages(pid: number): Map<number, PagemapEntry> {
 }
 
 /**
- * What processes that stand still share as forks do: by process and address, the ordinal of the first
- * process with the same frame there. Undefined where frames are not shown.
+ * Returns what stopped processes share because of forks: by process and address, the ordinal of the
+ * first process with the same frame at that address. Undefined if frames are not visible.
  */
 export function sharedPages(pids: readonly number[]): Map<number, number>[] | undefined {
   const all = pids.map(privatePages);
@@ -102,7 +102,7 @@ function readCount(kpagecount: number, pfn: number): bigint {
   return word[0]!;
 }
 
-/** The clones of an mm of an image: the donor's ordinal by address. */
+/** Returns the clones of an mm of an image: the donor's ordinal by address. */
 export function clonesIn(image: Image, mm: number): Map<number, number> {
   const clones = new Map<number, number>();
   const { blocks } = image.mm(mm);

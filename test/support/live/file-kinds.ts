@@ -1,4 +1,4 @@
-/** What kind of file a mapping of a live process shows. Shares nothing with src/. */
+/** Determines which kind of file a mapping of a live process shows. Shares no code with src/. */
 import { statfsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import type { ProcVma } from './proc.ts';
@@ -11,7 +11,7 @@ const DELETED = ' (deleted)';
 /** Living: the path leads to the same inode. Memory-backed: only memory holds the file's pages. */
 export function fileKindOf({ name, inode }: ProcVma): FileKind {
   if (inode === '0') return 'none';
-  if (name.startsWith('anon_inode:')) return 'memory-backed'; // it has no path that could be gone
+  if (name.startsWith('anon_inode:')) return 'memory-backed'; // it has no path to remove
   if (leadsTo(name, inode)) return isInMemory(name) ? 'memory-backed' : 'living';
   const path = name.endsWith(DELETED) ? name.slice(0, -DELETED.length) : name;
   const isKernels = /^(\/memfd:|\/dev\/zero$|\/SYSV)/.test(path);

@@ -1,10 +1,10 @@
-/** Targets with mounts of their own, and what a system has to provide for them. */
+/** Targets with mounts of their own, and what the system must provide for them. */
 import { execFileSync } from 'node:child_process';
 import { closeSync, ftruncateSync, openSync } from 'node:fs';
 import type { TestContext } from 'vitest';
 import type { Workshop } from './target.ts';
 
-/** A file with an empty ext4 in it. Skips the test where none can be made. */
+/** Creates a file with an empty ext4. Skips the test if it cannot be created. */
 export function ext4Image(context: TestContext, { directory }: Workshop, name: string): string {
   const path = `${directory}/${name}.img`;
   const fd = openSync(path, 'w');
@@ -18,7 +18,7 @@ export function ext4Image(context: TestContext, { directory }: Workshop, name: s
   return path;
 }
 
-/** Skips the test unless a shell in new namespaces can do this. */
+/** Skips the test unless a shell in new namespaces can run this. */
 export function needNamespace(
   context: TestContext,
   namespaces: string,

@@ -1,6 +1,6 @@
 /**
- * /proc of a process, read the slow, obvious way. Shares nothing with src/: it is what the import is
- * checked against.
+ * Reads /proc of a process in the slow, obvious way. Shares no code with src/: the tests compare
+ * the import with it.
  */
 import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
 
@@ -18,13 +18,13 @@ export interface ProcVma {
   readonly name: string;
   /** The two-letter names of VmFlags. */
   readonly letters: readonly string[];
-  /** Totals by name, kB. */
+  /** Totals in kB, by name. */
   readonly kb: ReadonlyMap<string, number>;
 }
 
 const TOTALS = new Set(['Rss', 'Anonymous', 'Swap', 'KSM', 'AnonHugePages']);
 
-/** Every mapping but [vsyscall], which is none of the process's own. */
+/** Returns every mapping except [vsyscall], which does not belong to the process. */
 export function readSmaps(pid: number): ProcVma[] {
   const vmas: ProcVma[] = [];
   let letters: string[] = [];
@@ -44,7 +44,7 @@ export function readSmaps(pid: number): ProcVma[] {
   return vmas.filter(({ name }) => name !== '[vsyscall]');
 }
 
-/** `7f21c000-7f21e000 rw-p 00001000 fe:00 260131      /usr/bin/cat` */
+/** Parses `7f21c000-7f21e000 rw-p 00001000 fe:00 260131      /usr/bin/cat`. */
 function parseHeader(line: string): Omit<ProcVma, 'letters' | 'kb'> {
   const [range, perms, offset, device, inode] = line.split(' ');
   const [start, end] = range!.split('-');
@@ -60,7 +60,7 @@ function parseHeader(line: string): Omit<ProcVma, 'letters' | 'kb'> {
   };
 }
 
-/** An entry of the page map, its bits by name. */
+/** An entry of the page map, with its bits by name. */
 export interface PagemapEntry {
   readonly address: number;
   readonly pfn: number; // 0 without privilege
@@ -76,10 +76,10 @@ const BIT_FILE = 1n << 61n;
 const BIT_SWAP = 1n << 62n;
 const BIT_PRESENT = 1n << 63n;
 const MASK_PFN = (1n << 55n) - 1n;
-/** Entries read at a time. */
+/** Number of entries per read. */
 const BATCH = 0x1_0000;
 
-/** The entries of [start, end) that say anything at all. */
+/** Returns the entries of [start, end) that are not empty. */
 export function readPagemap(fd: number, start: number, end: number): PagemapEntry[] {
   const entries: PagemapEntry[] = [];
   for (let from = start; from < end; from += BATCH * PAGE) {
@@ -104,7 +104,7 @@ export function readPagemap(fd: number, start: number, end: number): PagemapEntr
   return entries;
 }
 
-/** Bits of /proc/kpageflags that matter here. */
+/** The bits of /proc/kpageflags that the tests use. */
 export interface KernelPage {
   readonly isZeroPage: boolean;
   readonly isHuge: boolean;
@@ -134,7 +134,7 @@ function readExactly(fd: number, into: Uint8Array, position: number): void {
   }
 }
 
-/** One page of a process's memory. */
+/** Reads one page of a process's memory. */
 export function readPage(mem: number, address: number): Buffer {
   const page = Buffer.alloc(PAGE);
   readExactly(mem, page, address);
@@ -151,13 +151,13 @@ export function withFile<T>(path: string, action: (fd: number) => T): T {
   }
 }
 
-/** Fields of /proc/PID/stat from number 3 on, by their number in proc(5). */
+/** Returns a field of /proc/PID/stat, numbered as in proc(5), from number 3 on. */
 export function statField(pid: number, number: number): string {
   const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
   return text.slice(text.lastIndexOf(')') + 2).split(' ')[number - 3]!;
 }
 
-/** Whether a file of /proc can be opened by this process. */
+/** Whether this process may open a file of /proc. */
 export function isReadable(path: string): boolean {
   try {
     withFile(path, () => {});
@@ -167,7 +167,7 @@ export function isReadable(path: string): boolean {
   }
 }
 
-/** The states of all threads, 'TTT'; '' when the process is gone. */
+/** Returns the states of all threads, such as 'TTT'; '' once the process is gone. */
 export function threadStates(pid: number): string {
   try {
     return readdirSync(`/proc/${pid}/task`)
@@ -183,7 +183,7 @@ export function threadStates(pid: number): string {
 
 const BOUND_MS = 120_000;
 
-/** Looks at /proc until `condition` holds: for what has no event. Throws when it never does. */
+/** Polls /proc until `condition` holds, where there is no event. Throws after a time limit. */
 export async function until(what: string, condition: () => boolean): Promise<void> {
   const deadline = Date.now() + BOUND_MS;
   while (!condition()) {
@@ -192,7 +192,7 @@ export async function until(what: string, condition: () => boolean): Promise<voi
   }
 }
 
-/** The same without letting anything else run. */
+/** The same, but blocks the event loop. */
 export function untilNow(what: string, condition: () => boolean): void {
   const deadline = Date.now() + BOUND_MS;
   while (!condition()) {

@@ -1,8 +1,8 @@
 /**
- * What an image of a stopped process must hold, derived from /proc and CLASSIFICATION.md page by
- * page. Shares nothing with src/.
+ * Derives what the image of a stopped process must hold, page by page, from /proc and
+ * CLASSIFICATION.md. Shares no code with src/.
  *
- * All of the page map is read before any memory: reading memory faults pages in.
+ * The whole page map is read before any memory, because reading memory faults pages in.
  */
 import { readFileSync, statSync } from 'node:fs';
 import { type FileKind, fileKindOf, isLost } from './file-kinds.ts';
@@ -19,7 +19,7 @@ import {
   withFile,
 } from './proc.ts';
 
-/** What a page of the process is. */
+/** The kind of a page of the process. */
 type PageKind = 'guard' | 'zero page' | 'anonymous' | 'file' | 'vdso';
 
 interface ProcPage extends PagemapEntry {
@@ -27,34 +27,34 @@ interface ProcPage extends PagemapEntry {
   readonly kernel: KernelPage;
 }
 
-/** What the image must say of a page that it stores, and the page's bytes. */
+/** What the image must say about a page that it stores, and the bytes of the page. */
 export interface StoredPage {
   readonly kind: 'copy' | 'zero' | 'guard';
-  readonly bytes: Buffer | null; // null: a guard page
+  readonly bytes: Buffer | null; // null for a guard page
 }
 
 export interface Reference {
   readonly vmas: readonly ProcVma[];
   readonly fileKinds: readonly FileKind[];
-  /** As the image has them: a deleted file of which all could be read is in memory from then on. */
+  /** The kinds in the image: a deleted file that could be read completely becomes memory-backed. */
   readonly kindsInImage: readonly FileKind[];
-  /** Whether the page map shows frames: root with CAP_SYS_ADMIN. */
+  /** Whether the page map shows frame numbers, which needs root with CAP_SYS_ADMIN. */
   readonly privileged: boolean;
-  /** By address. */
+  /** Keyed by address. */
   readonly stored: ReadonlyMap<number, StoredPage>;
-  /** Entries of page tables, as the import counts them. */
+  /** Numbers of page-table entries, as the import counts them. */
   readonly entries: { readonly content: number; readonly zero: number; readonly guard: number };
-  /** What is there, as what: must not change while the process stands still. */
+  /** The kind of every page that exists: must not change while the process is stopped. */
   readonly states: ReadonlyMap<number, string>;
-  /** One line per total of smaps that this reading contradicts. */
+  /** One line per total in smaps that contradicts this reading. */
   readonly contradictions: readonly string[];
 }
 
 const NO_KERNEL_PAGE: KernelPage = { isZeroPage: false, isHuge: false, isMerged: false };
 
 /**
- * Reads a process that stands still. `reader`: what whoever imports it may read of files that it has
- * not mapped; by default what this process may.
+ * Reads a stopped process. `reader` says what the importing process may read of files that it has
+ * not mapped; the default is what this process may read.
  */
 export function readReference(
   pid: number,
@@ -85,7 +85,7 @@ export function readReference(
   };
 }
 
-/** The page map of every mapping that is not the memory of a device. */
+/** Reads the page map of every mapping except device memory. */
 function readPages(pid: number, vmas: readonly ProcVma[]): ProcPage[][] {
   const entries = withFile(`/proc/${pid}/pagemap`, (fd) =>
     vmas.map((vma) => (isDevice(vma) ? [] : readEntries(fd, vma))),
@@ -103,7 +103,7 @@ function readPages(pid: number, vmas: readonly ProcVma[]): ProcPage[][] {
   );
 }
 
-/** All pages of the vdso are content, those that nobody has touched as well. */
+/** All pages of the vdso count as content, even those that were never touched. */
 function readEntries(pagemap: number, { start, end, name }: ProcVma): PagemapEntry[] {
   const entries = readPagemap(pagemap, start, end);
   if (name !== '[vdso]') return entries;
@@ -124,7 +124,10 @@ function toPage(vma: ProcVma, entry: PagemapEntry, kernel: KernelPage): ProcPage
   return { ...entry, kind: pageKindOf(vma, entry, kernel), kernel };
 }
 
-/** The huge zero page passes for a page of a file; without privilege only its mapping tells. */
+/**
+ * The page map reports the huge zero page as a file's page; without privilege, only the kind of
+ * mapping can tell.
+ */
 function pageKindOf(vma: ProcVma, { isGuard, isFile }: PagemapEntry, kernel: KernelPage): PageKind {
   if (isGuard) return 'guard';
   if (kernel.isZeroPage) return 'zero page';
@@ -132,20 +135,20 @@ function pageKindOf(vma: ProcVma, { isGuard, isFile }: PagemapEntry, kernel: Ker
   return isFile && vma.inode !== '0' ? 'file' : 'anonymous'; // in memory or swapped out
 }
 
-/** Where the bytes of a stored page can be read, or they themselves; null: a guard page. */
+/** Where to read the bytes of a stored page, or the bytes themselves; null for a guard page. */
 type Source =
   | { readonly address: number; readonly isZeroPage: boolean; readonly bytes?: undefined }
   | { readonly bytes: Buffer }
   | null;
 
-/** A page of a lost file that no page table shows. */
+/** A page of an unreachable file that no page table shows. */
 interface UnmappedPage {
   readonly vma: ProcVma;
   readonly index: number;
   readonly bytes: Buffer;
 }
 
-/** Read from the files themselves, page by page. */
+/** Reads these pages from the files themselves, page by page. */
 function readUnmapped(
   pid: number,
   vmas: readonly ProcVma[],
@@ -171,7 +174,7 @@ function readUnmapped(
       seen.add(key);
       const bytes = Buffer.alloc(PAGE);
       content.copy(bytes, 0, index * PAGE);
-      if (!bytes.equals(ZEROS)) unmapped.push({ vma, index, bytes }); // what is absent is zeros
+      if (!bytes.equals(ZEROS)) unmapped.push({ vma, index, bytes }); // absent pages are zeros
     }
   });
   return unmapped;
@@ -181,7 +184,7 @@ function linkTo(pid: number, { start, end }: ProcVma): string {
   return `/proc/${pid}/map_files/${start.toString(16)}-${end.toString(16)}`;
 }
 
-/** By address of the stored page. CLASSIFICATION.md, the rows that a live process can reach. */
+/** Finds the source of each stored page by its address: the rows that a live process can reach. */
 function whatIsStored(
   vmas: readonly ProcVma[],
   fileKinds: readonly FileKind[],
@@ -211,12 +214,14 @@ function whatIsStored(
   }
   for (const { vma, index, bytes } of unmapped) {
     const owner = ownerOf(vmas, vma, index, stored);
-    if (owner !== undefined) stored.set(owner, { bytes }); // else every mapping hides it
+    if (owner !== undefined) stored.set(owner, { bytes }); // otherwise every mapping hides the page
   }
   return stored;
 }
 
-/** The first mapping of the file that covers the page, and shows it: no private copy hides it. */
+/**
+ * Returns the page's address in the first mapping that covers it without a private copy over it.
+ */
 function ownerOf(
   vmas: readonly ProcVma[],
   found: ProcVma,
@@ -237,7 +242,7 @@ function indexOf(vma: ProcVma, address: number): number {
   return (vma.offset + (address - vma.start)) / PAGE;
 }
 
-/** SysV segments number their inodes by themselves. */
+/** SysV segments have inode numbers of their own. */
 function fileKey({ device, inode, name }: ProcVma): string {
   return `${name.startsWith('/SYSV') ? 'sysv' : device} ${inode}`;
 }
@@ -266,7 +271,7 @@ function countEntries(
   return counts;
 }
 
-/** The totals of one mapping, counted by pages, against those of smaps. */
+/** Compares the totals of one mapping, counted page by page, with those of smaps. */
 function contradict(vma: ProcVma, pages: readonly ProcPage[]): string[] {
   if (isDevice(vma)) return [];
   const resident = pages.filter(({ kind, isPresent }) => isPresent && kind !== 'zero page');
@@ -284,7 +289,7 @@ function contradict(vma: ProcVma, pages: readonly ProcPage[]): string[] {
   });
 }
 
-/** `Reference.states`, now. */
+/** Reads `Reference.states` again. */
 export function pageStates(pid: number): ReadonlyMap<number, string> {
   return statesOf(readPages(pid, readSmaps(pid)));
 }
@@ -293,7 +298,7 @@ function statesOf(pages: readonly ProcPage[][]): ReadonlyMap<number, string> {
   return new Map(
     pages
       .flat()
-      .filter(({ kind }) => kind !== 'vdso') // reading a page of it maps it, which is its only trace
+      .filter(({ kind }) => kind !== 'vdso') // reading one maps it, its only trace
       .map(({ address, kind, isSwapped }) => [address, isSwapped ? `${kind}, swapped out` : kind]),
   );
 }

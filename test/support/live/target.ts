@@ -1,4 +1,4 @@
-/** Programs that a test starts, talks to, stops and always ends. */
+/** Programs that a test starts, talks to and stops; every one of them is ended at the close. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
@@ -17,7 +17,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { statField, threadStates, until } from './proc.ts';
 
-/** For programs of their own that import the package. */
+/** For separate programs that import the package. */
 export const mmdumpUrl: string = pathToFileURL(
   createRequire(import.meta.url).resolve('mmdump'),
 ).href;
@@ -33,7 +33,7 @@ export interface StartOptions {
   readonly gid?: number;
 }
 
-/** A program that writes lines, and answers the lines it gets. */
+/** A program that writes lines, and answers the lines that it receives. */
 export class Target {
   readonly pid: number;
   readonly #child: ChildProcess;
@@ -51,7 +51,7 @@ export class Target {
   static async start(command: readonly string[], options: StartOptions = {}): Promise<Target> {
     const [program, ...words] = command;
     const child = spawn(program!, words, { ...options, stdio: ['pipe', 'pipe', 'inherit'] });
-    child.stdin!.on('error', () => {}); // it has ended: whoever waits for its answer is told
+    child.stdin!.on('error', () => {}); // it has ended; its readers get the error
     await once(child, 'spawn');
     return new Target(child);
   }
@@ -62,7 +62,7 @@ export class Target {
     return value;
   }
 
-  /** The lines up to 'ready'. */
+  /** Returns the lines before 'ready'. */
   async ready(): Promise<string[]> {
     const lines: string[] = [];
     for (let line = await this.line(); line !== 'ready'; line = await this.line()) lines.push(line);
@@ -74,7 +74,7 @@ export class Target {
     return this.line();
   }
 
-  /** Stands still when this returns. */
+  /** Stops the process; it is stopped when this returns. */
   async stop(): Promise<void> {
     await stopProcess(this.pid);
   }
@@ -83,33 +83,33 @@ export class Target {
     process.kill(this.pid, 'SIGCONT');
   }
 
-  /** Ends it, whatever it is doing. */
+  /** Kills the process, whatever it is doing. */
   async kill(): Promise<void> {
     this.#child.kill('SIGKILL');
     await this.#exit;
   }
 
-  /** When it has ended by itself: its exit code, or the signal that ended it. */
+  /** Waits until it ends by itself; returns its exit code, or the signal that ended it. */
   async ended(): Promise<number | NodeJS.Signals> {
     const [code, signal] = await this.#exit;
     return code ?? signal!;
   }
 }
 
-/** Stops a process and waits until it stands still. */
+/** Stops a process and waits until all of it is stopped. */
 export async function stopProcess(pid: number): Promise<void> {
   process.kill(pid, 'SIGSTOP');
   await until(`process ${pid} is stopped`, () => /^T+$/.test(threadStates(pid)));
 }
 
-/** Everything a test started and wrote. `close` leaves nothing of it. */
+/** Everything that a test started and wrote. `close` removes all of it. */
 export class Workshop {
-  /** Others may look into it. */
+  /** Other users may read it. */
   readonly directory: string = mkdtempSync(join(tmpdir(), 'mmdump-live-'));
-  /** A directory in memory, '' where there is none. */
+  /** A directory in memory, or '' if there is none. */
   readonly memoryDirectory: string = makeMemoryDirectory();
   readonly #targets: Target[] = [];
-  /** Processes that others started for us: pid → start time, in case the pid is given away. */
+  /** Processes that other programs started for us: pid → start time, in case the pid is reused. */
   readonly #adopted = new Map<number, string>();
   #files = 0;
   readonly #programs = new Map<string, string>();
@@ -144,7 +144,7 @@ export class Workshop {
     return ['python3', this.#copy('target.py')];
   }
 
-  /** `output`: where the image goes; '' exits in the middle of the import. */
+  /** `output`: path of the image; '' makes the importer exit in the middle of the import. */
   importerCommand(url: string, output: string, target: readonly string[]): string[] {
     return [process.execPath, this.#copy('importer.mjs'), url, output, ...target];
   }
@@ -158,12 +158,12 @@ export class Workshop {
     return this.compiledTarget('live-target');
   }
 
-  /** The one with children of its own. */
+  /** The C program that has children. */
   familyProgram(): string | undefined {
     return this.compiledTarget('live-family');
   }
 
-  /** A program of test/support/live/targets, compiled; undefined without a compiler. */
+  /** Compiles a program of test/support/live/targets; undefined without a compiler. */
   compiledTarget(name: string): string | undefined {
     const known = this.#programs.get(name);
     if (known !== undefined) return known;
@@ -176,12 +176,12 @@ export class Workshop {
     return program;
   }
 
-  /** A directory of its own, given to whom it is for. */
+  /** Creates a new directory, owned by `owner` if given. */
   newDirectory(owner?: number): string {
     return this.#newDirectory(this.directory, owner);
   }
 
-  /** The same in memory; '' where there is no such place. */
+  /** The same in memory; '' if there is no such place. */
   newMemoryDirectory(owner?: number): string {
     return this.memoryDirectory === '' ? '' : this.#newDirectory(this.memoryDirectory, owner);
   }
@@ -193,7 +193,7 @@ export class Workshop {
     return path;
   }
 
-  /** A process that one of our programs started. */
+  /** Adopts a process that one of our programs started. */
   adopt(pid: number): void {
     this.#adopted.set(pid, statField(pid, 22));
   }
@@ -208,7 +208,7 @@ export class Workshop {
     if (this.memoryDirectory !== '') rmSync(this.memoryDirectory, { recursive: true, force: true });
   }
 
-  /** A program of test/support/live/targets where other users can read it. */
+  /** Copies a program of test/support/live/targets to a place where other users can read it. */
   #copy(name: string): string {
     const path = join(this.directory, `${++this.#files}-${name}`);
     copyFileSync(targetPath(name), path);
@@ -216,7 +216,7 @@ export class Workshop {
   }
 }
 
-/** A script or source of a program that tests start. */
+/** Path of a script or source of a program that tests start. */
 export function targetPath(name: string): string {
   return fileURLToPath(new URL(`./targets/${name}`, import.meta.url));
 }

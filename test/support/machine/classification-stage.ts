@@ -1,4 +1,7 @@
-/** How to get to every row of docs/CLASSIFICATION.md, with one mm, and what a dump makes of it. */
+/**
+ * For each row of docs/CLASSIFICATION.md: how to reach it with one mm, and how a dump classifies
+ * it.
+ */
 import {
   type AddressSpace,
   createMachine,
@@ -18,7 +21,7 @@ export const BASE = 0x4000_0000;
 const ANON = ['private', 'anonymous', 'fixed'] as const;
 export const HUGETLB_FLAGS = VM.READ | VM.WRITE | VM.MAYREAD | VM.MAYWRITE | VM.HUGETLB;
 
-/** A machine with one mm, and short words for what the rows need. */
+/** A machine with one mm, and short methods for what the rows need. */
 export class Stage {
   readonly machine: Machine;
   readonly space: AddressSpace;
@@ -35,7 +38,7 @@ export class Stage {
     this.space = this.machine.createAddressSpace();
   }
 
-  /** One page at BASE that was written, unless `value` is undefined. */
+  /** Maps one page at BASE, and writes it unless `value` is undefined. */
   page(value?: number): void {
     this.space.mmap({ address: BASE, length: PAGE_SIZE, prot: 'rw', flags: ANON });
     if (value !== undefined) this.space.fill(BASE, PAGE_SIZE, value);
@@ -59,13 +62,13 @@ export class Stage {
     this.space.insertMappings([{ start, end, flags, file: 0, pgoff: start, anonVma: 0, kind }]);
   }
 
-  /** One page at BASE that was read, and not written. */
+  /** Maps one page at BASE, and only reads it. */
   readPage(): void {
     this.page();
     this.space.read(BASE, new Uint8Array(1));
   }
 
-  /** The same for a granule with advice 'hugepage'. */
+  /** The same for a granule with the advice 'hugepage'. */
   readGranule(): void {
     const { space } = this;
     space.mmap({ address: BASE, length: 2 * MiB, prot: 'r', flags: ANON });
@@ -78,7 +81,7 @@ export class Stage {
     return readPte(this.space, BASE).pfn;
   }
 
-  /** Overwrites words of the page's own entry. */
+  /** Overwrites the words of the page's own entry. */
   entry(change: (low: number, high: number) => readonly [low: number, high: number]): void {
     const before = readPte(this.space, BASE);
     const [low, high] = change(before.low, before.high);
@@ -92,7 +95,7 @@ export class Stage {
 
 type Counts = Partial<Record<'absent' | 'copy' | 'zero' | 'clone' | 'unsupported', number>>;
 
-/** Row, how to get there, the pages of each class, and the reason of an unsupported page. */
+/** Row, how to reach it, the number of pages per class, and the reason for an unsupported page. */
 type RowCase = readonly [string, (stage: Stage) => void, Counts, RegExp?];
 
 /** Rows that need a machine with a zero page. */
@@ -110,13 +113,13 @@ export const ZERO_PAGE_ROWS: readonly RowCase[] = [
   ['14: the zero page', (stage) => stage.readPage(), { zero: 1 }],
 ];
 
-/** Rows that need a machine without: what was only read is a page of zeros like any other. */
+/** Rows that need a machine without one: a page that was only read is an ordinary page of zeros. */
 export const FRESH_PAGE_ROWS: readonly RowCase[] = [
   ['4 and 17: a 2 MiB page that was only read', (stage) => stage.readGranule(), { zero: 512 }],
   ['17: a page that was only read', (stage) => stage.readPage(), { zero: 1 }],
 ];
 
-/** Rows that any machine can have. */
+/** Rows that any machine can reach. */
 export const ROWS: readonly RowCase[] = [
   [
     '1: VM_IO',

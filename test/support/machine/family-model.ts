@@ -1,23 +1,23 @@
 /**
- * A family of three mms (a process, its child, its grandchild) in which every page has a history of
- * its own, and what the image of them must say of it: a model of copy-on-write by counting, which
+ * A family of three mms (a process, its child, its grandchild) in which every page has a different
+ * history, and what their image must say about it. The model counts users for copy-on-write; it
  * knows nothing of tables or runs.
  */
 import { type AddressSpace, createMachine, type Machine, MiB, PAGE_SIZE } from 'mmdump';
 import { ZERO_PAGE } from './zero-page.ts';
 
-/** When somebody does something to a page; at two of the borders is a fork. */
+/** Steps in which one process may act on a page; a fork precedes two of them. */
 const STEPS = [
   { who: 0 }, // before the first fork
   { who: 0 },
   { who: 1 },
-  { who: 1 }, // the second fork was before
+  { who: 1 }, // the second fork happens before this step
   { who: 2 },
 ] as const;
 const FORK_BEFORE: { readonly [step: number]: number } = { 1: 0, 3: 1 };
 
 const ACTIONS = ['nothing', 'read', 'write'] as const;
-/** One page for every combination. */
+/** One page per combination of actions. */
 export const FAMILY_PAGES: number = ACTIONS.length ** STEPS.length;
 
 export type Kind = 'private' | 'private file' | 'shared';
@@ -31,7 +31,7 @@ function writtenValue(page: number, step: number): number {
   return 1 + step * 40 + (page % 40);
 }
 
-/** Content of the file's pages; one in four is zeros. */
+/** Content of the file's pages; every fourth page is zero. */
 function fileValue(page: number): number {
   return page % 4 === 0 ? 0 : 220 + (page % 30);
 }
@@ -45,10 +45,10 @@ interface ModelFrame {
 /** What one mm shows at one page. */
 type Shown = 'nothing' | 'zero page' | "the file's page" | ModelFrame;
 
-/** What the image must say of a page of one mm. */
+/** What the image must say about a page of one mm. */
 export interface ExpectedPage {
   readonly kind: 'absent' | 'zero' | 'copy' | 'clone';
-  /** Of a clone: position of its donor in the dump. */
+  /** Position of the donor in the dump, if the page is a clone. */
   readonly donor: number;
   readonly value: number;
 }
@@ -57,7 +57,7 @@ export interface Family {
   readonly machine: Machine;
   readonly spaces: readonly AddressSpace[];
   readonly starts: { readonly [kind in Kind]: number };
-  /** What the dump of the mms with these numbers, in this order, must say. */
+  /** What a dump of these mms, in this order, must say about a page. */
   expected(order: readonly number[], kind: Kind, page: number): ExpectedPage[];
 }
 
@@ -107,9 +107,9 @@ export function createFamily(): Family {
 }
 
 class Model {
-  /** By mm, then kind, then page. */
+  /** Indexed by mm, then kind, then page. */
   readonly #shown: { readonly [kind in Kind]: Shown[] }[] = [nothingShown()];
-  /** Pages of the shared memory that somebody touched. */
+  /** Pages of the shared memory that some process touched. */
   readonly #shared = new Map<number, number>();
 
   fork(parent: number): void {
@@ -149,14 +149,14 @@ class Model {
       const absent = kind === 'private' ? 0 : fileValue(page);
       if (shown === 'zero page') return { kind: 'zero', donor: -1, value: 0 };
       if (typeof shown === 'string') return { kind: 'absent', donor: -1, value: absent };
-      if (shown.value === 0) return { kind: 'zero', donor: -1, value: 0 }; // nobody writes zeros
+      if (shown.value === 0) return { kind: 'zero', donor: -1, value: 0 }; // no step writes zeros
       const donor = order.findIndex((other) => this.#shown[other]![kind][page] === shown);
       const isOwn = donor === place;
       return { kind: isOwn ? 'copy' : 'clone', donor: isOwn ? -1 : donor, value: shown.value };
     });
   }
 
-  /** The first mm of the dump stores what the others show as well. */
+  /** The first mm of the dump stores a shared page; the others show the same page. */
   #expectedShared(page: number, place: number): ExpectedPage {
     const value = this.#shared.get(page);
     const isStored = value !== undefined && place === 0;
@@ -165,7 +165,7 @@ class Model {
   }
 }
 
-/** What a page shows that was read before anybody wrote it. */
+/** What a page shows if it was read before it was written. */
 function firstRead(kind: Kind): Shown {
   if (kind !== 'private') return "the file's page";
   return ZERO_PAGE ? 'zero page' : { users: 1, value: 0 };

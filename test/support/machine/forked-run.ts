@@ -1,6 +1,6 @@
 /**
- * Random histories of several forked mms, run on a machine and on the model at the same time: for
- * the property test of the same name.
+ * Random histories of several forked mms, run on a machine and on the model at the same time, for
+ * the property test forked-mms.
  */
 import fc from 'fast-check';
 import { expect } from 'vitest';
@@ -13,7 +13,7 @@ import { assertTablesTrue } from './invariants.ts';
 import { codeOf, testMachine } from './machine.ts';
 import * as model from './model-mm.ts';
 
-const BASE = 0x4000_0000 - 64 * PAGE_SIZE; // across the border of two granules
+const BASE = 0x4000_0000 - 64 * PAGE_SIZE; // crosses the boundary of two granules
 const MMS_MAX = 4;
 const FILE_PAGES = 40;
 
@@ -23,7 +23,7 @@ export interface Shape {
   readonly memory: number;
   readonly steps: number;
   readonly runs: number;
-  /** What the runs must have come across. */
+  /** What the runs must encounter. */
   readonly meets: readonly string[];
 }
 
@@ -70,7 +70,7 @@ function addressAt(page: number): number {
   return BASE + page * PAGE_SIZE;
 }
 
-/** Files and shared memory of one run. */
+/** The files and shared memory of one run. */
 export class Run {
   readonly machine: Machine;
   readonly processes: Process[] = [];
@@ -127,7 +127,7 @@ export class Run {
     }
   }
 
-  /** Page by page: an access may fail half-way. */
+  /** Accesses page by page, because an access may fail half-way. */
   #access({ space, pages }: Process, step: Operation & { op: 'write' | 'read' }): void {
     const last = Math.min(this.#limit, step.page + step.count);
     const bytes = new Uint8Array(PAGE_SIZE);
@@ -138,7 +138,7 @@ export class Run {
       const found = write
         ? codeOf(() => space.fill(at, PAGE_SIZE, step.value))
         : codeOf(() => space.read(at, bytes));
-      if (found === 'ENOMEM') return; // nothing that could be reclaimed is left, nothing changed
+      if (found === 'ENOMEM') return; // nothing is left to reclaim, and nothing changed
       expect(found).toBe(model.accessOutcome(there, write));
       if (found !== 'nothing') return;
       if (write) model.store(there!, step.value);
@@ -219,7 +219,7 @@ export class Run {
     for (const { space, pages } of this.processes) assertCovered(space, pages);
   }
 
-  /** What the run came across, so that it is known that the runs are not empty. */
+  /** What the run encountered, to prove that the runs test something. */
   readonly seen: Set<string> = new Set();
 
   #notice(): void {
@@ -235,7 +235,7 @@ export class Run {
     }
   }
 
-  /** What every process sees at the end, page by page. */
+  /** Checks what every process sees at the end, page by page. */
   assertContent(): void {
     const bytes = new Uint8Array(PAGE_SIZE);
     for (const { space, pages } of this.processes) {

@@ -1,4 +1,4 @@
-/** Two banks of frames, lists of them, and windows that take their copies: for tests of movers. */
+/** Frames in two banks, lists of them, and windows that take their copies, for tests of movers. */
 import fc from 'fast-check';
 import { lendRooms } from '../../../src/main/dump/staging-rooms.ts';
 import { MachineParts } from '../../../src/mmu/mm/machine-parts.ts';
@@ -10,13 +10,16 @@ import { Memory } from '../../../src/shared/wasm.ts';
 import { ImageWindow } from '../../../src/workers/copy/image-window.ts';
 import { testMachine } from './machine.ts';
 
-const MOST = 48; // pages of one move
-export const MARGIN = 64; // bytes before and behind, which stay as they are
+const MOST = 48; // maximum number of pages per move
+export const MARGIN = 64; // bytes before and after the pages, which must not change
 const WINDOW = MOST * PAGE_SIZE + 2 * MARGIN;
-/** Frames that a list may name: the first and the last of the first bank, the first of the second. */
+/**
+ * Lists name 2 * EDGE frames from frame 100 on, and EDGE frames on each side of the banks'
+ * boundary.
+ */
 const EDGE = 40;
 
-/** Two banks, whose frames at the seam have bytes of their own. */
+/** Two banks; the frames that lists name have distinct bytes. */
 export const parts: MachineParts = new MachineParts(testMachine({ memory: 2 * GiB + MiB }).handle);
 for (let frame = 0; frame < 2 * EDGE; frame++) {
   for (const pfn of [100 + frame, BANK_FRAMES - EDGE + frame]) {
@@ -25,7 +28,7 @@ for (let frame = 0; frame < 2 * EDGE; frame++) {
   }
 }
 
-/** Runs of neighbours, some of them across the end of the bank. */
+/** Runs of neighbouring frames, some of which cross the end of the bank. */
 export const frames: fc.Arbitrary<number[]> = fc
   .array(
     fc.tuple(
@@ -48,7 +51,7 @@ function ownMemory(): ImageWindow {
   return new ImageWindow(memory.buffer, 4096, WINDOW, memory);
 }
 
-/** Where a mover stages what no kernel brings to its place. */
+/** Where a mover stages the bytes that no kernel copies to their place. */
 export const rooms: StagingRooms = lendRooms(parts, 1)[0]!;
 
 const room = takeRoom(parts.memory.memories[0]!, WINDOW);
@@ -64,7 +67,7 @@ export const WINDOWS: readonly (readonly [string, () => ImageWindow])[] = [
   ],
 ];
 
-/** What a window holds afterwards: page after page, byte after byte. */
+/** The expected content of a window: the pages in order. */
 export function expectedWindow(list: readonly number[]): Uint8Array {
   const bytes = new Uint8Array(WINDOW).fill(0xee);
   list.forEach((pfn, page) => {

@@ -1,6 +1,6 @@
 /**
- * The state of a machine, checked against its own page tables by the slowest obvious walk: every
- * level, every entry, no code of the simulated kernel but the word layouts.
+ * Checks the state of a machine against its page tables by the slowest, most obvious walk: every
+ * level and every entry. The only part of the simulated kernel that it uses is the word layouts.
  */
 import type { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
 import type { Machine } from '../../../src/mmu/machine/machine.ts';
@@ -8,7 +8,7 @@ import { PAGE_STRUCT, PG } from '../../../src/mmu/physical/page-struct.ts';
 import { VMA_KIND } from '../../../src/mmu/vma/vma-table.ts';
 import { VM } from '../../../src/shared/vm-flags.ts';
 
-/** A leaf that is not zero: page, frame (a huge leaf as 512), and the two words. */
+/** A leaf that is not zero: page, frame, and the two words. A huge leaf counts as 512 of them. */
 export interface Leaf {
   readonly vpn: number;
   readonly pfn: number;
@@ -16,7 +16,7 @@ export interface Leaf {
   readonly high: number;
 }
 
-const SPECIAL_VMA = VM.IO | VM.PFNMAP | VM.MIXEDMAP | VM.DONTEXPAND;
+const _SPECIAL_VMA = VM.IO | VM.PFNMAP | VM.MIXEDMAP | VM.DONTEXPAND;
 
 function entry(machine: Machine, table: number, index: number): readonly [number, number] {
   const words = machine.parts.memory.words[table >>> 19]!;
@@ -32,7 +32,7 @@ function isPresent(low: number): boolean {
   return (low & 0x101) !== 0;
 }
 
-/** Every non-zero leaf of an mm, in order of address; a huge one as 512. Tables go to `visit`. */
+/** Returns all non-zero leaves of an mm by address, a huge one as 512. Calls `visit` per table. */
 export function leaves(
   machine: Machine,
   space: AddressSpace,
@@ -57,11 +57,11 @@ export function leaves(
   return found;
 }
 
-/** What all tables of a machine say together. */
+/** Totals over all tables of a machine. */
 interface Census {
-  /** Leaves that show a frame. */
+  /** Number of leaves that show each frame. */
   readonly mapped: Map<number, number>;
-  /** Entries that refer to a swap slot. */
+  /** Number of entries that refer to each swap slot. */
   readonly swapped: Map<number, number>;
   tables: number;
 }
@@ -70,7 +70,7 @@ function fail(message: string): never {
   throw new Error(message);
 }
 
-/** Throws unless counts, VMAs, swap and the allocator agree with what the tables of all mms say. */
+/** Throws unless counts, VMAs, swap and the allocator agree with the tables of all mms. */
 export function assertTablesTrue(machine: Machine): void {
   const census: Census = { mapped: new Map(), swapped: new Map(), tables: 0 };
   for (const space of machine.addressSpaces()) {
@@ -86,7 +86,7 @@ export function assertTablesTrue(machine: Machine): void {
   }
 }
 
-/** Sorted, disjoint, not empty, and no two neighbours that the kernel would have merged. */
+/** Checks that VMAs are sorted, disjoint and not empty. */
 function assertVmasTrue(space: AddressSpace): void {
   const { vmas } = space.mm;
   for (let ordinal = 0; ordinal < vmas.count; ordinal++) {
@@ -98,7 +98,7 @@ function assertVmasTrue(space: AddressSpace): void {
   }
 }
 
-/** Counts leaves and slots; every one lies in a VMA, and an anonymous page knows its place. */
+/** Counts leaves and slots; each must lie in a VMA, and an anonymous page must record its place. */
 function countLeaves(machine: Machine, space: AddressSpace, census: Census): void {
   const { vmas } = space.mm;
   const { words } = machine.parts.pages;
@@ -117,12 +117,12 @@ function countLeaves(machine: Machine, space: AddressSpace, census: Census): voi
     const flags = words[at + PAGE_STRUCT.FLAGS]!;
     if (!machine.parts.hasZeroPage && (flags & PG.ZERO) !== 0) fail(`${place} shows a zero page`);
     if ((flags & PG.RESERVED) !== 0) continue;
-    if ((low & 0x200) !== 0) continue; // special: no normal page behind it, only counts
-    if (vmas.kind(slot) === VMA_KIND.VDSO) continue; // pages of the kernel's own: they say nothing
+    if ((low & 0x200) !== 0) continue; // special: has no normal page, only counts
+    if (vmas.kind(slot) === VMA_KIND.VDSO) continue; // its pages record no place
     const index = words[at + PAGE_STRUCT.INDEX_LO]! >>> 0;
     const expected = vmas.fileIndex(slot, vpn) % 2 ** 32;
     const mapping = words[at + PAGE_STRUCT.MAPPING]!;
-    // Neither merged, nor one of the kernel's own (the vdso's), which belongs nowhere.
+    // Merged pages and the kernel's own (the vdso's) have no recorded place.
     const hasPlace = (flags & PG.KSM) === 0 && (mapping !== 0 || (flags & PG.ANON) !== 0);
     if (hasPlace && index !== expected) fail(`${place}: index ${index}: ${expected}`);
     if ((flags & PG.ANON) === 0 && mapping !== vmas.file(slot)) fail(`${place}: file ${mapping}`);
@@ -135,7 +135,7 @@ function countLeaves(machine: Machine, space: AddressSpace, census: Census): voi
   }
 }
 
-/** Counts in the page structs, frame by frame. Returns how many frames hold pages or cache nodes. */
+/** Checks the counts in the page structs. Returns how many frames hold pages or cache nodes. */
 function assertFramesTrue(machine: Machine, { mapped }: Census): number {
   const { words } = machine.parts.pages;
   const { device } = machine.parts;
@@ -146,7 +146,7 @@ function assertFramesTrue(machine: Machine, { mapped }: Census): number {
     const references = words[at + PAGE_STRUCT.REFCOUNT]!;
     const count = mapped.get(pfn) ?? 0;
     if ((flags & PG.RESERVED) !== 0) {
-      used++; // the huge zero page: its leaves are not counted
+      used++; // leaves of the huge zero page are not counted
       continue;
     }
     if (count > 0 && references === 0) fail(`frame ${pfn} is free and mapped`);
@@ -155,7 +155,7 @@ function assertFramesTrue(machine: Machine, { mapped }: Census): number {
     if (words[at + PAGE_STRUCT.MAPCOUNT] !== count) {
       fail(`frame ${pfn}: ${count} leaves, map count ${words[at + PAGE_STRUCT.MAPCOUNT]}`);
     }
-    // The kernel's own pages (the vdso's, a restored device's) have no mapping.
+    // Pages of the kernel (the vdso's, a restored device's) have no mapping.
     const hasFile = words[at + PAGE_STRUCT.MAPPING] !== 0 && (flags & PG.ANON) === 0;
     const ofCache = hasFile ? 1 : 0;
     const isNode = (flags & PG.CACHE_NODE) !== 0;
@@ -181,24 +181,4 @@ function assertSwapTrue(machine: Machine, { swapped }: Census): void {
   if (swapped.size > 0) fail(`entries of slots that do not exist: ${[...swapped.keys()]}`);
   if (swap.free !== swap.slots - taken)
     fail(`${swap.free} slots free of ${swap.slots}, ${taken} taken`);
-}
-
-/**
- * Throws when two neighbours could be one VMA. Not an invariant of Linux: a merge is only tried
- * where an operation changes a VMA, so MREMAP_DONTUNMAP and fork leave such pairs behind.
- */
-export function assertMerged(space: AddressSpace): void {
-  const { vmas } = space.mm;
-  for (let ordinal = 1; ordinal < vmas.count; ordinal++) {
-    const [a, b] = [vmas.fields(vmas.slot(ordinal - 1)), vmas.fields(vmas.slot(ordinal))];
-    const fits = a.end === b.start && a.flags === b.flags && a.file === b.file;
-    const isLinear = a.pgoff + (a.end - a.start) === b.pgoff;
-    const mayMerge = (a.flags & SPECIAL_VMA) === 0 && a.kind === 0 && b.kind === 0;
-    const one = a.anonVma === 0 ? b : a;
-    const anonFits =
-      a.anonVma === b.anonVma || ((a.anonVma === 0 || b.anonVma === 0) && one.isForked !== true);
-    if (fits && isLinear && mayMerge && anonFits) {
-      fail(`VMAs ${ordinal - 1} and ${ordinal} should be one`);
-    }
-  }
 }

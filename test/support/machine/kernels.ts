@@ -1,14 +1,14 @@
-/** The kernels as the build has made them, for tests of what workers do with them. */
+/** The kernels that the build made, for tests of how workers use them. */
 import { readFileSync } from 'node:fs';
 import { compileKernels } from '../../../src/main/package/kernels.ts';
 import type { KernelModules } from '../../../src/shared/kernels.ts';
 
 const FOLDER = new URL('../../../dist/workers/kernels/', import.meta.url);
 const all: KernelModules = compiled('');
-/** Those of xxh3.wat.mjs. */
+/** The kernels of xxh3.wat.mjs. */
 export const DIGESTS: KernelModules = compiled('xxh3-');
 
-/** Every way in which workers may have kernels here, by name. */
+/** The kernels that workers may have on this computer, by name. */
 export const KERNELS: readonly (readonly [string, KernelModules | undefined])[] = [
   ['no kernels', undefined],
   ['kernels inside one memory', { inside: all.inside, between: undefined }],

@@ -15,7 +15,7 @@ export function testLocks(threads: number) {
   return { memory, table, gate, lock, spare, ids };
 }
 
-/** Whether a promise is settled once everything that is due has run. */
+/** Whether a promise is settled after all pending callbacks have run. */
 export async function isSettled(promise: Promise<unknown>): Promise<boolean> {
   let settled = false;
   promise.then(

@@ -28,7 +28,7 @@ export function readBytes(space: AddressSpace, address: number, length: number):
   return bytes;
 }
 
-/** What is mapped, one line a VMA, as a maps file has it. */
+/** The mappings, one line per VMA, in the form of a maps file. */
 export function maps(space: AddressSpace): string[] {
   return space
     .vmas()
@@ -38,7 +38,7 @@ export function maps(space: AddressSpace): string[] {
     );
 }
 
-/** The code of the error that `action` throws, or 'nothing'. */
+/** Returns the code of the error that `action` throws, or 'nothing'. */
 export function codeOf(action: () => unknown): string {
   try {
     action();
@@ -48,7 +48,7 @@ export function codeOf(action: () => unknown): string {
   return 'nothing';
 }
 
-/** Frames that are free; the huge zero page counts as free, since it stays once it is made. */
+/** Free frames; the huge zero page counts as free, since it stays once it has been created. */
 export function freeFrames(machine: Machine): number {
   const { pages, device, allocator } = machine.parts;
   let zero = 0;

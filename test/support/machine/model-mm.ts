@@ -1,11 +1,12 @@
 /**
- * The model of an address space: a map from page to protection and content, and what the system
- * calls do to it. It knows nothing of frames, tables, VMAs or swap. A page holds one byte value.
+ * The model of an address space: a map from page to protection and content, and the effect of the
+ * system calls on it. It knows nothing of frames, tables, VMAs or swap. A page holds one byte
+ * value.
  */
 
 export type ModelProt = '' | 'r' | 'rw' | 'rx';
 
-/** Values of the pages of a file or of shared memory; absent ones are `initial`. */
+/** Values of the pages of a file or of shared memory; absent ones have the value `initial`. */
 export interface ModelObject {
   readonly initial: (index: number) => number;
   readonly pages: Map<number, number>;
@@ -17,7 +18,7 @@ export interface ModelPage {
   /** The object behind the page, and the page's place in it. */
   readonly object: ModelObject | null;
   readonly index: number;
-  /** A private page's own value; null while it shows the object's, or zeros. */
+  /** A private page's own value; null while it shows the page of the object, or zeros. */
   own: number | null;
   isGuard: boolean;
 }
@@ -28,13 +29,13 @@ export function objectValue(object: ModelObject, index: number): number {
   return object.pages.get(index) ?? object.initial(index);
 }
 
-/** What a program reads there. */
+/** The value that a program reads there. */
 export function contentOf(page: ModelPage): number {
   if (page.own !== null) return page.own;
   return page.object === null ? 0 : objectValue(page.object, page.index);
 }
 
-/** 'SIGSEGV' or 'nothing'. */
+/** Returns 'SIGSEGV' or 'nothing'. */
 export function accessOutcome(page: ModelPage | undefined, write: boolean): string {
   const isAllowed = page !== undefined && (write ? page.prot === 'rw' : page.prot !== '');
   return isAllowed && !page.isGuard ? 'nothing' : 'SIGSEGV';
@@ -49,7 +50,7 @@ export interface Mapping {
   readonly prot: ModelProt;
   readonly isShared: boolean;
   readonly object: ModelObject | null;
-  /** Page of the object at the first page. */
+  /** Page of the object that the first page shows. */
   readonly offset: number;
 }
 
@@ -65,7 +66,7 @@ export function unmap(mm: ModelMm, from: number, to: number): void {
   for (let page = from; page < to; page++) mm.delete(page);
 }
 
-/** Changes what precedes the first hole; the outcome. */
+/** Changes the pages before the first hole; returns the outcome. */
 export function protect(mm: ModelMm, from: number, to: number, prot: ModelProt): string {
   for (let page = from; page < to; page++) {
     const found = mm.get(page);
@@ -75,7 +76,7 @@ export function protect(mm: ModelMm, from: number, to: number, prot: ModelProt):
   return 'nothing';
 }
 
-/** Does something to every mapped page; 'ENOMEM' when there was a hole. */
+/** Applies a change to every mapped page; returns 'ENOMEM' if there was a hole. */
 export function advise(
   mm: ModelMm,
   from: number,
@@ -91,7 +92,7 @@ export function advise(
   return outcome;
 }
 
-/** Private changes are gone; guards stay. */
+/** Drops private changes; guards stay. */
 export function dontNeed(page: ModelPage): void {
   page.own = null;
 }
@@ -101,7 +102,7 @@ export function guard(page: ModelPage): void {
   page.isGuard = true;
 }
 
-/** mremap with a fixed place and the same length: the holes between mappings stay holes. */
+/** mremap to a fixed place with the same length: holes between mappings stay holes. */
 export function move(mm: ModelMm, from: number, pages: number, to: number): string {
   if (!mm.has(from)) return 'EFAULT';
   for (let page = 0; page < pages; page++) {

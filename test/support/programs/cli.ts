@@ -1,6 +1,6 @@
 /**
- * The command line in a folder of its own: as its users run it, or inside the process of the test,
- * which takes a fifth of the time and is enough for what arguments mean and what commands answer.
+ * Runs the command line in a folder of its own, either as users run it or inside the process of the
+ * test. The latter takes a fifth of the time, and suffices to test arguments and answers.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -14,8 +14,8 @@ export const CLI: string = fileURLToPath(
   new URL('../../../dist/main/cli/mmdump.js', import.meta.url),
 );
 
-/** The built one, as the package itself is. */
-const program = import(new URL('../program.js', pathToFileURL(CLI)).href) as Promise<
+/** The built program, as in the package. */
+const program = import(new URL('./program.js', pathToFileURL(CLI)).href) as Promise<
   typeof import('../../../src/main/cli/program.ts')
 >;
 
@@ -30,7 +30,7 @@ export class CliFolder {
 
   readonly mmdump = (...args: string[]): Result => this.run([CLI, ...args]);
 
-  /** Node, with arguments of its own. */
+  /** Runs node with its own arguments. */
   run(args: readonly string[]): Result {
     const { status, stdout, stderr } = spawnSync(process.execPath, args, {
       cwd: this.path,
@@ -40,8 +40,8 @@ export class CliFolder {
   }
 
   /**
-   * The same command in this process, one at a time. Not for commands that a signal or a time-out
-   * ends: those end the process.
+   * Runs the same command in this process, one at a time. Must not be used for a command that ends
+   * by a signal or a time-out, because that ends the process.
    */
   readonly inside = async (...args: string[]): Promise<Result> => {
     const { stdout, stderr, exitCode } = process;
@@ -66,7 +66,7 @@ export class CliFolder {
   }
 }
 
-/** Exactly one line on stderr, no stack trace, and what it must say. */
+/** Expects exactly one line on stderr, which contains `words` and is not a stack trace. */
 export function expectFailure(result: Result, status: number, ...words: string[]): void {
   expect(result.stderr.trimEnd().split('\n')).toHaveLength(1);
   expect(result.stderr).not.toMatch(/\n\s+at /);
@@ -85,7 +85,7 @@ export function stateOf(pid: number): string {
   return stat.slice(stat.lastIndexOf(')') + 2)[0]!;
 }
 
-/** Keeps what is written to a stream, until `end`. */
+/** Captures what is written to a stream, until `end`. */
 function divert(stream: NodeJS.WriteStream): { text(): string; end(): void } {
   const { write } = stream;
   let text = '';

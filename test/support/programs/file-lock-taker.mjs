@@ -1,4 +1,4 @@
-/** A thread that takes the lock of one file after the other until it is told to stop. */
+/** A thread that takes the locks of files one after the other until it is told to stop. */
 import { workerData } from 'node:worker_threads';
 import { attach } from 'mmdump';
 

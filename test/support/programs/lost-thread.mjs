@@ -1,7 +1,7 @@
 /**
- * A worker thread that is going to be terminated, or that waits for one that was. It attaches to an
- * address space as `thread`, does one thing and posts its outcome. Where `stage` says so it stops
- * for ever in the middle, with the locks that an operation holds there.
+ * A worker thread that will be terminated, or that waits for one that was. It attaches to an
+ * address space as `thread`, performs one operation and posts the outcome. Where `stage` says so,
+ * it stops for ever in the middle, with the locks that an operation holds there.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { attach } from 'mmdump';
@@ -15,14 +15,14 @@ function stop() {
   Atomics.wait(stage, 1, 0);
 }
 
-/** Goes into the mm as every operation does, and stops there. */
+/** Enters the mm as every operation does, and stops there. */
 function stopInside({ mm }, mode) {
   mm.machine.gate.enter(mm.thread);
   mm.lock.lock(mm.thread, mode);
   stop();
 }
 
-/** Stops when bytes are put into it: with the mmap lock for reading and a page-table lock. */
+/** Stops when it receives bytes, while it holds the mmap lock for reading and a page-table lock. */
 class StopsAtSet extends Uint8Array {
   set() {
     stop();

@@ -1,9 +1,10 @@
 /**
- * A thread that changes an address space until it is told to stop. See `test/integration/running.test.ts`.
+ * A thread that changes an address space until it is told to stop. See
+ * `test/integration/running.test.ts`.
  *
- *   pairs   one store after the other that puts the same number on both sides of a granule's border
- *   links   the same number into two granules, by two stores, left first
- *   churn   faults, discards, swaps, frees and writes pages of a region, huge ones among them
+ *  pairs   each store puts the same number on both sides of a granule's boundary
+ *  links   writes the same number into two granules, by two stores, left first
+ *  churn   faults, discards, swaps, frees and writes pages of a region, including huge pages
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { attach } from 'mmdump';

@@ -1,7 +1,7 @@
 /**
- * A service in a process of its own: it builds or imports, dumps through one dumper and closes, again
- * and again, and prints after each round what the system says that it takes. Options as one JSON
- * argument: rounds, mebibytes per machine, what it does.
+ * A service in a process of its own. In each round it builds or imports, dumps through one dumper
+ * and closes, and then prints the resources that the system says it uses. Its options are one JSON
+ * argument: rounds, mebibytes per machine, and what it does.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -25,7 +25,7 @@ function sample(machine) {
     try {
       return readdirSync(folder).length;
     } catch {
-      return 0; // another system than Linux
+      return 0; // not on Linux
     }
   };
   return {
@@ -51,7 +51,9 @@ function build(round) {
   return { machine, space };
 }
 
-/** Objects that are kept on purpose: a closed machine is gone, whoever holds on to its objects. */
+/**
+ * Objects kept on purpose: a closed machine must be freed even if references to its objects remain.
+ */
 const kept = [];
 
 for (let round = 0; round < rounds; round++) {

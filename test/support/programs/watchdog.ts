@@ -1,4 +1,6 @@
-/** Ends the test process when it hangs: a loop without end cannot be ended from inside its thread. */
+/**
+ * Ends the test process when it hangs, because an endless loop cannot be ended by its own thread.
+ */
 import { Worker } from 'node:worker_threads';
 
 const SOURCE = `
@@ -16,7 +18,7 @@ for (let seen = Atomics.load(beats, 0); ; ) {
 export class Watchdog {
   readonly #beats = new Int32Array(new SharedArrayBuffer(8));
 
-  /** `seconds` without a beat are a hang; `where` says how to repeat it. */
+  /** `seconds` without a beat count as a hang; `where` says how to repeat it. */
   constructor(seconds: number, where: string) {
     const worker = new Worker(SOURCE, {
       eval: true,
@@ -25,7 +27,7 @@ export class Watchdog {
     worker.unref();
   }
 
-  /** Case `item` begins. */
+  /** Reports that case `item` begins. */
   beat(item: number): void {
     Atomics.store(this.#beats, 0, item);
   }

@@ -1,12 +1,13 @@
 /**
- * What becomes of each page, row by row as docs/CLASSIFICATION.md has it, one page after the
- * other: for the reference dumper.
+ * Classifies pages for the reference dumper: row by row as docs/CLASSIFICATION.md lists them, one
+ * page at a time.
  *
- * Row 12 as this project refines it: a page of a memory-backed or deleted file belongs to the first
- * mapping that covers it and shows it. A private mapping does not where it shows something else (an
- * anonymous page of its own, the zero page), no mapping does behind a guard marker. Mappings are
- * looked at in order of address, so the first that shows a page takes it. Where the machine may run
- * on, the first shared one does, and a private mapping keeps as its own what no shared one shows.
+ * This project refines row 12: a page of a memory-backed or deleted file belongs to the first
+ * mapping that covers and shows it. A private mapping does not show the page where it has something
+ * else there (an anonymous page of its own, the zero page); no mapping shows a page behind a guard
+ * marker. Mappings are visited in order of address, so the first one that shows a page takes it. If
+ * the machine may run during the dump, the first shared mapping takes the page, and every private
+ * mapping stores as its own the pages that no shared mapping shows.
  */
 import type { AddressSpace, Machine } from 'mmdump';
 import { PG } from '../../../src/mmu/physical/page-struct.ts';
@@ -32,8 +33,9 @@ import {
 } from './reference-memory.ts';
 
 /**
- * What one page of a mapping is, and the row that says so; row 0: its frame is beyond the memory.
- * `frame` null: there is nothing that could be copied. `ofCache`: the file's page, by row 12.
+ * The class of one page of a mapping, and the row that decided it; row 0 means that its frame is
+ * beyond the end of memory. `frame` is null when nothing can be copied. `ofCache` marks the file's
+ * page, by row 12.
  */
 export type Fate = { readonly row: number } & (
   | { readonly is: 'ABSENT' | 'GUARD' }
@@ -51,9 +53,9 @@ export interface PageFate {
 
 export interface ClassifiedVma {
   readonly vma: ReferenceVma;
-  /** Ascending. */
+  /** In ascending order. */
   readonly pages: readonly PageFate[];
-  /** Rows that decided about pages here. */
+  /** Rows that decided about pages of this mapping. */
   readonly rows: ReadonlySet<number>;
 }
 
@@ -64,7 +66,7 @@ export interface ClassifyOptions {
   readonly dontDump: boolean;
 }
 
-/** The dump is refused, with the code that the dumper must give. */
+/** Thrown when the dump must be refused; carries the code that the dumper must give. */
 export class ReferenceRefusal extends Error {
   readonly code: 'PAGE_UNSUPPORTED' | 'HUGETLB_REFUSED';
   readonly mm: number;
@@ -86,11 +88,11 @@ interface Walk {
   readonly machine: Machine;
   readonly pgd: number;
   readonly options: ClassifyOptions;
-  /** 'file:index' of every page of a kept file that a mapping owns already. */
+  /** 'file:index' of every page of a kept file that already has an owner. */
   readonly owned: Set<string>;
-  /** The same for what shared mappings show anywhere; undefined where the machine is frozen. */
+  /** The same for all pages that shared mappings show; undefined if the machine is frozen. */
   readonly shared: ReadonlySet<string> | undefined;
-  /** Rows that led on to others. */
+  /** Rows that led to other rows. */
   readonly rows: Set<number>;
 }
 
@@ -111,7 +113,7 @@ export function classifyAll(
   return classified;
 }
 
-/** Every page of a kept file that some shared mapping shows. */
+/** Returns every page of a kept file that some shared mapping shows. */
 function sharedFilePages(
   machine: Machine,
   spaces: readonly AddressSpace[],
@@ -143,7 +145,7 @@ function classifyMm(
   const vmas = readVmas(machine, space);
   for (const { start, flags } of vmas) {
     const isLeftOut = (flags & VM_IO) !== 0 || (options.dontDump && (flags & VM_DONTDUMP) !== 0);
-    const isRefused = !isLeftOut && (flags & VM_HUGETLB) !== 0; // what is left out anyway comes first
+    const isRefused = !isLeftOut && (flags & VM_HUGETLB) !== 0; // an omitted mapping is not refused
     if (isRefused && options.hugetlb === 'fail') {
       throw new ReferenceRefusal('HUGETLB_REFUSED', mm, start * 4096); // row 2
     }
@@ -171,7 +173,7 @@ function classifyVma(walk: Walk, vma: ReferenceVma): ClassifiedVma {
   for (let vpn = vma.start; vpn < vma.end; ) {
     const translation = translate(walk.machine, walk.pgd, vpn);
     if (translation.found === 'no table' && !isKept(vma.file)) {
-      vpn = translation.next; // row 3, none: a terabyte of it is skipped at once
+      vpn = translation.next; // row 3: no table; this skips up to a terabyte at once
       continue;
     }
     const fate = classifyPage(walk, vma, vpn, translation);
@@ -182,7 +184,7 @@ function classifyVma(walk: Walk, vma: ReferenceVma): ClassifiedVma {
   return { vma, pages, rows: new Set(rows) };
 }
 
-/** Row 12's "memory-backed or deleted": nothing but the dump can supply the file's pages. */
+/** Row 12's "memory-backed or deleted": only the dump can supply the file's pages. */
 function isKept(file: ReferenceFile | null): file is ReferenceFile {
   return file !== null && (file.isMemoryBacked || file.isDeleted);
 }
@@ -193,12 +195,12 @@ function classifyPage(walk: Walk, vma: ReferenceVma, vpn: number, translation: T
   if (!isKept(vma.file) || isPrivate(vma) || showsFilePage(walk.machine, vma.file, translation)) {
     return fate;
   }
-  // What a shared mapping stores is its file's page: no other content can be stored there.
+  // A shared mapping can store only the page of its file, no other content.
   const hasContent = fate.is !== 'ABSENT' && fate.is !== 'GUARD';
   return hasContent ? { row: fate.row, is: 'UNSUPPORTED', frame: null } : fate;
 }
 
-/** Rows 3 to 17, and 19. */
+/** Applies rows 3 to 17, and 19. */
 function fateOf(
   walk: Walk,
   vma: ReferenceVma,
@@ -207,15 +209,15 @@ function fateOf(
   isOwner: boolean,
 ): Fate {
   const { machine } = walk;
-  // Row 3: a table above is bad, or none (which is as if the page's own entry were none).
+  // Row 3: a table above is bad or absent. An absent table is treated like an absent entry.
   if (translation.found === 'bad table') return { row: 3, is: 'UNSUPPORTED', frame: null };
   if (translation.found === 'no table' || isNone(translation.entry)) {
     return isKept(vma.file) ? filePage(walk, vma, vpn, isOwner) : { row: 5, is: 'ABSENT' };
   }
-  // Row 4 is in `translate`: a 2 MiB leaf arrives here page by page.
+  // `translate` handles row 4: it reports a 2 MiB leaf page by page.
   const { entry, pfn: frame } = translation;
   if (!isPresent(entry)) {
-    if (markerOf(entry) !== null) return { row: 7, is: 'GUARD' }; // poison likewise
+    if (markerOf(entry) !== null) return { row: 7, is: 'GUARD' }; // and so is poison
     const swapped = swapFrameOf(machine, entry);
     if (swapped === null) return { row: 6, is: 'UNSUPPORTED', frame: null };
     walk.rows.add(6);
@@ -240,12 +242,13 @@ function fateOf(
     if (vma.isVdso) return { row: 16, is: 'COPY', frame, ofCache: false }; // no zero test
     return { row: 16, is: 'UNSUPPORTED', frame };
   }
-  return zeroOrCopy(walk, frame, false); // row 18 comes when all of an mm is known
+  return zeroOrCopy(walk, frame, false); // row 18 follows once the whole mm is classified
 }
 
 /**
- * Row 12: whether this mapping owns its page of a kept file: it covers the page and shows it, and
- * no mapping before it does. A shared mapping shows all but what lies behind a marker.
+ * Row 12: whether this mapping owns its page of a kept file. It does if it covers and shows the
+ * page and no earlier mapping owns it. A shared mapping shows every page that is not behind a
+ * marker.
  */
 function takeOwnership(
   walk: Walk,
@@ -270,7 +273,7 @@ function isMarked(translation: Translation): boolean {
   return !isNone(entry) && !isPresent(entry) && markerOf(entry) !== null;
 }
 
-/** Whether a page of the file is mapped, or nothing, so that a fault would map it. */
+/** Whether the entry maps the file's page, or is empty so that a fault would map it. */
 function showsFilePage(machine: Machine, file: ReferenceFile, translation: Translation): boolean {
   if (translation.found === 'no table') return true;
   if (translation.found === 'bad table') return false;
@@ -285,7 +288,7 @@ function fileIndex(vma: ReferenceVma, vpn: number): number {
   return vma.pgoff + (vpn - vma.start);
 }
 
-/** Row 12: the page cache's page, if this mapping is its owner and there is one. */
+/** Row 12: stores the page of the page cache if it exists and this mapping is its owner. */
 function filePage(walk: Walk, vma: ReferenceVma, vpn: number, isOwner: boolean): Fate {
   const cached = cachedPage(walk.machine, vma.file!, fileIndex(vma, vpn));
   if (!isOwner || cached === 0) return { row: 12, is: 'ABSENT' };
@@ -295,7 +298,7 @@ function filePage(walk: Walk, vma: ReferenceVma, vpn: number, isOwner: boolean):
 
 const ZEROS = Buffer.alloc(4096);
 
-/** Rows 17 and 19. */
+/** Applies rows 17 and 19. */
 function zeroOrCopy(walk: Walk, frame: number, ofCache: boolean): Fate {
   const isZero = frameBytes(walk.machine, frame).equals(ZEROS);
   if (isZero && walk.options.zeroPages === 'detect') return { row: 17, is: 'ZERO', ofCache };

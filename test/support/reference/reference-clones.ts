@@ -1,13 +1,13 @@
 /**
- * Row 18 of docs/CLASSIFICATION.md, for the reference dumper: once everything else is known, each
- * page is looked for in the mms before.
+ * Row 18 of docs/CLASSIFICATION.md, for the reference dumper: once all other rows are decided, each
+ * page is looked up in the mms before.
  */
 import type { Machine } from 'mmdump';
 import { PG } from '../../../src/mmu/physical/page-struct.ts';
 import type { ClassifiedVma, PageFate } from './reference-classifier.ts';
 import { isInMemory, isPrivate, pageStruct, referencesTo } from './reference-memory.ts';
 
-/** Row 18: pages that an earlier mm, in its own private mapping, stores itself. */
+/** Row 18: finds the pages that an earlier mm stores itself, in its own private mapping. */
 export function findClones(
   machine: Machine,
   { vma, pages, rows }: ClassifiedVma,
@@ -43,7 +43,9 @@ function storesItself(vmas: readonly ClassifiedVma[], vpn: number, frame: number
   );
 }
 
-/** Index of the first page that is not below `vpn`, by halves: some mappings are long. */
+/**
+ * Returns the index of the first page not below `vpn`, by binary search: some mappings are long.
+ */
 function firstFrom(pages: readonly PageFate[], vpn: number): number {
   let low = 0;
   let high = pages.length;

@@ -1,6 +1,6 @@
 /**
- * Damage to page tables and page structs, written into the words of a machine, for the test
- * against the reference dumper. The machine is thrown away afterwards.
+ * Damages page tables and page structs by writing to the words of a machine, for the test against
+ * the reference dumper. The machine is discarded afterwards.
  */
 import { MmdumpError, PAGE_SIZE } from 'mmdump';
 import { PAGE_STRUCT } from '../../../src/mmu/physical/page-struct.ts';
@@ -45,7 +45,7 @@ export interface Damage {
   /** A mapping by its ordinal, and a page of it. */
   readonly vma: number;
   readonly page: number;
-  /** Which of several forms. */
+  /** Selects one of several forms of the damage. */
   readonly choice: number;
 }
 
@@ -56,13 +56,15 @@ const SPECIAL = 0x200n;
 const MARKER = 31n << 59n;
 const ZERO_PAGE = 1n << 12n;
 
-/** Where an entry stands. */
+/** The position of an entry. */
 interface Place {
   readonly table: number;
   readonly index: number;
 }
 
-/** The entries from the pgd down that lead to a page; none of them bad, the last a leaf or none. */
+/**
+ * Returns the entries from the pgd to a page: none of them is bad, and the last is a leaf or none.
+ */
 function pathTo({ machine, space }: History, vpn: number): Place[] {
   const path: Place[] = [];
   let table = pgdOf(machine, space);
@@ -82,7 +84,7 @@ function writeEntry({ machine }: History, { table, index }: Place, entry: bigint
   words[at + index * 2 + 1] = Number(BigInt.asIntN(32, entry >> 32n));
 }
 
-/** Makes the page present if the mapping lets us, and does the damage. */
+/** Makes the page present if the mapping permits it, and applies the damage. */
 export function corrupt(history: History, damage: Damage): void {
   const { machine, space } = history;
   const address = addressOfSpot(space, damage.vma, damage.page);
@@ -90,7 +92,7 @@ export function corrupt(history: History, damage: Damage): void {
   const vpn = address / PAGE_SIZE;
   makePresent(history, vpn);
   const found = translate(machine, pgdOf(machine, space), vpn);
-  if (found.found === 'bad table') return; // once is enough
+  if (found.found === 'bad table') return; // one damage is enough
   const path = pathTo(history, vpn);
   if (damage.kind === 'no mapping') {
     if (found.found === 'entry' && found.pfn > 1 && found.pfn < machine.parts.memory.frames) {
@@ -105,7 +107,7 @@ export function corrupt(history: History, damage: Damage): void {
   }
 }
 
-/** Reads the page if nothing is there and the mapping lets us. */
+/** Reads the page if nothing is there and the mapping permits it. */
 function makePresent({ machine, space }: History, vpn: number): void {
   const found = translate(machine, pgdOf(machine, space), vpn);
   if (found.found === 'bad table' || (found.found === 'entry' && !isNone(found.entry))) return;
@@ -116,7 +118,7 @@ function makePresent({ machine, space }: History, vpn: number): void {
   }
 }
 
-/** A page struct says that the file's page is anonymous. */
+/** Makes the page struct of the file's page say that it is anonymous. */
 function makeAnonymous({ machine, space }: History, vpn: number): void {
   const found = translate(machine, pgdOf(machine, space), vpn);
   if (found.found !== 'entry' || found.pfn < 2 || found.pfn >= machine.parts.memory.frames) return;
@@ -130,7 +132,7 @@ function damageLeaf(history: History, place: Place, damage: Damage): void {
   writeEntry(history, place, entry);
 }
 
-/** The new entry; null where the damage cannot be done. */
+/** Returns the new entry, or null where the damage is impossible. */
 function damagedLeaf(history: History, place: Place, { kind, choice }: Damage): bigint | null {
   const { machine } = history;
   const { frames } = machine.parts.memory;
@@ -165,11 +167,11 @@ function damagedLeaf(history: History, place: Place, { kind, choice }: Damage): 
     case 'PROT_NONE':
       return isPresent(before) ? (before & ~0x3n) | 0x100n : null;
     default:
-      return null; // not of a leaf
+      return null; // this damage does not apply to a leaf
   }
 }
 
-/** A leaf that shows a page of some file, which is in its page cache from now on. */
+/** Returns a leaf that shows a page of some file, after loading it into the page cache. */
 function leafOfFile({ machine, space, files }: History, choice: number): bigint | null {
   const file = files[choice % files.length]!;
   const length = 4 * PAGE_SIZE;
@@ -181,12 +183,12 @@ function leafOfFile({ machine, space, files }: History, choice: number): bigint 
     space.munmap(start, length);
     return found.found === 'entry' ? found.entry : null;
   } catch (error) {
-    if (error instanceof MmdumpError) return null; // beyond the end of the file, no memory
+    if (error instanceof MmdumpError) return null; // beyond the end of the file, or no memory
     throw error;
   }
 }
 
-/** A leaf that is in use at another place. */
+/** Copies a leaf that is in use elsewhere. */
 function leafElsewhere(history: History, choice: number): bigint | null {
   const { machine, space } = history;
   const address = addressOfSpot(space, choice, choice % 16);
@@ -202,7 +204,7 @@ function damageTables(history: History, path: readonly Place[], { kind, choice }
   const forms =
     kind === 'huge leaf'
       ? [
-          0xe7n, //                               frames 0 to 511: the zero page is among them
+          0xe7n, //                               frames 0 to 511, which include the zero page
           (BigInt(frames - 512) << 12n) | 0xe5n, // device memory at the end
           (BigInt(frames) << 12n) | 0xe7n, //     beyond memory
           (BigInt(frames - 256) << 12n) | 0xe7n, // not aligned
@@ -213,11 +215,11 @@ function damageTables(history: History, path: readonly Place[], { kind, choice }
           before | (1n << 44n), //                beyond memory: bit 32 of the pfn
           before | (1n << 52n),
           before | (1n << 63n),
-          before & ~1n, //                        not present, not none
+          before & ~1n, //                        neither present nor none
           (BigInt(frames) << 12n) | 0x67n, //     beyond memory
-          0x67n, //                               no table
+          0x67n, //                               no table there
           (1n << 12n) | 0x67n,
-          MARKER | (4n << 12n), //                a marker where none may be
+          MARKER | (4n << 12n), //                a marker where none is allowed
           before | 0x80n, //                      PSE
         ];
   writeEntry(history, place, forms[choice % forms.length]!);

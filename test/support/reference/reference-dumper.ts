@@ -1,7 +1,7 @@
 /**
- * The reference dumper: the whole `cpt` image of address spaces, one thread, page by page,
- * straight from docs/CLASSIFICATION.md and docs/IMAGE_FORMAT.md. It shares no code
- * with the dumper that it checks, and is as slow as it is plain.
+ * The reference dumper: writes the whole `cpt` image of address spaces in one thread, page by page,
+ * directly from docs/CLASSIFICATION.md and docs/IMAGE_FORMAT.md. It shares no code with the dumper
+ * that it checks, and is slow and simple.
  */
 import type { AddressSpace, Machine } from 'mmdump';
 import { FILE_HEAD, OBJECT_TYPE } from '../../../src/shared/formats/cpt/records.ts';
@@ -29,7 +29,7 @@ import {
   vmaObject,
 } from './reference-records.ts';
 
-/** The image; throws ReferenceRefusal where the dump must be refused. */
+/** Returns the image; throws ReferenceRefusal if the dump must be refused. */
 export function referenceDump(
   machine: Machine,
   spaces: readonly AddressSpace[],
@@ -80,7 +80,7 @@ function refuseUnsupported(mms: readonly (readonly ClassifiedVma[])[]): void {
   }
 }
 
-/** Ids of the VMAs that clones join: every clone makes one group of two, the groups are numbered. */
+/** Ids of the VMAs that clones connect: every clone joins two groups; the groups are numbered. */
 function anonIdsOf(mms: readonly (readonly ClassifiedVma[])[]): Map<ClassifiedVma, number> {
   let groups: Set<ClassifiedVma>[] = [];
   const groupOf = (vma: ClassifiedVma): Set<ClassifiedVma> =>
@@ -130,7 +130,7 @@ function storedPage(vma: ReferenceVma, page: PageFate, policy: Policy): StoredPa
   }
 }
 
-/** Neighbouring pages of one class merge, inside a granule of 2 MiB; with 'page' none do. */
+/** Merges neighbouring pages of one class within a granule of 2 MiB; with 'page' it merges none. */
 function makeBlocks({ vma, pages }: ClassifiedVma, options: ReferenceOptions): Block[] {
   const blocks: StoredPage[][] = [];
   for (const page of pages) {

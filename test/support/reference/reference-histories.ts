@@ -1,6 +1,6 @@
 /**
- * Random histories of an address space, for the test against the reference dumper: what is mapped
- * where, what is written, read, unmapped, protected. Steps that Linux would refuse are refused.
+ * Random histories of an address space, for the test against the reference dumper: they map, write,
+ * read, unmap and protect memory. The machine refuses the steps that Linux would refuse.
  */
 import fc from 'fast-check';
 import {
@@ -17,7 +17,7 @@ import { addressOfSpot, makeKernelPage, readVmas } from './reference-memory.ts';
 
 export interface History {
   readonly machine: Machine;
-  /** The address space that is dumped; others are there for what it shares with them. */
+  /** The address space to dump; the others exist because it shares pages with them. */
   space: AddressSpace;
   readonly others: AddressSpace[];
   /** Ids of the files that the history maps. */
@@ -26,13 +26,13 @@ export interface History {
   readonly open: readonly ReturnType<Machine['createFile']>[];
 }
 
-/** Places that lie across the borders of tables, and two that are near each other. */
+/** Places that cross the boundaries of tables, and two that are close together. */
 const PLACES = [
   0x1_0000, //             the lowest page
-  0x3fff_c000, //          four pages below the border of a pmd table, and of a granule
+  0x3fff_c000, //          four pages below the end of a pmd table, and of a granule
   0x4000_0000,
   0x4020_0000 - 0x5000, // five pages below a granule
-  0x7f_ffff_d000, //       three pages below the border of a pud table
+  0x7f_ffff_d000, //       three pages below the end of a pud table
   0x5555_5555_4000,
   0x7fff_ffd0_0000, //     runs into the end of user space
 ] as const;
@@ -53,16 +53,18 @@ const place = fc
     fc.oneof(fc.integer({ min: 0, max: 12 }), fc.integer({ min: 0, max: 700 })),
   )
   .map(([base, page]) => base + page * PAGE_SIZE);
-/** One of the six files; those whose pages nothing else can supply come up more often. */
+/** Chooses one of the six files; those that only the dump can supply come up more often. */
 const file = fc.constantFrom(0, 1, 2, 2, 2, 3, 3, 4, 4, 5);
-/** Pages into a file: small ones overlap; the others lie at borders of page-cache nodes. */
+/**
+ * Offsets in pages into a file: small ones overlap; the others lie at edges of page-cache nodes.
+ */
 const offset = fc.oneof(
   { weight: 3, arbitrary: fc.integer({ min: 0, max: 3 }) },
   { weight: 2, arbitrary: fc.integer({ min: 0, max: 24 }) },
   { weight: 1, arbitrary: fc.integer({ min: 1010, max: 1030 }) },
   { weight: 1, arbitrary: fc.integer({ min: 0x10_0000 - 8, max: 0x10_0000 + 8 }) },
 );
-/** A mapping by its ordinal, and a page of it, from its start or (negative) from its end. */
+/** A mapping by its ordinal, and a page of it, counted from its start or, if negative, its end. */
 const spot = {
   vma: fc.nat({ max: 40 }),
   page: fc.oneof(fc.integer({ min: -12, max: 30 }), fc.integer({ min: 0, max: 1300 })),
@@ -79,7 +81,7 @@ const mapStep = fc.record({
   prot,
   flag: fc.constantFrom('noreserve', 'growsdown', 'denywrite', undefined, undefined),
 });
-/** Maps the file of a mapping once more, a little further on or back. */
+/** Maps the file of a mapping once more, at a slightly different offset. */
 const againStep = fc.record({
   op: fc.constant('again' as const),
   ...spot,
@@ -96,14 +98,14 @@ const deviceStep = fc.record({
   prot,
   io: fc.boolean(),
 });
-/** Flags of what no system call of the simulation makes: 0x73 is private, readable, writable. */
+/** Flags that no system call of the simulation produces: 0x73 is private, readable, writable. */
 const INSERTED: { readonly [what: string]: number } = {
   vdso: 0x73,
   hugetlb: 0x40_0073,
   'hugetlb file': 0x40_0073,
   io: 0x4073,
   'io file': 0x4073,
-  'read-only shared file': 0xd1, // VM_MAYSHARE alone: shared, of a file opened for reading
+  'read-only shared file': 0xd1, // VM_MAYSHARE alone: shared, from a file opened for reading
   'other flags': 0x8000_8073, //    MERGEABLE, SEQ_READ
 };
 const insertStep = fc.record({
@@ -119,7 +121,9 @@ const accessStep = fc.record({
   ...spot,
   count: fc.integer({ min: 1, max: 20 }),
   value: fc.integer({ min: 1, max: 255 }),
-  /** Bytes into the page; beyond it: whole pages. The last words of a page are worth a look. */
+  /**
+   * Bytes into the page; larger values mean whole pages. The last words of a page are edge cases.
+   */
   within: fc.oneof(fc.nat({ max: 5000 }), fc.constantFrom(0, 4064, 4080, 4095)),
 });
 const rangeStep = fc.record({
@@ -163,7 +167,7 @@ export const historyArbitrary = fc.record({
 });
 export type HistoryRecipe = Arbitrated<typeof historyArbitrary>;
 
-/** What random steps reach seldom: data that was sent to swap, row 6. */
+/** Rarely reached by random steps: data that was swapped out (row 6). */
 export const SWAPPED: HistoryRecipe = {
   steps: [
     {
@@ -186,7 +190,7 @@ export const SWAPPED: HistoryRecipe = {
   zeroPage: ZERO_PAGE,
 };
 
-/** A machine of its own with the address space that the recipe describes. */
+/** Creates a machine of its own, with the address space that the recipe describes. */
 export function createHistory(recipe: HistoryRecipe): History {
   const { steps, auxv, notes, brk, flags, zeroPage } = recipe;
   const machine = createMachine({
@@ -217,10 +221,10 @@ export function createHistory(recipe: HistoryRecipe): History {
   return history;
 }
 
-/** Errors of the history itself: it asks for what no caller may, or has broken the machine. */
+/** Errors of the history itself: it made a forbidden request, or has broken the machine. */
 const OURS: ReadonlySet<string> = new Set(['OPTION_INVALID', 'MACHINE_POISONED']);
 
-/** Two living files, two in memory, two that are deleted; a page in three is zero. */
+/** Creates two living files, two memory-backed and two deleted ones; every third page is zero. */
 function createFiles(machine: Machine): ReturnType<Machine['createFile']>[] {
   const content = new Uint8Array(CONTENT_PAGES * PAGE_SIZE - 1000);
   for (let page = 0; page < CONTENT_PAGES; page++) {
@@ -274,7 +278,7 @@ function apply(history: History, each: Step): void {
     case 'fork':
       history.others.push(space.fork());
       break;
-    case 'switch': // child and parent: both have to be right
+    case 'switch': // child and parent must both be right
       if (history.others.length === 0) break;
       history.others.push(space);
       history.space = history.others.shift()!;
@@ -333,7 +337,7 @@ function insert({ machine, space, files }: History, each: Arbitrated<typeof inse
     },
   ]);
   for (let page = 0; isVdso && page < count; page += 2) {
-    space.fill(at + page * PAGE_SIZE, PAGE_SIZE, page % 4); // every other one is all zeros
+    space.fill(at + page * PAGE_SIZE, PAGE_SIZE, page % 4); // every second one is all zeros
     makeKernelPage(machine, space, start + page);
   }
 }

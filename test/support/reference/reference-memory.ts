@@ -1,6 +1,6 @@
 /**
- * The memory of a simulated machine, read from its raw words by the slowest obvious way: for the
- * reference dumper. No code of the simulated kernel but the word layouts.
+ * Reads the memory of a simulated machine from its raw words in the slowest, most obvious way, for
+ * the reference dumper. The only part of the simulated kernel that it uses is the word layouts.
  */
 import type { AddressSpace, Machine } from 'mmdump';
 import {
@@ -27,7 +27,7 @@ export interface ReferenceFile {
   readonly id: number;
   readonly isDeleted: boolean;
   readonly isMemoryBacked: boolean;
-  /** Whoever reads an absent page is told that it is lost. */
+  /** The file is unreachable: a reader of an absent page is told so. */
   readonly isLost: boolean;
   readonly size: number;
   /** Raw bytes, without any suffix. */
@@ -42,15 +42,18 @@ export function isPrivate(vma: ReferenceVma): boolean {
   return (vma.flags & VM_MAYSHARE) === 0;
 }
 
-/** What the page tables say of one page. */
+/** What the page tables say about one page. */
 export type Translation =
-  /** A table above is absent: nothing is there before page `next`. */
+  /** A table above is absent: nothing is mapped before page `next`. */
   | { readonly found: 'no table'; readonly next: number }
   | { readonly found: 'bad table' }
-  /** The page's own entry; of a 2 MiB leaf, which has PSE set, the pfn of the 4 KiB page in it. */
+  /**
+   * The page's own entry. For a 2 MiB leaf, which has PSE set, `pfn` is that of the 4 KiB page in
+   * it.
+   */
   | { readonly found: 'entry'; readonly entry: bigint; readonly pfn: number };
 
-/** Bits of an entry of x86-64, as the manual numbers them; 8 and 9 as Linux uses them. */
+/** Bits of an x86-64 entry, numbered as in the manual; 8 and 9 as Linux uses them. */
 const P = 1n << 0n;
 const RW = 1n << 1n;
 const US = 1n << 2n;
@@ -62,7 +65,7 @@ const SPECIAL = 1n << 9n;
 const PFN = 0x000f_ffff_ffff_f000n;
 
 export function isNone(entry: bigint): boolean {
-  return (entry & 0xffff_ffffn) === 0n; // the low word tells: it is written last, cleared first
+  return (entry & 0xffff_ffffn) === 0n; // the low word is written last and cleared first
 }
 
 export function isPresent(entry: bigint): boolean {
@@ -77,18 +80,18 @@ export function isSpecial(entry: bigint): boolean {
   return (entry & SPECIAL) !== 0n;
 }
 
-/** Of an entry that is not present: the value of a marker; null if it is a swap entry. */
+/** Returns the marker value of an entry that is not present; null if it is a swap entry. */
 export function markerOf(entry: bigint): number | null {
   return entry >> 59n === 31n ? Number((entry >> 12n) & 0xf_ffffn) : null;
 }
 
-/** Bits of a swap entry that are 0: all but the bank (63 to 59) and the slot (31 to 12). */
+/** Bits that are 0 in a swap entry: all but the bank (63 to 59) and the slot (31 to 12). */
 const NOT_SWAP = 0x07ff_ffff_0000_0fffn;
 const BANK = 0x80000;
 
 /**
- * Of an entry that is not present: the number under which `frameBytes` finds the bytes of its swap
- * slot; null if it names no slot that is in use. Slots lie in banks behind those of the frames.
+ * For an entry that is not present, returns the number under which `frameBytes` finds the bytes of
+ * its swap slot; null if it names no slot in use. Swap banks follow the frame banks.
  */
 export function swapFrameOf(machine: Machine, entry: bigint): number | null {
   if ((entry & NOT_SWAP) !== 0n || entry >> 59n === 31n) return null;
@@ -103,7 +106,7 @@ function pfnOf(entry: bigint): number {
   return Number((entry & PFN) >> 12n);
 }
 
-/** The words of the frame's bank, and the frame's place there. */
+/** Returns the words of the frame's bank, and the position of the frame in it. */
 export function wordsOf(machine: Machine, pfn: number): { words: Int32Array; at: number } {
   return { words: machine.parts.memory.words[pfn >>> 19]!, at: (pfn & 0x7ffff) << 10 };
 }
@@ -112,7 +115,7 @@ export function isInMemory(machine: Machine, pfn: number): boolean {
   return pfn < machine.parts.memory.frames;
 }
 
-/** Entry `index` of a table: two 32-bit words, the low one first. */
+/** Reads entry `index` of a table: two 32-bit words, the low one first. */
 export function readEntry(machine: Machine, table: number, index: number): bigint {
   const { words, at } = wordsOf(machine, table);
   const low = BigInt(words[at + index * 2]! >>> 0);
@@ -124,7 +127,7 @@ export function pgdOf(machine: Machine, space: AddressSpace): number {
   return machine.parts.mmWords[space.reference.slot * MM_WORDS + MM_FIELD.PGD]!;
 }
 
-/** Down the four levels, from the pgd. */
+/** Walks the four levels, starting at the pgd. */
 export function translate(machine: Machine, pgd: number, vpn: number): Translation {
   let table = pgd;
   for (const level of [4, 3, 2]) {
@@ -144,7 +147,7 @@ export function translate(machine: Machine, pgd: number, vpn: number): Translati
   return { found: 'entry', entry, pfn: pfnOf(entry) };
 }
 
-/** pmd_bad: an entry that should lead to a table, and does not, or has bits that it must not have. */
+/** Linux's pmd_bad: the entry should lead to a table but does not, or has forbidden bits. */
 function isBadTableEntry(machine: Machine, entry: bigint): boolean {
   if ((entry & P) === 0n) return true;
   if ((entry & ~(P | RW | US | A | D | PFN)) !== 0n) return true;
@@ -158,7 +161,7 @@ export function pageStruct(machine: Machine, pfn: number): { flags: number; mapp
   return { flags: words[at + PAGE_STRUCT.FLAGS]!, mapping: words[at + PAGE_STRUCT.MAPPING]! };
 }
 
-/** How many refer to a frame, or to a swap slot by the number that `swapFrameOf` gives it. */
+/** Returns the reference count of a frame, or of a swap slot numbered as by `swapFrameOf`. */
 export function referencesTo(machine: Machine, frame: number): number {
   const firstSlot = machine.handle.banks.length * BANK;
   if (frame >= firstSlot) return new Int32Array(machine.handle.swapMap)[16 + frame - firstSlot]!;
@@ -172,7 +175,10 @@ export function frameBytes(machine: Machine, pfn: number): Buffer {
   return Buffer.from(bytes.slice(at, at + 4096));
 }
 
-/** pfn of a file's page in its page cache, or 0: a tree of frames, each with 1024 pfns. */
+/**
+ * Returns the pfn of a file's page in the page cache, or 0. The cache is a tree of frames, each
+ * with 1024 pfns.
+ */
 export function cachedPage(machine: Machine, file: ReferenceFile, index: number): number {
   if (file.cacheRoot === 0 || index >= 1024 ** file.cacheHeight) return 0;
   let node = file.cacheRoot;
@@ -207,7 +213,10 @@ function readFile(machine: Machine, id: number): ReferenceFile {
   };
 }
 
-/** Every mapping, ascending. Only the file's id is read from the table: `vmas()` gives its path. */
+/**
+ * Returns all mappings in ascending order. Takes only the file's id from the table: `vmas()` gives
+ * its path.
+ */
 export function readVmas(machine: Machine, space: AddressSpace): ReferenceVma[] {
   const words = machine.parts.mmWords;
   const table = space.reference.slot * MM_WORDS + VMA_TABLE_AT;
@@ -226,7 +235,7 @@ export function readVmas(machine: Machine, space: AddressSpace): ReferenceVma[] 
   });
 }
 
-/** A page of the kernel's own, mapped into user space: neither anonymous nor a file's. */
+/** Maps a page that belongs to the kernel: neither anonymous nor a file's. */
 export function makeKernelPage(machine: Machine, space: AddressSpace, vpn: number): void {
   const translation = translate(machine, pgdOf(machine, space), vpn);
   if (translation.found !== 'entry') return;
@@ -235,7 +244,7 @@ export function makeKernelPage(machine: Machine, space: AddressSpace, vpn: numbe
   machine.parts.pages.words[at + PAGE_STRUCT.MAPPING] = 0;
 }
 
-/** Address of a page that a step names, or null when nothing is mapped. */
+/** Returns the address of the page that a step names, or null if nothing is mapped there. */
 export function addressOfSpot(space: AddressSpace, vma: number, page: number): number | null {
   const vmas = space.vmas();
   const found = vmas[vma % Math.max(1, vmas.length)];

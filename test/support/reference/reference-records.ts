@@ -1,4 +1,4 @@
-/** The records of a native image, one after the other by hand, for the reference dumper. */
+/** Writes the records of a native image one by one, field by field, for the reference dumper. */
 import { crc32 } from 'node:zlib';
 import type { AddressSpace, Machine } from 'mmdump';
 import {
@@ -43,11 +43,11 @@ export interface ReferenceImage {
 
 const CPT_NULL = 0xffff_ffff_ffff_ffffn;
 
-/** What becomes of a page in the image; undefined: it is left out. */
+/** How the image stores a page; undefined if it omits the page. */
 export interface StoredPage {
   readonly vpn: number;
   readonly as: 'DATA' | 'ZERO' | 'GUARD' | 'CLONE';
-  /** Of the file's page cache, in a private mapping: PAGES flag FILE_PAGES. */
+  /** A page of the file's page cache in a private mapping: PAGES flag FILE_PAGES. */
   readonly filePage: boolean;
   readonly frame: number; // of DATA
   readonly donor: number; // of CLONE
@@ -55,7 +55,7 @@ export interface StoredPage {
 
 export type Block = readonly StoredPage[]; // neighbours, never empty
 
-/** One object: header and payload. Everything that no field sets is zero. */
+/** One object: header and payload. Bytes that no field sets are zero. */
 export interface ImageObject {
   readonly name: string;
   readonly header: Buffer;
@@ -75,12 +75,12 @@ function put64(header: Buffer, at: number, value: number | bigint): void {
   header.writeBigUInt64LE(BigInt(value), at);
 }
 
-/** crc32 of the header with this very field zero. */
+/** Sets the field at `at` to the crc32 of the header, computed while the field is zero. */
 function sealRecord(header: Buffer, at: number): void {
   header.writeUInt32LE(crc32(header), at);
 }
 
-/** Zero bytes up to a multiple of 8. */
+/** Appends zero bytes up to a multiple of 8. */
 function padded(bytes: Uint8Array): Buffer {
   const pad = (8 - (bytes.length % 8)) % 8;
   return Buffer.concat([bytes, Buffer.alloc(pad)]);
@@ -109,7 +109,7 @@ export function mmObject(space: AddressSpace, mapCount: number): ImageObject {
   return { name: 'MM', header, payload: NO_PAYLOAD };
 }
 
-/** MM_AUXV and CORE_NOTES: the bytes as they are, padded inside cpt_len. */
+/** MM_AUXV and CORE_NOTES: the bytes unchanged, then padding, which cpt_len includes. */
 export function dataObject(type: number, name: string, bytes: Uint8Array): ImageObject {
   const payload = padded(bytes);
   const header = newHeader(type, CONTENT.DATA, DATA_RECORD.SIZE, payload);
@@ -140,7 +140,7 @@ export function vmaObject(
   return { name: `VMA 0x${(vma.start * 4096).toString(16)}`, header, payload: NO_PAYLOAD };
 }
 
-/** protection_map of Linux: VM_READ 1, VM_WRITE 2, VM_EXEC 4, VM_SHARED 8. */
+/** Linux's protection_map: VM_READ 1, VM_WRITE 2, VM_EXEC 4, VM_SHARED 8. */
 function pgprot(flags: number): bigint {
   if ((flags & 7) === 0) return 0x120n;
   const isWritable = (flags & 2) !== 0 && (flags & 8) !== 0;

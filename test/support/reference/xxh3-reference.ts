@@ -1,6 +1,6 @@
 /**
- * XXH3-64 (seed 0, default secret) as doc/xxhash_spec.md of the xxHash project describes it, one step
- * after the other with whole numbers: slow, and plain to compare with that text. Knows nothing of the
+ * XXH3-64 (seed 0, default secret) as doc/xxhash_spec.md of the xxHash project describes it, step
+ * by step with whole numbers: slow, and easy to compare with that text. It is independent of the
  * kernel.
  */
 
@@ -18,7 +18,7 @@ const PRIME64_5 = 0x27d4eb2f165667c5n;
 const PRIME_MX1 = 0x165667919e3779f9n;
 const PRIME_MX2 = 0x9fb21c651e98df25n;
 
-/** Rows of 16 bytes, as the specification prints it. */
+/** The secret in rows of 16 bytes, as the specification prints it. */
 const SECRET = Buffer.from(
   `b8 fe 6c 39 23 a4 4b be 7c 01 81 2c f7 21 ad 1c
    de d4 6d e9 83 90 97 db 72 40 a4 a4 b7 b3 67 1f
@@ -55,7 +55,7 @@ function rotate(x: bigint, by: bigint): bigint {
   return ((x << by) | (x >> (64n - by))) & MASK;
 }
 
-/** Both halves of the product of 128 bits. */
+/** XORs both halves of the 128-bit product. */
 function fold(x: bigint, y: bigint): bigint {
   const product = x * y;
   return (product & MASK) ^ (product >> 64n);

@@ -1,4 +1,4 @@
-// What rooms of mmdump use of each other is not for others: each of these is an error of the compiler.
+// Members that mmdump uses internally are not public: each of these lines must fail to compile.
 import { createDumper, createMachine, fileSink } from 'mmdump';
 
 const machine = createMachine({ memory: 1 });

@@ -1,5 +1,5 @@
-// A program with the strictest settings of the compiler: every option may be undefined, every type of
-// a parameter or a result has a name, and no internals are in sight.
+// A program under the strictest compiler settings: every option may be undefined, each type of a
+// parameter or result has a name, and no internals are visible.
 import {
   type AttachOptions,
   attach,

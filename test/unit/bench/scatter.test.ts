@@ -1,4 +1,4 @@
-/** Patterns of frames and zero pages that benchmarks are measured on. */
+/** Patterns of frames and zero pages on which the benchmarks run. */
 import { describe, expect, test } from 'vitest';
 import { scatteredFrames, storedFrames, zeroPages } from '../../../bench/scatter.ts';
 
@@ -9,7 +9,7 @@ function isPermutation(list: Int32Array): boolean {
   return [...list].sort((a, b) => a - b).every((frame, index) => frame === index);
 }
 
-/** Lengths of stretches in which each frame follows the one before. */
+/** Lengths of the stretches in which each frame follows its predecessor. */
 function runLengths(list: Int32Array): Set<number> {
   const lengths = new Set<number>();
   let length = 1;

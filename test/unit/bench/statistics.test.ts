@@ -1,4 +1,4 @@
-/** The arithmetic of the benchmark, against sums done by hand. */
+/** Checks the arithmetic of the benchmark against sums done by hand. */
 import { describe, expect, test } from 'vitest';
 import { fitLine, median, quotients, spreadOf } from '../../../bench/statistics.ts';
 
@@ -43,8 +43,9 @@ describe('fitLine', () => {
   });
 
   test('weighs deviations by their size: a tenth more is a tenth more, small or large', () => {
-    // Two points at each x, a fifth below and above what they would be: the best line goes where the
-    // sum of (relative deviation)² is least, and 1 / y weighs the lower one more.
+    // There are two points at each x, a fifth below and a fifth above the expected value. The best
+    // line has the least sum of (relative deviation)², and the weight 1 / y favours the lower
+    // point.
     const lower = 0.8;
     const upper = 1.2;
     const best = (1 / lower + 1 / upper) / (1 / lower ** 2 + 1 / upper ** 2);

@@ -1,4 +1,4 @@
-/** Which lines reach their targets, and which cases are chosen by name. */
+/** Which lines reach their targets, and which cases a name selects. */
 import { describe, expect, test } from 'vitest';
 import { growthOf } from '../../../bench/growth.ts';
 import { skippedLine, toLine } from '../../../bench/line.ts';

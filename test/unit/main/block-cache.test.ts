@@ -4,7 +4,7 @@ import { randomOf } from '../../support/images/image-mutations.ts';
 
 const BYTES = 100;
 
-/** Counts the loads, and how many bytes are being loaded at the same time. */
+/** Counts the loads, and the bytes that are being loaded at the same time. */
 class Loads {
   count = 0;
   most = 0;
@@ -20,7 +20,7 @@ class Loads {
   };
 }
 
-/** Reads a block, and returns its first byte as it was when it was given. */
+/** Reads a block, and returns its first byte as of the time when the cache returned it. */
 async function readByte(cache: BlockCache, key: number, fill: Fill): Promise<number> {
   let byte = -1;
   await cache.read(key, BYTES, fill, (payload) => {

@@ -1,10 +1,12 @@
 /**
- * Who does the work of a phase, as a function of the computer, the threads that are up and the work.
+ * The choice of workers for a phase, which depends on the computer, the threads that are up and the
+ * work.
  *
- * Invariants checked: never more workers than units, than were asked for, than cores, than the quota
- * rounded up, than memory has room for (but always one) · an asked number does not depend on the
- * computer · more bytes never mean fewer workers, as long as the same threads are up · the reason
- * begins with the number · only what waits for nobody, and is small, runs on the thread of the caller
+ * Invariants checked: never more workers than units, than requested, than cores, than the quota
+ * rounded up, than memory has space for (but always one) · a requested number does not depend on
+ * the computer · more bytes never mean fewer workers, as long as the same threads are up · the
+ * reason begins with the number · only small work that waits for nothing runs on the caller's
+ * thread
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';

@@ -11,7 +11,7 @@ function filePages(limit?: number): FilePages {
 
 type Model = ReadonlyMap<number, { readonly mm: number; readonly vpn: number }>;
 
-/** Whether the table says of a page of the file what the model says. */
+/** Whether the table gives the same answer as the model for a page of the file. */
 function isAsIn(model: Model, pages: FilePages, index: number): boolean {
   const found = pages.find(FILE, index);
   const stored = model.get(index);

@@ -41,7 +41,7 @@ describe('smaps', () => {
     });
     expect(vmas[2]).toMatchObject({ name: '', inode: 0n });
     const unknown = { rss: null, anonymous: null, swap: null, ksm: null, anonHugePages: null };
-    expect(vmas[2]!.totals).toEqual(unknown); // no such line is there
+    expect(vmas[2]!.totals).toEqual(unknown); // the output has no such line
   });
 
   it('turns VmFlags into VM_* and ignores letters that have none', () => {

@@ -1,4 +1,4 @@
-/** Which file a mapping shows, from what smaps says of it. */
+/** Determines which file a mapping shows from what smaps says about it. */
 import { mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -32,7 +32,7 @@ async function vmasOf(...files: readonly Shown[]): Promise<SmapsVma[]> {
   return await parseSmaps(lines.join(''), new Turns(undefined));
 }
 
-/** As a process with our mounts shows them. */
+/** Finds the files as for a process with our mounts. */
 async function find(...shown: readonly Shown[]): Promise<(MappedFile | null)[]> {
   const view = await readFileView(process.pid);
   const files = new MappedFiles();

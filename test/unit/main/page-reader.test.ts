@@ -1,4 +1,4 @@
-/** Reading pages by blocks: how often the image is read for it, and what a read leaves behind. */
+/** Reads pages by blocks: how often this reads the image, and what a read leaves behind. */
 import { describe, expect, it } from 'vitest';
 import { BLOCK, type Block, BlockIndex } from '../../../src/main/image/index/block-index.ts';
 import { FilePages } from '../../../src/main/image/index/file-pages.ts';
@@ -17,7 +17,7 @@ const FIRST_PAGE = 512;
 const START = FIRST_PAGE * PAGE_SIZE;
 const RECORD = 48;
 
-/** Bytes in memory that count how often they are read. */
+/** Bytes in memory; counts how often they are read. */
 class CountingSource {
   reads = 0;
   bytesRead = 0;
@@ -42,11 +42,11 @@ interface Stage {
   readonly source: CountingSource;
   readonly mm: ImageMm;
   readonly reader: PageReader;
-  /** What the mm shows. */
+  /** The content that the mm shows. */
   readonly content: Buffer;
 }
 
-/** An mm of one mapping that consists of blocks of so many pages, one behind the other. */
+/** An mm with one mapping of consecutive blocks, each of the given number of pages. */
 function stageOf(blockPages: readonly number[], options: { cacheBytes?: number } = {}): Stage {
   const blocks = new BlockIndex();
   const parts: Buffer[] = [];

@@ -1,4 +1,4 @@
-/** Writing into a named pipe: what goes wrong at the end of it is told, and nothing is lost. */
+/** Writes into a named pipe: an error at its end is reported, and no data is lost. */
 import { spawnSync } from 'node:child_process';
 import { constants, createReadStream, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { Socket } from 'node:net';

@@ -1,7 +1,7 @@
 /**
- * Invariants checked: nobody asked, no timer · at most ten calls a second over all phases, but for the
- * last of each · totals and workers are those of the phase; the time that is left follows from the
- * bytes that are done.
+ * Invariants checked: without a listener there is no timer · at most ten calls per second over all
+ * phases, except for the last call of each phase · totals and workers are those of the phase; the
+ * remaining time follows from the bytes that are done.
  */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { DumpMeter } from '../../../src/main/dump/dump-progress.ts';
@@ -38,7 +38,7 @@ describe('a watch', () => {
         () => calls.push({ at: performance.now(), isLast }),
         pace,
       );
-      vi.advanceTimersByTime(100 + ((round * 7) % 130)); // some end just behind a call
+      vi.advanceTimersByTime(100 + ((round * 7) % 130)); // some phases end just after a call
       isLast = true;
       watch.finish();
       isLast = false;

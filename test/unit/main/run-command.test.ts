@@ -4,7 +4,7 @@ import { AbortError, MmdumpError } from '../../../src/shared/errors.ts';
 
 describe('a command that is interrupted', () => {
   let printed = '';
-  /** Exit codes that the process would have ended with. */
+  /** Exit codes with which the process would have ended. */
   let exits: (typeof process.exitCode)[] = [];
   beforeEach(() => {
     printed = '';
@@ -26,7 +26,7 @@ describe('a command that is interrupted', () => {
   async function interrupted(error: Error): Promise<void> {
     await runCommand(async (signal) => {
       process.emit('SIGQUIT', 'SIGQUIT');
-      process.emit('SIGQUIT', 'SIGQUIT'); // from the terminal, and from npx: it is one
+      process.emit('SIGQUIT', 'SIGQUIT'); // sent by the terminal and by npx: counts as one
       expect(exits).toEqual([]);
       expect(signal.aborted).toBe(true);
       throw error;
@@ -36,7 +36,7 @@ describe('a command that is interrupted', () => {
   it('says that nothing was left behind', async () => {
     await interrupted(new AbortError());
     expect(printed).toBe('mmdump: interrupted: nothing was left behind\n');
-    expect(exits).toEqual([130]); // a write into a full pipe must not keep it
+    expect(exits).toEqual([130]); // a write into a full pipe must not block the exit
   });
 
   it('says what went wrong if something else did', async () => {

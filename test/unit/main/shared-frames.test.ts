@@ -1,4 +1,4 @@
-/** What several processes share, from their scans: runs, frames and mappings made by hand. */
+/** Finds what several processes share from their scans: runs, frames and mappings made by hand. */
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,7 +18,7 @@ const BASE = 100 * GRANULE_PAGES;
 
 const ANONYMOUS = { smaps: { start: BASE * PAGE_SIZE, pgoff: 0, flags: 0 }, file: null };
 
-/** A run whose pages show these frames; without any it is the process's own. */
+/** A run whose pages show these frames; without frames, its pages belong to the process alone. */
 function run(start: number, frames: readonly number[] | null, more: Partial<ScannedRun> = {}) {
   const pages = frames?.length ?? 1;
   return { run: { vma: 0, start, pages, kind: CONTENT, writable: false, pfn: 0, ...more }, frames };

@@ -13,7 +13,7 @@ function smaps(totals: Partial<SmapsTotals>): SmapsVma[] {
   return [vma as unknown as SmapsVma];
 }
 
-/** A scan that found so many resident pages in the mapping. */
+/** A scan that found this number of resident pages in the mapping. */
 function scan(kind: number, rss: number): ScanResult {
   const vmas = new ScanVmas(ScanVmas.create([{ start: 1, end: 5, kind, flags: 0, ask: 0 }]));
   vmas.addTotal(0, SCAN_VMA.RSS, rss);
@@ -29,7 +29,7 @@ describe('the check against smaps', () => {
 
   it('asks no page map for the swapped pages of a file in memory', () => {
     const swapped = smaps({ swap: 4 });
-    expect(compareWithSmaps(swapped, scan(SCAN_KIND.LOST_FILE, 0)).size).toBe(0);
+    expect(compareWithSmaps(swapped, scan(SCAN_KIND.UNREACHABLE_FILE, 0)).size).toBe(0);
     expect(compareWithSmaps(swapped, scan(SCAN_KIND.ANONYMOUS, 0)).size).toBe(1);
   });
 

@@ -1,4 +1,4 @@
-/** Where a sparse file has data, told by direct reads. */
+/** Finds where a sparse file has data, by direct reads. */
 import {
   closeSync,
   ftruncateSync,
@@ -24,7 +24,7 @@ const STEP = (4 * MiB) / PAGE_SIZE;
 const PAGES = (2 * GiB) / PAGE_SIZE;
 let files = 0;
 
-/** A file of 2 GiB with data on these pages. */
+/** Creates a file of 2 GiB with data on these pages. */
 function sparseFile(context: TestContext, ...pages: readonly number[]): string {
   if (statfsSync(folder).type !== EXT4) context.skip(`${folder} is not on ext4`);
   const path = join(folder, String(++files));

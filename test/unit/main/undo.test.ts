@@ -1,4 +1,4 @@
-/** What a job rejects with when it failed and could not be undone either. */
+/** The error of a job that failed and could not be undone either. */
 import { describe, expect, it } from 'vitest';
 import { destroySpaces, undone } from '../../../src/main/load/undo.ts';
 import { AbortError, MmdumpError } from '../../../src/shared/errors.ts';

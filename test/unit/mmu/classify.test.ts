@@ -1,4 +1,4 @@
-/** The rows of docs/CLASSIFICATION.md that one leaf and one page struct decide. */
+/** The rows of docs/CLASSIFICATION.md that a single leaf and page struct decide. */
 import { describe, expect, it } from 'vitest';
 import { PG } from '../../../src/mmu/physical/page-struct.ts';
 import {
@@ -31,7 +31,7 @@ function rule(leaf: Leaf): number {
 const { ANON, RESERVED, ZERO } = PG;
 const WRITABLE = PRESENT | PTE.WRITE;
 const LIVING = { file: 5, view: FILE_VIEW.LIVING } as const;
-const LOST = { file: 5, view: FILE_VIEW.LOST } as const;
+const LOST = { file: 5, view: FILE_VIEW.UNREACHABLE } as const;
 
 describe('a present leaf', () => {
   it.each<[string, Leaf, number, keyof typeof PAGE_CLASS]>([
@@ -40,7 +40,7 @@ describe('a present leaf', () => {
     ['10: another file', { ...LIVING, mapping: 6 }, RULE.OTHER_MAPPING, 'UNSUPPORTED'],
     ['10: another lost file', { ...LOST, mapping: 6 }, RULE.OTHER_MAPPING, 'UNSUPPORTED'],
     ['11: living file', { ...LIVING, mapping: 5 }, RULE.LIVING_FILE, 'ABSENT'],
-    ['12: lost file', { ...LOST, mapping: 5 }, RULE.LOST_FILE_OWNER, 'COPY'],
+    ['12: lost file', { ...LOST, mapping: 5 }, RULE.UNREACHABLE_FILE_OWNER, 'COPY'],
     [
       '13: writable zero page',
       { low: WRITABLE, flags: RESERVED | ZERO },

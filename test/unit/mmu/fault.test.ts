@@ -14,7 +14,7 @@ import {
 
 const ANON = { prot: 'rw', flags: ['private', 'anonymous'] } as const;
 
-/** Frame behind an address, 0 if none is mapped. */
+/** Frame behind an address; 0 if none is mapped. */
 function frameAt(space: AddressSpace, address: number): number {
   const { mm } = space;
   const found = walk(mm, mm.pgd, address / PAGE_SIZE, mm.cursor);
@@ -78,7 +78,7 @@ describe('anonymous memory', () => {
     );
     expect(codeOf(() => readBytes(space, 0x1000, 1))).toBe('SIGSEGV');
     expect(codeOf(() => readBytes(space, 2 ** 47, 1))).toBe('SIGSEGV');
-    expect(codeOf(() => readBytes(space, Number.NaN, 1))).toBe('EINVAL'); // no address at all
+    expect(codeOf(() => readBytes(space, Number.NaN, 1))).toBe('EINVAL'); // not an address
   });
 });
 

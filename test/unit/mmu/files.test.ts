@@ -1,9 +1,9 @@
 /**
  * The life of files: names, open objects, mappings, and the index of paths.
  *
- * Invariants checked: a file is there as long as one of the three is · closing twice is nothing, using
- * a closed object is EBADF · a path leads to the living file that was created last · looking a path up
- * does not become slower with the number of files: it looks at few records
+ * Invariants checked: a file exists as long as one of the three does · a second close has no
+ * effect, use of a closed object is EBADF · a path leads to the living file that was created last ·
+ * a lookup of a path does not become slower with the number of files: it reads few records
  */
 import { describe, expect, it } from 'vitest';
 import { FILE_KIND } from '../../../src/mmu/files/file-record.ts';
@@ -43,7 +43,7 @@ describe('fault 5: every object of a file has a reference of its own', () => {
     expect(machine.lookupFile('/f')!.id).toBe(id);
     const found = machine.lookupFile(Buffer.from('/g'))!;
     found.unlink();
-    found.unlink(); // there is no name any more: nothing
+    found.unlink(); // has no effect: the name is already gone
     found.close();
     expect(machine.lookupFile('/g')).toBeUndefined();
     expect(machine.store.free).toBeLessThan(free); // of /f

@@ -1,9 +1,9 @@
 /**
  * Every change of a machine passes the freeze gate.
  *
- * Invariants checked: on a frozen machine a thread that must not wait gets EAGAIN from each operation
- * that changes something, and nothing has changed · the asynchronous twin waits for the thaw, and an
- * AbortSignal ends the wait · a change beside the gate is an assertion where `checks` is on
+ * Invariants checked: on a frozen machine, each operation that changes something gives EAGAIN to a
+ * thread that must not wait, and changes nothing · the asynchronous twin waits for the thaw, and an
+ * AbortSignal ends the wait · a change that bypasses the gate fails an assertion if `checks` is on
  */
 import { describe, expect, it } from 'vitest';
 import { writePageStruct, writePte } from '../../../src/mmu/machine/debug.ts';
@@ -16,7 +16,7 @@ const LENGTH = 4 * PAGE_SIZE;
 const ANON = { prot: 'rw', flags: ['private', 'anonymous'], length: LENGTH } as const;
 const CONTENT = new Uint8Array(LENGTH).fill(7);
 
-/** A machine with one of everything. */
+/** A machine with one object of every kind. */
 function stage() {
   const machine = testMachine({ swap: MiB, deviceMemory: 4 * PAGE_SIZE });
   const space = machine.createAddressSpace();
@@ -32,7 +32,7 @@ function stage() {
 
 type Stage = ReturnType<typeof stage>;
 
-/** Operation, and its twin where there is one. */
+/** Each operation, and its twin if it has one. */
 const CHANGES: Record<
   string,
   readonly [(s: Stage) => unknown, ((s: Stage, signal?: AbortSignal) => Promise<unknown>)?]
@@ -72,7 +72,7 @@ const CHANGES: Record<
   writePte: [(s) => writePte(s.space, s.at, { level: 1, low: 0, high: 0 })],
 };
 
-/** Everything of the machine that such a change could change. */
+/** All state of the machine that these changes could change. */
 function stateOf({ machine }: Stage): object {
   const { files, handle } = machine.parts;
   return {
@@ -124,7 +124,7 @@ describe('fault 3: every change passes the freeze gate', () => {
       await expect(pending).rejects.toMatchObject({ code: 'ABORT_ERR' });
       expect(stateOf(scene)).toEqual(before);
       freeze.thaw();
-      await twin(scene); // as if nothing had been asked before
+      await twin(scene); // as if no earlier call had been made
     },
   );
 });

@@ -1,11 +1,11 @@
 /**
- * The simulated machine against recorded transcripts of Linux (test/transcripts), of every kind of
- * kernel that was met: on every machine, whatever kernel that has.
+ * Compares the simulated machine with recorded transcripts of Linux (test/transcripts), from every
+ * kind of kernel recorded so far, on any machine, whatever kernel it has.
  *
- * Invariants checked, after every step of a history: the result of the call, the bytes of a load or
- * the signal are the same · the process has the same mappings, with the same letters of VmFlags, and
- * cut in the same places · at the end every process reads the same in every page · the machine's
- * tables and counts are true.
+ * Invariants checked, after every step of a history: the result of the call, and the bytes of a
+ * load or its signal, are the same · the process has the same mappings, with the same letters of
+ * VmFlags, split at the same places · at the end every process reads the same in every page · the
+ * machine's tables and counts are consistent.
  */
 import { describe, expect, it } from 'vitest';
 import {

@@ -1,4 +1,4 @@
-/** What a machine keeps in its store, and what it gives back when files and mms are gone. */
+/** What a machine keeps in its store, and what it frees when files and mms are gone. */
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -9,7 +9,7 @@ import { codeOf, freeFrames, readBytes, testMachine } from '../../support/machin
 
 const ANON_SHARED = { length: PAGE_SIZE, prot: 'rw', flags: ['shared', 'anonymous'] } as const;
 
-/** Runs `use` and expects the store to be as it was. */
+/** Runs `use`, and expects the store to be as before. */
 function expectGivenBack(machine: Machine, use: () => void): void {
   const { free, total } = machine.store;
   expect(free).toBeGreaterThan(0);
@@ -109,7 +109,7 @@ describe('fault 6: the nodes of a page cache', () => {
   it('are given back with their last page, while the file lives', () => {
     const machine = testMachine({ store: 2 * MiB });
     const space = machine.createAddressSpace();
-    const size = 5 * 1024 ** 3; // of three levels
+    const size = 5 * 1024 ** 3; // needs a cache tree of three levels
     const file = machine.createFile({ path: '/f', content: new Uint8Array(9 * PAGE_SIZE) });
     const before = freeFrames(machine);
     const at = space.mmap({ length: 9 * PAGE_SIZE, prot: 'r', flags: ['shared'], file: file.id });

@@ -1,4 +1,4 @@
-/** Swap: slots, pages on their way out and back, memory pressure. */
+/** Swap: slots, pages that go out and come back, memory pressure. */
 import { describe, expect, it } from 'vitest';
 import type { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
 import { SwapArea, swapMapBytes } from '../../../src/mmu/swap/swap-area.ts';
@@ -14,7 +14,7 @@ function mapPages(space: AddressSpace, pages: number, address = BASE): void {
   space.mmap({ address, length: pages * PAGE_SIZE, prot: 'rw', flags: ANON });
 }
 
-/** Pages that are in swap. */
+/** Returns the number of pages in swap. */
 function swappedPages(machine: ReturnType<typeof testMachine>): number {
   const { total, free } = machine.swap;
   return (total - free) / PAGE_SIZE;
@@ -49,7 +49,7 @@ describe('the swap area', () => {
     for (const slot of [0, 1, 0x7ffff, 0x80000, 0x80002]) {
       expect(all).toContain(slot);
       expect(swap.slotOf(swap.lowOf(slot), swap.highOf(slot))).toBe(slot);
-      expect(swap.lowOf(slot) & 0x101).toBe(0); // never taken for present
+      expect(swap.lowOf(slot) & 0x101).toBe(0); // never mistaken for a present entry
     }
     const unused = 0x80005;
     expect(swap.slotOf(swap.lowOf(unused), swap.highOf(unused))).toBe(-1);
@@ -105,7 +105,7 @@ describe('pages in swap', () => {
     expect(swappedPages(machine)).toBe(0);
     child.exit();
     machine.reclaim(MiB);
-    expect(swappedPages(machine)).toBe(1); // the page that is neither locked nor shared now
+    expect(swappedPages(machine)).toBe(1); // the only page that is neither locked nor shared
     expect(readBytes(space, BASE, 1)).toEqual(new Uint8Array([1]));
   });
 
@@ -189,7 +189,7 @@ describe('memory pressure', () => {
     machine.reclaim(MiB);
     expect(machine.parts.files.cachePages(file.id)).toBe(0);
     expect(readBytes(space, mapped + 2 * PAGE_SIZE + 9, 3)).toEqual(new Uint8Array([1, 77, 1]));
-    space.write(mapped, new Uint8Array([5])); // dirty again, after it was clean
+    space.write(mapped, new Uint8Array([5])); // dirty again after it was cleaned
     space.msync(mapped, 3 * PAGE_SIZE);
     space.write(mapped, new Uint8Array([6]));
     machine.reclaim(MiB);
@@ -202,7 +202,7 @@ describe('without swap and without room', () => {
     const machine = testMachine({ memory: MiB });
     const parent = machine.createAddressSpace();
     for (let granule = 0; granule < 60; granule++) {
-      mapPages(parent, 1, BASE + granule * GRANULE_SIZE); // a table each
+      mapPages(parent, 1, BASE + granule * GRANULE_SIZE); // one table each
       parent.fill(BASE + granule * GRANULE_SIZE, 1, granule);
     }
     mapPages(parent, 90, BASE - 90 * PAGE_SIZE);
@@ -211,7 +211,7 @@ describe('without swap and without room', () => {
     expect(codeOf(() => parent.fork())).toBe('ENOMEM');
     expect(machine.memory.free).toBe(free);
     assertTablesTrue(machine);
-    parent.fill(BASE, 1, 9); // nothing is left shared
+    parent.fill(BASE, 1, 9); // no page stays shared
     expect(machine.memory.free).toBe(free);
   });
 
@@ -265,7 +265,7 @@ describe('a call that runs out of frames half-way', () => {
     const machine = testMachine({ memory: MiB, swap: 4 * MiB });
     const space = machine.createAddressSpace();
     mapPages(space, 200, BASE + 2 * GRANULE_SIZE);
-    space.fill(BASE + 2 * GRANULE_SIZE, 200 * PAGE_SIZE, 1); // what can go to swap
+    space.fill(BASE + 2 * GRANULE_SIZE, 200 * PAGE_SIZE, 1); // pages that can go to swap
     space.mlockall(['future']);
     const heap = space.brk(0);
     expect(space.brk(heap + 100 * PAGE_SIZE)).toBe(heap + 100 * PAGE_SIZE);
@@ -285,7 +285,7 @@ describe('a call that runs out of frames half-way', () => {
       space.fill(BASE + granule * GRANULE_SIZE, PAGE_SIZE, granule + 1);
     }
     mapPages(space, 400, 2 ** 40);
-    space.fill(2 ** 40, 400 * PAGE_SIZE, 9); // no frame is left for tables
+    space.fill(2 ** 40, 400 * PAGE_SIZE, 9); // leaves no frame for tables
     const length = 8 * GRANULE_SIZE;
     expect(space.mremap(BASE, length, length, ['maymove', 'fixed'], 2 ** 41)).toBe(2 ** 41);
     for (let granule = 0; granule < 8; granule++) {

@@ -24,7 +24,7 @@ describe('a thread that died', () => {
     await machine.parts.gate.freeze(machine.parts.threads.idOf(freezer));
     expect(codeOf(() => space.write(at + PAGE_SIZE, pageOf(1)))).toBe('EAGAIN');
     machine.threadGone(freezer);
-    machine.threadGone(freezer); // said twice: once is enough
+    machine.threadGone(freezer); // a second call has no effect
     expect(codeOf(() => space.write(at + PAGE_SIZE, pageOf(1)))).toBe('nothing');
   });
 

@@ -1,4 +1,6 @@
-/** Operations that need a thread id when all are taken: they wait, in order, and never for each other. */
+/**
+ * Operations that need a thread id when all ids are taken wait in order, and never for each other.
+ */
 import { describe, expect, it } from 'vitest';
 import { attach, type Machine } from '../../../src/mmu/machine/machine.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
@@ -16,7 +18,7 @@ function codeOfAll(results: readonly PromiseSettledResult<unknown>[]): string[] 
   return [...new Set(codes)];
 }
 
-/** Takes ids for operations until there is none left. */
+/** Takes ids for operations until none is left. */
 function takeAll({ parts }: Machine): number[] {
   const ids: number[] = [];
   for (let id = 0; id >= 0; ) {
@@ -35,7 +37,7 @@ describe('fault 7: more operations than there are ids wait for one', () => {
     const writes = Array.from({ length: MANY }, (_, index) =>
       space.writeAsync(at + index, Uint8Array.of(index % 251)),
     );
-    // Whoever waits at the gate has no id: others need some to freeze.
+    // A waiter at the gate has no id, because others need ids to freeze.
     const second = await machine.freeze();
     expect(machine.parts.threads.highWater).toBeLessThan(8);
     second.thaw();
@@ -100,7 +102,7 @@ describe('fault 7: more operations than there are ids wait for one', () => {
       return ids;
     });
     parts.threads.release(taken.pop()!);
-    expect(await isSettled(first)).toBe(false); // all or none, and nobody overtakes
+    expect(await isSettled(first)).toBe(false); // gets all or none, and no waiter overtakes
     abort.abort();
     await expect(second).rejects.toMatchObject({ code: 'ABORT_ERR' });
     expect(await isSettled(third)).toBe(false);

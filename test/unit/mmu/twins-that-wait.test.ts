@@ -1,4 +1,4 @@
-/** What a restore or an import does to a machine waits while somebody else has frozen it. */
+/** The changes that a restore or an import makes to a machine wait while another freeze is held. */
 import { describe, expect, it } from 'vitest';
 import { VMA_KIND } from '../../../src/mmu/vma/vma-table.ts';
 import { VM } from '../../../src/shared/vm-flags.ts';
@@ -62,7 +62,7 @@ describe('fault 2: an operation on a frozen machine has a form that waits', () =
     abort.abort();
     await expect(creating).rejects.toMatchObject({ name: 'AbortError' });
     freeze.thaw();
-    const space = await machine.createAddressSpaceAsync(); // the only slot is free
+    const space = await machine.createAddressSpaceAsync(); // succeeds: the only slot is free
     const again = await machine.freeze();
     const setting = space.setAuxvAsync(new Uint8Array(8), AbortSignal.abort());
     await expect(setting).rejects.toMatchObject({ name: 'AbortError' });

@@ -1,4 +1,4 @@
-/** Removing pages while other threads, under the same read lock, change the tables. */
+/** Removes pages while other threads, under the same read lock, change the tables. */
 import { describe, expect, it } from 'vitest';
 import { attach } from '../../../src/mmu/machine/machine.ts';
 import { mmOf } from '../../../src/mmu/mm/mm.ts';
@@ -26,7 +26,7 @@ describe('madvise(DONTNEED) of a huge page', () => {
     const { threads } = machine.parts;
     const assertOrder = threads.assertOrder.bind(threads);
     let splits = 0;
-    // Between the walk, which found the huge leaf, and the lock of its table.
+    // Runs between the walk, which found the huge leaf, and the lock of its table.
     threads.assertOrder = (id, rank) => {
       if (rank === RANK.PAGE_TABLE && splits === 0) {
         expect(walk(theirs, theirs.pgd, vpnOf(at), theirs.cursor)).toBe('huge');

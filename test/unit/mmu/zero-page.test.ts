@@ -1,6 +1,6 @@
 /**
- * What follows where a machine has no zero page (createMachine({ zeroPage: false })), each rule beside
- * what it is with one: kernels differ in this, see docs/LINUX.md.
+ * The rules of a machine without a zero page (createMachine({ zeroPage: false })), each next to the
+ * rule with one: kernels differ in this, see docs/LINUX.md.
  */
 import { describe, expect, it } from 'vitest';
 import type { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
@@ -185,7 +185,7 @@ describe('a 2 MiB page', () => {
     expect(machine.parts.pages.flags(pfn + 511) & (PG.ANON | PG.HUGE)).toBe(PG.ANON | PG.HUGE);
     assertTablesTrue(machine);
     space.mprotect(BASE, 2 * MiB, 'rw');
-    space.write(BASE, new Uint8Array([1])); // in place: nobody else has it
+    space.write(BASE, new Uint8Array([1])); // written in place: no other mm has the page
     expect(readPte(space, BASE)).toMatchObject({ level: 2, pfn });
   });
 

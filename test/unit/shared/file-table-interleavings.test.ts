@@ -1,9 +1,10 @@
 /**
  * Invariants checked, in every interleaving of small programs over the real code of the file table:
- *  - a thread that has a reference keeps the file: neither its record nor its path is freed or reused
- *  - a path is given back once
- *  - at the end the free list, the index of paths and the store agree about which files there are
- *  - a thread that dies at any step frees nothing that another one has
+ * - a thread that has a reference keeps the file: neither its record nor its path is freed or
+ *   reused
+ * - a path is released exactly once
+ * - at the end the free list, the index of paths and the store agree about which files exist
+ * - a thread that dies at any step frees nothing that another thread uses
  * The same checks find a set of deliberate mistakes.
  */
 import { describe, expect, it } from 'vitest';

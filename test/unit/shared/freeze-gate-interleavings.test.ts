@@ -1,12 +1,12 @@
 /**
  * Invariants checked, in every interleaving of small programs over the real code of the freeze
  * gate, with waits that never end by themselves:
- *  - exclusion: nobody is inside while somebody's freeze has been granted
- *  - no lost wake-up: when everybody rests, who enters waits for a freezer, and a freezer for
- *    somebody inside
- *  - nor once it was closed: nobody enters any more, and nobody waits for the gate to open
- *  - every run ends, unless the threads that could end it are not run
- *  - a thread that dies at any step, inside or as a freezer, stops nobody
+ * - exclusion: no thread is inside while another thread's freeze has been granted
+ * - no lost wake-up: when all threads rest, a thread that waits to enter waits for a freezer, and a
+ *   freezer waits for a thread that is inside
+ * - the same after the machine was closed: no thread enters any more or waits for the gate to open
+ * - every run ends, unless the threads that could end it are not run
+ * - a thread that dies at any step, inside or as a freezer, stops no other thread
  * The same checks find a set of deliberate mistakes.
  */
 import fc from 'fast-check';

@@ -1,4 +1,4 @@
-/** Layout tables: no overlap, inside the record, and the same as in docs/IMAGE_FORMAT.md. */
+/** Layout tables: fields do not overlap, lie inside the record, and match docs/IMAGE_FORMAT.md. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { FILE_RECORD } from '../../../src/mmu/files/file-record.ts';
@@ -19,7 +19,7 @@ import { WORK_UNIT } from '../../../src/shared/dump/work-unit.ts';
 import * as records from '../../../src/shared/formats/cpt/records.ts';
 import { THREAD_SLOT } from '../../../src/shared/sync/thread-layout.ts';
 
-/** Fields of shared tables that take two words. */
+/** Fields of shared tables that occupy two words. */
 const U64_WORDS = new Set([
   'START',
   'END',
@@ -73,7 +73,7 @@ describe('tables in shared memory', () => {
   });
 });
 
-/** Headings of the document and the tables of the code. */
+/** Headings of the document, and the tables of the code under them. */
 const DOCUMENTED = {
   'File head': records.FILE_HEAD,
   'Object header': records.OBJECT,

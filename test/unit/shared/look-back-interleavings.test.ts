@@ -1,9 +1,9 @@
 /**
- * Invariants checked, in every interleaving of small crews over the real code of the look-back, with
- * waits that never end by themselves:
- *  - whatever a unit says of its end is the sum of the sizes up to it
- *  - every unit has its place at the end, and no worker sleeps for ever
- *  - a worker that dies at any step stops nobody for ever, once the host has said stop
+ * Invariants checked, in every interleaving of small crews over the real code of the look-back,
+ * with waits that never end by themselves:
+ * - the end that a unit states is the sum of the sizes up to and including it
+ * - at the end every unit has its place, and no worker sleeps for ever
+ * - a worker that dies at any step does not stop the others for ever once the host says stop
  * The same checks find a set of deliberate mistakes.
  */
 import fc from 'fast-check';

@@ -1,11 +1,11 @@
 /**
- * Who writes which unit of an image in parts.
+ * How workers claim the units of an image in parts.
  *
- * Invariants checked, for any number of workers and parts, units of any length, and any order in
- * which the workers come:
- *  - as many takes as there are units give every unit once
- *  - a worker gets those of one part in their order
- *  - as long as there are as many parts with units left as workers need, no two are in one part
+ * Invariants checked, for any number of workers and parts, units of any length, and any order of
+ * the workers:
+ * - as many takes as there are units return every unit once
+ * - a worker gets the units of one part in order
+ * - as long as enough parts have units left for all workers, no two workers share a part
  */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
@@ -17,7 +17,7 @@ interface Taken {
   readonly part: number;
 }
 
-/** All takes, in the order of `turns` (workers by turn, repeated). */
+/** Returns all takes, in the order of `turns` (the worker of each turn, repeated). */
 function takeAll(
   lengths: readonly number[],
   partBytes: number,

@@ -1,16 +1,16 @@
 /**
  * Invariants checked, in every interleaving of small programs over the real code of the lock, with
  * waits that never end by themselves:
- *  - exclusion: no writer is inside with anybody else
- *  - no lost wake-up: when everybody rests, whoever sleeps waits for somebody who is inside or who
- *    sleeps with an earlier ticket; no run ends with a sleeper
- *  - first come, first served: nobody enters before a conflicting thread with an earlier ticket, so
- *    that a writer is overtaken by no reader that came later
- *  - every run ends, unless the threads that could end it are not run
- *  - a thread that dies anywhere but inside a write stops nobody and poisons nothing
- *  - a thread that dies inside a write poisons the machine: nobody enters after it or sleeps on
- * The same checks find a set of deliberate mistakes, and what the exploration assumes of the code
- * is compared with runs of it that assume nothing.
+ * - exclusion: a writer inside excludes every other thread
+ * - no lost wake-up: when all threads rest, each sleeper waits for a thread that is inside or for a
+ *   sleeper with an earlier ticket; no run ends with a sleeper
+ * - first come, first served: no thread enters before a conflicting thread with an earlier ticket,
+ *   so that no reader overtakes a writer that came first
+ * - every run ends, unless the threads that could end it are not run
+ * - a thread that dies anywhere but inside a write stops no other thread and poisons nothing
+ * - a thread that dies inside a write poisons the machine: afterwards none enters or stays asleep
+ * The same checks find a set of deliberate mistakes. The assumptions that the exploration makes
+ * about the code are compared with runs that make none.
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';

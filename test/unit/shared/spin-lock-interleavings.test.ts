@@ -1,11 +1,12 @@
 /**
  * Invariants checked, in every interleaving of small programs over the real code of the spin lock
  * and the mutex, with waits that never end by themselves:
- *  - exclusion: the lock has one owner
- *  - no lost wake-up: nobody sleeps when everybody else rests and nobody owns the lock
- *  - every run ends, unless the threads that could end it are not run
- *  - a thread that dies as the owner poisons the machine: nobody enters after it, spins or sleeps on
- *  - a thread that dies at any other step, or ends in peace, poisons nothing
+ * - exclusion: the lock has at most one owner
+ * - no lost wake-up: no thread sleeps when all others rest and the lock has no owner
+ * - every run ends, unless the threads that could end it are not run
+ * - a thread that dies as the owner poisons the machine: after it none enters, spins or stays
+ *   asleep
+ * - a thread that dies at any other step, or ends normally, poisons nothing
  * The same checks find a set of deliberate mistakes.
  */
 import fc from 'fast-check';

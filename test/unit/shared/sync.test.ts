@@ -44,7 +44,7 @@ describe('the freeze gate', () => {
     await expect(frozen).rejects.toMatchObject({ code: 'ABORT_ERR' });
     expect(gate.isClosed).toBe(false);
     const second = gate.freeze(other);
-    gate.abandon(inside); // died inside: nobody waits for it
+    gate.abandon(inside); // died inside: no thread waits for it
     await second;
     gate.abandon(other);
     expect(gate.isClosed).toBe(false);
@@ -67,7 +67,7 @@ describe('the spin lock', () => {
   describe('fault 10: time that passes while the program stands still is no lock-up', () => {
     afterEach(() => vi.restoreAllMocks());
 
-    /** Another thread than `b`, which holds the lock, tries to take it; `clock` is looked at between. */
+    /** Another thread than `b`, which holds the lock, tries to take it; each look reads `clock`. */
     function contend(clock: (look: number, letGo: () => void) => number): string {
       const { memory, table, spare, ids } = testLocks(2);
       const [a, b] = ids as [number, number];

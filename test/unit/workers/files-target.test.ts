@@ -1,4 +1,4 @@
-/** Writing into the parts of an image and reading from them, against one plain buffer. */
+/** Writes into the parts of an image and reads from them, and compares with one plain buffer. */
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import { codeOf } from '../../support/machine/machine.ts';
 
 const PART = 8192;
 const BYTES = 3 * PART + 1000;
-/** Bytes that differ everywhere, and a part that begins with a block of zeros. */
+/** Bytes that differ everywhere, except for one part that begins with a block of zeros. */
 const WHOLE = new Uint8Array(BYTES).map((_, at) =>
   at >= PART && at < PART + 4096 ? 0 : at * 7 + 1,
 );
@@ -39,7 +39,7 @@ function target(sparse: boolean): FilesTarget {
   };
 }
 
-/** Writes all of it, in pieces of so many bytes. */
+/** Writes all bytes, in pieces of `pieceBytes`. */
 function deliverAll(sparse: boolean, pieceBytes: number): void {
   for (let at = 0; at < BYTES; at += pieceBytes) {
     deliver(target(sparse), WHOLE.slice(at, at + pieceBytes), at, undefined);
@@ -50,7 +50,7 @@ const joined = (): Buffer =>
   Buffer.concat(fds.map((_, part) => readFileSync(partPath(join(folder, 'a'), part))));
 
 describe('what is delivered to parts', () => {
-  // Shorter than a part and not a divisor of it, a whole part, two parts and a bit, everything.
+  // Less than a part and no divisor of it, one part, a little more than two parts, everything.
   it.for([[1000], [5000], [PART], [2 * PART + 8], [BYTES]] as const)(
     'in pieces of %i bytes is the image when the parts are joined',
     ([pieceBytes]) => {

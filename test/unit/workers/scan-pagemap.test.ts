@@ -1,4 +1,4 @@
-/** The scan of a page map, on page maps that a test has written. */
+/** The scan of a page map, on page maps that the test writes. */
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -52,7 +52,7 @@ function taskOf(kind: number, pages: number, pagemap: number, kpageflags = -1): 
   };
 }
 
-/** `start+pages` per run of content, and what was counted. */
+/** `start+pages` per run of content, and the counts. */
 function scanned(task: ScanTask): unknown {
   const outcome = scan(task);
   if (!outcome.ok) return outcome.failure;

@@ -1,4 +1,4 @@
-/** Sharing pages of one mm with another, where memory was short meanwhile, or is. */
+/** Shares pages of one mm with another, where memory is short or was short in between. */
 import { describe, expect, it } from 'vitest';
 import type { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
 import { holdGate } from '../../../src/mmu/mm/hold.ts';
@@ -83,7 +83,7 @@ describe('pages that one mm shares with another', () => {
       space.madvise(START, length + PAGE_SIZE, 'hugepage');
     }
     for (const at of [0, GRANULE_SIZE]) donor.fill(START + at, PAGE_SIZE, 5);
-    taker.fill(START + length, PAGE_SIZE, 9); // it has an anon_vma
+    taker.fill(START + length, PAGE_SIZE, 9); // so that it has an anon_vma
     const run = { ...RUN, pages: GRANULE_PAGES, flags: LOAD_FLAG.HUGE };
     const part = { ...RUN, start: vpnOf(START + GRANULE_SIZE) + 3, pages: 7 };
     for (const each of [run, part]) new PageSharer().share(held(donor), held(taker), each);

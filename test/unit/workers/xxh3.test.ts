@@ -1,6 +1,6 @@
 /**
- * XXH3-64 against everything that computes it independently: the published vectors, a reference
- * written from the specification, and the programs xxhsum and python3-xxhash where they are installed.
+ * Checks XXH3-64 against independent sources: the published vectors, a reference written from the
+ * specification, and the programs xxhsum and python3-xxhash where they are installed.
  */
 import { spawnSync } from 'node:child_process';
 import { describe, expect, it } from 'vitest';
@@ -9,7 +9,7 @@ import { Memory } from '../../../src/shared/wasm.ts';
 import { DIGESTS } from '../../support/machine/kernels.ts';
 import { hexOfHalves, xxh3Slowly } from '../../support/reference/xxh3-reference.ts';
 
-/** The digests of xxHash's own sanity check, by the length of the input. */
+/** The digests of xxHash's own sanity check, by length of the input. */
 const PUBLISHED: readonly (readonly [length: number, digest: string])[] = [
   [0, '2d06800538d394c2'],
   [1, 'c44bdff4074eecdb'],
@@ -26,7 +26,7 @@ const PUBLISHED: readonly (readonly [length: number, digest: string])[] = [
   [2367, 'cb37aeb9e5d361ed'],
 ];
 
-/** The bytes that the published digests are of: a generator of 64 bits gives its highest eight. */
+/** The input of the published digests: the highest eight bits of each 64-bit generator value. */
 function sanityBytes(length: number): Buffer {
   const bytes = Buffer.alloc(length);
   let state = 2654435761n;
@@ -40,7 +40,7 @@ function sanityBytes(length: number): Buffer {
 const memory = new Memory({ initial: 4, maximum: 4, shared: true });
 const kernels = digestKernels(DIGESTS.inside, memory, memory, new DigestState());
 
-/** By the kernel, from a place that no vector is aligned to. */
+/** Digests by the kernel, from an address that is not aligned for any vector. */
 function xxh3(bytes: Uint8Array): string {
   const at = 4099;
   const view = new Uint8Array(memory.buffer);
@@ -49,7 +49,7 @@ function xxh3(bytes: Uint8Array): string {
   return hexOfHalves(kernels.digest(at, bytes.length), kernels.high());
 }
 
-/** Every class of lengths, its borders, and pages. */
+/** Lengths of every class, the boundaries of classes, and pages. */
 const LENGTHS = [
   ...Array.from({ length: 300 }, (_, length) => length),
   ...[511, 512, 513, 1023, 1024, 1025, 1088, 1089, 2047, 2048, 2049, 3000, 4095, 4096, 4097],
@@ -83,7 +83,7 @@ describe('XXH3-64', () => {
   });
 
   it("is what Python's xxhash computes", ({ skip }) => {
-    // The package of the distribution is seen by its own Python only.
+    // Only the distribution's own Python sees the distribution's package.
     const python = '/usr/bin/python3';
     if (spawnSync(python, ['-c', 'import xxhash']).status !== 0) {
       skip('python3-xxhash is not installed');

@@ -1,4 +1,4 @@
-/** Whether a page is all zeros: every single bit of it counts, and nothing beside it does. */
+/** Whether a page is all zeros: every bit of it counts, and no byte beside it does. */
 import { describe, expect, it } from 'vitest';
 import { MachineParts } from '../../../src/mmu/mm/machine-parts.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';

@@ -1,7 +1,7 @@
 # another-root.sh DIRECTORY PROGRAM WORD...
 #
-# Makes DIRECTORY the root of all that is here, with a tmpfs at /mnt in it, where a file "d" has 4
-# pages full of the byte "t"; then it becomes PROGRAM under that root.
+# Binds the whole file tree to DIRECTORY, and mounts a tmpfs at /mnt in it, where a file "d" has 4
+# pages filled with the byte "t". Then it executes PROGRAM with DIRECTORY as its root.
 set -e
 root=$1
 shift

@@ -1,8 +1,8 @@
 /**
- * Imports and dumps in a process of its own. Started with the URL of mmdump, where the image goes
- * ('': it exits while it imports), and the command line of a target, which it starts itself (a
- * process may always read its own children), or --pid PID. It says one JSON object a line; every
- * line on its input is a step.
+ * Imports and dumps in a process of its own. Its arguments are the URL of mmdump, the path of the
+ * image ('' makes it exit while it imports), and either --pid PID or the command line of a target,
+ * which it starts itself (a process may always read its own children). It prints one JSON object
+ * per line; every line on its input starts the next step.
  */
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';

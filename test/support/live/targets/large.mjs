@@ -1,6 +1,4 @@
-/**
- * A Node program with so many MiB of bytes that are not zero, in argv.
- */
+/** A Node program with argv's number of MiB of non-zero bytes. */
 import { createInterface } from 'node:readline';
 
 const kept = [];

@@ -1,12 +1,12 @@
 /*
  * The C program of the family tests: a parent, its child and its grandchild, with memory that they
- * share, and memory that each has changed since. It announces
+ * share, and memory that each of them has changed since. It announces
  *
- *   region NAME START PAGES (hex, decimal)      child PID      ready
+ *  region NAME START PAGES (hex, decimal)      child PID      ready
  *
- *   live-family family    three processes · private, huge, file, shared memory, a memfd of two mappings
- *   live-family same      two processes with one address space (CLONE_VM)
- *   live-family forking   a child is forked every moment, and ends a moment later
+ *  live-family family    three processes · private, huge, file, shared memory, memfd mapped twice
+ *  live-family same      two processes with one address space (CLONE_VM)
+ *  live-family forking   keeps forking children that end a moment later
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -46,7 +46,7 @@ static void fill(byte *start, size_t pages, int value) {
 static byte *private_memory, *huge, *file, *shared;
 static int memfd;
 
-/* Generation n changes every page whose number is n modulo 4; huge memory at one page. */
+/* Generation n changes the private pages numbered n modulo 4, one huge page, page n of the rest. */
 static void change(int generation) {
   for (size_t i = generation; i < 64; i += 4) memset(private_memory + i * PAGE, 100 + generation, PAGE);
   memset(huge + (generation * 512 + 7) * PAGE, 200 + generation, PAGE);

@@ -1,19 +1,19 @@
 /*
- * The C program that is dumped: mappings of every kind, at addresses of its own choice. What it has
- * it announces line by line, then it answers questions until its input ends:
+ * The C program that the tests dump. It maps memory of every kind at addresses of its own choice,
+ * announces each region on one line, and then answers questions until its input ends:
  *
- *   region NAME START PAGES      ready      ping WORD → pong WORD CHECKSUM
+ *  region NAME START PAGES      ready      ping WORD → pong WORD CHECKSUM
  *
- *   live-target regions N DIRECTORY TMPFS  everything: N pages of a mapping each, files, memory …
- *   live-target split                      two huge pages; the 2 MiB leaf of one was split
- *   live-target collapse                   small pages that could be huge: before it stands still, then
- *   live-target heap                       a heap of three mappings
- *   live-target reserved                   two mappings of 20 GiB: one only read, one written
- *   live-target unmapped DIRECTORY TMPFS   files with pages that no page table of it shows
- *   live-target files PATH...              one page of every file
- *   live-target private-guards             guard pages over pages of a file in memory
- *   live-target shared-guards              the same, in a shared mapping
- *   live-target zombie                     a child that has ended: 'zombie PID'
+ *  live-target regions N DIRECTORY TMPFS  everything: N pages per mapping, files, memory …
+ *  live-target split                      two huge pages; the 2 MiB leaf of one was split
+ *  live-target collapse                   small pages that could become huge before it stands still
+ *  live-target heap                       a heap of three mappings
+ *  live-target reserved                   two mappings of 20 GiB: one only read, one written
+ *  live-target unmapped DIRECTORY TMPFS   files with pages that none of its page tables shows
+ *  live-target files PATH...              one page of every file
+ *  live-target private-guards             guard pages over pages of a file in memory
+ *  live-target shared-guards              the same, in a shared mapping
+ *  live-target zombie                     a child that has ended: 'zombie PID'
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -66,7 +66,7 @@ static void announce(const char *name, byte *start, size_t pages) {
   printf("region %s %lx %lu\n", name, (unsigned long)start, (unsigned long)pages);
 }
 
-/* What the checksum is over. */
+/* Adds these pages to the checksum. */
 static void keep(volatile byte *start, size_t pages) {
   kept[kept_count].start = start;
   kept[kept_count++].bytes = pages * PAGE;
@@ -86,9 +86,9 @@ static void zero(byte *page) { memset(page, 0, PAGE); }
 static byte look(volatile byte *page) { return *page; }
 
 /*
- * From here on the kernel leaves our pages alone: khugepaged would make a huge page of small ones
- * where huge pages are advised and there was no block at the fault, at any time, also while we are
- * stopped, and whoever looks twice sees two different things.
+ * Stops the kernel from changing our pages. Where huge pages are advised, khugepaged may collapse
+ * small pages into a huge page at any time, even while we are stopped (if no 2 MiB block was free
+ * at the fault), so that two readings of the process would differ.
  */
 static void stand_still(void) { prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); }
 
@@ -105,7 +105,7 @@ static int new_file(const char *directory, const char *name, size_t pages) {
   return fd;
 }
 
-/* A VMA per page: protections alternate, and every hundredth page is a hole. */
+/* Makes one VMA per page: protections alternate, and every hundredth page is a hole. */
 static void many(size_t pages) {
   byte *start = anonymous(pages);
   for (size_t i = 0; i < pages; i++) {
@@ -132,7 +132,9 @@ static void private_file(const char *directory) {
   announce("private-file", start, 40);
 }
 
-/* A private mapping below two shared ones: some pages it hides, some only it or they show. */
+/*
+ * A private mapping below two shared ones: it hides some pages; others only it or only they show.
+ */
 static void memfd(void) {
   int fd = memfd_create("mmdump test", 0);
   if (fd < 0 || ftruncate(fd, 16 * PAGE)) die("memfd");
@@ -143,7 +145,7 @@ static void memfd(void) {
   fill(first, 60);
   fill(first + PAGE, 61);
   zero(first + 2 * PAGE);
-  fill(second + PAGE, 65); /* page 5 of the file; 'first' covers it and has no entry for it */
+  fill(second + PAGE, 65); /* page 5 of the file; 'first' covers it but has no entry for it */
   zero(second + 5 * PAGE);
   fill(second + 6 * PAGE, 70);
   fill(hiding, 80);
@@ -180,7 +182,7 @@ static void only_read(void) {
   announce("only-read", start, 8);
 }
 
-/* 2 MiB each: one byte written · only read · half written · untouched. */
+/* Four huge pages of 2 MiB: one byte written · only read · half written · untouched. */
 static void huge(void) {
   byte *start = anonymous(2048);
   madvise(start, 2048 * PAGE, MADV_HUGEPAGE);
@@ -249,7 +251,7 @@ static void dev_zero(void) {
 static void advise(int advice) {
   byte *start = anonymous(4);
   fill(start + 2 * PAGE, 143);
-  madvise(start, 4 * PAGE, advice); /* where the kernel knows it */
+  madvise(start, 4 * PAGE, advice); /* has no effect where the kernel does not know the advice */
 }
 
 static void advised(void) {
@@ -268,11 +270,11 @@ static void advised(void) {
   announce("dontfork", start, 4);
   start = anonymous(4);
   fill(start + PAGE, 142);
-  mlock(start, 4 * PAGE); /* populates it, where it is permitted */
+  mlock(start, 4 * PAGE); /* populates the pages where locking is permitted */
   announce("locked", start, 4);
 }
 
-/* Whether the page map shows a guard page as one: kernels from 6.15 on. */
+/* Whether the page map shows a guard page as one: kernels 6.15 and later do. */
 static int shows_guard(byte *page) {
   uint64_t entry = 0;
   int fd = open("/proc/self/pagemap", O_RDONLY);
@@ -350,7 +352,7 @@ static void files(char **paths) {
   }
 }
 
-/* A shared file shown twice: the first mapping has guards where the second has data. */
+/* Maps a shared file twice: the first mapping has guards where the second has data. */
 static void guards(int flags) {
   int fd = memfd_create("mmdump guards", 0);
   if (fd < 0 || ftruncate(fd, 4 * PAGE)) die("memfd");
@@ -382,7 +384,7 @@ static void reserved(void) {
   announce("written", written, pages);
 }
 
-/* Pages that somebody wrote without a page table entry of this process. */
+/* Pages that were written but have no page-table entry in this process. */
 static void unmapped(const char *directory, const char *memory) {
   byte page[PAGE];
   int fd = memfd_create("mmdump unmapped", 0);
@@ -448,7 +450,7 @@ static uint64_t checksum(void) {
 int main(int count, char **words) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   static char input[4096], output[4096];
-  setvbuf(stdin, input, _IOFBF, sizeof input); /* no heap but what a mode makes */
+  setvbuf(stdin, input, _IOFBF, sizeof input); /* only a mode may create a heap */
   setvbuf(stdout, output, _IOFBF, sizeof output);
   const char *what = count > 1 ? words[1] : "";
   if (!strcmp(what, "regions") && count == 5) regions(atol(words[2]), words[3], words[4]);

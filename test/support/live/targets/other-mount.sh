@@ -1,8 +1,8 @@
 # other-mount.sh KIND FILL DIRECTORY PROGRAM WORD...
 #
-# Mounts a file system of this KIND over DIRECTORY, in the mount namespace that it is started in, and
-# writes a file "d" there whose 4 pages are full of the byte FILL; then it becomes PROGRAM.
-# KIND is tmpfs, or a file with an ext4 image.
+# Mounts a file system of type KIND over DIRECTORY, in the mount namespace that it is started in,
+# and writes a file "d" there whose 4 pages are filled with the byte FILL. Then it executes PROGRAM.
+# KIND is tmpfs, or the path of an ext4 image.
 set -e
 kind=$1
 fill=$2

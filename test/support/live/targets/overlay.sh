@@ -1,8 +1,8 @@
 # overlay.sh DIRECTORY IMAGE PROGRAM WORD...
 #
-# Writes files f1 to f4 into the ext4 IMAGE, two pages each, full of the bytes "1" to "4", and mounts an
-# overlay with xino at DIRECTORY/merged: below it the image, above it a tmpfs. The kernel marks the
-# inodes of the lower layer in their highest bit. Then it becomes PROGRAM.
+# Writes files f1 to f4 into the ext4 IMAGE, two pages each, filled with the bytes "1" to "4", and
+# mounts an overlay with xino at DIRECTORY/merged: the image is the lower layer, a tmpfs the upper.
+# The kernel marks inodes of the lower layer in their highest bit. Then it executes PROGRAM.
 set -e
 directory=$1
 image=$2

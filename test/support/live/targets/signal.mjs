@@ -1,6 +1,6 @@
 /**
- * Sends itself a signal in the middle of its work, without listening to any. Started with the URL of
- * mmdump, the signal, and pids to import (1,2) or the name of an image to dump.
+ * Sends itself a signal in the middle of its work, without a listener for it. Its arguments are the
+ * URL of mmdump, the signal, and either the pids to import (1,2) or the name of an image to dump.
  */
 const [, , url, signal, subject] = process.argv;
 const mmdump = await import(url);

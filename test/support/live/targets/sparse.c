@@ -1,9 +1,10 @@
 /*
  * sparse FILE GIB [touch]
  *
- * Creates a file of so many GiB that has three pages of data, full of the bytes "1", "2" and "3": its
- * second page, one in the middle, its last. Maps it shared as a whole and removes its name. Without
- * "touch" none of the pages is mapped; with it, all three. Says "region sparse START PAGES" and "ready".
+ * Creates a file of GIB GiB with three pages of data, filled with the bytes "1", "2" and "3": its
+ * second page, one in the middle, and its last. Maps the whole file shared and removes its name.
+ * Without "touch" none of the pages is mapped; with it, all three are. Prints
+ * "region sparse START PAGES" and then "ready".
  */
 #include <fcntl.h>
 #include <signal.h>

@@ -1,5 +1,5 @@
 /**
- * A Node program: buffers of random bytes, of zeros that were written, and never touched ones.
+ * A Node program: buffers with random bytes, with zeros that were written, and never touched ones.
  */
 import { createHash, randomFillSync } from 'node:crypto';
 import { createInterface } from 'node:readline';

@@ -1,4 +1,4 @@
-# A Python program: bytes that are random, bytes that are zero, and a buffer never touched.
+# A Python program: random bytes, zero bytes, and a buffer that is never touched.
 import hashlib, os, sys
 kept = bytearray(os.urandom(3 << 20)) + bytearray(3 << 20)
 untouched = bytearray(8 << 20)

@@ -1,9 +1,9 @@
 /*
  * untouched [--unlink] FILE...
  *
- * Maps every file as a whole, shared and read-only, and touches none of the pages. With --unlink the
- * names are removed afterwards. Says "region FILE START PAGES" per file, then "ready", and waits
- * until its standard input ends.
+ * Maps each whole file shared and read-only, and touches none of its pages. With --unlink it then
+ * removes the names. Prints "region FILE START PAGES" per file, then "ready", and waits until its
+ * standard input ends.
  */
 #include <fcntl.h>
 #include <signal.h>
