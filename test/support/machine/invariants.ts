@@ -16,8 +16,6 @@ export interface Leaf {
   readonly high: number;
 }
 
-const _SPECIAL_VMA = VM.IO | VM.PFNMAP | VM.MIXEDMAP | VM.DONTEXPAND;
-
 function entry(machine: Machine, table: number, index: number): readonly [number, number] {
   const words = machine.parts.memory.words[table >>> 19]!;
   const at = (table & 0x7ffff) * 1024 + index * 2;

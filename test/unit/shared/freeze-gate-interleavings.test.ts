@@ -93,7 +93,7 @@ const MISTAKES: readonly (readonly [string, string, RegExp, readonly Edit[]])[] 
     /^lost wake-up/,
     [
       [
-        'wakeAll(this.#words, this.#base + CHANGES); // a freezer may have seen us inside',
+        'wakeAll(this.#words, this.#base + CHANGES); // a freezer may have seen this thread inside',
         '// nobody is told',
       ],
     ],
