@@ -31,7 +31,7 @@ export function verify(task: VerifyTask): Outcome<PhaseReport> {
   const table = new PayloadTable(task.payloads);
   const unitStarts = new Int32Array(task.unitStarts);
   const { source } = task;
-  const digest = new PayloadDigest(task.digestKernel);
+  const digest = new PayloadDigest(() => task.digestKernel);
   const payloads: Payloads =
     source.kind === 'memory'
       ? new SharedPayloads(source.image, source.name)

@@ -25,6 +25,11 @@ export interface Digest {
   readonly high: number;
 }
 
+/** Whether two digests of one kind are the same. Halves may be signed or unsigned. */
+export function isSameDigest(a: Digest, b: Digest): boolean {
+  return (a.low | 0) === (b.low | 0) && (a.high | 0) === (b.high | 0);
+}
+
 /** The digest of a payload that has none. */
 export const NO_DIGEST: Digest = { digest: DIGEST.NONE, low: 0, high: 0 };
 

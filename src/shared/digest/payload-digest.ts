@@ -6,19 +6,19 @@ import { crc32 } from 'node:zlib';
 import { assert } from '../assert.ts';
 import type { WasmModule } from '../wasm.ts';
 import { BytesDigest } from './bytes-digest.ts';
-import { DIGEST, type DigestKind } from './digest-kind.ts';
+import { DIGEST, type Digest, type DigestKind } from './digest-kind.ts';
 
 /** The digest of one payload at a time. A crc32 is the low half. */
-export class PayloadDigest {
+export class PayloadDigest implements Digest {
   /** The halves of the digest that the last `finish` computed. */
   low = 0;
   high = 0;
   digest: DigestKind = DIGEST.NONE;
-  readonly #module: WasmModule;
+  readonly #module: () => WasmModule;
   #xxh3: BytesDigest | undefined;
 
-  /** `module` is the module xxh3-inside. */
-  constructor(module: WasmModule) {
+  /** `module` gives the module xxh3-inside. It is asked for when the first XXH3 is computed. */
+  constructor(module: () => WasmModule) {
     this.#module = module;
   }
 
@@ -67,13 +67,8 @@ export class PayloadDigest {
     this.finish();
   }
 
-  /** Whether the digest equals the one that was stored, given as two halves. */
-  is(low: number, high: number): boolean {
-    return this.low >>> 0 === low >>> 0 && this.high >>> 0 === high >>> 0;
-  }
-
   #bytes(): BytesDigest {
-    this.#xxh3 ??= new BytesDigest(this.#module);
+    this.#xxh3 ??= new BytesDigest(this.#module());
     return this.#xxh3;
   }
 }

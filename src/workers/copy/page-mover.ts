@@ -13,6 +13,12 @@ import type { ImageWindow } from './image-window.ts';
 /** Pages that are copied before they are digested, while they are in the second-level cache. */
 const PAGES_BEHIND = 32;
 
+/** What a mover needs to know of its pass. */
+export type MoverTask = Pick<
+  PassTask,
+  'kernels' | 'digestKernels' | 'digest' | 'rooms' | 'running'
+>;
+
 /** Copies pages in one of two ways, with the digest that the dump asks for. */
 export class PageMover {
   /** Whether `move` computes a digest. */
@@ -23,7 +29,7 @@ export class PageMover {
   readonly #sources: Int32Array;
   readonly #plain: FrameMover;
   /** For XXH3: copies and digests at once. */
-  readonly #digesting: DigestingMover | undefined;
+  readonly #digesting?: DigestingMover;
   /**
    * For crc32, and for XXH3 where frames may be written meanwhile: digests the bytes that have
    * arrived in the window.
@@ -33,18 +39,17 @@ export class PageMover {
   readonly #isFrozen: boolean;
 
   /** `sources`: the list of frames to which RUN.SOURCE refers. */
-  constructor(machine: MachineParts, sources: Int32Array, task: PassTask) {
+  constructor(machine: MachineParts, sources: Int32Array, task: MoverTask) {
     const { kernels, digestKernels, digest, rooms } = task;
     this.hasDigest = digest !== DIGEST.NONE;
     this.#kind = digest;
     this.#isFrozen = task.running === undefined;
-    this.#behind = new PayloadDigest(digestKernels.inside);
+    this.#behind = new PayloadDigest(() => digestKernels.inside);
     this.#sources = sources;
     this.#plain = new FrameMover(machine, sources, kernels, rooms);
-    const isFused = digest === DIGEST.XXH3;
-    this.#digesting = isFused
-      ? new DigestingMover(machine, kernels, digestKernels, rooms)
-      : undefined;
+    if (digest === DIGEST.XXH3) {
+      this.#digesting = new DigestingMover(machine, kernels, digestKernels, rooms);
+    }
   }
 
   /**

@@ -6,20 +6,20 @@
 import { crc32 } from 'node:zlib';
 import type { MachineParts } from '../../mmu/mm/machine-parts.ts';
 import { BANK_SHIFT } from '../../mmu/physical/physical-memory.ts';
-import { DIGEST, type DigestKind } from '../../shared/digest/digest-kind.ts';
+import { DIGEST, type Digest, type DigestKind } from '../../shared/digest/digest-kind.ts';
 import { type DigestKernels, DigestState, digestKernels } from '../../shared/digest/xxh3.ts';
 import type { WasmModule } from '../../shared/wasm.ts';
 
 /** Digests one run after the other. */
-export class FramesDigest {
+export class FramesDigest implements Digest {
   /** The low and the high half of the digest, after the last part. A crc32 is the low half. */
   low = 0;
   high = 0;
+  digest: DigestKind = DIGEST.NONE;
   readonly #machine: MachineParts;
   readonly #module: WasmModule;
   readonly #state = new DigestState();
   readonly #byBank: DigestKernels[] = [];
-  #kind: DigestKind = DIGEST.NONE;
   #isFirst = true;
 
   /** `module` is xxh3-inside. */
@@ -30,7 +30,7 @@ export class FramesDigest {
 
   /** Begins the digest of a run. */
   begin(kind: DigestKind): void {
-    this.#kind = kind;
+    this.digest = kind;
     this.#isFirst = true;
     this.low = 0;
     this.high = 0;
@@ -41,7 +41,7 @@ export class FramesDigest {
    * `isLast`: the run ends with them.
    */
   take(pfn: number, at: number, bytes: number, isLast: boolean): void {
-    if (this.#kind === DIGEST.CRC32) {
+    if (this.digest === DIGEST.CRC32) {
       const frames = this.#machine.memory.bytesOf(pfn);
       this.low = crc32(frames.subarray(at, at + bytes), this.low);
       return;
@@ -55,11 +55,6 @@ export class FramesDigest {
     }
     this.low = kernels.finish(at | 0, bytes);
     this.high = kernels.high();
-  }
-
-  /** Whether the digest is the stored one, which is given as two halves. */
-  is(low: number, high: number): boolean {
-    return this.low >>> 0 === low >>> 0 && this.high >>> 0 === high >>> 0;
   }
 
   #kernels(bank: number): DigestKernels {

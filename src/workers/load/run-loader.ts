@@ -16,7 +16,7 @@ import {
   setEntry,
 } from '../../mmu/tables/pte.ts';
 import { assert } from '../../shared/assert.ts';
-import { DIGEST, mismatchText, NO_DIGEST } from '../../shared/digest/digest-kind.ts';
+import { DIGEST, isSameDigest, mismatchText, NO_DIGEST } from '../../shared/digest/digest-kind.ts';
 import { LOAD, LOAD_FLAG, type LoadRun } from '../../shared/dump/load-table.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import {
@@ -244,9 +244,9 @@ export class RunLoader {
   }
 
   #assertDigest(): void {
-    const { digest, low, high, start, pages, source, mm } = this.#run;
+    const { digest, start, pages, source, mm } = this.#run;
     const found = this.#digest;
-    if (digest === DIGEST.NONE || found.is(low, high)) return;
+    if (digest === DIGEST.NONE || isSameDigest(this.#run, found)) return;
     const address = addressOf(start);
     const range = `${hex(address)}-${hex(address + addressOf(pages))}`;
     const slot = this.#slot;
@@ -254,7 +254,7 @@ export class RunLoader {
     throw new MmdumpError(
       'IMAGE_CHECKSUM',
       `${this.#reader.name}: mm ${mm}, VMA ${vma}, pages ${range} at byte ${source}: ` +
-        mismatchText(this.#run, { digest, low: found.low, high: found.high }),
+        mismatchText(this.#run, found),
       { mm, address, offset: source },
     );
   }

@@ -36,7 +36,7 @@ class CountingSource {
   }
 }
 
-const digest = new PayloadDigest(DIGESTS.inside);
+const digest = new PayloadDigest(() => DIGESTS.inside);
 
 interface Stage {
   readonly source: CountingSource;

@@ -8,7 +8,7 @@
  * Several reads are under way while earlier ones are checked.
  */
 
-import { DIGEST, mismatchText } from '../../../shared/digest/digest-kind.ts';
+import { DIGEST, isSameDigest, mismatchText } from '../../../shared/digest/digest-kind.ts';
 import type { PayloadDigest } from '../../../shared/digest/payload-digest.ts';
 import { MmdumpError } from '../../../shared/errors.ts';
 import { pagesText } from '../../../shared/formats/problem.ts';
@@ -156,7 +156,7 @@ export class PageReader {
     if (block.digest === DIGEST.NONE) return;
     const found = this.#digest();
     found.of(block.digest, payload);
-    if (found.is(block.low, block.high)) return;
+    if (isSameDigest(block, found)) return;
     const address = addressOf(block.start);
     const vma = findVma(mm.vmas, address);
     const start = vma?.start ?? 0;

@@ -8,6 +8,6 @@ let digest: PayloadDigest | undefined;
  * One object serves all images that this thread reads, because no caller uses it across an `await`.
  */
 export function threadDigest(): PayloadDigest {
-  digest ??= new PayloadDigest(loadDigestKernels().inside);
+  digest ??= new PayloadDigest(() => loadDigestKernels().inside);
   return digest;
 }
