@@ -16,6 +16,7 @@ import {
 import { WORKERS_MAX } from './crew/crew.ts';
 import { WorkerPool } from './crew/pool.ts';
 import { runDump } from './dump/dump.ts';
+import type { Engine } from './dump/engine.ts';
 import {
   DUMP_OPTIONS,
   type DumpOptions,
@@ -23,7 +24,6 @@ import {
   type EstimateOptions,
   resolveOptions,
 } from './dump/options.ts';
-import type { Engine } from './dump/pass.ts';
 import type { DumpEstimate, DumpReport } from './dump/report.ts';
 import { SharedBuffers } from './dump/shared-buffers.ts';
 import { Image } from './image/image.ts';

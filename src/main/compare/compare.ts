@@ -7,8 +7,7 @@ import type { Mm } from '../../mmu/mm/mm.ts';
 import { dPath } from '../../mmu/vma/vma-info.ts';
 import { listener } from '../../shared/arguments/checks.ts';
 import type { Shape } from '../../shared/arguments/options.ts';
-import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
-import type { CompareReport, CompareTask } from '../../shared/dump/tasks.ts';
+import type { CompareReport } from '../../shared/dump/tasks.ts';
 import { WorkUnits, workUnitBytes } from '../../shared/dump/work-unit.ts';
 import { addressOf, GRANULE_PAGES, hex, PAGE_SIZE } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
@@ -140,28 +139,21 @@ async function comparePages(
   sorted.forEach((start, unit) => {
     table.set(unit, 0, start, GRANULE_PAGES, unit * GRANULE_PAGES);
   });
-  const { workers, here } = pool.crew({
+  const crew = pool.crew({
     units: sorted.length,
     bytes: sorted.length * GRANULE_PAGES * PAGE_SIZE,
     mayRunHere: true,
   });
-  const phase = createPhase(workers);
-  const message = {
+  const task = {
     left: { machine: a.machine.handle, slot: a.slot },
     right: { machine: b.machine.handle, slot: b.slot },
     units,
     unitCount: sorted.length,
-    phase,
   };
-  const tasks: CompareTask[] = Array.from({ length: workers }, (_, worker) => {
-    return { ...message, worker };
+  const reports = await pool.phase('compare', crew).run(() => task, {
+    signal,
+    onProgress: onProgress && (({ pages }) => onProgress({ pages })),
   });
-  const reports = await pool.runPhase<CompareTask, CompareReport>(
-    'compare',
-    tasks,
-    new PhaseControl(phase),
-    { signal, here, onProgress: onProgress && (({ pages }) => onProgress({ pages })) },
-  );
   throwIfAborted(signal); // it may have fired in the last call of onProgress
   return conclude(reports);
 }

@@ -6,60 +6,30 @@
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { LookBack } from '../../shared/dump/look-back.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
-import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
 import { runTableBytes } from '../../shared/dump/run-table.ts';
 import { SEGMENT_BYTES_MAX } from '../../shared/dump/segment-cut.ts';
 import type { StagingRooms } from '../../shared/dump/staging-rooms.ts';
-import type {
-  CopyTarget,
-  KeptRuns,
-  PassReport,
-  PassTask,
-  PhaseTask,
-  UnitRuns,
-} from '../../shared/dump/tasks.ts';
+import type { CopyTarget, KeptRuns, PassReport, UnitRuns } from '../../shared/dump/tasks.ts';
 import { VmaTallies } from '../../shared/dump/vma-tally.ts';
 import { WorkUnits } from '../../shared/dump/work-unit.ts';
 import { encodeHead } from '../../shared/formats/cpt/encode-mm.ts';
-import { throwIfAborted } from '../../shared/sync/wait.ts';
 import type { Crew, Work } from '../crew/crew.ts';
-import type { WorkerPool } from '../crew/pool.ts';
-import { abortable, type Deadline, type Turns } from '../job/stop.ts';
+import type { TaskFields } from '../crew/phase.ts';
+import { abortable } from '../job/stop.ts';
 import { loadDigestKernels, loadKernels } from '../package/kernels.ts';
 import { AnonIds } from './anon-ids.ts';
-import type { DumpMeter } from './dump-progress.ts';
+import { type Dump, enter } from './engine.ts';
 import { finishVmas, rewriteIn } from './late-records.ts';
-import type { ResolvedOptions } from './options.ts';
 import { assertSize } from './output.ts';
+import { runPassPhase } from './pass-phase.ts';
 import { type DescribedMm, type PassTables, preparePass } from './pass-tables.ts';
 import type { Plan } from './plan.ts';
 import { RecordCrcs } from './record-crcs.ts';
-import { type DumpPhase, type Stopwatch, type WorkerReport, workerReports } from './report.ts';
+import type { DumpPhase } from './report.ts';
 import type { PinLife, Pins } from './running.ts';
-import type { SharedBuffers } from './shared-buffers.ts';
 import { lendRooms, returnRooms } from './staging-rooms.ts';
 import { byPlace, leftOutPages, type SkippedPages, skippedRun, unsupportedError } from './tally.ts';
 import { bytesAtMost, bytesToClassify, bytesToCopy, isNearBound } from './work.ts';
-
-/** What a dumper lends to a dump. */
-export interface Engine {
-  readonly pool: WorkerPool;
-  readonly buffers: SharedBuffers;
-}
-
-/** One dump in progress. */
-export interface Dump {
-  readonly engine: Engine;
-  readonly options: ResolvedOptions;
-  readonly deadline: Deadline;
-  readonly turns: Turns;
-  readonly meter: DumpMeter;
-  readonly startedAt: number; // ms since 1970
-  readonly watch: Stopwatch;
-  readonly workers: WorkerReport[];
-  /** The crew of each pass so far. */
-  readonly crews: Crew[];
-}
 
 /** The result of a pass, or of a counting pass and a pass. */
 export interface PassResult {
@@ -73,14 +43,6 @@ export interface PassResult {
   readonly crcs: RecordCrcs | undefined;
   /** The runs of every unit if the dump has several mms, else nothing. */
   readonly runs: readonly UnitRuns[];
-}
-
-/**
- * Begins a step of the dump, which a time-out will name. Throws AbortError if the dump must stop.
- */
-export function enter({ deadline }: Dump, phase: string): void {
-  deadline.phase = phase;
-  throwIfAborted(deadline.signal);
 }
 
 /**
@@ -283,81 +245,38 @@ class PassRun {
 
   /** Runs one pass on its workers. */
   async #run(
-    phase: DumpPhase,
-    { bytes, target, crew }: { bytes: number; target: CopyTarget | undefined; crew?: Crew },
+    name: DumpPhase,
+    work: { bytes: number; target: CopyTarget | undefined; crew?: Crew },
   ): Promise<void> {
+    const { target } = work;
     const { unitCount } = this.#tables;
     const isClassifying = this.#kept?.isFilled !== true;
     const pins = isClassifying ? this.#pins : undefined;
     const mayRunHere = pins === undefined; // else workers wait for the locks of page tables
-    const { workers, here } = crew ?? this.#crewOf({ units: unitCount, bytes, mayRunHere });
+    const { workers, here } =
+      work.crew ?? this.#crewOf({ units: unitCount, bytes: work.bytes, mayRunHere });
     let failed = true;
     let rooms: readonly StagingRooms[] = [];
     try {
       const running = pins?.enlist(workers, this.#pinLife);
       const crewSize = running?.length ?? workers;
       const message = this.#message(target);
-      const buffer = createPhase(crewSize);
       if (target !== undefined && message.kernels !== undefined) {
         rooms = lendRooms(this.#raw[0]!.machine, crewSize);
       }
-      const tasks: PassTask[] = [];
-      for (let worker = 0; worker < crewSize; worker++) {
-        const own = { running: running?.[worker], rooms: rooms[worker] };
-        tasks.push({ ...message, ...own, phase: buffer, worker });
-      }
-      const totalBytes = this.#isCounted ? this.#bytes : 0;
-      await this.#runTasks(phase, tasks, new PhaseControl(buffer), here, totalBytes);
+      const bytes = this.#isCounted ? this.#bytes : 0;
+      const totals = { units: unitCount, pages: 0, bytes };
+      const work = { name, totals, lookBack: this.#lookBack, pins: this.#pins };
+      const crew = { workers: crewSize, here };
+      const reports = await runPassPhase(this.#dump, work, crew, (worker) => {
+        return { ...message, running: running?.[worker], rooms: rooms[worker] };
+      });
+      this.#reports.push(...reports);
       failed = false;
     } finally {
       pins?.dismiss(failed);
       returnRooms(this.#raw[0]!.machine, rooms);
     }
-  }
-
-  async #runTasks(
-    phase: DumpPhase,
-    tasks: readonly PassTask[],
-    control: PhaseControl,
-    here: boolean,
-    totalBytes: number,
-  ): Promise<void> {
-    const { engine, options, startedAt, meter } = this.#dump;
-    const { signal, to } = options;
-    const over = new AbortController();
-    const totals = { units: this.#tables.unitCount, pages: 0, bytes: totalBytes };
-    const wake = (): void => {
-      control.stop(); // first, so that workers that wake up see it
-      this.#lookBack.wake();
-      this.#pins?.wake();
-    };
-    signal?.addEventListener('abort', wake, { once: true });
-    const running = engine.pool
-      .runPhase<PassTask, PassReport>(phase, tasks, control, {
-        signal,
-        onLost: (worker) => {
-          this.#pins?.lost(worker);
-          wake();
-        },
-        onProgress: meter.begin(phase, totals),
-        pace: meter.pace,
-        here,
-      })
-      .finally(() => {
-        over.abort();
-        signal?.removeEventListener('abort', wake);
-      });
-    const drain =
-      phase === 'copy' ? to.drain?.({ phase: control, over: over.signal, signal }) : undefined;
-    const emptied = this.#pins?.drain(over.signal);
-    // Waits until all have ended. The error of the output comes first, since it says more than the
-    // error of the phase that it has stopped.
-    const [work, output, unpinned] = await Promise.allSettled([running, drain, emptied]);
-    if (output.status === 'rejected') throw output.reason;
-    if (work.status === 'rejected') throw work.reason;
-    if (unpinned.status === 'rejected') throw unpinned.reason;
-    this.#reports.push(...work.value);
-    this.#dump.workers.push(...workerReports(phase, work.value, startedAt));
   }
 
   /** How long pins live: to the end of the dump if another pass follows, else for one unit. */
@@ -366,7 +285,7 @@ class PassRun {
     return this.#kept === undefined ? { kind: 'unit', unitPages } : { kind: 'dump', pages };
   }
 
-  #message(target: CopyTarget | undefined): Omit<PassTask, keyof PhaseTask | 'running' | 'rooms'> {
+  #message(target: CopyTarget | undefined): Omit<TaskFields<DumpPhase>, 'running' | 'rooms'> {
     const { options } = this.#dump;
     const tables = this.#tables;
     const { detectZero, unsupported, hugetlb, dontDump, blockPerPage, digest } = options;

@@ -7,8 +7,6 @@ import { listener, optional, wholeNumber } from '../../shared/arguments/checks.t
 import type { Shape } from '../../shared/arguments/options.ts';
 import { DIGEST, mismatchText } from '../../shared/digest/digest-kind.ts';
 import { PayloadTable, payloadTableBytes } from '../../shared/dump/payload-table.ts';
-import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
-import type { VerifyTask } from '../../shared/dump/tasks.ts';
 import { ImageProblem, type Problem, pagesText } from '../../shared/formats/problem.ts';
 import { addressOf, MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
@@ -220,19 +218,16 @@ async function verifyPayloads(
 ): Promise<void> {
   const { table, buffer, count, totalBytes } = tableOf(mms, budget);
   const units = cutIntoUnits(count, (index) => table.bytes(index), UNIT_BYTES);
-  const { workers, here } = pool.crew({
+  const crew = pool.crew({
     units: units.unitCount,
     bytes: totalBytes,
     mayRunHere: true,
   });
-  const phase = createPhase(workers);
   const digestKernel = loadDigestKernels().inside;
-  const tasks: VerifyTask[] = Array.from({ length: workers }, (_, worker) => {
-    return { ...units, phase, worker, source: source.reach, payloads: buffer, digestKernel };
-  });
+  const task = { ...units, source: source.reach, payloads: buffer, digestKernel };
   const { signal, onProgress } = options;
   const tell = onProgress && (({ bytes }: PhaseProgress) => onProgress({ bytes, totalBytes }));
-  await pool.runPhase('verify', tasks, new PhaseControl(phase), { signal, onProgress: tell, here });
+  await pool.phase('verify', crew).run(() => task, { signal, onProgress: tell });
   throwIfAborted(signal); // it may have fired in the last call of `onProgress`
   if (firstDifference(table, count) < count) reportDifferences(mms, table, problems);
 }

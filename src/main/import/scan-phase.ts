@@ -1,5 +1,4 @@
 /** Runs the scan phase, in which all workers of a pool read the page map of a process. */
-import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
 import {
   SCAN_RUN,
   SCAN_RUN_KIND,
@@ -7,7 +6,7 @@ import {
   type ScannedVma,
   ScanVmas,
 } from '../../shared/dump/scan-table.ts';
-import type { ScanReport, ScanTask } from '../../shared/dump/tasks.ts';
+import type { ScanReport } from '../../shared/dump/tasks.ts';
 import { GiB, MiB } from '../../shared/page.ts';
 import { readU64, writeU64 } from '../../shared/u64.ts';
 import { VM } from '../../shared/vm-flags.ts';
@@ -63,17 +62,13 @@ export async function runScanPhase(
 ): Promise<ScanResult> {
   const buffer = ScanVmas.create(vmas);
   const { units, unitCount } = planUnits(vmas, smaps.map(isEmpty));
-  const { workers } = pool.crew({
+  const crew = pool.crew({
     units: unitCount,
     bytes: unitCount * UNIT_COST,
     mayRunHere: false,
   });
-  const phase = createPhase(workers);
-  const tasks: ScanTask[] = Array.from({ length: workers }, (_, worker) => {
-    return { ...input, phase, worker, vmas: buffer, units, unitCount };
-  });
-  const control = new PhaseControl(phase);
-  const reports = await pool.runPhase<ScanTask, ScanReport>('scan', tasks, control, { signal });
+  const task = { ...input, vmas: buffer, units, unitCount };
+  const reports = await pool.phase('scan', crew).run(() => task, { signal });
   return {
     runs: settleHuge(collectRuns(reports), smaps),
     frames: collectFrames(reports),

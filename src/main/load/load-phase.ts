@@ -3,10 +3,10 @@ import type { MmReference } from '../../mmu/machine/enter.ts';
 import { releaseAll } from '../../mmu/mm/operation.ts';
 import { threadGone } from '../../mmu/mm/thread-gone.ts';
 import type { LoadList } from '../../shared/dump/load-table.ts';
-import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
-import type { LoadTask, PhaseReport, SourceReach } from '../../shared/dump/tasks.ts';
+import type { PhaseReport, SourceReach } from '../../shared/dump/tasks.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
-import type { PhaseOptions, WorkerPool } from '../crew/pool.ts';
+import type { PhaseOptions, TaskFields } from '../crew/phase.ts';
+import type { WorkerPool } from '../crew/pool.ts';
 import { cutIntoUnits } from '../crew/units.ts';
 import { loadDigestKernels } from '../package/kernels.ts';
 
@@ -40,15 +40,14 @@ export async function runLoadPhase(
   const units = cutIntoUnits(list.count, (run) => list.pages(run), UNIT_PAGES);
   let pages = 0;
   for (let run = 0; run < list.count; run++) pages += list.pages(run);
-  const { workers } = pool.crew({
+  const crew = pool.crew({
     units: units.unitCount,
     bytes: pages * PAGE_SIZE,
     mayRunHere: false, // workers wait for locks
   });
-  const phase = createPhase(workers);
   // This may wait for ids. The threads that have them cannot be waiting for this job, which holds
   // nothing yet.
-  const threads = await machine.queue.take(workers, options.signal);
+  const threads = await machine.queue.take(crew.workers, options.signal);
   const lost = new Set<number>();
   try {
     const message = {
@@ -59,10 +58,11 @@ export async function runLoadPhase(
       enough: options.enough ?? 0,
       loads: list.share(),
       digestKernel: loadDigestKernels().inside,
-      phase,
     };
-    const tasks: LoadTask[] = threads.map((thread, worker) => ({ ...message, thread, worker }));
-    const reports = await pool.runPhase('load', tasks, new PhaseControl(phase), {
+    const taskOf = (worker: number): TaskFields<'load'> => {
+      return { ...message, thread: threads[worker]! };
+    };
+    const reports = await pool.phase('load', crew).run(taskOf, {
       ...options,
       onLost: (worker) => {
         // Cleaned up at once, because other workers may be waiting for a lock that it held.
