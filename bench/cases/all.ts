@@ -8,10 +8,13 @@ import { growthPages, growthRange, growthVmas, growthWorkers } from './growth.ts
 import { imageRead } from './image-read.ts';
 import { importCase } from './import.ts';
 import { locks } from './locks.ts';
+import { mappings } from './mappings.ts';
 import { overhead } from './overhead.ts';
+import { peak } from './peak.ts';
 import { peers } from './peers.ts';
 import { restore } from './restore.ts';
 import { serial } from './serial.ts';
+import { small } from './small.ts';
 import { targets } from './targets.ts';
 import { verify } from './verify.ts';
 
@@ -24,9 +27,12 @@ export const CASES: readonly BenchCase[] = [
   dumpSize,
   file,
   classify,
+  mappings,
+  small,
   serial,
   locks,
   overhead,
+  peak,
   digest,
   verify,
   restore,

@@ -17,7 +17,7 @@ import { DumpMeter } from './dump-progress.ts';
 import { assertDumpable, describeMms } from './dumped-mms.ts';
 import { noteUsage } from './dumped-usage.ts';
 import { type Dump, type Engine, enter } from './engine.ts';
-import { mmReport, type NotedMm, noteMm, type PagesReport } from './mm-report.ts';
+import { type CountedMm, countMm, mmReport, type NotedMm, noteMm } from './mm-report.ts';
 import type { ResolvedOptions } from './options.ts';
 import { withSink } from './output.ts';
 import { type PassResult, runPasses } from './pass.ts';
@@ -39,7 +39,7 @@ interface Capture {
 /** A dump whose image is committed. */
 interface Committed {
   readonly capture: Capture;
-  readonly mms: readonly PagesReport[];
+  readonly mms: readonly CountedMm[];
   readonly usage: FamilyUsage;
   readonly id: string;
   readonly ms: Omit<DumpReport['ms'], 'total'>;
@@ -90,7 +90,7 @@ async function writeImage(dump: Dump, references: readonly MmReference[]): Promi
   const { crcs, tables } = capture.pass;
   const id = (await crcs?.imageId(tables.records, tables.firstUnits, turns)) ?? '';
   const usage = capture.usage(capture.pass);
-  const mms = await mmReports(capture, turns);
+  const mms = await countMms(capture, turns);
   throwIfAborted(signal);
   watch.lap();
   await abortable(to.commit({ bytes: capture.pass.bytes }), signal);
@@ -168,13 +168,13 @@ async function both<T, U>(work: Promise<T>, job: () => Promise<U>): Promise<[T, 
   return [worked.value, done.value];
 }
 
-async function mmReports({ pass, noted }: Capture, turns: Turns): Promise<PagesReport[]> {
+async function countMms({ pass, noted }: Capture, turns: Turns): Promise<CountedMm[]> {
   const { tallies, tables } = pass;
-  const reports: PagesReport[] = [];
+  const counted: CountedMm[] = [];
   for (const [ordinal, mm] of noted.entries()) {
-    reports.push(await mmReport(mm, tallies, tables.vmaBases[ordinal]!, turns));
+    counted.push(await countMm(mm, tallies, tables.vmaBases[ordinal]!, turns));
   }
-  return reports;
+  return counted;
 }
 
 /** Name of an mm in the report. If several mms have one name, their ordinals tell them apart. */
@@ -193,7 +193,7 @@ function reportOf(dump: Dump, { capture, mms, usage, id, ms }: Committed): DumpR
     image: { path, format: 'cpt', bytes, id, ...(parts === undefined ? {} : { parts }) },
     ...workersOf(engine.pool, dump.crews),
     frozen: options.freeze,
-    mms: mms.map((mm, ordinal) => ({ ...mm, ...usages[ordinal]! })),
+    mms: mms.map((mm, ordinal) => mmReport(mm, usages[ordinal]!)),
     savedBytes,
     skipped: capture.skipped,
     ms: { ...ms, total },

@@ -1,4 +1,5 @@
 /** The pages of an mm by class, per VMA and in total. */
+import { inspect } from 'node:util';
 import { LDT_ENTRY_SIZE } from '../../mmu/calls/ldt.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { PAGE_CLASS, RULE } from '../../shared/dump/page-class.ts';
@@ -11,8 +12,16 @@ import type { MmReport, PageCounts, VmaReport } from './report.ts';
 
 const { COPY, ZERO, CLONE, UNSUPPORTED } = PAGE_CLASS;
 
-/** The report of an mm without its memory usage, for which all mms have to be known. */
-export type PagesReport = Omit<MmReport, keyof MemoryUsage>;
+/** The pages of an mm, counted. */
+export interface CountedMm {
+  readonly noted: NotedMm;
+  readonly pages: PageCounts;
+  /** Pages of each VMA by class, four elements for each: see `COUNTED`. */
+  readonly perVma: Int32Array;
+}
+
+/** The classes in CountedMm.perVma, in order. */
+const COUNTED = [COPY, ZERO, CLONE, UNSUPPORTED] as const;
 
 /** What a report needs of an mm, noted while its VMAs do not change. */
 export interface NotedMm {
@@ -53,33 +62,77 @@ export async function noteMm(
 }
 
 /**
- * Makes the report of an mm from what a pass has counted. `base` is the number of the mm's first
- * VMA in `tallies`. Throws AbortError through `turns`.
+ * Adds up what a pass has counted. `base` is the number of the mm's first VMA in `tallies`, whose
+ * memory the next dump will use again. Throws AbortError through `turns`.
  */
-export async function mmReport(
-  { source, ranges, behindBadTables, ldtEntries }: NotedMm,
+export async function countMm(
+  noted: NotedMm,
   tallies: VmaTallies,
   base: number,
   turns: Turns,
-): Promise<PagesReport> {
-  const vmas: VmaReport[] = [];
-  const total = { absent: 0, copy: 0, zero: 0, clone: 0, unsupported: 0 };
-  for (let vma = 0; vma < ranges.length / 2; vma++) {
+): Promise<CountedMm> {
+  const { ranges, behindBadTables } = noted;
+  const count = ranges.length / 2;
+  const perVma = new Int32Array(count * COUNTED.length);
+  const total = [0, 0, 0, 0] as [number, number, number, number];
+  let size = 0;
+  for (let vma = 0, at = 0; vma < count; vma++) {
     if (turns.isDue()) await turns.next();
+    size += ranges[vma * 2 + 1]! - ranges[vma * 2]!;
+    for (let index = 0; index < COUNTED.length; index++, at++) {
+      const pages = tallies.pages(base + vma, COUNTED[index]!);
+      perVma[at] = pages;
+      total[index]! += pages;
+    }
+  }
+  for (const [vma, pages] of behindBadTables) {
+    perVma[vma * COUNTED.length + 3]! += pages;
+    total[3] += pages;
+  }
+  return { noted, pages: pageCounts(size, ...total), perVma };
+}
+
+function pageCounts(
+  size: number,
+  copy: number,
+  zero: number,
+  clone: number,
+  unsupported: number,
+): PageCounts {
+  return { absent: size - copy - zero - clone - unsupported, copy, zero, clone, unsupported };
+}
+
+/**
+ * The report of an mm. Its list of VMAs is made when somebody looks at it for the first time: with
+ * many mappings to make it takes longer than to dump them.
+ */
+export function mmReport(counted: CountedMm, usage: MemoryUsage): MmReport {
+  const { noted, pages } = counted;
+  const { source, ldtEntries } = noted;
+  let vmas: readonly VmaReport[] | undefined;
+  const report: MmReport = {
+    source,
+    get vmas() {
+      vmas ??= vmaReports(counted);
+      return vmas;
+    },
+    pages,
+    ldtEntries,
+    ...usage,
+  };
+  // console.log would show [Getter].
+  Object.defineProperty(report, inspect.custom, { value: () => ({ ...report }) });
+  return report;
+}
+
+function vmaReports({ noted: { ranges }, perVma }: CountedMm): VmaReport[] {
+  const reports: VmaReport[] = [];
+  for (let vma = 0, at = 0; vma < ranges.length / 2; vma++, at += COUNTED.length) {
     const start = ranges[vma * 2]!;
     const end = ranges[vma * 2 + 1]!;
-    const copy = tallies.pages(base + vma, COPY);
-    const zero = tallies.pages(base + vma, ZERO);
-    const clone = tallies.pages(base + vma, CLONE);
-    const unsupported = tallies.pages(base + vma, UNSUPPORTED) + (behindBadTables.get(vma) ?? 0);
-    const absent = end - start - copy - zero - clone - unsupported;
-    const pages: PageCounts = { absent, copy, zero, clone, unsupported };
-    vmas.push({ start: addressOf(start), end: addressOf(end), pages });
-    total.absent += absent;
-    total.copy += copy;
-    total.zero += zero;
-    total.clone += clone;
-    total.unsupported += unsupported;
+    const [copy, zero, clone, unsupported] = perVma.subarray(at, at + COUNTED.length);
+    const pages = pageCounts(end - start, copy!, zero!, clone!, unsupported!);
+    reports.push({ start: addressOf(start), end: addressOf(end), pages });
   }
-  return { source, vmas, pages: total, ldtEntries };
+  return reports;
 }

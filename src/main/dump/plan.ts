@@ -110,7 +110,8 @@ class MmPlanner {
       const end = vmas.end(slot);
       for (let from: number = vmas.start(slot); from < end; ) {
         const to = Math.min(end, (Math.floor(from / STRETCH_PAGES) + 1) * STRETCH_PAGES);
-        await this.#planPart(slot, from, to, turns);
+        const waiting = this.#planPart(slot, from, to, turns);
+        if (waiting !== undefined) await waiting; // to wait for nothing, too, would take its time
         from = to;
         if (from < end) await turns.next();
       }
@@ -139,14 +140,16 @@ class MmPlanner {
     return false;
   }
 
-  /** Plans pages [start, end) of a VMA. */
-  async #planPart(slot: number, start: number, end: number, turns: Turns): Promise<void> {
+  /** Plans pages [start, end) of a VMA. Returns a promise where it may have to wait for a lock. */
+  #planPart(slot: number, start: number, end: number, turns: Turns): Promise<void> | undefined {
     const file = this.#mm.vmas.file(slot);
     if (file !== 0 && isUnreachableKind(this.#mm.files.kind(file))) {
-      await this.#planUnreachableFile(slot, file, start, end, turns);
-    } else if (end > this.#planned) {
+      return this.#planUnreachableFile(slot, file, start, end, turns);
+    }
+    if (end > this.#planned) {
       this.#scan(Math.max(start, this.#planned), end, (granule) => this.#addGranule(granule));
     }
+    return undefined;
   }
 
   #leave(start: number, end: number, rule: number): void {

@@ -35,7 +35,7 @@ export interface VmaReport {
 export interface MmReport extends MemoryUsage {
   /** Where the mm came from, as the caller named it. */
   readonly source: string;
-  /** Its mappings, ascending. */
+  /** Its mappings, ascending. The list is made when it is looked at for the first time. */
   readonly vmas: readonly VmaReport[];
   /** Its pages by class. */
   readonly pages: PageCounts;

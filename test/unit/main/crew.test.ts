@@ -119,6 +119,15 @@ it('a crew that was asked for has that number, as far as there are units', () =>
   }
 });
 
+it('the only worker of a small job runs here, asked for or not, unless it may have to wait', () => {
+  const ask = (units: number, bytes: number, mayRunHere: boolean) =>
+    chooseCrew(TWO, { asked: 2, up: 2 }, { units, bytes, mayRunHere });
+  expect(ask(1, HERE_BYTES, true)).toMatchObject({ workers: 1, here: true });
+  expect(ask(1, HERE_BYTES + 1, true)).toMatchObject({ workers: 1, here: false });
+  expect(ask(2, HERE_BYTES, true)).toMatchObject({ workers: 2, here: false });
+  expect(ask(1, HERE_BYTES, false)).toMatchObject({ workers: 1, here: false });
+});
+
 const hosts: fc.Arbitrary<Host> = fc.record({
   cores: fc.integer({ min: 1, max: 300 }),
   quota: fc.oneof(

@@ -1,0 +1,59 @@
+/** Measures a dump of 1 MiB by a warm dumper, beside a loop over its pages on one thread. */
+import { createDumper, MiB, memorySink, PAGE_SIZE } from 'mmdump';
+import type { BenchCase } from '../case.ts';
+import { toLine } from '../line.ts';
+import { measure, samplesOf, type Timing } from '../measure.ts';
+import { TARGETS } from '../targets.ts';
+
+/** Rounds that are not counted, since the code of a dump is compiled over many short dumps. */
+const WARM_UP = 200;
+const ROUNDS_MORE = 20;
+
+export const small: BenchCase = {
+  name: 'small',
+  about: 'a dump of 1 MiB by a warm dumper, beside one thread that reads page after page',
+  async run(stage) {
+    const bytes = MiB;
+    const workers = Math.min(2, stage.workers);
+    const space = stage.space({ bytes, run: 16, zeroPercent: 0 });
+    const [{ start = 0 } = {}] = space.vmas();
+    const dumper = await createDumper({ workers });
+    const to = memorySink();
+    const into = new Uint8Array(bytes);
+    const loop = async (): Promise<Timing> => {
+      const from = performance.now();
+      for (let at = 0; at < bytes; at += PAGE_SIZE) {
+        space.read(start + at, into.subarray(at, at + PAGE_SIZE));
+      }
+      return { ms: performance.now() - from };
+    };
+    const dump = async (): Promise<Timing> => {
+      const from = performance.now();
+      await dumper.dump(space, { to });
+      return { ms: performance.now() - from };
+    };
+    try {
+      const samples = await measure({ loop, dump }, ROUNDS_MORE * stage.options.rounds, WARM_UP);
+      const parameters = { MiB: bytes / MiB, workers };
+      return {
+        lines: [
+          toLine('small', {
+            name: 'dump, default options, into memory',
+            parameters,
+            unit: 'ms',
+            samples: samplesOf(samples, 'dump'),
+            limit: {
+              name: 'a loop of mm.read over its pages',
+              samples: samplesOf(samples, 'loop'),
+            },
+            target: TARGETS.small,
+            bytes,
+          }),
+        ],
+      };
+    } finally {
+      await dumper.close();
+      to.release();
+    }
+  },
+};
