@@ -265,7 +265,7 @@ function classifiersOf(
 ): readonly GranuleClassifier[] {
   const { detectZero, unsupported } = task;
   const leftOut = leftOutFlags(task);
-  const zeroTests = zeroTestsOf(machine, task.kernels);
+  const zeroTests = detectZero ? zeroTestsOf(machine, task.kernels) : [];
   const policy = { detectZero, copyUnsupported: unsupported === 'copy', leftOut, zeroTests };
   const owners = new OwnerTable(task.owners);
   // On a running machine two mms are not seen at one instant, so each stores what they share.

@@ -14,12 +14,23 @@ export interface Host {
 /** Reads a small file; undefined where it cannot be read. */
 export type ReadText = (path: string) => string | undefined;
 
-/** Cores and quota seldom change, so they are read once. Free memory is read each time. */
+/** Cores and quota seldom change, so they are read once. */
 let known: { readonly cores: number; readonly quota: number } | undefined;
 
+/** To read the free memory takes 50 µs, which a small dump would notice. It bounds threads only. */
+const MEMORY_MS = 1000;
+let memory = 0;
+let memoryReadAt = Number.NEGATIVE_INFINITY;
+
+/** Reads the host. Its free memory may be as old as a second. */
 export function readHost(): Host {
   known ??= { cores: availableParallelism(), quota: cpuQuota(readText) };
-  return { ...known, memory: process.availableMemory() };
+  const now = performance.now();
+  if (now - memoryReadAt > MEMORY_MS) {
+    memory = process.availableMemory();
+    memoryReadAt = now;
+  }
+  return { ...known, memory };
 }
 
 /**

@@ -58,7 +58,7 @@ async function withinGrace(undone: Promise<unknown>, otherwise: unknown): Promis
   try {
     return await Promise.race([undone, grace]);
   } finally {
-    over.abort();
+    over.abort('the grace is over');
   }
 }
 

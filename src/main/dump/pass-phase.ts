@@ -8,6 +8,9 @@ import type { Dump } from './engine.ts';
 import { type DumpPhase, workerReports } from './report.ts';
 import type { Pins } from './running.ts';
 
+/** The reason that a sink is given at the end. An error would be made with a stack each time. */
+const OVER = 'the pass is over';
+
 /** A pass that is about to run. */
 export interface PassWork {
   readonly name: DumpPhase;
@@ -47,7 +50,7 @@ export async function runPassPhase(
   const running = phase
     .run(taskOf, { signal, onLost, onProgress, pace: meter.pace })
     .finally(() => {
-      over.abort();
+      over.abort(OVER);
       signal?.removeEventListener('abort', wake);
     });
   const drain =

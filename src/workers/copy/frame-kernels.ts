@@ -11,11 +11,27 @@ export interface FrameKernels {
   isZeroPage(at: number): number;
 }
 
-/** Instantiates `module`. If it is the module "inside", `image` must be the same memory. */
+/** What was instantiated, by the memory of the frames and that of the image. */
+const known = new WeakMap<WasmMemory, WeakMap<WasmMemory, FrameKernels>>();
+
+/**
+ * The kernels of `module` for two memories, which are instantiated once. If it is the module
+ * "inside", `image` must be the same memory.
+ */
 export function frameKernels(
   module: WasmModule,
   frames: WasmMemory,
   image: WasmMemory,
 ): FrameKernels {
-  return new Instance(module, { mmdump: { frames, image } }).exports as FrameKernels;
+  let byImage = known.get(frames);
+  if (byImage === undefined) {
+    byImage = new WeakMap();
+    known.set(frames, byImage);
+  }
+  let kernels = byImage.get(image);
+  if (kernels === undefined) {
+    kernels = new Instance(module, { mmdump: { frames, image } }).exports as FrameKernels;
+    byImage.set(image, kernels);
+  }
+  return kernels;
 }
