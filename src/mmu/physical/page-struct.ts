@@ -103,10 +103,6 @@ export class PageStructs {
     return this.words[pfn * WORDS + REFCOUNT] === 0;
   }
 
-  setReferences(pfn: number, count: number): void {
-    Atomics.store(this.words, pfn * WORDS + REFCOUNT, count);
-  }
-
   /** Takes one more reference (get_page). */
   get(pfn: number): void {
     Atomics.add(this.words, pfn * WORDS + REFCOUNT, 1);

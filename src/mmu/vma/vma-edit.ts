@@ -4,6 +4,7 @@
 import { MmdumpError } from '../../shared/errors.ts';
 import { TASK_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
+import { einval } from '../arguments/range.ts';
 import { putFile } from '../files/page-cache.ts';
 import type { Mm } from '../mm/mm.ts';
 import { freeTablesLocked } from '../tables/page-table.ts';
@@ -62,10 +63,6 @@ export function insertMappingsLocked(mm: Mm, added: readonly VmaFields[]): void 
 function isUnmapped({ vmas }: Mm, start: number, end: number): boolean {
   const ordinal = vmas.find(start);
   return ordinal === vmas.count || vmas.start(vmas.slot(ordinal)) >= end;
-}
-
-function einval(message: string): MmdumpError {
-  return new MmdumpError('EINVAL', message);
 }
 
 /**

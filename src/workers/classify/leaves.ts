@@ -7,7 +7,6 @@
 import { cacheLookup } from '../../mmu/files/page-cache.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { PG } from '../../mmu/physical/page-struct.ts';
-import { isPresentLeaf } from '../../mmu/tables/classify.ts';
 import {
   lockTable,
   PageCursor,
@@ -15,7 +14,7 @@ import {
   type WalkEnd,
   walk,
 } from '../../mmu/tables/page-table.ts';
-import { PTE, pfnOf } from '../../mmu/tables/pte.ts';
+import { isPresent, PTE, pfnOf } from '../../mmu/tables/pte.ts';
 import { PIN } from '../../shared/dump/pin-table.ts';
 import { GRANULE_PAGES, PAGE_SIZE } from '../../shared/page.ts';
 import type { WorkerFaults } from '../task/worker-faults.ts';
@@ -133,7 +132,7 @@ export class PinnedLeaves implements Leaves {
 
   #pinLeaf(vpn: number, low: number, high: number): void {
     const { swap } = this.#mm.machine;
-    if (isPresentLeaf(low)) {
+    if (isPresent(low)) {
       this.#pinFrame(this.#pinOf(vpn), pfnOf(low, high));
       this.#faults?.afterLeaf();
       return;
