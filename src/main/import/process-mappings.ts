@@ -109,7 +109,7 @@ function fileFields(file: MappedFile, isKnown: boolean): FileFields {
   // absent page is zeros, as in any memory-backed file. Otherwise reading an absent page fails.
   const isInMemory = isMemoryBacked || isKnown;
   const kind = (isDeleted ? FILE_KIND.DELETED : 0) | (isInMemory ? FILE_KIND.MEMORY : 0);
-  const backing = isKnown ? FILE_BACKING.NONE : FILE_BACKING.LOST;
+  const backing = isKnown ? FILE_BACKING.NONE : FILE_BACKING.UNREACHABLE;
   return { path, kind, backing, size };
 }
 

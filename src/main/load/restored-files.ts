@@ -66,7 +66,7 @@ function takeFile(taker: FileTaker, file: ImageFile): number {
   return taker.create({
     path: isDeleted ? withoutDeletedSuffix(rawPath) : rawPath,
     kind: (isDeleted ? FILE_KIND.DELETED : 0) | (isMemoryBacked ? FILE_KIND.MEMORY : 0),
-    backing: isMemoryBacked && !isIncomplete ? FILE_BACKING.NONE : FILE_BACKING.LOST,
+    backing: isMemoryBacked && !isIncomplete ? FILE_BACKING.NONE : FILE_BACKING.UNREACHABLE,
     size,
   });
 }

@@ -47,7 +47,7 @@ export const FILE_BACKING = {
   NONE: 0, //  a memory-backed file: the page is zeros
   STORE: 1, // the machine's store: a simulated file on disk
   HOST: 2, //  a file of the host, opened by its path when a page is read
-  LOST: 3, //  a deleted file that came out of an image: only its cached pages exist
+  UNREACHABLE: 3, // an unreachable file of an image or a live process: only its cached pages exist
 } as const;
 
 /** Words of the file table. */

@@ -250,10 +250,10 @@ export function readBacking(
     case FILE_BACKING.HOST:
       readHostPage(context, file, offset, into.subarray(0, length), address);
       return;
-    case FILE_BACKING.LOST:
+    case FILE_BACKING.UNREACHABLE:
       throw new MmdumpError(
         'SIGBUS',
-        `page ${index} of ${files.pathText(file)} is not known: whoever loaded the file did not have it`,
+        `page ${index} of ${files.pathText(file)} is not known: neither an import nor an image held it`,
         { address, path: files.pathText(file) },
       );
     default: // a memory-backed file has no backing store: an absent page is zeros
