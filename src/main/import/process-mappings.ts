@@ -76,7 +76,7 @@ export interface ImportFiles {
 /**
  * Creates the mappings, and the files that have no id yet. It waits while the machine is frozen,
  * and rejects with AbortError when `signal` fires. In either case the caller has to call
- * `held.letGo` later.
+ * `held.release` later.
  */
 export async function createMappings(
   machine: Machine,

@@ -79,9 +79,9 @@ export class FileTable extends FileRecords {
     });
   }
 
-  override letGo(): void {
-    super.letGo();
-    this.#names.letGo();
+  override dropViews(): void {
+    super.dropViews();
+    this.#names.dropViews();
   }
 
   /** The creator of the machine calls it once. `seed` is 32 random bits. */

@@ -116,7 +116,7 @@ export class Store {
   }
 
   /** Drops the views once the machine is closed. No method may be called afterwards. */
-  letGo(): void {
+  dropViews(): void {
     this.#bytes = new Uint8Array();
     this.#headers = new Int32Array();
   }

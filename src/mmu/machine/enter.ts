@@ -43,7 +43,7 @@ export function runOn<T>(
       }
     }
   } finally {
-    mm.cursor.letGo();
+    mm.cursor.dropViews();
     for (const populate of populations(mm.toPopulate)) {
       ignoreFailure(() => runOn(mm, reference, 'read', populate));
     }

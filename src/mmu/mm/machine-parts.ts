@@ -228,7 +228,7 @@ export class MachineParts {
   /** Whether this thread may sleep while it waits. */
   readonly mayBlock: boolean;
   /** Whether the machine was closed, so that this object shows nothing but its control block. */
-  hasLetGo = false;
+  hasDroppedViews = false;
   readonly memory: PhysicalMemory;
   readonly pages: PageStructs;
   readonly swap: SwapArea;
@@ -308,16 +308,16 @@ export class MachineParts {
    * Closes the host files and drops every view of the memory once the machine is closed. So the
    * memory can be freed even if a user still holds this object.
    */
-  letGo(): void {
+  dropViews(): void {
     const none = new SharedArrayBuffer(0);
     this.hostFiles.close();
-    this.memory.letGo();
-    this.pages.letGo();
-    this.store.letGo();
-    this.files.letGo();
-    this.mms.letGo();
+    this.memory.dropViews();
+    this.pages.dropViews();
+    this.store.dropViews();
+    this.files.dropViews();
+    this.mms.clear();
     this.mmWords = new Int32Array();
-    this.hasLetGo = true;
+    this.hasDroppedViews = true;
     this.#handle = {
       ...this.#handle,
       banks: [],

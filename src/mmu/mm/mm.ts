@@ -144,7 +144,7 @@ export class MmCache {
   }
 
   /** Drops all objects once the machine is closed. */
-  letGo(): void {
+  clear(): void {
     this.#mms.length = 0;
   }
 }

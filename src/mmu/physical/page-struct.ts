@@ -65,7 +65,7 @@ export class PageStructs {
   }
 
   /** Drops the view once the machine is closed. No method may be called afterwards. */
-  letGo(): void {
+  dropViews(): void {
     this.words = new Int32Array();
   }
 

@@ -53,7 +53,7 @@ export class PageCursor {
   level = 0; //                 level of the table: 1 for a PTE, 2 for a huge leaf, up to 4
 
   /** Called after an operation, so that an unused cursor keeps no memory of a closed machine. */
-  letGo(): void {
+  dropViews(): void {
     this.words = EMPTY;
   }
 }
