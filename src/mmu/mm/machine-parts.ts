@@ -26,7 +26,8 @@ import { ThreadQueue } from '../../shared/sync/thread-queue.ts';
 import { ThreadTable } from '../../shared/sync/thread-table.ts';
 import { FILES_MAX, FileTable, fileTableWords } from '../files/file-table.ts';
 import { HostFiles } from '../files/page-cache.ts';
-import { STORE, Store } from '../files/store.ts';
+import { Store } from '../files/store.ts';
+import { STORE } from '../files/store-blocks.ts';
 import { ALLOCATOR, FrameAllocator } from '../physical/frame-allocator.ts';
 import { hugeZeroPage } from '../physical/huge-zero.ts';
 import {
