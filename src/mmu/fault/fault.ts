@@ -19,7 +19,7 @@
 import { addressOf, GRANULE_PAGES, type Pfn } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { BEYOND_MEMORY, POISONED, segv, sigbus } from '../arguments/signal.ts';
-import { cacheGetPage } from '../files/page-cache.ts';
+import { cacheGetPage } from '../files/filemap.ts';
 import type { Mm } from '../mm/mm.ts';
 import { ZERO_PAGE_PFN } from '../physical/page-struct.ts';
 import { BANK_FRAMES, BANK_MASK } from '../physical/physical-memory.ts';

@@ -15,7 +15,7 @@ import { collectGarbage } from '../../shared/collect-garbage.ts';
 import { thisOsThread } from '../../shared/sync/os-thread.ts';
 import type { ThreadTable } from '../../shared/sync/thread-table.ts';
 import { DIED_WRITING } from '../../shared/sync/trust.ts';
-import type { HostFiles } from '../files/page-cache.ts';
+import type { HostFiles } from '../files/host-files.ts';
 import type { MachineParts } from '../mm/machine-parts.ts';
 import { threadGone } from '../mm/thread-gone.ts';
 

@@ -25,7 +25,7 @@ import { ATTACHED, NO_THREAD, THREAD_TABLE_WORDS } from '../../shared/sync/threa
 import { ThreadQueue } from '../../shared/sync/thread-queue.ts';
 import { ThreadTable } from '../../shared/sync/thread-table.ts';
 import { FILES_MAX, FileTable, fileTableWords } from '../files/file-table.ts';
-import { HostFiles } from '../files/page-cache.ts';
+import { HostFiles } from '../files/host-files.ts';
 import { Store } from '../files/store.ts';
 import { STORE } from '../files/store-blocks.ts';
 import { ALLOCATOR, FrameAllocator } from '../physical/frame-allocator.ts';
