@@ -4,8 +4,9 @@
  */
 import { assert } from '../../shared/assert.ts';
 import { MmdumpError } from '../../shared/errors.ts';
+import { RANK } from '../../shared/sync/held-locks.ts';
 import { Mutex } from '../../shared/sync/mutex.ts';
-import { RANK, type ThreadTable } from '../../shared/sync/thread-table.ts';
+import type { ThreadTable } from '../../shared/sync/thread-table.ts';
 import { readU64 } from '../../shared/u64.ts';
 import type { Store } from './store.ts';
 

@@ -23,8 +23,9 @@
  * damage.
  */
 import { MmdumpError } from '../../shared/errors.ts';
+import { RANK } from '../../shared/sync/held-locks.ts';
 import { spinLock, spinUnlock } from '../../shared/sync/spin-lock.ts';
-import { RANK, type ThreadTable } from '../../shared/sync/thread-table.ts';
+import type { ThreadTable } from '../../shared/sync/thread-table.ts';
 import { readU64, writeU64 } from '../../shared/u64.ts';
 import { FileNames } from './file-names.ts';
 import { CLAIMED, FILE_KIND, FILE_RECORD, FILE_TABLE, FileRecords } from './file-record.ts';

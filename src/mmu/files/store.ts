@@ -13,8 +13,9 @@
  */
 import { assert } from '../../shared/assert.ts';
 import { MmdumpError } from '../../shared/errors.ts';
+import { RANK } from '../../shared/sync/held-locks.ts';
 import { spinLock, spinUnlock } from '../../shared/sync/spin-lock.ts';
-import { RANK, type ThreadTable } from '../../shared/sync/thread-table.ts';
+import type { ThreadTable } from '../../shared/sync/thread-table.ts';
 import { STORE, StoreBlocks, UNIT } from './store-blocks.ts';
 
 const { LOCK } = STORE;

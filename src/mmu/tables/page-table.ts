@@ -11,8 +11,9 @@
  */
 import { MmdumpError } from '../../shared/errors.ts';
 import { hex, type Pfn } from '../../shared/page.ts';
+import { RANK } from '../../shared/sync/held-locks.ts';
 import { spinLock, spinUnlock } from '../../shared/sync/spin-lock.ts';
-import { RANK, type ThreadTable } from '../../shared/sync/thread-table.ts';
+import type { ThreadTable } from '../../shared/sync/thread-table.ts';
 import type { FrameAllocator } from '../physical/frame-allocator.ts';
 import { type PageStructs, PG } from '../physical/page-struct.ts';
 import type { PhysicalMemory } from '../physical/physical-memory.ts';

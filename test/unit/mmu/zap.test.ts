@@ -5,7 +5,7 @@ import { mmOf } from '../../../src/mmu/mm/mm.ts';
 import { walk } from '../../../src/mmu/tables/page-table.ts';
 import { splitHugeLocked } from '../../../src/mmu/tables/split-huge.ts';
 import { MiB, PAGE_SIZE, vpnOf } from '../../../src/shared/page.ts';
-import { RANK } from '../../../src/shared/sync/thread-table.ts';
+import { RANK } from '../../../src/shared/sync/held-locks.ts';
 import { freeFrames, readBytes, testMachine } from '../../support/machine/machine.ts';
 
 describe('madvise(DONTNEED) of a huge page', () => {
