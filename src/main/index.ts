@@ -30,7 +30,8 @@ export {
   type MemoryAmount,
 } from '../mmu/machine/machine.ts';
 export type { SystemCalls } from '../mmu/machine/system-calls.ts';
-export type { AttachOptions, MachineOptions } from '../mmu/mm/machine-parts.ts';
+export type { MachineOptions } from '../mmu/mm/create-machine.ts';
+export type { AttachOptions } from '../mmu/mm/machine-parts.ts';
 export type { MmAddresses, MmAddressName } from '../mmu/mm/mm-struct.ts';
 export type { VmaInfo } from '../mmu/vma/vma-info.ts';
 export type { DigestName } from '../shared/digest/digest-kind.ts';

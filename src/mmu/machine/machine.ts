@@ -3,6 +3,7 @@ import { type Stats, statSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import {
   abortSignal,
+  flag,
   instanceOf,
   isInstance,
   oneOf,
@@ -18,15 +19,10 @@ import type { MachineHandle } from '../../shared/machine-handle.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import { ATTACHED } from '../../shared/sync/thread-layout.ts';
 import type { FileFields } from '../files/file-table.ts';
+import { threadsOf } from '../mm/control-block.ts';
+import { createMachineHandle, type MachineOptions } from '../mm/create-machine.ts';
 import { holdGate, passGateAsync } from '../mm/hold.ts';
-import {
-  ATTACH_OPTIONS,
-  type AttachOptions,
-  createMachineHandle,
-  type MachineOptions,
-  MachineParts,
-  threadsOf,
-} from '../mm/machine-parts.ts';
+import { type AttachOptions, MachineParts } from '../mm/machine-parts.ts';
 import { claimMm } from '../mm/mm.ts';
 import { MmStruct } from '../mm/mm-struct.ts';
 import { threadGone } from '../mm/thread-gone.ts';
@@ -416,6 +412,10 @@ export function attach(
 }
 
 const KIND = oneOf(['machine', 'mm']);
+const ATTACH_OPTIONS: Shape<AttachOptions> = {
+  thread: optional(wholeNumber(0)),
+  mayBlock: optional(flag),
+};
 
 function viewOf(handle: MachineHandle, options: AttachOptions): MachineParts {
   const { thread: token } = options;
