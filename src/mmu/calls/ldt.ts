@@ -42,6 +42,16 @@ export const USER_DESC: Shape<UserDesc> = {
   useable: optional(flag),
 };
 
+/** Runs `operation` with the LDT lock held. Throws EAGAIN if the thread would have to wait. */
+export function withLdt<T>(mm: Mm, operation: () => T): T {
+  mm.ldtLock.lock(mm.thread, mm.mayBlock);
+  try {
+    return operation();
+  } finally {
+    mm.ldtLock.unlock(mm.thread);
+  }
+}
+
 /** Bytes of a descriptor (LDT_ENTRY_SIZE). */
 export const LDT_ENTRY_SIZE = 8;
 

@@ -6,37 +6,26 @@ import { bytesOf } from '../../shared/arguments/bytes.ts';
 import { abortSignal, flag, isInstance, list, optional } from '../../shared/arguments/checks.ts';
 import { optionsOf, record } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
-import type { MachineHandle } from '../../shared/machine-handle.ts';
-import { TASK_PAGES } from '../../shared/page.ts';
-import { forkLocked } from '../calls/fork.ts';
+import { exitMm } from '../calls/exit.ts';
+import { fork } from '../calls/fork.ts';
 import {
-  copyLdtLocked,
   loadLdtLocked,
   readLdtLocked,
   USER_DESC,
   type UserDesc,
+  withLdt,
   writeLdtLocked,
 } from '../calls/ldt.ts';
 import { assertFill, fillLocked, type Progress, readLocked, writeLocked } from '../fault/access.ts';
+import { readBlob, setBlob } from '../mm/blobs.ts';
 import { MachineParts } from '../mm/machine-parts.ts';
-import { claimMm, freeMm, type Mm, mmOf } from '../mm/mm.ts';
-import { MM_ADDRESSES, MM_FIELD, type MmAddresses } from '../mm/mm-struct.ts';
-import { insertMappingsLocked, unmapRangeLocked } from '../vma/vma-edit.ts';
+import { claimMm, type Mm } from '../mm/mm.ts';
+import { MM_ADDRESSES, MM_FIELD, type MmAddresses, MmStruct } from '../mm/mm-struct.ts';
+import { insertMappingsLocked } from '../vma/vma-edit.ts';
 import { type VmaInfo, vmaInfos } from '../vma/vma-info.ts';
 import { VMA_FIELDS, type VmaFields } from '../vma/vma-table.ts';
+import type { MmHandle } from './handles.ts';
 import { SystemCalls } from './system-calls.ts';
-
-/** A handle of an address space. Post it to another thread, which passes it to `attach`. */
-export interface MmHandle {
-  /** Tells this handle from the handle of a machine. */
-  readonly kind: 'mm';
-  /** The machine of the address space. */
-  readonly machine: MachineHandle;
-  /** The slot of the address space, an index from 0. */
-  readonly slot: number;
-  /** The life of the slot. Slots are used again, so it tells earlier address spaces apart. */
-  readonly generation: number;
-}
 
 /**
  * An address space of a simulated machine (an mm). `createAddressSpace`, `fork`, `attach`, a
@@ -78,12 +67,12 @@ export class AddressSpace extends SystemCalls {
 
   /** Unmaps everything and frees the mm (exit_mmap). Every later use of it is MM_GONE. */
   exit(): void {
-    this.run('write', exitLocked);
+    this.run('write', exitMm);
   }
 
   /** Like `exit`, but waits instead of throwing EAGAIN. */
   exitAsync(): Promise<void> {
-    return this.later('write', exitLocked);
+    return this.later('write', exitMm);
   }
 
   /**
@@ -308,47 +297,14 @@ function assertSignal(signal: unknown): void {
 }
 
 function forked(parent: Mm): AddressSpace {
-  const { machine } = parent;
-  const slot = claimMm(machine, parent.thread);
-  const child = mmOf(machine, slot, parent.thread);
-  try {
-    withLdt(parent, () => copyLdtLocked(parent.struct, child.struct));
-    forkLocked(parent, child);
-  } catch (error) {
-    freeMm(child);
-    throw error;
-  }
-  child.struct.publish();
-  return new AddressSpace(machine, slot, child.struct.generation);
+  const { machine, slot, struct } = fork(parent);
+  return new AddressSpace(machine, slot, struct.generation);
 }
 
-function exitLocked(mm: Mm): void {
-  unmapRangeLocked(mm, 0, TASK_PAGES);
-  freeMm(mm);
-}
-
-function withLdt<T>(mm: Mm, operation: () => T): T {
-  mm.ldtLock.lock(mm.thread, mm.mayBlock);
-  try {
-    return operation();
-  } finally {
-    mm.ldtLock.unlock(mm.thread);
-  }
-}
-
-/** Returns a copy of bytes that the mm keeps in the store. The caller holds the mmap lock. */
-export function readBlob(mm: Mm, lengthField: number, atField: number): Uint8Array {
-  return mm.machine.store.view(mm.struct.get64(atField), mm.struct.get(lengthField)).slice();
-}
-
-/**
- * Replaces bytes that the mm keeps in the store. The caller holds the mmap lock for writing. If it
- * throws ENOSPC, nothing has changed.
- */
-function setBlob(mm: Mm, lengthField: number, atField: number, bytes: Uint8Array): void {
-  const { store } = mm.machine;
-  const before = mm.struct.get64(atField);
-  mm.struct.set64(atField, store.add(bytes, mm.thread));
-  mm.struct.set(lengthField, bytes.length);
-  store.put(before, mm.thread);
+/** Creates an mm without mappings. The thread is inside the freeze gate. */
+export function newAddressSpace(machine: MachineParts, thread: number): AddressSpace {
+  const slot = claimMm(machine, thread);
+  const struct = new MmStruct(machine.mmWords, slot);
+  struct.publish();
+  return new AddressSpace(machine, slot, struct.generation);
 }

@@ -1,5 +1,6 @@
 import type { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
-import { createMachine, type Machine } from '../../../src/mmu/machine/machine.ts';
+import { createMachine } from '../../../src/mmu/machine/attach.ts';
+import type { Machine } from '../../../src/mmu/machine/machine.ts';
 import type { MachineOptions } from '../../../src/mmu/mm/create-machine.ts';
 import { PG } from '../../../src/mmu/physical/page-struct.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';

@@ -1,6 +1,6 @@
 /** Removes pages while other threads, under the same read lock, change the tables. */
 import { describe, expect, it } from 'vitest';
-import { attach } from '../../../src/mmu/machine/machine.ts';
+import { attach } from '../../../src/mmu/machine/attach.ts';
 import { mmOf } from '../../../src/mmu/mm/mm.ts';
 import { walk } from '../../../src/mmu/tables/page-table.ts';
 import { splitHugeLocked } from '../../../src/mmu/tables/split-huge.ts';
