@@ -6,10 +6,10 @@ import { TASK_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { claimMm, freeMm, type Mm, mmOf } from '../mm/mm.ts';
 import { MM_ADDRESS, MM_FIELD, type MmStruct } from '../mm/mm-struct.ts';
-import { addVmaLocked, unmapRangeLocked } from '../vma/vma-edit.ts';
+import { addVma, unmapRange } from '../vma/vma-edit.ts';
 import type { VmaFields } from '../vma/vma-table.ts';
 import { copyRange } from './copy-tables.ts';
-import { copyLdtLocked, withLdt } from './ldt.ts';
+import { copyLdt, withLdt } from './ldt.ts';
 
 const LOCKED = VM.LOCKED | VM.LOCKONFAULT;
 
@@ -17,12 +17,12 @@ const LOCKED = VM.LOCKED | VM.LOCKONFAULT;
  * Makes an mm with the LDT, the fields and the mappings of `parent`, and publishes it. Throws ENOMEM
  * if memory runs out or all slots are taken.
  */
-export function fork(parent: Mm): Mm {
+export function doFork(parent: Mm): Mm {
   const { machine } = parent;
   const slot = claimMm(machine, parent.thread);
   const child = mmOf(machine, slot, parent.thread);
   try {
-    withLdt(parent, () => copyLdtLocked(parent.struct, child.struct));
+    withLdt(parent, () => copyLdt(parent.struct, child.struct));
     duplicate(parent, child);
   } catch (error) {
     freeMm(child);
@@ -43,7 +43,7 @@ function duplicate(parent: Mm, child: Mm): void {
   try {
     copyMappings(parent, child);
   } catch (error) {
-    unmapRangeLocked(child, 0, TASK_PAGES);
+    unmapRange(child, 0, TASK_PAGES);
     throw error;
   }
 }
@@ -53,7 +53,7 @@ function copyMappings(parent: Mm, child: Mm): void {
   for (let ordinal = 0; ordinal < vmas.count; ordinal++) {
     const vma = vmas.fields(vmas.slot(ordinal));
     if ((vma.flags & VM.DONTCOPY) !== 0) continue;
-    addVmaLocked(child, childOf(parent, vma));
+    addVma(child, childOf(parent, vma));
     if (needsCopy(vma)) copyRange(parent, child, vma);
   }
 }

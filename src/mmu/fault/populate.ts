@@ -24,7 +24,7 @@ export function touchPage(mm: Mm, vpn: number, write: boolean): void {
  * `progress` counts pages from `first` on. When the call runs again after a reclaim it continues
  * there, since pages that it faulted in earlier may be in swap by then.
  */
-export function populateLocked(
+export function populateRange(
   mm: Mm,
   first: number,
   to: number,

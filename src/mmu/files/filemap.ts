@@ -4,7 +4,7 @@ import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import { hex, PAGE_SIZE, type Pfn } from '../../shared/page.ts';
 import { PG } from '../physical/page-struct.ts';
 import { FILE_BACKING, FILE_KIND } from './file-record.ts';
-import { type CacheContext, cacheInsertLocked, cacheLookup } from './page-cache.ts';
+import { type CacheContext, cacheInsert, cacheLookup } from './page-cache.ts';
 
 /**
  * Returns the cached page at `index`, which is read in if need be, with a reference for the caller
@@ -36,7 +36,7 @@ export function cacheGetPage(
         readBacking(context, file, index, context.memory.page(pfn), address);
         const memoryBacked = (files.kind(file) & FILE_KIND.MEMORY) !== 0;
         pages.describe(pfn, memoryBacked ? PG.SWAPBACKED : 0, file, index);
-        cacheInsertLocked(context, file, index, pfn);
+        cacheInsert(context, file, index, pfn);
       } catch (error) {
         context.allocator.put(pfn, context.thread);
         throw error;

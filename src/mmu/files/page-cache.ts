@@ -49,14 +49,9 @@ export function cacheLookup(context: CacheContext, file: number, index: number):
  * ENOMEM when no frame is free for a node, and EOVERFLOW for an index that no file has; the caller
  * keeps its reference then. File lock held.
  */
-export function cacheInsertLocked(
-  context: CacheContext,
-  file: number,
-  index: number,
-  pfn: Pfn,
-): void {
+export function cacheInsert(context: CacheContext, file: number, index: number, pfn: Pfn): void {
   const { files, memory } = context;
-  growLocked(context, file, index);
+  growTree(context, file, index);
   let node = files.cacheRoot(file);
   for (let level = files.cacheHeight(file); level > 1; level--) {
     const words = memory.wordsOf(node);
@@ -76,7 +71,7 @@ export function cacheInsertLocked(
  * Takes the page at `index` out of the tree. Its reference then belongs to the caller. Nodes that
  * become empty are freed, up to the root. File lock held.
  */
-export function removeFromCacheLocked(context: CacheContext, file: number, index: number): void {
+export function cacheRemove(context: CacheContext, file: number, index: number): void {
   const { files } = context;
   files.addCachePages(file, -1);
   const height = files.cacheHeight(file);
@@ -112,7 +107,7 @@ function addChildren({ pages }: CacheContext, node: number, count: number): numb
 }
 
 /** Adds levels until the tree spans page `index`. Throws ENOMEM and EOVERFLOW. File lock held. */
-function growLocked(context: CacheContext, file: number, index: number): void {
+function growTree(context: CacheContext, file: number, index: number): void {
   const { files, memory } = context;
   if (files.cacheRoot(file) === 0) files.setCacheRoot(file, allocateNode(context), 1);
   for (;;) {

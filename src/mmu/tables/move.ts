@@ -3,7 +3,7 @@ import { GRANULE_PAGES } from '../../shared/page.ts';
 import type { Mm } from '../mm/mm.ts';
 import { ensureTables, lockTable, PageCursor, unlockTable, walk } from './page-table.ts';
 import { clearEntry, replaceEntry } from './pte.ts';
-import { splitHugeLocked } from './split-huge.ts';
+import { splitHuge } from './split-huge.ts';
 import { skipHole } from './walk-range.ts';
 
 /**
@@ -63,7 +63,7 @@ function moveHuge(
       return true;
     }
   }
-  splitHugeLocked(mm, cursor);
+  splitHuge(mm, cursor);
   return false;
 }
 

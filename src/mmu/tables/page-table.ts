@@ -200,7 +200,7 @@ export interface Hole {
  * [floor, ceiling) (free_pgtables). The mmap lock is held for writing, and the leaf tables of the
  * hole are empty.
  */
-export function freeTablesLocked(context: TableContext, pgd: Pfn, hole: Hole): void {
+export function freeTables(context: TableContext, pgd: Pfn, hole: Hole): void {
   freeBelow(context, pgd, 4, 0, hole);
 }
 

@@ -16,7 +16,7 @@ const { HUGE, DIRTY, SPECIAL } = PTE;
  * markers stay with `keepGuards`. Throws ENOMEM when a huge leaf that lies only partly in the range
  * has to be split and no frame is free. The mmap lock is held in either mode.
  */
-export function zapRangeLocked(mm: Mm, from: number, to: number, keepGuards = false): void {
+export function zapRange(mm: Mm, from: number, to: number, keepGuards = false): void {
   const { cursor } = mm;
   walkRange(mm, from, to, true, (found, vpn, end) => {
     if (found === 'huge') return zapHuge(mm, cursor) ? 'done' : 'again';

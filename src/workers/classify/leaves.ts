@@ -86,13 +86,13 @@ export class PinnedLeaves implements Leaves {
       const found = walk(this.#mm, this.#mm.pgd, granule, this.#cursor);
       if (found === 'bad') return found; // it stays bad while the mmap lock is held
       if (found === 'none' && this.#cursor.level !== 2) return found;
-      const copied = this.#copyLocked(found, granule);
+      const copied = this.#copyUnderLock(found, granule);
       if (copied !== undefined) return copied;
     }
   }
 
   /** Copies under the lock of the table. Undefined if the entry has changed since the walk. */
-  #copyLocked(found: WalkEnd, granule: number): WalkEnd | undefined {
+  #copyUnderLock(found: WalkEnd, granule: number): WalkEnd | undefined {
     const mm = this.#mm;
     const { table, words, at } = this.#cursor;
     lockTable(mm, table);
