@@ -4,6 +4,7 @@
  */
 import { type Check, flag, number, optional } from '../../shared/arguments/checks.ts';
 import type { Shape } from '../../shared/arguments/options.ts';
+import { RANK } from '../../shared/sync/held-locks.ts';
 import { einval } from '../arguments/range.ts';
 import type { Mm } from '../mm/mm.ts';
 import { LDT_AT, LDT_MAX_ENTRIES, MM_FIELD, type MmStruct } from '../mm/mm-struct.ts';
@@ -60,6 +61,7 @@ export const LDT_ENTRY_SIZE = 8;
  * func 0x11. Throws EINVAL where the kernel's checks fail.
  */
 export function writeLdt(mm: Mm, desc: UserDesc, oldMode: boolean): void {
+  mm.threads.assertHeld(mm.thread, RANK.LDT, 'an LDT entry is written');
   const { entryNumber, baseAddr, limit, contents = 0 } = desc;
   if (!isUnsigned(entryNumber, LDT_MAX_ENTRIES - 1)) {
     throw einval(`modify_ldt: entry ${entryNumber}: expected 0 to ${LDT_MAX_ENTRIES - 1}`);
@@ -150,6 +152,7 @@ export function copyLdt(from: MmStruct, to: MmStruct): void {
  * bytes, up to 65 536.
  */
 export function loadLdt(mm: Mm, bytes: Uint8Array): void {
+  mm.threads.assertHeld(mm.thread, RANK.LDT, 'an LDT is replaced');
   const entries = bytes.length / LDT_ENTRY_SIZE;
   if (!isUnsigned(entries, LDT_MAX_ENTRIES)) {
     throw einval(`an LDT of ${bytes.length} bytes: expected up to ${LDT_MAX_ENTRIES} × 8`);

@@ -3,6 +3,7 @@
  * mmap lock is held in either mode.
  */
 import { errnoOf } from '../../shared/errors.ts';
+import { MMAP } from '../../shared/sync/held-locks.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm/mm.ts';
 import { unlockTable } from '../tables/page-table.ts';
@@ -31,6 +32,7 @@ export function populateRange(
   goOn: boolean,
   progress: Progress,
 ): boolean {
+  mm.threads.assertHeld(mm.thread, MMAP, 'pages are faulted in');
   const { vmas } = mm;
   const from = first + progress.done;
   let complete = true;

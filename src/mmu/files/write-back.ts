@@ -4,6 +4,7 @@
  * written, so their dirty pages stay in the page cache as long as the file.
  */
 import { addressOf, PAGE_SIZE } from '../../shared/page.ts';
+import { RANK } from '../../shared/sync/held-locks.ts';
 import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import { lockTable, unlockTable, walk } from '../tables/page-table.ts';
@@ -67,7 +68,8 @@ function writePage(context: CacheContext, file: number, index: number, pfn: numb
  * it belongs to a file of the host. Returns the number of frames that were freed. File lock held.
  */
 export function shrinkCache(context: CacheContext, file: number, wanted: number): number {
-  const { files, pages, allocator, thread } = context;
+  const { files, pages, allocator, threads, thread } = context;
+  threads.assertHeld(thread, RANK.FILE, 'a page cache shrinks');
   const backing = files.backing(file);
   const victims: number[] = [];
   forEachCachedPage(context, file, 0, Number.MAX_SAFE_INTEGER, (index, pfn) => {

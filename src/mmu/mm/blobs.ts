@@ -2,6 +2,7 @@
  * The byte strings of an mm: its auxiliary vector and ELF notes. Their bytes lie in the store; two
  * fields of the mm hold their length and place.
  */
+import { RANK } from '../../shared/sync/held-locks.ts';
 import type { Mm } from './mm.ts';
 
 /** Returns a copy of bytes that the mm keeps in the store. The caller holds the mmap lock. */
@@ -14,6 +15,7 @@ export function readBlob(mm: Mm, lengthField: number, atField: number): Uint8Arr
  * throws ENOSPC, nothing has changed.
  */
 export function setBlob(mm: Mm, lengthField: number, atField: number, bytes: Uint8Array): void {
+  mm.threads.assertHeld(mm.thread, RANK.MMAP_WRITE, 'a byte string is replaced');
   const { store } = mm.machine;
   const before = mm.struct.get64(atField);
   mm.struct.set64(atField, store.add(bytes, mm.thread));

@@ -48,7 +48,7 @@ export interface MachineOptions {
   readonly zeroPage?: boolean | undefined;
   /**
    * Whether to assert that every lock is taken in the lock order and that every change is made
-   * inside the freeze gate. Default false.
+   * inside the freeze gate and under its lock. Default false.
    */
   readonly checks?: boolean | undefined;
 }

@@ -201,6 +201,7 @@ export interface Hole {
  * hole are empty.
  */
 export function freeTables(context: TableContext, pgd: Pfn, hole: Hole): void {
+  context.threads.assertHeld(context.thread, RANK.MMAP_WRITE, 'page tables are freed');
   freeBelow(context, pgd, 4, 0, hole);
 }
 

@@ -3,6 +3,7 @@
  */
 import { MmdumpError } from '../../shared/errors.ts';
 import { TASK_PAGES } from '../../shared/page.ts';
+import { RANK } from '../../shared/sync/held-locks.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { einval } from '../arguments/range.ts';
 import { putFile } from '../files/page-cache.ts';
@@ -16,6 +17,11 @@ import { MAX_MAP_COUNT, type VmaFields } from './vma-table.ts';
 /** VM_SPECIAL: VMAs of devices and similar ones, which never merge. */
 export const VM_SPECIAL: number = VM.IO | VM.PFNMAP | VM.MIXEDMAP | VM.DONTEXPAND;
 
+/** Asserts that the thread holds an mmap lock for writing. In a fork it is that of the parent. */
+function assertWriting({ threads, thread }: Mm, change: string): void {
+  threads.assertHeld(thread, RANK.MMAP_WRITE, change);
+}
+
 /** Throws ENOMEM unless `more` VMAs can be added. Callers ask before they change anything. */
 export function assertMapCount(mm: Mm, more: number): void {
   if (mm.vmas.count + more <= MAX_MAP_COUNT) return;
@@ -27,6 +33,7 @@ export function assertMapCount(mm: Mm, more: number): void {
  * ENOMEM when there are too many VMAs, and EBADF when the file is gone; nothing has changed then.
  */
 export function addVma(mm: Mm, vma: VmaFields): void {
+  assertWriting(mm, 'a VMA is added');
   if (vma.file !== 0) mm.files.get(vma.file);
   try {
     mm.vmas.insert(vma);
@@ -83,6 +90,7 @@ export function splitVma(mm: Mm, vpn: number): void {
 
 /** Merges all neighbours that meet at a page of [from, to] and may be one VMA (vma_merge). */
 export function mergeRange(mm: Mm, from: number, to: number): void {
+  assertWriting(mm, 'VMAs are merged');
   const { vmas } = mm;
   let ordinal = Math.max(1, vmas.find(from));
   while (ordinal < vmas.count && vmas.start(vmas.slot(ordinal)) <= to) {
@@ -118,6 +126,7 @@ function mergePair(mm: Mm, ordinal: number): boolean {
  * as before then.
  */
 export function unmapRange(mm: Mm, from: number, to: number): void {
+  assertWriting(mm, 'pages are unmapped');
   const { vmas } = mm;
   const first = vmas.find(from);
   if (first === vmas.count || vmas.start(vmas.slot(first)) >= to) return;

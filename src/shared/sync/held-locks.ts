@@ -24,6 +24,9 @@ export const RANK = {
   STORE: 0x100,
 } as const;
 
+/** The mmap lock in either mode. */
+export const MMAP: number = RANK.MMAP_READ | RANK.MMAP_WRITE;
+
 /** Locks that protect a change. A thread that dies with one of them was changing something. */
 const WRITING =
   RANK.MMAP_WRITE |
@@ -40,7 +43,8 @@ const { WORDS: HEADER_WORDS } = THREAD_HEADER;
 /** The word HELD of every thread, and the assertions that follow from it. */
 export class HeldLocks extends Trust {
   /**
-   * Whether the lock order is asserted at every acquisition. True in tests, false in production.
+   * Whether the lock order is asserted at every acquisition, and the locks that changes need. True
+   * in tests, false in production.
    */
   readonly checksOrder: boolean;
 
@@ -83,6 +87,20 @@ export class HeldLocks extends Trust {
     assert(
       this.holds(id, RANK.GATE) || this.isOnlooker(id),
       `freeze gate: thread ${id} is outside and makes a change: ${change}`,
+    );
+  }
+
+  /**
+   * Asserts that the thread holds a lock of one of these ranks, which `change` needs. It does not
+   * know which lock of the rank that is. Like the lock order, this is asserted only if `checksOrder`
+   * is set. Called where a change begins, and not once per page.
+   */
+  assertHeld(id: number, ranks: number, change: string): void {
+    if (!this.checksOrder) return;
+    const held = this.words[this.slot(id) + HELD]!;
+    assert(
+      (held & ranks) !== 0,
+      `locks: thread ${id} holds 0x${held.toString(16)}, not 0x${ranks.toString(16)}: ${change}`,
     );
   }
 
