@@ -14,8 +14,8 @@ import { copyLdt, withLdt } from './ldt.ts';
 const LOCKED = VM.LOCKED | VM.LOCKONFAULT;
 
 /**
- * Makes an mm with the LDT, the fields and the mappings of `parent`, and publishes it. Throws ENOMEM
- * if memory runs out or all slots are taken.
+ * Makes an mm with the LDT, the fields and the mappings of `parent`, and publishes it. Throws
+ * ENOMEM if memory runs out or all slots are taken.
  */
 export function doFork(parent: Mm): Mm {
   const { machine } = parent;

@@ -1,4 +1,4 @@
-/** How a thread gets a machine or an address space: it creates one, or attaches to it by a handle. */
+/** How a thread gets a machine or an address space: it creates one, or attaches by a handle. */
 import { flag, oneOf, optional, read, wholeNumber } from '../../shared/arguments/checks.ts';
 import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { MmdumpError } from '../../shared/errors.ts';

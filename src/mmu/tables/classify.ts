@@ -6,8 +6,8 @@
  * content and at other mms.
  *
  * The rule CONTENT means that the page has content of its own, in a frame or in a swap slot: rows
- * 17 to 19 decide. RULE.UNREACHABLE_FILE_OWNER means that the page belongs to an unreachable file, and
- * that its owner stores it.
+ * 17 to 19 decide. RULE.UNREACHABLE_FILE_OWNER means that the page belongs to an unreachable file,
+ * and that its owner stores it.
  */
 import { PAGE_CLASS, RULE } from '../../shared/dump/page-class.ts';
 import { WORDS_PER_PAGE } from '../../shared/page.ts';

@@ -6,8 +6,8 @@ import { splitHuge } from './split-huge.ts';
 
 /**
  * Called for the pages [vpn, end) of one granule, with the mm's cursor at the entry of `vpn`. If it
- * returns false, the walk ends. If it returns 'again', the tables have changed since the walk, and the
- * same pages are looked up and visited once more.
+ * returns false, the walk ends. If it returns 'again', the tables have changed since the walk, and
+ * the same pages are looked up and visited once more.
  */
 export type LeavesVisit = (found: 'table' | 'huge', vpn: number, end: number) => unknown;
 

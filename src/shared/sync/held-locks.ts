@@ -92,8 +92,8 @@ export class HeldLocks extends Trust {
 
   /**
    * Asserts that the thread holds a lock of one of these ranks, which `change` needs. It does not
-   * know which lock of the rank that is. Like the lock order, this is asserted only if `checksOrder`
-   * is set. Called where a change begins, and not once per page.
+   * know which lock of the rank that is. Like the lock order, this is asserted only if
+   * `checksOrder` is set. Called where a change begins, and not once per page.
    */
   assertHeld(id: number, ranks: number, change: string): void {
     if (!this.checksOrder) return;
