@@ -6,7 +6,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { compileKernels } from '../../src/main/package/kernels.ts';
-import { createMachine } from '../../src/mmu/machine/machine.ts';
+import { createMachine } from '../../src/mmu/machine/attach.ts';
 import { takeRoom } from '../../src/mmu/physical/room.ts';
 import type { KernelModules } from '../../src/shared/kernels.ts';
 import { GiB, MiB, PAGE_SIZE } from '../../src/shared/page.ts';

@@ -7,7 +7,7 @@ import { register } from 'tsx/esm/api';
 register();
 const { lendRooms } = await import('../../src/main/dump/staging-rooms.ts');
 const { MachineParts } = await import('../../src/mmu/mm/machine-parts.ts');
-const { NO_THREAD } = await import('../../src/shared/sync/thread-table.ts');
+const { NO_THREAD } = await import('../../src/shared/sync/thread-layout.ts');
 const { BytesDigest } = await import('../../src/shared/digest/bytes-digest.ts');
 const { DigestingMover } = await import('../../src/workers/copy/digesting-mover.ts');
 const { FrameMover } = await import('../../src/workers/copy/frame-mover.ts');

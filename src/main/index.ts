@@ -8,7 +8,8 @@ export type { MlockAllFlag, MlockFlag } from '../mmu/calls/mlock.ts';
 export type { MapFlag, MmapRequest } from '../mmu/calls/mmap.ts';
 export type { MremapFlag } from '../mmu/calls/mremap.ts';
 export type { MsyncFlag } from '../mmu/calls/msync.ts';
-export { AddressSpace, type MmHandle } from '../mmu/machine/address-space.ts';
+export { AddressSpace } from '../mmu/machine/address-space.ts';
+export { attach, createMachine } from '../mmu/machine/attach.ts';
 export {
   type PageFlag,
   type PageStructChanges,
@@ -21,16 +22,12 @@ export {
   writePte,
 } from '../mmu/machine/debug.ts';
 export type { FileOptions, MemoryBacked, SimulatedFile } from '../mmu/machine/file.ts';
-export {
-  attach,
-  createMachine,
-  type Freeze,
-  type FreezeOptions,
-  Machine,
-  type MemoryAmount,
-} from '../mmu/machine/machine.ts';
+export type { Freeze, FreezeOptions } from '../mmu/machine/freeze.ts';
+export type { MmHandle } from '../mmu/machine/handles.ts';
+export { Machine, type MemoryAmount } from '../mmu/machine/machine.ts';
 export type { SystemCalls } from '../mmu/machine/system-calls.ts';
-export type { AttachOptions, MachineOptions } from '../mmu/mm/machine-parts.ts';
+export type { MachineOptions } from '../mmu/mm/create-machine.ts';
+export type { AttachOptions } from '../mmu/mm/machine-parts.ts';
 export type { MmAddresses, MmAddressName } from '../mmu/mm/mm-struct.ts';
 export type { VmaInfo } from '../mmu/vma/vma-info.ts';
 export type { DigestName } from '../shared/digest/digest-kind.ts';

@@ -5,7 +5,7 @@
  */
 
 import { CONTENT_OF, contentName, contentOf } from '../mmu/files/content.ts';
-import { readBacking } from '../mmu/files/page-cache.ts';
+import { readBacking } from '../mmu/files/filemap.ts';
 import { MachineParts } from '../mmu/mm/machine-parts.ts';
 import { type Mm, mmOf } from '../mmu/mm/mm.ts';
 import { isZeroPage } from '../mmu/tables/classify.ts';

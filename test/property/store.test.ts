@@ -8,7 +8,8 @@
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { STORE, Store } from '../../src/mmu/files/store.ts';
+import { Store } from '../../src/mmu/files/store.ts';
+import { STORE } from '../../src/mmu/files/store-blocks.ts';
 import { testLocks } from '../support/machine/locks.ts';
 import { codeOf } from '../support/machine/machine.ts';
 

@@ -3,8 +3,8 @@ import type { AddressSpace, Machine } from 'mmdump';
 import type { Machine as MachineOfSource } from '../../src/mmu/machine/machine.ts';
 import { mmParts } from '../../src/mmu/mm/mm.ts';
 import { PAGE_STRUCT, PG } from '../../src/mmu/physical/page-struct.ts';
+import { RANK } from '../../src/shared/sync/held-locks.ts';
 import { THREADS_MAX } from '../../src/shared/sync/thread-layout.ts';
-import { RANK } from '../../src/shared/sync/thread-table.ts';
 import { leaves } from '../support/machine/invariants.ts';
 
 /** The built package and the sources describe the same shared memory. */

@@ -1,7 +1,7 @@
 /**
  * `mmdump restore` restores an image into a simulated machine, and checks the result if asked to.
  */
-import { createMachine } from '../../mmu/machine/machine.ts';
+import { createMachine } from '../../mmu/machine/attach.ts';
 import { formatMs } from '../../shared/human-units.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import { createDumper } from '../dumper.ts';

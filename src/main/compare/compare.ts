@@ -1,6 +1,6 @@
 /** Compares two address spaces, of one machine or of two, with all workers. */
 
-import { readLdtLocked } from '../../mmu/calls/ldt.ts';
+import { readLdt } from '../../mmu/calls/ldt.ts';
 import type { AddressSpace } from '../../mmu/machine/address-space.ts';
 import type { MmReference } from '../../mmu/mm/hold.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
@@ -116,7 +116,7 @@ function describe(mm: Mm, ordinal: number): { readonly text: string; readonly st
  * Compares without locks: on a frozen machine no thread holds the lock of an LDT or changes one.
  */
 function compareLdts(a: Mm, b: Mm): Comparison['difference'] {
-  if (Buffer.compare(readLdtLocked(a), readLdtLocked(b)) === 0) return null;
+  if (Buffer.compare(readLdt(a), readLdt(b)) === 0) return null;
   return { address: null, message: 'the LDTs differ' };
 }
 

@@ -83,7 +83,7 @@ async function writeImage(dump: Dump, references: readonly MmReference[]): Promi
   const capture = await withHeldMms(references, freeze, signal, (mms, lookers) => {
     lockWait = watch.lap();
     held = new Stopwatch();
-    return captureLocked(dump, mms, lookers);
+    return captureHeld(dump, mms, lookers);
   });
   const locked = held.total();
   enter(dump, 'commit');
@@ -99,7 +99,7 @@ async function writeImage(dump: Dump, references: readonly MmReference[]): Promi
 }
 
 /** Does everything for which the mms have to be held. */
-async function captureLocked(dump: Dump, mms: readonly Mm[], lookers: number[]): Promise<Capture> {
+async function captureHeld(dump: Dump, mms: readonly Mm[], lookers: number[]): Promise<Capture> {
   enter(dump, 'plan');
   if (!dump.options.freeze) return captureRunning(dump, mms, lookers);
   const plan = await planDump(mms, dump.options, dump.turns);

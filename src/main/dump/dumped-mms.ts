@@ -1,6 +1,7 @@
 /** Checks the mms of a dump, and collects everything of them that is stored besides their pages. */
-import { readBlob } from '../../mmu/machine/address-space.ts';
+
 import type { MmReference } from '../../mmu/machine/enter.ts';
+import { readBlob } from '../../mmu/mm/blobs.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { MM_FIELD } from '../../mmu/mm/mm-struct.ts';
 import { MmdumpError } from '../../shared/errors.ts';

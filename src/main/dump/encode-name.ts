@@ -15,7 +15,7 @@ export function namePath(mm: Mm, file: number): Uint8Array {
 export function nameKind(mm: Mm, file: number): number {
   const kind = mm.files.kind(file);
   const isMemory = (kind & FILE_KIND.MEMORY) !== 0;
-  const isIncomplete = isMemory && mm.files.backing(file) === FILE_BACKING.LOST;
+  const isIncomplete = isMemory && mm.files.backing(file) === FILE_BACKING.UNREACHABLE;
   return (
     ((kind & FILE_KIND.DELETED) !== 0 ? NAME_KIND.DELETED : 0) |
     (isMemory ? NAME_KIND.MEMORY_BACKED : 0) |

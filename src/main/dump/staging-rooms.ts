@@ -33,8 +33,11 @@ export function lendRooms({ id, memory }: MachineParts, workers: number): Stagin
 }
 
 /** Takes reservations back. Precondition: the workers that had them have ended. */
-export function returnRooms({ id, hasLetGo }: MachineParts, rooms: readonly StagingRooms[]): void {
-  if (hasLetGo) return;
+export function returnRooms(
+  { id, hasDroppedViews }: MachineParts,
+  rooms: readonly StagingRooms[],
+): void {
+  if (hasDroppedViews) return;
   if (!hearsEnds) {
     onMachineEnd((machine) => Promise.resolve(void free.delete(machine)));
     hearsEnds = true;

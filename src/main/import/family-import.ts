@@ -103,7 +103,7 @@ export class FamilyImport {
 
   /** Drops the references that the import itself holds. The processes may go on before this. */
   async release(): Promise<void> {
-    await this.#held?.letGo();
+    await this.#held?.release();
   }
 
   /** Does everything for which the processes must stand still, or at least keep their mappings. */

@@ -76,7 +76,7 @@ export interface ImportFiles {
 /**
  * Creates the mappings, and the files that have no id yet. It waits while the machine is frozen,
  * and rejects with AbortError when `signal` fires. In either case the caller has to call
- * `held.letGo` later.
+ * `held.release` later.
  */
 export async function createMappings(
   machine: Machine,
@@ -109,7 +109,7 @@ function fileFields(file: MappedFile, isKnown: boolean): FileFields {
   // absent page is zeros, as in any memory-backed file. Otherwise reading an absent page fails.
   const isInMemory = isMemoryBacked || isKnown;
   const kind = (isDeleted ? FILE_KIND.DELETED : 0) | (isInMemory ? FILE_KIND.MEMORY : 0);
-  const backing = isKnown ? FILE_BACKING.NONE : FILE_BACKING.LOST;
+  const backing = isKnown ? FILE_BACKING.NONE : FILE_BACKING.UNREACHABLE;
   return { path, kind, backing, size };
 }
 

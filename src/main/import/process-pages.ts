@@ -1,6 +1,6 @@
 /** Lists the pages of a process for the load phase. */
 
-import { mapMergedLocked } from '../../mmu/fault/ksm.ts';
+import { mapMerged } from '../../mmu/fault/ksm.ts';
 import type { AddressSpace } from '../../mmu/machine/address-space.ts';
 import { runOnAsync } from '../../mmu/machine/enter.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
@@ -130,7 +130,7 @@ export async function mapMergedPages(
 ): Promise<void> {
   if (merged.size === 0) return;
   const map = (mm: Mm): void => {
-    for (const [first, others] of merged) mapMergedLocked(mm, first, others);
+    for (const [first, others] of merged) mapMerged(mm, first, others);
   };
   await runOnAsync(reference, 'write', map, signal);
 }

@@ -3,7 +3,7 @@
  * in any case.
  */
 
-import { readLdtLocked } from '../../mmu/calls/ldt.ts';
+import { readLdt } from '../../mmu/calls/ldt.ts';
 import type { MmReference } from '../../mmu/machine/enter.ts';
 import { type Mm, mmOf } from '../../mmu/mm/mm.ts';
 import { enterAsOperation, releaseAll } from '../../mmu/mm/operation.ts';
@@ -89,7 +89,7 @@ async function withLockedMms<T>(
 export async function snapshotLdt(mm: Mm, signal: AbortSignal | undefined): Promise<Uint8Array> {
   await mm.ldtLock.lockAsync(mm.thread, signal);
   try {
-    return readLdtLocked(mm);
+    return readLdt(mm);
   } finally {
     mm.ldtLock.unlock(mm.thread);
   }

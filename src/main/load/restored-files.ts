@@ -15,7 +15,7 @@ export type FileIds = ReadonlyMap<number, number>;
 const AT_ONCE = 1024;
 
 /**
- * Opens the files of an image, and holds each of them from `open` to `letGo`. Otherwise the owner
+ * Opens the files of an image, and holds each of them from `open` to `release`. Otherwise the owner
  * of a file that the machine has already could close it before a mapping takes a reference on it.
  */
 export class RestoredFiles {
@@ -50,8 +50,8 @@ export class RestoredFiles {
   /**
    * Lets go of all files. Waits for the gate without a limit. Does nothing on a poisoned machine.
    */
-  letGo(): Promise<void> {
-    return this.#held.letGo();
+  release(): Promise<void> {
+    return this.#held.release();
   }
 }
 
@@ -66,7 +66,7 @@ function takeFile(taker: FileTaker, file: ImageFile): number {
   return taker.create({
     path: isDeleted ? withoutDeletedSuffix(rawPath) : rawPath,
     kind: (isDeleted ? FILE_KIND.DELETED : 0) | (isMemoryBacked ? FILE_KIND.MEMORY : 0),
-    backing: isMemoryBacked && !isIncomplete ? FILE_BACKING.NONE : FILE_BACKING.LOST,
+    backing: isMemoryBacked && !isIncomplete ? FILE_BACKING.NONE : FILE_BACKING.UNREACHABLE,
     size,
   });
 }

@@ -1,6 +1,7 @@
 /** Built-in workloads: machines with an address space to dump, whose contents the seed decides. */
 import type { AddressSpace } from '../../mmu/machine/address-space.ts';
-import { createMachine, type Machine } from '../../mmu/machine/machine.ts';
+import { createMachine } from '../../mmu/machine/attach.ts';
+import type { Machine } from '../../mmu/machine/machine.ts';
 import { abortSignal, oneOf, optional, wholeNumber } from '../../shared/arguments/checks.ts';
 import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { GiB, MiB, PAGE_SIZE } from '../../shared/page.ts';

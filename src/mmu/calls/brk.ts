@@ -5,7 +5,7 @@ import { einval } from '../arguments/range.ts';
 import type { Mm } from '../mm/mm.ts';
 import { MM_ADDRESS } from '../mm/mm-struct.ts';
 import { isFree, STACK_GUARD_GAP } from '../vma/place.ts';
-import { mergeRangeLocked, unmapRangeLocked } from '../vma/vma-edit.ts';
+import { mergeRange, unmapRange } from '../vma/vma-edit.ts';
 import { MAX_MAP_COUNT, VMA_KIND } from '../vma/vma-table.ts';
 
 const { start_brk: START_BRK, brk: BRK, def_flags: DEF_FLAGS } = MM_ADDRESS;
@@ -17,7 +17,7 @@ const HEAP_FLAGS = VM.READ | VM.WRITE | VM.MAYREAD | VM.MAYWRITE | VM.MAYEXEC | 
  * cannot be moved: the old break is returned. brk(0) therefore returns the current break. Throws
  * EINVAL unless `address` is a whole number, 0 or more.
  */
-export function brkLocked(mm: Mm, address: number): number {
+export function doBrk(mm: Mm, address: number): number {
   if (!Number.isSafeInteger(address) || address < 0) throw einval(`brk: ${address}: no address`);
   const { struct } = mm;
   const current = struct.get64(BRK);
@@ -35,7 +35,7 @@ function shrinkHeap(mm: Mm, to: number, from: number): boolean {
   const { vmas } = mm;
   const ordinal = vmas.find(to);
   if (ordinal === vmas.count || vmas.start(vmas.slot(ordinal)) >= from) return false;
-  unmapRangeLocked(mm, to, from);
+  unmapRange(mm, to, from);
   return true;
 }
 
@@ -50,7 +50,7 @@ function growHeap(mm: Mm, from: number, to: number): boolean {
   const flags = (HEAP_FLAGS | mm.struct.get64(DEF_FLAGS)) >>> 0;
   const kind = VMA_KIND.ORDINARY;
   mm.vmas.insert({ start: from, end: to, flags, file: 0, pgoff: from, anonVma: 0, kind });
-  if (from * PAGE_SIZE > mm.struct.get64(START_BRK)) mergeRangeLocked(mm, from, from);
+  if (from * PAGE_SIZE > mm.struct.get64(START_BRK)) mergeRange(mm, from, from);
   if ((flags & VM.LOCKED) !== 0) mm.toPopulate.push({ from, to });
   return true;
 }

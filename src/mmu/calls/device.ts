@@ -14,7 +14,7 @@ import type { Mm } from '../mm/mm.ts';
 import { ensureTables, lockTable, unlockTable } from '../tables/page-table.ts';
 import { highOf, leafFlags, lowOf, PTE, setEntry } from '../tables/pte.ts';
 import { placeMapping } from '../vma/place.ts';
-import { assertMapCount, insertVmaLocked, unmapRangeLocked } from '../vma/vma-edit.ts';
+import { assertMapCount, insertVma, unmapRange } from '../vma/vma-edit.ts';
 import { VMA_KIND } from '../vma/vma-table.ts';
 
 /** The arguments of `mapDevice`. */
@@ -44,7 +44,7 @@ export const DEVICE_REQUEST: Shape<DeviceRequest> = {
  * does not fit the device. Throws ENOMEM if the mm has too many mappings, or if no gap or no frame
  * for a page table is left.
  */
-export function mapDeviceLocked(mm: Mm, device: DeviceMemory, request: DeviceRequest): number {
+export function doMapDevice(mm: Mm, device: DeviceMemory, request: DeviceRequest): number {
   const { length, prot, offset = 0, io = true, address = 0 } = request;
   if (!Number.isSafeInteger(address) || address < 0) {
     throw einval(`mapDevice: ${address} is not an address`);
@@ -67,11 +67,11 @@ export function mapDeviceLocked(mm: Mm, device: DeviceMemory, request: DeviceReq
   const start = placeMapping(mm, address, pages);
   const kind = VMA_KIND.ORDINARY;
   const end = start + pages;
-  insertVmaLocked(mm, { start, end, flags, file: 0, pgoff: firstPage, anonVma: 0, kind });
+  insertVma(mm, { start, end, flags, file: 0, pgoff: firstPage, anonVma: 0, kind });
   try {
     installLeaves(mm, start, pages, flags, pfn);
   } catch (error) {
-    unmapRangeLocked(mm, start, end); // no frame was free for a table: the call may run again
+    unmapRange(mm, start, end); // no frame was free for a table: the call may run again
     throw error;
   }
   return addressOf(start);

@@ -1,29 +1,49 @@
 /**
- * fork: fills a new mm with the contents of its parent (dup_mmap, kernel/fork.c). The parent's mmap
+ * fork: makes a new mm with the contents of its parent (dup_mm, kernel/fork.c). The parent's mmap
  * lock is held for writing. No other thread can see the child before it is published.
  */
 import { TASK_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import type { Mm } from '../mm/mm.ts';
+import { claimMm, freeMm, type Mm, mmOf } from '../mm/mm.ts';
 import { MM_ADDRESS, MM_FIELD, type MmStruct } from '../mm/mm-struct.ts';
-import { addVmaLocked, unmapRangeLocked } from '../vma/vma-edit.ts';
+import { addVma, unmapRange } from '../vma/vma-edit.ts';
 import type { VmaFields } from '../vma/vma-table.ts';
 import { copyRange } from './copy-tables.ts';
+import { copyLdt, withLdt } from './ldt.ts';
 
 const LOCKED = VM.LOCKED | VM.LOCKONFAULT;
 
 /**
- * Gives `child`, which is not published yet, the fields and mappings of `parent`. If memory runs
- * out, the mappings of `child` are removed again and ENOMEM is thrown.
+ * Makes an mm with the LDT, the fields and the mappings of `parent`, and publishes it. Throws
+ * ENOMEM if memory runs out or all slots are taken.
  */
-export function forkLocked(parent: Mm, child: Mm): void {
+export function doFork(parent: Mm): Mm {
+  const { machine } = parent;
+  const slot = claimMm(machine, parent.thread);
+  const child = mmOf(machine, slot, parent.thread);
+  try {
+    withLdt(parent, () => copyLdt(parent.struct, child.struct));
+    duplicate(parent, child);
+  } catch (error) {
+    freeMm(child);
+    throw error;
+  }
+  child.struct.publish();
+  return child;
+}
+
+/**
+ * Gives `child`, which is not published yet, the fields and mappings of `parent` (dup_mmap). If
+ * memory runs out, the mappings of `child` are removed again and ENOMEM is thrown.
+ */
+function duplicate(parent: Mm, child: Mm): void {
   copyFields(parent.struct, child.struct);
   const { store } = child.machine;
   for (const field of STORED) store.get(child.struct.get64(field));
   try {
     copyMappings(parent, child);
   } catch (error) {
-    unmapRangeLocked(child, 0, TASK_PAGES);
+    unmapRange(child, 0, TASK_PAGES);
     throw error;
   }
 }
@@ -33,7 +53,7 @@ function copyMappings(parent: Mm, child: Mm): void {
   for (let ordinal = 0; ordinal < vmas.count; ordinal++) {
     const vma = vmas.fields(vmas.slot(ordinal));
     if ((vma.flags & VM.DONTCOPY) !== 0) continue;
-    addVmaLocked(child, childOf(parent, vma));
+    addVma(child, childOf(parent, vma));
     if (needsCopy(vma)) copyRange(parent, child, vma);
   }
 }

@@ -1,9 +1,10 @@
 /**
  * The local descriptor table of an mm (arch/x86/kernel/ldt.c): up to 8192 descriptors of 8 bytes.
- * Protected by the mm's LDT lock.
+ * The LDT lock is held, or the machine is frozen and nothing changes. `withLdt` takes the lock.
  */
 import { type Check, flag, number, optional } from '../../shared/arguments/checks.ts';
 import type { Shape } from '../../shared/arguments/options.ts';
+import { RANK } from '../../shared/sync/held-locks.ts';
 import { einval } from '../arguments/range.ts';
 import type { Mm } from '../mm/mm.ts';
 import { LDT_AT, LDT_MAX_ENTRIES, MM_FIELD, type MmStruct } from '../mm/mm-struct.ts';
@@ -42,14 +43,25 @@ export const USER_DESC: Shape<UserDesc> = {
   useable: optional(flag),
 };
 
+/** Runs `operation` with the LDT lock held. Throws EAGAIN if the thread would have to wait. */
+export function withLdt<T>(mm: Mm, operation: () => T): T {
+  mm.ldtLock.lock(mm.thread, mm.mayBlock);
+  try {
+    return operation();
+  } finally {
+    mm.ldtLock.unlock(mm.thread);
+  }
+}
+
 /** Bytes of a descriptor (LDT_ENTRY_SIZE). */
 export const LDT_ENTRY_SIZE = 8;
 
 /**
  * Installs or clears a descriptor (write_ldt), as func 1 of modify_ldt with `oldMode`, otherwise as
- * func 0x11. Throws EINVAL where the kernel's checks fail. The caller holds the LDT lock.
+ * func 0x11. Throws EINVAL where the kernel's checks fail.
  */
-export function writeLdtLocked(mm: Mm, desc: UserDesc, oldMode: boolean): void {
+export function writeLdt(mm: Mm, desc: UserDesc, oldMode: boolean): void {
+  mm.threads.assertHeld(mm.thread, RANK.LDT, 'an LDT entry is written');
   const { entryNumber, baseAddr, limit, contents = 0 } = desc;
   if (!isUnsigned(entryNumber, LDT_MAX_ENTRIES - 1)) {
     throw einval(`modify_ldt: entry ${entryNumber}: expected 0 to ${LDT_MAX_ENTRIES - 1}`);
@@ -118,18 +130,18 @@ function encode(desc: UserDesc, oldMode: boolean): readonly [low: number, high: 
   return [low, high];
 }
 
-/** Returns a copy of all entries in use (read_ldt). The caller holds the LDT lock. */
-export function readLdtLocked(mm: Mm): Uint8Array {
+/** Returns a copy of all entries in use (read_ldt). */
+export function readLdt(mm: Mm): Uint8Array {
   const bytes = mm.struct.get(MM_FIELD.LDT_ENTRIES) * LDT_ENTRY_SIZE;
   const at = (mm.struct.base + LDT_AT) * 4;
   return new Uint8Array(mm.struct.words.buffer, at, bytes).slice();
 }
 
 /**
- * Copies the whole table to a new mm that is not published yet (ldt_dup_context). The caller holds
- * the LDT lock of `from`.
+ * Copies the whole table to a new mm that is not published yet (ldt_dup_context). The lock is that
+ * of `from`.
  */
-export function copyLdtLocked(from: MmStruct, to: MmStruct): void {
+export function copyLdt(from: MmStruct, to: MmStruct): void {
   const at = from.base + LDT_AT;
   to.words.set(from.words.subarray(at, at + LDT_MAX_ENTRIES * 2), to.base + LDT_AT);
   to.set(MM_FIELD.LDT_ENTRIES, from.get(MM_FIELD.LDT_ENTRIES));
@@ -137,9 +149,10 @@ export function copyLdtLocked(from: MmStruct, to: MmStruct): void {
 
 /**
  * Replaces the whole table, as a restore does. Throws EINVAL unless `bytes` has a multiple of 8
- * bytes, up to 65 536. The caller holds the LDT lock.
+ * bytes, up to 65 536.
  */
-export function loadLdtLocked(mm: Mm, bytes: Uint8Array): void {
+export function loadLdt(mm: Mm, bytes: Uint8Array): void {
+  mm.threads.assertHeld(mm.thread, RANK.LDT, 'an LDT is replaced');
   const entries = bytes.length / LDT_ENTRY_SIZE;
   if (!isUnsigned(entries, LDT_MAX_ENTRIES)) {
     throw einval(`an LDT of ${bytes.length} bytes: expected up to ${LDT_MAX_ENTRIES} × 8`);

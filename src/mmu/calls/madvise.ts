@@ -15,7 +15,7 @@ import { unmergeRange } from '../fault/ksm.ts';
 import { touchPage } from '../fault/populate.ts';
 import type { Mm } from '../mm/mm.ts';
 import { markLazyFree, swapOutRange } from '../swap/swap-out.ts';
-import { zapRangeLocked } from '../tables/zap.ts';
+import { zapRange } from '../tables/zap.ts';
 import { VM_SPECIAL } from '../vma/vma-edit.ts';
 import { changeVmaFlags } from './mprotect.ts';
 
@@ -107,7 +107,7 @@ export function adviceMode(advice: Advice): LockMode {
  * in the end. At a VMA that refuses the advice it stops with EINVAL. The populate advices stop at
  * the first hole (ENOMEM) and at the first page that cannot be faulted in (EFAULT, EHWPOISON).
  */
-export function madviseLocked(
+export function doMadvise(
   mm: Mm,
   address: number,
   length: number,
@@ -157,7 +157,7 @@ function advisePages(mm: Mm, slot: number, from: number, to: number, advice: Pag
   switch (advice) {
     case 'dontneed':
     case 'dontneed_locked':
-      zapRangeLocked(mm, from, to, true);
+      zapRange(mm, from, to, true);
       return;
     case 'free':
       if (mm.vmas.file(slot) !== 0) throw unfit(mm, slot, advice);

@@ -11,7 +11,7 @@ import { isPresent } from '../tables/pte.ts';
  * Returns one byte per page: 1 if it is in memory, otherwise 0. Throws EINVAL for an address that
  * is not a page's, and ENOMEM if part of the range is not mapped.
  */
-export function mincoreLocked(mm: Mm, address: number, length: number): Uint8Array {
+export function doMincore(mm: Mm, address: number, length: number): Uint8Array {
   assertPageAddress('mincore', address);
   if (!Number.isFinite(length) || length < 0) throw einval(`mincore: length ${length}`);
   if (address + length > TASK_SIZE) {

@@ -4,7 +4,7 @@ import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex, PAGE_SIZE, TASK_PAGES, TASK_SIZE } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { einval, nothingMapped, type PageRange } from '../arguments/range.ts';
-import { populateLocked } from '../fault/populate.ts';
+import { populateRange } from '../fault/populate.ts';
 import type { Mm } from '../mm/mm.ts';
 import { MM_ADDRESS } from '../mm/mm-struct.ts';
 import { VM_SPECIAL } from '../vma/vma-edit.ts';
@@ -27,7 +27,7 @@ const LOCKED = VM.LOCKED | VM.LOCKONFAULT;
  * Locks the pages of a range in memory, and faults them in unless 'onfault' is given. Throws ENOMEM
  * at a hole, after it has locked the part before, and for a page that cannot be faulted in.
  */
-export function mlockLocked(
+export function doMlock(
   mm: Mm,
   address: number,
   length: number,
@@ -36,12 +36,12 @@ export function mlockLocked(
   const range = lockRange('mlock', address, length);
   if (range === undefined) return;
   setLocked(mm, 'mlock', range, flags.includes('onfault') ? LOCKED : VM.LOCKED);
-  if (!populateLocked(mm, range.from, range.to, false, { done: 0 })) {
+  if (!populateRange(mm, range.from, range.to, false, { done: 0 })) {
     throw new MmdumpError('ENOMEM', `mlock: a page at ${hex(address)} + ${length} cannot be had`);
   }
 }
 
-export function munlockLocked(mm: Mm, address: number, length: number): void {
+export function doMunlock(mm: Mm, address: number, length: number): void {
   const range = lockRange('munlock', address, length);
   if (range !== undefined) setLocked(mm, 'munlock', range, 0);
 }
@@ -50,7 +50,7 @@ export function munlockLocked(mm: Mm, address: number, length: number): void {
  * Locks all pages that are mapped now, those that are mapped later, or both. Without 'future',
  * later mappings are no longer locked. Throws EINVAL if both 'current' and 'future' are missing.
  */
-export function mlockallLocked(mm: Mm, flags: readonly MlockAllFlag[]): void {
+export function doMlockall(mm: Mm, flags: readonly MlockAllFlag[]): void {
   const chosen = new Set(flags);
   const onFault = chosen.has('onfault');
   if (!chosen.has('current') && !chosen.has('future')) {
@@ -63,7 +63,7 @@ export function mlockallLocked(mm: Mm, flags: readonly MlockAllFlag[]): void {
   mm.toPopulate.push({ from: 0, to: TASK_PAGES });
 }
 
-export function munlockallLocked(mm: Mm): void {
+export function doMunlockall(mm: Mm): void {
   setDefault(mm, 0);
   setLockedWhereMapped(mm, 0);
 }

@@ -23,7 +23,7 @@ import { putFile } from '../files/page-cache.ts';
 import type { Mm } from '../mm/mm.ts';
 import { MM_ADDRESS } from '../mm/mm-struct.ts';
 import { fixedPlace, placeMapping } from '../vma/place.ts';
-import { assertMapCount, insertVmaLocked, unmapRangeLocked } from '../vma/vma-edit.ts';
+import { assertMapCount, insertVma, unmapRange } from '../vma/vma-edit.ts';
 import { VMA_KIND } from '../vma/vma-table.ts';
 
 const MAP_FLAGS = [
@@ -83,7 +83,7 @@ const MAY_ALL = VM.MAYREAD | VM.MAYWRITE | VM.MAYEXEC;
 const LOCKED = VM.LOCKED | VM.LOCKONFAULT;
 
 /** Maps memory and returns its address (do_mmap). Throws errors as mmap(2). */
-export function mmapLocked(mm: Mm, request: MmapRequest): number {
+export function doMmap(mm: Mm, request: MmapRequest): number {
   const { length, offset = 0, address = 0 } = request;
   const flags = new Set(request.flags);
   const file = flags.has('anonymous') ? 0 : (request.file ?? 0);
@@ -100,14 +100,14 @@ export function mmapLocked(mm: Mm, request: MmapRequest): number {
   const end = start + pages;
   const vma = { start, end, flags: vmFlags, anonVma: 0, kind: VMA_KIND.ORDINARY };
   if (file === 0 && !flags.has('shared')) {
-    if (isFixed && !noReplace) unmapRangeLocked(mm, start, end);
-    insertVmaLocked(mm, { ...vma, file, pgoff: start });
+    if (isFixed && !noReplace) unmapRange(mm, start, end);
+    insertVma(mm, { ...vma, file, pgoff: start });
   } else {
     // The reference is taken before the old mappings go: one of them may be the file's last user.
     const held = file === 0 ? createSharedAnonymous(mm, pages) : takeFile(mm, file);
     try {
-      if (isFixed && !noReplace) unmapRangeLocked(mm, start, end);
-      insertVmaLocked(mm, { ...vma, file: held, pgoff: file === 0 ? 0 : offset / PAGE_SIZE });
+      if (isFixed && !noReplace) unmapRange(mm, start, end);
+      insertVma(mm, { ...vma, file: held, pgoff: file === 0 ? 0 : offset / PAGE_SIZE });
     } finally {
       putFile(mm, held); // the VMA has a reference of its own
     }
@@ -184,7 +184,7 @@ function createSharedAnonymous(mm: Mm, pages: number): number {
 }
 
 /** Unmaps whole pages (do_munmap). Throws EINVAL, as munmap(2). */
-export function munmapLocked(mm: Mm, address: number, length: number): void {
+export function doMunmap(mm: Mm, address: number, length: number): void {
   assertPageAddress('munmap', address);
   if (!Number.isSafeInteger(length) || length <= 0) {
     throw einval(`munmap: length ${length}: expected a positive number of bytes`);
@@ -193,5 +193,5 @@ export function munmapLocked(mm: Mm, address: number, length: number): void {
     throw einval(`munmap: ${hex(length)} bytes at ${hex(address)} go beyond user space`);
   }
   const start = vpnOf(address);
-  unmapRangeLocked(mm, start, start + pageAlignUp(length) / PAGE_SIZE);
+  unmapRange(mm, start, start + pageAlignUp(length) / PAGE_SIZE);
 }

@@ -4,7 +4,7 @@ import { VM } from '../../shared/vm-flags.ts';
 import { unmergeRange } from '../fault/ksm.ts';
 import type { Mm } from '../mm/mm.ts';
 import { moveEntries } from '../tables/move.ts';
-import { insertVmaLocked, unmapRangeLocked } from '../vma/vma-edit.ts';
+import { insertVma, unmapRange } from '../vma/vma-edit.ts';
 import { MAX_MAP_COUNT, type VmaFields } from '../vma/vma-table.ts';
 
 /** Arguments of `moveVma`. Numbers are pages. */
@@ -29,17 +29,17 @@ export function moveVma(mm: Mm, slot: number, move: Move): number {
   }
   const source = mm.vmas.fields(slot);
   if ((source.flags & VM.MERGEABLE) !== 0) unmergeRange(mm, from, from + oldPages);
-  insertVmaLocked(mm, movedFields(source, from, to, newPages));
+  insertVma(mm, movedFields(source, from, to, newPages));
   const progress = { done: 0 };
   try {
     moveEntries(mm, from, to, oldPages, progress);
   } catch (error) {
     moveEntries(mm, to, from, progress.done, { done: 0 }); // the old tables are still there
-    unmapRangeLocked(mm, to, to + newPages);
+    unmapRange(mm, to, to + newPages);
     throw error;
   }
   if (dontUnmap) leaveEmpty(mm, source, from, oldPages);
-  else if (oldPages > 0) unmapRangeLocked(mm, from, from + oldPages);
+  else if (oldPages > 0) unmapRange(mm, from, from + oldPages);
   return to;
 }
 

@@ -5,7 +5,7 @@ import { type Prot, protFlags } from '../arguments/prot.ts';
 import { nothingMapped, parseUserRange } from '../arguments/range.ts';
 import type { Mm } from '../mm/mm.ts';
 import { protectRange } from '../tables/protect.ts';
-import { mergeRangeLocked, splitVmaLocked } from '../vma/vma-edit.ts';
+import { mergeRange, splitVma } from '../vma/vma-edit.ts';
 
 const ACCESS = VM.READ | VM.WRITE | VM.EXEC;
 const NOT_CHARGED = VM.ACCOUNT | VM.WRITE | VM.HUGETLB | VM.SHARED | VM.NORESERVE;
@@ -15,7 +15,7 @@ const NOT_CHARGED = VM.ACCOUNT | VM.WRITE | VM.HUGETLB | VM.SHARED | VM.NORESERV
  * EACCES at the first mapping that never allows `prot`. As in Linux, the part before that is
  * changed.
  */
-export function mprotectLocked(mm: Mm, address: number, length: number, prot: Prot): void {
+export function doMprotect(mm: Mm, address: number, length: number, prot: Prot): void {
   const access = protFlags(prot);
   const range = parseUserRange('mprotect', address, length);
   if (range === undefined) return;
@@ -58,13 +58,13 @@ function withCharge(mm: Mm, slot: number, before: number, after: number): number
  */
 export function changeVmaFlags(mm: Mm, from: number, to: number, flags: number): void {
   try {
-    splitVmaLocked(mm, from);
-    splitVmaLocked(mm, to);
+    splitVma(mm, from);
+    splitVma(mm, to);
     const slot = mm.vmas.lookup(from);
     const changed = mm.vmas.flags(slot) ^ flags;
     mm.vmas.setFlags(slot, flags);
     if ((changed & ACCESS) !== 0) protectRange(mm, from, to, flags);
   } finally {
-    mergeRangeLocked(mm, from, to);
+    mergeRange(mm, from, to);
   }
 }

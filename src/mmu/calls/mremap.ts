@@ -18,7 +18,7 @@ import { assertPageAddress, einval } from '../arguments/range.ts';
 import type { Progress } from '../fault/access.ts';
 import type { Mm } from '../mm/mm.ts';
 import { isFree, placeMapping } from '../vma/place.ts';
-import { mergeRangeLocked, unmapRangeLocked } from '../vma/vma-edit.ts';
+import { mergeRange, unmapRange } from '../vma/vma-edit.ts';
 import { MAX_MAP_COUNT } from '../vma/vma-table.ts';
 import { moveVma } from './move-vma.ts';
 
@@ -45,7 +45,7 @@ interface Remap {
  * Resizes or moves a mapping and returns its address. Throws errors as mremap(2). `progress` counts
  * the pages that a move of several VMAs has done, for a call that runs again after a reclaim.
  */
-export function mremapLocked(
+export function doMremap(
   mm: Mm,
   address: number,
   oldLength: number,
@@ -145,7 +145,7 @@ function remapAt(mm: Mm, slot: number, remap: Remap): number {
   if (from + oldPages === end && isFree(mm, end, newPages - oldPages, 0)) {
     if (addressOf(from + newPages) <= TASK_SIZE) {
       mm.vmas.setEnd(slot, from + newPages);
-      mergeRangeLocked(mm, from + newPages, from + newPages);
+      mergeRange(mm, from + newPages, from + newPages);
       populateGrown(mm, from + oldPages, from + newPages);
       return from;
     }
@@ -160,7 +160,7 @@ function remapAt(mm: Mm, slot: number, remap: Remap): number {
 function remapTo(mm: Mm, remap: Remap): number {
   const { from, newPages, fixed, target } = remap;
   let { oldPages } = remap;
-  if (fixed) unmapRangeLocked(mm, target, target + newPages);
+  if (fixed) unmapRange(mm, target, target + newPages);
   // The unmapping may have removed a part of the mapping that is to be moved.
   if (mm.vmas.lookup(from) < 0) throw efault(from, 'nothing is mapped there');
   if (newPages < oldPages) {
@@ -181,7 +181,7 @@ function shrink(mm: Mm, from: number, oldPages: number, newPages: number): void 
   if (addressOf(from + oldPages) > TASK_SIZE) {
     throw einval(`mremap: ${hex(addressOf(oldPages))} bytes go beyond user space`);
   }
-  unmapRangeLocked(mm, from + newPages, from + oldPages);
+  unmapRange(mm, from + newPages, from + oldPages);
 }
 
 /**

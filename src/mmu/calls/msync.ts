@@ -19,7 +19,7 @@ export const MSYNC_FLAGS: Check<MsyncFlag[]> = list(oneOf(MS, 'EINVAL'));
  * At a hole it goes on with the rest, and throws ENOMEM in the end. Throws EBUSY for 'invalidate'
  * at a locked mapping, and EINVAL for 'async' with 'sync'.
  */
-export function msyncLocked(
+export function doMsync(
   mm: Mm,
   address: number,
   length: number,

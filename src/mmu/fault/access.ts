@@ -1,5 +1,6 @@
 /**
- * Loads and stores through translation, as the processor and copy_from_user do them.
+ * Loads and stores through translation, as the processor and copy_from_user do them. The mmap lock
+ * is held in either mode.
  *
  * A page is copied while the lock of its page table is held, so a store and another thread's copy
  * of the same page exclude each other. A store that spans several pages is not atomic as a whole.
@@ -13,7 +14,7 @@ import { MmdumpError } from '../../shared/errors.ts';
 import { hex, PAGE_SIZE, TASK_SIZE } from '../../shared/page.ts';
 import type { Mm } from '../mm/mm.ts';
 import { unlockTable } from '../tables/page-table.ts';
-import { lockPage, runLocked } from './fault.ts';
+import { lockPage, touchRun } from './fault.ts';
 
 /** Most pages that are copied under one page-table lock. This takes a few microseconds. */
 const RUN = 16;
@@ -53,8 +54,8 @@ function pagesOf(offset: number, length: number): number {
   return Math.min(RUN, Math.ceil((offset + length) / PAGE_SIZE));
 }
 
-/** Loads the bytes from `address` on into `into`. The caller holds the mmap lock. */
-export function readLocked(mm: Mm, address: number, into: Uint8Array, progress: Progress): void {
+/** Loads the bytes from `address` on into `into`. */
+export function loadBytes(mm: Mm, address: number, into: Uint8Array, progress: Progress): void {
   const { length } = into;
   assertUserRange(address, length);
   while (progress.done < length) {
@@ -63,7 +64,7 @@ export function readLocked(mm: Mm, address: number, into: Uint8Array, progress: 
     const offset = at & PAGE_MASK;
     const vpn = (at - offset) / PAGE_SIZE;
     const pfn = lockPage(mm, vpn, false);
-    const pages = runLocked(mm, vpn, pfn, false, pagesOf(offset, length - done));
+    const pages = touchRun(mm, vpn, pfn, false, pagesOf(offset, length - done));
     const count = Math.min(pages * PAGE_SIZE - offset, length - done);
     const from = mm.memory.byteAt(pfn) + offset;
     into.set(mm.memory.bytesOf(pfn).subarray(from, from + count), done);
@@ -72,8 +73,8 @@ export function readLocked(mm: Mm, address: number, into: Uint8Array, progress: 
   }
 }
 
-/** Stores `bytes` from `address` on. The caller holds the mmap lock. */
-export function writeLocked(mm: Mm, address: number, bytes: Uint8Array, progress: Progress): void {
+/** Stores `bytes` from `address` on. */
+export function storeBytes(mm: Mm, address: number, bytes: Uint8Array, progress: Progress): void {
   const { length } = bytes;
   assertUserRange(address, length);
   while (progress.done < length) {
@@ -82,7 +83,7 @@ export function writeLocked(mm: Mm, address: number, bytes: Uint8Array, progress
     const offset = at & PAGE_MASK;
     const vpn = (at - offset) / PAGE_SIZE;
     const pfn = lockPage(mm, vpn, true);
-    const pages = runLocked(mm, vpn, pfn, true, pagesOf(offset, length - done));
+    const pages = touchRun(mm, vpn, pfn, true, pagesOf(offset, length - done));
     const count = Math.min(pages * PAGE_SIZE - offset, length - done);
     const part = count === length ? bytes : bytes.subarray(done, done + count);
     mm.memory.bytesOf(pfn).set(part, mm.memory.byteAt(pfn) + offset);
@@ -91,8 +92,8 @@ export function writeLocked(mm: Mm, address: number, bytes: Uint8Array, progress
   }
 }
 
-/** Sets `length` bytes from `address` on to `value` (memset). The caller holds the mmap lock. */
-export function fillLocked(
+/** Sets `length` bytes from `address` on to `value` (memset). */
+export function fillBytes(
   mm: Mm,
   address: number,
   length: number,

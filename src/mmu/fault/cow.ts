@@ -6,7 +6,7 @@ import { PG } from '../physical/page-struct.ts';
 import { lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
 import { isPresent, PTE, pfnOf, setEntry } from '../tables/pte.ts';
 import { dropLeaf, noteDirty } from '../tables/zap.ts';
-import { describeAnonymous, setLeafLocked } from './leaf.ts';
+import { describeAnonymous, setLeaf } from './leaf.ts';
 
 const { WRITE, DIRTY, SPECIAL } = PTE;
 const { ANON, RESERVED, ZERO, KSM } = PG;
@@ -54,7 +54,7 @@ function copyPage(
   const fresh = isZero ? mm.allocator.allocateZeroed(mm.thread) : mm.allocator.allocate(mm.thread);
   if (!isZero) mm.memory.copy(fresh, old);
   describeAnonymous(mm, slot, vpn, fresh);
-  setLeafLocked(cursor, fresh, flags, true, true);
+  setLeaf(cursor, fresh, flags, true, true);
 }
 
 /** wp_can_reuse_anon_folio: true if nothing else refers to this anonymous page. */

@@ -19,7 +19,7 @@
 import { addressOf, GRANULE_PAGES, type Pfn } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { BEYOND_MEMORY, POISONED, segv, sigbus } from '../arguments/signal.ts';
-import { cacheGetPage } from '../files/page-cache.ts';
+import { cacheGetPage } from '../files/filemap.ts';
 import type { Mm } from '../mm/mm.ts';
 import { ZERO_PAGE_PFN } from '../physical/page-struct.ts';
 import { BANK_FRAMES, BANK_MASK } from '../physical/physical-memory.ts';
@@ -37,7 +37,7 @@ import { prepareAnonVma } from '../vma/anon-vma.ts';
 import { growStack } from '../vma/stack.ts';
 import { breakCow } from './cow.ts';
 import { faultHuge, writeHuge } from './huge.ts';
-import { describeAnonymous, setLeafLocked } from './leaf.ts';
+import { describeAnonymous, setLeaf } from './leaf.ts';
 
 const { WRITE, DIRTY, ACCESSED } = PTE;
 
@@ -111,7 +111,7 @@ function faultAnonymous(
   const writable = isFresh && (flags & VM.WRITE) !== 0;
   lockTable(mm, cursor.table);
   const free = cursor.words[cursor.at] === 0;
-  if (free) setLeafLocked(cursor, pfn, flags, writable, writable);
+  if (free) setLeaf(cursor, pfn, flags, writable, writable);
   unlockTable(mm, cursor.table);
   if (!free) dropLeaf(mm, pfn);
 }
@@ -148,7 +148,7 @@ function faultFile(
   const writable = write || (shared && (flags & VM.WRITE) !== 0);
   lockTable(mm, cursor.table);
   const free = cursor.words[cursor.at] === 0;
-  if (free) setLeafLocked(cursor, pfn, flags, writable, write);
+  if (free) setLeaf(cursor, pfn, flags, writable, write);
   unlockTable(mm, cursor.table);
   if (!free) dropLeaf(mm, pfn);
 }
@@ -161,7 +161,7 @@ function leafAllows(low: number, write: boolean): boolean {
 /**
  * Sets the ACCESSED and DIRTY bits, as the processor does. The caller holds the page-table lock.
  */
-function touchLeafLocked(mm: Mm, cursor: PageCursor, pfn: number, write: boolean): void {
+function touchLeaf(mm: Mm, cursor: PageCursor, pfn: number, write: boolean): void {
   const { words, at } = cursor;
   const low = words[at]!;
   const touched = low | ACCESSED | (write ? DIRTY : 0);
@@ -194,7 +194,7 @@ export function lockPage(mm: Mm, vpn: number, write: boolean): Pfn {
         throw sigbus(vpn, BEYOND_MEMORY);
       }
       if (isSame && leafAllows(low, write)) {
-        touchLeafLocked(mm, cursor, pfn, write);
+        touchLeaf(mm, cursor, pfn, write);
         return pfn as Pfn;
       }
       unlockTable(mm, cursor.table);
@@ -209,13 +209,7 @@ export function lockPage(mm: Mm, vpn: number, write: boolean): Pfn {
  * frames from `pfn` on. `lockPage` has locked the table and returned `pfn` for `vpn`; only leaves
  * of that table count. Sets their ACCESSED and DIRTY bits.
  */
-export function runLocked(
-  mm: Mm,
-  vpn: number,
-  pfn: number,
-  write: boolean,
-  wanted: number,
-): number {
+export function touchRun(mm: Mm, vpn: number, pfn: number, write: boolean, wanted: number): number {
   const { cursor } = mm;
   const { words, at, level } = cursor;
   const inTable = GRANULE_PAGES - (vpn % GRANULE_PAGES);
@@ -227,7 +221,7 @@ export function runLocked(
     const low = words[at + pages * 2]!;
     if (!leafAllows(low, write) || pfnOf(low, words[at + pages * 2 + 1]!) !== pfn + pages) break;
     cursor.at = at + pages * 2;
-    touchLeafLocked(mm, cursor, pfn + pages, write);
+    touchLeaf(mm, cursor, pfn + pages, write);
   }
   cursor.at = at;
   return pages;

@@ -4,7 +4,7 @@ import type { Mm } from '../mm/mm.ts';
 import { ensureTables, lockTable, unlockTable } from '../tables/page-table.ts';
 import { clearEntry, isGuard, MARKER, MARKER_HIGH, markerLow, setEntry } from '../tables/pte.ts';
 import { walkRange } from '../tables/walk-range.ts';
-import { zapRangeLocked } from '../tables/zap.ts';
+import { zapRange } from '../tables/zap.ts';
 import { prepareAnonVma } from '../vma/anon-vma.ts';
 
 /**
@@ -28,7 +28,7 @@ export function installGuards(mm: Mm, slot: number, from: number, to: number): v
     const end = Math.min(to, granuleEnd(vpn));
     // Under the mmap lock for writing no page is faulted in between the two steps. The kernel holds
     // it for reading and has to repeat them; this loop would repeat them as well.
-    zapRangeLocked(mm, vpn, end, true);
+    zapRange(mm, vpn, end, true);
     if (ensureTables(mm, mm.pgd, vpn, 1, cursor) === 'huge') continue;
     const { words, at, table } = cursor;
     lockTable(mm, table);

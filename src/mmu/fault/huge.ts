@@ -17,7 +17,7 @@ import {
   replaceEntry,
   setEntry,
 } from '../tables/pte.ts';
-import { splitHugeLocked } from '../tables/split-huge.ts';
+import { splitHuge } from '../tables/split-huge.ts';
 import { dropLeaf } from '../tables/zap.ts';
 import { prepareAnonVma } from '../vma/anon-vma.ts';
 import { describeAnonymous } from './leaf.ts';
@@ -50,7 +50,7 @@ export function faultHuge(
   const writable = isFresh && (flags & VM.WRITE) !== 0;
   lockTable(mm, cursor.table);
   const free = cursor.words[cursor.at] === 0;
-  if (free) setHugeLeafLocked(cursor, first, flags, writable);
+  if (free) setHugeLeaf(cursor, first, flags, writable);
   unlockTable(mm, cursor.table);
   if (!free) dropHuge(mm, first);
   return true;
@@ -72,12 +72,7 @@ function dropHuge(mm: Mm, first: number): void {
   for (let page = 0; page < GRANULE_PAGES; page++) dropLeaf(mm, first + page);
 }
 
-function setHugeLeafLocked(
-  cursor: PageCursor,
-  first: number,
-  flags: number,
-  writable: boolean,
-): void {
+function setHugeLeaf(cursor: PageCursor, first: number, flags: number, writable: boolean): void {
   const privileges = pagePrivileges(flags);
   const low = lowOf(first, leafFlags(privileges.low, writable, writable) | HUGE);
   replaceEntry(cursor.words, cursor.at, low, highOf(first, privileges.high));
@@ -95,11 +90,11 @@ export function writeHuge(mm: Mm, slot: number, flags: number, vpn: number): voi
   if (first === 0) return; // split by another thread
   if ((mm.pages.flags(first) & PG.ZERO) !== 0) {
     const fresh = allocateHuge(mm, slot, granuleStart(vpn));
-    if (fresh === 0) splitHugeLocked(mm, cursor);
+    if (fresh === 0) splitHuge(mm, cursor);
     else replaceHugeZero(mm, cursor, first, fresh, flags);
     return;
   }
-  if (!reuseHuge(mm, cursor, first)) splitHugeLocked(mm, cursor);
+  if (!reuseHuge(mm, cursor, first)) splitHuge(mm, cursor);
 }
 
 /** Makes the leaf writable if it still maps these frames and nothing else refers to them. */
@@ -133,7 +128,7 @@ function replaceHugeZero(
   lockTable(mm, cursor.table);
   const low = cursor.words[cursor.at]!;
   const unchanged = (low & HUGE) !== 0 && pfnOf(low, cursor.words[cursor.at + 1]!) === zero;
-  if (unchanged) setHugeLeafLocked(cursor, fresh, flags, true);
+  if (unchanged) setHugeLeaf(cursor, fresh, flags, true);
   unlockTable(mm, cursor.table);
   if (!unchanged) dropHuge(mm, fresh);
 }

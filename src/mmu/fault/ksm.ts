@@ -22,14 +22,14 @@ import {
 import { highOf, isPresent, leafFlags, lowOf, PTE, pfnOf, setEntry } from '../tables/pte.ts';
 import { walkRange } from '../tables/walk-range.ts';
 import { dropLeaf } from '../tables/zap.ts';
-import { describeAnonymous, setLeafLocked } from './leaf.ts';
+import { describeAnonymous, setLeaf } from './leaf.ts';
 
 /**
  * Marks the frame of the present page `first` as merged, and maps it at the absent pages `others`,
  * read-only everywhere. Imports use it for pages that the process has merged. The caller holds the
  * mmap lock.
  */
-export function mapMergedLocked(mm: Mm, first: number, others: readonly number[]): void {
+export function mapMerged(mm: Mm, first: number, others: readonly number[]): void {
   const { cursor, pages } = mm;
   if (walk(mm, mm.pgd, first, cursor) !== 'table') return;
   lockTable(mm, cursor.table);
@@ -62,7 +62,7 @@ export class MergeScan {
   merged = 0;
 
   /** First pass: counts the contents of one mm. The caller holds the mmap lock in either mode. */
-  countLocked(mm: Mm): void {
+  count(mm: Mm): void {
     forEachLeaf(mm, VM.MERGEABLE, 0, Number.MAX_SAFE_INTEGER, (_slot, _vpn, pfn) => {
       const hash = hashOf(mm, pfn);
       this.#counts.set(hash, (this.#counts.get(hash) ?? 0) + 1);
@@ -73,7 +73,7 @@ export class MergeScan {
    * Second pass: merges pages of one mm whose content occurs more than once. The caller holds the
    * mmap lock in either mode.
    */
-  mergeLocked(mm: Mm): void {
+  merge(mm: Mm): void {
     forEachLeaf(mm, VM.MERGEABLE, 0, Number.MAX_SAFE_INTEGER, (_slot, _vpn, pfn, cursor, at) => {
       const hash = hashOf(mm, pfn);
       if ((this.#counts.get(hash) ?? 0) > 1) this.#mergeLeaf(mm, hash, pfn, cursor, at);
@@ -124,7 +124,7 @@ export function unmergeRange(mm: Mm, from: number, to: number): void {
     describeAnonymous(mm, slot, vpn, fresh);
     cursor.at = at;
     const flags = mm.vmas.flags(slot);
-    setLeafLocked(cursor, fresh, flags, (flags & VM.WRITE) !== 0, true);
+    setLeaf(cursor, fresh, flags, (flags & VM.WRITE) !== 0, true);
     dropLeaf(mm, pfn);
   });
 }

@@ -8,7 +8,7 @@ import { highOf, leafFlags, lowOf, replaceEntry } from '../tables/pte.ts';
 import { prepareAnonVma } from '../vma/anon-vma.ts';
 
 /** Writes the leaf at the cursor for a VMA with `flags`. The caller holds the page-table lock. */
-export function setLeafLocked(
+export function setLeaf(
   cursor: PageCursor,
   pfn: number,
   flags: number,

@@ -3,6 +3,7 @@
  * mmap lock is held in either mode.
  */
 import { errnoOf } from '../../shared/errors.ts';
+import { MMAP } from '../../shared/sync/held-locks.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm/mm.ts';
 import { unlockTable } from '../tables/page-table.ts';
@@ -24,13 +25,14 @@ export function touchPage(mm: Mm, vpn: number, write: boolean): void {
  * `progress` counts pages from `first` on. When the call runs again after a reclaim it continues
  * there, since pages that it faulted in earlier may be in swap by then.
  */
-export function populateLocked(
+export function populateRange(
   mm: Mm,
   first: number,
   to: number,
   goOn: boolean,
   progress: Progress,
 ): boolean {
+  mm.threads.assertHeld(mm.thread, MMAP, 'pages are faulted in');
   const { vmas } = mm;
   const from = first + progress.done;
   let complete = true;

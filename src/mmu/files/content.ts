@@ -19,7 +19,7 @@ export const CONTENT_OF = {
   FILE: -1, //   a page of the file's backing store
   GUARD: -2, //  none: a guard or poison marker, or a swap entry whose slot is not in use
   DEVICE: -3, // not to be read: VM_IO, a page of a device that is not mapped, or no frame at all
-  LOST: -4, //   a page of a deleted file that exists nowhere any more
+  UNREACHABLE: -4, // a page of an unreachable file that exists nowhere any more
 } as const;
 
 /**
@@ -58,7 +58,7 @@ function unmappedContent(mm: Mm, slot: number, vpn: number, flags: number): numb
   if (cached !== 0) return cached;
   const backing = mm.files.backing(file);
   if (backing === FILE_BACKING.NONE) return CONTENT_OF.ZEROS;
-  return backing === FILE_BACKING.LOST ? CONTENT_OF.LOST : CONTENT_OF.FILE;
+  return backing === FILE_BACKING.UNREACHABLE ? CONTENT_OF.UNREACHABLE : CONTENT_OF.FILE;
 }
 
 /** Names what `contentOf` returned, for messages. */
@@ -74,6 +74,6 @@ export function contentName(content: number): string {
     case CONTENT_OF.DEVICE:
       return "a device's page";
     default:
-      return 'a lost page of a deleted file';
+      return 'an unknown page of an unreachable file';
   }
 }

@@ -38,7 +38,7 @@ export class FileNames {
   }
 
   /** Drops the view once the machine is closed. No method may be called afterwards. */
-  letGo(): void {
+  dropViews(): void {
     this.#words = new Int32Array();
   }
 

@@ -4,8 +4,9 @@
  */
 import { assert } from '../../shared/assert.ts';
 import { MmdumpError } from '../../shared/errors.ts';
+import { RANK } from '../../shared/sync/held-locks.ts';
 import { Mutex } from '../../shared/sync/mutex.ts';
-import { RANK, type ThreadTable } from '../../shared/sync/thread-table.ts';
+import type { ThreadTable } from '../../shared/sync/thread-table.ts';
 import { readU64 } from '../../shared/u64.ts';
 import type { Store } from './store.ts';
 
@@ -47,7 +48,7 @@ export const FILE_BACKING = {
   NONE: 0, //  a memory-backed file: the page is zeros
   STORE: 1, // the machine's store: a simulated file on disk
   HOST: 2, //  a file of the host, opened by its path when a page is read
-  LOST: 3, //  a deleted file that came out of an image: only its cached pages exist
+  UNREACHABLE: 3, // an unreachable file of an image or a live process: only its cached pages exist
 } as const;
 
 /** Words of the file table. */
@@ -93,7 +94,7 @@ export class FileRecords {
   }
 
   /** Drops the view once the machine is closed. No method may be called afterwards. */
-  letGo(): void {
+  dropViews(): void {
     this.words = new Int32Array();
   }
 

@@ -23,8 +23,9 @@
  * damage.
  */
 import { MmdumpError } from '../../shared/errors.ts';
+import { RANK } from '../../shared/sync/held-locks.ts';
 import { spinLock, spinUnlock } from '../../shared/sync/spin-lock.ts';
-import { RANK, type ThreadTable } from '../../shared/sync/thread-table.ts';
+import type { ThreadTable } from '../../shared/sync/thread-table.ts';
 import { readU64, writeU64 } from '../../shared/u64.ts';
 import { FileNames } from './file-names.ts';
 import { CLAIMED, FILE_KIND, FILE_RECORD, FILE_TABLE, FileRecords } from './file-record.ts';
@@ -79,9 +80,9 @@ export class FileTable extends FileRecords {
     });
   }
 
-  override letGo(): void {
-    super.letGo();
-    this.#names.letGo();
+  override dropViews(): void {
+    super.dropViews();
+    this.#names.dropViews();
   }
 
   /** The creator of the machine calls it once. `seed` is 32 random bits. */

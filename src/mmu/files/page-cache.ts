@@ -7,14 +7,13 @@
  * thread may walk it without the lock. A cached page has one reference of the cache, and one per
  * PTE that maps it.
  */
-import { closeSync, constants, fstatSync, openSync, readSync, statSync } from 'node:fs';
-import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
-import { hex, PAGE_SIZE, type Pfn } from '../../shared/page.ts';
+import { MmdumpError } from '../../shared/errors.ts';
+import type { Pfn } from '../../shared/page.ts';
 import type { MachineParts } from '../mm/machine-parts.ts';
 import { PG } from '../physical/page-struct.ts';
 import type { TableContext } from '../tables/page-table.ts';
-import { FILE_BACKING, FILE_KIND } from './file-record.ts';
 import type { FileTable } from './file-table.ts';
+import type { HostFiles } from './host-files.ts';
 
 /** Entries of a node. */
 const FANOUT = 1024;
@@ -25,58 +24,6 @@ const MAX_HEIGHT = 6;
 export interface CacheContext extends TableContext {
   readonly files: FileTable;
   readonly hostFiles: HostFiles;
-}
-
-/** The most host files that a thread keeps open. */
-const OPEN_FILES_MAX = 128;
-
-/**
- * The host files that this thread has open, by path. When there are too many, the one that was
- * opened first is closed.
- */
-export class HostFiles {
-  readonly #descriptors = new Map<string, number>();
-
-  /**
-   * Descriptor of a file, which is opened if need be. Throws when it is no readable regular file.
-   */
-  descriptor(path: Uint8Array): number {
-    const raw = Buffer.from(path);
-    const key = raw.toString('latin1');
-    const open = this.#descriptors.get(key);
-    if (open !== undefined) return open;
-    const descriptor = openRegular(raw);
-    if (this.#descriptors.size >= OPEN_FILES_MAX) this.#closeOldest();
-    this.#descriptors.set(key, descriptor);
-    return descriptor;
-  }
-
-  /** Closes all files. */
-  close(): void {
-    for (const descriptor of this.#descriptors.values()) closeSync(descriptor);
-    this.#descriptors.clear();
-  }
-
-  #closeOldest(): void {
-    for (const [key, descriptor] of this.#descriptors) {
-      this.#descriptors.delete(key);
-      closeSync(descriptor);
-      return;
-    }
-  }
-}
-
-/**
- * Opens a regular file for reading. Paths also come from images, which are not to be trusted:
- * opening a pipe would wait for a writer, and opening a device may do anything. So the type of the
- * file is checked before it is opened, and again afterwards.
- */
-function openRegular(path: Buffer): number {
-  if (!statSync(path).isFile()) throw new Error('it is not a regular file');
-  const descriptor = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  if (fstatSync(descriptor).isFile()) return descriptor;
-  closeSync(descriptor);
-  throw new Error('it is not a regular file');
 }
 
 /** Number of pages that a tree of this height spans. */
@@ -102,14 +49,9 @@ export function cacheLookup(context: CacheContext, file: number, index: number):
  * ENOMEM when no frame is free for a node, and EOVERFLOW for an index that no file has; the caller
  * keeps its reference then. File lock held.
  */
-export function cacheInsertLocked(
-  context: CacheContext,
-  file: number,
-  index: number,
-  pfn: Pfn,
-): void {
+export function cacheInsert(context: CacheContext, file: number, index: number, pfn: Pfn): void {
   const { files, memory } = context;
-  growLocked(context, file, index);
+  growTree(context, file, index);
   let node = files.cacheRoot(file);
   for (let level = files.cacheHeight(file); level > 1; level--) {
     const words = memory.wordsOf(node);
@@ -129,7 +71,7 @@ export function cacheInsertLocked(
  * Takes the page at `index` out of the tree. Its reference then belongs to the caller. Nodes that
  * become empty are freed, up to the root. File lock held.
  */
-export function removeFromCacheLocked(context: CacheContext, file: number, index: number): void {
+export function cacheRemove(context: CacheContext, file: number, index: number): void {
   const { files } = context;
   files.addCachePages(file, -1);
   const height = files.cacheHeight(file);
@@ -165,7 +107,7 @@ function addChildren({ pages }: CacheContext, node: number, count: number): numb
 }
 
 /** Adds levels until the tree spans page `index`. Throws ENOMEM and EOVERFLOW. File lock held. */
-function growLocked(context: CacheContext, file: number, index: number): void {
+function growTree(context: CacheContext, file: number, index: number): void {
   const { files, memory } = context;
   if (files.cacheRoot(file) === 0) files.setCacheRoot(file, allocateNode(context), 1);
   for (;;) {
@@ -183,106 +125,6 @@ function allocateNode(context: CacheContext): Pfn {
   const pfn = context.allocator.allocateZeroed(context.thread);
   context.pages.describe(pfn, PG.CACHE_NODE, 0, 0);
   return pfn;
-}
-
-/**
- * Returns the cached page at `index`, which is read in if need be, with a reference for the caller
- * (filemap_fault, shmem_fault). `address`, in bytes, is where the fault was. Takes the file lock.
- * Throws SIGBUS beyond the end of the file or when the bytes cannot be read, ENOMEM when no frame
- * is free, and EAGAIN when the thread would have to wait for the lock and must not.
- */
-export function cacheGetPage(
-  context: CacheContext,
-  file: number,
-  index: number,
-  address: number,
-): Pfn {
-  const { files, pages } = context;
-  if (index * PAGE_SIZE >= files.size(file)) {
-    throw new MmdumpError(
-      'SIGBUS',
-      `page ${index} is beyond the end of file ${files.pathText(file)}`,
-      { address, path: files.pathText(file) },
-    );
-  }
-  const lock = files.lock(file);
-  lock.lock(context.thread, context.mayBlock);
-  try {
-    let pfn = cacheLookup(context, file, index);
-    if (pfn === 0) {
-      pfn = context.allocator.allocateZeroed(context.thread);
-      try {
-        readBacking(context, file, index, context.memory.page(pfn), address);
-        const memoryBacked = (files.kind(file) & FILE_KIND.MEMORY) !== 0;
-        pages.describe(pfn, memoryBacked ? PG.SWAPBACKED : 0, file, index);
-        cacheInsertLocked(context, file, index, pfn);
-      } catch (error) {
-        context.allocator.put(pfn, context.thread);
-        throw error;
-      }
-    }
-    pages.get(pfn);
-    return pfn;
-  } finally {
-    lock.unlock(context.thread);
-  }
-}
-
-/**
- * Reads one page from the backing store of a file. `into` has 4096 bytes that are zero, and stays
- * zero beyond the end of the file. Throws SIGBUS, with `address` in bytes, when the page cannot be
- * read. File lock held, or the machine is frozen.
- */
-export function readBacking(
-  context: CacheContext,
-  file: number,
-  index: number,
-  into: Uint8Array,
-  address: number,
-): void {
-  const { files } = context;
-  const offset = index * PAGE_SIZE;
-  const length = Math.min(PAGE_SIZE, files.size(file) - offset);
-  switch (files.backing(file)) {
-    case FILE_BACKING.STORE:
-      into.set(files.content(file, offset, length));
-      return;
-    case FILE_BACKING.HOST:
-      readHostPage(context, file, offset, into.subarray(0, length), address);
-      return;
-    case FILE_BACKING.LOST:
-      throw new MmdumpError(
-        'SIGBUS',
-        `page ${index} of ${files.pathText(file)} is not known: whoever loaded the file did not have it`,
-        { address, path: files.pathText(file) },
-      );
-    default: // a memory-backed file has no backing store: an absent page is zeros
-  }
-}
-
-function readHostPage(
-  context: CacheContext,
-  file: number,
-  offset: number,
-  into: Uint8Array,
-  address: number,
-): void {
-  const path = context.files.pathText(file);
-  try {
-    const descriptor = context.hostFiles.descriptor(context.files.path(file));
-    for (let done = 0; done < into.length; ) {
-      const count = readSync(descriptor, into, done, into.length - done, offset + done);
-      if (count === 0) throw new Error('the file is shorter than it was when it was mapped');
-      done += count;
-    }
-  } catch (error) {
-    throw new MmdumpError(
-      'SIGBUS',
-      `page at ${hex(address)} cannot be read from ${path}: ${reasonOf(error)}`,
-      { address, path, errno: errnoOf(error) ?? 'EIO' },
-      error,
-    );
-  }
 }
 
 /** Number of pages that one leaf node covers. */

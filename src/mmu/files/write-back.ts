@@ -4,17 +4,13 @@
  * written, so their dirty pages stay in the page cache as long as the file.
  */
 import { addressOf, PAGE_SIZE } from '../../shared/page.ts';
+import { RANK } from '../../shared/sync/held-locks.ts';
 import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import { lockTable, unlockTable, walk } from '../tables/page-table.ts';
 import { isPresent, PTE, pfnOf, setEntry } from '../tables/pte.ts';
 import { FILE_BACKING } from './file-record.ts';
-import {
-  type CacheContext,
-  cacheLookup,
-  forEachCachedPage,
-  removeFromCacheLocked,
-} from './page-cache.ts';
+import { type CacheContext, cacheLookup, cacheRemove, forEachCachedPage } from './page-cache.ts';
 
 /**
  * Writes the dirty cached pages behind pages [from, to) of the shared VMA in `slot`
@@ -32,7 +28,7 @@ export function writeBackRange(mm: Mm, slot: number, from: number, to: number): 
     forEachCachedPage(mm, file, first, first + (to - from), (index, pfn) => {
       if ((mm.pages.flags(pfn) & PG.DIRTY) === 0) return;
       cleanLeaf(mm, from + (index - first), pfn);
-      writePageLocked(mm, file, index, pfn);
+      writePage(mm, file, index, pfn);
     });
   } finally {
     lock.unlock(mm.thread);
@@ -58,7 +54,7 @@ function cleanLeaf(mm: Mm, vpn: number, pfn: number): void {
 }
 
 /** Writes one page to the store, up to the end of the file. File lock held. */
-function writePageLocked(context: CacheContext, file: number, index: number, pfn: number): void {
+function writePage(context: CacheContext, file: number, index: number, pfn: number): void {
   const offset = addressOf(index);
   const length = Math.min(PAGE_SIZE, context.files.size(file) - offset);
   if (length <= 0) return;
@@ -71,20 +67,21 @@ function writePageLocked(context: CacheContext, file: number, index: number, pfn
  * have no reference but that of the cache. A dirty page is written to the store first, and stays if
  * it belongs to a file of the host. Returns the number of frames that were freed. File lock held.
  */
-export function shrinkCacheLocked(context: CacheContext, file: number, wanted: number): number {
-  const { files, pages, allocator, thread } = context;
+export function shrinkCache(context: CacheContext, file: number, wanted: number): number {
+  const { files, pages, allocator, threads, thread } = context;
+  threads.assertHeld(thread, RANK.FILE, 'a page cache shrinks');
   const backing = files.backing(file);
   const victims: number[] = [];
   forEachCachedPage(context, file, 0, Number.MAX_SAFE_INTEGER, (index, pfn) => {
     if (victims.length >= wanted || pages.references(pfn) !== 1) return;
     const isDirty = (pages.flags(pfn) & PG.DIRTY) !== 0;
     if (isDirty && backing !== FILE_BACKING.STORE) return;
-    if (isDirty) writePageLocked(context, file, index, pfn);
+    if (isDirty) writePage(context, file, index, pfn);
     victims.push(index);
   });
   for (const index of victims) {
     const pfn = cacheLookup(context, file, index);
-    removeFromCacheLocked(context, file, index);
+    cacheRemove(context, file, index);
     allocator.put(pfn, thread);
   }
   return victims.length;

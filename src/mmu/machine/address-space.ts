@@ -6,37 +6,19 @@ import { bytesOf } from '../../shared/arguments/bytes.ts';
 import { abortSignal, flag, isInstance, list, optional } from '../../shared/arguments/checks.ts';
 import { optionsOf, record } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
-import type { MachineHandle } from '../../shared/machine-handle.ts';
-import { TASK_PAGES } from '../../shared/page.ts';
-import { forkLocked } from '../calls/fork.ts';
-import {
-  copyLdtLocked,
-  loadLdtLocked,
-  readLdtLocked,
-  USER_DESC,
-  type UserDesc,
-  writeLdtLocked,
-} from '../calls/ldt.ts';
-import { assertFill, fillLocked, type Progress, readLocked, writeLocked } from '../fault/access.ts';
+import { doExit } from '../calls/exit.ts';
+import { doFork } from '../calls/fork.ts';
+import { loadLdt, readLdt, USER_DESC, type UserDesc, withLdt, writeLdt } from '../calls/ldt.ts';
+import { assertFill, fillBytes, loadBytes, type Progress, storeBytes } from '../fault/access.ts';
+import { readBlob, setBlob } from '../mm/blobs.ts';
 import { MachineParts } from '../mm/machine-parts.ts';
-import { claimMm, freeMm, type Mm, mmOf } from '../mm/mm.ts';
-import { MM_ADDRESSES, MM_FIELD, type MmAddresses } from '../mm/mm-struct.ts';
-import { insertMappingsLocked, unmapRangeLocked } from '../vma/vma-edit.ts';
+import { claimMm, type Mm } from '../mm/mm.ts';
+import { MM_ADDRESSES, MM_FIELD, type MmAddresses, MmStruct } from '../mm/mm-struct.ts';
+import { insertVmas } from '../vma/vma-edit.ts';
 import { type VmaInfo, vmaInfos } from '../vma/vma-info.ts';
 import { VMA_FIELDS, type VmaFields } from '../vma/vma-table.ts';
+import type { MmHandle } from './handles.ts';
 import { SystemCalls } from './system-calls.ts';
-
-/** A handle of an address space. Post it to another thread, which passes it to `attach`. */
-export interface MmHandle {
-  /** Tells this handle from the handle of a machine. */
-  readonly kind: 'mm';
-  /** The machine of the address space. */
-  readonly machine: MachineHandle;
-  /** The slot of the address space, an index from 0. */
-  readonly slot: number;
-  /** The life of the slot. Slots are used again, so it tells earlier address spaces apart. */
-  readonly generation: number;
-}
 
 /**
  * An address space of a simulated machine (an mm). `createAddressSpace`, `fork`, `attach`, a
@@ -78,12 +60,12 @@ export class AddressSpace extends SystemCalls {
 
   /** Unmaps everything and frees the mm (exit_mmap). Every later use of it is MM_GONE. */
   exit(): void {
-    this.run('write', exitLocked);
+    this.run('write', doExit);
   }
 
   /** Like `exit`, but waits instead of throwing EAGAIN. */
   exitAsync(): Promise<void> {
-    return this.later('write', exitLocked);
+    return this.later('write', doExit);
   }
 
   /**
@@ -95,14 +77,14 @@ export class AddressSpace extends SystemCalls {
   read(address: number, into: ArrayBufferView): void {
     const view = bytesOf('into', into);
     const progress: Progress = { done: 0 };
-    this.run('read', (mm) => readLocked(mm, address, view, progress));
+    this.run('read', (mm) => loadBytes(mm, address, view, progress));
   }
 
   /** Like `read`, but waits instead of throwing EAGAIN. */
   async readAsync(address: number, into: ArrayBufferView): Promise<void> {
     const view = bytesOf('into', into);
     const progress: Progress = { done: 0 };
-    return this.later('read', (mm) => readLocked(mm, address, view, progress));
+    return this.later('read', (mm) => loadBytes(mm, address, view, progress));
   }
 
   /**
@@ -112,7 +94,7 @@ export class AddressSpace extends SystemCalls {
   write(address: number, bytes: ArrayBufferView): void {
     const view = bytesOf('bytes', bytes);
     const progress: Progress = { done: 0 };
-    this.run('read', (mm) => writeLocked(mm, address, view, progress));
+    this.run('read', (mm) => storeBytes(mm, address, view, progress));
   }
 
   /**
@@ -122,7 +104,7 @@ export class AddressSpace extends SystemCalls {
   async writeAsync(address: number, bytes: ArrayBufferView): Promise<void> {
     const view = bytesOf('bytes', bytes);
     const progress: Progress = { done: 0 };
-    return this.later('read', (mm) => writeLocked(mm, address, view, progress));
+    return this.later('read', (mm) => storeBytes(mm, address, view, progress));
   }
 
   /**
@@ -132,14 +114,14 @@ export class AddressSpace extends SystemCalls {
   fill(address: number, length: number, value: number): void {
     assertFill(length, value);
     const progress: Progress = { done: 0 };
-    this.run('read', (mm) => fillLocked(mm, address, length, value, progress));
+    this.run('read', (mm) => fillBytes(mm, address, length, value, progress));
   }
 
   /** Like `fill`, but waits instead of throwing EAGAIN. */
   async fillAsync(address: number, length: number, value: number): Promise<void> {
     assertFill(length, value);
     const progress: Progress = { done: 0 };
-    return this.later('read', (mm) => fillLocked(mm, address, length, value, progress));
+    return this.later('read', (mm) => fillBytes(mm, address, length, value, progress));
   }
 
   /**
@@ -149,24 +131,24 @@ export class AddressSpace extends SystemCalls {
   modifyLdt(desc: UserDesc, oldMode = false): void {
     const checked = optionsOf('modifyLdt', desc, USER_DESC);
     flag('oldMode', oldMode);
-    this.run('read', (mm) => withLdt(mm, () => writeLdtLocked(mm, checked, oldMode)));
+    this.run('read', (mm) => withLdt(mm, () => writeLdt(mm, checked, oldMode)));
   }
 
   /** Like `modifyLdt`, but waits instead of throwing EAGAIN. */
   async modifyLdtAsync(desc: UserDesc, oldMode = false): Promise<void> {
     const checked = optionsOf('modifyLdt', desc, USER_DESC);
     flag('oldMode', oldMode);
-    return this.later('read', (mm) => withLdt(mm, () => writeLdtLocked(mm, checked, oldMode)));
+    return this.later('read', (mm) => withLdt(mm, () => writeLdt(mm, checked, oldMode)));
   }
 
   /** Returns a copy of the LDT entries in use, 8 bytes each, as modify_ldt(2) with func 0. */
   readLdt(): Uint8Array {
-    return this.run('read', (mm) => withLdt(mm, () => readLdtLocked(mm)));
+    return this.run('read', (mm) => withLdt(mm, () => readLdt(mm)));
   }
 
   /** Like `readLdt`, but waits instead of throwing EAGAIN. */
   readLdtAsync(): Promise<Uint8Array> {
-    return this.later('read', (mm) => withLdt(mm, () => readLdtLocked(mm)));
+    return this.later('read', (mm) => withLdt(mm, () => readLdt(mm)));
   }
 
   /**
@@ -175,7 +157,7 @@ export class AddressSpace extends SystemCalls {
    */
   loadLdt(bytes: ArrayBufferView): void {
     const view = bytesOf('bytes', bytes);
-    this.run('read', (mm) => withLdt(mm, () => loadLdtLocked(mm, view)));
+    this.run('read', (mm) => withLdt(mm, () => loadLdt(mm, view)));
   }
 
   /**
@@ -185,7 +167,7 @@ export class AddressSpace extends SystemCalls {
   async loadLdtAsync(bytes: ArrayBufferView, signal?: AbortSignal): Promise<void> {
     const view = bytesOf('bytes', bytes);
     assertSignal(signal);
-    return this.later('read', (mm) => withLdt(mm, () => loadLdtLocked(mm, view)), signal);
+    return this.later('read', (mm) => withLdt(mm, () => loadLdt(mm, view)), signal);
   }
 
   /**
@@ -197,14 +179,14 @@ export class AddressSpace extends SystemCalls {
    */
   insertMappings(vmas: readonly VmaFields[]): void {
     const checked = MAPPINGS('vmas', vmas);
-    this.run('write', (mm) => insertMappingsLocked(mm, checked));
+    this.run('write', (mm) => insertVmas(mm, checked));
   }
 
   /** @internal Rejects with AbortError if `signal` fires before the mmap lock is taken. */
   async insertMappingsAsync(vmas: readonly VmaFields[], signal?: AbortSignal): Promise<void> {
     const checked = MAPPINGS('vmas', vmas);
     assertSignal(signal);
-    return this.later('write', (mm) => insertMappingsLocked(mm, checked), signal);
+    return this.later('write', (mm) => insertVmas(mm, checked), signal);
   }
 
   /** Lists the mappings by ascending address, as /proc/PID/maps does. */
@@ -308,47 +290,14 @@ function assertSignal(signal: unknown): void {
 }
 
 function forked(parent: Mm): AddressSpace {
-  const { machine } = parent;
-  const slot = claimMm(machine, parent.thread);
-  const child = mmOf(machine, slot, parent.thread);
-  try {
-    withLdt(parent, () => copyLdtLocked(parent.struct, child.struct));
-    forkLocked(parent, child);
-  } catch (error) {
-    freeMm(child);
-    throw error;
-  }
-  child.struct.publish();
-  return new AddressSpace(machine, slot, child.struct.generation);
+  const { machine, slot, struct } = doFork(parent);
+  return new AddressSpace(machine, slot, struct.generation);
 }
 
-function exitLocked(mm: Mm): void {
-  unmapRangeLocked(mm, 0, TASK_PAGES);
-  freeMm(mm);
-}
-
-function withLdt<T>(mm: Mm, operation: () => T): T {
-  mm.ldtLock.lock(mm.thread, mm.mayBlock);
-  try {
-    return operation();
-  } finally {
-    mm.ldtLock.unlock(mm.thread);
-  }
-}
-
-/** Returns a copy of bytes that the mm keeps in the store. The caller holds the mmap lock. */
-export function readBlob(mm: Mm, lengthField: number, atField: number): Uint8Array {
-  return mm.machine.store.view(mm.struct.get64(atField), mm.struct.get(lengthField)).slice();
-}
-
-/**
- * Replaces bytes that the mm keeps in the store. The caller holds the mmap lock for writing. If it
- * throws ENOSPC, nothing has changed.
- */
-function setBlob(mm: Mm, lengthField: number, atField: number, bytes: Uint8Array): void {
-  const { store } = mm.machine;
-  const before = mm.struct.get64(atField);
-  mm.struct.set64(atField, store.add(bytes, mm.thread));
-  mm.struct.set(lengthField, bytes.length);
-  store.put(before, mm.thread);
+/** Creates an mm without mappings. The thread is inside the freeze gate. */
+export function newAddressSpace(machine: MachineParts, thread: number): AddressSpace {
+  const slot = claimMm(machine, thread);
+  const struct = new MmStruct(machine.mmWords, slot);
+  struct.publish();
+  return new AddressSpace(machine, slot, struct.generation);
 }

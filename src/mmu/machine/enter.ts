@@ -12,7 +12,7 @@ import { MmdumpError } from '../../shared/errors.ts';
 import { type LockMode, wouldBlock } from '../../shared/sync/rw-lock.ts';
 import { StackGrowth } from '../arguments/signal.ts';
 import type { Progress } from '../fault/access.ts';
-import { populateLocked } from '../fault/populate.ts';
+import { populateRange } from '../fault/populate.ts';
 import { holdMm, holdMmInside, type MmReference } from '../mm/hold.ts';
 import type { MachineParts } from '../mm/machine-parts.ts';
 import { type Mm, mmOf, type Populate } from '../mm/mm.ts';
@@ -43,7 +43,7 @@ export function runOn<T>(
       }
     }
   } finally {
-    mm.cursor.letGo();
+    mm.cursor.dropViews();
     for (const populate of populations(mm.toPopulate)) {
       ignoreFailure(() => runOn(mm, reference, 'read', populate));
     }
@@ -129,7 +129,7 @@ async function attemptAs<T>(
 function populations(ranges: readonly Populate[]): ((mm: Mm) => void)[] {
   return ranges.map(({ from, to }) => {
     const progress: Progress = { done: 0 };
-    return (later) => void populateLocked(later, from, to, true, progress);
+    return (later) => void populateRange(later, from, to, true, progress);
   });
 }
 

@@ -8,11 +8,13 @@
  * An object that is not CLOSED holds one open reference to its file (`file-table.ts`). An object
  * belongs to one thread. Each call of `createFile`, `hostFile` and `lookupFile` makes a new object.
  */
+import { type Stats, statSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { bytesOf } from '../../shared/arguments/bytes.ts';
 import { abortSignal, flag, optional, wholeNumber } from '../../shared/arguments/checks.ts';
 import { optionsOf, record, type Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
-import { MmdumpError } from '../../shared/errors.ts';
+import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import { FILE_BACKING, FILE_KIND } from '../files/file-record.ts';
 import type { FileFields } from '../files/file-table.ts';
 import { cacheContext, putFile, unlinkFile } from '../files/page-cache.ts';
@@ -217,4 +219,33 @@ export function fileFields(options: FileOptions): FileFields {
  */
 export function hostFileFields(path: Uint8Array, size: number): FileFields {
   return { path, kind: 0, backing: FILE_BACKING.HOST, size };
+}
+
+/**
+ * Looks for a file of the host, and returns the fields of a file that stands for it. Throws ENOENT
+ * if it cannot be found.
+ */
+export function findHostFile(path: string): FileFields {
+  let size: number;
+  try {
+    ({ size } = statSync(path));
+  } catch (error) {
+    throw notThere(path, error);
+  }
+  return hostFileFields(Buffer.from(path), size);
+}
+
+/** The asynchronous twin of `findHostFile`. */
+export async function findHostFileAsync(path: string): Promise<FileFields> {
+  const { size } = await stat(path).catch((error: unknown): Stats => {
+    throw notThere(path, error);
+  });
+  return hostFileFields(Buffer.from(path), size);
+}
+
+function notThere(path: string, error: unknown): MmdumpError {
+  return new MmdumpError('ENOENT', `file ${path}: ${reasonOf(error)}`, {
+    path,
+    errno: errnoOf(error) ?? 'ENOENT',
+  });
 }

@@ -17,12 +17,24 @@ import type { MachineHandle } from '../../shared/machine-handle.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import { Memory, type WasmMemory } from '../../shared/wasm.ts';
 import { FILES_MAX, fileTableWords } from '../files/file-table.ts';
-import { CONTROL_WORDS, MAX_ADDRESS_SPACES, MAX_MEMORY } from '../mm/machine-parts.ts';
+import { CONTROL_WORDS } from '../mm/control-block.ts';
+import { MAX_ADDRESS_SPACES, MAX_MEMORY } from '../mm/create-machine.ts';
 import { MM_WORDS } from '../mm/mm-struct.ts';
 import { PAGE_STRUCT } from '../physical/page-struct.ts';
 import { BANK_FRAMES, bytesOfBank } from '../physical/physical-memory.ts';
 import { SWAP_SLOTS_MAX, swapMapBytes } from '../swap/swap-area.ts';
-import type { MmHandle } from './address-space.ts';
+
+/** A handle of an address space. Post it to another thread, which passes it to `attach`. */
+export interface MmHandle {
+  /** Tells this handle from the handle of a machine. */
+  readonly kind: 'mm';
+  /** The machine of the address space. */
+  readonly machine: MachineHandle;
+  /** The slot of the address space, an index from 0. */
+  readonly slot: number;
+  /** The life of the slot. Slots are used again, so it tells earlier address spaces apart. */
+  readonly generation: number;
+}
 
 const BUFFER = instanceOf(SharedArrayBuffer, 'a SharedArrayBuffer');
 const BANKS: Check<WasmMemory[]> = list(instanceOf(Memory, 'a WebAssembly.Memory'));

@@ -8,7 +8,7 @@ import { cacheContext, putFile } from '../files/page-cache.ts';
 import { passGateAsync } from '../mm/hold.ts';
 import type { MachineParts } from '../mm/machine-parts.ts';
 
-/** How the action of `HeldFiles.take` takes files. The ids stay valid until `letGo`. */
+/** How the action of `HeldFiles.take` takes files. The ids stay valid until `release`. */
 export interface FileTaker {
   /**
    * Creates a file and returns its id. Throws ENOSPC if the store is full, and EMFILE for too many
@@ -49,7 +49,7 @@ export class HeldFiles {
    * Drops all references. Files that nothing else refers to are freed. Nothing is done in a machine
    * that is poisoned.
    */
-  async letGo(): Promise<void> {
+  async release(): Promise<void> {
     const machine = this.#machine;
     if (this.#ids.length === 0 || machine.threads.isPoisoned) return;
     await passGateAsync(machine, (thread) => {

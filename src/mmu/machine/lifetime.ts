@@ -15,7 +15,7 @@ import { collectGarbage } from '../../shared/collect-garbage.ts';
 import { thisOsThread } from '../../shared/sync/os-thread.ts';
 import type { ThreadTable } from '../../shared/sync/thread-table.ts';
 import { DIED_WRITING } from '../../shared/sync/trust.ts';
-import type { HostFiles } from '../files/page-cache.ts';
+import type { HostFiles } from '../files/host-files.ts';
 import type { MachineParts } from '../mm/machine-parts.ts';
 import { threadGone } from '../mm/thread-gone.ts';
 
@@ -30,15 +30,15 @@ interface Remains {
 }
 
 /**
- * Makes the worker threads of this thread let go of a machine, given by its id. Settles when the
- * idle ones have done so.
+ * Called with the id of a machine that has ended, to drop what a part of mmdump keeps of it. Where
+ * that is in worker threads, it settles when the idle ones have dropped it.
  */
-export type LetGo = (machine: string) => Promise<void>;
+export type EndListener = (machine: string) => Promise<void>;
 
 const views = new Map<string, Set<WeakRef<MachineParts>>>();
 const jobs = new Map<string, Set<Promise<void>>>();
 const closing = new Map<string, Promise<void>>();
-const listeners = new Set<LetGo>();
+const listeners = new Set<EndListener>();
 const collected = new FinalizationRegistry<Remains>(clearRemains);
 let hearsExit = false;
 
@@ -63,10 +63,10 @@ export function rememberView(parts: MachineParts, isOwn: boolean): void {
   process.on('exit', giveUpViews);
 }
 
-/** Calls `letGo` for every machine of this thread that ends. The returned function stops that. */
-export function onMachineEnd(letGo: LetGo): () => void {
-  listeners.add(letGo);
-  return () => void listeners.delete(letGo);
+/** Calls `listener` for each machine of this thread that ends. The returned function stops it. */
+export function onMachineEnd(listener: EndListener): () => void {
+  listeners.add(listener);
+  return () => void listeners.delete(listener);
 }
 
 /**
@@ -116,9 +116,9 @@ async function end(parts: MachineParts, machine: string): Promise<void> {
   // A thread may stay inside a poisoned machine for ever.
   if (!threads.isPoisoned) await gate.whenEmpty();
   await Promise.all(jobs.get(machine) ?? []);
-  for (const view of views.get(machine) ?? []) view.deref()?.letGo();
+  for (const view of views.get(machine) ?? []) view.deref()?.dropViews();
   views.delete(machine);
-  await Promise.all([...listeners].map((letGo) => letGo(machine)));
+  await Promise.all([...listeners].map((listener) => listener(machine)));
   await collectGarbage();
 }
 
@@ -134,7 +134,7 @@ function clearRemains({ machine, view, threads, token, hostFiles }: Remains): vo
   left?.delete(view);
   if (left === undefined || left.size > 0) return;
   views.delete(machine);
-  for (const letGo of listeners) void letGo(machine);
+  for (const listener of listeners) void listener(machine);
 }
 
 /**

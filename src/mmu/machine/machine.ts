@@ -1,50 +1,34 @@
 /** The simulated machine as its user sees it: memory, files, address spaces, threads. */
-import { type Stats, statSync } from 'node:fs';
-import { stat } from 'node:fs/promises';
 import {
   abortSignal,
   instanceOf,
   isInstance,
-  oneOf,
   optional,
   pathname,
-  read,
   wholeNumber,
 } from '../../shared/arguments/checks.ts';
-import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
+import { optionsOf } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
-import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import type { MachineHandle } from '../../shared/machine-handle.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
-import { ATTACHED } from '../../shared/sync/thread-layout.ts';
 import type { FileFields } from '../files/file-table.ts';
 import { holdGate, passGateAsync } from '../mm/hold.ts';
-import {
-  ATTACH_OPTIONS,
-  type AttachOptions,
-  createMachineHandle,
-  type MachineOptions,
-  MachineParts,
-  threadsOf,
-} from '../mm/machine-parts.ts';
-import { claimMm } from '../mm/mm.ts';
-import { MmStruct } from '../mm/mm-struct.ts';
+import { MachineParts } from '../mm/machine-parts.ts';
 import { threadGone } from '../mm/thread-gone.ts';
-import { AddressSpace, type MmHandle } from './address-space.ts';
+import { AddressSpace, newAddressSpace } from './address-space.ts';
 import { retryAfterReclaim, runInGateAsync } from './enter.ts';
-import { type FileOptions, fileFields, filePath, hostFileFields, SimulatedFile } from './file.ts';
-import { machineHandle, mmHandle } from './handles.ts';
-import { closeMachine, rememberView } from './lifetime.ts';
+import {
+  type FileOptions,
+  fileFields,
+  filePath,
+  findHostFile,
+  findHostFileAsync,
+  SimulatedFile,
+} from './file.ts';
+import { FREEZE_OPTIONS, type Freeze, type FreezeOptions, freezeMachine } from './freeze.ts';
+import { closeMachine } from './lifetime.ts';
 import { reclaim, reclaimAsync } from './memory-pressure.ts';
 import { livingMms, mergePages, mergePagesAsync } from './merge-pages.ts';
-
-/** A freeze that is in force: no operation on the machine runs until `thaw` is called. */
-export interface Freeze {
-  /** Ends this freeze. Operations run once no freeze is in force. A second call does nothing. */
-  thaw(): void;
-  /** The same as `thaw`, for `using`. */
-  [Symbol.dispose](): void;
-}
 
 /** An amount of memory and how much of it is free, in bytes. */
 export interface MemoryAmount {
@@ -54,14 +38,7 @@ export interface MemoryAmount {
   readonly free: number;
 }
 
-/** Options of `freeze`. */
-export interface FreezeOptions {
-  /** Ends the wait: `freeze` rejects with AbortError, and the machine is not frozen. */
-  readonly signal?: AbortSignal | undefined;
-}
-
 const SPACE = instanceOf(AddressSpace, 'an AddressSpace');
-const FREEZE_OPTIONS: Shape<FreezeOptions> = { signal: optional(abortSignal) };
 const BYTES = wholeNumber(0);
 const THREAD = wholeNumber(0);
 const SIGNAL = optional(abortSignal);
@@ -240,14 +217,7 @@ export class Machine {
    * ENOSPC and EMFILE as `createFile`.
    */
   hostFile(path: string): SimulatedFile {
-    pathname('path', path);
-    let size: number;
-    try {
-      ({ size } = statSync(path));
-    } catch (error) {
-      throw notThere(path, error);
-    }
-    return this.#newFile(hostFileFields(Buffer.from(path), size));
+    return this.#newFile(findHostFile(pathname('path', path)));
   }
 
   /**
@@ -257,10 +227,7 @@ export class Machine {
   async hostFileAsync(path: string, signal?: AbortSignal): Promise<SimulatedFile> {
     pathname('path', path);
     SIGNAL('signal', signal);
-    const found = await stat(path).catch((error: unknown): Stats => {
-      throw notThere(path, error);
-    });
-    return await this.#newFileAsync(hostFileFields(Buffer.from(path), found.size), signal);
+    return await this.#newFileAsync(await findHostFileAsync(path), signal);
   }
 
   #newFile(fields: FileFields): SimulatedFile {
@@ -293,23 +260,7 @@ export class Machine {
    */
   async freeze(options: FreezeOptions = {}): Promise<Freeze> {
     const { signal } = optionsOf('freeze', options, FREEZE_OPTIONS);
-    const { threads, gate, queue } = this.parts;
-    // An id of kind ATTACHED, since `close` waits for operations, but not for a freeze.
-    const [thread] = (await queue.take(1, signal, ATTACHED)) as [number];
-    try {
-      await gate.freeze(thread, signal);
-    } catch (error) {
-      threads.release(thread);
-      throw error;
-    }
-    let frozen = true;
-    const thaw = (): void => {
-      if (!frozen) return;
-      frozen = false;
-      gate.thaw(thread);
-      threads.release(thread);
-    };
-    return { thaw, [Symbol.dispose]: thaw };
+    return freezeMachine(this.parts, signal);
   }
 
   /**
@@ -365,71 +316,4 @@ export class Machine {
   [Symbol.dispose](): void {
     void this.close();
   }
-}
-
-function notThere(path: string, error: unknown): MmdumpError {
-  return new MmdumpError('ENOENT', `file ${path}: ${reasonOf(error)}`, {
-    path,
-    errno: errnoOf(error) ?? 'ENOENT',
-  });
-}
-
-function newAddressSpace(parts: MachineParts, thread: number): AddressSpace {
-  const slot = claimMm(parts, thread);
-  const struct = new MmStruct(parts.mmWords, slot);
-  struct.publish();
-  return new AddressSpace(parts, slot, struct.generation);
-}
-
-/**
- * Creates a simulated machine in shared memory. The calling thread is attached to it, as a thread
- * that must not block. Throws OPTION_INVALID for options that are not valid or out of their bounds,
- * and MACHINE_TOO_LARGE if the system refuses that much address space.
- */
-export function createMachine(options: MachineOptions): Machine {
-  const parts = new MachineParts(createMachineHandle(options), { mayBlock: false });
-  rememberView(parts, true);
-  return new Machine(parts);
-}
-
-/**
- * Attaches the calling thread to a machine, by the machine's handle. Throws OPTION_INVALID for any
- * other handle and for a thread id that is not registered, MACHINE_CLOSED, and TOO_MANY_THREADS if
- * no thread id is left.
- */
-export function attach(handle: MachineHandle, options?: AttachOptions): Machine;
-/**
- * Attaches the calling thread to an address space, by its handle. Throws the same errors as for a
- * machine.
- */
-export function attach(handle: MmHandle, options?: AttachOptions): AddressSpace;
-export function attach(
-  handle: MachineHandle | MmHandle,
-  options: AttachOptions = {},
-): Machine | AddressSpace {
-  const checked = optionsOf('attach', options, ATTACH_OPTIONS);
-  if (KIND('handle.kind', read(handle, 'kind')) === 'machine') {
-    return new Machine(viewOf(machineHandle('handle', handle), checked));
-  }
-  const { machine, slot, generation } = mmHandle('handle', handle);
-  return new AddressSpace(viewOf(machine, checked), slot, generation);
-}
-
-const KIND = oneOf(['machine', 'mm']);
-
-function viewOf(handle: MachineHandle, options: AttachOptions): MachineParts {
-  const { thread: token } = options;
-  const threads = threadsOf(handle);
-  threads.assertOpen();
-  if (token === undefined) {
-    const parts = new MachineParts(handle, options);
-    rememberView(parts, true);
-    return parts;
-  }
-  const thread = threads.idOf(token);
-  if (thread < 0) throw new MmdumpError('OPTION_INVALID', `thread: ${token} is not registered`);
-  const parts = new MachineParts(handle, { ...options, thread });
-  parts.adopt();
-  rememberView(parts, false);
-  return parts;
 }

@@ -7,7 +7,7 @@ import { errnoOf } from '../../shared/errors.ts';
 import { wouldBlock } from '../../shared/sync/rw-lock.ts';
 import { isUnreachableKind } from '../files/file-record.ts';
 import { type CacheContext, cacheContext, putFile } from '../files/page-cache.ts';
-import { shrinkCacheLocked } from '../files/write-back.ts';
+import { shrinkCache } from '../files/write-back.ts';
 import { holdGate, holdMm, lockMmAsync, type MmReference, passGateAsync } from '../mm/hold.ts';
 import type { MachineParts } from '../mm/machine-parts.ts';
 import { type Mm, mmOf } from '../mm/mm.ts';
@@ -163,7 +163,7 @@ function shrinkFile(context: CacheContext, id: number, wanted: number): number {
   const lock = files.lock(id);
   if (!lock.tryLock(thread)) return 0; // busy, for instance reading a page in: skip this file
   try {
-    return shrinkCacheLocked(context, id, wanted);
+    return shrinkCache(context, id, wanted);
   } finally {
     lock.unlock(thread);
   }

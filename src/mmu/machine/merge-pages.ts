@@ -24,7 +24,7 @@ export function livingMms(machine: MachineParts): MmReference[] {
 
 /** Returns the two passes of the scan, in their order. */
 function visitsOf(scan: MergeScan): readonly ((mm: Mm) => void)[] {
-  return [(mm) => scan.countLocked(mm), (mm) => scan.mergeLocked(mm)];
+  return [(mm) => scan.count(mm), (mm) => scan.merge(mm)];
 }
 
 /**

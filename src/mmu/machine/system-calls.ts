@@ -8,24 +8,24 @@ import { optionsOf } from '../../shared/arguments/options.ts';
 import type { LockMode } from '../../shared/sync/rw-lock.ts';
 import { PROT, type Prot } from '../arguments/prot.ts';
 import { assertNumbers } from '../calls/arguments.ts';
-import { brkLocked } from '../calls/brk.ts';
-import { DEVICE_REQUEST, type DeviceRequest, mapDeviceLocked } from '../calls/device.ts';
-import { ADVICE, type Advice, adviceMode, madviseLocked } from '../calls/madvise.ts';
-import { mincoreLocked } from '../calls/mincore.ts';
+import { doBrk } from '../calls/brk.ts';
+import { DEVICE_REQUEST, type DeviceRequest, doMapDevice } from '../calls/device.ts';
+import { ADVICE, type Advice, adviceMode, doMadvise } from '../calls/madvise.ts';
+import { doMincore } from '../calls/mincore.ts';
 import {
+  doMlock,
+  doMlockall,
+  doMunlock,
+  doMunlockall,
   MCL_FLAGS,
   MLOCK_FLAGS,
   type MlockAllFlag,
   type MlockFlag,
-  mlockallLocked,
-  mlockLocked,
-  munlockallLocked,
-  munlockLocked,
 } from '../calls/mlock.ts';
-import { MMAP_REQUEST, type MmapRequest, mmapLocked, munmapLocked } from '../calls/mmap.ts';
-import { mprotectLocked } from '../calls/mprotect.ts';
-import { MREMAP_FLAGS, type MremapFlag, mremapLocked } from '../calls/mremap.ts';
-import { MSYNC_FLAGS, type MsyncFlag, msyncLocked } from '../calls/msync.ts';
+import { doMmap, doMunmap, MMAP_REQUEST, type MmapRequest } from '../calls/mmap.ts';
+import { doMprotect } from '../calls/mprotect.ts';
+import { doMremap, MREMAP_FLAGS, type MremapFlag } from '../calls/mremap.ts';
+import { doMsync, MSYNC_FLAGS, type MsyncFlag } from '../calls/msync.ts';
 import type { Progress } from '../fault/access.ts';
 import type { Mm } from '../mm/mm.ts';
 import { type MmReference, runOn, runOnAsync } from './enter.ts';
@@ -70,13 +70,13 @@ export abstract class SystemCalls {
    */
   mmap(request: MmapRequest): number {
     const checked = optionsOf('mmap', request, MMAP_REQUEST);
-    return this.run('write', (mm) => mmapLocked(mm, checked));
+    return this.run('write', (mm) => doMmap(mm, checked));
   }
 
   /** Like `mmap`, but waits instead of throwing EAGAIN. */
   async mmapAsync(request: MmapRequest): Promise<number> {
     const checked = optionsOf('mmap', request, MMAP_REQUEST);
-    return this.later('write', (mm) => mmapLocked(mm, checked));
+    return this.later('write', (mm) => doMmap(mm, checked));
   }
 
   /**
@@ -85,25 +85,25 @@ export abstract class SystemCalls {
    */
   mapDevice(request: DeviceRequest): number {
     const checked = optionsOf('mapDevice', request, DEVICE_REQUEST);
-    return this.run('write', (mm) => mapDeviceLocked(mm, mm.machine.device, checked));
+    return this.run('write', (mm) => doMapDevice(mm, mm.machine.device, checked));
   }
 
   /** Like `mapDevice`, but waits instead of throwing EAGAIN. */
   async mapDeviceAsync(request: DeviceRequest): Promise<number> {
     const checked = optionsOf('mapDevice', request, DEVICE_REQUEST);
-    return this.later('write', (mm) => mapDeviceLocked(mm, mm.machine.device, checked));
+    return this.later('write', (mm) => doMapDevice(mm, mm.machine.device, checked));
   }
 
   /** Unmaps the pages of [address, address + length), in bytes, as munmap(2). Throws EINVAL. */
   munmap(address: number, length: number): void {
     assertNumbers('munmap', { address, length });
-    this.run('write', (mm) => munmapLocked(mm, address, length));
+    this.run('write', (mm) => doMunmap(mm, address, length));
   }
 
   /** Like `munmap`, but waits instead of throwing EAGAIN. */
   async munmapAsync(address: number, length: number): Promise<void> {
     assertNumbers('munmap', { address, length });
-    return this.later('write', (mm) => munmapLocked(mm, address, length));
+    return this.later('write', (mm) => doMunmap(mm, address, length));
   }
 
   /**
@@ -113,14 +113,14 @@ export abstract class SystemCalls {
   mprotect(address: number, length: number, prot: Prot): void {
     assertNumbers('mprotect', { address, length });
     PROT('mprotect: prot', prot);
-    this.run('write', (mm) => mprotectLocked(mm, address, length, prot));
+    this.run('write', (mm) => doMprotect(mm, address, length, prot));
   }
 
   /** Like `mprotect`, but waits instead of throwing EAGAIN. */
   async mprotectAsync(address: number, length: number, prot: Prot): Promise<void> {
     assertNumbers('mprotect', { address, length });
     PROT('mprotect: prot', prot);
-    return this.later('write', (mm) => mprotectLocked(mm, address, length, prot));
+    return this.later('write', (mm) => doMprotect(mm, address, length, prot));
   }
 
   /**
@@ -139,7 +139,7 @@ export abstract class SystemCalls {
     const checked = MREMAP_FLAGS('mremap: flags', flags);
     const progress: Progress = { done: 0 }; // pages
     return this.run('write', (mm) =>
-      mremapLocked(mm, address, oldLength, newLength, checked, newAddress, progress),
+      doMremap(mm, address, oldLength, newLength, checked, newAddress, progress),
     );
   }
 
@@ -155,7 +155,7 @@ export abstract class SystemCalls {
     const checked = MREMAP_FLAGS('mremap: flags', flags);
     const progress: Progress = { done: 0 };
     return this.later('write', (mm) =>
-      mremapLocked(mm, address, oldLength, newLength, checked, newAddress, progress),
+      doMremap(mm, address, oldLength, newLength, checked, newAddress, progress),
     );
   }
 
@@ -166,13 +166,13 @@ export abstract class SystemCalls {
    */
   brk(address: number): number {
     assertNumbers('brk', { address });
-    return this.run('write', (mm) => brkLocked(mm, address));
+    return this.run('write', (mm) => doBrk(mm, address));
   }
 
   /** Like `brk`, but waits instead of throwing EAGAIN. */
   async brkAsync(address: number): Promise<number> {
     assertNumbers('brk', { address });
-    return this.later('write', (mm) => brkLocked(mm, address));
+    return this.later('write', (mm) => doBrk(mm, address));
   }
 
   /**
@@ -184,7 +184,7 @@ export abstract class SystemCalls {
     assertNumbers('madvise', { address, length });
     ADVICE('madvise: advice', advice);
     const progress: Progress = { done: 0 }; // pages
-    this.run(adviceMode(advice), (mm) => madviseLocked(mm, address, length, advice, progress));
+    this.run(adviceMode(advice), (mm) => doMadvise(mm, address, length, advice, progress));
   }
 
   /** Like `madvise`, but waits instead of throwing EAGAIN. */
@@ -192,9 +192,7 @@ export abstract class SystemCalls {
     assertNumbers('madvise', { address, length });
     ADVICE('madvise: advice', advice);
     const progress: Progress = { done: 0 };
-    return this.later(adviceMode(advice), (mm) =>
-      madviseLocked(mm, address, length, advice, progress),
-    );
+    return this.later(adviceMode(advice), (mm) => doMadvise(mm, address, length, advice, progress));
   }
 
   /**
@@ -205,7 +203,7 @@ export abstract class SystemCalls {
   mlock(address: number, length: number, flags: readonly MlockFlag[] = []): void {
     assertNumbers('mlock', { address, length });
     const checked = MLOCK_FLAGS('mlock: flags', flags);
-    this.run('write', (mm) => mlockLocked(mm, address, length, checked));
+    this.run('write', (mm) => doMlock(mm, address, length, checked));
   }
 
   /** Like `mlock`, but waits instead of throwing EAGAIN. */
@@ -216,7 +214,7 @@ export abstract class SystemCalls {
   ): Promise<void> {
     assertNumbers('mlock', { address, length });
     const checked = MLOCK_FLAGS('mlock: flags', flags);
-    return this.later('write', (mm) => mlockLocked(mm, address, length, checked));
+    return this.later('write', (mm) => doMlock(mm, address, length, checked));
   }
 
   /**
@@ -225,13 +223,13 @@ export abstract class SystemCalls {
    */
   munlock(address: number, length: number): void {
     assertNumbers('munlock', { address, length });
-    this.run('write', (mm) => munlockLocked(mm, address, length));
+    this.run('write', (mm) => doMunlock(mm, address, length));
   }
 
   /** Like `munlock`, but waits instead of throwing EAGAIN. */
   async munlockAsync(address: number, length: number): Promise<void> {
     assertNumbers('munlock', { address, length });
-    return this.later('write', (mm) => munlockLocked(mm, address, length));
+    return this.later('write', (mm) => doMunlock(mm, address, length));
   }
 
   /**
@@ -240,23 +238,23 @@ export abstract class SystemCalls {
    */
   mlockall(flags: readonly MlockAllFlag[]): void {
     const checked = MCL_FLAGS('mlockall: flags', flags);
-    this.run('write', (mm) => mlockallLocked(mm, checked));
+    this.run('write', (mm) => doMlockall(mm, checked));
   }
 
   /** Like `mlockall`, but waits instead of throwing EAGAIN. */
   async mlockallAsync(flags: readonly MlockAllFlag[]): Promise<void> {
     const checked = MCL_FLAGS('mlockall: flags', flags);
-    return this.later('write', (mm) => mlockallLocked(mm, checked));
+    return this.later('write', (mm) => doMlockall(mm, checked));
   }
 
   /** Lets all pages be swapped again, also those that are mapped later, as munlockall(2). */
   munlockall(): void {
-    this.run('write', munlockallLocked);
+    this.run('write', doMunlockall);
   }
 
   /** Like `munlockall`, but waits instead of throwing EAGAIN. */
   munlockallAsync(): Promise<void> {
-    return this.later('write', munlockallLocked);
+    return this.later('write', doMunlockall);
   }
 
   /**
@@ -265,13 +263,13 @@ export abstract class SystemCalls {
    */
   mincore(address: number, length: number): Uint8Array {
     assertNumbers('mincore', { address, length });
-    return this.run('read', (mm) => mincoreLocked(mm, address, length));
+    return this.run('read', (mm) => doMincore(mm, address, length));
   }
 
   /** Like `mincore`, but waits instead of throwing EAGAIN. */
   async mincoreAsync(address: number, length: number): Promise<Uint8Array> {
     assertNumbers('mincore', { address, length });
-    return this.later('read', (mm) => mincoreLocked(mm, address, length));
+    return this.later('read', (mm) => doMincore(mm, address, length));
   }
 
   /**
@@ -282,7 +280,7 @@ export abstract class SystemCalls {
   msync(address: number, length: number, flags: readonly MsyncFlag[] = ['sync']): void {
     assertNumbers('msync', { address, length });
     const checked = MSYNC_FLAGS('msync: flags', flags);
-    this.run('read', (mm) => msyncLocked(mm, address, length, checked));
+    this.run('read', (mm) => doMsync(mm, address, length, checked));
   }
 
   /** Like `msync`, but waits instead of throwing EAGAIN. */
@@ -293,6 +291,6 @@ export abstract class SystemCalls {
   ): Promise<void> {
     assertNumbers('msync', { address, length });
     const checked = MSYNC_FLAGS('msync: flags', flags);
-    return this.later('read', (mm) => msyncLocked(mm, address, length, checked));
+    return this.later('read', (mm) => doMsync(mm, address, length, checked));
   }
 }

@@ -20,7 +20,7 @@ export interface MmReference {
 
 /** Throws MM_GONE if the mm was destroyed. mmap lock held. */
 function assertLive(mm: Mm, reference: MmReference): void {
-  if (mm.struct.isLiveLocked(reference.generation)) return;
+  if (mm.struct.isLiveIn(reference.generation)) return;
   throw new MmdumpError('MM_GONE', `address space ${reference.slot} was destroyed`);
 }
 

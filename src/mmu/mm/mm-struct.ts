@@ -141,7 +141,7 @@ export class MmStruct {
    * Whether the slot is LIVE in its life `generation`. Plain loads suffice: the mmap lock is held
    * in either mode, and a LIVE slot is freed only while it is held for writing.
    */
-  isLiveLocked(generation: number): boolean {
+  isLiveIn(generation: number): boolean {
     const { words, base } = this;
     return words[base + STATE] === LIVE && words[base + GENERATION] === generation;
   }

@@ -5,9 +5,9 @@
  */
 import { MmdumpError } from '../../shared/errors.ts';
 import type { Pfn } from '../../shared/page.ts';
+import { RANK } from '../../shared/sync/held-locks.ts';
 import { Mutex } from '../../shared/sync/mutex.ts';
 import { RwLock } from '../../shared/sync/rw-lock.ts';
-import { RANK } from '../../shared/sync/thread-table.ts';
 import type { CacheContext } from '../files/page-cache.ts';
 import { allocateTable, PageCursor } from '../tables/page-table.ts';
 import { VmaTable } from '../vma/vma-table.ts';
@@ -144,7 +144,7 @@ export class MmCache {
   }
 
   /** Drops all objects once the machine is closed. */
-  letGo(): void {
+  clear(): void {
     this.#mms.length = 0;
   }
 }

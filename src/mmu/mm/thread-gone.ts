@@ -15,7 +15,7 @@ import { type MmParts, mmParts } from './mm.ts';
 export function threadGone(machine: MachineParts, thread: number, seen?: number): boolean {
   const { threads } = machine;
   if (!threads.declareDead(thread, seen)) return false;
-  if (machine.hasLetGo) {
+  if (machine.hasDroppedViews) {
     threads.bury(thread);
     return true;
   }

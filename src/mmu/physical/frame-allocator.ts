@@ -9,8 +9,9 @@
 import { assert } from '../../shared/assert.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import type { Pfn } from '../../shared/page.ts';
+import { RANK } from '../../shared/sync/held-locks.ts';
 import { spinLock, spinUnlock } from '../../shared/sync/spin-lock.ts';
-import { RANK, type ThreadTable } from '../../shared/sync/thread-table.ts';
+import type { ThreadTable } from '../../shared/sync/thread-table.ts';
 import { ORDER_MASK, ORDER_SHIFT, type PageStructs, PG } from './page-struct.ts';
 import type { PhysicalMemory } from './physical-memory.ts';
 

@@ -65,7 +65,7 @@ export class PageStructs {
   }
 
   /** Drops the view once the machine is closed. No method may be called afterwards. */
-  letGo(): void {
+  dropViews(): void {
     this.words = new Int32Array();
   }
 
@@ -101,10 +101,6 @@ export class PageStructs {
    */
   isUnreferenced(pfn: number): boolean {
     return this.words[pfn * WORDS + REFCOUNT] === 0;
-  }
-
-  setReferences(pfn: number, count: number): void {
-    Atomics.store(this.words, pfn * WORDS + REFCOUNT, count);
   }
 
   /** Takes one more reference (get_page). */

@@ -99,7 +99,7 @@ export class PhysicalMemory {
   }
 
   /** Drops all views once the machine is closed. No method may be called afterwards. */
-  letGo(): void {
+  dropViews(): void {
     for (const list of this.#lists) list.length = 0;
   }
 

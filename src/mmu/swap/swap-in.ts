@@ -1,6 +1,6 @@
 /** Faults on swap entries (do_swap_page). The mmap lock is held in either mode. */
 
-import { describeAnonymous, setLeafLocked } from '../fault/leaf.ts';
+import { describeAnonymous, setLeaf } from '../fault/leaf.ts';
 import type { Mm } from '../mm/mm.ts';
 import { lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
 import { dropLeaf } from '../tables/zap.ts';
@@ -27,7 +27,7 @@ export function swapIn(
   const swapped = swap.slotOf(words[at]!, words[at + 1]!);
   if (swapped >= 0) {
     mm.memory.copy(pfn, swap.frameOf(swapped));
-    setLeafLocked(cursor, pfn, flags, write, true);
+    setLeaf(cursor, pfn, flags, write, true);
   }
   unlockTable(mm, table);
   if (swapped >= 0) swap.put(swapped, mm.thread);

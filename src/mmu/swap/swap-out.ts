@@ -132,12 +132,12 @@ function reclaimHuge(mm: Mm, cursor: PageCursor, pressure: Pressure): void {
   if (isOurs && isAllExclusive(mm, first)) {
     const spared = pressure.sparesAccessed && (low & ACCESSED) !== 0;
     if (spared) setEntry(words, at, low & ~ACCESSED, words[at + 1]!);
-    else if (swapOutHugeLocked(mm, words, at, first)) pressure.wanted -= GRANULE_PAGES - 1;
+    else if (swapOutHuge(mm, words, at, first)) pressure.wanted -= GRANULE_PAGES - 1;
   }
   unlockTable(mm, table);
 }
 
-function swapOutHugeLocked(mm: Mm, words: Int32Array, at: number, first: number): boolean {
+function swapOutHuge(mm: Mm, words: Int32Array, at: number, first: number): boolean {
   const { swap } = mm.machine;
   const slots: number[] = [];
   for (let page = 0; page < GRANULE_PAGES; page++) {

@@ -6,8 +6,8 @@
  * content and at other mms.
  *
  * The rule CONTENT means that the page has content of its own, in a frame or in a swap slot: rows
- * 17 to 19 decide. RULE.UNREACHABLE_FILE_OWNER means that the page belongs to an unreachable file, and
- * that its owner stores it.
+ * 17 to 19 decide. RULE.UNREACHABLE_FILE_OWNER means that the page belongs to an unreachable file,
+ * and that its owner stores it.
  */
 import { PAGE_CLASS, RULE } from '../../shared/dump/page-class.ts';
 import { WORDS_PER_PAGE } from '../../shared/page.ts';
@@ -24,7 +24,7 @@ export const FILE_VIEW = {
 /** The rule of a page with content of its own: rows 17 to 19 decide. */
 export const CONTENT: number = RULE.COPY;
 
-const { PRESENT, PROTNONE, WRITE, SPECIAL } = PTE;
+const { WRITE, SPECIAL } = PTE;
 const { ANON, RESERVED, ZERO } = PG;
 const { UNREACHABLE } = FILE_VIEW;
 const NO_FILE = FILE_VIEW.NONE;
@@ -83,13 +83,6 @@ export function ruleOfNotPresent(low: number, high: number, slot: number): numbe
   if (slot >= 0) return CONTENT;
   if (swapTypeOf(high) !== SWAP_TYPE.MARKER) return RULE.BAD_SWAP;
   return swapValueOf(low) === MARKER.GUARD ? RULE.GUARD : RULE.POISONED;
-}
-
-/**
- * Whether the kernel treats the entry as present: the processor does so, too, or it is PROT_NONE.
- */
-export function isPresentLeaf(low: number): boolean {
-  return (low & (PRESENT | PROTNONE)) !== 0;
 }
 
 /** Returns the class that a rule leads to by itself. Rows 17 and 18 may still change RULE.COPY. */

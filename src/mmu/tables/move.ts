@@ -1,9 +1,10 @@
 /** Moves the entries of one range to another (move_page_tables). mmap lock held for writing. */
 import { GRANULE_PAGES } from '../../shared/page.ts';
+import { RANK } from '../../shared/sync/held-locks.ts';
 import type { Mm } from '../mm/mm.ts';
 import { ensureTables, lockTable, PageCursor, unlockTable, walk } from './page-table.ts';
 import { clearEntry, replaceEntry } from './pte.ts';
-import { splitHugeLocked } from './split-huge.ts';
+import { splitHuge } from './split-huge.ts';
 import { skipHole } from './walk-range.ts';
 
 /**
@@ -19,6 +20,7 @@ export function moveEntries(
   pages: number,
   progress: { done: number },
 ): void {
+  mm.threads.assertHeld(mm.thread, RANK.MMAP_WRITE, 'entries are moved');
   const cursor = mm.cursor;
   const target = new PageCursor();
   while (progress.done < pages) {
@@ -63,7 +65,7 @@ function moveHuge(
       return true;
     }
   }
-  splitHugeLocked(mm, cursor);
+  splitHuge(mm, cursor);
   return false;
 }
 

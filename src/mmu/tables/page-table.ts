@@ -11,8 +11,9 @@
  */
 import { MmdumpError } from '../../shared/errors.ts';
 import { hex, type Pfn } from '../../shared/page.ts';
+import { RANK } from '../../shared/sync/held-locks.ts';
 import { spinLock, spinUnlock } from '../../shared/sync/spin-lock.ts';
-import { RANK, type ThreadTable } from '../../shared/sync/thread-table.ts';
+import type { ThreadTable } from '../../shared/sync/thread-table.ts';
 import type { FrameAllocator } from '../physical/frame-allocator.ts';
 import { type PageStructs, PG } from '../physical/page-struct.ts';
 import type { PhysicalMemory } from '../physical/physical-memory.ts';
@@ -53,7 +54,7 @@ export class PageCursor {
   level = 0; //                 level of the table: 1 for a PTE, 2 for a huge leaf, up to 4
 
   /** Called after an operation, so that an unused cursor keeps no memory of a closed machine. */
-  letGo(): void {
+  dropViews(): void {
     this.words = EMPTY;
   }
 }
@@ -199,7 +200,8 @@ export interface Hole {
  * [floor, ceiling) (free_pgtables). The mmap lock is held for writing, and the leaf tables of the
  * hole are empty.
  */
-export function freeTablesLocked(context: TableContext, pgd: Pfn, hole: Hole): void {
+export function freeTables(context: TableContext, pgd: Pfn, hole: Hole): void {
+  context.threads.assertHeld(context.thread, RANK.MMAP_WRITE, 'page tables are freed');
   freeBelow(context, pgd, 4, 0, hole);
 }
 

@@ -1,4 +1,5 @@
 /** Changes the protection of a range of leaves (change_protection). mmap lock held for writing. */
+import { RANK } from '../../shared/sync/held-locks.ts';
 import { pagePrivileges, VM } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm/mm.ts';
 import { lockTable, type PageCursor, unlockTable } from './page-table.ts';
@@ -14,6 +15,7 @@ const { HUGE, SPECIAL, DIRTY } = PTE;
  * free.
  */
 export function protectRange(mm: Mm, from: number, to: number, flags: number): void {
+  mm.threads.assertHeld(mm.thread, RANK.MMAP_WRITE, 'leaves get another protection');
   const { cursor } = mm;
   walkRange(mm, from, to, true, (found, vpn, end) => {
     protectEntries(mm, cursor, found === 'huge' ? 1 : end - vpn, flags);

@@ -42,13 +42,16 @@ export const SWAP_TYPE = {
 /** Values of a marker: PTE_MARKER_POISONED, PTE_MARKER_GUARD. */
 export const MARKER = { POISONED: 2, GUARD: 4 } as const;
 
-const { PRESENT, WRITE, USER, ACCESSED, DIRTY, PROTNONE, NX_HIGH } = PTE;
+const { PRESENT, WRITE, USER, ACCESSED, DIRTY, PROTNONE } = PTE;
 const PFN_HIGH_MASK = 0xfffff;
 const PFN_HIGH_SHIFT = 20;
 const PFN_HIGH_UNIT = 0x10_0000;
 const TYPE_SHIFT = 27;
 
-/** Whether the kernel treats the entry as present (pte_present). */
+/**
+ * Whether the kernel treats the entry as present (pte_present): the processor does so, too, or the
+ * page is under PROT_NONE.
+ */
 export function isPresent(low: number): boolean {
   return (low & (PRESENT | PROTNONE)) !== 0;
 }
@@ -155,9 +158,4 @@ export function clearEntry(words: Int32Array, at: number): void {
 export function leafFlags(privilegesLow: number, writable: boolean, dirty: boolean): number {
   if ((privilegesLow & PRESENT) === 0) return PROTNONE | ACCESSED | (dirty ? DIRTY : 0);
   return PRESENT | USER | ACCESSED | (writable ? WRITE : 0) | (dirty ? DIRTY : 0);
-}
-
-/** NX bit of a leaf for the privileges of its VMA (high word of `pagePrivileges`). */
-export function leafNx(privilegesHigh: number): number {
-  return privilegesHigh & NX_HIGH;
 }

@@ -13,7 +13,7 @@ const { HUGE, NX_HIGH } = PTE;
  * if another thread has split the leaf or taken it away. Throws ENOMEM when no frame is free for
  * the table.
  */
-export function splitHugeLocked(mm: Mm, cursor: PageCursor): void {
+export function splitHuge(mm: Mm, cursor: PageCursor): void {
   const { words, at, table } = cursor;
   const fresh = allocateTable(mm, 1);
   lockTable(mm, table);
@@ -44,7 +44,7 @@ function fillSplitTable(mm: Mm, table: Pfn, low: number, high: number): void {
  * Splits the huge leaf that maps `vpn`, if there is one and `vpn` is not its first page. Throws
  * ENOMEM when no frame is free for the table.
  */
-export function splitHugeAtLocked(mm: Mm, vpn: number): void {
+export function splitHugeAt(mm: Mm, vpn: number): void {
   if (vpn % GRANULE_PAGES === 0) return;
-  if (walk(mm, mm.pgd, vpn as Pfn, mm.cursor) === 'huge') splitHugeLocked(mm, mm.cursor);
+  if (walk(mm, mm.pgd, vpn as Pfn, mm.cursor) === 'huge') splitHuge(mm, mm.cursor);
 }

@@ -2,12 +2,12 @@
 import { GRANULE_PAGES, granuleEnd } from '../../shared/page.ts';
 import type { Mm } from '../mm/mm.ts';
 import { walk } from './page-table.ts';
-import { splitHugeLocked } from './split-huge.ts';
+import { splitHuge } from './split-huge.ts';
 
 /**
  * Called for the pages [vpn, end) of one granule, with the mm's cursor at the entry of `vpn`. If it
- * returns false, the walk ends. If it returns 'again', the tables have changed since the walk, and the
- * same pages are looked up and visited once more.
+ * returns false, the walk ends. If it returns 'again', the tables have changed since the walk, and
+ * the same pages are looked up and visited once more.
  */
 export type LeavesVisit = (found: 'table' | 'huge', vpn: number, end: number) => unknown;
 
@@ -30,7 +30,7 @@ export function walkRange(
     const end = Math.min(to, granuleEnd(vpn));
     let found = walk(mm, mm.pgd, vpn, cursor);
     if (found === 'huge' && splits && end - vpn < GRANULE_PAGES) {
-      splitHugeLocked(mm, cursor);
+      splitHuge(mm, cursor);
       found = walk(mm, mm.pgd, vpn, cursor);
     }
     if (found === 'none' || found === 'bad') {

@@ -3,6 +3,7 @@
  * reading where pages go but VMAs stay (MADV_DONTNEED).
  */
 import { GRANULE_PAGES } from '../../shared/page.ts';
+import { MMAP } from '../../shared/sync/held-locks.ts';
 import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import { lockTable, type PageCursor, unlockTable } from './page-table.ts';
@@ -16,7 +17,8 @@ const { HUGE, DIRTY, SPECIAL } = PTE;
  * markers stay with `keepGuards`. Throws ENOMEM when a huge leaf that lies only partly in the range
  * has to be split and no frame is free. The mmap lock is held in either mode.
  */
-export function zapRangeLocked(mm: Mm, from: number, to: number, keepGuards = false): void {
+export function zapRange(mm: Mm, from: number, to: number, keepGuards = false): void {
+  mm.threads.assertHeld(mm.thread, MMAP, 'pages are zapped');
   const { cursor } = mm;
   walkRange(mm, from, to, true, (found, vpn, end) => {
     if (found === 'huge') return zapHuge(mm, cursor) ? 'done' : 'again';

@@ -3,7 +3,7 @@
  * keeps a gap to the mapping below it.
  */
 
-import { RANK } from '../../shared/sync/thread-table.ts';
+import { RANK } from '../../shared/sync/held-locks.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { StackGrowth } from '../arguments/signal.ts';
 import type { Mm } from '../mm/mm.ts';

@@ -3,17 +3,24 @@
  */
 import { MmdumpError } from '../../shared/errors.ts';
 import { TASK_PAGES } from '../../shared/page.ts';
+import { RANK } from '../../shared/sync/held-locks.ts';
 import { VM } from '../../shared/vm-flags.ts';
+import { einval } from '../arguments/range.ts';
 import { putFile } from '../files/page-cache.ts';
 import type { Mm } from '../mm/mm.ts';
-import { freeTablesLocked } from '../tables/page-table.ts';
-import { splitHugeAtLocked } from '../tables/split-huge.ts';
-import { zapRangeLocked } from '../tables/zap.ts';
+import { freeTables } from '../tables/page-table.ts';
+import { splitHugeAt } from '../tables/split-huge.ts';
+import { zapRange } from '../tables/zap.ts';
 import { mayShareAnonVma } from './anon-vma.ts';
 import { MAX_MAP_COUNT, type VmaFields } from './vma-table.ts';
 
 /** VM_SPECIAL: VMAs of devices and similar ones, which never merge. */
 export const VM_SPECIAL: number = VM.IO | VM.PFNMAP | VM.MIXEDMAP | VM.DONTEXPAND;
+
+/** Asserts that the thread holds an mmap lock for writing. In a fork it is that of the parent. */
+function assertWriting({ threads, thread }: Mm, change: string): void {
+  threads.assertHeld(thread, RANK.MMAP_WRITE, change);
+}
 
 /** Throws ENOMEM unless `more` VMAs can be added. Callers ask before they change anything. */
 export function assertMapCount(mm: Mm, more: number): void {
@@ -25,7 +32,8 @@ export function assertMapCount(mm: Mm, more: number): void {
  * Adds a VMA at a free place, without merging it. The VMA takes a reference to its file. Throws
  * ENOMEM when there are too many VMAs, and EBADF when the file is gone; nothing has changed then.
  */
-export function addVmaLocked(mm: Mm, vma: VmaFields): void {
+export function addVma(mm: Mm, vma: VmaFields): void {
+  assertWriting(mm, 'a VMA is added');
   if (vma.file !== 0) mm.files.get(vma.file);
   try {
     mm.vmas.insert(vma);
@@ -35,10 +43,10 @@ export function addVmaLocked(mm: Mm, vma: VmaFields): void {
   }
 }
 
-/** Adds a VMA as `addVmaLocked` does, then merges it with its neighbours. */
-export function insertVmaLocked(mm: Mm, vma: VmaFields): void {
-  addVmaLocked(mm, vma);
-  mergeRangeLocked(mm, vma.start, vma.end);
+/** Adds a VMA as `addVma` does, then merges it with its neighbours. */
+export function insertVma(mm: Mm, vma: VmaFields): void {
+  addVma(mm, vma);
+  mergeRange(mm, vma.start, vma.end);
 }
 
 /**
@@ -46,7 +54,7 @@ export function insertVmaLocked(mm: Mm, vma: VmaFields): void {
  * VMA that is empty, overlaps another one or names a file that does not exist, and ENOMEM when
  * there are too many VMAs; nothing is added then.
  */
-export function insertMappingsLocked(mm: Mm, added: readonly VmaFields[]): void {
+export function insertVmas(mm: Mm, added: readonly VmaFields[]): void {
   assertMapCount(mm, added.length);
   const sorted = [...added].sort((a, b) => a.start - b.start);
   for (const [at, { start, end, file }] of sorted.entries()) {
@@ -56,7 +64,7 @@ export function insertMappingsLocked(mm: Mm, added: readonly VmaFields[]): void 
     if (end > next || !isUnmapped(mm, start, end)) throw einval(`${where} overlaps another`);
     if (file !== 0 && !mm.files.exists(file)) throw einval(`${where}: no file ${file}`);
   }
-  for (const vma of added) addVmaLocked(mm, vma);
+  for (const vma of added) addVma(mm, vma);
 }
 
 function isUnmapped({ vmas }: Mm, start: number, end: number): boolean {
@@ -64,28 +72,25 @@ function isUnmapped({ vmas }: Mm, start: number, end: number): boolean {
   return ordinal === vmas.count || vmas.start(vmas.slot(ordinal)) >= end;
 }
 
-function einval(message: string): MmdumpError {
-  return new MmdumpError('EINVAL', message);
-}
-
 /**
  * Splits the VMA that holds `vpn`, so that a VMA starts there (split_vma). Does nothing where one
  * starts already, or where none is. Throws ENOMEM when there are too many VMAs, or no frame is free
  * to split a huge leaf.
  */
-export function splitVmaLocked(mm: Mm, vpn: number): void {
+export function splitVma(mm: Mm, vpn: number): void {
   const { vmas } = mm;
   const slot = vmas.lookup(vpn);
   if (slot < 0 || vmas.start(slot) === vpn) return;
   assertMapCount(mm, 1);
-  splitHugeAtLocked(mm, vpn);
+  splitHugeAt(mm, vpn);
   const whole = vmas.fields(slot);
   vmas.setEnd(slot, vpn); // nothing fails from here on: there is a free slot, and the file exists
-  addVmaLocked(mm, { ...whole, start: vpn, pgoff: whole.pgoff + (vpn - whole.start) });
+  addVma(mm, { ...whole, start: vpn, pgoff: whole.pgoff + (vpn - whole.start) });
 }
 
 /** Merges all neighbours that meet at a page of [from, to] and may be one VMA (vma_merge). */
-export function mergeRangeLocked(mm: Mm, from: number, to: number): void {
+export function mergeRange(mm: Mm, from: number, to: number): void {
+  assertWriting(mm, 'VMAs are merged');
   const { vmas } = mm;
   let ordinal = Math.max(1, vmas.find(from));
   while (ordinal < vmas.count && vmas.start(vmas.slot(ordinal)) <= to) {
@@ -120,20 +125,21 @@ function mergePair(mm: Mm, ordinal: number): boolean {
  * (do_vmi_align_munmap). Throws ENOMEM when a VMA or a huge leaf cannot be split. All mappings are
  * as before then.
  */
-export function unmapRangeLocked(mm: Mm, from: number, to: number): void {
+export function unmapRange(mm: Mm, from: number, to: number): void {
+  assertWriting(mm, 'pages are unmapped');
   const { vmas } = mm;
   const first = vmas.find(from);
   if (first === vmas.count || vmas.start(vmas.slot(first)) >= to) return;
   const inMiddle = vmas.start(vmas.slot(first)) < from && vmas.end(vmas.slot(first)) > to;
   if (inMiddle) assertMapCount(mm, 1);
   try {
-    splitVmaLocked(mm, from);
-    splitVmaLocked(mm, to);
+    splitVma(mm, from);
+    splitVma(mm, to);
   } catch (error) {
-    mergeRangeLocked(mm, from, from); // no frame for a table: undoes the first split
+    mergeRange(mm, from, from); // no frame for a table: undoes the first split
     throw error;
   }
-  zapRangeLocked(mm, from, to);
+  zapRange(mm, from, to);
   const ordinal = vmas.find(from);
   let end = ordinal;
   while (end < vmas.count && vmas.start(vmas.slot(end)) < to) {
@@ -141,14 +147,14 @@ export function unmapRangeLocked(mm: Mm, from: number, to: number): void {
     if (file !== 0) putFile(mm, file);
   }
   vmas.remove(ordinal, end - ordinal);
-  freeTablesAroundLocked(mm, from, to);
+  freeTablesAround(mm, from, to);
 }
 
 /** Frees the tables that only pages [from, to) needed. No VMA lies there any more. */
-export function freeTablesAroundLocked(mm: Mm, from: number, to: number): void {
+export function freeTablesAround(mm: Mm, from: number, to: number): void {
   const { vmas } = mm;
   const ordinal = vmas.find(from);
   const floor = ordinal === 0 ? 0 : vmas.end(vmas.slot(ordinal - 1));
   const ceiling = ordinal === vmas.count ? TASK_PAGES + 1 : vmas.start(vmas.slot(ordinal));
-  freeTablesLocked(mm, mm.pgd, { from, to, floor, ceiling });
+  freeTables(mm, mm.pgd, { from, to, floor, ceiling });
 }

@@ -18,8 +18,9 @@
  * reads it before it looks at its condition, so it misses no change in between.
  */
 import { assert } from '../assert.ts';
+import { RANK } from './held-locks.ts';
 import { THREADS_MAX } from './thread-layout.ts';
-import { RANK, type ThreadTable } from './thread-table.ts';
+import type { ThreadTable } from './thread-table.ts';
 import { throwIfAborted, waitAsync, waitSync, wakeAll } from './wait.ts';
 
 /** The words of the gate. */

@@ -30,8 +30,9 @@
  * else.
  */
 import { MmdumpError } from '../errors.ts';
+import { RANK } from './held-locks.ts';
 import { THREADS_MAX } from './thread-layout.ts';
-import { RANK, type ThreadTable } from './thread-table.ts';
+import type { ThreadTable } from './thread-table.ts';
 import { throwIfAborted, waitAsync, waitSync, wakeAll } from './wait.ts';
 
 /** The words of a lock. */

@@ -21,14 +21,14 @@ const { POISON, POISONED_BY, FREED } = THREAD_HEADER;
 
 /** The bits, and what follows from them. */
 export class Trust {
-  readonly #words: Int32Array;
-  readonly #base: number;
+  protected readonly words: Int32Array;
+  protected readonly base: number;
   /** Called when this thread meets a machine that was closed. */
   onClosed: (() => void) | undefined;
 
   constructor(words: Int32Array, base: number) {
-    this.#words = words;
-    this.#base = base;
+    this.words = words;
+    this.base = base;
   }
 
   /**
@@ -37,22 +37,22 @@ export class Trust {
    */
   poison(reason: PoisonReason, thread: number): void {
     if (this.isPoisoned) return;
-    Atomics.store(this.#words, this.#base + POISONED_BY, thread);
-    Atomics.or(this.#words, this.#base + POISON, reason);
+    Atomics.store(this.words, this.base + POISONED_BY, thread);
+    Atomics.or(this.words, this.base + POISON, reason);
   }
 
   get isPoisoned(): boolean {
-    return (Atomics.load(this.#words, this.#base + POISON) & REASON) !== 0;
+    return (Atomics.load(this.words, this.base + POISON) & REASON) !== 0;
   }
 
   /** Marks the machine as closed. The caller must then wake all threads that wait at the gate. */
   close(): void {
-    Atomics.or(this.#words, this.#base + POISON, CLOSED);
-    wakeAll(this.#words, this.#base + FREED);
+    Atomics.or(this.words, this.base + POISON, CLOSED);
+    wakeAll(this.words, this.base + FREED);
   }
 
   get isClosed(): boolean {
-    return (Atomics.load(this.#words, this.#base + POISON) & CLOSED) !== 0;
+    return (Atomics.load(this.words, this.base + POISON) & CLOSED) !== 0;
   }
 
   /** Throws MACHINE_CLOSED if the machine was closed. Called before entering it. */
@@ -64,9 +64,9 @@ export class Trust {
 
   /** Throws MACHINE_POISONED if the machine was poisoned. */
   assertTrusted(): void {
-    const reason = Atomics.load(this.#words, this.#base + POISON) & REASON;
+    const reason = Atomics.load(this.words, this.base + POISON) & REASON;
     if (reason === 0) return;
-    const thread = Atomics.load(this.#words, this.#base + POISONED_BY);
+    const thread = Atomics.load(this.words, this.base + POISONED_BY);
     const story =
       (reason & DIED_WRITING) !== 0
         ? `thread ${thread} died in the middle of a change`

@@ -10,9 +10,8 @@
  */
 
 import type { Mm } from '../../mmu/mm/mm.ts';
-import { isPresentLeaf } from '../../mmu/tables/classify.ts';
 import { PageCursor, walk } from '../../mmu/tables/page-table.ts';
-import { PTE, pfnOf } from '../../mmu/tables/pte.ts';
+import { isPresent, PTE, pfnOf } from '../../mmu/tables/pte.ts';
 import { GRANULE_PAGES, granuleStart } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 
@@ -61,7 +60,7 @@ class DonorView {
     const low = words[at]!;
     if (low === 0) return -1;
     const high = words[at + 1]!;
-    if (!isPresentLeaf(low)) {
+    if (!isPresent(low)) {
       const { swap } = this.#mm.machine;
       const slot = swap.slotOf(low, high);
       return slot < 0 ? -1 : swap.frameOf(slot);

@@ -12,12 +12,11 @@ import {
   CONTENT,
   classOfRule,
   FILE_VIEW,
-  isPresentLeaf,
   ruleOfNotPresent,
   ruleOfPresent,
 } from '../../mmu/tables/classify.ts';
 import type { WalkEnd } from '../../mmu/tables/page-table.ts';
-import { pfnOf } from '../../mmu/tables/pte.ts';
+import { isPresent, pfnOf } from '../../mmu/tables/pte.ts';
 import { countEmpty } from '../../mmu/tables/table-scan.ts';
 import { VMA_KIND } from '../../mmu/vma/vma-table.ts';
 import type { OwnedInterval, OwnerTable } from '../../shared/dump/owner-table.ts';
@@ -193,11 +192,11 @@ export class GranuleClassifier {
       const high = words[at + 1]!;
       let pfn = pfnOf(low, high);
       let rule = NOTHING;
-      if (isPresentLeaf(low) && pfn < frames) {
+      if (isPresent(low) && pfn < frames) {
         const page = pfn * PAGE_WORDS;
         const flags = pageWords[page + FLAGS]!;
         rule = ruleOfPresent(low, flags, pageWords[page + MAPPING]!, file, fileView, isVdso);
-      } else if (!isPresentLeaf(low)) {
+      } else if (!isPresent(low)) {
         const slot = this.#swap.slotOf(low, high);
         rule = ruleOfNotPresent(low, high, slot);
         if (slot >= 0) pfn = this.#swap.frameOf(slot); // row 6: the content lies in the slot
@@ -232,7 +231,7 @@ export class GranuleClassifier {
       const low = isMapped ? words[at + page * stride]! : 0;
       const high = isMapped ? words[at + page * stride + 1]! : 0;
       let pfn = pfnOf(low, high) + (found === 'huge' ? page : 0);
-      const slot = low === 0 || isPresentLeaf(low) ? -1 : this.#swap.slotOf(low, high);
+      const slot = low === 0 || isPresent(low) ? -1 : this.#swap.slotOf(low, high);
       if (slot >= 0) pfn = this.#swap.frameOf(slot);
       let word = low === 0 ? LOST_PAGE : this.#leafWord(vma, vpn, low, high, pfn, slot);
       if (word === LOST_PAGE) {
@@ -260,7 +259,7 @@ export class GranuleClassifier {
     slot: number,
   ): number {
     let rule = NOTHING;
-    if (!isPresentLeaf(low)) {
+    if (!isPresent(low)) {
       rule = ruleOfNotPresent(low, high, slot);
     } else if (pfn < this.#frames) {
       const page = pfn * PAGE_WORDS;

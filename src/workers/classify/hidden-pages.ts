@@ -1,14 +1,9 @@
 /** Where a VMA hides pages of its unreachable file (row 12 of docs/CLASSIFICATION.md). */
 
 import type { Mm } from '../../mmu/mm/mm.ts';
-import {
-  FILE_VIEW,
-  isPresentLeaf,
-  ruleOfNotPresent,
-  ruleOfPresent,
-} from '../../mmu/tables/classify.ts';
+import { FILE_VIEW, ruleOfNotPresent, ruleOfPresent } from '../../mmu/tables/classify.ts';
 import { PageCursor, walk } from '../../mmu/tables/page-table.ts';
-import { pfnOf } from '../../mmu/tables/pte.ts';
+import { isPresent, pfnOf } from '../../mmu/tables/pte.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
 import { GRANULE_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
@@ -31,7 +26,7 @@ export function hidesFilePage(mm: Mm, vpn: number): boolean {
   const low = cursor.words[cursor.at]!;
   const high = cursor.words[cursor.at + 1]!;
   if (low === 0) return false;
-  if (!isPresentLeaf(low)) {
+  if (!isPresent(low)) {
     return !isShared || ruleOfNotPresent(low, high, -1) !== RULE.BAD_SWAP;
   }
   if (isShared) return false;

@@ -7,7 +7,6 @@
 import { cacheLookup } from '../../mmu/files/page-cache.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { PG } from '../../mmu/physical/page-struct.ts';
-import { isPresentLeaf } from '../../mmu/tables/classify.ts';
 import {
   lockTable,
   PageCursor,
@@ -15,7 +14,7 @@ import {
   type WalkEnd,
   walk,
 } from '../../mmu/tables/page-table.ts';
-import { PTE, pfnOf } from '../../mmu/tables/pte.ts';
+import { isPresent, PTE, pfnOf } from '../../mmu/tables/pte.ts';
 import { PIN } from '../../shared/dump/pin-table.ts';
 import { GRANULE_PAGES, PAGE_SIZE } from '../../shared/page.ts';
 import type { WorkerFaults } from '../task/worker-faults.ts';
@@ -87,13 +86,13 @@ export class PinnedLeaves implements Leaves {
       const found = walk(this.#mm, this.#mm.pgd, granule, this.#cursor);
       if (found === 'bad') return found; // it stays bad while the mmap lock is held
       if (found === 'none' && this.#cursor.level !== 2) return found;
-      const copied = this.#copyLocked(found, granule);
+      const copied = this.#copyUnderLock(found, granule);
       if (copied !== undefined) return copied;
     }
   }
 
   /** Copies under the lock of the table. Undefined if the entry has changed since the walk. */
-  #copyLocked(found: WalkEnd, granule: number): WalkEnd | undefined {
+  #copyUnderLock(found: WalkEnd, granule: number): WalkEnd | undefined {
     const mm = this.#mm;
     const { table, words, at } = this.#cursor;
     lockTable(mm, table);
@@ -133,7 +132,7 @@ export class PinnedLeaves implements Leaves {
 
   #pinLeaf(vpn: number, low: number, high: number): void {
     const { swap } = this.#mm.machine;
-    if (isPresentLeaf(low)) {
+    if (isPresent(low)) {
       this.#pinFrame(this.#pinOf(vpn), pfnOf(low, high));
       this.#faults?.afterLeaf();
       return;

@@ -2,7 +2,7 @@
  * Loads pages of a file that no page table shows: reads them from the file itself into its page
  * cache. Pages of zeros are left out, because an absent page reads as zeros.
  */
-import { cacheInsertLocked, cacheLookup } from '../../mmu/files/page-cache.ts';
+import { cacheInsert, cacheLookup } from '../../mmu/files/page-cache.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { PG } from '../../mmu/physical/page-struct.ts';
 import type { LoadRun } from '../../shared/dump/load-table.ts';
@@ -54,7 +54,7 @@ function insert(mm: Mm, file: number, index: number, bytes: Uint8Array): void {
     mm.memory.page(pfn).set(bytes);
     mm.pages.describe(pfn, PG.SWAPBACKED, file, index);
     try {
-      cacheInsertLocked(mm, file, index, pfn);
+      cacheInsert(mm, file, index, pfn);
     } catch (error) {
       mm.allocator.put(pfn, mm.thread);
       throw error;

@@ -1,6 +1,6 @@
 /** Loads one run after the other into an mm: fills frames, sets leaves, and fills page caches. */
 import { noteGuards } from '../../mmu/fault/guard.ts';
-import { cacheInsertLocked, cacheLookup } from '../../mmu/files/page-cache.ts';
+import { cacheInsert, cacheLookup } from '../../mmu/files/page-cache.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { PG, ZERO_PAGE_PFN } from '../../mmu/physical/page-struct.ts';
 import { ensureTables, lockTable, unlockTable } from '../../mmu/tables/page-table.ts';
@@ -236,7 +236,7 @@ export class RunLoader {
 
   #insert(file: number, index: number, pfn: Pfn): void {
     try {
-      cacheInsertLocked(this.#mm, file, index, pfn);
+      cacheInsert(this.#mm, file, index, pfn);
     } catch (error) {
       this.#mm.allocator.put(pfn, this.#mm.thread);
       throw error;

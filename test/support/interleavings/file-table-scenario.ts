@@ -15,8 +15,9 @@ import {
 } from '../../../src/mmu/files/file-record.ts';
 import { type FileTable, fileTableWords } from '../../../src/mmu/files/file-table.ts';
 import type { Store } from '../../../src/mmu/files/store.ts';
+import { RANK } from '../../../src/shared/sync/held-locks.ts';
 import { THREAD_TABLE_WORDS } from '../../../src/shared/sync/thread-layout.ts';
-import { RANK, ThreadTable } from '../../../src/shared/sync/thread-table.ts';
+import { ThreadTable } from '../../../src/shared/sync/thread-table.ts';
 import { DIED_WRITING } from '../../../src/shared/sync/trust.ts';
 import type { Op, Program, Run } from './recorded-atomics.ts';
 import type { System, View } from './system.ts';

@@ -6,10 +6,12 @@
  * thread that died elsewhere. The checks learn what they need from the programs (where they pause)
  * and from tickets; they read the lock's own words only to learn whether a thread is in the queue.
  */
+
+import { RANK } from '../../../src/shared/sync/held-locks.ts';
 import type { RwLock } from '../../../src/shared/sync/rw-lock.ts';
 import { RW_LOCK } from '../../../src/shared/sync/rw-lock.ts';
 import { THREAD_TABLE_WORDS } from '../../../src/shared/sync/thread-layout.ts';
-import { RANK, ThreadTable } from '../../../src/shared/sync/thread-table.ts';
+import { ThreadTable } from '../../../src/shared/sync/thread-table.ts';
 import { DIED_WRITING } from '../../../src/shared/sync/trust.ts';
 import type { Op, Program, Run, Stage } from './recorded-atomics.ts';
 import { DEAD, SLEEPS, type System, type View } from './system.ts';

@@ -4,10 +4,12 @@
  * A program is a list of calls: `L` locks, stays and unlocks; `aL` waits asynchronously and may be
  * aborted (mutex only); `end` releases the thread's slot.
  */
+
+import { RANK } from '../../../src/shared/sync/held-locks.ts';
 import { Mutex } from '../../../src/shared/sync/mutex.ts';
 import { spinLock, spinUnlock } from '../../../src/shared/sync/spin-lock.ts';
 import { THREAD_TABLE_WORDS } from '../../../src/shared/sync/thread-layout.ts';
-import { RANK, ThreadTable } from '../../../src/shared/sync/thread-table.ts';
+import { ThreadTable } from '../../../src/shared/sync/thread-table.ts';
 import { DIED_WRITING } from '../../../src/shared/sync/trust.ts';
 import type { Op, Program, Run, Stage } from './recorded-atomics.ts';
 import type { System, View } from './system.ts';

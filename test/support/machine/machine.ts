@@ -1,6 +1,7 @@
 import type { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
-import { createMachine, type Machine } from '../../../src/mmu/machine/machine.ts';
-import type { MachineOptions } from '../../../src/mmu/mm/machine-parts.ts';
+import { createMachine } from '../../../src/mmu/machine/attach.ts';
+import type { Machine } from '../../../src/mmu/machine/machine.ts';
+import type { MachineOptions } from '../../../src/mmu/mm/create-machine.ts';
 import { PG } from '../../../src/mmu/physical/page-struct.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
 import { ZERO_PAGE } from './zero-page.ts';

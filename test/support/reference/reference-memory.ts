@@ -205,7 +205,7 @@ function readFile(machine: Machine, id: number): ReferenceFile {
     id,
     isDeleted: (kind & FILE_KIND.DELETED) !== 0,
     isMemoryBacked: (kind & FILE_KIND.MEMORY) !== 0,
-    isLost: words[at + FILE_RECORD.BACKING] === FILE_BACKING.LOST,
+    isLost: words[at + FILE_RECORD.BACKING] === FILE_BACKING.UNREACHABLE,
     size: u64(words, at + FILE_RECORD.SIZE),
     path: Buffer.from(store.slice(pathAt, pathAt + words[at + FILE_RECORD.PATH_BYTES]!)),
     cacheRoot: words[at + FILE_RECORD.CACHE_ROOT]!,

@@ -3,17 +3,28 @@
  *
  * Invariants checked: on a frozen machine, each operation that changes something gives EAGAIN to a
  * thread that must not wait, and changes nothing · the asynchronous twin waits for the thaw, and an
- * AbortSignal ends the wait · a change that bypasses the gate fails an assertion if `checks` is on
+ * AbortSignal ends the wait · a change that bypasses the gate, or the lock that it needs, fails an
+ * assertion if `checks` is on
  */
 import { describe, expect, it } from 'vitest';
+import { loadLdt, writeLdt } from '../../../src/mmu/calls/ldt.ts';
+import { populateRange } from '../../../src/mmu/fault/populate.ts';
+import { shrinkCache } from '../../../src/mmu/files/write-back.ts';
 import { writePageStruct, writePte } from '../../../src/mmu/machine/debug.ts';
 import type { Machine } from '../../../src/mmu/machine/machine.ts';
+import { setBlob } from '../../../src/mmu/mm/blobs.ts';
+import type { Mm } from '../../../src/mmu/mm/mm.ts';
+import { moveEntries } from '../../../src/mmu/tables/move.ts';
+import { protectRange } from '../../../src/mmu/tables/protect.ts';
+import { zapRange } from '../../../src/mmu/tables/zap.ts';
+import { addVma, mergeRange, unmapRange } from '../../../src/mmu/vma/vma-edit.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
 import { isSettled } from '../../support/machine/locks.ts';
 import { codeOf, pageOf, testMachine } from '../../support/machine/machine.ts';
 
 const LENGTH = 4 * PAGE_SIZE;
 const ANON = { prot: 'rw', flags: ['private', 'anonymous'], length: LENGTH } as const;
+const DESC = { entryNumber: 0, baseAddr: 0, limit: 0 } as const;
 const CONTENT = new Uint8Array(LENGTH).fill(7);
 
 /** A machine with one object of every kind. */
@@ -144,6 +155,24 @@ describe('fault 3: a change beside the gate is an assertion', () => {
   it.each(Object.entries(beside))('%s', (_name, change) => {
     const { machine } = stage();
     expect(() => change(machine)).toThrow(/^freeze gate: thread 0 is outside and makes a change/);
+  });
+
+  const unlocked: Record<string, (mm: Mm) => unknown> = {
+    'a VMA is added': (mm) => addVma(mm, mm.vmas.fields(mm.vmas.slot(0))),
+    'VMAs are merged': (mm) => mergeRange(mm, 0, 1),
+    'pages are unmapped': (mm) => unmapRange(mm, 0, 1),
+    'pages are zapped': (mm) => zapRange(mm, 0, 1),
+    'leaves get another protection': (mm) => protectRange(mm, 0, 1, 0),
+    'entries are moved': (mm) => moveEntries(mm, 0, 1, 1, { done: 0 }),
+    'pages are faulted in': (mm) => populateRange(mm, 0, 1, false, { done: 0 }),
+    'a page cache shrinks': (mm) => shrinkCache(mm, 1, 1),
+    'an LDT entry is written': (mm) => writeLdt(mm, DESC, false),
+    'an LDT is replaced': (mm) => loadLdt(mm, CONTENT),
+    'a byte string is replaced': (mm) => setBlob(mm, 0, 0, CONTENT),
+  };
+  it.each(Object.entries(unlocked))('as is one without its lock: %s', (what, change) => {
+    const { mm } = stage().space;
+    expect(() => change(mm)).toThrow(new RegExp(`^locks: thread 0 holds 0x0, not .*: ${what}$`));
   });
 
   it('as is a second entry of one thread', () => {

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { attach } from '../../../src/mmu/machine/machine.ts';
+import { attach } from '../../../src/mmu/machine/attach.ts';
 import { mmOf } from '../../../src/mmu/mm/mm.ts';
 import { lockTable } from '../../../src/mmu/tables/page-table.ts';
 import { collectGarbage } from '../../../src/shared/collect-garbage.ts';

@@ -2,7 +2,8 @@
  * Operations that need a thread id when all ids are taken wait in order, and never for each other.
  */
 import { describe, expect, it } from 'vitest';
-import { attach, type Machine } from '../../../src/mmu/machine/machine.ts';
+import { attach } from '../../../src/mmu/machine/attach.ts';
+import type { Machine } from '../../../src/mmu/machine/machine.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
 import { ATTACHED, OPERATION, THREADS_MAX } from '../../../src/shared/sync/thread-layout.ts';
 import { isSettled } from '../../support/machine/locks.ts';

@@ -1,11 +1,11 @@
 /** Removes pages while other threads, under the same read lock, change the tables. */
 import { describe, expect, it } from 'vitest';
-import { attach } from '../../../src/mmu/machine/machine.ts';
+import { attach } from '../../../src/mmu/machine/attach.ts';
 import { mmOf } from '../../../src/mmu/mm/mm.ts';
 import { walk } from '../../../src/mmu/tables/page-table.ts';
-import { splitHugeLocked } from '../../../src/mmu/tables/split-huge.ts';
+import { splitHuge } from '../../../src/mmu/tables/split-huge.ts';
 import { MiB, PAGE_SIZE, vpnOf } from '../../../src/shared/page.ts';
-import { RANK } from '../../../src/shared/sync/thread-table.ts';
+import { RANK } from '../../../src/shared/sync/held-locks.ts';
 import { freeFrames, readBytes, testMachine } from '../../support/machine/machine.ts';
 
 describe('madvise(DONTNEED) of a huge page', () => {
@@ -32,7 +32,7 @@ describe('madvise(DONTNEED) of a huge page', () => {
         expect(walk(theirs, theirs.pgd, vpnOf(at), theirs.cursor)).toBe('huge');
         splits++;
         parts.gate.tryEnter(parts.thread);
-        splitHugeLocked(theirs, theirs.cursor);
+        splitHuge(theirs, theirs.cursor);
         parts.gate.leave(parts.thread);
       }
       assertOrder(id, rank);

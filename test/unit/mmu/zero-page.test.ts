@@ -4,8 +4,9 @@
  */
 import { describe, expect, it } from 'vitest';
 import type { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
+import { attach } from '../../../src/mmu/machine/attach.ts';
 import { readPte } from '../../../src/mmu/machine/debug.ts';
-import { attach, type Machine } from '../../../src/mmu/machine/machine.ts';
+import type { Machine } from '../../../src/mmu/machine/machine.ts';
 import { PG } from '../../../src/mmu/physical/page-struct.ts';
 import { PTE } from '../../../src/mmu/tables/pte.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';

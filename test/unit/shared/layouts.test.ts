@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { FILE_RECORD } from '../../../src/mmu/files/file-record.ts';
-import { STORE, STORE_BLOCK } from '../../../src/mmu/files/store.ts';
+import { STORE, STORE_BLOCK } from '../../../src/mmu/files/store-blocks.ts';
 import { MM_ADDRESS, MM_FIELD } from '../../../src/mmu/mm/mm-struct.ts';
 import { ALLOCATOR } from '../../../src/mmu/physical/frame-allocator.ts';
 import { PAGE_STRUCT } from '../../../src/mmu/physical/page-struct.ts';

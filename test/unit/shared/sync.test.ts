@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { RANK } from '../../../src/shared/sync/held-locks.ts';
 import { Mutex } from '../../../src/shared/sync/mutex.ts';
 import { spinLock, spinUnlock } from '../../../src/shared/sync/spin-lock.ts';
 import { THREADS_MAX } from '../../../src/shared/sync/thread-layout.ts';
-import { RANK } from '../../../src/shared/sync/thread-table.ts';
 import { isSettled, testLocks } from '../../support/machine/locks.ts';
 import { codeOf } from '../../support/machine/machine.ts';
 

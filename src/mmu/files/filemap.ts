@@ -1,0 +1,107 @@
+/** Reading pages of files into the page cache (mm/filemap.c). */
+import { readSync } from 'node:fs';
+import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
+import { hex, PAGE_SIZE, type Pfn } from '../../shared/page.ts';
+import { PG } from '../physical/page-struct.ts';
+import { FILE_BACKING, FILE_KIND } from './file-record.ts';
+import { type CacheContext, cacheInsert, cacheLookup } from './page-cache.ts';
+
+/**
+ * Returns the cached page at `index`, which is read in if need be, with a reference for the caller
+ * (filemap_fault, shmem_fault). `address`, in bytes, is where the fault was. Takes the file lock.
+ * Throws SIGBUS beyond the end of the file or when the bytes cannot be read, ENOMEM when no frame
+ * is free, and EAGAIN when the thread would have to wait for the lock and must not.
+ */
+export function cacheGetPage(
+  context: CacheContext,
+  file: number,
+  index: number,
+  address: number,
+): Pfn {
+  const { files, pages } = context;
+  if (index * PAGE_SIZE >= files.size(file)) {
+    throw new MmdumpError(
+      'SIGBUS',
+      `page ${index} is beyond the end of file ${files.pathText(file)}`,
+      { address, path: files.pathText(file) },
+    );
+  }
+  const lock = files.lock(file);
+  lock.lock(context.thread, context.mayBlock);
+  try {
+    let pfn = cacheLookup(context, file, index);
+    if (pfn === 0) {
+      pfn = context.allocator.allocateZeroed(context.thread);
+      try {
+        readBacking(context, file, index, context.memory.page(pfn), address);
+        const memoryBacked = (files.kind(file) & FILE_KIND.MEMORY) !== 0;
+        pages.describe(pfn, memoryBacked ? PG.SWAPBACKED : 0, file, index);
+        cacheInsert(context, file, index, pfn);
+      } catch (error) {
+        context.allocator.put(pfn, context.thread);
+        throw error;
+      }
+    }
+    pages.get(pfn);
+    return pfn;
+  } finally {
+    lock.unlock(context.thread);
+  }
+}
+
+/**
+ * Reads one page from the backing store of a file. `into` has 4096 bytes that are zero, and stays
+ * zero beyond the end of the file. Throws SIGBUS, with `address` in bytes, when the page cannot be
+ * read. File lock held, or the machine is frozen.
+ */
+export function readBacking(
+  context: CacheContext,
+  file: number,
+  index: number,
+  into: Uint8Array,
+  address: number,
+): void {
+  const { files } = context;
+  const offset = index * PAGE_SIZE;
+  const length = Math.min(PAGE_SIZE, files.size(file) - offset);
+  switch (files.backing(file)) {
+    case FILE_BACKING.STORE:
+      into.set(files.content(file, offset, length));
+      return;
+    case FILE_BACKING.HOST:
+      readHostPage(context, file, offset, into.subarray(0, length), address);
+      return;
+    case FILE_BACKING.UNREACHABLE:
+      throw new MmdumpError(
+        'SIGBUS',
+        `page ${index} of ${files.pathText(file)} is not known: neither an import nor an image held it`,
+        { address, path: files.pathText(file) },
+      );
+    default: // a memory-backed file has no backing store: an absent page is zeros
+  }
+}
+
+function readHostPage(
+  context: CacheContext,
+  file: number,
+  offset: number,
+  into: Uint8Array,
+  address: number,
+): void {
+  const path = context.files.pathText(file);
+  try {
+    const descriptor = context.hostFiles.descriptor(context.files.path(file));
+    for (let done = 0; done < into.length; ) {
+      const count = readSync(descriptor, into, done, into.length - done, offset + done);
+      if (count === 0) throw new Error('the file is shorter than it was when it was mapped');
+      done += count;
+    }
+  } catch (error) {
+    throw new MmdumpError(
+      'SIGBUS',
+      `page at ${hex(address)} cannot be read from ${path}: ${reasonOf(error)}`,
+      { address, path, errno: errnoOf(error) ?? 'EIO' },
+      error,
+    );
+  }
+}
