@@ -3,7 +3,7 @@
  * in docs/CLASSIFICATION.md. A second rule of the same row has that number plus 32.
  */
 
-/** Classes as they stand in the run table. A page of class 0, ABSENT, is never in a run. */
+/** Values of the class in the run table. A page of class 0, ABSENT, is never in a run. */
 export const PAGE_CLASS = {
   ABSENT: 0,
   COPY: 1,
@@ -13,7 +13,7 @@ export const PAGE_CLASS = {
   GUARD: 5, // has no content, but is recorded: a guard page
 } as const;
 
-/** The rules, by name. */
+/** Numbers of the rules. */
 export const RULE = {
   VM_IO: 1,
   HUGETLB: 2,

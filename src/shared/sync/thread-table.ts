@@ -39,7 +39,7 @@ import {
 import { Trust } from './trust.ts';
 import { wakeAll } from './wait.ts';
 
-/** The bit of each rank, in the lock order. The mmap lock has one bit per mode. */
+/** Bits of the ranks, in the lock order. The mmap lock has one bit per mode. */
 export const RANK = {
   GATE: 0x01,
   MMAP_READ: 0x02,
