@@ -253,7 +253,7 @@ export function readBacking(
     case FILE_BACKING.LOST:
       throw new MmdumpError(
         'SIGBUS',
-        `page ${index} of ${files.pathText(file)} is not known: whoever loaded the file did not have it`,
+        `page ${index} of ${files.pathText(file)} is unknown: the file was loaded without it`,
         { address, path: files.pathText(file) },
       );
     default: // a memory-backed file has no backing store: an absent page is zeros

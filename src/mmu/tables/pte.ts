@@ -34,8 +34,8 @@ export const PTE = {
 export const TABLE_ENTRY = 0x67;
 
 /**
- * Values of the type of an entry that is not present: bits 63..59, which are bits 31..27 of its high
- * word.
+ * Values of the type of an entry that is not present: bits 63..59, which are bits 31..27 of its
+ * high word.
  */
 export const SWAP_TYPE = {
   LAST_BANK: 30, // 0 to 30 are banks of swap

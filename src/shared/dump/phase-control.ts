@@ -16,8 +16,8 @@ export const PHASE = {
 } as const;
 
 /**
- * The words of a worker: how far it is. Written by the worker alone; the coordinator reads it for the
- * progress.
+ * The words of a worker: how far it is. Written by the worker alone; the coordinator reads it for
+ * the progress.
  */
 export const WORKER_PROGRESS = {
   UNITS: 0,
