@@ -1,6 +1,6 @@
 /**
- * The VM_* bits of a VMA, as linux/mm.h numbers them. Some flags are newer than the 2008 kernel,
- * and some no longer exist.
+ * Bits of the flags of a VMA (VM_*), as linux/mm.h numbers them. Some flags are newer than the
+ * 2008 kernel, and some no longer exist.
  */
 export const VM = {
   READ: 0x1,

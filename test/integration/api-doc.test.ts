@@ -1,12 +1,13 @@
 /**
  * docs/API.md names everything that the package exports, its examples do what their comments say, and
- * README.md stays short. What both link to is there.
+ * README.md stays short. What both link to is there. No document has lines that are too long.
  */
 import { spawnSync } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
@@ -24,6 +25,7 @@ const read = (path: string): string => readFileSync(join(root, path), 'utf8');
 /** A block of code; the language that it names, and its lines. */
 const CODE_BLOCK = /^```(\w*)\n([\s\S]*?)^```$/gm;
 const README_WORDS = 800;
+const LINE_CHARACTERS = 100;
 
 /** Every name that src/main/index.ts exports, types included. */
 function exportedNames(): string[] {
@@ -134,5 +136,21 @@ describe('README.md', () => {
 
   it('links to what is there', () => {
     expect(brokenLinks('README.md')).toEqual([]);
+  });
+});
+
+describe('the documents', () => {
+  const paths = [
+    ...readdirSync(root).filter((path) => path.endsWith('.md')),
+    ...readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
+      .filter((path) => path.endsWith('.md'))
+      .map((path) => join('docs', path)),
+  ];
+
+  it.each(paths)(`%s has lines of at most ${LINE_CHARACTERS} characters`, (path) => {
+    // A row of a table cannot be wrapped, and neither can a link.
+    const isWhole = (line: string): boolean => /^ *\|/.test(line) || /^\S*https?:\S*$/.test(line);
+    const isLong = (line: string): boolean => [...line].length > LINE_CHARACTERS && !isWhole(line);
+    expect(read(path).split('\n').filter(isLong)).toEqual([]);
   });
 });

@@ -38,21 +38,21 @@ describe('clones that nobody could have made', () => {
   it.each<[string, string, (bytes: Buffer, vma: number, clone: number) => void]>([
     [
       'of itself',
-      'no earlier MM',
+      'is not the offset of an earlier MM',
       (bytes, vma, clone) => {
         bytes.writeBigUInt64LE(BigInt(vma - 136), clone + SOURCE);
       },
     ],
     [
       'of no mm',
-      'no earlier MM',
+      'is not the offset of an earlier MM',
       (bytes, _vma, clone) => {
         bytes.writeBigUInt64LE(80n, clone + SOURCE);
       },
     ],
     [
       'outside of the mapping',
-      'outside of its VMA',
+      'outside its VMA',
       (bytes, _vma, clone) => {
         bytes.writeBigUInt64LE(bytes.readBigUInt64LE(clone + START) - 4096n, clone + START);
       },

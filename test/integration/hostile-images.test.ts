@@ -1,5 +1,5 @@
 /**
- * Thousands of images that are made to do harm.
+ * Thousands of images of both versions that are made to do harm.
  *
  * Invariants checked:
  * - Opening, inspecting, reading pages, verifying and restoring end in a documented MmdumpError, or
@@ -323,7 +323,12 @@ describe('a hostile image', () => {
   }, async () => {
     const images = await hostileSeeds(dumper);
     const taken = images.map(takeApart);
-    for (const bytes of images) await runCase(randomOf(SEED, -1), bytes, new Counts());
+    for (const bytes of images) {
+      const outcome = new Counts();
+      await runCase(randomOf(SEED, -1), bytes, outcome);
+      expect(outcome.get('opened')).toBe(1);
+    }
+    const versions = new Counts();
     const counts = new Counts();
     const start = Date.now();
     let before = 0;
@@ -333,7 +338,8 @@ describe('a hostile image', () => {
         watchdog.beat(item);
         if (item === CASES / 4) before = await heldBytes();
         const random = randomOf(SEED, item);
-        const { bytes, what } = hostileImage(random, images, taken);
+        const { bytes, what, version } = hostileImage(random, images, taken);
+        versions.add(version === 0 ? 'noise' : `version ${version}`);
         await runCase(random, bytes, counts).catch((error: unknown) => {
           const message = `MMDUMP_SEED=${SEED}, case ${item} (${what}): ${error}`;
           throw new Error(message, { cause: error });
@@ -343,7 +349,8 @@ describe('a hostile image', () => {
       watchdog.stop();
     }
     const seconds = ((Date.now() - start) / 1000).toFixed(1);
-    console.log(`hostile images: MMDUMP_SEED=${SEED}, ${CASES} cases, ${seconds} s: ${counts}`);
+    console.log(`hostile images: MMDUMP_SEED=${SEED}, ${CASES} cases (${versions}), ${seconds} s:`);
+    console.log(counts.toString());
     expect((await heldBytes()) - before).toBeLessThan(GROWTH_BYTES);
     // The mutations must reach everything: images that open, and every way to be refused.
     for (const code of ['IMAGE_NOT_RECOGNISED', 'IMAGE_VERSION', 'IMAGE_TRUNCATED']) {
@@ -353,5 +360,8 @@ describe('a hostile image', () => {
       expect(counts.get(code), code).toBeGreaterThan(CASES / 50);
     }
     expect(counts.get('restore: restored')).toBeGreaterThan(CASES / 100);
+    for (const name of ['version 1', 'version 2']) {
+      expect(versions.get(name), name).toBeGreaterThan(CASES / 3);
+    }
   });
 });

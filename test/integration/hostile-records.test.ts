@@ -79,7 +79,7 @@ describe('a record that contradicts the format', () => {
   it.each<[string, string, (vma: Buffer) => void]>([
     [
       'in the last page below 2^47, which no process can map',
-      'is no range of pages',
+      'is not a range of pages',
       (vma) => {
         vma.writeBigUInt64LE(2n ** 47n, 48);
       },
@@ -93,7 +93,7 @@ describe('a record that contradicts the format', () => {
     ],
     [
       'that is shared and may not be',
-      'may not be shared',
+      'VM_SHARED is set without VM_MAYSHARE',
       (vma) => {
         vma.writeUInt32LE((vma.readUInt32LE(56) & ~0x80) | 8, 56);
       },
@@ -122,7 +122,7 @@ describe('a record that contradicts the format', () => {
     const at = recordsOf(bytes, PAGES).at(-1)!;
     bytes.writeUInt32LE(bytes.readUInt32LE(at + 44) | FILE_PAGES, at + 44);
     seal(bytes, at, PAGES.bytes, PAGES.crcAt);
-    await expectRefused(bytes, 'IMAGE_CORRUPT', 'pages of a file, where there can be none');
+    await expectRefused(bytes, 'IMAGE_CORRUPT', 'pages of a file, which this mapping cannot have');
   });
 
   it('does not keep verify from the pages: counts that are wrong at the end', async () => {

@@ -64,7 +64,7 @@ function assertPlace(stretch: Stretch, problems: readonly Problem[], bit: string
     // Nothing in a damaged record can be trusted, so the problem only says where the record stands.
     const record = what === 'payload' ? from - NAME_RECORD.SIZE : from;
     const name =
-      what === 'head' ? /file head|no mmdump image/ : /^[A-Z_]+ at byte |^object at byte /;
+      what === 'head' ? /file head|not an mmdump image/ : /^[A-Z_]+ at byte |^object at byte /;
     if (first.offset !== record || !name.test(first.message)) fail();
     if (what !== 'head' && !first.message.includes(`at byte ${record}`)) fail();
     return;

@@ -116,7 +116,9 @@ describe('a dumper that chooses', () => {
     const sink = memorySink();
     const first = await dumper.dump(space, { to: sink });
     expect(first.workers).toBe(1);
-    expect(first.workersReason).toMatch(/^1: to start more threads takes longer than 20\.\d MiB/);
+    expect(first.workersReason).toMatch(
+      /^1: starting more threads would take longer than it saves \(20\.\d MiB\)/,
+    );
     expect(await threadsStarted()).toBe(1);
     // The threads start during the next dump, and a later dump finds them ready.
     let last = await dumper.dump(space, { to: sink });
@@ -136,13 +138,13 @@ describe('a dumper that chooses', () => {
   });
 });
 
-it('a dumper that was asked for workers has them, and says how many had something to do', async () => {
+it('a dumper that was asked for workers has them, and says how many had work', async () => {
   const dumper = await dumperOf({ workers: 3 });
   expect(await threadsStarted()).toBe(3);
   const report = await dumper.dump(spaceOf(MiB), { to: memorySink() });
   expect(report).toMatchObject({
     workers: 3,
-    workersReason: '3 as asked, of which 1 had something to do',
+    workersReason: '3 as asked, of which 1 had work',
   });
 });
 

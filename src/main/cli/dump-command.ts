@@ -60,10 +60,13 @@ async function dumpUntil(flags: DumpFlags, signal: AbortSignal | undefined): Pro
   const path = flags.output ?? defaultOutput(flags);
   const isDry = flags.dryRun === true;
   if (path === '-' && flags.json === true && !isDry) {
-    throw new MmdumpError('OPTION_INVALID', "output: '-': --json writes to standard output, too");
+    throw new MmdumpError('OPTION_INVALID', "output: '-': --json also writes to standard output");
   }
   if (path === '-' && flags.split !== undefined) {
-    throw new MmdumpError('OPTION_INVALID', "output: '-': --split writes several files");
+    throw new MmdumpError(
+      'OPTION_INVALID',
+      "output: '-': --split writes several files, and standard output is one",
+    );
   }
   const output = isDry
     ? NO_OUTPUT

@@ -61,24 +61,27 @@ function importJson(process: ProcessReport): unknown {
 function importLines(process: ProcessReport): string[] {
   const { pid, sharedPages, unmappedPages, unreadableFiles, foreignFiles } = process;
   const lines: string[] = [];
-  if (sharedPages > 0) lines.push(`pid ${pid}: ${sharedPages} pages shared with those before it`);
+  if (sharedPages > 0)
+    lines.push(`pid ${pid}: ${sharedPages} pages shared with the processes before it`);
   if (unmappedPages > 0) {
-    lines.push(`${unmappedPages} pages of files in memory that the process had not mapped`);
+    lines.push(`${unmappedPages} pages of memory-backed files that the process had not mapped`);
   }
   if (unreadableFiles.length > 0) {
     lines.push(
-      `${unreadableFiles.length} files in memory or deleted could not be read: what the process ` +
-        `had not mapped of them is not in the image, and reading it fails`,
+      `${unreadableFiles.length} memory-backed or deleted files could not be read: the image ` +
+        'lacks their pages that the process had not mapped, and reading such a page fails',
     );
   }
   if (foreignFiles.length > 0) {
     lines.push(
-      `${foreignFiles.length} files lie in mounts or under a root of the process's own: the image ` +
-        'holds what could be read of them, since no path of this host leads to them',
+      `${foreignFiles.length} files lie in mounts, or under a root directory, that only the ` +
+        'process has: no path of this host leads to them, so the image holds what could be read',
     );
   }
   if (!process.sharingKnown) {
-    lines.push('not root: which pages were shared is unknown, every page has a frame of its own');
+    lines.push(
+      'not run as root: it is unknown which pages were shared, so every page has its own frame',
+    );
   }
   return lines;
 }
@@ -86,8 +89,8 @@ function importLines(process: ProcessReport): string[] {
 /** The bytes that an mm shows, its proportional share of them, and those that no other mm shows. */
 export function usageText({ rss, pss, unique }: MemoryUsage): string {
   return (
-    `${formatBytes(rss)} shown, ${formatBytes(pss)} in proportion, ` +
-    `${formatBytes(unique)} of its own`
+    `${formatBytes(rss)} resident, ${formatBytes(pss)} as proportional share, ` +
+    `${formatBytes(unique)} unique`
   );
 }
 
@@ -125,7 +128,7 @@ export function dumpText(
     );
   });
   lines.push(...summaries);
-  if (mms.length > 1) lines.push(`${formatBytes(report.savedBytes)} saved by what they share`);
+  if (mms.length > 1) lines.push(`${formatBytes(report.savedBytes)} saved by sharing`);
   for (const { start, end, reason } of skipped) {
     lines.push(`left out ${hex(start)}-${hex(end)}: ${reason}`);
   }
@@ -142,8 +145,8 @@ export function dumpText(
     workers,
     `${formatMs(importMs)} to load, ${formatMs(ms.total)} to dump (${steps}); ` +
       (report.frozen
-        ? `the mm stood still for ${formatMs(ms.pause)}`
-        : `nothing stood still, mappings could not change for ${formatMs(ms.locked)}`),
+        ? `${mms.length === 1 ? 'the mm was' : 'the mms were'} frozen for ${formatMs(ms.pause)}`
+        : `nothing was frozen; mappings could not change for ${formatMs(ms.locked)}`),
     image.id === null
       ? `${output}: the image would have ${image.bytes} bytes (${formatBytes(image.bytes)})`
       : `${output}: ${formatBytes(image.bytes)}${partsText(image.parts)}, id ${image.id}, ` +

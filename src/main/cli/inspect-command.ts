@@ -77,7 +77,7 @@ function inspectText(image: Image): string {
       `${image.mms().length} mm${image.head.digest === 'none' ? ', pages without checksums' : ''}`,
   ];
   const usage = memoryUsage(image);
-  if (usage.mms.length > 1) lines.push(`${formatBytes(usage.savedBytes)} saved by what they share`);
+  if (usage.mms.length > 1) lines.push(`${formatBytes(usage.savedBytes)} saved by sharing`);
   for (const mm of image.mms()) {
     const entries = ldtEntries(mm);
     const ldt = entries === 0 ? 'no LDT' : `LDT of ${entries} entries`;

@@ -48,14 +48,14 @@ function packageVersion(): string {
 /** Options that every command has. */
 function addCommon(command: Command): Command {
   return command
-    .option('--json', 'print one JSON object on stdout, nothing else')
-    .option('--quiet', 'print nothing but errors and warnings; --json is printed all the same');
+    .option('--json', 'print one JSON object on standard output, and nothing else')
+    .option('--quiet', 'print only errors, warnings and what --json prints');
 }
 
 function workersOption(): Option {
   return new Option(
     '--workers <n>',
-    'worker threads (default: as many as the work is worth)',
+    'number of worker threads (default: chosen by the size of the work)',
   ).argParser(wholeNumber(1, WORKERS_MAX));
 }
 
@@ -68,12 +68,15 @@ function addDump(program: Command): void {
     .command('dump')
     .description('dump a live process or a built-in workload into an image')
     .addOption(
-      new Option('--pid <pid>', 'a live process, stopped while it is read; may be given repeatedly')
+      new Option(
+        '--pid <pid>',
+        'dump this live process, which is stopped while it is read; may be repeated',
+      )
         .argParser(severalPids)
         .conflicts('workload'),
     )
     .addOption(
-      new Option('--children', 'all descendants of the processes, too').conflicts('workload'),
+      new Option('--children', 'also dump all descendants of the processes').conflicts('workload'),
     )
     .addOption(
       new Option('--workload <name[:size]>', `one of ${WORKLOADS.join(', ')}`).argParser(
@@ -85,26 +88,45 @@ function addDump(program: Command): void {
       "the image; '-' is standard output (default: NAME.cpt or PID.cpt)",
     )
     .addOption(workersOption())
-    .addOption(choice('--zero-pages <how>', 'pages of zeros', ['detect', 'copy']))
-    .addOption(choice('--checksum <kind>', 'digest of every block', ['xxh3', 'crc32', 'none']))
-    .addOption(choice('--blocks <unit>', 'one block per run or per page', ['run', 'page']))
-    .addOption(choice('--unsupported <policy>', 'unsupported pages', ['fail', 'skip', 'copy']))
-    .addOption(choice('--hugetlb <policy>', 'VM_HUGETLB mappings', ['fail', 'skip', 'copy']))
+    .addOption(choice('--zero-pages <how>', 'what to do with pages of zeros', ['detect', 'copy']))
+    .addOption(
+      choice('--checksum <kind>', 'kind of the checksum of each block', ['xxh3', 'crc32', 'none']),
+    )
+    .addOption(
+      choice('--blocks <unit>', 'one block per run of pages, or per page', ['run', 'page']),
+    )
+    .addOption(
+      choice('--unsupported <policy>', 'what to do with unsupported pages', [
+        'fail',
+        'skip',
+        'copy',
+      ]),
+    )
+    .addOption(
+      choice('--hugetlb <policy>', 'what to do with VM_HUGETLB mappings', ['fail', 'skip', 'copy']),
+    )
     .option(
       '--no-freeze',
-      'what is dumped goes on meanwhile: its mappings are of one instant, its pages are not',
+      'let the process run during the dump: its mappings are of one instant, its pages are not',
     )
-    .option('--dontdump', 'honour VM_DONTDUMP: store no page of such mappings')
+    .option('--dontdump', 'honour VM_DONTDUMP: store no pages of such mappings')
     .addOption(timeoutOption())
-    .option('--size-limit <size>', 'refuse to write a larger image', parseSize)
+    .option('--size-limit <size>', 'fail if the image would be larger than this', parseSize)
     .option(
       '--split <n or size>',
-      'several files, FILE.000 and so on: so many, or of so many bytes each (512M); cat joins them',
+      'write so many files, or files of at most this size (512M), named FILE.000 and so on',
       parseSplit,
     )
-    .option('--dry-run', 'say what the image would hold and how long it would be; write nothing')
-    .option('--seed <n>', 'of a workload', wholeNumber(0, MAX_SEED))
-    .option('--memory <size>', 'simulated memory (default: as much as it takes)', parseSize)
+    .option(
+      '--dry-run',
+      'report what the image would hold and how long it would be, but write nothing',
+    )
+    .option('--seed <n>', 'seed of the workload', wholeNumber(0, MAX_SEED))
+    .option(
+      '--memory <size>',
+      'size of the simulated memory (default: as much as is needed)',
+      parseSize,
+    )
     .option('--force', 'replace an existing image');
   addCommon(command).action(async (flags: DumpFlags) => {
     if (flags.pid === undefined && flags.workload === undefined) {
@@ -117,7 +139,7 @@ function addDump(program: Command): void {
 function addInspect(program: Command): void {
   const command = program
     .command('inspect')
-    .description('list the mappings of an image and the pages it holds')
+    .description('list the mappings of an image and the pages that it holds')
     .argument('<image>');
   addCommon(command).action(async (path: string, flags: OutputOptions) => {
     await runCommand((signal) => inspectCommand(path, flags, signal));
@@ -127,7 +149,7 @@ function addInspect(program: Command): void {
 function addVerify(program: Command): void {
   const command = program
     .command('verify')
-    .description('check structure and checksums of an image')
+    .description('check the structure and the checksums of an image')
     .argument('<image>')
     .addOption(timeoutOption())
     .addOption(workersOption());
@@ -144,7 +166,11 @@ function addRestore(program: Command): void {
     .option('--check', 'compare every restored page with the image')
     .addOption(timeoutOption())
     .addOption(workersOption())
-    .option('--memory <size>', 'simulated memory (default: chosen by itself)', parseSize);
+    .option(
+      '--memory <size>',
+      'size of the simulated memory (default: as much as is needed)',
+      parseSize,
+    );
   addCommon(command).action(async (path: string, flags: RestoreFlags) => {
     await runCommand((signal) => restoreCommand(path, flags, signal));
   });
@@ -158,7 +184,7 @@ function parseWorkload(text: string): NonNullable<DumpFlags['workload']> {
   const [name, size, ...rest] = text.split(':');
   if (!isWorkload(name) || rest.length > 0) {
     throw new InvalidArgumentError(
-      `expected one of ${WORKLOADS.join(', ')}, and :SIZE if you like.`,
+      `expected one of ${WORKLOADS.join(', ')}, optionally followed by :SIZE.`,
     );
   }
   return size === undefined ? { name } : { name, size: parseSize(size) };

@@ -71,7 +71,7 @@ function show(
   if (check !== null && !check.equal) {
     printError(`${path}: restored, but ${check.difference?.message}`);
   } else if (flags.quiet !== true) {
-    const checked = check === null ? '' : `; all ${check.pages} pages checked, equal`;
+    const checked = check === null ? '' : `; all ${check.pages} pages were checked and are equal`;
     print(`${path}: ${mms} mm, ${vmas} mappings, ${pages} pages in ${formatMs(ms)}${checked}`);
   }
 }

@@ -4,6 +4,7 @@
  */
 import { AbortError, MmdumpError, reasonOf } from '../../shared/errors.ts';
 
+/** Values of the exit code. */
 export const EXIT = { DONE: 0, FAILED: 1, USAGE: 2, INTERRUPTED: 130 } as const;
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;

@@ -15,7 +15,9 @@ export function parseSize(text: string): number {
   const found = /^(\d+)([KMGT]?)$/i.exec(text);
   const bytes = Number(found?.[1]) * (UNITS[(found?.[2] ?? '').toUpperCase()] ?? Number.NaN);
   if (Number.isSafeInteger(bytes) && bytes > 0) return bytes;
-  throw new InvalidArgumentError(`'${text}' is no size: expected a number and K, M, G or T.`);
+  throw new InvalidArgumentError(
+    `'${text}' is not a size: expected a number, optionally followed by K, M, G or T.`,
+  );
 }
 
 /** How `--split` cuts an image: into a number of parts, or into parts of a maximum length. */
@@ -26,12 +28,12 @@ export function parseSplit(text: string): Split {
   if (!/^\d+$/.test(text)) {
     const partBytes = parseSize(text);
     if (partBytes >= PART_BLOCK) return { partBytes };
-    throw new InvalidArgumentError(`'${text}': a part has ${PART_BLOCK} bytes at least.`);
+    throw new InvalidArgumentError(`'${text}': a part must have at least ${PART_BLOCK} bytes.`);
   }
   const parts = Number(text);
   if (parts >= 1 && parts <= PARTS_MAX) return { parts };
   throw new InvalidArgumentError(
-    `'${text}': expected 1 to ${PARTS_MAX} parts, or the length of one as 512M.`,
+    `'${text}': expected 1 to ${PARTS_MAX} parts, or the size of a part, such as 512M.`,
   );
 }
 
@@ -42,7 +44,9 @@ const MAX_SECONDS = (2 ** 31 - 1) / 1000;
 export function parseSeconds(text: string): number {
   const seconds = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN;
   if (seconds > 0 && seconds <= MAX_SECONDS) return seconds;
-  throw new InvalidArgumentError(`'${text}': expected seconds, more than 0, as 30 or 0.5.`);
+  throw new InvalidArgumentError(
+    `'${text}': expected a number of seconds above 0, such as 30 or 0.5.`,
+  );
 }
 
 /** A whole number from `minimum` to `maximum`. */
@@ -50,6 +54,8 @@ export function wholeNumber(minimum: number, maximum: number): (text: string) =>
   return (text) => {
     const value = /^-?\d+$/.test(text) ? Number(text) : Number.NaN;
     if (Number.isSafeInteger(value) && value >= minimum && value <= maximum) return value;
-    throw new InvalidArgumentError(`'${text}': expected a whole number, ${minimum} to ${maximum}.`);
+    throw new InvalidArgumentError(
+      `'${text}': expected a whole number from ${minimum} to ${maximum}.`,
+    );
   };
 }

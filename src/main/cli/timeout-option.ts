@@ -8,9 +8,10 @@ export interface TimeoutFlag {
 }
 
 export function timeoutOption(): Option {
-  return new Option('--timeout <seconds>', 'give up then, and leave nothing behind').argParser(
-    parseSeconds,
-  );
+  return new Option(
+    '--timeout <seconds>',
+    'give up after this time, and leave nothing behind',
+  ).argParser(parseSeconds);
 }
 
 /** Runs a command until it ends, the program's signal fires, or its own time-out is over. */

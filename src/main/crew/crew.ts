@@ -91,9 +91,9 @@ export function chooseCrew(host: Host, threads: Threads, work: Work): Crew {
   return { workers, worth, here, reason: `${workers}: ${why()}` };
 
   function why(): string {
-    if (workers < worth) return `to start more threads takes longer than ${size} are worth`;
+    if (workers < worth) return `starting more threads would take longer than it saves (${size})`;
     if (workers === most.workers) return most.reason;
-    if (workers === units) return `there is no more to do at a time (${size})`;
+    if (workers === units) return `there is no more work to share (${size})`;
     return `one for each ${formatBytes(BYTES_PER_WORKER)} of ${size}`;
   }
 }
@@ -122,7 +122,7 @@ export function mostWorkers({ cores, quota, memory }: Host): {
       workers: Math.floor((memory * MEMORY_PART) / THREAD_BYTES),
       reason: `little memory is free (${formatBytes(memory)})`,
     },
-    { workers: WORKERS_MAX, reason: 'that is the most' },
+    { workers: WORKERS_MAX, reason: 'that is the maximum' },
   ];
   const least = bounds.reduce((best, bound) => (bound.workers < best.workers ? bound : best));
   return { workers: Math.max(1, least.workers), reason: least.reason };

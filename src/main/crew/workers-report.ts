@@ -14,6 +14,6 @@ export function workersOf(
 ): { readonly workers: number; readonly workersReason: string } {
   const most = crews.reduce((best, crew) => (crew.workers >= best.workers ? crew : best));
   if (asked === undefined) return { workers: most.workers, workersReason: most.reason };
-  const idle = most.workers < asked ? `, of which ${most.workers} had something to do` : '';
+  const idle = most.workers < asked ? `, of which ${most.workers} had work` : '';
   return { workers: asked, workersReason: `${most.reason}${idle}` };
 }

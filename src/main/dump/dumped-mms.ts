@@ -48,5 +48,5 @@ export function describeMms(mms: readonly Mm[], ldts: readonly Uint8Array[]): De
 
 /** Throws OPTION_INVALID for more bytes than readers accept. */
 function assertLength(name: string, bytes: number, most: number): void {
-  if (bytes > most) throw invalid(`${name} of ${bytes} bytes: an image takes at most ${most}`);
+  if (bytes > most) throw invalid(`${name} of ${bytes} bytes: an image holds at most ${most}`);
 }

@@ -107,7 +107,7 @@ const MAX_UNIT = 64 * MiB;
 const NAMES = list(text);
 const SINK = objectWith<Sink>(
   ['open', 'reserve', 'commit', 'abort'],
-  'a sink, as fileSink(path), splitSink, memorySink and streamSink make one',
+  'a sink, made by fileSink, splitSink, memorySink or streamSink',
 );
 
 /** The checks of all options of a dump. */

@@ -258,7 +258,7 @@ function refuseHugetlb(mm: number, start: number, end: number): MmdumpError {
   const range = `${hex(addressOf(start))}-${hex(addressOf(end))}`;
   return new MmdumpError(
     'HUGETLB_REFUSED',
-    `mm ${mm}, VMA ${range}: a VM_HUGETLB mapping is not dumped unless the option hugetlb is ` +
+    `mm ${mm}, VMA ${range}: a VM_HUGETLB mapping cannot be dumped unless the option hugetlb is ` +
       "'copy' or 'skip'",
     { mm, vmaStart: addressOf(start), vmaEnd: addressOf(end) },
   );

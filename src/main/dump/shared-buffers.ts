@@ -36,7 +36,7 @@ function create(name: string, bytes: number, faults: FaultPlan | undefined): Sha
     failMemoryAt('table', faults);
     return new SharedArrayBuffer(Math.max(4096, bytes));
   } catch (error) {
-    const message = `no memory for the table of ${name} of this dump, ${bytes} bytes`;
+    const message = `not enough memory for the table of ${name} of this dump (${bytes} bytes)`;
     throw new MmdumpError('ENOMEM', message, {}, error);
   }
 }

@@ -176,7 +176,7 @@ export class Image {
     return this.#uses.during(async () => {
       const view = bytesOf('into', into);
       if (ADDRESS('address', address) + view.length > TASK_SIZE) {
-        throw new MmdumpError('OPTION_INVALID', `${address}: no address of user space`, {
+        throw new MmdumpError('OPTION_INVALID', `${address}: not an address of user space`, {
           address,
         });
       }

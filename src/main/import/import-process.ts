@@ -113,16 +113,17 @@ async function captureRunning(
 
 function assertPids(pids: readonly number[]): void {
   if (process.platform !== 'linux') {
-    const message = `processes can be imported on Linux, this is ${process.platform}`;
+    const message = `processes can be imported only on Linux, and this is ${process.platform}`;
     throw new MmdumpError('UNSUPPORTED_PLATFORM', message);
   }
-  if (pids.length === 0) throw new MmdumpError('OPTION_INVALID', 'pid: expected at least one');
+  if (pids.length === 0)
+    throw new MmdumpError('OPTION_INVALID', 'pid: expected at least one process');
   for (const pid of pids) {
     if (!Number.isSafeInteger(pid) || pid <= 0) {
       throw new MmdumpError('OPTION_INVALID', `pid: ${pid}: expected a positive number`);
     }
     if (pid === process.pid) {
-      const message = `pid: ${pid} is this very process: it cannot stop itself and read on`;
+      const message = `pid: ${pid} is the calling process, which cannot stop itself and read on`;
       throw new MmdumpError('OPTION_INVALID', message, { pid });
     }
   }

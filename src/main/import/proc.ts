@@ -6,7 +6,7 @@ import { PAGE_SIZE } from '../../shared/page.ts';
 
 /** The error for a process that has ended, or never had an mm. */
 export function processGone(pid: number, fields: ErrorFields = {}): MmdumpError {
-  const message = `process ${pid} has no memory to be read: it has ended, or is a kernel thread`;
+  const message = `process ${pid} has no memory to read: it has ended, or is a kernel thread`;
   return new MmdumpError('PROCESS_GONE', message, { pid, ...fields });
 }
 

@@ -6,6 +6,7 @@ import type { ProcStat } from './proc.ts';
 
 const NT_PRPSINFO = 3;
 const OWNER = 'CORE\0';
+/** The fields of the note. */
 const PRPSINFO = {
   STATE: 0, //  u8
   SNAME: 1, //  u8

@@ -127,6 +127,6 @@ export async function openAgain(file: MappedFile, { path }: ReadableFile): Promi
     throw new MmdumpError('INPUT_FAILED', `${text}: ${reasonOf(error)}`, fields, error);
   }
   await handle.close();
-  const reason = 'it is another file than the one that was mapped';
+  const reason = 'it is not the file that was mapped';
   throw new MmdumpError('INPUT_FAILED', `${text}: ${reason}`, { path: text, reason });
 }

@@ -39,8 +39,8 @@ export async function withRunningFamily<T>(
   }
   const [pid] = pids;
   const message =
-    `process ${pid}: mappings changed each of the ${ATTEMPTS} times that it was read: ` +
-    'let it be stopped meanwhile, or stop it yourself';
+    `process ${pid}: its mappings changed each of the ${ATTEMPTS} times that they were read: ` +
+    'let it be frozen meanwhile, or stop it yourself';
   throw new MmdumpError('PROCESS_CHANGED', message, { pid: pid! });
 }
 

@@ -127,7 +127,7 @@ function assertOwnMm(first: FamilyMember, second: FamilyMember): void {
   for (const run of second.scan.runs) {
     if (!isExclusive(second, run) || own.get(run.start) !== run.pfn) continue;
     const message =
-      `pid: processes ${first.pid} and ${second.pid} have one address space (CLONE_VM): name one ` +
+      `pid: processes ${first.pid} and ${second.pid} share one address space (CLONE_VM): name one ` +
       'of them';
     throw new MmdumpError('OPTION_INVALID', message, { pid: second.pid });
   }

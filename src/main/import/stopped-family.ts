@@ -66,7 +66,7 @@ async function stopDescendants(
     }
   }
   const { pid } = family[0]!;
-  const message = `process ${pid}: its descendants fork quicker than they can be stopped`;
+  const message = `process ${pid}: its descendants fork faster than they can be stopped`;
   throw new MmdumpError('PROCESS_UNSTOPPABLE', message, { pid });
 }
 

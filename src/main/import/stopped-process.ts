@@ -155,8 +155,8 @@ async function assertStoodStill(pid: number, before: Tasks): Promise<void> {
   };
   if (await isSame()) return;
   const message =
-    `process ${pid} went on while it was read (a SIGCONT of somebody else?): what was read is not ` +
-    'one instant of it';
+    `process ${pid} went on while it was read (did another program send SIGCONT?), so what was ` +
+    'read does not show one instant';
   throw new MmdumpError('PROCESS_RESUMED', message, { pid });
 }
 

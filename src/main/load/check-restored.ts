@@ -121,7 +121,7 @@ function isZero(mm: Mm, content: number): boolean {
   return isZeroPage(mm.memory.wordsOf(content), mm.memory.wordAt(content));
 }
 
-/** Bytes of physical memory that restoring an image takes at most. */
+/** Bytes of physical memory that restoring an image holds at most. */
 export function memoryForImage(image: Image): number {
   let frames = 4096; // a margin, and the frames of the machine itself
   for (const { vmas, blocks } of image.mms()) {

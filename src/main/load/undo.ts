@@ -35,7 +35,7 @@ export async function undone(error: unknown, undo: () => Promise<void>): Promise
     await undo();
     return error;
   } catch (failure) {
-    const left = `not everything that it had loaded could be given back: ${reasonOf(failure)}`;
+    const left = `some of what it had loaded could not be given back: ${reasonOf(failure)}`;
     if (error instanceof MmdumpError) {
       return new MmdumpError(error.code, `${error.message}; ${left}`, error.fields, failure);
     }

@@ -142,7 +142,7 @@ export class SplitSink extends PathSink {
       if (!(error instanceof MmdumpError)) throw error;
       const { code, message, fields } = error;
       if (fields.errno !== 'EMFILE' && fields.errno !== 'ENFILE') throw error;
-      const advice = `all ${count} parts have to be open: raise \`ulimit -n\`, or ask for fewer`;
+      const advice = `all ${count} parts must be open at once: raise \`ulimit -n\`, or ask for fewer`;
       throw new MmdumpError(code, `${message}: ${advice}`, fields, error);
     }
   }

@@ -144,7 +144,7 @@ export class StreamSink implements Sink {
     if (!this.#end) return;
     this.#stream.on('error', () => {}); // the dump reports it; other listeners hear it as well
     if (!this.#stream.destroyed) {
-      this.#stream.destroy(new Error('the dump failed: the image is not whole'));
+      this.#stream.destroy(new Error('the dump failed: the image is incomplete'));
     }
   }
 

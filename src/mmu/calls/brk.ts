@@ -18,7 +18,8 @@ const HEAP_FLAGS = VM.READ | VM.WRITE | VM.MAYREAD | VM.MAYWRITE | VM.MAYEXEC | 
  * EINVAL unless `address` is a whole number, 0 or more.
  */
 export function doBrk(mm: Mm, address: number): number {
-  if (!Number.isSafeInteger(address) || address < 0) throw einval(`brk: ${address}: no address`);
+  if (!Number.isSafeInteger(address) || address < 0)
+    throw einval(`brk: ${address} is not an address`);
   const { struct } = mm;
   const current = struct.get64(BRK);
   if (address < struct.get64(START_BRK) || address > TASK_SIZE) return current;

@@ -69,7 +69,8 @@ export function writeLdt(mm: Mm, desc: UserDesc, oldMode: boolean): void {
   if (!isUnsigned(baseAddr, 0xffff_ffff)) {
     throw einval(`modify_ldt: base ${baseAddr} is not a 32-bit address`);
   }
-  if (!isUnsigned(limit, 0xffff_ffff)) throw einval(`modify_ldt: limit ${limit} is not 32 bits`);
+  if (!isUnsigned(limit, 0xffff_ffff))
+    throw einval(`modify_ldt: limit ${limit} is not a 32-bit number`);
   if (!isUnsigned(contents, 3)) throw einval(`modify_ldt: contents ${contents}: expected 0 to 3`);
   if (contents === 3 && (oldMode || desc.segNotPresent !== true)) {
     throw einval('modify_ldt: conforming code must be marked as not present');
@@ -155,7 +156,9 @@ export function loadLdt(mm: Mm, bytes: Uint8Array): void {
   mm.threads.assertHeld(mm.thread, RANK.LDT, 'an LDT is replaced');
   const entries = bytes.length / LDT_ENTRY_SIZE;
   if (!isUnsigned(entries, LDT_MAX_ENTRIES)) {
-    throw einval(`an LDT of ${bytes.length} bytes: expected up to ${LDT_MAX_ENTRIES} × 8`);
+    throw einval(
+      `an LDT of ${bytes.length} bytes: expected at most ${LDT_MAX_ENTRIES} entries of 8 bytes`,
+    );
   }
   const at = (mm.struct.base + LDT_AT) * 4;
   const table = new Uint8Array(mm.struct.words.buffer, at, LDT_MAX_ENTRIES * LDT_ENTRY_SIZE);

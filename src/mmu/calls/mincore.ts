@@ -13,7 +13,8 @@ import { isPresent } from '../tables/pte.ts';
  */
 export function doMincore(mm: Mm, address: number, length: number): Uint8Array {
   assertPageAddress('mincore', address);
-  if (!Number.isFinite(length) || length < 0) throw einval(`mincore: length ${length}`);
+  if (!Number.isFinite(length) || length < 0)
+    throw einval(`mincore: length ${length} is not a number of bytes`);
   if (address + length > TASK_SIZE) {
     throw new MmdumpError('ENOMEM', `mincore: ${hex(address)} + ${length} is beyond user space`);
   }

@@ -37,7 +37,10 @@ export function doMlock(
   if (range === undefined) return;
   setLocked(mm, 'mlock', range, flags.includes('onfault') ? LOCKED : VM.LOCKED);
   if (!populateRange(mm, range.from, range.to, false, { done: 0 })) {
-    throw new MmdumpError('ENOMEM', `mlock: a page at ${hex(address)} + ${length} cannot be had`);
+    throw new MmdumpError(
+      'ENOMEM',
+      `mlock: a page of the ${length} bytes at ${hex(address)} cannot be faulted in`,
+    );
   }
 }
 
@@ -82,7 +85,7 @@ function lockRange(name: string, address: number, length: number): PageRange | u
   const rest = (address % PAGE_SIZE) + (length % PAGE_SIZE);
   const pages = Math.floor(length / PAGE_SIZE) + Math.ceil(rest / PAGE_SIZE);
   if (pages % WRAP === 0) return undefined;
-  if (from + pages > WRAP) throw einval(`${name}: the range wraps`);
+  if (from + pages > WRAP) throw einval(`${name}: the range wraps around`);
   return { from, to: from + pages };
 }
 

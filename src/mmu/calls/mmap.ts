@@ -124,7 +124,8 @@ function assertArguments(mm: Mm, request: MmapRequest, file: number): void {
     throw einval(`mmap: offset ${offset} is not a multiple of the page size`);
   }
   if (!request.flags.includes('anonymous') && !mm.files.exists(file)) {
-    const what = file === 0 ? "neither a file nor 'anonymous' was given" : `no file ${file}`;
+    const what =
+      file === 0 ? "neither a file nor 'anonymous' was given" : `the machine has no file ${file}`;
     throw new MmdumpError('EBADF', `mmap: ${what}`);
   }
   if (length > TASK_SIZE) {

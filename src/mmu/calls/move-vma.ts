@@ -25,7 +25,7 @@ export interface Move {
 export function moveVma(mm: Mm, slot: number, move: Move): number {
   const { from, oldPages, newPages, dontUnmap, to } = move;
   if (mm.vmas.count >= MAX_MAP_COUNT - 3) {
-    throw new MmdumpError('ENOMEM', 'mremap: too many mappings to move one');
+    throw new MmdumpError('ENOMEM', 'mremap: the mm has too many mappings to move one');
   }
   const source = mm.vmas.fields(slot);
   if ((source.flags & VM.MERGEABLE) !== 0) unmergeRange(mm, from, from + oldPages);

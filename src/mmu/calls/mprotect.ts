@@ -28,7 +28,9 @@ export function doMprotect(mm: Mm, address: number, length: number, prot: Prot):
     const after = (before & ~ACCESS) | access;
     // Each VM_MAY* bit lies four bits above the access bit that it allows.
     if ((after & ~(after >>> 4) & ACCESS) !== 0) {
-      throw new MmdumpError('EACCES', `mprotect: the mapping never allows '${prot}'`, { address });
+      throw new MmdumpError('EACCES', `mprotect: the mapping can never be given '${prot}'`, {
+        address,
+      });
     }
     const charged = withCharge(mm, slot, before, after);
     if (charged !== before) changeVmaFlags(mm, next, end, charged);

@@ -56,7 +56,7 @@ export function doMremap(
 ): number {
   const remap = parseRemap(address, oldLength, newLength, flags, newAddress);
   if ((remap.fixed || remap.dontUnmap) && mm.vmas.count + 2 >= MAX_MAP_COUNT - 3) {
-    throw new MmdumpError('ENOMEM', 'mremap: too many mappings to move one');
+    throw new MmdumpError('ENOMEM', 'mremap: the mm has too many mappings to move one');
   }
   if (remap.fixed && remap.oldPages === remap.newPages)
     return addressOf(moveRange(mm, remap, progress));
@@ -127,7 +127,8 @@ function assertFits(mm: Mm, slot: number, remap: Remap): void {
     throw einval("mremap: this mapping cannot be moved with 'dontunmap'");
   }
   const needed = isShrink ? newPages : oldPages;
-  if (needed > mm.vmas.end(slot) - from) throw efault(from, 'the mapping ends before the range');
+  if (needed > mm.vmas.end(slot) - from)
+    throw efault(from, 'the mapping ends before the range does');
   if (newPages > oldPages && (flags & (VM.DONTEXPAND | VM.PFNMAP)) !== 0) {
     throw efault(from, 'this mapping cannot grow');
   }

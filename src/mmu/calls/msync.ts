@@ -31,7 +31,7 @@ export function doMsync(
   }
   assertPageAddress('msync', address);
   if (length > Number.MAX_SAFE_INTEGER) {
-    throw new MmdumpError('ENOMEM', `msync: ${length} bytes: the range wraps`);
+    throw new MmdumpError('ENOMEM', `msync: ${length} bytes: the range wraps around`);
   }
   const range = parseRange('msync', address, length);
   if (range === undefined) return;

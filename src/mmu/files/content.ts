@@ -11,8 +11,8 @@ import { FILE_BACKING } from './file-record.ts';
 import { cacheLookup } from './page-cache.ts';
 
 /**
- * Content that lies in no frame. Content in a frame or swap slot is given by its number in
- * PhysicalMemory, which is positive.
+ * Values for content that lies in no frame. Content in a frame or swap slot is given by its number
+ * in PhysicalMemory, which is positive.
  */
 export const CONTENT_OF = {
   ZEROS: 0,

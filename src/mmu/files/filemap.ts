@@ -74,7 +74,7 @@ export function readBacking(
     case FILE_BACKING.UNREACHABLE:
       throw new MmdumpError(
         'SIGBUS',
-        `page ${index} of ${files.pathText(file)} is not known: neither an import nor an image held it`,
+        `page ${index} of ${files.pathText(file)} is unknown: the file was loaded without it`,
         { address, path: files.pathText(file) },
       );
     default: // a memory-backed file has no backing store: an absent page is zeros

@@ -19,7 +19,7 @@ const CLASSES = 116;
 export const STORE = {
   LOCK: 0, //    spin lock, rank STORE: protects the lists, and the headers except references
   FREE: 1, //    free units, headers included; protected by LOCK, read without it as a hint
-  HEADS: 16, //  CLASSES words: unit of the first free block of each class, plus 1; 0 = none; LOCK
+  HEADS: 16, //  116 words (CLASSES): unit of the first free block of a class, plus 1; LOCK
   WORDS: 144,
 } as const;
 

@@ -179,5 +179,5 @@ export function writePageStruct(machine: Machine, pfn: number, changes: PageStru
 function assertFrame(machine: Machine, pfn: number): void {
   const { frames } = machine.parts.memory;
   if (Number.isInteger(number('pfn', pfn)) && pfn >= 0 && pfn < frames) return;
-  throw new MmdumpError('EINVAL', `${pfn} is no frame: the machine has ${frames}`);
+  throw new MmdumpError('EINVAL', `${pfn} is not a frame: the machine has ${frames} frames`);
 }

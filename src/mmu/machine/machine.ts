@@ -147,7 +147,7 @@ export class Machine {
   #own(space: AddressSpace): AddressSpace {
     const { reference } = SPACE('space', space);
     if (reference.machine.isSameMachine(this.parts)) return space;
-    throw refusal('space', space, 'an AddressSpace of this machine: it is of another');
+    throw refusal('space', space, 'an AddressSpace of this machine, not of another');
   }
 
   /**
@@ -282,7 +282,7 @@ export class Machine {
   threadGone(thread: number): void {
     const { threads } = this.#parts;
     if (THREAD('thread', thread) === this.thread) {
-      throw refusal('thread', thread, 'the id of another thread: this one is running');
+      throw refusal('thread', thread, 'the id of another thread, not of the calling one');
     }
     const id = threads.idOf(thread);
     if (id >= 0) threadGone(this.#parts, id);

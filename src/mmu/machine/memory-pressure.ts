@@ -86,7 +86,7 @@ export function reclaimFrames(
  */
 export function reclaim(machine: MachineParts, wanted: number): number {
   const { freed, passedOver } = reclaimFrames(machine, machine.thread, wanted);
-  if (freed === 0 && passedOver) throw wouldBlock('what could give memory back');
+  if (freed === 0 && passedOver) throw wouldBlock('an address space that could give memory back');
   return freed;
 }
 

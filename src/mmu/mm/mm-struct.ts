@@ -32,7 +32,10 @@ export const MM_FIELD = {
   WORDS: 64,
 } as const;
 
-/** Words of the u64 fields that a dump stores and a restore sets, by their names; mmap lock. */
+/**
+ * More words of MM_FIELD: the u64 fields that a dump stores and a restore sets, by their names;
+ * mmap lock.
+ */
 export const MM_ADDRESS = {
   start_code: 12,
   end_code: 14,

@@ -28,7 +28,7 @@ export const PAGE_STRUCT = {
   WORDS: 8, //    stride
 } as const;
 
-/** Flags of a page struct. */
+/** Bits of the flags of a page struct. */
 export const PG = {
   RESERVED: 0x1, //    not counted and never freed: frame 0, the zero pages, device memory
   ANON: 0x2, //        PageAnon

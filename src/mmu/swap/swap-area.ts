@@ -14,6 +14,7 @@ import type { ThreadTable } from '../../shared/sync/thread-table.ts';
 import { BANK_FRAMES, BANK_MASK, BANK_SHIFT } from '../physical/physical-memory.ts';
 import { SWAP_TYPE, swapHigh, swapLow, swapTypeOf, swapValueOf } from '../tables/pte.ts';
 
+/** The words of the swap map. */
 export const SWAP_MAP = {
   FREE: 0, //    free slots; Atomics only
   HINT: 1, //    slot where the next search for a free one begins, any value is right; Atomics only

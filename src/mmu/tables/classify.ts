@@ -14,7 +14,7 @@ import { WORDS_PER_PAGE } from '../../shared/page.ts';
 import { PG } from '../physical/page-struct.ts';
 import { MARKER, PTE, SWAP_TYPE, swapTypeOf, swapValueOf } from './pte.ts';
 
-/** What the rules have to know about the file that the VMA of a page maps. */
+/** Values for what the rules have to know about the file that the VMA of a page maps. */
 export const FILE_VIEW = {
   NONE: 0, //   the VMA has no file
   LIVING: 1, // an ordinary living file: the backing store has its pages

@@ -33,7 +33,10 @@ export const PTE = {
 /** Low bits of an entry that points to a lower table: _PAGE_TABLE. */
 export const TABLE_ENTRY = 0x67;
 
-/** Types in bits 63..59 of an entry that is not present (bits 31..27 of its high word). */
+/**
+ * Values of the type of an entry that is not present: bits 63..59, which are bits 31..27 of its
+ * high word.
+ */
 export const SWAP_TYPE = {
   LAST_BANK: 30, // 0 to 30 are banks of swap
   MARKER: 31, //    SWP_PTE_MARKER; the value says which

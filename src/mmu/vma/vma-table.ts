@@ -34,7 +34,7 @@ export const VMA_RECORD = {
   WORDS: 16, //   64 bytes
 } as const;
 
-/** What a VMA is, beyond its flags. */
+/** Values of KIND: what a VMA is, beyond its flags. */
 export const VMA_KIND = { ORDINARY: 0, VDSO: 1 } as const;
 
 /** Words of the table of an mm. */
@@ -42,7 +42,7 @@ export const VMA_TABLE = {
   COUNT: 0, //     VMAs in the index
   USED: 1, //      slots ever used
   FREE: 2, //      first free slot, plus 1; 0 = none
-  ORDER: 16, //    SLOTS words
+  ORDER: 16, //    65_536 words (SLOTS)
   RECORDS: 65_552, // SLOTS records
 } as const;
 

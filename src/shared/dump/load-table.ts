@@ -5,7 +5,7 @@
 import type { Digest, DigestKind } from '../digest/digest-kind.ts';
 import { readU64, writeU64 } from '../u64.ts';
 
-/** What is done for a run. Bytes come from the source of the load phase. */
+/** Values of KIND: what is done for a run. Bytes come from the source of the load phase. */
 export const LOAD = {
   ANON: 0, //        bytes of the source, into new anonymous frames
   ANON_ZERO: 1, //   zeros, into new anonymous frames (of a private mapping of a file)
@@ -18,7 +18,7 @@ export const LOAD = {
   SHARE: 8, //       the frames or swap slots of another mm at the same addresses, as after a fork
 } as const;
 
-/** Bits that modify a run. */
+/** Bits of FLAGS, which modify a run. */
 export const LOAD_FLAG = {
   MAPPED: 1, //      CACHE, CACHE_ZERO: leaves map the frames of the page cache
   HUGE: 2, //        ANON, SHARE: 512 pages behind one 2 MiB leaf, where that is possible

@@ -5,6 +5,8 @@
  *   INDEX | unused | file 1 | file 2 | …     by file id of the machine; each entry says where the
  *                                            record lies in `records`, and how long it is
  */
+
+/** The words of an entry. */
 export const NAME_INDEX = {
   AT: 0, //    first byte in `records`, a multiple of 8
   BYTES: 1, // 0 if no mm of the dump maps the file

@@ -3,7 +3,7 @@
  * in docs/CLASSIFICATION.md. A second rule of the same row has that number plus 32.
  */
 
-/** Classes as they stand in the run table. A page of class 0, ABSENT, is never in a run. */
+/** Values of the class in the run table. A page of class 0, ABSENT, is never in a run. */
 export const PAGE_CLASS = {
   ABSENT: 0,
   COPY: 1,
@@ -13,7 +13,7 @@ export const PAGE_CLASS = {
   GUARD: 5, // has no content, but is recorded: a guard page
 } as const;
 
-/** The rules, by name. */
+/** Numbers of the rules. */
 export const RULE = {
   VM_IO: 1,
   HUGETLB: 2,
@@ -43,13 +43,13 @@ const NAMES: { readonly [rule: number]: string } = {
   [RULE.HUGETLB]: 'the mapping is VM_HUGETLB',
   [RULE.DONTDUMP]: 'the mapping is VM_DONTDUMP',
   [RULE.TABLE_BAD]: 'bad page table entry above the PTE',
-  [RULE.BAD_SWAP]: 'a swap entry of no slot that is in use',
+  [RULE.BAD_SWAP]: 'a swap entry whose slot is not in use',
   [RULE.GUARD]: 'guard page',
   [RULE.POISONED]: 'poison marker',
   [RULE.NO_NORMAL_PAGE]: 'a frame without a normal page (PFN map)',
   [RULE.NO_FRAME]: 'the entry points beyond physical memory',
   [RULE.MAPPING_WITHOUT_FILE]: "a file's page in a mapping without a file",
-  [RULE.OTHER_MAPPING]: "a page of another file than the mapping's",
+  [RULE.OTHER_MAPPING]: "a page of a file other than the mapping's",
   [RULE.LIVING_FILE]: 'page of a living file: the backing store has it',
   [RULE.UNREACHABLE_FILE_OWNER]: 'page of a file that nothing else can supply, stored here',
   [RULE.WRITABLE_ZERO_PAGE]: 'writable ZERO_PAGE',

@@ -11,8 +11,8 @@ export const PAYLOAD = {
   OFFSET: 0, // byte of the image, u64
   BYTES: 2, //  below 2^31
   KIND: 3, //   DigestKind
-  STORED: 4, // low and high half of the digest in the image
-  FOUND: 6, //  the same of the digest that was computed; by the worker that claims the payload
+  STORED: 4, // digest in the image, u64 as low and high half
+  FOUND: 6, //  digest that was computed, u64 in the same way; by the worker that claims the payload
   WORDS: 8,
 } as const;
 

@@ -6,7 +6,7 @@
  *   | shared words | worker 0 | worker 1 | …      64 bytes each: no two share a cache line
  */
 
-/** The shared words of a phase. */
+/** The words of a phase, which its threads share. */
 export const PHASE = {
   NEXT_UNIT: 0, // the next unit to be claimed; Atomics only
   STOP: 1, //      not 0: no worker may claim another unit; Atomics only
@@ -15,7 +15,10 @@ export const PHASE = {
   WORKERS: 16, //  one WORKER_PROGRESS record per worker
 } as const;
 
-/** How far a worker is. Written by the worker alone; the coordinator reads it for the progress. */
+/**
+ * The words of a worker: how far it is. Written by the worker alone; the coordinator reads it for
+ * the progress.
+ */
 export const WORKER_PROGRESS = {
   UNITS: 0,
   PAGES: 1,

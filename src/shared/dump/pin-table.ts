@@ -9,6 +9,8 @@
  * A thread can only be terminated at calls and at the ends of loops. There is neither between
  * taking a reference and storing the pin, so the table is correct even if a worker dies.
  */
+
+/** The words of a page. */
 export const PIN = {
   LEAF: 0, //   what the leaf of the page shows
   CACHED: 1, // what is in the page cache of its file

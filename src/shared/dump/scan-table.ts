@@ -4,7 +4,7 @@
  */
 import { readU64, writeU64 } from '../u64.ts';
 
-/** What the pages of a VMA can be. */
+/** Values of SCAN_VMA.KIND: what the pages of a VMA can be. */
 export const SCAN_KIND = {
   ANONYMOUS: 0, // no file: anonymous pages and zero pages
   FILE: 1, //      a living file: only anonymous pages are content, pages of the file are not
@@ -27,13 +27,13 @@ export const SCAN_VMA = {
   WORDS: 16,
 } as const;
 
-/** Why /proc/kpageflags has to be read for every page of a VMA. */
+/** Bits of SCAN_VMA.ASK: why /proc/kpageflags has to be read for every page of a VMA. */
 export const SCAN_ASK = {
   MERGED: 1, // KSM has merged some of its pages, or smaps does not say how many
   HUGE: 2, //   some of its pages lie in huge pages, or smaps does not say how many
 } as const;
 
-/** What the pages of a run are. */
+/** Values of SCAN_RUN.KIND: what the pages of a run are. */
 export const SCAN_RUN_KIND = {
   CONTENT: 0, //   anonymous pages, or pages of the vdso
   ZERO_PAGE: 1,

@@ -11,7 +11,7 @@ import { assert } from '../assert.ts';
 import { THREAD_HEADER, THREAD_SLOT } from './thread-layout.ts';
 import { Trust } from './trust.ts';
 
-/** The bit of each rank, in the lock order. The mmap lock has one bit per mode. */
+/** Bits of the ranks, in the lock order. The mmap lock has one bit per mode. */
 export const RANK = {
   GATE: 0x01,
   MMAP_READ: 0x02,

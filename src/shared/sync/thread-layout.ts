@@ -30,7 +30,7 @@ export const THREAD_SLOT = {
   WORDS: 16, // 64 bytes: no two threads share a cache line
 } as const;
 
-/** STATE, from the lowest bit on: 2 bits of state, 8 of the count of lives, 22 of the OS thread. */
+/** Bits of STATE, from the lowest on: 2 of state, 8 of the count of lives, 22 of the OS thread. */
 export const STATE_BITS = { STATE: 0x3, LIFE: 0x3fc, NEXT_LIFE: 4, TID_SHIFT: 10 } as const;
 
 /** Kind of an id that is kept for a long time: by a thread until it ends, or by a freeze. */

@@ -73,7 +73,7 @@ export class Trust {
         : `thread ${thread} held a spin lock for longer than any operation takes`;
     throw new MmdumpError(
       'MACHINE_POISONED',
-      `the machine is not to be trusted any more: ${story}; create a new one`,
+      `the machine can no longer be trusted: ${story}; create a new one`,
     );
   }
 }

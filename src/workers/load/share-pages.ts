@@ -52,7 +52,7 @@ export class PageSharer {
     let found = walk(mm, mm.pgd, start, cursor);
     if (found === 'huge' && this.#pinHuge(mm, start, pages)) return;
     if (found === 'huge') found = walk(mm, mm.pgd, start, cursor); // another thread has split it
-    assert(found === 'table', 'the mm that pages are shared with has lost them');
+    assert(found === 'table', 'the mm to share pages with no longer has them');
     const { words, table } = cursor;
     lockTable(mm, table);
     try {
@@ -171,7 +171,7 @@ export class PageSharer {
 
   #slot(mm: Mm, page: number): number {
     const slot = mm.machine.swap.slotOf(this.#entries[page * 2]!, this.#entries[page * 2 + 1]!);
-    assert(slot >= 0, 'the mm that pages are shared with has lost them');
+    assert(slot >= 0, 'the mm to share pages with no longer has them');
     return slot;
   }
 }

@@ -101,13 +101,17 @@ export function find(module: Module, name: string): Declaration[] {
   return found;
 }
 
+/** Returns the names that an index module exports, types included. */
+export function exportedNames(index: URL): string[] {
+  return moduleAt(index).body.flatMap(({ specifiers }) =>
+    nodes(specifiers).map(({ exported }) => nameOf(exported)),
+  );
+}
+
 /** Returns the exports of index.d.ts by name. */
 export function exportsOf(index: URL): ReadonlyMap<string, Declaration[]> {
   const module = moduleAt(index);
-  const names = module.body.flatMap(({ specifiers }) =>
-    nodes(specifiers).map(({ exported }) => nameOf(exported)),
-  );
-  return new Map(names.map((name) => [name, find(module, name)]));
+  return new Map(exportedNames(index).map((name) => [name, find(module, name)]));
 }
 
 /** Returns the declaration and its members, including those of object types inside it. */

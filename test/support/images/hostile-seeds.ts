@@ -1,6 +1,7 @@
 /** Small valid images with every kind of record: the inputs that the reader's fuzzer mutates. */
 import { type AddressSpace, createMachine, type Dumper, MiB, PAGE_SIZE } from 'mmdump';
 import { ZERO_PAGE } from '../machine/zero-page.ts';
+import { seal } from './image-mutations.ts';
 import { ANON, imageOf, smallSpace } from './images.ts';
 
 /** Three mms that share pages as after a fork, and memory-backed or deleted files. */
@@ -35,12 +36,43 @@ export function smallFamily(): AddressSpace[] {
   return [parent, child, other];
 }
 
+/**
+ * Returns an image of version 2 as version 1 would have written it: docs/IMAGE_FORMAT.md, section
+ * "Version 1". Its digests must be crc32 or none, because version 1 knows no others.
+ */
+export function asVersion1(image: Buffer): Buffer {
+  const bytes = Buffer.from(image);
+  const digest = bytes.readUInt32LE(40);
+  bytes.writeUInt16LE(1, 6);
+  bytes.writeUInt32LE(bytes.readUInt32LE(12) | (digest === 0 ? 2 : 0), 12);
+  bytes.writeUInt32LE(0, 40);
+  seal(bytes, 0, 72, 64);
+  for (let at = 72; at < bytes.length; at += Number(bytes.readBigUInt64LE(at))) {
+    if (bytes.readUInt32LE(at + 8) !== 4098) continue;
+    // The crc32 is at 32 in both versions. The flags come after it, and nothing is at 44.
+    bytes.writeUInt32LE(bytes.readUInt32LE(at + 44), at + 36);
+    bytes.writeUInt32LE(0, at + 44);
+    seal(bytes, at, 48, 40);
+  }
+  return bytes;
+}
+
+/** Valid images of both versions. */
 export async function hostileSeeds(dumper: Dumper): Promise<Buffer[]> {
-  return [
+  const crcs = { checksum: 'crc32' };
+  const version2 = [
     await imageOf(dumper, smallSpace()),
     await imageOf(dumper, smallFamily()),
     await imageOf(dumper, smallFamily(), { blocks: 'page' }),
     await imageOf(dumper, smallFamily(), { checksum: 'none' }),
-    await imageOf(dumper, smallFamily(), { checksum: 'crc32' }),
+    await imageOf(dumper, smallFamily(), crcs),
   ];
+  const version1 = [
+    await imageOf(dumper, smallSpace(), crcs),
+    await imageOf(dumper, smallFamily(), crcs),
+    await imageOf(dumper, smallFamily(), { ...crcs, blocks: 'page' }),
+    await imageOf(dumper, smallSpace(), { checksum: 'none' }),
+    await imageOf(dumper, smallFamily(), { checksum: 'none' }),
+  ];
+  return [...version2, ...version1.map(asVersion1)];
 }

@@ -77,7 +77,11 @@ const SHAPES: ReadonlyMap<number, Shape> = new Map([
   [8192, { crcAt: 20, payloadCrcAt: 16, fields: [] }],
   [
     4098,
-    { crcAt: 40, payloadCrcAt: 32, fields: [...fields(8, ...RANGE), ...fields(4, ['flags', 44])] },
+    {
+      crcAt: 40,
+      payloadCrcAt: 32,
+      fields: [...fields(8, ...RANGE), ...fields(4, ['flags', 44], ['flags of version 1', 36])],
+    },
   ],
   [4099, { crcAt: 40, payloadCrcAt: 0, fields: fields(8, ...RANGE, ['source', 32]) }],
   [
@@ -103,6 +107,15 @@ interface Part {
 export interface Taken {
   readonly head: Buffer;
   readonly parts: Part[];
+}
+
+function isVersion1(head: Buffer): boolean {
+  return head.readUInt16LE(6) === 1;
+}
+
+/** Where the flags of PAGES lie in the version that the head names. */
+function flagsAt(head: Buffer): number {
+  return isVersion1(head) ? 36 : 44;
 }
 
 /** Takes a valid image apart. */
@@ -234,7 +247,7 @@ const MEANINGS: readonly Mutation[] = [
   },
   function block(random, taken) {
     const pages = ofType(random, taken, 4098);
-    pages?.header.writeUInt32LE(random.below(8), 44);
+    pages?.header.writeUInt32LE(random.below(8), flagsAt(taken.head));
     return 'flags of pages';
   },
   function empty(random, taken) {
@@ -242,7 +255,7 @@ const MEANINGS: readonly Mutation[] = [
     const part = ofType(random, taken, 4098);
     if (part === undefined) return 'nothing';
     part.header.writeUInt16LE(0, 14);
-    part.header.writeUInt32LE(random.of([0, 2, 4, 6]), 44);
+    part.header.writeUInt32LE(random.of([0, 2, 4, 6]), flagsAt(taken.head));
     taken.parts[taken.parts.indexOf(part)] = { ...part, payload: Buffer.alloc(0) };
     return 'emptied';
   },
@@ -250,6 +263,11 @@ const MEANINGS: readonly Mutation[] = [
     const clone = ofType(random, taken, 4099);
     if (clone !== undefined) clone.donor = ofType(random, taken, 1);
     return 'donor';
+  },
+  function version(_random, taken) {
+    // The other version: the records are still those of the first one.
+    taken.head.writeUInt16LE(isVersion1(taken.head) ? 2 : 1, 6);
+    return 'version';
   },
 ];
 
@@ -377,7 +395,7 @@ function mendCounts({ head, parts }: Taken): void {
       vma = part;
       if (part.header.length >= 88) part.header.writeBigUInt64LE(0n, 80);
     } else if ((type === 4098 || type === 4099) && part.header.length >= 48) {
-      const isGuard = type === 4098 && (part.header.readUInt32LE(44) & 2) !== 0;
+      const isGuard = type === 4098 && (part.header.readUInt32LE(flagsAt(head)) & 2) !== 0;
       const bytes = part.header.readBigUInt64LE(24) - part.header.readBigUInt64LE(16);
       if (!isGuard) count(vma, 80, bytes / 4096n);
     }
@@ -385,9 +403,13 @@ function mendCounts({ head, parts }: Taken): void {
   head.writeUInt32LE(mms, 32);
 }
 
-/** Recomputes the digest of a PAGES record, of the kind that the head names. */
+/** Recomputes the digest of a PAGES record, of the version and kind that the head names. */
 function mendDigest(head: Buffer, header: Buffer, payload: Buffer): void {
-  if (header.length < 48 || (header[44]! & 1) === 0) return;
+  if (header.length < 48 || (header[flagsAt(head)]! & 1) === 0) return;
+  if (isVersion1(head)) {
+    header.writeUInt32LE(crc32(payload), 32);
+    return;
+  }
   header.fill(0, 32, 40);
   if (head.readUInt32LE(40) === 2) xxh3Outside(payload).copy(header, 32);
   else header.writeUInt32LE(crc32(payload), 32);
@@ -466,18 +488,27 @@ function noise(random: Random): Buffer {
   return bytes;
 }
 
-/** Returns hostile bytes made from valid images, and a description of the changes. */
+export interface Hostile {
+  readonly bytes: Buffer;
+  /** A description of the changes. */
+  readonly what: string;
+  /** Version of the valid image that was changed, or 0 if there was none. */
+  readonly version: number;
+}
+
+/** Returns hostile bytes made from valid images. */
 export function hostileImage(
   random: Random,
   images: readonly Buffer[],
   taken: readonly Taken[],
-): { readonly bytes: Buffer; readonly what: string } {
+): Hostile {
   const kind = random.below(20);
   const chosen = random.below(images.length);
-  if (kind === 0) return { bytes: noise(random), what: 'nothing but noise' };
+  if (kind === 0) return { bytes: noise(random), what: 'nothing but noise', version: 0 };
+  const version = images[chosen]!.readUInt16LE(6);
   if (kind < 5) {
     const [bytes, what] = damageBytes(random, images[chosen]!);
-    return { bytes, what };
+    return { bytes, what, version };
   }
   const copy = copyOf(taken[chosen]!);
   const done: string[] = [];
@@ -488,5 +519,5 @@ export function hostileImage(
   const last = done.at(-1) ?? '';
   const isCount = /map_count|page_num|mm_count|u64_13/.test(last);
   if (mending.counts && !isCount) mendCounts(copy);
-  return { bytes: putTogether(copy, mending, last), what: done.join(', ') };
+  return { bytes: putTogether(copy, mending, last), what: done.join(', '), version };
 }

@@ -177,7 +177,7 @@ export const ROWS: readonly RowCase[] = [
       stage.entry(() => [0x7000, 0]);
     },
     { unsupported: 1 },
-    /swap entry of no slot/,
+    /swap entry whose slot is not in use/,
   ],
   [
     '7: a guard page',
@@ -228,7 +228,7 @@ export const ROWS: readonly RowCase[] = [
       stage.struct({ mapping: 77 });
     },
     { unsupported: 1 },
-    /another file/,
+    /file other than the mapping's/,
   ],
   ['11: a living file', (stage) => stage.file('living'), { absent: 1 }],
   ['12: a memory-backed file', (stage) => stage.file('memory'), { copy: 1 }],

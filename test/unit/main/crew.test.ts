@@ -63,7 +63,7 @@ describe('a crew that nobody has asked for', () => {
       20 * MiB,
       1,
       false,
-      '1: to start more threads takes longer than 20.0 MiB are worth',
+      '1: starting more threads would take longer than it saves (20.0 MiB)',
     ],
     ['worth starting one', TWO, 1, 128 * MiB, 2, false, '2: one per available core'],
     ['worth starting all', EIGHT, 1, GiB, 8, false, '8: one per available core'],
@@ -95,7 +95,7 @@ describe('a crew that nobody has asked for', () => {
     expect(crewOf(EIGHT, 8, GiB, 3)).toEqual([
       3,
       false,
-      '3: there is no more to do at a time (1.00 GiB)',
+      '3: there is no more work to share (1.00 GiB)',
     ]);
     expect(crewOf(EIGHT, 8, GiB, 0)[0]).toBe(1);
   });
@@ -180,7 +180,7 @@ it('threads start for what they are worth: none for little, one for more, all fo
   expect(threadsToStart(EIGHT, 64 * GiB)).toBe(8);
   expect(mostWorkers({ ...FREE, cores: 500 })).toEqual({
     workers: 128,
-    reason: 'that is the most',
+    reason: 'that is the maximum',
   });
 });
 

@@ -18,7 +18,7 @@ describe('fault 2: an undo that fails is not silent', () => {
     const error = new MmdumpError('ENOMEM', 'no memory', { pid: 7 });
     expect(await undone(error, fails)).toMatchObject({
       code: 'ENOMEM',
-      message: 'no memory; not everything that it had loaded could be given back: it is stuck',
+      message: 'no memory; some of what it had loaded could not be given back: it is stuck',
       fields: { pid: 7 },
       cause: { message: 'it is stuck' },
     });

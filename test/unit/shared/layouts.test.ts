@@ -1,75 +1,151 @@
-/** Layout tables: fields do not overlap, lie inside the record, and match docs/IMAGE_FORMAT.md. */
-import { readFileSync } from 'node:fs';
+/**
+ * Layout tables: fields do not overlap, lie inside the record and are aligned, and records of the
+ * image match docs/IMAGE_FORMAT.md. The tables are found in the source, so that none is left out.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, sep } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { FILE_RECORD } from '../../../src/mmu/files/file-record.ts';
-import { STORE, STORE_BLOCK } from '../../../src/mmu/files/store-blocks.ts';
-import { MM_ADDRESS, MM_FIELD } from '../../../src/mmu/mm/mm-struct.ts';
-import { ALLOCATOR } from '../../../src/mmu/physical/frame-allocator.ts';
-import { PAGE_STRUCT } from '../../../src/mmu/physical/page-struct.ts';
-import { VMA_RECORD } from '../../../src/mmu/vma/vma-table.ts';
-import { UNIT_PLACE } from '../../../src/shared/dump/look-back.ts';
-import { NAME_INDEX } from '../../../src/shared/dump/name-table.ts';
-import { PART_CLAIM } from '../../../src/shared/dump/part-claims.ts';
-import { PAYLOAD } from '../../../src/shared/dump/payload-table.ts';
-import { RUN } from '../../../src/shared/dump/run-table.ts';
-import { SCAN_RUN, SCAN_VMA } from '../../../src/shared/dump/scan-table.ts';
-import { RING_SLOT } from '../../../src/shared/dump/segment-ring.ts';
-import { VMA_TALLY } from '../../../src/shared/dump/vma-tally.ts';
-import { WORK_UNIT } from '../../../src/shared/dump/work-unit.ts';
 import * as records from '../../../src/shared/formats/cpt/records.ts';
-import { THREAD_SLOT } from '../../../src/shared/sync/thread-layout.ts';
+import { findLayouts, type Layout } from '../../support/source/layout-tables.ts';
 
-/** Fields of shared tables that occupy two words. */
-const U64_WORDS = new Set([
-  'START',
-  'END',
-  'PGOFF',
-  'SIZE',
-  'PATH_AT',
-  'CONTENT_AT',
-  'AUXV_AT',
-  'NOTES_AT',
-  'MMAP_BASE',
-  'OFFSET',
-  'PFN',
-  'RECORD_AT',
-]);
+const root = fileURLToPath(new URL('../../../', import.meta.url));
 
-const SHARED_TABLES = {
-  ALLOCATOR: { table: ALLOCATOR, wide: new Map([['HEADS', 10]]) },
-  FILE_RECORD: { table: FILE_RECORD },
-  STORE: { table: STORE, wide: new Map([['HEADS', 116]]) },
-  STORE_BLOCK: { table: STORE_BLOCK, narrow: true },
-  PAGE_STRUCT: { table: PAGE_STRUCT },
-  VMA_RECORD: { table: VMA_RECORD },
-  PART_CLAIM: { table: PART_CLAIM },
-  PAYLOAD: { table: PAYLOAD },
-  NAME_INDEX: { table: NAME_INDEX },
-  RING_SLOT: { table: RING_SLOT },
-  UNIT_PLACE: { table: UNIT_PLACE, wide: new Map([['SIZE', 1]]) },
-  VMA_TALLY: { table: VMA_TALLY },
-  RUN: { table: RUN, narrow: true },
-  SCAN_RUN: { table: SCAN_RUN },
-  SCAN_VMA: { table: SCAN_VMA },
-  WORK_UNIT: { table: WORK_UNIT },
-  THREAD_SLOT: { table: THREAD_SLOT },
-  MM: { table: { ...MM_FIELD, ...MM_ADDRESS }, u64: new Set(Object.keys(MM_ADDRESS)) },
-} as const;
+function sources(): ReadonlyMap<string, string> {
+  const paths = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.ts'))
+    .map((path) => `src/${path.replaceAll(sep, '/')}`);
+  return new Map(paths.sort().map((path) => [path, readFileSync(join(root, path), 'utf8')]));
+}
 
-describe('tables in shared memory', () => {
-  it.each(Object.entries(SHARED_TABLES))('%s: fields do not overlap', (_name, entry) => {
-    const { WORDS, ...fields } = entry.table as Record<string, number>;
-    const taken = new Set<number>();
-    for (const [name, at] of Object.entries(fields)) {
-      const isU64 = 'u64' in entry && entry.u64.has(name);
-      const isWide = isU64 || (!('narrow' in entry) && U64_WORDS.has(name));
-      const words = ('wide' in entry ? entry.wide.get(name) : undefined) ?? (isWide ? 2 : 1);
-      for (let word = at; word < at + words; word++) {
-        expect(taken.has(word), `${name} at word ${word}`).toBe(false);
-        expect(word).toBeLessThan(WORDS!);
-        taken.add(word);
-      }
-    }
+const { layouts, problems } = findLayouts(sources());
+
+describe('the layout tables of src', () => {
+  it('are sound, and every table of numbers says what it is', () => {
+    expect(problems).toEqual([]);
+  });
+
+  it('are found: those of every room, exported or not, of words and of bytes', () => {
+    const names = layouts.map(({ name }) => name);
+    // Samples only: the tables that shared memory and images cannot do without.
+    const samples = ['VMA_RECORD', 'MM_ADDRESS', 'LOAD_RUN', 'THREAD_SLOT', 'PAGES_RECORD_1'];
+    expect(names).toEqual(expect.arrayContaining([...samples, 'PRPSINFO', 'CONTROL']));
+    expect(new Set(names).size).toBe(names.length);
+    const known = new Map(layouts.map((layout) => [layout.name, layout]));
+    expect(field(known, 'FILE_RECORD', 'SIZE')).toEqual({ at: 4, width: 2, alignment: 1 });
+    expect(field(known, 'ALLOCATOR', 'HEADS')).toEqual({ at: 3, width: 10, alignment: 1 });
+    expect(field(known, 'WORKER_PROGRESS', 'BYTES')).toEqual({ at: 2, width: 2, alignment: 2 });
+    expect(field(known, 'FILE_HEAD', 'PARENT')).toEqual({ at: 48, width: 16, alignment: 1 });
+    expect(field(known, 'FILE_HEAD', 'TIME')).toEqual({ at: 16, width: 8, alignment: 8 });
+  });
+});
+
+function field(known: ReadonlyMap<string, Layout>, table: string, named: string): unknown {
+  const { name: _name, ...rest } = known.get(table)!.fields.find(({ name }) => name === named)!;
+  return rest;
+}
+
+/** Returns what is found wrong with one file. */
+function wrongWith(source: string): readonly string[] {
+  return findLayouts(new Map([['a.ts', source]])).problems;
+}
+
+/** A table that the search must refuse, and a part of what it says. */
+const BROKEN: readonly (readonly [what: string, source: string, problem: string])[] = [
+  [
+    'two fields at the same word',
+    '/** Words of a. */\nexport const A = { X: 0, Y: 0, WORDS: 2 } as const;',
+    'a.ts: A: Y, at 0, overlaps X, which ends at 1',
+  ],
+  [
+    'a field behind a u64 that is one word too near',
+    '/** Words of a. */\nconst A = {\n  X: 0, // u64\n  Y: 1,\n  WORDS: 4,\n} as const;',
+    'a.ts: A: Y, at 1, overlaps X, which ends at 2',
+  ],
+  [
+    'a u64 whose second word is beyond the stride',
+    '/** The words of a. */\nconst A = {\n  X: 1, // bytes, u64\n  WORDS: 2,\n};',
+    'a.ts: A: X ends at 3, beyond 2',
+  ],
+  [
+    'a field of several words over the next one',
+    '/** Words of a. */\nconst A = {\n  X: 0, // 3 words\n  Y: 2,\n  WORDS: 4,\n} as const;',
+    'a.ts: A: Y, at 2, overlaps X, which ends at 3',
+  ],
+  [
+    'a Float64 at an odd word',
+    '/** Words of a. */\nconst A = {\n  X: 1, // Float64\n  WORDS: 4,\n} as const;',
+    'a.ts: A: X, at 1, is not aligned to 2 words',
+  ],
+  [
+    'a Float64 that the stride moves to an odd word',
+    '/** Words of a. */\nconst A = {\n  X: 0, // Float64\n  WORDS: 3,\n} as const;',
+    'a.ts: A: X is not aligned to 2 words in every record',
+  ],
+  [
+    'a u64 of a record of bytes that is not aligned',
+    '/** Fields of a. */\nconst A = {\n  X: 0, // u32\n  Y: 4,\n  SIZE: 16,\n} as const;',
+    'a.ts: A: Y, at 4, is not aligned to 8 bytes',
+  ],
+  [
+    'a record of bytes without a length',
+    '/** Fields of a. */\nconst A = { X: 0 } as const;',
+    'a.ts: A: SIZE, its length in bytes, is missing',
+  ],
+  [
+    'a region that shares a cache line with the words before it',
+    '/** Words of a. */\nconst A = { X: 0, RECORDS: 8 } as const;',
+    'a.ts: A: RECORDS, at 8, begins a region, but no cache line of 16 words',
+  ],
+  [
+    'a word in a place that another table of the record has',
+    '/** Words of a. */\nconst A = { X: 0, WORDS: 2 };\n/** More words of A: b. */\nconst B = { Y: 0 };',
+    'a.ts: B: Y, at 0, overlaps X, which ends at 1',
+  ],
+  [
+    'more words of a table that is not there',
+    '/** More words of A: b. */\nconst B = { Y: 0 } as const;',
+    'a.ts: B: the file has no table of words A above it',
+  ],
+  [
+    'a table that does not say what it is',
+    '/** Of a. */\nexport const A = { X: 0, Y: 1 } as const;',
+    'a.ts: A: its doc comment does not say',
+  ],
+  [
+    'a table without a doc comment',
+    'export const A = { X: 0, WORDS: 1 } as const;',
+    'a.ts: A: its doc comment does not say',
+  ],
+  [
+    'a table with a stride that calls itself values',
+    '/** Values of a. */\nexport const A = { X: 0, WORDS: 1 } as const;',
+    'a.ts: A: its doc comment does not say',
+  ],
+  [
+    'an offset that is computed',
+    '/** Words of a. */\nexport const A = { X: 0, Y: 0 + 1, WORDS: 2 } as const;',
+    'a.ts: A: Y is not a number that is written out',
+  ],
+];
+
+describe('the search for layout tables', () => {
+  it.each(BROKEN)('refuses %s', (_what, source, problem) => {
+    const found = wrongWith(source);
+    expect(found).toHaveLength(1);
+    expect(found[0]).toContain(problem);
+  });
+
+  it.each([
+    ['values', '/** Bits of a. */\nexport const A = { X: 1, Y: 2 } as const;'],
+    ['a frozen table', '/** Words of a. */\nconst A = Object.freeze({ X: 0, Y: 1, WORDS: 2 });'],
+    ['an object that is no table', 'const A = { start: 0, END: 1 };'],
+    [
+      'a variant of a record',
+      '/** Fields of a. */\nconst A = { X: 0, SIZE: 8 };\n/** Other fields of A. */\nconst B = { Y: 0 };',
+    ],
+  ])('accepts %s', (_what, source) => {
+    expect(wrongWith(source)).toEqual([]);
   });
 });
 
@@ -86,7 +162,7 @@ const DOCUMENTED = {
   BITS: records.BITS_RECORD,
 } as const;
 
-const document = readFileSync(new URL('../../../docs/IMAGE_FORMAT.md', import.meta.url), 'utf8');
+const document = readFileSync(join(root, 'docs/IMAGE_FORMAT.md'), 'utf8');
 
 function documentedFields(heading: string): [string, number, number][] {
   const section = document.split(`\n### ${heading}\n`)[1]!.split('\n##')[0]!;
@@ -95,17 +171,29 @@ function documentedFields(heading: string): [string, number, number][] {
 }
 
 describe('records of the native image', () => {
+  const exported = new Map<unknown, string>(
+    Object.entries(records).map(([name, value]) => [value, name]),
+  );
+
+  it('are all compared with docs/IMAGE_FORMAT.md', () => {
+    const compared = Object.values(DOCUMENTED).map((table) => exported.get(table));
+    const found = layouts.filter(({ path }) => path === 'src/shared/formats/cpt/records.ts');
+    // The document describes the fields of version 1 in words.
+    const names = found.map(({ name }) => name).filter((name) => name !== 'PAGES_RECORD_1');
+    expect(names.sort()).toEqual(compared.sort());
+  });
+
   it.each(Object.entries(DOCUMENTED))('%s is as docs/IMAGE_FORMAT.md says', (heading, table) => {
     const { SIZE, ...fields } = table as Record<string, number>;
     const documented = documentedFields(heading);
     expect(Object.fromEntries(documented.map(([name, offset]) => [name, offset]))).toEqual(fields);
-    let end = heading === 'File head' || heading === 'Object header' ? 0 : records.OBJECT.SIZE;
-    for (const [name, offset, width] of documented) {
-      expect(offset, name).toBeGreaterThanOrEqual(end);
-      expect(offset % width, name).toBe(0);
-      end = offset + width;
+    const layout = layouts.find(({ name }) => name === exported.get(table))!;
+    const widths = layout.fields.map(({ name, at, width }) => [name, at, width]);
+    expect(widths).toEqual(documented);
+    const isHeader = heading === 'File head' || heading === 'Object header';
+    for (const [name, offset] of documented) {
+      expect(offset, name).toBeGreaterThanOrEqual(isHeader ? 0 : records.OBJECT.SIZE);
     }
-    expect(end).toBeLessThanOrEqual(SIZE!);
     expect(SIZE! % 8).toBe(0);
   });
 });

@@ -2,7 +2,7 @@
 import type { Digest, DigestKind } from '../../../shared/digest/digest-kind.ts';
 import type { IndexBudget } from './index-budget.ts';
 
-/** The kinds of blocks. */
+/** Values of the kind of a block. */
 export const BLOCK = {
   DATA: 1, //  the image stores the bytes
   ZERO: 2, //  the pages are zeros

@@ -13,8 +13,8 @@ export const MAX_INDEX_BYTES: number = GiB;
 export const MAX_INDEX: Check<number> = wholeNumber(1);
 
 /**
- * Bytes that are counted per record, generously: an object of V8 with its numbers, and its entries
- * in the tables that lead to it.
+ * Costs per record, in bytes and generous: an object of V8 with its numbers, and its entries in the
+ * tables that lead to it.
  */
 export const INDEX_COST = {
   MM: 4096, //   with its first, empty table of blocks

@@ -46,7 +46,7 @@ export class ImageContents {
   mm(ordinal = 0): ImageMm {
     const found = this.mms[ordinal];
     if (found !== undefined) return found;
-    const message = `mm ${ordinal}: ${this.source.name} holds ${this.mms.length}, counted from 0`;
+    const message = `mm ${ordinal}: ${this.source.name} has ${this.mms.length} mms, from 0 on`;
     throw new MmdumpError('OPTION_INVALID', message, { mm: ordinal });
   }
 

@@ -157,7 +157,7 @@ export async function closeAll(name: string, handles: readonly FileHandle[]): Pr
 function truncated(name: string, offset: number, bytes: number): MmdumpError {
   return new MmdumpError(
     'IMAGE_TRUNCATED',
-    `${name} ends at byte ${bytes}, in the middle of what byte ${offset} begins`,
+    `${name} ends at byte ${bytes}, in the middle of what begins at byte ${offset}`,
     { offset },
   );
 }

@@ -28,7 +28,11 @@ export function imageSource(what: string, value: unknown): string | MemoryImage 
     chunks.length >= Math.ceil(bytes / chunkBytes) &&
     chunks.every(({ length }, at) => length >= Math.min(chunkBytes, bytes - at * chunkBytes));
   if (isWhole) return image;
-  throw refusal(`${what}.chunks`, chunks, `chunks of ${chunkBytes} bytes for ${bytes} bytes`);
+  throw refusal(
+    `${what}.chunks`,
+    chunks,
+    `chunks of ${chunkBytes} bytes that hold ${bytes} bytes together`,
+  );
 }
 
 const MEMORY_IMAGE: Shape<MemoryImage> = {

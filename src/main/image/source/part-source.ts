@@ -77,7 +77,7 @@ class PartSource implements ByteSource {
     const names = await this.#neighbours();
     const extra = names.filter((name) => isPartOf(image, name) && name > last).sort();
     return extra.map((name) => {
-      const message = `'${name}' is no part of it: the image ends in '${last}'`;
+      const message = `'${name}' is not a part of it: the image ends with '${last}'`;
       return { code: 'IMAGE_CORRUPT', offset: this.bytes, address: null, message };
     });
   }
@@ -171,7 +171,7 @@ async function addPart(
     const { code, message, fields } = error;
     if (fields.errno === 'ENOENT') return null;
     if (fields.errno !== 'EMFILE' && fields.errno !== 'ENFILE') throw error;
-    const advice = `all ${count} parts have to be open: raise \`ulimit -n\`, or join them with cat`;
+    const advice = `all ${count} parts must be open at once: raise \`ulimit -n\`, or join them with cat`;
     throw new MmdumpError(code, `${message}: ${advice}`, fields, error);
   }
 }

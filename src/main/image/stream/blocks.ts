@@ -84,7 +84,7 @@ export function rangeText(start: number, end: number): string {
 /** Throws an ImageProblem if a VMA is wrong by itself. */
 export function checkVma(object: VmaObject): void {
   const { start, end, vmaType, anonvma, anonvmaid, flags, pgoff, hasName } = object;
-  if (!isRange(start, end)) throw wrong(object, `${rangeText(start, end)} is no range of pages`);
+  if (!isRange(start, end)) throw wrong(object, `${rangeText(start, end)} is not a range of pages`);
   if (vmaType > VMA_TYPE.VDSO || (vmaType === VMA_TYPE.FILE) !== hasName) {
     throw wrong(object, `vma_type ${vmaType} does not fit its file`, start);
   }
@@ -92,7 +92,7 @@ export function checkVma(object: VmaObject): void {
     throw wrong(object, `anonvma ${anonvma} does not fit anonvmaid ${anonvmaid}`, start);
   }
   if ((flags & VM.SHARED) !== 0 && (flags & VM.MAYSHARE) === 0) {
-    throw wrong(object, `flags ${hex(flags)}: shared, and may not be shared`, start);
+    throw wrong(object, `flags ${hex(flags)}: VM_SHARED is set without VM_MAYSHARE`, start);
   }
   if (pgoff + (end - start) / PAGE_SIZE > FILE_PAGES_MAX) {
     throw wrong(object, `pgoff ${pgoff} is beyond any file`, start);
@@ -110,13 +110,13 @@ function mayHoldFilePages({ file, record }: OpenVma): boolean {
 /** Checks the range of a block: inside its VMA, behind the block before it, in one granule. */
 export function checkRange(object: PagesObject | CopyPagesObject, vma: OpenVma): void {
   const { start, end } = object;
-  if (!isRange(start, end)) throw wrong(object, `${rangeText(start, end)} is no range of pages`);
+  if (!isRange(start, end)) throw wrong(object, `${rangeText(start, end)} is not a range of pages`);
   if (start < vma.start || end > vma.end) {
     const range = rangeText(vma.start, vma.end);
-    throw wrong(object, `${rangeText(start, end)} is outside of its VMA ${range}`, start);
+    throw wrong(object, `${rangeText(start, end)} is outside its VMA ${range}`, start);
   }
   if (start < vma.filledTo) {
-    throw wrong(object, `start ${hex(start)} is below the end of the block before`, start);
+    throw wrong(object, `start ${hex(start)} is below the end of the previous block`, start);
   }
   if (granuleStart(vpnOf(start)) !== granuleStart(vpnOf(end) - 1)) {
     throw wrong(object, `${rangeText(start, end)} crosses a boundary of 2 MiB`, start);
@@ -138,11 +138,11 @@ export function checkPages(object: PagesObject, vma: OpenVma, kind: DigestKind):
   const hasDigest = (flags & PAGES_FLAG.DIGEST) !== 0;
   const isGuard = (flags & PAGES_FLAG.GUARD) !== 0;
   if ((flags & ~KNOWN_FLAGS) !== 0 || (hasData && isGuard)) {
-    throw wrong(object, `flags ${hex(flags)} are not known or do not fit`, start);
+    throw wrong(object, `flags ${hex(flags)} are unknown or contradict its content`, start);
   }
   const isFilePages = (flags & PAGES_FLAG.FILE_PAGES) !== 0;
   if (isFilePages && (isGuard || !mayHoldFilePages(vma))) {
-    throw wrong(object, 'pages of a file, where there can be none', start);
+    throw wrong(object, 'pages of a file, which this mapping cannot have', start);
   }
   if (hasDigest !== (hasData && kind !== DIGEST.NONE)) {
     const message = 'its digest and the file head contradict each other';

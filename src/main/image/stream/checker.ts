@@ -116,7 +116,7 @@ export class StreamChecker {
     this.#closeMm();
     const { mmCount } = this.#head;
     if (this.mms.length === mmCount || this.#mmDoubtful) return;
-    const message = `file head: mm_count ${mmCount}, but ${this.mms.length} MM objects are there`;
+    const message = `file head: mm_count ${mmCount}, but the image has ${this.mms.length} MMs`;
     this.#report(new ImageProblem('IMAGE_CORRUPT', 0, message));
   }
 
@@ -132,7 +132,7 @@ export class StreamChecker {
   }
 
   #openMm(object: CptObject): OpenMm {
-    if (this.#mm === undefined) throw wrong(object, 'stands before the first MM');
+    if (this.#mm === undefined) throw wrong(object, 'comes before the first MM');
     return this.#mm;
   }
 
@@ -203,7 +203,7 @@ export class StreamChecker {
     if (before !== undefined && start < before.end) {
       throw wrong(
         object,
-        `start ${hex(start)} is below the end ${hex(before.end)} of the VMA before`,
+        `start ${hex(start)} is below the end ${hex(before.end)} of the previous VMA`,
         start,
       );
     }
@@ -222,7 +222,7 @@ export class StreamChecker {
   #addName(object: NameObject, payload: Uint8Array): void {
     const vma = this.#vma;
     if (!this.#needsName || vma === undefined)
-      throw wrong(object, 'follows no VMA that maps a file');
+      throw wrong(object, 'does not follow a VMA that maps a file');
     this.#needsName = false;
     vma.file = this.#files.take(object, payload, vma.start);
   }
@@ -242,7 +242,7 @@ export class StreamChecker {
     const twice = this.filePages.add(file.id, index, block.pages, mm, block.start);
     if (twice === undefined) return;
     const address = addressOf(block.start + (twice - index));
-    const message = `page ${twice} of ${file.path}, at ${hex(address)}, is stored already`;
+    const message = `page ${twice} of ${file.path}, at ${hex(address)}, is already stored`;
     this.#report(wrong(object, message, address));
   }
 
@@ -254,7 +254,7 @@ export class StreamChecker {
 
   #blockVma(object: PagesObject | CopyPagesObject): OpenVma {
     const vma = this.#vma;
-    if (vma === undefined) throw wrong(object, 'stands before the first VMA of its mm');
+    if (vma === undefined) throw wrong(object, 'comes before the first VMA of its mm');
     checkRange(object, vma);
     return vma;
   }

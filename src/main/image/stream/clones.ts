@@ -48,7 +48,8 @@ export function checkCopyPages(
   const { start, end, source } = object;
   if ((vma.record.flags & VM.MAYSHARE) !== 0) throw wrong(object, 'is in a shared mapping', start);
   if (isWhole) {
-    if (donor === undefined) throw wrong(object, `source ${source} is no earlier MM`, start);
+    if (donor === undefined)
+      throw wrong(object, `source ${source} is not the offset of an earlier MM`, start);
     assertDonates(object, vma, donor);
   }
   const pages = (end - start) / PAGE_SIZE;

@@ -46,7 +46,7 @@ function decodeFile(object: NameObject, payload: Uint8Array): ImageFile {
   const end = payload.indexOf(0);
   if (end <= 0) throw wrong(object, 'its path is empty or has no end');
   if (payload.subarray(end).some((byte) => byte !== 0)) {
-    throw wrong(object, 'bytes behind the end of its path are not zero');
+    throw wrong(object, 'bytes after the end of its path are not zero');
   }
   const rawPath = payload.slice(0, end);
   return {

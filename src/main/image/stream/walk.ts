@@ -134,7 +134,7 @@ export async function walkObjects(
 function assertLength(source: ByteSource, head: ImageHead, visitor: Visitor): void {
   if (source.bytes === head.totalLen) return;
   const isShort = source.bytes < head.totalLen;
-  const message = `${source.bytes} bytes are there, total_len in the file head says ${head.totalLen}`;
+  const message = `the image has ${source.bytes} bytes, but the head's total_len is ${head.totalLen}`;
   const code = isShort ? 'IMAGE_TRUNCATED' : 'IMAGE_CORRUPT';
   visitor.problem(new ImageProblem(code, Math.min(source.bytes, head.totalLen), message));
 }

@@ -52,7 +52,7 @@ export function decodeHead(start: Uint8Array, imageBytes: number): ImageHead {
     throw new ImageProblem(
       'IMAGE_NOT_RECOGNISED',
       0,
-      'no mmdump image: it does not begin with MMCP',
+      'not an mmdump image: it does not begin with MMCP',
     );
   }
   if (start.length < FILE_HEAD.SIZE) {
@@ -103,7 +103,7 @@ function digestOf(fields: Fields): DigestName {
   if (name === undefined) throw wrongVersion('digest', kind, `0 to ${DIGEST_NAMES.length - 1}`);
   const parent = fields.u64(FILE_HEAD.PARENT) | fields.u64(FILE_HEAD.PARENT + 8);
   if (parent === 0n) return name;
-  const message = 'file head: the image has a parent, and images with a parent are not known';
+  const message = 'file head: the image has a parent, and images with a parent cannot be read';
   throw new ImageProblem('IMAGE_VERSION', 0, message);
 }
 

@@ -172,7 +172,8 @@ export function decodeObject(
   }
   if (length > left) throw cut(offset, `${fields.where}, ${length} bytes`, left);
   const content = fields.u16(OBJECT.CONTENT);
-  if (!type.contents.includes(content)) throw fields.problem(`content ${content} is not its own`);
+  if (!type.contents.includes(content))
+    throw fields.problem(`content ${content} does not belong to this type of object`);
   if (length > headerLength && BARE_TYPES.has(type.name)) {
     throw fields.problem(`${length - headerLength} bytes follow, which no checksum covers`);
   }

@@ -14,7 +14,7 @@ export const CPT_VERSION = 2;
 export const CPT_VERSION_1 = 1;
 export const CPT_ARCH_X86_64 = 1;
 
-/** The first record of an image. */
+/** The fields of the file head, the first record of an image. */
 export const FILE_HEAD = {
   MAGIC: 0, //      u8[4]
   HDRLEN: 4, //     u16
@@ -38,7 +38,7 @@ export const HEAD_FLAG = {
   DONTDUMP_LEFT_OUT: 4,
 } as const;
 
-/** The header with which every object after the file head begins. */
+/** The fields of the header with which every object after the file head begins. */
 export const OBJECT = {
   LEN: 0, //     bytes of header and payload of this object
   TYPE: 8, //    u32
@@ -47,7 +47,7 @@ export const OBJECT = {
   SIZE: 16,
 } as const;
 
-/** Types of objects. */
+/** Values of OBJECT.TYPE. */
 export const OBJECT_TYPE = {
   MM: 1,
   VMA: 1024,
@@ -141,8 +141,11 @@ export const PAGES_RECORD = {
   SIZE: 48,
 } as const;
 
-/** The fields of PAGES that version 1 has elsewhere. */
-export const PAGES_RECORD_1 = { PAYLOAD_CRC: 32, FLAGS: 36 } as const;
+/** Other fields of PAGES_RECORD: those that version 1 has elsewhere. */
+export const PAGES_RECORD_1 = {
+  PAYLOAD_CRC: 32, // u32
+  FLAGS: 36, //       u32, PAGES_FLAG
+} as const;
 
 /** Bits of PAGES_RECORD.FLAGS. */
 export const PAGES_FLAG = {
