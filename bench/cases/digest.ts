@@ -7,7 +7,7 @@
 import { readFileSync } from 'node:fs';
 import { compileKernels } from '../../src/main/package/kernels.ts';
 import { createMachine } from '../../src/mmu/machine/machine.ts';
-import { takeRoom } from '../../src/mmu/physical/room.ts';
+import { takeReservation } from '../../src/mmu/physical/reservation.ts';
 import type { KernelModules } from '../../src/shared/kernels.ts';
 import { GiB, MiB, PAGE_SIZE } from '../../src/shared/page.ts';
 import { Memory, WASM_PAGE, type WasmMemory } from '../../src/shared/wasm.ts';
@@ -84,7 +84,7 @@ function copyStage(bytes: number, digests: KernelModules): Copies {
     copies.between === undefined
       ? bank
       : new Memory({ initial: bytes / WASM_PAGE, maximum: bytes / WASM_PAGE, shared: true });
-  const at = memory === bank ? takeRoom(bank, bytes) : 0;
+  const at = memory === bank ? takeReservation(bank, bytes) : 0;
   new Int32Array(memory.buffer, at, bytes / 4).fill(1);
   const window = { memory, at, bytes };
   return { handle: machine.handle, count: bytes / PAGE_SIZE, window, copies, digests };

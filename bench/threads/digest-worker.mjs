@@ -5,7 +5,7 @@ import { crc32 } from 'node:zlib';
 import { register } from 'tsx/esm/api';
 
 register();
-const { lendRooms } = await import('../../src/main/dump/staging-rooms.ts');
+const { lendReservations } = await import('../../src/main/dump/staging-reservations.ts');
 const { MachineParts } = await import('../../src/mmu/mm/machine-parts.ts');
 const { NO_THREAD } = await import('../../src/shared/sync/thread-table.ts');
 const { BytesDigest } = await import('../../src/shared/digest/bytes-digest.ts');
@@ -66,13 +66,13 @@ function moverStage({ id, handle, sources, window, copies, digests }) {
   if (stage === undefined) {
     const machine = new MachineParts(handle, { thread: NO_THREAD });
     const { memory, at, bytes } = window;
-    const [rooms] = lendRooms(machine, 1);
+    const [reservations] = lendReservations(machine, 1);
     const into = new ImageWindow(memory.buffer, at, bytes, memory);
     stage = {
       into,
       list: new Int32Array(sources),
-      plain: new FrameMover(machine, sources, copies, rooms),
-      mover: new DigestingMover(machine, copies, digests, rooms),
+      plain: new FrameMover(machine, sources, copies, reservations),
+      mover: new DigestingMover(machine, copies, digests, reservations),
       kernels: digestKernels(digests.inside, memory, memory, new DigestState()),
     };
     movers.set(id, stage);

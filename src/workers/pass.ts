@@ -121,7 +121,12 @@ class PassWorker {
     const input = { mms: this.#mms, vmaBases, tallies, names, blockPerPage };
     this.#sizer = new UnitSizer(input);
     if (target === undefined) return;
-    this.#out = new ImageOutput(target, segmentStage(machine, task.rooms), this.#phase, faults);
+    this.#out = new ImageOutput(
+      target,
+      segmentStage(machine, task.reservations),
+      this.#phase,
+      faults,
+    );
     const mover = new PageMover(machine, this.#found.sources, task);
     const anonIds = task.anonIds && new Int32Array(task.anonIds);
     const offsetOfMm = (mm: number): number => this.#offsetOfMm(mm);

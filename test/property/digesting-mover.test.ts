@@ -14,7 +14,7 @@ import {
   frames,
   MARGIN,
   parts,
-  rooms,
+  reservations,
   WINDOWS,
 } from '../support/machine/frame-stage.ts';
 import { DIGESTS, KERNELS } from '../support/machine/kernels.ts';
@@ -30,7 +30,7 @@ describe('frames are moved and digested', () => {
           parts,
           kernels,
           { inside: DIGESTS.inside, between },
-          rooms,
+          reservations,
         );
         fc.assert(
           fc.property(frames, fc.nat(5), (list, before) => {

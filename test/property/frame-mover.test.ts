@@ -13,7 +13,7 @@ import {
   frames,
   MARGIN,
   parts,
-  rooms,
+  reservations,
   WINDOWS,
 } from '../support/machine/frame-stage.ts';
 import { KERNELS } from '../support/machine/kernels.ts';
@@ -28,7 +28,7 @@ describe('frames are moved', () => {
             sources.set(list, before);
             const window = windowOf();
             window.bytes.fill(0xee);
-            const mover = new FrameMover(parts, sources, kernels, kernels && rooms);
+            const mover = new FrameMover(parts, sources, kernels, kernels && reservations);
             mover.move(before, list.length, window, MARGIN);
             expect(Buffer.compare(window.bytes, expectedWindow(list))).toBe(0);
           }),

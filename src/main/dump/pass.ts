@@ -9,7 +9,7 @@ import { RULE } from '../../shared/dump/page-class.ts';
 import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
 import { runTableBytes } from '../../shared/dump/run-table.ts';
 import { SEGMENT_BYTES_MAX } from '../../shared/dump/segment-cut.ts';
-import type { StagingRooms } from '../../shared/dump/staging-rooms.ts';
+import type { StagingReservations } from '../../shared/dump/staging-reservations.ts';
 import type {
   CopyTarget,
   KeptRuns,
@@ -37,7 +37,7 @@ import { RecordCrcs } from './record-crcs.ts';
 import { type DumpPhase, type Stopwatch, type WorkerReport, workerReports } from './report.ts';
 import type { PinLife, Pins } from './running.ts';
 import type { SharedBuffers } from './shared-buffers.ts';
-import { lendRooms, returnRooms } from './staging-rooms.ts';
+import { lendReservations, returnReservations } from './staging-reservations.ts';
 import { byPlace, leftOutPages, type SkippedPages, skippedRun, unsupportedError } from './tally.ts';
 import { bytesAtMost, bytesToClassify, bytesToCopy, isNearBound } from './work.ts';
 
@@ -292,18 +292,18 @@ class PassRun {
     const mayRunHere = pins === undefined; // else workers wait for the locks of page tables
     const { workers, here } = crew ?? this.#crewOf({ units: unitCount, bytes, mayRunHere });
     let failed = true;
-    let rooms: readonly StagingRooms[] = [];
+    let reservations: readonly StagingReservations[] = [];
     try {
       const running = pins?.enlist(workers, this.#pinLife);
       const crewSize = running?.length ?? workers;
       const message = this.#message(target);
       const buffer = createPhase(crewSize);
       if (target !== undefined && message.kernels !== undefined) {
-        rooms = lendRooms(this.#raw[0]!.machine, crewSize);
+        reservations = lendReservations(this.#raw[0]!.machine, crewSize);
       }
       const tasks: PassTask[] = [];
       for (let worker = 0; worker < crewSize; worker++) {
-        const own = { running: running?.[worker], rooms: rooms[worker] };
+        const own = { running: running?.[worker], reservations: reservations[worker] };
         tasks.push({ ...message, ...own, phase: buffer, worker });
       }
       const totalBytes = this.#isCounted ? this.#bytes : 0;
@@ -311,7 +311,7 @@ class PassRun {
       failed = false;
     } finally {
       pins?.dismiss(failed);
-      returnRooms(this.#raw[0]!.machine, rooms);
+      returnReservations(this.#raw[0]!.machine, reservations);
     }
   }
 
@@ -366,7 +366,9 @@ class PassRun {
     return this.#kept === undefined ? { kind: 'unit', unitPages } : { kind: 'dump', pages };
   }
 
-  #message(target: CopyTarget | undefined): Omit<PassTask, keyof PhaseTask | 'running' | 'rooms'> {
+  #message(
+    target: CopyTarget | undefined,
+  ): Omit<PassTask, keyof PhaseTask | 'running' | 'reservations'> {
     const { options } = this.#dump;
     const tables = this.#tables;
     const { detectZero, unsupported, hugetlb, dontDump, blockPerPage, digest } = options;

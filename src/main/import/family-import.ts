@@ -200,7 +200,7 @@ export class FamilyImport {
         : this.#target;
     this.#endUse = beginUse(machine.parts);
     const more = machine.parts.hasZeroPage ? 0 : zeroBytes;
-    assertRoom(machine, members[0]!.pid, members.length, needed + more);
+    assertEnoughMemory(machine, members[0]!.pid, members.length, needed + more);
     return machine;
   }
 
@@ -265,7 +265,12 @@ export class FamilyImport {
   }
 }
 
-function assertRoom(machine: Machine, pid: number, processes: number, needed: number): void {
+function assertEnoughMemory(
+  machine: Machine,
+  pid: number,
+  processes: number,
+  needed: number,
+): void {
   const { free, total } = machine.memory;
   if (needed <= free) return;
   const who =

@@ -140,7 +140,7 @@ class Restore {
     await this.files.open(mm, signal);
     await this.#createMappings(space, mm);
     await listPages(this.#lists, this.#image, mm, this.files.ids, this.#turns);
-    assertRoom(this.#machine, this.#lists);
+    assertEnoughMemory(this.#machine, this.#lists);
     await space.setAddressesAsync(mm.fields, signal);
     await restoreExtras(this.#image, mm, space, signal);
   }
@@ -274,7 +274,7 @@ function listClone(
  * Throws ENOMEM if the pages that clones get for themselves do not fit into the machine. A few
  * bytes of an image can ask for very many of them, so this is checked before all mms are listed.
  */
-function assertRoom(machine: Machine, { copied }: LoadLists): void {
+function assertEnoughMemory(machine: Machine, { copied }: LoadLists): void {
   if (addressOf(copied) <= machine.memory.total) return;
   const message = `the image needs more than ${machine.memory.total} bytes of physical memory`;
   throw new MmdumpError('ENOMEM', message, { reason: 'no free frames' });

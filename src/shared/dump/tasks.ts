@@ -11,7 +11,7 @@ import type { WasmMemory, WasmModule } from '../wasm.ts';
 import type { NameBuffers } from './name-table.ts';
 import type { OwnerBuffers } from './owner-table.ts';
 import type { RingBuffers } from './segment-ring.ts';
-import type { StagingRooms } from './staging-rooms.ts';
+import type { StagingReservations } from './staging-reservations.ts';
 
 /** What every task of every phase carries. */
 export interface PhaseTask {
@@ -167,7 +167,7 @@ export interface PassTask extends PhaseTask {
   /** Undefined if the machine is frozen. */
   readonly running: RunningMachine | undefined;
   /** The worker's own, until the pass ends. Undefined if nothing is to be staged in the banks. */
-  readonly rooms: StagingRooms | undefined;
+  readonly reservations: StagingReservations | undefined;
 }
 
 /** What a worker reports at the end of a pass. */
