@@ -5,7 +5,7 @@ import { PAGE_CLASS, RULE } from '../../shared/dump/page-class.ts';
 import type { VmaTallies } from '../../shared/dump/vma-tally.ts';
 import { addressOf } from '../../shared/page.ts';
 import type { MemoryUsage } from '../image/memory-usage.ts';
-import type { Turns } from '../job/stop.ts';
+import type { Yielder } from '../job/stop.ts';
 import type { LeftOut } from './plan.ts';
 import type { MmReport, PageCounts, VmaReport } from './report.ts';
 
@@ -25,7 +25,7 @@ export interface NotedMm {
 }
 
 /**
- * Notes what the report needs of mm number `ordinal`. Throws AbortError through `turns`.
+ * Notes what the report needs of mm number `ordinal`. Throws AbortError through `yielder`.
  * Precondition: the mmap lock is held.
  */
 export async function noteMm(
@@ -34,11 +34,11 @@ export async function noteMm(
   source: string,
   ldt: Uint8Array,
   leftOut: readonly LeftOut[],
-  turns: Turns,
+  yielder: Yielder,
 ): Promise<NotedMm> {
   const ranges = new Float64Array(vmas.count * 2);
   for (let vma = 0; vma < vmas.count; vma++) {
-    if (turns.isDue()) await turns.next();
+    if (yielder.isDue()) await yielder.yield();
     const slot = vmas.slot(vma);
     ranges[vma * 2] = vmas.start(slot);
     ranges[vma * 2 + 1] = vmas.end(slot);
@@ -54,18 +54,18 @@ export async function noteMm(
 
 /**
  * Makes the report of an mm from what a pass has counted. `base` is the number of the mm's first
- * VMA in `tallies`. Throws AbortError through `turns`.
+ * VMA in `tallies`. Throws AbortError through `yielder`.
  */
 export async function mmReport(
   { source, ranges, behindBadTables, ldtEntries }: NotedMm,
   tallies: VmaTallies,
   base: number,
-  turns: Turns,
+  yielder: Yielder,
 ): Promise<PagesReport> {
   const vmas: VmaReport[] = [];
   const total = { absent: 0, copy: 0, zero: 0, clone: 0, unsupported: 0 };
   for (let vma = 0; vma < ranges.length / 2; vma++) {
-    if (turns.isDue()) await turns.next();
+    if (yielder.isDue()) await yielder.yield();
     const start = ranges[vma * 2]!;
     const end = ranges[vma * 2 + 1]!;
     const copy = tallies.pages(base + vma, COPY);

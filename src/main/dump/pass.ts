@@ -24,7 +24,7 @@ import { encodeHead } from '../../shared/formats/cpt/encode-mm.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import type { Crew, Work } from '../crew/crew.ts';
 import type { WorkerPool } from '../crew/pool.ts';
-import { abortable, type Deadline, type Turns } from '../job/stop.ts';
+import { abortable, type Deadline, type Yielder } from '../job/stop.ts';
 import { loadDigestKernels, loadKernels } from '../package/kernels.ts';
 import { AnonIds } from './anon-ids.ts';
 import type { DumpMeter } from './dump-progress.ts';
@@ -52,7 +52,7 @@ export interface Dump {
   readonly engine: Engine;
   readonly options: ResolvedOptions;
   readonly deadline: Deadline;
-  readonly turns: Turns;
+  readonly yielder: Yielder;
   readonly meter: DumpMeter;
   readonly startedAt: number; // ms since 1970
   readonly watch: Stopwatch;
@@ -94,10 +94,10 @@ export async function runPasses(
   plan: Plan,
   pins: Pins | undefined,
 ): Promise<PassResult> {
-  const { options, engine, turns } = dump;
+  const { options, engine, yielder } = dump;
   const { freeze: frozen, digest, dontDump } = options;
   const head = { frozen, digest, dontDump, mmCount: mms.length, totalLen: 0 };
-  const tables = await preparePass(plan, mms, head, engine.buffers, turns);
+  const tables = await preparePass(plan, mms, head, engine.buffers, yielder);
   const run = new PassRun(dump, mms, plan, tables, pins, head);
   if (run.mustCount) await run.count();
   if (!options.dryRun) await run.write();
@@ -242,8 +242,8 @@ class PassRun {
   async #finish(target: CopyTarget): Promise<void> {
     const rewrite = rewriteIn(target);
     this.#numberAnonIds();
-    const { turns } = this.#dump;
-    await finishVmas(this.#tables, this.#mms, this.#anonIds, this.#crcs!, rewrite, turns);
+    const { yielder } = this.#dump;
+    await finishVmas(this.#tables, this.#mms, this.#anonIds, this.#crcs!, rewrite, yielder);
     const { bytes, crc } = encodeHead({ ...this.#head, totalLen: this.#bytes });
     rewrite(0, bytes);
     this.#headCrc = crc;

@@ -14,7 +14,7 @@ import { throwIfAborted } from '../../shared/sync/wait.ts';
 import type { WorkerPool } from '../crew/pool.ts';
 import { MACHINE } from '../job/handle-arguments.ts';
 import type { PhaseProgress } from '../job/progress.ts';
-import { Turns } from '../job/stop.ts';
+import { Yielder } from '../job/stop.ts';
 import { runLoadPhase } from '../load/load-phase.ts';
 import { destroySpaces } from '../load/undo.ts';
 import {
@@ -61,7 +61,7 @@ export class FamilyImport {
   readonly #processes: readonly ProcessFiles[];
   readonly #kpageflags: FileHandle | undefined;
   readonly #options: ImportOptions;
-  readonly #turns: Turns;
+  readonly #yielder: Yielder;
   /** Ids of the files that the import has created in the machine. */
   readonly #ids = new Map<MappedFile, number>();
   #held: HeldFiles | undefined;
@@ -81,7 +81,7 @@ export class FamilyImport {
     this.#processes = processes;
     this.#kpageflags = kpageflags;
     this.#options = options;
-    this.#turns = new Turns(options.signal);
+    this.#yielder = new Yielder(options.signal);
   }
 
   /** Ends the import's use of the machine, which may be closed from then on. */
@@ -123,7 +123,7 @@ export class FamilyImport {
       first,
       survey.unmapped,
       this.#ids,
-      this.#turns,
+      this.#yielder,
       signal,
     );
     const reports: CaptureReport[] = [];
@@ -131,7 +131,7 @@ export class FamilyImport {
       const found = { unmappedPages: unmapped.get(at) ?? 0, loadMs: loadMs[at]! };
       const isStill = this.#options.freeze !== false;
       const isPrivileged = isStill && this.#kpageflags !== undefined;
-      reports.push(await reportOf(survey, at, found, isPrivileged, this.#turns));
+      reports.push(await reportOf(survey, at, found, isPrivileged, this.#yielder));
     }
     return reports;
   }
@@ -176,9 +176,9 @@ export class FamilyImport {
 
   async #survey({ pid, pagemap }: ProcessFiles, files: MappedFiles): Promise<Survey> {
     const start = performance.now();
-    const smaps = await readSmaps(pid, this.#turns);
+    const smaps = await readSmaps(pid, this.#yielder);
     if (smaps.length === 0) throw processGone(pid);
-    const vmas = await describeVmas(pid, smaps, files, this.#turns);
+    const vmas = await describeVmas(pid, smaps, files, this.#yielder);
     const input = {
       pid,
       pagemap: pagemap.fd,
@@ -220,7 +220,7 @@ export class FamilyImport {
       space,
       { vmas, exe: await readExecutable(pid), known: readable, sharing },
       { ids: this.#ids, held },
-      this.#turns,
+      this.#yielder,
       signal,
     );
     await space.setAddressesAsync(await mmAddresses(pid, smaps), signal);

@@ -20,7 +20,7 @@ import { findVma, type ImageMm, type ImageVma } from '../image/index/image-mm.ts
 import type { ImageContents } from '../image/read/image-contents.ts';
 import { whileIntact } from '../image/source/byte-source.ts';
 import type { PhaseProgress } from '../job/progress.ts';
-import { JOB_OPTIONS, type JobOptions, Turns } from '../job/stop.ts';
+import { JOB_OPTIONS, type JobOptions, Yielder } from '../job/stop.ts';
 import { runLoadPhase } from './load-phase.ts';
 import { type FileIds, RestoredFiles } from './restored-files.ts';
 import { destroySpaces, undone } from './undo.ts';
@@ -87,7 +87,7 @@ class Restore {
   readonly #image: ImageContents;
   readonly #machine: Machine;
   readonly #options: RestoreOptions;
-  readonly #turns: Turns;
+  readonly #yielder: Yielder;
   readonly #spaces: AddressSpace[] = [];
   readonly #lists: LoadLists = { loaded: new LoadList(), shared: new LoadList(), copied: 0 };
 
@@ -95,7 +95,7 @@ class Restore {
     this.#image = image;
     this.#machine = machine;
     this.#options = options;
-    this.#turns = new Turns(options.signal);
+    this.#yielder = new Yielder(options.signal);
     this.files = new RestoredFiles(machine.parts);
   }
 
@@ -139,7 +139,7 @@ class Restore {
     this.#spaces.push(space);
     await this.files.open(mm, signal);
     await this.#createMappings(space, mm);
-    await listPages(this.#lists, this.#image, mm, this.files.ids, this.#turns);
+    await listPages(this.#lists, this.#image, mm, this.files.ids, this.#yielder);
     assertEnoughMemory(this.#machine, this.#lists);
     await space.setAddressesAsync(mm.fields, signal);
     await restoreExtras(this.#image, mm, space, signal);
@@ -147,7 +147,7 @@ class Restore {
 
   async #createMappings(space: AddressSpace, { vmas }: ImageMm): Promise<void> {
     for (let from = 0; from < vmas.length; from += MAPPINGS_AT_ONCE) {
-      if (from > 0) await this.#turns.next();
+      if (from > 0) await this.#yielder.yield();
       const fields = vmas.slice(from, from + MAPPINGS_AT_ONCE).map((vma) => this.#fieldsOf(vma));
       await space.insertMappingsAsync(fields, this.#options.signal);
     }
@@ -187,11 +187,11 @@ async function listPages(
   image: ImageContents,
   mm: ImageMm,
   files: FileIds,
-  turns: Turns,
+  yielder: Yielder,
 ): Promise<void> {
   for (const vma of mm.vmas) {
     for (let index = vma.firstBlock; index < vma.lastBlock; index++) {
-      if (turns.isDue()) await turns.next();
+      if (yielder.isDue()) await yielder.yield();
       const block = mm.blocks.at(index);
       if (block.kind === BLOCK.CLONE) listClone(lists, image, mm, vma, block, files);
       else lists.loaded.add(loadRun(mm, vma, block, files));

@@ -11,7 +11,7 @@ import { FILE_HEAD, OBJECT } from '../../../shared/formats/cpt/records.ts';
 import { ImageProblem } from '../../../shared/formats/problem.ts';
 import { KiB, MiB } from '../../../shared/page.ts';
 import { throwIfAborted } from '../../../shared/sync/wait.ts';
-import { Turns } from '../../job/stop.ts';
+import { Yielder } from '../../job/stop.ts';
 import type { ByteSource } from '../source/byte-source.ts';
 import { MAX_NAME_PAYLOAD } from './names.ts';
 
@@ -104,7 +104,7 @@ export async function walkObjects(
   const fields = new Fields();
   assertLength(source, head, visitor);
   const end = Math.min(source.bytes, head.totalLen);
-  const turns = new Turns(signal);
+  const yielder = new Yielder(signal);
   let offset = head.bytes;
   for (let objects = 0; offset < end; ) {
     const bytes = window.peek(offset, MAX_HEADER);
@@ -114,7 +114,7 @@ export async function walkObjects(
       continue;
     }
     if (++objects % OBJECTS_PER_LOOK === 0) throwIfAborted(signal);
-    if (turns.isDue()) await turns.next();
+    if (yielder.isDue()) await yielder.yield();
     let length: number;
     try {
       const object = decodeObject(head.version, fields, bytes, offset, end - offset);
