@@ -152,10 +152,10 @@ describe('a worker that is terminated', () => {
     const { machine } = new Scene();
     const { files, threads } = machine.parts;
     const file = machine.createFile({ path: '/f', memoryBacked: { size: PAGE_SIZE } });
-    const [looker, next] = [threads.registerOnlooker(), machine.registerThread()];
-    files.lock(file.id).lock(looker, false);
+    const [onlooker, next] = [threads.registerOnlooker(), machine.registerThread()];
+    files.lock(file.id).lock(onlooker, false);
     const waiting = files.lock(file.id).lockAsync(next);
-    machine.threadGone(looker);
+    machine.threadGone(onlooker);
     await waiting;
     files.lock(file.id).unlock(next);
     expect(files.lock(file.id).owner).toBe(-1);

@@ -79,10 +79,10 @@ async function writeImage(dump: Dump, references: readonly MmReference[]): Promi
   let lockWait = 0;
   let held = new Stopwatch();
   enter(dump, 'lock');
-  const capture = await withHeldMms(references, freeze, signal, (mms, lookers) => {
+  const capture = await withHeldMms(references, freeze, signal, (mms, onlookers) => {
     lockWait = watch.lap();
     held = new Stopwatch();
-    return captureLocked(dump, mms, lookers);
+    return captureLocked(dump, mms, onlookers);
   });
   const locked = held.total();
   enter(dump, 'commit');
@@ -98,9 +98,13 @@ async function writeImage(dump: Dump, references: readonly MmReference[]): Promi
 }
 
 /** Does everything for which the mms have to be held. */
-async function captureLocked(dump: Dump, mms: readonly Mm[], lookers: number[]): Promise<Capture> {
+async function captureLocked(
+  dump: Dump,
+  mms: readonly Mm[],
+  onlookers: number[],
+): Promise<Capture> {
   enter(dump, 'plan');
-  if (!dump.options.freeze) return captureRunning(dump, mms, lookers);
+  if (!dump.options.freeze) return captureRunning(dump, mms, onlookers);
   const plan = await planDump(mms, dump.options, dump.yielder);
   expectCopy(dump, mms, plan);
   return capturePlanned(dump, mms, plan, undefined);
@@ -115,14 +119,14 @@ function expectCopy({ engine, options }: Dump, mms: readonly Mm[], plan: Plan): 
 async function captureRunning(
   dump: Dump,
   held: readonly Mm[],
-  lookers: number[],
+  onlookers: number[],
 ): Promise<Capture> {
   const named = namedFiles(held);
   const files = new KeptNames(held[0]!.machine, named);
   const mms = held.map((mm) => ({ ...mm, files }));
   const plan = await planDump(mms, dump.options, dump.yielder);
   expectCopy(dump, mms, plan);
-  const pins = new Pins(mms[0]!, lookers, dump.engine.buffers, named);
+  const pins = new Pins(mms[0]!, onlookers, dump.engine.buffers, named);
   try {
     return await capturePlanned(dump, mms, plan, pins);
   } finally {
