@@ -130,7 +130,7 @@ async function captureRunning(
   try {
     return await capturePlanned(dump, mms, plan, pins);
   } finally {
-    pins.letGo();
+    pins.putAll();
   }
 }
 

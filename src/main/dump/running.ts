@@ -101,7 +101,7 @@ export class Pins {
   /**
    * Gives every reference back. Precondition: no worker of the dump looks at the machine any more.
    */
-  letGo(): void {
+  putAll(): void {
     this.#release(0, this.#words.length);
   }
 

@@ -74,7 +74,7 @@ export async function restoreImage(
   const restore = new Restore(image, machine, options);
   try {
     const result = await whileIntact(image.source, () => restore.run(pool));
-    await restore.files.letGo(); // the mappings hold the files from now on
+    await restore.files.release(); // the mappings hold the files from now on
     return result;
   } catch (error) {
     throw await undone(error, () => restore.undo());
@@ -126,7 +126,7 @@ class Restore {
    */
   async undo(): Promise<void> {
     try {
-      await this.files.letGo();
+      await this.files.release();
     } finally {
       await destroySpaces(this.#spaces.splice(0));
     }

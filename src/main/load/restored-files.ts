@@ -15,7 +15,7 @@ export type FileIds = ReadonlyMap<number, number>;
 const AT_ONCE = 1024;
 
 /**
- * Opens the files of an image, and holds each of them from `open` to `letGo`. Otherwise the owner
+ * Opens the files of an image, and holds each of them from `open` to `release`. Otherwise the owner
  * of a file that the machine has already could close it before a mapping takes a reference on it.
  */
 export class RestoredFiles {
@@ -48,9 +48,9 @@ export class RestoredFiles {
   }
 
   /**
-   * Lets go of all files. Waits for the gate without a limit. Does nothing on a poisoned machine.
+   * Releases all files. Waits for the gate without a limit. Does nothing on a poisoned machine.
    */
-  letGo(): Promise<void> {
+  release(): Promise<void> {
     return this.#held.letGo();
   }
 }
