@@ -44,11 +44,11 @@ class Scene {
     const { machine, space, address } = this;
     const { threads } = machine.parts;
     const thread = isOnlooker ? threads.registerOnlooker() : machine.registerThread();
-    const stage = new Int32Array(new SharedArrayBuffer(8));
-    const workerData = { handle: space.handle, thread, action, address, stage };
+    const progress = new Int32Array(new SharedArrayBuffer(8));
+    const workerData = { handle: space.handle, thread, action, address, progress };
     const worker = new Worker(SCRIPT, { workerData });
     workers.push(worker);
-    const wait = Atomics.waitAsync(stage, 0, 0);
+    const wait = Atomics.waitAsync(progress, 0, 0);
     const outcome = once(worker, 'message').then(([what]: string[]) => what!);
     outcome.catch(() => {}); // an error of the worker is reported where its outcome is awaited
     return { thread, worker, outcome, stopped: Promise.resolve(wait.value) };

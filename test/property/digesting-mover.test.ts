@@ -16,7 +16,7 @@ import {
   parts,
   reservations,
   WINDOWS,
-} from '../support/machine/frame-stage.ts';
+} from '../support/machine/frame-fixture.ts';
 import { DIGESTS, KERNELS } from '../support/machine/kernels.ts';
 import { hexOfHalves, xxh3Slowly } from '../support/reference/xxh3-reference.ts';
 

@@ -15,7 +15,7 @@ import {
   parts,
   reservations,
   WINDOWS,
-} from '../support/machine/frame-stage.ts';
+} from '../support/machine/frame-fixture.ts';
 import { KERNELS } from '../support/machine/kernels.ts';
 
 describe('frames are moved', () => {

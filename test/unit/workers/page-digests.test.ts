@@ -13,7 +13,7 @@ import type { RunningMachine } from '../../../src/shared/dump/tasks.ts';
 import { PAGE_SIZE } from '../../../src/shared/page.ts';
 import { PageMover } from '../../../src/workers/copy/page-mover.ts';
 import { FramesDigest } from '../../../src/workers/load/frames-digest.ts';
-import { parts, reservations, WINDOWS } from '../../support/machine/frame-stage.ts';
+import { parts, reservations, WINDOWS } from '../../support/machine/frame-fixture.ts';
 import { DIGESTS, KERNELS } from '../../support/machine/kernels.ts';
 import { xxh3Outside } from '../../support/reference/outside-xxh3.ts';
 
