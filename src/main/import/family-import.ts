@@ -38,7 +38,7 @@ import { type MappedFile, MappedFiles } from './mapped-files.ts';
 import { processGone, readProc } from './proc.ts';
 import { mmAddresses, mmNotes } from './process-fields.ts';
 import { createMappings, describeVmas, toScanned } from './process-mappings.ts';
-import { framesOf, listPages, listShared, mapMergedPages, type PageList } from './process-pages.ts';
+import { framesOf, listPages, listShared, mapMergedPages } from './process-pages.ts';
 import { findReadable } from './readable-files.ts';
 import { runScanPhase } from './scan-phase.ts';
 import { findShared, forgetMovedFrames } from './shared-frames.ts';
@@ -232,7 +232,7 @@ export class FamilyImport {
   async #load({ members, pages }: FamilySurvey): Promise<number[]> {
     const ids = this.#ids;
     const lists = members.map(({ vmas }, at) => listPages(pages[at]!.runs, vmas, ids));
-    const totalPages = lists.reduce((sum, list) => sum + countPages(list), 0);
+    const totalPages = lists.reduce((sum, { list }) => sum + list.totalPages(), 0);
     const { signal, onProgress } = this.#options;
     const ms: number[] = [];
     let before = 0;
@@ -248,7 +248,7 @@ export class FamilyImport {
           (({ pages: done }: PhaseProgress) => onProgress({ pages: before + done, totalPages })),
       });
       await mapMergedPages(space, pagesOfOne.merged, signal);
-      before += countPages(pagesOfOne);
+      before += pagesOfOne.list.totalPages();
       ms.push(performance.now() - start);
     }
     return ms;
@@ -279,10 +279,4 @@ function assertEnoughMemory(
     `${who} up to ${Math.ceil(needed / MiB)} MiB of simulated memory, ` +
     `${Math.floor(free / MiB)} of ${Math.floor(total / MiB)} MiB are free: ask for more memory`;
   throw new MmdumpError('ENOMEM', message, { pid });
-}
-
-function countPages({ list }: PageList): number {
-  let pages = 0;
-  for (let run = 0; run < list.count; run++) pages += list.pages(run);
-  return pages;
 }

@@ -105,7 +105,7 @@ class Restore {
     for (const mm of this.#image.mms) await this.#createSpace(mm);
     const { loaded, shared } = this.#lists;
     const references = this.#spaces.map(({ reference }) => reference);
-    const totalPages = countPages(loaded) + countPages(shared);
+    const totalPages = loaded.totalPages() + shared.totalPages();
     const { reach } = this.#image;
     let before = 0;
     for (const list of [loaded, shared]) {
@@ -115,7 +115,7 @@ class Restore {
           onProgress &&
           (({ pages }: PhaseProgress) => onProgress({ pages: before + pages, totalPages })),
       });
-      before += countPages(list);
+      before += list.totalPages();
     }
     throwIfAborted(signal); // it may have fired in the last call of onProgress
     return { mms: this.#spaces, pages: totalPages, ms: performance.now() - start };
@@ -285,12 +285,6 @@ function canShare(vma: ImageVma, given: ImageVma, kind: number, block: Block): b
   const isOrdinary = ((vma.flags | given.flags) & VM.PFNMAP) === 0;
   const hasSameIndex = vma.pgoff - vpnOf(vma.start) === given.pgoff - vpnOf(given.start);
   return isOrdinary && hasSameIndex && kind === loadKind(given, block);
-}
-
-function countPages(list: LoadList): number {
-  let pages = 0;
-  for (let run = 0; run < list.count; run++) pages += list.pages(run);
-  return pages;
 }
 
 /** The options of `restore`, which are checked before it begins. */
