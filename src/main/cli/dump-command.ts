@@ -1,7 +1,7 @@
 /** `mmdump dump` dumps processes or a workload into an image. */
 import type { AddressSpace } from '../../mmu/machine/address-space.ts';
 import { createMachine, type Machine } from '../../mmu/machine/machine.ts';
-import type { UnsupportedPolicy } from '../../shared/dump/tasks.ts';
+import type { UnsupportedPolicy } from '../../shared/dump/tasks/pass-task.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import type { EstimateOptions } from '../dump/options.ts';

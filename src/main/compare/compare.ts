@@ -8,7 +8,7 @@ import { dPath } from '../../mmu/vma/vma-info.ts';
 import { listener } from '../../shared/arguments/checks.ts';
 import type { Shape } from '../../shared/arguments/options.ts';
 import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
-import type { CompareReport, CompareTask } from '../../shared/dump/tasks.ts';
+import type { CompareReport, CompareTask } from '../../shared/dump/tasks/compare-task.ts';
 import { WorkUnits, workUnitBytes } from '../../shared/dump/work-unit.ts';
 import { addressOf, GRANULE_PAGES, hex, PAGE_SIZE } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';

@@ -15,7 +15,7 @@
 
 import { onMachineEnd } from '../../mmu/machine/lifetime.ts';
 import type { PhaseControl } from '../../shared/dump/phase-control.ts';
-import type { PhaseReport, PhaseTask } from '../../shared/dump/tasks.ts';
+import type { PhaseReport, PhaseTask } from '../../shared/dump/tasks/phase-task.ts';
 import {
   type Failure,
   fromFailure,

@@ -6,7 +6,7 @@
 import { writeSync } from 'node:fs';
 import { vmaRecordOf } from '../../mmu/vma/vma-record.ts';
 import { assert } from '../../shared/assert.ts';
-import type { CopyTarget } from '../../shared/dump/tasks.ts';
+import type { CopyTarget } from '../../shared/dump/tasks/copy-target.ts';
 import { VmaTallies } from '../../shared/dump/vma-tally.ts';
 import { WorkUnits } from '../../shared/dump/work-unit.ts';
 import { encodeVma } from '../../shared/formats/cpt/encode.ts';

@@ -10,14 +10,14 @@ import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
 import { runTableBytes } from '../../shared/dump/run-table.ts';
 import { SEGMENT_BYTES_MAX } from '../../shared/dump/segment-cut.ts';
 import type { StagingReservations } from '../../shared/dump/staging-reservations.ts';
+import type { CopyTarget } from '../../shared/dump/tasks/copy-target.ts';
 import type {
-  CopyTarget,
   KeptRuns,
   PassReport,
   PassTask,
-  PhaseTask,
   UnitRuns,
-} from '../../shared/dump/tasks.ts';
+} from '../../shared/dump/tasks/pass-task.ts';
+import type { PhaseTask } from '../../shared/dump/tasks/phase-task.ts';
 import { VmaTallies } from '../../shared/dump/vma-tally.ts';
 import { WorkUnits } from '../../shared/dump/work-unit.ts';
 import { encodeHead } from '../../shared/formats/cpt/encode-mm.ts';

@@ -4,7 +4,7 @@
  * records around the units of each mm.
  */
 import { createHash } from 'node:crypto';
-import type { UnitCrcs } from '../../shared/dump/tasks.ts';
+import type { UnitCrcs } from '../../shared/dump/tasks/pass-task.ts';
 import type { Yielder } from '../job/stop.ts';
 import type { MmRecords } from './pass-tables.ts';
 

@@ -6,7 +6,7 @@ import type { Mm } from '../../mmu/mm/mm.ts';
 import { threadGone } from '../../mmu/mm/thread-gone.ts';
 import { PinSlots, pinSlotsBytes, SLOTS_PER_WORKER } from '../../shared/dump/pin-slots.ts';
 import { PIN, pinTableBytes } from '../../shared/dump/pin-table.ts';
-import type { RunningMachine } from '../../shared/dump/tasks.ts';
+import type { RunningMachine } from '../../shared/dump/tasks/pass-task.ts';
 import { OPERATION } from '../../shared/sync/thread-layout.ts';
 import type { SharedBuffers } from './shared-buffers.ts';
 

@@ -8,7 +8,7 @@ import type { Shape } from '../../shared/arguments/options.ts';
 import { DIGEST, mismatchText } from '../../shared/digest/digest-kind.ts';
 import { PayloadTable, payloadTableBytes } from '../../shared/dump/payload-table.ts';
 import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
-import type { VerifyTask } from '../../shared/dump/tasks.ts';
+import type { VerifyTask } from '../../shared/dump/tasks/verify-task.ts';
 import { ImageProblem, type Problem, pagesText } from '../../shared/formats/problem.ts';
 import { addressOf, MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';

@@ -6,7 +6,7 @@
  */
 import type { Machine } from '../../mmu/machine/machine.ts';
 import { takeReservation } from '../../mmu/physical/reservation.ts';
-import type { ImageChunk } from '../../shared/dump/tasks.ts';
+import type { ImageChunk } from '../../shared/dump/tasks/copy-target.ts';
 import { MiB } from '../../shared/page.ts';
 import type { WasmMemory } from '../../shared/wasm.ts';
 

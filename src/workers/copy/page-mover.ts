@@ -4,7 +4,7 @@
 import type { MachineParts } from '../../mmu/mm/machine-parts.ts';
 import { DIGEST, type DigestKind } from '../../shared/digest/digest-kind.ts';
 import { PayloadDigest } from '../../shared/digest/payload-digest.ts';
-import type { PassTask } from '../../shared/dump/tasks.ts';
+import type { PassTask } from '../../shared/dump/tasks/pass-task.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import { DigestingMover } from './digesting-mover.ts';
 import { FrameMover } from './frame-mover.ts';

@@ -9,7 +9,7 @@ import { crc32 } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { BANK_FRAMES } from '../../../src/mmu/physical/physical-memory.ts';
 import { DIGEST } from '../../../src/shared/digest/digest-kind.ts';
-import type { RunningMachine } from '../../../src/shared/dump/tasks.ts';
+import type { RunningMachine } from '../../../src/shared/dump/tasks/pass-task.ts';
 import { PAGE_SIZE } from '../../../src/shared/page.ts';
 import { PageMover } from '../../../src/workers/copy/page-mover.ts';
 import { FramesDigest } from '../../../src/workers/load/frames-digest.ts';
