@@ -33,7 +33,7 @@ import {
   type Verification,
   type VerifyOptions,
   verifyWith,
-} from './image/verify.ts';
+} from './image/verify/verify.ts';
 import { IMPORT_OPTIONS, machineOrMaker, processIds } from './import/import-arguments.ts';
 import { importWith } from './import/import-process.ts';
 import type { ImportOptions, ImportResult, MachineFor } from './import/import-report.ts';

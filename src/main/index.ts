@@ -68,7 +68,7 @@ export { Image, type MmChoice, type OpenOptions, openImage, type PageInfo } from
 export { memoryUsage } from './image/image-usage.ts';
 export type { ImageFile, ImageMm, ImageVma, Payload, StoredPages } from './image/index/image-mm.ts';
 export type { FamilyUsage, MemoryUsage } from './image/memory-usage.ts';
-export type { Verification, VerifyOptions, VerifyProgress } from './image/verify.ts';
+export type { Verification, VerifyOptions, VerifyProgress } from './image/verify/verify.ts';
 export type {
   ImportOptions,
   ImportProgress,
