@@ -43,6 +43,7 @@ export type { Problem, ProblemCode } from '../shared/formats/problem.ts';
 export type { MachineHandle } from '../shared/machine-handle.ts';
 export { GiB, KiB, MiB, PAGE_SIZE } from '../shared/page.ts';
 export type { CompareOptions, CompareProgress, Comparison } from './compare/compare.ts';
+export type { DumperOptions } from './crew/dumper-options.ts';
 export type { DumpOptions, EstimateOptions } from './dump/options.ts';
 export type {
   DumpEstimate,
@@ -59,7 +60,6 @@ export {
   compareAddressSpaces,
   createDumper,
   Dumper,
-  type DumperOptions,
   importProcess,
   verifyImage,
   type WorkerChoice,
