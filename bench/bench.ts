@@ -8,13 +8,13 @@
  *   npm run bench -- --quick --json results.json --plots plots
  */
 import { CASES, chooseCases } from './cases/all.ts';
+import { Fixtures } from './fixtures.ts';
 import type { Growth } from './growth.ts';
 import type { Line } from './line.ts';
 import { type BenchOptions, parseOptions } from './options.ts';
 import { writePlots } from './plots.ts';
 import { describeMachine, printHeader, writeJson } from './results.ts';
 import { showGrowth, showLines, showTargets } from './show.ts';
-import { Stage } from './stage.ts';
 
 const MiB = 2 ** 20;
 
@@ -30,17 +30,17 @@ async function runCases(options: BenchOptions): Promise<void> {
   const machine = describeMachine('npm run bench');
   const { bytes, rounds, workers } = options;
   printHeader(machine, `${bytes / MiB} MiB, ${rounds} rounds, ${workers.join(', ')} workers`);
-  const stage = new Stage(options);
+  const fixtures = new Fixtures(options);
   const lines: Line[] = [];
   const growth: Growth[] = [];
-  process.once('exit', () => stage.removeFiles());
+  process.once('exit', () => fixtures.removeFiles());
   // Without a handler, a process that is ended from outside would leave gigabytes behind.
   for (const signal of ['SIGINT', 'SIGTERM'] as const)
     process.once(signal, () => process.exit(130));
   for (const each of chosen) {
     const start = performance.now();
     process.stderr.write(`${each.name} …\n`);
-    const result = await each.run(stage);
+    const result = await each.run(fixtures);
     lines.push(...result.lines);
     growth.push(...(result.growth ?? []));
     const seconds = (performance.now() - start) / 1000;

@@ -1,7 +1,8 @@
 /** A case of the benchmark. It measures one subject, and is chosen by its name. */
+
+import type { Fixtures } from './fixtures.ts';
 import type { Growth } from './growth.ts';
 import type { Line } from './line.ts';
-import type { Stage } from './stage.ts';
 
 export interface CaseResult {
   readonly lines: readonly Line[];
@@ -12,5 +13,5 @@ export interface BenchCase {
   readonly name: string;
   /** The text that --list shows. */
   readonly about: string;
-  run(stage: Stage): Promise<CaseResult>;
+  run(fixtures: Fixtures): Promise<CaseResult>;
 }

@@ -7,12 +7,12 @@ import {
   type DumpReport,
 } from 'mmdump';
 import { bestCopy } from './copy-limit.ts';
+import { COPY_AND_DIGEST, type Fixtures } from './fixtures.ts';
 import { FloorThreads } from './floor-threads.ts';
 import { type Line, type Parameters, toLine } from './line.ts';
 import { measure, type Samples, samplesOf, type Task, type Tasks, type Timing } from './measure.ts';
 import { type Output, type OutputKind, openOutput, SINKS } from './outputs.ts';
 import { describeRun, type Pattern } from './scatter.ts';
-import { COPY_AND_DIGEST, type Stage } from './stage.ts';
 import { median } from './statistics.ts';
 import type { Target } from './targets.ts';
 
@@ -71,17 +71,17 @@ export function phasesOf(samples: Samples, name: string): { [phase: string]: num
 }
 
 /** Measures the dumps of a plan in turn with the copy limit. The first line is the limit's own. */
-export async function dumpLines(stage: Stage, plan: DumpPlan): Promise<Line[]> {
-  const { pattern, workers, dumps, rounds = stage.options.rounds } = plan;
-  const space = stage.space(pattern);
+export async function dumpLines(fixtures: Fixtures, plan: DumpPlan): Promise<Line[]> {
+  const { pattern, workers, dumps, rounds = fixtures.options.rounds } = plan;
+  const space = fixtures.space(pattern);
   const threads = await FloorThreads.create(workers);
   const dumper = await createDumper({ workers });
   const outputs = new Map<OutputKind, Output>();
   const digests = dumps.some(({ mode }) => mode === 'defaults');
-  const limits = await stage.limitTasks(pattern, threads, digests);
+  const limits = await fixtures.limitTasks(pattern, threads, digests);
   const tasks: { [name: string]: Task } = { ...limits };
   for (const { output: kind, mode } of dumps) {
-    const output = outputs.get(kind) ?? openOutput(kind, stage, workers);
+    const output = outputs.get(kind) ?? openOutput(kind, fixtures, workers);
     outputs.set(kind, output);
     tasks[nameOf(kind, mode)] = () => timedDump(dumper, space, output, mode);
   }

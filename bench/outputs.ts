@@ -2,8 +2,8 @@
 import { rmSync } from 'node:fs';
 import { Writable } from 'node:stream';
 import * as mmdump from 'mmdump';
+import type { Fixtures } from './fixtures.ts';
 import { settleDisk } from './programs.ts';
-import type { Stage } from './stage.ts';
 
 export type OutputKind = 'memory' | 'machine' | 'file' | 'split' | 'stream';
 
@@ -38,12 +38,12 @@ export const OUTPUTS: readonly OutputKind[] = [
   'stream',
 ];
 
-/** The kind `machine` takes the machine of the address space that the stage made last. */
-export function openOutput(kind: OutputKind, stage: Stage, workers: number): Output {
+/** The kind `machine` takes the machine of the address space that the fixtures made last. */
+export function openOutput(kind: OutputKind, fixtures: Fixtures, workers: number): Output {
   switch (kind) {
     case 'memory':
     case 'machine': {
-      const { machine } = stage;
+      const { machine } = fixtures;
       const isInside = kind === 'machine' && machine !== undefined;
       const sink = mmdump.memorySink(isInside ? { machine } : {});
       return { kind, next: () => sink, remove: () => {}, release: () => sink.release() };
@@ -56,12 +56,12 @@ export function openOutput(kind: OutputKind, stage: Stage, workers: number): Out
         release: () => {},
       };
     case 'file': {
-      const path = stage.path('.cpt');
+      const path = fixtures.path('.cpt');
       const remove = (): void => rmSync(path, { force: true });
       return { kind, next: () => mmdump.fileSink(settled(path)), remove, release: remove };
     }
     case 'split': {
-      const path = stage.path('.split');
+      const path = fixtures.path('.split');
       const parts = Math.max(2, workers);
       const remove = (): void => {
         for (let part = 0; part < parts; part++) {

@@ -4,10 +4,10 @@
  */
 import { type AddressSpace, createDumper, createWorkload, type DumpEstimate } from 'mmdump';
 import type { BenchCase } from '../case.ts';
+import type { Fixtures } from '../fixtures.ts';
 import { type Line, toLine } from '../line.ts';
 import { measure, samplesOf, type Timing } from '../measure.ts';
 import { describeRun } from '../scatter.ts';
-import type { Stage } from '../stage.ts';
 import { TARGETS, type Target } from '../targets.ts';
 
 const MOST_VMAS = 65_530;
@@ -33,7 +33,7 @@ async function timing(estimate: () => Promise<DumpEstimate>): Promise<Timing> {
 
 /** Makes two lines: by the duration of the phase, and by the time that the workers were busy. */
 async function perPage(
-  stage: Stage,
+  fixtures: Fixtures,
   space: AddressSpace,
   what: string,
   workers: number,
@@ -41,7 +41,7 @@ async function perPage(
 ): Promise<Line[]> {
   const dumper = await createDumper({ workers });
   try {
-    const rounds = 3 * stage.options.rounds;
+    const rounds = 3 * fixtures.options.rounds;
     const task = (): Promise<Timing> => timing(() => dumper.estimate(space, PURE));
     const samples = await measure({ [what]: task }, rounds, WARM_UP);
     const line = (name: string, part: string, aim?: Target): Line =>
@@ -64,35 +64,37 @@ async function perPage(
 export const classify: BenchCase = {
   name: 'classify',
   about: 'classification alone, without the zero test: dense, random frames, sparse, many mappings',
-  async run(stage) {
-    const { bytes, workers } = stage.options;
+  async run(fixtures) {
+    const { bytes, workers } = fixtures.options;
     const lines: Line[] = [];
     for (const run of [0, 1]) {
-      const space = stage.space({ bytes, run, zeroPercent: 0 });
+      const space = fixtures.space({ bytes, run, zeroPercent: 0 });
       const target = run === 0 ? TARGETS.classifyDense : undefined;
       for (const count of workers) {
-        lines.push(...(await perPage(stage, space, `dense, ${describeRun(run)}`, count, target)));
+        lines.push(
+          ...(await perPage(fixtures, space, `dense, ${describeRun(run)}`, count, target)),
+        );
       }
     }
-    stage.letGo();
-    const vmas = stage.options.isQuick ? FEWER_VMAS : MOST_VMAS;
+    fixtures.dropSpace();
+    const vmas = fixtures.options.isQuick ? FEWER_VMAS : MOST_VMAS;
     const { space } = await createWorkload('manymaps', { size: vmas * PAGE });
-    lines.push(...(await perPage(stage, space, `${vmas} mappings of a page`, stage.workers)));
-    lines.push(await sparse(stage));
+    lines.push(...(await perPage(fixtures, space, `${vmas} mappings of a page`, fixtures.workers)));
+    lines.push(await sparse(fixtures));
     return { lines };
   },
 };
 
 /** A reserved terabyte with 1000 pages: finding these must not cost what a full terabyte costs. */
-async function sparse(stage: Stage): Promise<Line> {
+async function sparse(fixtures: Fixtures): Promise<Line> {
   const { space } = await createWorkload('sparse');
-  const dumper = await createDumper({ workers: stage.workers });
+  const dumper = await createDumper({ workers: fixtures.workers });
   try {
     const task = (): Promise<Timing> => timing(() => dumper.estimate(space, PURE));
-    const samples = await measure({ sparse: task }, 3 * stage.options.rounds, 3 * WARM_UP);
+    const samples = await measure({ sparse: task }, 3 * fixtures.options.rounds, 3 * WARM_UP);
     return toLine('classify', {
       name: '1 TiB reserved, 1000 pages: plan and classify',
-      parameters: { workers: stage.workers },
+      parameters: { workers: fixtures.workers },
       unit: 'ms',
       samples: samplesOf(samples, 'sparse'),
       target: TARGETS.classifySparse,

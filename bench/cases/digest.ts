@@ -7,18 +7,18 @@
 import { readFileSync } from 'node:fs';
 import { compileKernels } from '../../src/main/package/kernels.ts';
 import { createMachine } from '../../src/mmu/machine/attach.ts';
-import { takeRoom } from '../../src/mmu/physical/room.ts';
+import { takeReservation } from '../../src/mmu/physical/reservation.ts';
 import type { KernelModules } from '../../src/shared/kernels.ts';
 import { GiB, MiB, PAGE_SIZE } from '../../src/shared/page.ts';
 import { Memory, WASM_PAGE, type WasmMemory } from '../../src/shared/wasm.ts';
 import type { BenchCase } from '../case.ts';
 import { bestCopy } from '../copy-limit.ts';
 import { parametersOf } from '../dumps.ts';
+import type { Fixtures } from '../fixtures.ts';
 import { type DigestJobs, FloorThreads } from '../floor-threads.ts';
 import { type Line, toLine } from '../line.ts';
 import { measure, samplesOf, type Task } from '../measure.ts';
 import { scatteredFrames } from '../scatter.ts';
-import type { Stage } from '../stage.ts';
 
 const CACHED = 64 * 1024; // bytes that stay in the second-level cache
 const TIMES = 2000;
@@ -45,7 +45,11 @@ function kernels(prefix: string): KernelModules {
 }
 
 /** Measures digests on one thread, of bytes in its cache. */
-async function alone(stage: Stage, threads: Digesting, digests: KernelModules): Promise<Line[]> {
+async function alone(
+  fixtures: Fixtures,
+  threads: Digesting,
+  digests: KernelModules,
+): Promise<Line[]> {
   const memory = new Memory({ initial: 2, maximum: 2, shared: true });
   new Uint8Array(memory.buffer).forEach((_, at, bytes) => {
     bytes[at] = (at * 31) >> 3;
@@ -57,7 +61,7 @@ async function alone(stage: Stage, threads: Digesting, digests: KernelModules): 
     way,
     async () => ({ ms: await threads.run('digest', { ...message, way }) }),
   ]);
-  const samples = await measure(Object.fromEntries(tasks), 2 * stage.options.rounds, 3);
+  const samples = await measure(Object.fromEntries(tasks), 2 * fixtures.options.rounds, 3);
   const limit = { name: ALONE.crc32, samples: samplesOf(samples, 'crc32') };
   return ways.map((way) =>
     toLine('digest', {
@@ -74,7 +78,7 @@ async function alone(stage: Stage, threads: Digesting, digests: KernelModules): 
 type Copies = Omit<DigestJobs['copyAndDigest'], 'id' | 'way' | 'clock' | 'sources'>;
 
 /** Makes a machine whose frames have been written, and a window that the kernels can reach. */
-function copyStage(bytes: number, digests: KernelModules): Copies {
+function makeCopies(bytes: number, digests: KernelModules): Copies {
   const copies = kernels('');
   const machine = createMachine({ memory: bytes, maxAddressSpaces: 1 });
   const { memories, words } = machine.parts.memory;
@@ -84,7 +88,7 @@ function copyStage(bytes: number, digests: KernelModules): Copies {
     copies.between === undefined
       ? bank
       : new Memory({ initial: bytes / WASM_PAGE, maximum: bytes / WASM_PAGE, shared: true });
-  const at = memory === bank ? takeRoom(bank, bytes) : 0;
+  const at = memory === bank ? takeReservation(bank, bytes) : 0;
   new Int32Array(memory.buffer, at, bytes / 4).fill(1);
   const window = { memory, at, bytes };
   return { handle: machine.handle, count: bytes / PAGE_SIZE, window, copies, digests };
@@ -94,7 +98,7 @@ let nextId = 0;
 
 /** Measures every way to copy and digest frames in runs of `run`, in turn with their limit. */
 async function copies(
-  stage: Stage,
+  fixtures: Fixtures,
   digesting: Digesting,
   common: Copies,
   run: number,
@@ -111,9 +115,9 @@ async function copies(
     way,
     async () => ({ ms: await digesting.run('copyAndDigest', { ...message, way }) }),
   ]);
-  const limits = floor === undefined ? {} : await stage.limitTasks(pattern, floor);
+  const limits = floor === undefined ? {} : await fixtures.limitTasks(pattern, floor);
   const all = { ...limits, ...Object.fromEntries(tasks) };
-  const samples = await measure(all, 2 * stage.options.rounds, 2);
+  const samples = await measure(all, 2 * fixtures.options.rounds, 2);
   const limit =
     floor === undefined
       ? { name: COPIES['copy alone'], samples: samplesOf(samples, 'copy alone') }
@@ -133,9 +137,9 @@ async function copies(
 export const digest: BenchCase = {
   name: 'digest',
   about: 'XXH3-64 alone, beside crc32, and with a copy, beside the copy',
-  async run(stage) {
-    const { workers } = stage;
-    const bytes = Math.min(GiB, Math.max(64 * MiB, stage.options.bytes));
+  async run(fixtures) {
+    const { workers } = fixtures;
+    const bytes = Math.min(GiB, Math.max(64 * MiB, fixtures.options.bytes));
     const digests = kernels('xxh3-');
     const [one, all, floor] = await Promise.all([
       FloorThreads.createDigesting(1),
@@ -143,11 +147,11 @@ export const digest: BenchCase = {
       FloorThreads.create(workers),
     ]);
     try {
-      const lines = await alone(stage, one, digests);
-      stage.letGo();
-      const common = copyStage(bytes, digests);
-      for (const run of RUNS.one) lines.push(...(await copies(stage, one, common, run)));
-      for (const run of RUNS.all) lines.push(...(await copies(stage, all, common, run, floor)));
+      const lines = await alone(fixtures, one, digests);
+      fixtures.dropSpace();
+      const common = makeCopies(bytes, digests);
+      for (const run of RUNS.one) lines.push(...(await copies(fixtures, one, common, run)));
+      for (const run of RUNS.all) lines.push(...(await copies(fixtures, all, common, run, floor)));
       return { lines };
     } finally {
       await Promise.all([one, all, floor].map((threads) => threads.close()));

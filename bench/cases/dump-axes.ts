@@ -3,10 +3,10 @@ import { freemem } from 'node:os';
 import { GiB, MiB } from 'mmdump';
 import type { BenchCase } from '../case.ts';
 import { type DumpSpec, dumpLines, MODES, type Mode } from '../dumps.ts';
+import type { Fixtures } from '../fixtures.ts';
 import { type Line, skippedLine } from '../line.ts';
 import { OUTPUTS } from '../outputs.ts';
 import type { Pattern } from '../scatter.ts';
-import type { Stage } from '../stage.ts';
 
 const ALL_MODES = Object.keys(MODES) as Mode[];
 const IN_MEMORY: readonly DumpSpec[] = ALL_MODES.flatMap((mode) => [
@@ -14,19 +14,19 @@ const IN_MEMORY: readonly DumpSpec[] = ALL_MODES.flatMap((mode) => [
   { output: 'machine', mode },
 ]);
 
-function base({ options }: Stage): Pattern {
+function base({ options }: Fixtures): Pattern {
   return { bytes: options.bytes, run: 16, zeroPercent: 0 };
 }
 
 export const dumpSinks: BenchCase = {
   name: 'dump-sinks',
   about: 'every sink, bare, with the zero test, with default options',
-  async run(stage) {
+  async run(fixtures) {
     const lines: Line[] = [];
     for (const output of OUTPUTS) {
       const dumps = ALL_MODES.map((mode) => ({ output, mode }));
-      const plan = { of: this.name, pattern: base(stage), workers: stage.workers, dumps };
-      lines.push(...(await dumpLines(stage, plan)));
+      const plan = { of: this.name, pattern: base(fixtures), workers: fixtures.workers, dumps };
+      lines.push(...(await dumpLines(fixtures, plan)));
     }
     return { lines };
   },
@@ -35,12 +35,12 @@ export const dumpSinks: BenchCase = {
 export const dumpRuns: BenchCase = {
   name: 'dump-runs',
   about: 'frames at random, in runs of 16 and 512, all side by side',
-  async run(stage) {
+  async run(fixtures) {
     const lines: Line[] = [];
     for (const run of [1, 16, 512, 0]) {
-      const pattern = { ...base(stage), run };
-      const plan = { of: this.name, pattern, workers: stage.workers, dumps: IN_MEMORY };
-      lines.push(...(await dumpLines(stage, plan)));
+      const pattern = { ...base(fixtures), run };
+      const plan = { of: this.name, pattern, workers: fixtures.workers, dumps: IN_MEMORY };
+      lines.push(...(await dumpLines(fixtures, plan)));
     }
     return { lines };
   },
@@ -49,11 +49,11 @@ export const dumpRuns: BenchCase = {
 export const dumpWorkers: BenchCase = {
   name: 'dump-workers',
   about: '1, 2, … all cores, the copy limit measured at each',
-  async run(stage) {
+  async run(fixtures) {
     const lines: Line[] = [];
-    for (const workers of stage.options.workers) {
-      const plan = { of: this.name, pattern: base(stage), workers, dumps: IN_MEMORY };
-      lines.push(...(await dumpLines(stage, plan)));
+    for (const workers of fixtures.options.workers) {
+      const plan = { of: this.name, pattern: base(fixtures), workers, dumps: IN_MEMORY };
+      lines.push(...(await dumpLines(fixtures, plan)));
     }
     return { lines };
   },
@@ -62,13 +62,13 @@ export const dumpWorkers: BenchCase = {
 export const dumpZero: BenchCase = {
   name: 'dump-zero',
   about: 'no zero pages, 20 %, 80 %; the limit copies what is stored',
-  async run(stage) {
+  async run(fixtures) {
     const lines: Line[] = [];
     const dumps = IN_MEMORY.filter(({ mode }) => mode !== 'bare');
     for (const zeroPercent of [0, 20, 80]) {
-      const pattern = { ...base(stage), zeroPercent };
-      const plan = { of: this.name, pattern, workers: stage.workers, dumps };
-      lines.push(...(await dumpLines(stage, plan)));
+      const pattern = { ...base(fixtures), zeroPercent };
+      const plan = { of: this.name, pattern, workers: fixtures.workers, dumps };
+      lines.push(...(await dumpLines(fixtures, plan)));
     }
     return { lines };
   },
@@ -77,13 +77,13 @@ export const dumpZero: BenchCase = {
 export const dumpSize: BenchCase = {
   name: 'dump-size',
   about: '64 MiB to 8 GiB, as far as memory allows',
-  async run(stage) {
-    const { isQuick, rounds } = stage.options;
+  async run(fixtures) {
+    const { isQuick, rounds } = fixtures.options;
     const sizes = isQuick ? [16 * MiB, 64 * MiB] : [64 * MiB, GiB, 4 * GiB, 8 * GiB];
     const dumps = IN_MEMORY.filter(({ mode }) => mode !== 'zero test');
     const lines: Line[] = [];
     for (const bytes of sizes) {
-      stage.letGo();
+      fixtures.dropSpace();
       // For the machine, the image, the copy limit and the tables.
       const needed = 2.3 * bytes + 2.5 * GiB;
       if (!isQuick && freemem() < needed) {
@@ -91,12 +91,12 @@ export const dumpSize: BenchCase = {
         lines.push(skippedLine(this.name, `memory sink, ${bytes / GiB} GiB`, why));
         continue;
       }
-      const pattern = { ...base(stage), bytes };
+      const pattern = { ...base(fixtures), bytes };
       const few = bytes > GiB ? Math.min(rounds, 3) : rounds;
-      const plan = { of: this.name, pattern, workers: stage.workers, dumps, rounds: few };
-      lines.push(...(await dumpLines(stage, plan)));
+      const plan = { of: this.name, pattern, workers: fixtures.workers, dumps, rounds: few };
+      lines.push(...(await dumpLines(fixtures, plan)));
     }
-    stage.letGo();
+    fixtures.dropSpace();
     return { lines };
   },
 };

@@ -18,20 +18,20 @@ const FLOOR = "one thread's gather writes";
 export const file: BenchCase = {
   name: 'file',
   about: 'file sinks, bare, beside the gather writes of one thread; without fsync on both sides',
-  async run(stage) {
-    const { workers } = stage;
-    const pattern = { bytes: stage.options.bytes, run: 16, zeroPercent: 0 };
-    const space = stage.space(pattern);
+  async run(fixtures) {
+    const { workers } = fixtures;
+    const pattern = { bytes: fixtures.options.bytes, run: 16, zeroPercent: 0 };
+    const space = fixtures.space(pattern);
     const dumper = await createDumper({ workers });
-    const write = gatherWrites(pattern.bytes, storedFrames(pattern), stage.path('.floor'));
+    const write = gatherWrites(pattern.bytes, storedFrames(pattern), fixtures.path('.floor'));
     const kinds = OUTPUTS.filter((kind) => kind === 'file' || kind === 'split');
-    const outputs = kinds.map((kind) => openOutput(kind, stage, workers));
+    const outputs = kinds.map((kind) => openOutput(kind, fixtures, workers));
     const tasks: { [name: string]: Task } = { [FLOOR]: write };
     for (const output of outputs) {
       tasks[output.kind] = () => timedDump(dumper, space, output, 'bare');
     }
     try {
-      const samples = await measure(tasks as Tasks, stage.options.rounds);
+      const samples = await measure(tasks as Tasks, fixtures.options.rounds);
       const limit = { name: FLOOR, samples: samplesOf(samples, FLOOR) };
       const parameters = parametersOf(pattern, workers);
       const shape = { parameters, unit: 'ms', bytes: pattern.bytes } as const;

@@ -10,11 +10,11 @@ import {
 } from 'mmdump';
 import type { BenchCase } from '../case.ts';
 import { parametersOf, phasesOf, timedDump } from '../dumps.ts';
+import { collectGarbage, type Fixtures, memoryFor } from '../fixtures.ts';
 import { type Growth, growthOf } from '../growth.ts';
 import { type Line, toLine } from '../line.ts';
 import { measure, samplesOf } from '../measure.ts';
 import { openOutput } from '../outputs.ts';
-import { collectGarbage, memoryFor, type Stage } from '../stage.ts';
 
 /** One point of a series. */
 interface Point {
@@ -28,17 +28,17 @@ const WARM_UP = 3;
 /** Measures a bare dump of one space into memory. */
 async function pointOf(
   of: string,
-  stage: Stage,
+  fixtures: Fixtures,
   space: AddressSpace,
   workers: number,
   x: number,
   parameters: Line['parameters'],
 ): Promise<Point> {
   const dumper = await createDumper({ workers });
-  const output = openOutput('memory', stage, workers);
+  const output = openOutput('memory', fixtures, workers);
   try {
     const dump = (): ReturnType<typeof timedDump> => timedDump(dumper, space, output, 'bare');
-    const samples = await measure({ dump }, 2 * stage.options.rounds, WARM_UP);
+    const samples = await measure({ dump }, 2 * fixtures.options.rounds, WARM_UP);
     const phases = phasesOf(samples, 'dump');
     const name = 'memory sink, bare';
     const shape = { name, parameters, unit: 'ms', samples: samplesOf(samples, 'dump') } as const;
@@ -72,15 +72,15 @@ function linesOf(points: readonly Point[]): Line[] {
 export const growthPages: BenchCase = {
   name: 'growth-pages',
   about: 'against pages present, one mapping, frames side by side',
-  async run(stage) {
-    const { workers } = stage;
-    const most = stage.options.bytes / PAGE_SIZE;
+  async run(fixtures) {
+    const { workers } = fixtures;
+    const most = fixtures.options.bytes / PAGE_SIZE;
     const points: Point[] = [];
     for (let pages = 256; pages <= most; pages *= 4) {
       const pattern = { bytes: pages * PAGE_SIZE, run: 0, zeroPercent: 0 };
-      const space = stage.space(pattern);
+      const space = fixtures.space(pattern);
       const parameters = { pages, ...parametersOf(pattern, workers) };
-      points.push(await pointOf(this.name, stage, space, workers, pages, parameters));
+      points.push(await pointOf(this.name, fixtures, space, workers, pages, parameters));
     }
     const at = `1 mapping, ${workers} workers`;
     return { lines: linesOf(points), growth: fits(this.name, 'pages present', at, points) };
@@ -103,15 +103,15 @@ function manyMappings(pages: number, mappings: number): AddressSpace {
 export const growthVmas: BenchCase = {
   name: 'growth-vmas',
   about: 'against mappings, as many pages in all of them together',
-  async run(stage) {
-    const { workers } = stage;
-    const pages = stage.options.isQuick ? 4096 : 32_768;
+  async run(fixtures) {
+    const { workers } = fixtures;
+    const pages = fixtures.options.isQuick ? 4096 : 32_768;
     const points: Point[] = [];
-    stage.letGo();
+    fixtures.dropSpace();
     for (const mappings of [pages / 1024, pages / 128, pages / 16, pages / 2, pages]) {
       const space = manyMappings(pages, mappings);
       const parameters = { mappings, pages, workers };
-      points.push(await pointOf(this.name, stage, space, workers, mappings, parameters));
+      points.push(await pointOf(this.name, fixtures, space, workers, mappings, parameters));
     }
     const at = `${pages} pages, ${workers} workers`;
     return { lines: linesOf(points), growth: fits(this.name, 'mappings', at, points) };
@@ -121,18 +121,18 @@ export const growthVmas: BenchCase = {
 export const growthRange: BenchCase = {
   name: 'growth-range',
   about: 'against the address range in which 1000 pages are present, 16 GiB to 100 TiB',
-  async run(stage) {
-    const { workers } = stage;
+  async run(fixtures) {
+    const { workers } = fixtures;
     const points: Point[] = [];
-    stage.letGo();
+    fixtures.dropSpace();
     const all = [16, 128, 1024, 10 * 1024, 100 * 1024];
-    for (const gibibytes of stage.options.isQuick ? all.slice(0, 3) : all) {
+    for (const gibibytes of fixtures.options.isQuick ? all.slice(0, 3) : all) {
       const { space } = await createWorkload('sparse', {
         size: gibibytes * GiB,
         memory: 64 * MiB,
       });
       const parameters = { 'range GiB': gibibytes, pages: 1000, workers };
-      points.push(await pointOf(this.name, stage, space, workers, gibibytes, parameters));
+      points.push(await pointOf(this.name, fixtures, space, workers, gibibytes, parameters));
     }
     const at = `1000 pages, ${workers} workers`;
     return { lines: linesOf(points), growth: fits(this.name, 'GiB of address range', at, points) };
@@ -142,14 +142,14 @@ export const growthRange: BenchCase = {
 export const growthWorkers: BenchCase = {
   name: 'growth-workers',
   about: 'against workers, up to 8 a core, a dump of 4 MiB: what is left is what workers cost',
-  async run(stage) {
-    const most = Math.min(128, 8 * stage.workers);
+  async run(fixtures) {
+    const most = Math.min(128, 8 * fixtures.workers);
     const pattern = { bytes: 4 * MiB, run: 0, zeroPercent: 0 };
     const points: Point[] = [];
-    const space = stage.space(pattern);
+    const space = fixtures.space(pattern);
     for (let workers = 1; workers <= most; workers *= 2) {
       const parameters = parametersOf(pattern, workers);
-      points.push(await pointOf(this.name, stage, space, workers, workers, parameters));
+      points.push(await pointOf(this.name, fixtures, space, workers, workers, parameters));
     }
     const at = '4 MiB';
     return { lines: linesOf(points), growth: fits(this.name, 'workers', at, points) };

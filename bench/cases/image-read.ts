@@ -21,17 +21,17 @@ type ImageKind = keyof typeof IMAGES;
 export const imageRead: BenchCase = {
   name: 'image-read',
   about: 'image.read out of a cached file, whole and page by page, beside a plain read of the file',
-  async run(stage) {
-    const { bytes, rounds } = stage.options;
+  async run(fixtures) {
+    const { bytes, rounds } = fixtures.options;
     const pattern = { bytes, run: 0, zeroPercent: 0 };
     const into = new Uint8Array(bytes);
     const tasks: Record<string, Task> = {};
     const images: Image[] = [];
-    const dumper = await createDumper({ workers: stage.workers });
+    const dumper = await createDumper({ workers: fixtures.workers });
     try {
       for (const [kind, options] of Object.entries(IMAGES)) {
-        const path = stage.path('.cpt');
-        await dumper.dump(stage.space(pattern), { to: fileSink(path), ...options });
+        const path = fixtures.path('.cpt');
+        await dumper.dump(fixtures.space(pattern), { to: fileSink(path), ...options });
         const image = await openImage(path);
         images.push(image);
         tasks[`${kind}: plain`] = () => timed(() => readFile(path, into));

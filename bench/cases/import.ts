@@ -7,12 +7,12 @@ import { closeSync, fsyncSync, openSync, rmSync, writevSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { MiB, PAGE_SIZE } from 'mmdump';
 import type { BenchCase } from '../case.ts';
+import { collectGarbage, type Fixtures } from '../fixtures.ts';
 import { FloorThreads } from '../floor-threads.ts';
 import { type Line, toLine } from '../line.ts';
+import { LiveProcess } from '../live-process.ts';
 import { measure, type Samples, samplesOf, type Task, type Tasks } from '../measure.ts';
 import { type ProgramRun, runProgram, settleDisk } from '../programs.ts';
-import { collectGarbage, type Stage } from '../stage.ts';
-import { TargetProcess } from '../target-process.ts';
 import { TARGETS } from '../targets.ts';
 
 const COMMAND = fileURLToPath(new URL('../../dist/main/cli/mmdump.js', import.meta.url));
@@ -83,18 +83,18 @@ function writeFloor(buffer: SharedArrayBuffer, bytes: number, path: string): Tas
 /** Reads as many bytes of the process as it was asked to hold, into memory that was used before. */
 function readFloor(
   threads: FloorThreads,
-  target: TargetProcess,
+  live: LiveProcess,
   bytes: number,
   buffer: SharedArrayBuffer,
 ): Task {
-  const stretches = target.memory(bytes);
+  const stretches = live.memory(bytes);
   return async () => {
     let ms = 0;
     let left = bytes;
     for (const [start, length] of stretches) {
       const part = Math.floor(Math.min(left, length) / CHUNK) * CHUNK;
       if (part === 0) continue;
-      const message = { pid: target.pid, start, bytes: part, buffer, chunk: CHUNK };
+      const message = { pid: live.pid, start, bytes: part, buffer, chunk: CHUNK };
       ms += await threads.run('readProcess', message);
       left -= part;
     }
@@ -105,42 +105,42 @@ function readFloor(
 export const importCase: BenchCase = {
   name: 'import',
   about: 'dump --pid, from the start of the command to the finished file, beside its floors',
-  async run(stage) {
-    const { bytes } = stage.options;
-    const { workers } = stage;
-    stage.letGo();
-    const target = await TargetProcess.start(bytes);
+  async run(fixtures) {
+    const { bytes } = fixtures.options;
+    const { workers } = fixtures;
+    fixtures.dropSpace();
+    const live = await LiveProcess.start(bytes);
     const threads = await FloorThreads.create(workers);
-    const path = stage.path('.cpt');
+    const path = fixtures.path('.cpt');
     const buffer = new SharedArrayBuffer(bytes);
     const seen = { pages: 0 };
     try {
       new Int32Array(buffer).fill(1);
       const tasks: Tasks = {
-        'dump --pid': dumpProcess(target.pid, path, workers, seen),
+        'dump --pid': dumpProcess(live.pid, path, workers, seen),
         touch: async () => {
           const fresh = new SharedArrayBuffer(bytes);
           const ms = await threads.run('touch', { buffer: fresh, chunk: CHUNK });
           collectGarbage();
           return { ms };
         },
-        read: readFloor(threads, target, bytes, buffer),
-        write: writeFloor(buffer, bytes, stage.path('.floor')),
+        read: readFloor(threads, live, bytes, buffer),
+        write: writeFloor(buffer, bytes, fixtures.path('.floor')),
       };
-      const samples = await measure(tasks, stage.options.rounds);
-      return { lines: linesOf(samples, stage, (seen.pages * PAGE_SIZE) / bytes) };
+      const samples = await measure(tasks, fixtures.options.rounds);
+      return { lines: linesOf(samples, fixtures, (seen.pages * PAGE_SIZE) / bytes) };
     } finally {
       await threads.close();
-      await target.end();
+      await live.end();
       rmSync(path, { force: true });
     }
   },
 };
 
 /** `more` is the memory that was found in the process, divided by the memory of the floors. */
-function linesOf(samples: Samples, stage: Stage, more: number): Line[] {
-  const { bytes } = stage.options;
-  const { workers } = stage;
+function linesOf(samples: Samples, fixtures: Fixtures, more: number): Line[] {
+  const { bytes } = fixtures.options;
+  const { workers } = fixtures;
   const found = Math.round((bytes * more) / MiB);
   const shape = { parameters: { MiB: found, workers }, unit: 'ms', bytes: bytes * more } as const;
   const floor = (part: string): number[] => samplesOf(samples, part).map((ms) => ms * more);

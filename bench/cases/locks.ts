@@ -3,9 +3,9 @@ import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { createMachine, MiB } from 'mmdump';
 import type { BenchCase } from '../case.ts';
+import type { Fixtures } from '../fixtures.ts';
 import { type Line, toLine } from '../line.ts';
 import { measure, samplesOf, type Task, type Tasks } from '../measure.ts';
-import type { Stage } from '../stage.ts';
 
 const LOCKS = [
   'mmap lock, reading',
@@ -20,7 +20,7 @@ const FREEZES = 5_000;
 
 const worker = new URL('../threads/lock-worker.mjs', import.meta.url);
 
-async function contended(stage: Stage, threads: 1 | 2): Promise<Line[]> {
+async function contended(fixtures: Fixtures, threads: 1 | 2): Promise<Line[]> {
   const machine = createMachine({ memory: 16 * MiB });
   const { handle } = machine.createAddressSpace();
   const start = new SharedArrayBuffer(4);
@@ -46,7 +46,7 @@ async function contended(stage: Stage, threads: 1 | 2): Promise<Line[]> {
     ]),
   );
   try {
-    const samples = await measure(tasks as Tasks, stage.options.rounds);
+    const samples = await measure(tasks as Tasks, fixtures.options.rounds);
     return LOCKS.map((lock) => lineOf(lock, threads, samplesOf(samples, lock)));
   } finally {
     await Promise.all(workers.map((each) => each.terminate()));
@@ -54,14 +54,14 @@ async function contended(stage: Stage, threads: 1 | 2): Promise<Line[]> {
 }
 
 /** Closes the gate as a dump does: asynchronously, from a thread that must not block. */
-async function freezes(stage: Stage): Promise<Line> {
+async function freezes(fixtures: Fixtures): Promise<Line> {
   const machine = createMachine({ memory: 16 * MiB });
   const freezeAndThaw: Task = async () => {
     const start = performance.now();
     for (let done = 0; done < FREEZES; done++) (await machine.freeze()).thaw();
     return { ms: ((performance.now() - start) * 1e6) / FREEZES };
   };
-  const samples = await measure({ freezeAndThaw }, stage.options.rounds);
+  const samples = await measure({ freezeAndThaw }, fixtures.options.rounds);
   return lineOf('freeze and thaw', 1, samplesOf(samples, 'freezeAndThaw'));
 }
 
@@ -72,8 +72,8 @@ function lineOf(name: string, threads: number, samples: readonly number[]): Line
 export const locks: BenchCase = {
   name: 'locks',
   about: 'a lock taken and given back, as one of the threads that want it sees it',
-  async run(stage) {
-    const lines = [...(await contended(stage, 1)), await freezes(stage)];
-    return { lines: [...lines, ...(await contended(stage, 2))] };
+  async run(fixtures) {
+    const lines = [...(await contended(fixtures, 1)), await freezes(fixtures)];
+    return { lines: [...lines, ...(await contended(fixtures, 2))] };
   },
 };

@@ -6,10 +6,10 @@ import { createDumper, createWorkload, memorySink, PAGE_SIZE } from 'mmdump';
 import type { BenchCase } from '../case.ts';
 import { bestCopy } from '../copy-limit.ts';
 import { MODES } from '../dumps.ts';
+import type { Fixtures } from '../fixtures.ts';
 import { FloorThreads } from '../floor-threads.ts';
 import { type Line, toLine } from '../line.ts';
 import { measure, type Samples, samplesOf, type Task, type Timing } from '../measure.ts';
-import type { Stage } from '../stage.ts';
 import { TARGETS } from '../targets.ts';
 
 const MAPPINGS = 51_000;
@@ -20,24 +20,24 @@ const WARM_UP = 10;
 const dumpName = (workers: number): string => `dump, workers: ${workers}`;
 
 /** Times dumps by one and by several workers in turn, beside copies by as many threads. */
-async function times(stage: Stage, count: number): Promise<Samples> {
+async function times(fixtures: Fixtures, count: number): Promise<Samples> {
   const { space } = await createWorkload('manymaps', { size: count * PAGE_SIZE });
   const pattern = { bytes: count * PAGE_SIZE, run: 0, zeroPercent: 0 };
-  const threads = await FloorThreads.create(stage.workers);
+  const threads = await FloorThreads.create(fixtures.workers);
   const one = await createDumper({ workers: 1 });
-  const all = await createDumper({ workers: stage.workers });
+  const all = await createDumper({ workers: fixtures.workers });
   const to = memorySink();
   const dumpBy = (dumper: typeof one) => async (): Promise<Timing> => {
     const { ms } = await dumper.dump(space, { to, ...MODES.bare });
     return { ms: ms.total };
   };
   const tasks: { [name: string]: Task } = {
-    ...(await stage.limitTasks(pattern, threads)),
+    ...(await fixtures.limitTasks(pattern, threads)),
     [dumpName(1)]: dumpBy(one),
-    [dumpName(stage.workers)]: dumpBy(all),
+    [dumpName(fixtures.workers)]: dumpBy(all),
   };
   try {
-    return await measure(tasks, 3 * stage.options.rounds, WARM_UP);
+    return await measure(tasks, 3 * fixtures.options.rounds, WARM_UP);
   } finally {
     await threads.close();
     await one.close();
@@ -49,10 +49,10 @@ async function times(stage: Stage, count: number): Promise<Samples> {
 export const mappings: BenchCase = {
   name: 'mappings',
   about: 'what a mapping costs: a dump of 51 000 mappings of a page, by one and several workers',
-  async run(stage) {
-    const count = stage.options.isQuick ? FEWER_MAPPINGS : MAPPINGS;
-    const { workers } = stage;
-    const samples = await times(stage, count);
+  async run(fixtures) {
+    const count = fixtures.options.isQuick ? FEWER_MAPPINGS : MAPPINGS;
+    const { workers } = fixtures;
+    const samples = await times(fixtures, count);
     const limit = bestCopy(samples);
     const parameters = { mappings: count, workers };
     const one = samplesOf(samples, dumpName(1));

@@ -1,8 +1,8 @@
 /** Measures the memory that the simulation takes beyond the simulated memory. */
 import { type AddressSpace, createDumper, MiB, PAGE_SIZE } from 'mmdump';
 import type { BenchCase } from '../case.ts';
+import type { Fixtures } from '../fixtures.ts';
 import { type Line, toLine } from '../line.ts';
-import type { Stage } from '../stage.ts';
 import { TARGETS } from '../targets.ts';
 
 /** Bytes of page tables: these are the frames that are in use and hold no pages. */
@@ -30,10 +30,10 @@ function line(name: string, bytes: number, parameters: Line['parameters']): Line
 export const overhead: BenchCase = {
   name: 'overhead',
   about: 'page structs, page tables and tables of a dump, beside the memory that is simulated',
-  async run(stage: Stage) {
-    const { bytes } = stage.options;
-    const { workers } = stage;
-    const space = stage.space({ bytes, run: 16, zeroPercent: 0 });
+  async run(fixtures: Fixtures) {
+    const { bytes } = fixtures.options;
+    const { workers } = fixtures;
+    const space = fixtures.space({ bytes, run: 16, zeroPercent: 0 });
     const { machine } = space.reference;
     const memory = machine.memory.frames * PAGE_SIZE;
     const structs = machine.handle.pages.byteLength;

@@ -7,20 +7,20 @@ import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { GiB, MiB } from 'mmdump';
 import type { BenchCase } from '../case.ts';
+import type { Fixtures } from '../fixtures.ts';
 import { type Line, toLine } from '../line.ts';
 import { runProgram } from '../programs.ts';
-import type { Stage } from '../stage.ts';
 import { TARGETS } from '../targets.ts';
 
 const PROGRAM = fileURLToPath(new URL('../threads/peak-process.mjs', import.meta.url));
 
 /** Dumps a machine with `bytes` of pages in a process of its own. Returns MiB. */
-async function peakOf(stage: Stage, bytes: number): Promise<number> {
-  const path = stage.path('.cpt');
+async function peakOf(fixtures: Fixtures, bytes: number): Promise<number> {
+  const path = fixtures.path('.cpt');
   const { output } = await runProgram(process.execPath, [
     PROGRAM,
     `${bytes}`,
-    `${stage.workers}`,
+    `${fixtures.workers}`,
     path,
   ]);
   rmSync(path, { force: true });
@@ -31,9 +31,9 @@ async function peakOf(stage: Stage, bytes: number): Promise<number> {
 export const peak: BenchCase = {
   name: 'peak',
   about: 'memory that a dump of 1 and of 4 GiB into a file takes beside the machine',
-  async run(stage) {
-    const sizes = stage.options.isQuick ? [64 * MiB] : [GiB, 4 * GiB];
-    const { workers } = stage;
+  async run(fixtures) {
+    const sizes = fixtures.options.isQuick ? [64 * MiB] : [GiB, 4 * GiB];
+    const { workers } = fixtures;
     const lines: Line[] = [];
     for (const bytes of sizes) {
       lines.push(
@@ -41,7 +41,7 @@ export const peak: BenchCase = {
           name: 'peak memory of a dump beside the machine',
           parameters: { MiB: bytes / MiB, workers },
           unit: 'MiB',
-          samples: [await peakOf(stage, bytes)],
+          samples: [await peakOf(fixtures, bytes)],
           target: TARGETS.peak,
         }),
       );

@@ -7,12 +7,12 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { createDumper } from 'mmdump';
 import type { BenchCase } from '../case.ts';
 import { timedDump } from '../dumps.ts';
+import type { Fixtures } from '../fixtures.ts';
 import { type Line, skippedLine, toLine } from '../line.ts';
+import { LiveProcess } from '../live-process.ts';
 import { measure, samplesOf, type Task, type Tasks, type Timing } from '../measure.ts';
 import { openOutput } from '../outputs.ts';
 import { hasProgram, runProgram, settleDisk } from '../programs.ts';
-import type { Stage } from '../stage.ts';
-import { TargetProcess } from '../target-process.ts';
 import { TARGETS } from '../targets.ts';
 
 const IN_PROCESS = ['v8.serialize', 'structuredClone', 'v86 save_state'] as const;
@@ -66,18 +66,18 @@ class PeerProcess {
 }
 
 /** Writes a core file of a process of that size with gcore, a program of gdb. */
-function gcore(target: TargetProcess, prefix: string): Task {
+function gcore(live: LiveProcess, prefix: string): Task {
   return async () => {
     settleDisk();
-    const { ms } = await runProgram('gcore', ['-o', prefix, `${target.pid}`]);
-    rmSync(`${prefix}.${target.pid}`, { force: true });
+    const { ms } = await runProgram('gcore', ['-o', prefix, `${live.pid}`]);
+    rmSync(`${prefix}.${live.pid}`, { force: true });
     return { ms };
   };
 }
 
-function copyFile(bytes: number, stage: Stage): Task {
-  const from = stage.path('.from');
-  const to = stage.path('.to');
+function copyFile(bytes: number, fixtures: Fixtures): Task {
+  const from = fixtures.path('.from');
+  const to = fixtures.path('.to');
   const part = new Uint8Array(2 ** 20).fill(0x5a);
   writeFileSync(from, '');
   for (let at = 0; at < bytes; at += part.length) writeFileSync(from, part, { flag: 'a' });
@@ -91,15 +91,15 @@ function copyFile(bytes: number, stage: Stage): Task {
 
 /** Tries each peer once, and leaves out those that do not work here. */
 async function peerTasks(
-  stage: Stage,
-  target: TargetProcess,
+  fixtures: Fixtures,
+  live: LiveProcess,
   peers: PeerProcess,
 ): Promise<{ readonly tasks: Tasks; readonly skipped: readonly Skipped[] }> {
   const all: { [name: string]: Task } = {};
   const skipped: Skipped[] = [];
-  if (hasProgram('gcore')) all.gcore = gcore(target, stage.path('.core'));
+  if (hasProgram('gcore')) all.gcore = gcore(live, fixtures.path('.core'));
   else skipped.push({ name: 'gcore', why: 'gdb is not installed' });
-  if (hasProgram('cp')) all['cp of a file'] = copyFile(stage.options.bytes, stage);
+  if (hasProgram('cp')) all['cp of a file'] = copyFile(fixtures.options.bytes, fixtures);
   else skipped.push({ name: 'cp of a file', why: 'there is no cp' });
   for (const peer of IN_PROCESS) all[peer] = () => peers.run(peer);
   const tasks: { [name: string]: Task } = {};
@@ -117,17 +117,17 @@ async function peerTasks(
 export const peers: BenchCase = {
   name: 'peers',
   about: 'gcore, cp, v8.serialize, structuredClone, v86: of as much memory, in the same rounds',
-  async run(stage) {
-    const { bytes } = stage.options;
-    const space = stage.space({ bytes, run: 16, zeroPercent: 0 });
-    const dumper = await createDumper({ workers: stage.workers });
-    const toFile = openOutput('file', stage, stage.workers);
-    const toMemory = openOutput('memory', stage, stage.workers);
-    const target = await TargetProcess.start(bytes);
+  async run(fixtures) {
+    const { bytes } = fixtures.options;
+    const space = fixtures.space({ bytes, run: 16, zeroPercent: 0 });
+    const dumper = await createDumper({ workers: fixtures.workers });
+    const toFile = openOutput('file', fixtures, fixtures.workers);
+    const toMemory = openOutput('memory', fixtures, fixtures.workers);
+    const live = await LiveProcess.start(bytes);
     const others = await PeerProcess.start(bytes);
     try {
-      const { tasks, skipped } = await peerTasks(stage, target, others);
-      const rounds = Math.min(stage.options.rounds, 3);
+      const { tasks, skipped } = await peerTasks(fixtures, live, others);
+      const rounds = Math.min(fixtures.options.rounds, 3);
       await timedDump(dumper, space, toFile, 'bare');
       await timedDump(dumper, space, toMemory, 'bare');
       const samples = await measure(
@@ -142,27 +142,27 @@ export const peers: BenchCase = {
         rounds,
         0, // each has been tried once
       );
-      const lines = linesOf(stage, (name) => samplesOf(samples, name), Object.keys(tasks));
+      const lines = linesOf(fixtures, (name) => samplesOf(samples, name), Object.keys(tasks));
       return { lines: [...lines, ...skippedLines(skipped)] };
     } finally {
       await dumper.close();
-      await target.end();
+      await live.end();
       await others.end();
       for (const output of [toFile, toMemory]) output.release();
-      stage.removeFiles();
+      fixtures.removeFiles();
     }
   },
 };
 
 function linesOf(
-  stage: Stage,
+  fixtures: Fixtures,
   samplesBy: (name: string) => readonly number[],
   names: readonly string[],
 ): Line[] {
-  const { bytes } = stage.options;
+  const { bytes } = fixtures.options;
   const parameters = { MiB: bytes / 2 ** 20 };
   const shape = {
-    parameters: { ...parameters, workers: stage.workers },
+    parameters: { ...parameters, workers: fixtures.workers },
     unit: 'ms',
     bytes,
   } as const;

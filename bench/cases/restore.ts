@@ -11,21 +11,21 @@ import {
 import type { BenchCase } from '../case.ts';
 import { bestCopy } from '../copy-limit.ts';
 import { MODES, type Mode } from '../dumps.ts';
+import { collectGarbage, type Fixtures, memoryFor } from '../fixtures.ts';
 import { FloorThreads } from '../floor-threads.ts';
 import { type Line, toLine } from '../line.ts';
 import { measure, type Samples, samplesOf, type Tasks, type Timing } from '../measure.ts';
 import type { Pattern } from '../scatter.ts';
-import { collectGarbage, memoryFor, type Stage } from '../stage.ts';
 import { TARGETS, type Target } from '../targets.ts';
 
 export const restore: BenchCase = {
   name: 'restore',
   about: 'an image in memory into a machine whose memory was used before, and into a fresh one',
-  async run(stage) {
-    const pattern = { bytes: stage.options.bytes, run: 16, zeroPercent: 0 };
+  async run(fixtures) {
+    const pattern = { bytes: fixtures.options.bytes, run: 16, zeroPercent: 0 };
     const lines: Line[] = [];
     for (const mode of ['bare', 'defaults'] as const) {
-      lines.push(...(await restores(stage, pattern, mode)));
+      lines.push(...(await restores(fixtures, pattern, mode)));
     }
     return { lines };
   },
@@ -44,37 +44,37 @@ async function timedRestore(dumper: Dumper, image: Image, machine: Machine): Pro
  * Takes threads of its own, because threads that live on would keep every machine that they have
  * seen. A first restore lets V8 compile their code.
  */
-async function freshRestore(image: Image, used: Machine, stage: Stage): Promise<Timing> {
-  const dumper = await createDumper({ workers: stage.workers });
+async function freshRestore(image: Image, used: Machine, fixtures: Fixtures): Promise<Timing> {
+  const dumper = await createDumper({ workers: fixtures.workers });
   try {
     await timedRestore(dumper, image, used);
-    return await timedRestore(dumper, image, machineFor(stage));
+    return await timedRestore(dumper, image, machineFor(fixtures));
   } finally {
     await dumper.close();
     collectGarbage();
   }
 }
 
-function machineFor({ options }: Stage): Machine {
+function machineFor({ options }: Fixtures): Machine {
   return createMachine({ memory: memoryFor(options.bytes) });
 }
 
-async function restores(stage: Stage, pattern: Pattern, mode: Mode): Promise<Line[]> {
-  const { workers } = stage;
+async function restores(fixtures: Fixtures, pattern: Pattern, mode: Mode): Promise<Line[]> {
+  const { workers } = fixtures;
   const dumper = await createDumper({ workers });
   const threads = await FloorThreads.create(workers);
   const sink = memorySink();
   try {
-    await dumper.dump(stage.space(pattern), { to: sink, ...MODES[mode] });
+    await dumper.dump(fixtures.space(pattern), { to: sink, ...MODES[mode] });
     const image = await openImage(sink.image);
-    const used = machineFor(stage);
+    const used = machineFor(fixtures);
     const tasks: Tasks = {
       // The pages of an image lie in order of address, so a restore reads contiguous memory.
-      ...(await stage.limitTasks({ ...pattern, run: 0 }, threads)),
+      ...(await fixtures.limitTasks({ ...pattern, run: 0 }, threads)),
       used: () => timedRestore(dumper, image, used),
-      fresh: () => freshRestore(image, used, stage),
+      fresh: () => freshRestore(image, used, fixtures),
     };
-    return linesOf(await measure(tasks, stage.options.rounds), pattern, workers, mode);
+    return linesOf(await measure(tasks, fixtures.options.rounds), pattern, workers, mode);
   } finally {
     await dumper.close();
     await threads.close();

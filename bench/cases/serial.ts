@@ -4,21 +4,21 @@
 import { createDumper, memorySink } from 'mmdump';
 import type { BenchCase } from '../case.ts';
 import { MODES, type Mode, parametersOf } from '../dumps.ts';
+import type { Fixtures } from '../fixtures.ts';
 import { type Line, toLine } from '../line.ts';
 import { measure, samplesOf, type Timing } from '../measure.ts';
 import type { Pattern } from '../scatter.ts';
-import type { Stage } from '../stage.ts';
 import { TARGETS, type Target } from '../targets.ts';
 
 /** Measures the parts of a dump. Everything that is not the pass is serial. */
 async function shares(
-  stage: Stage,
+  fixtures: Fixtures,
   pattern: Pattern,
   mode: Mode,
   target?: Target,
 ): Promise<Line[]> {
-  const { workers } = stage;
-  const space = stage.space(pattern);
+  const { workers } = fixtures;
+  const space = fixtures.space(pattern);
   const dumper = await createDumper({ workers });
   const to = memorySink();
   const dump = async (): Promise<Timing> => {
@@ -32,7 +32,7 @@ async function shares(
     };
   };
   try {
-    const samples = await measure({ dump }, 2 * stage.options.rounds, 3);
+    const samples = await measure({ dump }, 2 * fixtures.options.rounds, 3);
     const parameters = { ...parametersOf(pattern, workers), mode };
     const line = (part: string, name: string, unit: 'ms' | '%', aim?: Target): Line =>
       toLine('serial', {
@@ -55,12 +55,12 @@ async function shares(
 export const serial: BenchCase = {
   name: 'serial',
   about: "the coordinator's part: everything but the pass, into memory",
-  async run(stage) {
-    const pattern = { bytes: stage.options.bytes, run: 16, zeroPercent: 0 };
+  async run(fixtures) {
+    const pattern = { bytes: fixtures.options.bytes, run: 16, zeroPercent: 0 };
     return {
       lines: [
-        ...(await shares(stage, pattern, 'bare', TARGETS.serial)),
-        ...(await shares(stage, { ...pattern, zeroPercent: 20 }, 'defaults')),
+        ...(await shares(fixtures, pattern, 'bare', TARGETS.serial)),
+        ...(await shares(fixtures, { ...pattern, zeroPercent: 20 }, 'defaults')),
       ],
     };
   },

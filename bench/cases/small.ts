@@ -12,10 +12,10 @@ const ROUNDS_MORE = 20;
 export const small: BenchCase = {
   name: 'small',
   about: 'a dump of 1 MiB by a warm dumper, beside one thread that reads page after page',
-  async run(stage) {
+  async run(fixtures) {
     const bytes = MiB;
-    const workers = Math.min(2, stage.workers);
-    const space = stage.space({ bytes, run: 16, zeroPercent: 0 });
+    const workers = Math.min(2, fixtures.workers);
+    const space = fixtures.space({ bytes, run: 16, zeroPercent: 0 });
     const [{ start = 0 } = {}] = space.vmas();
     const dumper = await createDumper({ workers });
     const to = memorySink();
@@ -33,7 +33,7 @@ export const small: BenchCase = {
       return { ms: performance.now() - from };
     };
     try {
-      const samples = await measure({ loop, dump }, ROUNDS_MORE * stage.options.rounds, WARM_UP);
+      const samples = await measure({ loop, dump }, ROUNDS_MORE * fixtures.options.rounds, WARM_UP);
       const parameters = { MiB: bytes / MiB, workers };
       return {
         lines: [

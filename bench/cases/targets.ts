@@ -18,18 +18,18 @@ function both(mode: Mode, target?: Target): DumpSpec[] {
 export const targets: BenchCase = {
   name: 'targets',
   about: 'dumps into memory beside the copy limit, as the table of targets has them',
-  async run(stage) {
-    const { bytes } = stage.options;
+  async run(fixtures) {
+    const { bytes } = fixtures.options;
     const of = this.name;
     const pattern: Pattern = { bytes, run: 16, zeroPercent: 0 };
-    const workers = Math.min(2, stage.workers);
+    const workers = Math.min(2, fixtures.workers);
     const at = { of, pattern, workers };
-    const one = await dumpLines(stage, { ...at, workers: 1, dumps: both('defaults') });
-    const two = await dumpLines(stage, {
+    const one = await dumpLines(fixtures, { ...at, workers: 1, dumps: both('defaults') });
+    const two = await dumpLines(fixtures, {
       ...at,
       dumps: [...both('bare', TARGETS.memoryRuns), ...both('defaults', TARGETS.memoryDefaults)],
     });
-    const random = await dumpLines(stage, {
+    const random = await dumpLines(fixtures, {
       ...at,
       pattern: { ...pattern, run: 1 },
       dumps: [
@@ -37,7 +37,7 @@ export const targets: BenchCase = {
         ...both('defaults', TARGETS.memoryDefaultsRandom),
       ],
     });
-    const fifth = await dumpLines(stage, {
+    const fifth = await dumpLines(fixtures, {
       ...at,
       pattern: { ...pattern, zeroPercent: 20 },
       dumps: both('zero test', TARGETS.memoryZeroTest),

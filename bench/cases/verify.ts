@@ -17,14 +17,14 @@ export const verify: BenchCase = {
   name: 'verify',
   about:
     "an image in memory beside the digest's own speed on as many threads, a file beside reading it",
-  async run(stage) {
-    const { workers } = stage;
-    const pattern = { bytes: stage.options.bytes, run: 16, zeroPercent: 0 };
-    const space = stage.space(pattern);
+  async run(fixtures) {
+    const { workers } = fixtures;
+    const pattern = { bytes: fixtures.options.bytes, run: 16, zeroPercent: 0 };
+    const space = fixtures.space(pattern);
     const dumper = await createDumper({ workers });
     const threads = await FloorThreads.create(workers);
     const sink = memorySink();
-    const path = stage.path('.cpt');
+    const path = fixtures.path('.cpt');
     try {
       await dumper.dump(space, { to: sink });
       await dumper.dump(space, { to: fileSink(path) });
@@ -45,7 +45,7 @@ export const verify: BenchCase = {
           memory: () => timed(() => check(sink.image)),
           file: () => timed(() => check(path)),
         },
-        stage.options.rounds,
+        fixtures.options.rounds,
       );
       const limit = { name: `XXH3 on ${workers} threads`, samples: samplesOf(samples, 'digest') };
       const read = { name: `reading on ${workers} threads`, samples: samplesOf(samples, 'read') };

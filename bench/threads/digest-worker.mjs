@@ -5,7 +5,7 @@ import { crc32 } from 'node:zlib';
 import { register } from 'tsx/esm/api';
 
 register();
-const { lendRooms } = await import('../../src/main/dump/staging-rooms.ts');
+const { lendReservations } = await import('../../src/main/dump/staging-reservations.ts');
 const { MachineParts } = await import('../../src/mmu/mm/machine-parts.ts');
 const { NO_THREAD } = await import('../../src/shared/sync/thread-layout.ts');
 const { BytesDigest } = await import('../../src/shared/digest/bytes-digest.ts');
@@ -42,42 +42,42 @@ const ALONE = {
   },
 };
 
-const stages = new Map();
+const setups = new Map();
 
-function aloneStage({ id, memory, at, bytes, digests }) {
-  let stage = stages.get(id);
-  if (stage === undefined) {
-    stage = {
+function aloneSetup({ id, memory, at, bytes, digests }) {
+  let setup = setups.get(id);
+  if (setup === undefined) {
+    setup = {
       bytes: new Uint8Array(memory.buffer, at, bytes),
       kernels: digestKernels(digests.inside, memory, memory, new DigestState()),
       through: new BytesDigest(digests.inside),
     };
-    stages.set(id, stage);
+    setups.set(id, setup);
   }
-  return stage;
+  return setup;
 }
 
 // --- copies -----------------------------------------------------------------------------------
 
 const movers = new Map();
 
-function moverStage({ id, handle, sources, window, copies, digests }) {
-  let stage = movers.get(id);
-  if (stage === undefined) {
+function moverSetup({ id, handle, sources, window, copies, digests }) {
+  let setup = movers.get(id);
+  if (setup === undefined) {
     const machine = new MachineParts(handle, { thread: NO_THREAD });
     const { memory, at, bytes } = window;
-    const [rooms] = lendRooms(machine, 1);
+    const [reservations] = lendReservations(machine, 1);
     const into = new ImageWindow(memory.buffer, at, bytes, memory);
-    stage = {
+    setup = {
       into,
       list: new Int32Array(sources),
-      plain: new FrameMover(machine, sources, copies, rooms),
-      mover: new DigestingMover(machine, copies, digests, rooms),
+      plain: new FrameMover(machine, sources, copies, reservations),
+      mover: new DigestingMover(machine, copies, digests, reservations),
       kernels: digestKernels(digests.inside, memory, memory, new DigestState()),
     };
-    movers.set(id, stage);
+    movers.set(id, setup);
   }
-  return stage;
+  return setup;
 }
 
 /** Copies `pages` pages at a time, and calls `each` for them right after their copy. */
@@ -93,21 +93,21 @@ const COPIES = {
   'copy alone': ({ plain, into }, first, count) => {
     plain.move(first, count, into, first * PAGE);
   },
-  'one go': (stage, first, count) => {
-    stage.mover.move(stage.list, first, count, stage.into, first * PAGE);
+  'one go': (setup, first, count) => {
+    setup.mover.move(setup.list, first, count, setup.into, first * PAGE);
   },
-  'digest behind': (stage, first, count) => {
-    const { kernels, into } = stage;
+  'digest behind': (setup, first, count) => {
+    const { kernels, into } = setup;
     kernels.begin();
-    copyThen(stage, 16, first, count, (to, bytes, isLast) => {
+    copyThen(setup, 16, first, count, (to, bytes, isLast) => {
       if (isLast) kernels.finish((into.at + to) | 0, bytes);
       else kernels.update((into.at + to) | 0, bytes);
     });
   },
-  'crc32 behind': (stage, first, count) => {
+  'crc32 behind': (setup, first, count) => {
     let crc = 0;
-    copyThen(stage, 32, first, count, (to, bytes) => {
-      crc = crc32(stage.into.bytes.subarray(to, to + bytes), crc);
+    copyThen(setup, 32, first, count, (to, bytes) => {
+      crc = crc32(setup.into.bytes.subarray(to, to + bytes), crc);
     });
     return crc;
   },
@@ -115,17 +115,17 @@ const COPIES = {
 
 const JOBS = {
   digest(message) {
-    const stage = aloneStage(message);
+    const setup = aloneSetup(message);
     const digest = ALONE[message.way];
-    for (let done = 0; done < message.times; done++) digest(stage);
+    for (let done = 0; done < message.times; done++) digest(setup);
   },
   copyAndDigest(message, claims) {
-    const stage = moverStage(message);
+    const setup = moverSetup(message);
     const copy = COPIES[message.way];
     for (;;) {
       const first = Atomics.add(claims, 0, CHUNK);
       if (first >= message.count) return;
-      copy(stage, first, Math.min(CHUNK, message.count - first));
+      copy(setup, first, Math.min(CHUNK, message.count - first));
     }
   },
 };

@@ -2,18 +2,15 @@
 import type { AddressSpace } from '../mmu/machine/address-space.ts';
 import { whileInUse } from '../mmu/machine/lifetime.ts';
 import type { Machine } from '../mmu/machine/machine.ts';
-import { flag, instanceOf, optional, wholeNumber } from '../shared/arguments/checks.ts';
+import { instanceOf, optional } from '../shared/arguments/checks.ts';
 import { optionsOf, type Shape } from '../shared/arguments/options.ts';
-import { MmdumpError } from '../shared/errors.ts';
-import type { FaultPlan } from '../shared/faults.ts';
-import { throwIfAborted } from '../shared/sync/wait.ts';
 import {
   COMPARE_OPTIONS,
   type CompareOptions,
   type Comparison,
   compareWith,
 } from './compare/compare.ts';
-import { WORKERS_MAX } from './crew/crew.ts';
+import { DUMPER_OPTIONS, type DumperOptions, WORKERS } from './crew/dumper-options.ts';
 import { WorkerPool } from './crew/pool.ts';
 import { runDump } from './dump/dump.ts';
 import type { Engine } from './dump/engine.ts';
@@ -33,13 +30,12 @@ import {
   type Verification,
   type VerifyOptions,
   verifyWith,
-} from './image/verify.ts';
+} from './image/verify/verify.ts';
 import { IMPORT_OPTIONS, machineOrMaker, processIds } from './import/import-arguments.ts';
 import { importWith } from './import/import-process.ts';
 import type { ImportOptions, ImportResult, MachineFor } from './import/import-report.ts';
-import { FAULT_PLAN } from './job/faults.ts';
 import { addressSpaces, MACHINE, SPACE } from './job/handle-arguments.ts';
-import { abortable, type Deadline, type JobOptions, withDeadline } from './job/stop.ts';
+import { JobQueue } from './job/job-queue.ts';
 import {
   RESTORE_OPTIONS,
   type RestoreOptions,
@@ -48,43 +44,6 @@ import {
 } from './load/restore.ts';
 import type { MemoryImage } from './sinks/memory-sink.ts';
 import { NoSink } from './sinks/no-sink.ts';
-
-/** Options of `createDumper`. */
-export interface DumperOptions {
-  /**
-   * Number of worker threads, 1 to 128. Every phase of every job runs on that many, unless it has
-   * fewer units of work. By default the number is chosen for each phase, from its bytes, the cores,
-   * the CPU quota and the free memory; the report of a dump says how many there were, and why.
-   */
-  readonly workers?: number | undefined;
-  /**
-   * Bytes of memory that the first job will process. The threads that such a job is worth start at
-   * once. It has no effect where `workers` is given. By default it is unknown, and threads start
-   * when a job has found out how much there is to do.
-   */
-  readonly expectedBytes?: number | undefined;
-  /**
-   * For tests of parallelism. Every worker waits after its first claim until all workers have
-   * claimed a unit, so a finished dump proves that all of them ran at the same time. Default false.
-   *
-   * @internal
-   */
-  readonly rendezvous?: boolean | undefined;
-  /**
-   * For tests of failures. Faults happen at named points (docs/RELIABILITY.md). Default: none.
-   *
-   * @internal
-   */
-  readonly faults?: FaultPlan | undefined;
-}
-
-const WORKERS = wholeNumber(1, WORKERS_MAX);
-const DUMPER_OPTIONS: Shape<DumperOptions> = {
-  workers: optional(WORKERS),
-  expectedBytes: optional(wholeNumber(0)),
-  rendezvous: optional(flag),
-  faults: optional(FAULT_PLAN),
-};
 
 /**
  * Runs jobs on worker threads, one job at a time; the next job waits for it. `createDumper` makes
@@ -95,8 +54,7 @@ export class Dumper {
   /** The number of workers that was asked for, else the most that a phase is given. */
   readonly workers: number;
   readonly #engine: Engine;
-  #last: Promise<void> = Promise.resolve();
-  #closed: Promise<void> | undefined;
+  readonly #queue: JobQueue;
 
   /** @internal */
   constructor(options: DumperOptions = {}) {
@@ -105,6 +63,7 @@ export class Dumper {
     const pool = new WorkerPool(workers, { rendezvous, faults }, expectedBytes);
     this.workers = pool.workers;
     this.#engine = { pool, buffers: new SharedBuffers(faults) };
+    this.#queue = new JobQueue(() => pool.nextJob());
   }
 
   /**
@@ -127,7 +86,7 @@ export class Dumper {
     const checked = optionsOf('dump', options, DUMP_OPTIONS);
     const references = addressSpaces('spaces', spaces).map(({ reference }) => reference);
     const resolved = resolveOptions(checked);
-    return await this.#run(checked, (deadline) => {
+    return await this.#queue.run(checked, 'open', (deadline) => {
       const { signal } = deadline;
       return runDump(this.#engine, references, { ...resolved, signal }, deadline);
     });
@@ -169,10 +128,8 @@ export class Dumper {
     MACHINE('machine', machine);
     const checked = optionsOf('restore', options, RESTORE_OPTIONS);
     return IMAGE('image', image).use((contents) => {
-      return this.#run(checked, (deadline) => {
-        deadline.phase = 'restore';
+      return this.#queue.run(checked, 'restore', ({ signal }) => {
         this.#engine.pool.expectOne();
-        const { signal } = deadline;
         return whileInUse(machine.parts, () => {
           return restoreImage(this.#engine.pool, contents, machine, { ...checked, signal });
         });
@@ -189,10 +146,9 @@ export class Dumper {
   async verify(from: string | MemoryImage, options: VerifyOptions = {}): Promise<Verification> {
     const source = imageSource('from', from);
     const checked = optionsOf('verify', options, VERIFY_OPTIONS);
-    return this.#run(checked, (deadline) => {
-      deadline.phase = 'verify';
-      return verifyWith(this.#engine.pool, source, { ...checked, signal: deadline.signal });
-    });
+    return this.#queue.run(checked, 'verify', ({ signal }) =>
+      verifyWith(this.#engine.pool, source, { ...checked, signal }),
+    );
   }
 
   /**
@@ -216,10 +172,8 @@ export class Dumper {
     const target = machineOrMaker('machine', machine);
     const asked = processIds('pid', pids);
     const checked = optionsOf('importProcess', options, IMPORT_OPTIONS);
-    return this.#run(checked, (deadline) => {
-      deadline.phase = 'import';
+    return this.#queue.run(checked, 'import', ({ signal }) => {
       this.#engine.pool.expectOne();
-      const { signal } = deadline;
       return importWith(this.#engine.pool, target, asked, { ...checked, signal });
     });
   }
@@ -240,10 +194,9 @@ export class Dumper {
     SPACE('left', left);
     SPACE('right', right);
     const checked = optionsOf('compare', options, COMPARE_OPTIONS);
-    return this.#run(checked, (deadline) => {
-      deadline.phase = 'compare';
-      return compareWith(this.#engine.pool, left, right, { ...checked, signal: deadline.signal });
-    });
+    return this.#queue.run(checked, 'compare', ({ signal }) =>
+      compareWith(this.#engine.pool, left, right, { ...checked, signal }),
+    );
   }
 
   /**
@@ -252,47 +205,15 @@ export class Dumper {
    * ended.
    */
   close(): Promise<void> {
-    this.#closed ??= this.#end();
-    return this.#closed;
-  }
-
-  async #end(): Promise<void> {
-    await this.#last;
-    this.#engine.buffers.clear();
-    await this.#engine.pool.close();
+    return this.#queue.close(async () => {
+      this.#engine.buffers.clear();
+      await this.#engine.pool.close();
+    });
   }
 
   /** The same as `close`, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
-  }
-
-  /**
-   * Runs a job after the jobs before it. Its deadline counts from this call. The job has to heed
-   * the signal of the deadline, and to tell it the current phase.
-   */
-  #run<T>(options: JobOptions, job: (deadline: Deadline) => Promise<T>): Promise<T> {
-    return withDeadline(options, 'queue', (deadline) =>
-      this.#enqueue(async () => {
-        throwIfAborted(deadline.signal);
-        return await job(deadline);
-      }, deadline.signal),
-    );
-  }
-
-  /** Queues a job. When `signal` fires, the job no longer waits for the jobs before it. */
-  async #enqueue<T>(job: () => Promise<T>, signal?: AbortSignal): Promise<T> {
-    if (this.#closed !== undefined) throw new MmdumpError('DUMPER_CLOSED', 'the dumper was closed');
-    const before = this.#last;
-    this.#engine.pool.nextJob();
-    const mine = abortable(before, signal).then(job); // `before` never rejects
-    // A job that was aborted in the queue ends earlier than the jobs before it, so the next job has
-    // to wait for `before` as well. The queue must not keep a result alive.
-    this.#last = mine.then(
-      () => {},
-      () => before,
-    );
-    return mine;
   }
 }
 

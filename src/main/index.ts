@@ -31,13 +31,14 @@ export type { AttachOptions } from '../mmu/mm/machine-parts.ts';
 export type { MmAddresses, MmAddressName } from '../mmu/mm/mm-struct.ts';
 export type { VmaInfo } from '../mmu/vma/vma-info.ts';
 export type { DigestName } from '../shared/digest/digest-kind.ts';
-export type { UnsupportedPolicy } from '../shared/dump/tasks.ts';
+export type { UnsupportedPolicy } from '../shared/dump/tasks/pass-task.ts';
 export { AbortError, type ErrorCode, type ErrorFields, MmdumpError } from '../shared/errors.ts';
 export type { ImageHead } from '../shared/formats/cpt/head.ts';
 export type { Problem, ProblemCode } from '../shared/formats/problem.ts';
 export type { MachineHandle } from '../shared/machine-handle.ts';
 export { GiB, KiB, MiB, PAGE_SIZE } from '../shared/page.ts';
 export type { CompareOptions, CompareProgress, Comparison } from './compare/compare.ts';
+export type { DumperOptions } from './crew/dumper-options.ts';
 export type { DumpOptions, EstimateOptions } from './dump/options.ts';
 export type {
   DumpEstimate,
@@ -54,7 +55,6 @@ export {
   compareAddressSpaces,
   createDumper,
   Dumper,
-  type DumperOptions,
   importProcess,
   verifyImage,
   type WorkerChoice,
@@ -63,7 +63,7 @@ export { Image, type MmChoice, type OpenOptions, openImage, type PageInfo } from
 export { memoryUsage } from './image/image-usage.ts';
 export type { ImageFile, ImageMm, ImageVma, Payload, StoredPages } from './image/index/image-mm.ts';
 export type { FamilyUsage, MemoryUsage } from './image/memory-usage.ts';
-export type { Verification, VerifyOptions, VerifyProgress } from './image/verify.ts';
+export type { Verification, VerifyOptions, VerifyProgress } from './image/verify/verify.ts';
 export type {
   ImportOptions,
   ImportProgress,

@@ -9,7 +9,7 @@ export interface MachineHandle {
   readonly banks: readonly WasmMemory[];
   /**
    * Number of frames. The memory of a bank may be longer than its frames, because reservations lie
-   * behind them (mmu/physical/room.ts).
+   * behind them (mmu/physical/reservation.ts).
    *
    * @internal
    */

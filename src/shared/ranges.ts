@@ -12,8 +12,11 @@ export interface Range {
 /** Ranges in ascending order that do not overlap. */
 export type Ranges = Range[];
 
-/** Index of the first range that ends after `position`. */
-function firstAfter(ranges: Ranges, position: number): number {
+/**
+ * Index of the first range that ends after `position`, by bisection. The ranges are ascending and
+ * disjoint.
+ */
+export function firstAfter(ranges: readonly Range[], position: number): number {
   let low = 0;
   let high = ranges.length;
   while (low < high) {

@@ -14,7 +14,7 @@ import type {
   CompareReport,
   CompareTask,
   PageDifference,
-} from '../shared/dump/tasks.ts';
+} from '../shared/dump/tasks/compare-task.ts';
 import { WorkUnits } from '../shared/dump/work-unit.ts';
 import { MmdumpError, type Outcome } from '../shared/errors.ts';
 import { addressOf, PAGE_SIZE } from '../shared/page.ts';

@@ -25,7 +25,8 @@ import { PartClaims } from '../shared/dump/part-claims.ts';
 import { PhaseControl } from '../shared/dump/phase-control.ts';
 import { PinSlots } from '../shared/dump/pin-slots.ts';
 import { RUN } from '../shared/dump/run-table.ts';
-import type { PassReport, PassTask, PhaseReport, UnitRuns } from '../shared/dump/tasks.ts';
+import type { PassReport, PassTask, UnitRuns } from '../shared/dump/tasks/pass-task.ts';
+import type { PhaseReport } from '../shared/dump/tasks/phase-task.ts';
 import { VmaTallies } from '../shared/dump/vma-tally.ts';
 import { WorkUnits } from '../shared/dump/work-unit.ts';
 import type { Outcome } from '../shared/errors.ts';
@@ -121,7 +122,12 @@ class PassWorker {
     const input = { mms: this.#mms, vmaBases, tallies, names, blockPerPage };
     this.#sizer = new UnitSizer(input);
     if (target === undefined) return;
-    this.#out = new ImageOutput(target, segmentStage(machine, task.rooms), this.#phase, faults);
+    this.#out = new ImageOutput(
+      target,
+      segmentStage(machine, task.reservations),
+      this.#phase,
+      faults,
+    );
     const mover = new PageMover(machine, this.#found.sources, task);
     const anonIds = task.anonIds && new Int32Array(task.anonIds);
     const offsetOfMm = (mm: number): number => this.#offsetOfMm(mm);

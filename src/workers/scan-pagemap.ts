@@ -14,7 +14,7 @@ import {
   type ScannedVma,
   ScanVmas,
 } from '../shared/dump/scan-table.ts';
-import type { ScanReport, ScanTask } from '../shared/dump/tasks.ts';
+import type { ScanReport, ScanTask } from '../shared/dump/tasks/scan-task.ts';
 import { MmdumpError, type Outcome } from '../shared/errors.ts';
 import { procReadFailed } from '../shared/proc-error.ts';
 import { readU64 } from '../shared/u64.ts';

@@ -3,7 +3,7 @@
  * through it all others.
  */
 export { compare } from './compare.ts';
-export { letGo } from './let-go.ts';
+export { dropMachines } from './drop-machines.ts';
 export { load } from './load.ts';
 export { pass as copy, pass as count } from './pass.ts';
 export { scan } from './scan-pagemap.ts';

@@ -3,7 +3,9 @@
 import { DIGEST } from '../shared/digest/digest-kind.ts';
 import { PayloadDigest } from '../shared/digest/payload-digest.ts';
 import { PayloadTable } from '../shared/dump/payload-table.ts';
-import type { PhaseReport, SharedBytes, VerifyTask } from '../shared/dump/tasks.ts';
+import type { PhaseReport } from '../shared/dump/tasks/phase-task.ts';
+import type { SharedBytes } from '../shared/dump/tasks/source-reach.ts';
+import type { VerifyTask } from '../shared/dump/tasks/verify-task.ts';
 import { MmdumpError, type Outcome } from '../shared/errors.ts';
 import { KiB } from '../shared/page.ts';
 import { Reader } from './task/read-at.ts';

@@ -17,12 +17,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { VMA_KIND } from '../../src/mmu/vma/vma-table.ts';
 import {
   BASE,
+  ClassificationFixture,
   FRESH_PAGE_ROWS,
   HUGETLB_FLAGS,
   ROWS,
-  Stage,
   ZERO_PAGE_ROWS,
-} from '../support/machine/classification-stage.ts';
+} from '../support/machine/classification-fixture.ts';
 import { ZERO_PAGE } from '../support/machine/zero-page.ts';
 
 let dumper: Dumper;
@@ -40,10 +40,10 @@ describe('a page of row', () => {
     ...FRESH_PAGE_ROWS.map((row) => ({ row, zeroPage: false })),
   ];
   it.each(cases)('$row.0', async ({ row: [, prepare, expected, reason], zeroPage }) => {
-    const stage = new Stage(zeroPage);
-    prepare(stage);
+    const fixture = new ClassificationFixture(zeroPage);
+    prepare(fixture);
     const to = memorySink();
-    const report = await dumper.dump(stage.space, { to, unsupported: 'skip' });
+    const report = await dumper.dump(fixture.space, { to, unsupported: 'skip' });
     const none = { absent: 0, copy: 0, zero: 0, clone: 0, unsupported: 0 };
     expect(report.mms[0]!.pages).toEqual({ ...none, ...expected });
     if (reason === undefined) {
@@ -52,17 +52,17 @@ describe('a page of row', () => {
     }
     expect(report.skipped).toMatchObject([{ mm: 0, start: BASE }]);
     expect(report.skipped[0]!.reason).toMatch(reason);
-    await expect(dumper.dump(stage.space, { to: memorySink() })).rejects.toMatchObject({
+    await expect(dumper.dump(fixture.space, { to: memorySink() })).rejects.toMatchObject({
       code: 'PAGE_UNSUPPORTED',
       fields: { address: BASE },
     });
   });
 
   it('2: VM_HUGETLB is refused, skipped or copied', async () => {
-    const stage = new Stage();
-    stage.insert(HUGETLB_FLAGS, VMA_KIND.ORDINARY);
-    stage.space.fill(BASE, PAGE_SIZE, 1);
-    const { space } = stage;
+    const fixture = new ClassificationFixture();
+    fixture.insert(HUGETLB_FLAGS, VMA_KIND.ORDINARY);
+    fixture.space.fill(BASE, PAGE_SIZE, 1);
+    const { space } = fixture;
     await expect(dumper.dump(space, { to: memorySink() })).rejects.toMatchObject({
       code: 'HUGETLB_REFUSED',
     });
@@ -73,16 +73,16 @@ describe('a page of row', () => {
   });
 
   it('18: a frame that an earlier mm of the dump stores at the same address', async () => {
-    const stage = new Stage();
-    stage.page(1);
-    const child = stage.space.fork();
-    const { mms } = await dumper.dump([stage.space, child], { to: memorySink() });
+    const fixture = new ClassificationFixture();
+    fixture.page(1);
+    const child = fixture.space.fork();
+    const { mms } = await dumper.dump([fixture.space, child], { to: memorySink() });
     expect(mms.map(({ pages }) => [pages.copy, pages.clone])).toEqual([
       [1, 0],
       [0, 1],
     ]);
     child.fill(BASE, 1, 2); // from now on the child has its own page
-    const after = await dumper.dump([stage.space, child], { to: memorySink() });
+    const after = await dumper.dump([fixture.space, child], { to: memorySink() });
     expect(after.mms.map(({ pages }) => [pages.copy, pages.clone])).toEqual([
       [1, 0],
       [1, 0],
@@ -90,11 +90,11 @@ describe('a page of row', () => {
   });
 
   it('7: a guard page is a guard page in the image, too', async () => {
-    const stage = new Stage();
-    stage.page(1);
-    stage.space.madvise(BASE, PAGE_SIZE, 'guard_install');
+    const fixture = new ClassificationFixture();
+    fixture.page(1);
+    fixture.space.madvise(BASE, PAGE_SIZE, 'guard_install');
     const to = memorySink();
-    await dumper.dump(stage.space, { to });
+    await dumper.dump(fixture.space, { to });
     const image = await openImage(to.image);
     expect(await image.page(BASE)).toMatchObject({ kind: 'guard' });
     await image.close();
@@ -103,14 +103,14 @@ describe('a page of row', () => {
 
 describe('the debug interface', () => {
   it('shows entries and page structs as they are', () => {
-    const stage = new Stage();
-    stage.page(1);
-    const { machine, space } = stage;
+    const fixture = new ClassificationFixture();
+    fixture.page(1);
+    const { machine, space } = fixture;
     const entry = readPte(space, BASE);
-    expect(entry).toMatchObject({ level: 1, pfn: stage.pfn });
+    expect(entry).toMatchObject({ level: 1, pfn: fixture.pfn });
     expect(entry.low & 0xfff).toBe(0x67); // present, writable, user, accessed, dirty
     const child = space.fork();
-    expect(readPageStruct(machine, stage.pfn)).toEqual({
+    expect(readPageStruct(machine, fixture.pfn)).toEqual({
       flags: ['anon', 'swapbacked'],
       references: 2,
       mapCount: 2,
@@ -122,18 +122,18 @@ describe('the debug interface', () => {
   });
 
   it('lets a fault say that an entry was damaged, and lose no frame over it', () => {
-    const stage = new Stage();
-    stage.page(1);
-    stage.entry((low) => [(low & 0xffd) | 0xfff_0000, 0]); // read-only, beyond memory
-    const { free } = stage.machine.memory;
+    const fixture = new ClassificationFixture();
+    fixture.page(1);
+    fixture.entry((low) => [(low & 0xffd) | 0xfff_0000, 0]); // read-only, beyond memory
+    const { free } = fixture.machine.memory;
     const damaged = expect.objectContaining({ code: 'SIGBUS' });
-    expect(() => stage.space.fill(BASE, 1, 2)).toThrow(damaged);
-    expect(() => stage.space.read(BASE, new Uint8Array(1))).toThrow(damaged);
-    expect(stage.machine.memory.free).toBe(free);
+    expect(() => fixture.space.fill(BASE, 1, 2)).toThrow(damaged);
+    expect(() => fixture.space.read(BASE, new Uint8Array(1))).toThrow(damaged);
+    expect(fixture.machine.memory.free).toBe(free);
   });
 
   it('refuses an entry of another level, an address and a frame that are none', () => {
-    const { machine, space } = new Stage();
+    const { machine, space } = new ClassificationFixture();
     const entry = { level: 1, low: 0, high: 0 };
     for (const action of [
       () => writePte(space, BASE, entry),

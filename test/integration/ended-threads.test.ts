@@ -46,7 +46,7 @@ interface Scene {
   readonly address: number;
 }
 
-function scene(): Scene {
+function newFixture(): Scene {
   const machine = createMachine({ memory: 16 * MiB, maxAddressSpaces: 4 });
   const space = machine.createAddressSpace();
   return { machine, space, address: space.mmap(ANON) };
@@ -66,56 +66,56 @@ async function start(
 
 describe('trial 8: threads that end without detach give their ids back', () => {
   it('a thread that ends in peace says so by itself', async () => {
-    const stage = scene();
-    const worker = await start(stage, 'exit', { times: 5 });
+    const fixture = newFixture();
+    const worker = await start(fixture, 'exit', { times: 5 });
     if (worker.threadId !== -1) await once(worker, 'exit');
-    expect(stage.machine.parts.threads.attached).toBe(1);
+    expect(fixture.machine.parts.threads.attached).toBe(1);
   });
 });
 
 onLinux('trial 8: on Linux a machine finds threads that were terminated', () => {
   it('when all ids are taken: 255 ids of such threads are given to others, again and again', async () => {
-    const stage = scene();
-    const { threads } = stage.machine.parts;
+    const fixture = newFixture();
+    const { threads } = fixture.machine.parts;
     for (let round = 0; round < 3; round++) {
-      const worker = await start(stage, 'stay', { times: THREADS_MAX - 1 });
+      const worker = await start(fixture, 'stay', { times: THREADS_MAX - 1 });
       expect(threads.attached).toBe(THREADS_MAX);
       // all of them are alive
-      expect(codeOf(() => stage.machine.registerThread())).toBe('TOO_MANY_THREADS');
+      expect(codeOf(() => fixture.machine.registerThread())).toBe('TOO_MANY_THREADS');
       await worker.terminate();
-      const id = stage.machine.registerThread();
+      const id = fixture.machine.registerThread();
       expect(threads.attached).toBe(2);
-      stage.machine.threadGone(id);
+      fixture.machine.threadGone(id);
       expect(threads.attached).toBe(1);
     }
-    await start(stage, 'stay');
-    attach(stage.machine.handle, { mayBlock: false }).detach();
+    await start(fixture, 'stay');
+    attach(fixture.machine.handle, { mayBlock: false }).detach();
   });
 
   it('when somebody waits for what one held: readers give it back', async () => {
-    const stage = scene();
-    const worker = await start(stage, 'read');
-    const waiting = stage.space.mprotectAsync(stage.address, PAGE_SIZE, 'r');
+    const fixture = newFixture();
+    const worker = await start(fixture, 'read');
+    const waiting = fixture.space.mprotectAsync(fixture.address, PAGE_SIZE, 'r');
     await worker.terminate();
     await waiting;
-    expect(stage.machine.parts.threads.attached).toBe(1);
+    expect(fixture.machine.parts.threads.attached).toBe(1);
   });
 
   it('when somebody waits for what one held: a writer poisons the machine', async () => {
-    const stage = scene();
-    const worker = await start(stage, 'write');
-    const waiting = stage.space.writeAsync(stage.address, pageOf(1));
+    const fixture = newFixture();
+    const worker = await start(fixture, 'write');
+    const waiting = fixture.space.writeAsync(fixture.address, pageOf(1));
     await worker.terminate();
     await expect(waiting).rejects.toMatchObject({ code: 'MACHINE_POISONED' });
   });
 
   it('with what it had begun asynchronously, as soon as its host says that it is gone', async () => {
-    const stage = scene();
-    const { machine, space, address } = stage;
+    const fixture = newFixture();
+    const { machine, space, address } = fixture;
     const holder = machine.parts.threads.register();
     space.mm.lock.lock(holder, 'read');
     const thread = machine.registerThread();
-    const worker = await start(stage, 'queue', { thread });
+    const worker = await start(fixture, 'queue', { thread });
     const reading = space.readAsync(address, new Uint8Array(1)); // waits behind the writer
     await worker.terminate();
     machine.threadGone(thread);
@@ -126,9 +126,9 @@ onLinux('trial 8: on Linux a machine finds threads that were terminated', () => 
   });
 
   it('and leaves those alone that live, however long others wait', async () => {
-    const stage = scene();
-    const { machine, space, address } = stage;
-    await start(stage, 'read');
+    const fixture = newFixture();
+    const { machine, space, address } = fixture;
+    await start(fixture, 'read');
     const abort = new AbortController();
     const waiting = machine.freeze({ signal: abort.signal });
     for (const { threads } = machine.parts; ; await nextTurn()) {

@@ -21,7 +21,7 @@ import {
   readPte,
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it, type TestContext } from 'vitest';
-import { Lab } from '../support/live/capture.ts';
+import { LiveFixture } from '../support/live/capture.ts';
 import { failure, freshMachine, startLarge } from '../support/live/failures.ts';
 import {
   clonesIn,
@@ -30,22 +30,22 @@ import {
   sharedPages,
   startFamily,
 } from '../support/live/family.ts';
+import { isInstalled, LiveProcess, stopProcess } from '../support/live/live-process.ts';
 import { PAGE, threadStates } from '../support/live/proc.ts';
 import { type Reference, readReference } from '../support/live/reference.ts';
-import { isInstalled, stopProcess, Target } from '../support/live/target.ts';
 import { assertTablesTrue, leaves } from '../support/machine/invariants.ts';
 import { CLI, CliFolder, expectFailure } from '../support/programs/cli.ts';
 
-const lab = new Lab();
+const fixture = new LiveFixture();
 const cli = new CliFolder();
-beforeAll(() => lab.start());
+beforeAll(() => fixture.start());
 afterAll(async () => {
-  await lab.close();
+  await fixture.close();
   cli.remove();
 });
 
 async function needFamily(context: TestContext, mode: string): Promise<LiveFamily> {
-  const family = await startFamily(lab, mode);
+  const family = await startFamily(fixture, mode);
   if (family === undefined) context.skip('there is no C compiler');
   return family!;
 }
@@ -80,21 +80,21 @@ signal.pause()
 
 describe('a python3 that has forked', () => {
   it('stores once what the kernel says is shared', async (context) => {
-    const target = await Target.start(['python3', '-c', PYTHON_PAIR]);
+    const live = await LiveProcess.start(['python3', '-c', PYTHON_PAIR]);
     try {
-      await target.ready();
-      const pids = familyOf(target.pid);
+      await live.ready();
+      const pids = familyOf(live.pid);
       expect(pids).toHaveLength(2);
       for (const pid of pids) await stopProcess(pid);
       const shared = sharedPages(pids);
       if (shared === undefined) context.skip('no privilege: frames are not shown here');
       const reference = readReference(pids[1]!);
-      const { dumper } = lab;
+      const { dumper } = fixture;
       const machine = createMachine({ memory: 128 * MiB });
       const { mms } = await importProcess(machine, pids, { dumper });
       const sink = memorySink();
       await dumper.dump(mms, { to: sink });
-      const image = await lab.open(sink.image);
+      const image = await fixture.open(sink.image);
       const expected = [...shared![1]!].filter(
         ([address]) => reference.stored.get(address)?.kind === 'copy',
       );
@@ -107,8 +107,8 @@ describe('a python3 that has forked', () => {
         expect(page.equals(bytes), `page ${address.toString(16)}`).toBe(true);
       }
     } finally {
-      for (const pid of familyOf(target.pid).reverse()) process.kill(pid, 'SIGKILL');
-      await target.kill();
+      for (const pid of familyOf(live.pid).reverse()) process.kill(pid, 'SIGKILL');
+      await live.kill();
     }
   });
 });
@@ -117,18 +117,18 @@ describe('a parent, its child and its grandchild', () => {
   let subject: Subject | undefined;
 
   beforeAll(async () => {
-    const family = await startFamily(lab, 'family');
+    const family = await startFamily(fixture, 'family');
     if (family === undefined) return;
     const { pids } = family;
     for (const pid of pids) await stopProcess(pid);
     const references = pids.map((pid) => readReference(pid));
     const shared = sharedPages(pids);
     const machine = createMachine({ memory: 128 * MiB });
-    const { dumper } = lab;
+    const { dumper } = fixture;
     const result = await importProcess(machine, pids[0]!, { dumper, children: true });
     const sink = memorySink();
     await dumper.dump(result.mms, { to: sink });
-    const image = await lab.open(sink.image);
+    const image = await fixture.open(sink.image);
     subject = { ...family, references, shared, machine, result, sink: sink.image, image };
   });
 
@@ -222,11 +222,11 @@ describe('a parent, its child and its grandchild', () => {
 
   it('restore, verify, and are copied on write from then on', async (context) => {
     const { image, sink, result, regions } = need(context);
-    expect((await lab.dumper.verify(sink)).problems).toEqual([]);
+    expect((await fixture.dumper.verify(sink)).problems).toEqual([]);
     const machine = createMachine({ memory: 128 * MiB });
-    const { mms } = await lab.dumper.restore(image, machine);
+    const { mms } = await fixture.dumper.restore(image, machine);
     for (const [mm, space] of mms.entries()) {
-      const comparison = await lab.dumper.compare(result.mms[mm]!, space);
+      const comparison = await fixture.dumper.compare(result.mms[mm]!, space);
       expect(comparison).toMatchObject({ equal: true, difference: null });
     }
     const { start } = regions.find(({ name }) => name === 'private')!;
@@ -256,87 +256,87 @@ function firstByte(space: AddressSpace, address: number): number {
 
 describe('processes named one by one', () => {
   it('come in the order given, and go on afterwards', async (context) => {
-    const { target, pids } = await needFamily(context, 'family');
+    const { live, pids } = await needFamily(context, 'family');
     const order = [pids[2]!, pids[0]!];
     const machine = createMachine({ memory: 128 * MiB });
-    const { mms, processes } = await importProcess(machine, order, { dumper: lab.dumper });
+    const { mms, processes } = await importProcess(machine, order, { dumper: fixture.dumper });
     expect(processes.map(({ pid }) => pid)).toEqual(order);
     expect(mms.length).toBe(2);
     assertTablesTrue(machine as never);
     expect(states(pids)).toMatch(/^[RSD]+$/);
-    expect(await target.request('ping order')).toBe('pong order 100');
-    await target.kill();
+    expect(await live.request('ping order')).toBe('pong order 100');
+    await live.kill();
   });
 
   it('may be no process twice: OPTION_INVALID, and nobody was touched', async () => {
-    const target = await lab.workshop.startReady(lab.workshop.nodeCommand());
-    const { pid } = target;
+    const live = await fixture.workshop.startReady(fixture.workshop.nodeCommand());
+    const { pid } = live;
     const thread = readdirSync(`/proc/${pid}/task`)
       .map(Number)
       .find((id) => id !== pid)!;
     const { machine, expectUntouched } = freshMachine(64 * MiB);
     for (const pids of [[pid, pid], [pid, thread], []]) {
-      const error = await failure(importProcess(machine, pids, { dumper: lab.dumper }));
+      const error = await failure(importProcess(machine, pids, { dumper: fixture.dumper }));
       expect(error).toMatchObject({ code: 'OPTION_INVALID' });
     }
     expectUntouched();
     expect(threadStates(pid)).toMatch(/^[RSD]+$/);
-    await target.kill();
+    await live.kill();
   });
 
   it('may not have one address space: OPTION_INVALID', async (context) => {
-    const { target, pids } = await needFamily(context, 'same');
+    const { live, pids } = await needFamily(context, 'same');
     if (!readReference(pids[0]!).privileged) context.skip('no privilege: frames are not shown');
     const { machine, expectUntouched } = freshMachine(64 * MiB);
-    const { dumper } = lab;
+    const { dumper } = fixture;
     const error = await failure(importProcess(machine, pids[0]!, { dumper, children: true }));
     expect(error).toMatchObject({ code: 'OPTION_INVALID', fields: { pid: pids[1] } });
     expectUntouched();
     expect(states(pids)).toMatch(/^[RSD]+$/);
-    await target.kill();
+    await live.kill();
   });
 });
 
 describe('a family', () => {
   it('that forks all the time stands still as a whole', async (context) => {
-    const { target } = await needFamily(context, 'forking');
+    const { live } = await needFamily(context, 'forking');
     for (let round = 0; round < 5; round++) {
       let found: readonly number[] = [];
       const machineFor = (memory: number, maxAddressSpaces: number): Machine => {
-        found = familyOf(target.pid);
+        found = familyOf(live.pid);
         expect(states(found)).toMatch(/^T+$/);
         expect(maxAddressSpaces).toBe(found.length);
         return createMachine({ memory, maxAddressSpaces });
       };
-      const { dumper } = lab;
-      const { processes } = await importProcess(machineFor, target.pid, { dumper, children: true });
+      const { dumper } = fixture;
+      const { processes } = await importProcess(machineFor, live.pid, { dumper, children: true });
       expect(processes.map(({ pid }) => pid)).toEqual(found);
     }
-    expect(threadStates(target.pid)).toMatch(/^[RSD]+$/);
-    await target.kill();
+    expect(threadStates(live.pid)).toMatch(/^[RSD]+$/);
+    await live.kill();
   });
 
   it('is found by any thread of its parent', async () => {
     const script =
       "const { pid } = require('node:child_process').spawn('sleep', ['600']);" +
       "console.log('child ' + pid); console.log('ready');";
-    const target = await lab.workshop.start([process.execPath, '-e', script]);
-    const child = Number((await target.ready())[0]!.slice('child '.length));
-    lab.workshop.adopt(child);
-    const tasks = readdirSync(`/proc/${target.pid}/task`).map(Number);
-    const thread = tasks.find((id) => id !== target.pid)!;
+    const live = await fixture.workshop.start([process.execPath, '-e', script]);
+    const child = Number((await live.ready())[0]!.slice('child '.length));
+    fixture.workshop.adopt(child);
+    const tasks = readdirSync(`/proc/${live.pid}/task`).map(Number);
+    const thread = tasks.find((id) => id !== live.pid)!;
     const machine = createMachine({ memory: 256 * MiB });
-    const { dumper } = lab;
+    const { dumper } = fixture;
     const { processes } = await importProcess(machine, thread, { dumper, children: true });
     expect(processes.map(({ pid }) => pid)).toEqual([thread, child]);
-    expect(states([target.pid, child])).toMatch(/^[RSD]+$/);
-    await target.kill();
+    expect(states([live.pid, child])).toMatch(/^[RSD]+$/);
+    await live.kill();
   });
 
   it('goes on when the import fails, as a whole', async (context) => {
-    const { target, pids } = await needFamily(context, 'family');
+    const { live, pids } = await needFamily(context, 'family');
     const { machine, expectUntouched } = freshMachine(8 * MiB);
-    const { dumper } = lab;
+    const { dumper } = fixture;
     const error = await failure(importProcess(machine, pids[0]!, { dumper, children: true }));
     expect(error).toMatchObject({ code: 'ENOMEM' });
     expectUntouched();
@@ -344,46 +344,48 @@ describe('a family', () => {
     const gone = await failure(importProcess(machine, [pids[0]!, 4_194_305], { dumper }));
     expect(gone).toMatchObject({ code: 'PROCESS_NOT_FOUND' });
     expect(states(pids)).toMatch(/^[RSD]+$/);
-    expect(await target.request('ping fails')).toBe('pong fails 100');
-    await target.kill();
+    expect(await live.request('ping fails')).toBe('pong fails 100');
+    await live.kill();
   });
 
   const signals = ['SIGTERM', 'SIGINT'] as const;
   it.for(process.env.MMDUMP_LONG === '1' ? signals : signals.slice(0, 1))(
     'goes on when %s ends the importer',
     async (signal, context) => {
-      const targets = [await startLarge(lab, 64), await startLarge(lab, 64)];
-      const pids = targets.map(({ pid }) => pid);
-      const program = await lab.workshop.start(lab.workshop.signalCommand(signal, pids.join()));
+      const processes = [await startLarge(fixture, 64), await startLarge(fixture, 64)];
+      const pids = processes.map(({ pid }) => pid);
+      const program = await fixture.workshop.start(
+        fixture.workshop.signalCommand(signal, pids.join()),
+      );
       const answer = await program.line().catch(() => 'it has ended');
       if (answer === 'PROCESS_DENIED') context.skip('only its parent may read a process here');
       expect(answer).toBe('it has ended');
       expect(await program.ended()).toBe(signal);
-      for (const target of targets) {
-        expect(await target.request('ping on')).toMatch(/^pong on /);
-        expect(threadStates(target.pid)).toMatch(/^[RSD]+$/);
-        await target.kill();
+      for (const live of processes) {
+        expect(await live.request('ping on')).toMatch(/^pong on /);
+        expect(threadStates(live.pid)).toMatch(/^[RSD]+$/);
+        await live.kill();
       }
     },
   );
 
   it('with one that goes on meanwhile is no instant: PROCESS_RESUMED', async (context) => {
-    const { target, pids } = await needFamily(context, 'family');
+    const { live, pids } = await needFamily(context, 'family');
     const machineFor = (memory: number, maxAddressSpaces: number): Machine => {
       process.kill(pids[1]!, 'SIGCONT');
       return createMachine({ memory, maxAddressSpaces });
     };
-    const { dumper } = lab;
+    const { dumper } = fixture;
     const error = await failure(importProcess(machineFor, pids[0]!, { dumper, children: true }));
     expect(error).toMatchObject({ code: 'PROCESS_RESUMED', fields: { pid: pids[1] } });
     expect(states(pids)).toMatch(/^[RSD]+$/);
-    await target.kill();
+    await live.kill();
   });
 });
 
 describe('mmdump dump', () => {
   it('--children, and --pid several times', async (context) => {
-    const { target, pids } = await needFamily(context, 'family');
+    const { live, pids } = await needFamily(context, 'family');
     const [parent, child, grandchild] = pids.map(String) as [string, string, string];
     const whole = cli.mmdump('dump', '--pid', parent, '--children', '-o', 'whole.cpt', '--json');
     expect(whole.stderr).toBe('');
@@ -405,12 +407,12 @@ describe('mmdump dump', () => {
     expect((await cli.inside('verify', 'two.cpt')).status).toBe(0);
     expect((await cli.inside('restore', 'whole.cpt', '--check')).status).toBe(0);
     expect(states(pids)).toMatch(/^[RSD]+$/);
-    await target.kill();
+    await live.kill();
   });
 
   it('wants every process once, and children of a process', async () => {
-    const target = await lab.workshop.startReady(lab.workshop.nodeCommand());
-    const pid = String(target.pid);
+    const live = await fixture.workshop.startReady(fixture.workshop.nodeCommand());
+    const pid = String(live.pid);
     expectFailure(
       await cli.inside('dump', '--pid', pid, '--pid', pid, '-o', 'no.cpt'),
       2,
@@ -419,12 +421,12 @@ describe('mmdump dump', () => {
     const { status, stderr } = await cli.inside('dump', '--workload', 'mixed', '--children');
     expect(status).toBe(2);
     expect(stderr).toContain('--children');
-    await target.kill();
+    await live.kill();
   });
 
   it('without privilege: each for itself, and the report says so', async (context) => {
     if (process.getuid!() !== 0 || !isInstalled('setpriv')) context.skip('needs root and setpriv');
-    const { target, pids } = await needFamily(context, 'family');
+    const { live, pids } = await needFamily(context, 'family');
     const dropped = '-sys_admin,-checkpoint_restore';
     const words = [`--bounding-set=${dropped}`, `--inh-caps=${dropped}`, process.execPath, CLI];
     const args = ['dump', '--pid', String(pids[0]), '--children', '-o', 'blind.cpt', '--json'];
@@ -437,6 +439,6 @@ describe('mmdump dump', () => {
       0, 0, 0,
     ]);
     expect((await cli.inside('restore', 'blind.cpt', '--check')).status).toBe(0);
-    await target.kill();
+    await live.kill();
   });
 });

@@ -9,53 +9,53 @@ import {
   memorySink,
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Lab } from '../support/live/capture.ts';
+import { LiveFixture } from '../support/live/capture.ts';
 import { failure, freshMachine } from '../support/live/failures.ts';
+import type { LiveProcess } from '../support/live/live-process.ts';
 import { threadStates, until } from '../support/live/proc.ts';
-import type { Target } from '../support/live/target.ts';
 
-const lab = new Lab();
-beforeAll(() => lab.start());
-afterAll(() => lab.close());
+const fixture = new LiveFixture();
+beforeAll(() => fixture.start());
+afterAll(() => fixture.close());
 
 /** More tries than a machine has address spaces. */
 const TRIES = 70;
 
 /** Starts a small process that needs no compiler. */
-async function startSmall(): Promise<Target> {
-  return await lab.workshop.startReady(['sh', '-c', 'echo ready; read line']);
+async function startSmall(): Promise<LiveProcess> {
+  return await fixture.workshop.startReady(['sh', '-c', 'echo ready; read line']);
 }
 
 describe('fault 2: an import into a frozen machine', () => {
   it('waits until the machine is thawed, and then succeeds', async () => {
-    const target = await startSmall();
+    const live = await startSmall();
     const machine = createMachine({ memory: 64 * MiB });
     const freeze = await machine.freeze();
-    const importing = importProcess(machine, target.pid, { dumper: lab.dumper });
-    await until('the import has stopped it', () => /^T+$/.test(threadStates(target.pid)));
+    const importing = importProcess(machine, live.pid, { dumper: fixture.dumper });
+    await until('the import has stopped it', () => /^T+$/.test(threadStates(live.pid)));
     freeze.thaw();
     const { mms } = await importing;
     expect(mms[0]!.vmas().length).toBeGreaterThan(5);
-    await target.kill();
+    await live.kill();
   });
 
   it('takes turns with dumps of the same machine', async () => {
-    const target = await startSmall();
+    const live = await startSmall();
     const machine = createMachine({ memory: 64 * MiB });
-    const { mms } = await importProcess(machine, target.pid, { dumper: lab.dumper });
+    const { mms } = await importProcess(machine, live.pid, { dumper: fixture.dumper });
     const other = await createDumper({ workers: 1 });
     for (let round = 0; round < 10; round++) {
       const dumping = other.dump(mms[0]!, { to: memorySink() });
-      const again = await importProcess(machine, target.pid, { dumper: lab.dumper });
+      const again = await importProcess(machine, live.pid, { dumper: fixture.dumper });
       await machine.destroyAddressSpaceAsync(again.mms[0]!);
       expect((await dumping).mms).toHaveLength(1);
     }
     await other.close();
-    await target.kill();
+    await live.kill();
   });
 
   /** Aborts an import while the machine is frozen, and thaws it once the process goes on. */
-  async function abortWhileFrozen(machine: Machine, { pid }: Target): Promise<unknown> {
+  async function abortWhileFrozen(machine: Machine, { pid }: LiveProcess): Promise<unknown> {
     const controller = new AbortController();
     const { signal } = controller;
     let freezing: Promise<Freeze> | undefined;
@@ -63,7 +63,7 @@ describe('fault 2: an import into a frozen machine', () => {
       freezing ??= machine.freeze();
       controller.abort();
     };
-    const options = { dumper: lab.dumper, signal, onProgress };
+    const options = { dumper: fixture.dumper, signal, onProgress };
     const failed = failure(importProcess(machine, pid, options));
     await until('it is aborted', () => signal.aborted);
     const freeze = await freezing!;
@@ -75,31 +75,31 @@ describe('fault 2: an import into a frozen machine', () => {
   }
 
   it(`gives everything back ${TRIES} times when it is aborted while the machine is frozen`, async () => {
-    const target = await startSmall();
+    const live = await startSmall();
     const { machine, expectUntouched } = freshMachine(64 * MiB);
     for (let tried = 0; tried < TRIES; tried++) {
-      const error = await abortWhileFrozen(machine, target);
+      const error = await abortWhileFrozen(machine, live);
       expect(error).toMatchObject({ name: 'AbortError', code: 'ABORT_ERR' });
     }
     expectUntouched();
-    const { mms } = await importProcess(machine, target.pid, { dumper: lab.dumper });
+    const { mms } = await importProcess(machine, live.pid, { dumper: fixture.dumper });
     expect(mms).toHaveLength(1);
-    await target.kill();
+    await live.kill();
   });
 
   it('lets the process go on and takes nothing when it is aborted before it began to load', async () => {
-    const target = await startSmall();
+    const live = await startSmall();
     const { machine, expectUntouched } = freshMachine(64 * MiB);
     const freeze = await machine.freeze();
     const controller = new AbortController();
     const { signal } = controller;
-    const failed = failure(importProcess(machine, target.pid, { dumper: lab.dumper, signal }));
-    await until('the import has stopped it', () => /^T+$/.test(threadStates(target.pid)));
+    const failed = failure(importProcess(machine, live.pid, { dumper: fixture.dumper, signal }));
+    await until('the import has stopped it', () => /^T+$/.test(threadStates(live.pid)));
     controller.abort();
     expect(await failed).toMatchObject({ name: 'AbortError' }); // although the machine is frozen
-    expect(threadStates(target.pid)).toMatch(/^[RSD]+$/);
+    expect(threadStates(live.pid)).toMatch(/^[RSD]+$/);
     freeze.thaw();
     expectUntouched();
-    await target.kill();
+    await live.kill();
   });
 });

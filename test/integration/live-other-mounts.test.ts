@@ -3,14 +3,14 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type AddressSpace, createMachine, importProcess, MiB, memorySink } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it, type TestContext } from 'vitest';
-import { Lab } from '../support/live/capture.ts';
+import { LiveFixture } from '../support/live/capture.ts';
+import { mmdumpUrl, parseRegions, programPath, type Region } from '../support/live/live-process.ts';
 import { ext4Image, needNamespace } from '../support/live/mounts.ts';
 import { PAGE } from '../support/live/proc.ts';
-import { mmdumpUrl, parseRegions, type Region, targetPath } from '../support/live/target.ts';
 
-const lab = new Lab();
-beforeAll(() => lab.start());
-afterAll(() => lab.close());
+const fixture = new LiveFixture();
+beforeAll(() => fixture.start());
+afterAll(() => fixture.close());
 
 const NOBODY = 65_534;
 
@@ -19,7 +19,7 @@ function needRoot(context: TestContext): void {
 }
 
 function needProgram(context: TestContext): string {
-  const program = lab.workshop.compiledTarget('untouched');
+  const program = fixture.workshop.compiledProgram('untouched');
   if (program === undefined) context.skip('there is no C compiler');
   return program!;
 }
@@ -31,11 +31,11 @@ interface Imported {
 
 /** Starts a program with this command, imports what it maps, and ends it. */
 async function importFrom(command: readonly string[]): Promise<Imported> {
-  const target = await lab.workshop.start(command);
-  const regions = parseRegions(await target.ready());
+  const live = await fixture.workshop.start(command);
+  const regions = parseRegions(await live.ready());
   const machine = createMachine({ memory: 64 * MiB });
-  const { mms } = await importProcess(machine, target.pid, { dumper: lab.dumper });
-  await target.kill();
+  const { mms } = await importProcess(machine, live.pid, { dumper: fixture.dumper });
+  await live.kill();
   return { regions, space: mms[0]! };
 }
 
@@ -46,9 +46,9 @@ async function fillOf({ start, end }: Region, space: AddressSpace): Promise<stri
   const inMachine = Buffer.alloc(end - start);
   space.read(start, inMachine);
   const sink = memorySink();
-  await lab.dumper.dump(space, { to: sink });
+  await fixture.dumper.dump(space, { to: sink });
   const inImage = Buffer.alloc(end - start);
-  await (await lab.open(sink.image)).read(start, inImage);
+  await (await fixture.open(sink.image)).read(start, inImage);
   if (!inImage.equals(inMachine)) return 'the image says otherwise';
   const first = inMachine.subarray(0, 1);
   return inMachine.equals(Buffer.alloc(end - start, first)) ? first.toString() : 'mixed bytes';
@@ -61,10 +61,10 @@ describe('trial 1: files whose inodes round to one double', () => {
   ] as const)('%s, on an overlay with xino, are files of their own', async ([, words], context) => {
     needRoot(context);
     const program = needProgram(context);
-    const image = ext4Image(context, lab.workshop, 'lower');
-    const directory = lab.workshop.newDirectory();
-    const script = ['unshare', '-m', 'sh', targetPath('overlay.sh'), directory, image];
-    const setUp = `sh ${targetPath('overlay.sh')} ${directory} ${image} true`;
+    const image = ext4Image(context, fixture.workshop, 'lower');
+    const directory = fixture.workshop.newDirectory();
+    const script = ['unshare', '-m', 'sh', programPath('overlay.sh'), directory, image];
+    const setUp = `sh ${programPath('overlay.sh')} ${directory} ${image} true`;
     needNamespace(context, '-m', setUp);
     const files = [1, 2, 3, 4].map((number) => `${directory}/merged/f${number}`);
     const { regions, space } = await importFrom([...script, program, ...words, ...files]);
@@ -78,16 +78,16 @@ describe('trial 2: a file of another mount namespace', () => {
   it('is not taken for the file of this host with its path and inode', async (context) => {
     needRoot(context);
     const program = needProgram(context);
-    const here = ext4Image(context, lab.workshop, 'here');
-    const there = ext4Image(context, lab.workshop, 'there');
-    const directory = lab.workshop.newDirectory();
+    const here = ext4Image(context, fixture.workshop, 'here');
+    const there = ext4Image(context, fixture.workshop, 'there');
+    const directory = fixture.workshop.newDirectory();
     needNamespace(context, '-m', `mount -o loop ${here} ${directory}`);
-    // In that directory the importer sees one file system and the target another.
-    const target = ['unshare', '-m', 'sh', targetPath('other-mount.sh'), there, 't', directory];
-    const output = join(lab.workshop.newDirectory(), 'image.cpt');
-    const words = [...target, program, `${directory}/d`];
-    const importer = lab.workshop.importerCommand(mmdumpUrl, output, words);
-    const hereToo = [targetPath('other-mount.sh'), here, 'h', directory];
+    // In that directory the importer sees one file system and the process another.
+    const live = ['unshare', '-m', 'sh', programPath('other-mount.sh'), there, 't', directory];
+    const output = join(fixture.workshop.newDirectory(), 'image.cpt');
+    const words = [...live, program, `${directory}/d`];
+    const importer = fixture.workshop.importerCommand(mmdumpUrl, output, words);
+    const hereToo = [programPath('other-mount.sh'), here, 'h', directory];
     const started = ['unshare', '-m', 'sh', ...hereToo, ...importer];
     expect(await fillsIn(context, started, output, `${directory}/d`)).toBe('t');
   });
@@ -96,20 +96,20 @@ describe('trial 2: a file of another mount namespace', () => {
     needRoot(context); // needed to become an ordinary user
     const program = needProgram(context);
     const user = { uid: NOBODY, gid: NOBODY };
-    const directory = lab.workshop.newDirectory(NOBODY);
+    const directory = fixture.workshop.newDirectory(NOBODY);
     needNamespace(context, '-Urm', `mount -t tmpfs tmpfs ${directory}`, user);
     writeFileSync(join(directory, 'd'), Buffer.alloc(4 * PAGE, 'h'));
-    const target = ['unshare', '-Urm', 'sh', targetPath('other-mount.sh'), 'tmpfs', 't', directory];
-    const output = join(lab.workshop.newDirectory(NOBODY), 'image.cpt');
-    const words = [...target, program, `${directory}/d`];
-    const started = lab.workshop.importerCommand(mmdumpUrl, output, words);
+    const live = ['unshare', '-Urm', 'sh', programPath('other-mount.sh'), 'tmpfs', 't', directory];
+    const output = join(fixture.workshop.newDirectory(NOBODY), 'image.cpt');
+    const words = [...live, program, `${directory}/d`];
+    const started = fixture.workshop.importerCommand(mmdumpUrl, output, words);
     expect(await fillsIn(context, started, output, `${directory}/d`, user)).toBe('t');
   });
 
   it('is found by a process in another root', async (context) => {
     needRoot(context);
     const program = needProgram(context);
-    const words = [targetPath('another-root.sh'), lab.workshop.newDirectory()];
+    const words = [programPath('another-root.sh'), fixture.workshop.newDirectory()];
     needNamespace(context, '-m', `sh ${words.join(' ')} true`);
     const command = ['unshare', '-m', 'sh', ...words, program, '/mnt/d'];
     const { regions, space } = await importFrom(command);
@@ -119,11 +119,11 @@ describe('trial 2: a file of another mount namespace', () => {
   it('a pid of another PID namespace than that of /proc is refused', async (context) => {
     needRoot(context);
     needNamespace(context, '-pf', 'true');
-    const importer = lab.workshop.importerCommand(mmdumpUrl, 'unused.cpt', [
+    const importer = fixture.workshop.importerCommand(mmdumpUrl, 'unused.cpt', [
       '--pid',
       String(process.pid),
     ]);
-    const started = await lab.workshop.start(['unshare', '-pf', '--kill-child', ...importer]);
+    const started = await fixture.workshop.start(['unshare', '-pf', '--kill-child', ...importer]);
     await started.line();
     const answer: unknown = JSON.parse(await started.request('go'));
     expect(answer).toMatchObject({ code: 'UNSUPPORTED_PLATFORM' });
@@ -138,17 +138,17 @@ describe('trial 2: a file of another mount namespace', () => {
     file: string,
     user: { readonly uid?: number; readonly gid?: number } = {},
   ): Promise<string> {
-    const started = await lab.workshop.start(importer, user).catch((error: unknown) => {
+    const started = await fixture.workshop.start(importer, user).catch((error: unknown) => {
       if (user.uid === undefined) throw error; // Node may be where another user cannot run it
       return context.skip(`no process of user ${user.uid} can be started here: ${error}`);
     });
     const hello = JSON.parse(await started.line()) as { refused?: string; pid?: number };
     if (hello.refused !== undefined) context.skip(`the user cannot run it: ${hello.refused}`);
-    lab.workshop.adopt(hello.pid!);
+    fixture.workshop.adopt(hello.pid!);
     const report: unknown = JSON.parse(await started.request('go'));
     expect(report).toMatchObject({ equal: true, process: { foreignFiles: [file] } });
     await started.kill();
-    const image = await lab.open(output);
+    const image = await fixture.open(output);
     const { start, end } = image.vmas().find((vma) => vma.file?.path.startsWith(file) === true)!;
     const bytes = Buffer.alloc(end - start);
     await image.read(start, bytes);

@@ -7,19 +7,19 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { createMachine, fileSink, importProcess, MiB, MmdumpError } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Lab } from '../support/live/capture.ts';
+import { LiveFixture } from '../support/live/capture.ts';
 import { failure, freshMachine, startLarge } from '../support/live/failures.ts';
+import { mmdumpUrl } from '../support/live/live-process.ts';
 import { isReadable, statField, threadStates, until, untilNow } from '../support/live/proc.ts';
-import { mmdumpUrl } from '../support/live/target.ts';
 
-const lab = new Lab();
-beforeAll(() => lab.start());
-afterAll(() => lab.close());
+const fixture = new LiveFixture();
+beforeAll(() => fixture.start());
+afterAll(() => fixture.close());
 
 describe('what cannot be imported', () => {
   async function expectRefusal(pid: number, ...codes: readonly string[]): Promise<void> {
     const { machine, expectUntouched } = freshMachine(64 * MiB);
-    const error = await failure(importProcess(machine, pid, { dumper: lab.dumper }));
+    const error = await failure(importProcess(machine, pid, { dumper: fixture.dumper }));
     expect(error).toBeInstanceOf(MmdumpError);
     const { code, message } = error as MmdumpError;
     expect(codes, message).toContain(code);
@@ -40,14 +40,14 @@ describe('what cannot be imported', () => {
   });
 
   it('a zombie', async (context) => {
-    const program = lab.workshop.cProgram();
+    const program = fixture.workshop.cProgram();
     if (program === undefined) context.skip('there is no C compiler');
-    const target = await lab.workshop.start([program!, 'zombie']);
-    const [line] = await target.ready();
+    const live = await fixture.workshop.start([program!, 'zombie']);
+    const [line] = await live.ready();
     const pid = Number(line!.split(' ')[1]);
     expect(statField(pid, 3)).toBe('Z');
     await expectRefusal(pid, 'PROCESS_GONE');
-    await target.kill();
+    await live.kill();
   });
 
   it('a thread of the kernel', async (context) => {
@@ -64,61 +64,63 @@ describe('what cannot be imported', () => {
 });
 
 describe('an import that fails in the middle', () => {
-  const workingDirectory = lab.workshop.newDirectory();
+  const workingDirectory = fixture.workshop.newDirectory();
 
-  /** Asserts that the lab's dumper still works, and writes only what it is asked to. */
+  /** Asserts that the fixture's dumper still works, and writes only what it is asked to. */
   async function expectUsable(): Promise<void> {
-    const target = await lab.workshop.startReady(['sh', '-c', 'echo ready; read line']);
+    const live = await fixture.workshop.startReady(['sh', '-c', 'echo ready; read line']);
     const machine = createMachine({ memory: 64 * MiB });
-    const { mms } = await importProcess(machine, target.pid, { dumper: lab.dumper });
+    const { mms } = await importProcess(machine, live.pid, { dumper: fixture.dumper });
     const path = join(workingDirectory, 'after.cpt');
-    await lab.dumper.dump(mms[0]!, { to: fileSink(path, { force: true }) });
+    await fixture.dumper.dump(mms[0]!, { to: fileSink(path, { force: true }) });
     expect(readdirSync(workingDirectory)).toEqual(['after.cpt']);
-    await target.kill();
+    await live.kill();
   }
 
   it('a machine that is too small: ENOMEM, and the process goes on', async () => {
-    const target = await lab.workshop.startReady(lab.workshop.nodeCommand());
+    const live = await fixture.workshop.startReady(fixture.workshop.nodeCommand());
     const { machine, expectUntouched } = freshMachine(8 * MiB);
-    const error = await failure(importProcess(machine, target.pid, { dumper: lab.dumper }));
+    const error = await failure(importProcess(machine, live.pid, { dumper: fixture.dumper }));
     expect(error).toBeInstanceOf(MmdumpError);
-    expect(error).toMatchObject({ code: 'ENOMEM', fields: { pid: target.pid } });
+    expect(error).toMatchObject({ code: 'ENOMEM', fields: { pid: live.pid } });
     expectUntouched();
-    expect(await target.request('ping small')).toMatch(/^pong small /);
-    expect(threadStates(target.pid)).toMatch(/^[RSD]+$/);
+    expect(await live.request('ping small')).toMatch(/^pong small /);
+    expect(threadStates(live.pid)).toMatch(/^[RSD]+$/);
     await expectUsable();
-    await target.kill();
+    await live.kill();
   });
 
   it('aborted before it began', async () => {
-    const target = await lab.workshop.startReady(lab.workshop.nodeCommand());
+    const live = await fixture.workshop.startReady(fixture.workshop.nodeCommand());
     const { machine, expectUntouched } = freshMachine(256 * MiB);
     const signal = AbortSignal.abort();
-    const error = await failure(importProcess(machine, target.pid, { dumper: lab.dumper, signal }));
+    const error = await failure(
+      importProcess(machine, live.pid, { dumper: fixture.dumper, signal }),
+    );
     expect(error).toMatchObject({ name: 'AbortError', code: 'ABORT_ERR' });
     expectUntouched();
-    expect(await target.request('ping early')).toMatch(/^pong early /);
-    await target.kill();
+    expect(await live.request('ping early')).toMatch(/^pong early /);
+    await live.kill();
   });
 
   it('aborted as soon as the process stands still', async () => {
-    const target = await startLarge(lab, 256);
+    const live = await startLarge(fixture, 256);
     const { machine, expectUntouched } = freshMachine(512 * MiB);
     const controller = new AbortController();
     const { signal } = controller;
-    const failed = failure(importProcess(machine, target.pid, { dumper: lab.dumper, signal }));
-    await until('the import has stopped it', () => /^T+$/.test(threadStates(target.pid)));
+    const failed = failure(importProcess(machine, live.pid, { dumper: fixture.dumper, signal }));
+    await until('the import has stopped it', () => /^T+$/.test(threadStates(live.pid)));
     controller.abort();
     expect(await failed).toMatchObject({ name: 'AbortError', code: 'ABORT_ERR' });
     expectUntouched();
-    expect(await target.request('ping abort')).toMatch(/^pong abort /);
+    expect(await live.request('ping abort')).toMatch(/^pong abort /);
     await expectUsable();
-    await target.kill();
+    await live.kill();
   });
 
   /** Aborts while pages are loaded. Returns false if the process was too small for that. */
   async function abortWhileLoading(mib: number): Promise<boolean> {
-    const target = await startLarge(lab, mib);
+    const live = await startLarge(fixture, mib);
     const { machine, expectUntouched } = freshMachine((mib + 256) * MiB);
     const controller = new AbortController();
     let wasEarly = false;
@@ -127,14 +129,18 @@ describe('an import that fails in the middle', () => {
       if (wasEarly) controller.abort();
     };
     const { signal } = controller;
-    const imported = importProcess(machine, target.pid, { dumper: lab.dumper, signal, onProgress });
+    const imported = importProcess(machine, live.pid, {
+      dumper: fixture.dumper,
+      signal,
+      onProgress,
+    });
     const error = await imported.catch((reason: unknown) => reason);
     if (wasEarly) {
       expect(error).toMatchObject({ name: 'AbortError', code: 'ABORT_ERR' });
       expectUntouched();
     }
-    expect(await target.request('ping load')).toMatch(/^pong load /);
-    await target.kill();
+    expect(await live.request('ping load')).toMatch(/^pong load /);
+    await live.kill();
     return wasEarly;
   }
 
@@ -144,8 +150,8 @@ describe('an import that fails in the middle', () => {
   });
 
   it('the process is killed while its pages are loaded: PROCESS_GONE', async () => {
-    const target = await startLarge(lab, 320);
-    const { pid } = target;
+    const live = await startLarge(fixture, 320);
+    const { pid } = live;
     const { machine, expectUntouched } = freshMachine(512 * MiB);
     let isAlive = true;
     const onProgress = (): void => {
@@ -156,39 +162,41 @@ describe('an import that fails in the middle', () => {
       // reap it.
       untilNow('it is dead', () => /^Z*$/.test(threadStates(pid)));
     };
-    const error = await failure(importProcess(machine, pid, { dumper: lab.dumper, onProgress }));
+    const error = await failure(
+      importProcess(machine, pid, { dumper: fixture.dumper, onProgress }),
+    );
     expect(error).toBeInstanceOf(MmdumpError);
     expect(error).toMatchObject({ code: 'PROCESS_GONE', fields: { pid } });
-    await target.ended();
+    await live.ended();
     expectUntouched();
     await expectUsable();
   });
 
   it('the process is killed as soon as it stands still: PROCESS_GONE', async () => {
-    const target = await startLarge(lab, 256);
-    const { pid } = target;
+    const live = await startLarge(fixture, 256);
+    const { pid } = live;
     const { machine, expectUntouched } = freshMachine(512 * MiB);
-    const failed = failure(importProcess(machine, pid, { dumper: lab.dumper }));
+    const failed = failure(importProcess(machine, pid, { dumper: fixture.dumper }));
     await until('the import has stopped it', () => /^T+$/.test(threadStates(pid)));
     process.kill(pid, 'SIGKILL');
     const error = await failed;
     expect(error).toBeInstanceOf(MmdumpError);
     expect(error).toMatchObject({ code: 'PROCESS_GONE', fields: { pid } });
-    await target.ended();
+    await live.ended();
     expectUntouched();
     await expectUsable();
   });
 
   it('the importing process exits in the middle: the process goes on', async (context) => {
-    const target = await startLarge(lab, 256);
-    const words = lab.workshop.importerCommand(mmdumpUrl, '', ['--pid', String(target.pid)]);
-    const importer = await lab.workshop.start(words);
-    expect(JSON.parse(await importer.line())).toEqual({ pid: target.pid });
+    const live = await startLarge(fixture, 256);
+    const words = fixture.workshop.importerCommand(mmdumpUrl, '', ['--pid', String(live.pid)]);
+    const importer = await fixture.workshop.start(words);
+    expect(JSON.parse(await importer.line())).toEqual({ pid: live.pid });
     const answer = await importer.request('go').catch(() => 'it has exited');
     if (answer.includes('PROCESS_DENIED')) context.skip('only its parent may read a process here');
     expect(answer).toBe('it has exited');
     await importer.ended();
-    expect(await target.request('ping alone')).toMatch(/^pong alone /);
-    await target.kill();
+    expect(await live.request('ping alone')).toMatch(/^pong alone /);
+    await live.kill();
   });
 });

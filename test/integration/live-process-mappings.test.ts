@@ -11,7 +11,7 @@ import {
   differences,
   expectedKinds,
   hex,
-  Lab,
+  LiveFixture,
   need,
   pictureOf,
   storedIn,
@@ -19,39 +19,39 @@ import {
   wrongPages,
 } from '../support/live/capture.ts';
 import { wrongIn } from '../support/live/expectations.ts';
+import type { Region } from '../support/live/live-process.ts';
 import { isReadable, PAGE, readPage, withFile } from '../support/live/proc.ts';
-import type { Region } from '../support/live/target.ts';
 
-const lab = new Lab();
-beforeAll(() => lab.start());
-afterAll(() => lab.close());
+const fixture = new LiveFixture();
+beforeAll(() => fixture.start());
+afterAll(() => fixture.close());
 
 describe('awkward mappings', () => {
   it('a huge page whose leaf was split agrees with smaps all the same', async (context) => {
-    const subject = need(context, await lab.captureC('split'));
+    const subject = need(context, await fixture.captureC('split'));
     try {
       expect(differences(expectedKinds(subject.reference), storedIn(subject.image))).toEqual([]);
       const { smapsDifferences } = subject.process;
       expect(smapsDifferences).toEqual(subject.reference.privileged ? [] : null);
     } finally {
-      await subject.target.kill();
+      await subject.live.kill();
     }
   });
 
-  it('trial 14: the kernel collapses no pages of a target that is looked at twice', async (context) => {
-    const subject = need(context, await lab.captureC('collapse'));
+  it('trial 14: the kernel collapses no pages of a process that is looked at twice', async (context) => {
+    const subject = need(context, await fixture.captureC('collapse'));
     try {
       const collapsed = subject.regions.map(({ name }) => name);
       if (!collapsed.includes('before'))
         context.skip('this kernel makes no huge pages of small ones');
       expect(collapsed).toEqual(['before']);
     } finally {
-      await subject.target.kill();
+      await subject.live.kill();
     }
   });
 
   it('trial 13: 20 GiB without a page that smaps counts are not scanned, others are', async (context) => {
-    const subject = need(context, await lab.captureC('reserved'));
+    const subject = need(context, await fixture.captureC('reserved'));
     try {
       const { image, regions } = subject;
       const [empty, written] = regions as [Region, Region];
@@ -64,24 +64,24 @@ describe('awkward mappings', () => {
       expect(image.page(written.start + 3 * PAGE).kind).toBe('zero');
       expect(image.page(written.end - PAGE).kind).toBe('copy');
     } finally {
-      await subject.target.kill();
+      await subject.live.kill();
     }
   });
 
   it('brk is the end of the heap, be it of several mappings', async (context) => {
-    const subject = need(context, await lab.captureC('heap'));
+    const subject = need(context, await fixture.captureC('heap'));
     try {
       const { start: brk } = subject.regions[0]!; // sbrk(0), a whole page
       expect(hex(subject.image.mm().fields.brk)).toBe(hex(brk));
     } finally {
-      await subject.target.kill();
+      await subject.live.kill();
     }
   });
 
   it.for(['private', 'shared'])(
     'a guard page of a %s mapping hides no data of the file',
     async (sharing, context) => {
-      const subject = need(context, await lab.captureC(`${sharing}-guards`));
+      const subject = need(context, await fixture.captureC(`${sharing}-guards`));
       try {
         const { image, reference, regions: found } = subject;
         if (found.length === 0) context.skip('no guard pages in mappings of files here');
@@ -90,13 +90,13 @@ describe('awkward mappings', () => {
         expect(image.page(first.start + 2 * PAGE).kind).toBe('guard');
         const bytes = Buffer.alloc(4 * PAGE);
         await image.read(second.start, bytes);
-        const expected = withFile(`/proc/${subject.target.pid}/mem`, (mem) =>
+        const expected = withFile(`/proc/${subject.live.pid}/mem`, (mem) =>
           Buffer.concat([0, 1, 2, 3].map((page) => readPage(mem, second.start + page * PAGE))),
         );
         expect(reference.entries.guard).toBe(2);
         expect(bytes.equals(expected)).toBe(true);
       } finally {
-        await subject.target.kill();
+        await subject.live.kill();
       }
     },
   );
@@ -109,26 +109,26 @@ describe('awkward mappings', () => {
     ['blanks at the end of its name', 'blank  '],
     ['a name that is not ASCII', 'größe €'],
   ] as const)('a living file with %s', async ([, name], context) => {
-    const path = join(lab.workshop.newDirectory(), name);
+    const path = join(fixture.workshop.newDirectory(), name);
     writeFileSync(path, Buffer.alloc(PAGE, 'file'));
-    const subject = need(context, await lab.captureC('files', path));
+    const subject = need(context, await fixture.captureC('files', path));
     try {
       const vma = vmaAt(subject.image, subject.regions[0]!.start);
       expect(vma?.file?.path).toBe(path);
       expect(vma.file).toMatchObject({ isDeleted: false, isMemoryBacked: false, size: PAGE });
       expect(subject.image.vmas().length).toBe(subject.reference.vmas.length);
     } finally {
-      await subject.target.kill();
+      await subject.live.kill();
     }
   });
 
   it('a file in memory with two names is stored once', async (context) => {
-    if (lab.workshop.memoryDirectory === '') context.skip('/dev/shm is no tmpfs');
-    const directory = lab.workshop.newMemoryDirectory();
+    if (fixture.workshop.memoryDirectory === '') context.skip('/dev/shm is no tmpfs');
+    const directory = fixture.workshop.newMemoryDirectory();
     const names = [join(directory, 'one name'), join(directory, 'another name')] as const;
     writeFileSync(names[0], Buffer.alloc(PAGE, 'memory'));
     linkSync(names[0], names[1]);
-    const subject = need(context, await lab.captureC('files', ...names));
+    const subject = need(context, await fixture.captureC('files', ...names));
     try {
       const { image, reference, regions: found, dump } = subject;
       expect(differences(expectedKinds(reference), storedIn(image))).toEqual([]);
@@ -137,7 +137,7 @@ describe('awkward mappings', () => {
       expect(files[0]).toBe(files[1]);
       expect(dump.mms[0]!.pages.copy).toBeGreaterThan(0);
     } finally {
-      await subject.target.kill();
+      await subject.live.kill();
     }
   });
 });
@@ -145,11 +145,11 @@ describe('awkward mappings', () => {
 describe('pages that no page table of the process shows', () => {
   let subject: Capture | Absent = { reason: 'not started' };
   beforeAll(async () => {
-    const directories = [lab.workshop.newDirectory(), lab.workshop.newMemoryDirectory()];
-    subject = await lab.captureC('unmapped', ...directories);
+    const directories = [fixture.workshop.newDirectory(), fixture.workshop.newMemoryDirectory()];
+    subject = await fixture.captureC('unmapped', ...directories);
   });
   afterAll(async () => {
-    if (!('reason' in subject)) await subject.target.kill();
+    if (!('reason' in subject)) await subject.live.kill();
   });
 
   function region(context: TestContext, name: string): [Capture, Region] {
@@ -157,7 +157,7 @@ describe('pages that no page table of the process shows', () => {
     const found = capture.regions.find((one) => one.name === name);
     if (found === undefined) context.skip(`this system does not provide '${name}'`);
     const link = `${found!.start.toString(16)}-${found!.end.toString(16)}`;
-    if (!isReadable(`/proc/${capture.target.pid}/map_files/${link}`)) {
+    if (!isReadable(`/proc/${capture.live.pid}/map_files/${link}`)) {
       context.skip('files of a process cannot be read here');
     }
     return [capture, found!];
@@ -207,8 +207,8 @@ describe('pages that no page table of the process shows', () => {
 
   it('come back from the image', async (context) => {
     const [{ image, space, reference }] = region(context, 'memfd');
-    const { mms } = await lab.dumper.restore(image, createMachine({ memory: 64 * MiB }));
-    const comparison = await lab.dumper.compare(space, mms[0]!);
+    const { mms } = await fixture.dumper.restore(image, createMachine({ memory: 64 * MiB }));
+    const comparison = await fixture.dumper.compare(space, mms[0]!);
     expect(comparison).toMatchObject({ equal: true, difference: null });
     expect(wrongIn(mms[0]!, reference)).toEqual([]);
   });

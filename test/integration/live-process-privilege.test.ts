@@ -3,14 +3,20 @@
 import { join } from 'node:path';
 import { createMachine, type Image, MiB, memorySink, type ProcessReport } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it, type TestContext } from 'vitest';
-import { differences, expectedKinds, Lab, storedIn, wrongPages } from '../support/live/capture.ts';
+import {
+  differences,
+  expectedKinds,
+  LiveFixture,
+  storedIn,
+  wrongPages,
+} from '../support/live/capture.ts';
+import { isInstalled, mmdumpUrl, stopProcess } from '../support/live/live-process.ts';
 import { PAGE, threadStates } from '../support/live/proc.ts';
 import { type Reference, readReference } from '../support/live/reference.ts';
-import { isInstalled, mmdumpUrl, stopProcess } from '../support/live/target.ts';
 
-const lab = new Lab();
-beforeAll(() => lab.start());
-afterAll(() => lab.close());
+const fixture = new LiveFixture();
+beforeAll(() => fixture.start());
+afterAll(() => fixture.close());
 
 const NOBODY = 65_534;
 
@@ -31,22 +37,24 @@ describe('with less privilege', () => {
     uid: number,
   ): Promise<{ report: ImporterReport; reference: Reference; image: Image }> {
     if (process.getuid!() !== 0) context.skip('the tests themselves run without privilege');
-    const output = join(lab.workshop.newDirectory(uid), 'image.cpt');
-    const words = [...prefix, ...lab.workshop.importerCommand(mmdumpUrl, output, command)];
-    const importer = await lab.workshop.start(words, { uid, gid: uid }).catch((error: unknown) => {
-      return context.skip(`no process of user ${uid} can be started here: ${error}`);
-    });
+    const output = join(fixture.workshop.newDirectory(uid), 'image.cpt');
+    const words = [...prefix, ...fixture.workshop.importerCommand(mmdumpUrl, output, command)];
+    const importer = await fixture.workshop
+      .start(words, { uid, gid: uid })
+      .catch((error: unknown) => {
+        return context.skip(`no process of user ${uid} can be started here: ${error}`);
+      });
     try {
       const hello = JSON.parse(await importer.line()) as { refused?: string; pid?: number };
       if (hello.refused !== undefined) context.skip(`user ${uid} cannot run it: ${hello.refused}`);
       const pid = hello.pid!;
-      lab.workshop.adopt(pid);
+      fixture.workshop.adopt(pid);
       await stopProcess(pid);
       const reference = readReference(pid, 'blind');
       const report = JSON.parse(await importer.request('go')) as ImporterReport;
       expect(report).not.toHaveProperty('message');
       expect(threadStates(pid)).toMatch(/^T+$/);
-      return { report, reference, image: await lab.open(output) };
+      return { report, reference, image: await fixture.open(output) };
     } finally {
       await importer.kill();
     }
@@ -75,21 +83,21 @@ describe('with less privilege', () => {
   }
 
   it('another user sees the same pages of a Node process', async (context) => {
-    const command = lab.workshop.nodeCommand();
+    const command = fixture.workshop.nodeCommand();
     const { report, reference, image } = await importElsewhere(context, [], command, NOBODY);
     expectBlindImport(report, reference, image);
     expect(await wrongPages(image, reference)).toEqual([]);
   });
 
   it('another user sees the same pages of the C process', async (context) => {
-    const program = lab.workshop.cProgram();
+    const program = fixture.workshop.cProgram();
     if (program === undefined) context.skip('there is no C compiler');
     const command = [
       program!,
       'regions',
       '2000',
-      lab.workshop.newDirectory(NOBODY),
-      lab.workshop.newMemoryDirectory(NOBODY),
+      fixture.workshop.newDirectory(NOBODY),
+      fixture.workshop.newMemoryDirectory(NOBODY),
     ];
     const { report, reference, image } = await importElsewhere(context, [], command, NOBODY);
     expectBlindImport(report, reference, image);
@@ -97,9 +105,9 @@ describe('with less privilege', () => {
   });
 
   it('what it cannot read of a file in memory never passes for zeros', async (context) => {
-    const program = lab.workshop.cProgram();
+    const program = fixture.workshop.cProgram();
     if (program === undefined) context.skip('there is no C compiler');
-    const command = [program!, 'unmapped', lab.workshop.newDirectory(NOBODY), ''];
+    const command = [program!, 'unmapped', fixture.workshop.newDirectory(NOBODY), ''];
     const { report, reference, image } = await importElsewhere(context, [], command, NOBODY);
     expectBlindImport(report, reference, image);
     expect(report.process.unmappedPages).toBe(0);
@@ -108,12 +116,12 @@ describe('with less privilege', () => {
     const byte = Buffer.alloc(1);
     await image.read(memfd.start + PAGE, byte); // the one page that the process has mapped
     await expect(image.read(memfd.start, byte)).rejects.toMatchObject({ code: 'PAGE_ABSENT' });
-    const { mms } = await lab.dumper.restore(image, createMachine({ memory: 64 * MiB }));
+    const { mms } = await fixture.dumper.restore(image, createMachine({ memory: 64 * MiB }));
     expect(() => mms[0]!.read(memfd.start, byte)).toThrow(
       expect.objectContaining({ code: 'SIGBUS' }),
     );
     const again = memorySink();
-    const { image: repeated } = await lab.dumper.dump(mms[0]!, { to: again });
+    const { image: repeated } = await fixture.dumper.dump(mms[0]!, { to: again });
     expect(repeated.id).toBe(image.id);
   });
 
@@ -121,14 +129,14 @@ describe('with less privilege', () => {
     if (!isInstalled('setpriv')) context.skip('there is no setpriv');
     const dropped = '-sys_admin,-checkpoint_restore'; // either capability opens /proc/PID/map_files
     const prefix = ['setpriv', `--bounding-set=${dropped}`, `--inh-caps=${dropped}`];
-    const program = lab.workshop.cProgram();
+    const program = fixture.workshop.cProgram();
     const words = [
       'regions',
       '100',
-      lab.workshop.newDirectory(),
-      lab.workshop.newMemoryDirectory(),
+      fixture.workshop.newDirectory(),
+      fixture.workshop.newMemoryDirectory(),
     ];
-    const command = program === undefined ? lab.workshop.nodeCommand() : [program, ...words];
+    const command = program === undefined ? fixture.workshop.nodeCommand() : [program, ...words];
     const { report, reference, image } = await importElsewhere(context, prefix, command, 0);
     expectBlindImport(report, reference, image);
   });

@@ -14,7 +14,7 @@ import {
   type Capture,
   differences,
   expectedKinds,
-  Lab,
+  LiveFixture,
   need,
   pictureOf,
   storedIn,
@@ -32,9 +32,9 @@ import { PAGE, type ProcVma, statField, threadStates } from '../support/live/pro
 
 const MAPPINGS = process.env.MMDUMP_LONG === '1' ? 30_000 : 6000;
 
-const lab = new Lab();
-beforeAll(() => lab.start());
-afterAll(() => lab.close());
+const fixture = new LiveFixture();
+beforeAll(() => fixture.start());
+afterAll(() => fixture.close());
 
 /** What must hold for every process, whatever program it runs. */
 function describeProcess(name: string, start: () => Promise<Capture | Absent>): void {
@@ -44,7 +44,7 @@ function describeProcess(name: string, start: () => Promise<Capture | Absent>): 
       subject = await start();
     });
     afterAll(async () => {
-      if (!('reason' in subject)) await subject.target.kill();
+      if (!('reason' in subject)) await subject.live.kill();
     });
 
     it('stores exactly the pages that CLASSIFICATION.md names', (context) => {
@@ -66,7 +66,7 @@ function describeProcess(name: string, start: () => Promise<Capture | Absent>): 
     });
 
     it('counts what it found', (context) => {
-      const { reference, process, dump, target } = need(context, subject);
+      const { reference, process, dump, live } = need(context, subject);
       const { content, zero, guard } = reference.entries;
       const { contentPages, zeroPages, guardPages } = process;
       expect({ contentPages, zeroPages, guardPages }).toEqual({
@@ -81,13 +81,13 @@ function describeProcess(name: string, start: () => Promise<Capture | Absent>): 
         clone: 0,
         unsupported: 0,
       });
-      expect(process.pid).toBe(target.pid);
+      expect(process.pid).toBe(live.pid);
       expect(process.vmas).toBe(reference.vmas.length);
     });
 
     it('has the mappings, their flags and their files', (context) => {
-      const { space, image, reference, target } = need(context, subject);
-      expect(importedMappings(space)).toEqual(expectedMappings(target, reference));
+      const { space, image, reference, live } = need(context, subject);
+      expect(importedMappings(space)).toEqual(expectedMappings(live, reference));
       expect(fileKindsIn(image)).toEqual(reference.kindsInImage);
       const isExecutable = space.vmas().some(({ flagNames }) => flagNames.includes('EXECUTABLE'));
       expect(isExecutable).toBe(true);
@@ -110,8 +110,8 @@ function describeProcess(name: string, start: () => Promise<Capture | Absent>): 
     });
 
     it("has the mm's fields, auxv and a note that names the process", async (context) => {
-      const { image, reference, target } = need(context, subject);
-      const { pid } = target;
+      const { image, reference, live } = need(context, subject);
+      const { pid } = live;
       const field = (number: number): number => Number(statField(pid, number));
       const heap = reference.vmas.findLast((vma) => vma.name === '[heap]');
       expect(image.mm().fields).toEqual({
@@ -144,9 +144,9 @@ function describeProcess(name: string, start: () => Promise<Capture | Absent>): 
     it('restores into another machine', async (context) => {
       const { image, space, reference } = need(context, subject);
       const machine = createMachine({ memory: 512 * MiB });
-      const { mms } = await lab.dumper.restore(image, machine);
+      const { mms } = await fixture.dumper.restore(image, machine);
       const restored = mms[0]!;
-      const comparison = await lab.dumper.compare(space, restored);
+      const comparison = await fixture.dumper.compare(space, restored);
       expect(comparison).toMatchObject({ equal: true, difference: null });
       expect(restored.addresses()).toEqual(space.addresses());
       expect(Buffer.from(restored.auxv()).equals(space.auxv())).toBe(true);
@@ -157,7 +157,7 @@ function describeProcess(name: string, start: () => Promise<Capture | Absent>): 
       const { image, dump } = need(context, subject);
       const verification = await image.use(({ reach }) => {
         if (reach.kind !== 'memory') throw new Error('the image lies in memory');
-        return verifyImage(reach.image, { dumper: lab.dumper });
+        return verifyImage(reach.image, { dumper: fixture.dumper });
       });
       expect(verification).toMatchObject({ ok: true, problems: [], id: dump.image.id });
     });
@@ -169,15 +169,15 @@ function describeProcess(name: string, start: () => Promise<Capture | Absent>): 
     });
 
     it('leaves a running process running, its program unharmed', async (context) => {
-      const { target, reference } = need(context, subject);
-      target.resume();
-      const before = await target.request('ping same');
+      const { live, reference } = need(context, subject);
+      live.resume();
+      const before = await live.request('ping same');
       const machine = createMachine({ memory: 512 * MiB });
-      const { processes } = await importProcess(machine, target.pid, { dumper: lab.dumper });
-      expect(threadStates(target.pid)).toMatch(/^[RSD]+$/);
+      const { processes } = await importProcess(machine, live.pid, { dumper: fixture.dumper });
+      expect(threadStates(live.pid)).toMatch(/^[RSD]+$/);
       expect(processes[0]!.smapsDifferences).toEqual(reference.privileged ? [] : null);
       expect(before).toMatch(/^pong same [0-9a-f]+$/);
-      expect(await target.request('ping same')).toBe(before);
+      expect(await live.request('ping same')).toBe(before);
     });
   });
 }
@@ -186,13 +186,13 @@ const maxMappings = Number(readFileSync('/proc/sys/vm/max_map_count', 'latin1'))
 
 async function captureRegions(): Promise<Capture | Absent> {
   if (maxMappings < MAPPINGS + 2000) return { reason: `vm.max_map_count is ${maxMappings}` };
-  const directories = [lab.workshop.newDirectory(), lab.workshop.newMemoryDirectory()];
+  const directories = [fixture.workshop.newDirectory(), fixture.workshop.newMemoryDirectory()];
   // a hundredth of them become holes
-  return lab.captureC('regions', String(MAPPINGS + MAPPINGS / 75), ...directories);
+  return fixture.captureC('regions', String(MAPPINGS + MAPPINGS / 75), ...directories);
 }
 
-describeProcess('a Node process', () => lab.captureNode());
-describeProcess('a Python process', () => lab.capturePython());
+describeProcess('a Node process', () => fixture.captureNode());
+describeProcess('a Python process', () => fixture.capturePython());
 
 let regions: Capture | Absent = { reason: 'not started' };
 describeProcess(`a C process with ${MAPPINGS} mappings of one page`, async () => {

@@ -7,10 +7,10 @@
 import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { createMachine, importProcess, MiB } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Lab } from '../support/live/capture.ts';
+import { LiveFixture } from '../support/live/capture.ts';
 import { failure, freshMachine } from '../support/live/failures.ts';
+import { LiveProcess } from '../support/live/live-process.ts';
 import { untilNow } from '../support/live/proc.ts';
-import { Target } from '../support/live/target.ts';
 import { CliFolder } from '../support/programs/cli.ts';
 
 const PAGE = 4096;
@@ -45,14 +45,14 @@ for line in sys.stdin:
     print(conts, flush=True)
 `;
 
-const lab = new Lab();
-beforeAll(() => lab.start());
-afterAll(() => lab.close());
+const fixture = new LiveFixture();
+beforeAll(() => fixture.start());
+afterAll(() => fixture.close());
 
-async function start(): Promise<{ readonly target: Target; readonly address: number }> {
-  const target = await Target.start(['python3', '-c', SOURCE]);
-  const [address] = await target.ready();
-  return { target, address: Number(address) };
+async function start(): Promise<{ readonly live: LiveProcess; readonly address: number }> {
+  const live = await LiveProcess.start(['python3', '-c', SOURCE]);
+  const [address] = await live.ready();
+  return { live, address: Number(address) };
 }
 
 /** Waits until the process has gone on counting. */
@@ -73,15 +73,15 @@ function waitUntilCounted(pid: number, address: number): void {
 
 describe('a process that goes on while it is read', () => {
   it('is not stopped', async () => {
-    const { target, address } = await start();
-    const { pid } = target;
+    const { live, address } = await start();
+    const { pid } = live;
     let told = 0;
     const onProgress = (): void => {
       told++;
       waitUntilCounted(pid, address);
     };
     const machine = createMachine({ memory: 256 * MiB });
-    const { dumper } = lab;
+    const { dumper } = fixture;
     const options = { dumper, onProgress, freeze: false };
     const { mms, processes } = await importProcess(machine, pid, options);
     expect(told).toBeGreaterThan(0);
@@ -90,40 +90,40 @@ describe('a process that goes on while it is read', () => {
     const page = new Uint8Array(PAGE);
     mms[0]!.read(address + PAGE, page);
     expect(page.every((byte) => byte === 0x6b)).toBe(true);
-    expect(await target.request('conts')).toBe('0');
+    expect(await live.request('conts')).toBe('0');
     // Stopping the same process is counted, so a signal would have been noticed before.
     await importProcess(createMachine({ memory: 256 * MiB }), pid, { dumper });
-    expect(await target.request('conts')).toBe('1');
-    await target.kill();
+    expect(await live.request('conts')).toBe('1');
+    await live.kill();
   });
 
   it('and maps more all the time: PROCESS_CHANGED', async () => {
-    const { target } = await start();
-    const { pid } = target;
-    await target.request('grow');
+    const { live } = await start();
+    const { pid } = live;
+    await live.request('grow');
     const { machine, expectUntouched } = freshMachine(512 * MiB);
     const maps = (): string => readFileSync(`/proc/${pid}/maps`, 'latin1');
     const onProgress = (): void => {
       const before = maps();
       untilNow('it maps', () => maps() !== before);
     };
-    const options = { dumper: lab.dumper, onProgress, freeze: false };
+    const options = { dumper: fixture.dumper, onProgress, freeze: false };
     const error = await failure(importProcess(machine, pid, options));
     expect(error).toMatchObject({ code: 'PROCESS_CHANGED', fields: { pid } });
     expectUntouched();
-    await target.kill();
+    await live.kill();
   });
 
   it('on the command line', async () => {
-    const { target } = await start();
-    const { pid } = target;
+    const { live } = await start();
+    const { pid } = live;
     const folder = new CliFolder();
     const words = ['--no-freeze', '-o', 'a.cpt', '--json'];
     const run = folder.mmdump('dump', '--pid', `${pid}`, ...words);
     folder.remove();
     expect(run.status).toBe(0);
     expect(JSON.parse(run.stdout)).toMatchObject({ frozen: false });
-    expect(await target.request('conts')).toBe('0');
-    await target.kill();
+    expect(await live.request('conts')).toBe('0');
+    await live.kill();
   });
 });

@@ -44,11 +44,11 @@ class Scene {
     const { machine, space, address } = this;
     const { threads } = machine.parts;
     const thread = isOnlooker ? threads.registerOnlooker() : machine.registerThread();
-    const stage = new Int32Array(new SharedArrayBuffer(8));
-    const workerData = { handle: space.handle, thread, action, address, stage };
+    const progress = new Int32Array(new SharedArrayBuffer(8));
+    const workerData = { handle: space.handle, thread, action, address, progress };
     const worker = new Worker(SCRIPT, { workerData });
     workers.push(worker);
-    const wait = Atomics.waitAsync(stage, 0, 0);
+    const wait = Atomics.waitAsync(progress, 0, 0);
     const outcome = once(worker, 'message').then(([what]: string[]) => what!);
     outcome.catch(() => {}); // an error of the worker is reported where its outcome is awaited
     return { thread, worker, outcome, stopped: Promise.resolve(wait.value) };
@@ -152,10 +152,10 @@ describe('a worker that is terminated', () => {
     const { machine } = new Scene();
     const { files, threads } = machine.parts;
     const file = machine.createFile({ path: '/f', memoryBacked: { size: PAGE_SIZE } });
-    const [looker, next] = [threads.registerOnlooker(), machine.registerThread()];
-    files.lock(file.id).lock(looker, false);
+    const [onlooker, next] = [threads.registerOnlooker(), machine.registerThread()];
+    files.lock(file.id).lock(onlooker, false);
     const waiting = files.lock(file.id).lockAsync(next);
-    machine.threadGone(looker);
+    machine.threadGone(onlooker);
     await waiting;
     files.lock(file.id).unlock(next);
     expect(files.lock(file.id).owner).toBe(-1);

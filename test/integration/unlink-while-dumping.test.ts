@@ -35,7 +35,7 @@ const pathOf = (file: number): string => `/lib/${file}`;
 const contentOf = (file: number): Uint8Array => new Uint8Array(LENGTH).fill(file + 1);
 
 /** A machine whose mm maps every file, the odd ones shared, with all pages in the page cache. */
-function stage() {
+function newFixture() {
   const machine = createMachine({ memory: 32 * MiB, maxAddressSpaces: 2, checks: true });
   const space = machine.createAddressSpace();
   const files = Array.from({ length: FILES }, (_, file) => {
@@ -70,7 +70,7 @@ async function assertWhole(sink: ReturnType<typeof memorySink>, places: readonly
 
 describe('fault 3: a file that is unlinked during a frozen dump', () => {
   it('is not: the dump ends with the file as it was, and the waiting unlink comes after it', async () => {
-    const { machine, space, files, places } = stage();
+    const { machine, space, files, places } = newFixture();
     const sink = memorySink();
     let isDone = false;
     const dumping = dumper.dump(space, { to: sink }).finally(() => {
@@ -95,7 +95,7 @@ describe('fault 3: a file that is unlinked during a frozen dump', () => {
 
 describe('fault 3: a file that is unlinked while a dump lets the machine run', () => {
   it('is in the image as it was when the dump began', async () => {
-    const { machine, space, files, places } = stage();
+    const { machine, space, files, places } = newFixture();
     const sink = memorySink();
     let isDone = false;
     const dumping = dumper.dump(space, { to: sink, freeze: false }).finally(() => {

@@ -26,9 +26,9 @@ import {
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   type Argument,
+  type CallFixture,
   type PublicCall,
   publicCalls,
-  type Stage,
 } from '../support/arguments/public-functions.ts';
 import { WRONG_VALUES } from '../support/arguments/wrong-values.ts';
 
@@ -40,14 +40,14 @@ const NO_CALLS =
   /^new (MmdumpError|AbortError)$|Sink\.(open|reserve|drain|commit|abort)$|Space\.(run|later)$|(Image|Dumper)\.close$|Image\.use$/;
 
 /**
- * After these calls succeed the stage is replaced: on the old one later calls would wait, or would
- * come from a thread that it does not know.
+ * After these calls succeed the fixture is replaced: on the old one later calls would wait, or
+ * would come from a thread that it does not know.
  */
 const SPOILS = /exit|destroy|detach|freeze|[tT]hread|attach|close|unlink/;
 
 let dumper: Dumper;
 let image: Image;
-let memoryImage: Stage['memoryImage'];
+let memoryImage: CallFixture['memoryImage'];
 let target: ChildProcess;
 let directory: string;
 const before = process.cwd();
@@ -55,7 +55,7 @@ const before = process.cwd();
 beforeAll(async () => {
   dumper = await createDumper({ workers: 1 });
   const sink = memorySink();
-  await dumper.dump(newStage().space, { to: sink });
+  await dumper.dump(newFixture().space, { to: sink });
   memoryImage = sink.image;
   image = await openImage(memoryImage);
   target = spawn('sleep', ['600'], { stdio: 'ignore' });
@@ -70,7 +70,7 @@ afterAll(async () => {
   await dumper.close();
 });
 
-function newStage(): Stage {
+function newFixture(): CallFixture {
   const options = { memory: 2 * MiB, deviceMemory: 4 * PAGE_SIZE, store: MiB, maxAddressSpaces: 4 };
   const machine = createMachine(options);
   const space = machine.createAddressSpace();
@@ -83,15 +83,15 @@ function newStage(): Stage {
 }
 
 /** Everything that a call could have changed. Memory cannot be read where its mapping is gone. */
-function stateOf(stage: Stage): string {
+function stateOf(fixture: CallFixture): string {
   try {
-    return describeState(stage);
+    return describeState(fixture);
   } catch (error) {
     return `unreadable: ${error}`;
   }
 }
 
-function describeState({ machine, space, other, heap, file }: Stage): string {
+function describeState({ machine, space, other, heap, file }: CallFixture): string {
   const page = new Uint8Array(PAGE_SIZE);
   space.read(heap, page);
   return JSON.stringify([
@@ -120,12 +120,13 @@ async function outcomeOf({ call }: PublicCall, args: readonly unknown[]): Promis
 }
 
 /**
- * Tries wrong values. Only errors of ours may come out; a stage that was changed is not used again.
+ * Tries wrong values. Only errors of ours may come out; a fixture that was changed is not used
+ * again.
  */
 class Fuzzer {
-  #stage: Stage = newStage();
-  #calls = publicCalls(this.#stage);
-  #state = stateOf(this.#stage);
+  #fixture: CallFixture = newFixture();
+  #calls = publicCalls(this.#fixture);
+  #state = stateOf(this.#fixture);
   calls = 0;
   readonly failures: string[] = [];
 
@@ -136,25 +137,25 @@ class Fuzzer {
     this.calls++;
     if (outcome === 'done') {
       if (mustFail) this.failures.push(`${name} took ${what}`);
-      if (SPOILS.test(name) || stateOf(this.#stage) !== this.#state) this.#begin();
+      if (SPOILS.test(name) || stateOf(this.#fixture) !== this.#state) this.#begin();
       return;
     }
     const { error } = outcome;
     const shown = error instanceof Error ? error.stack : String(error);
     const isOurs = error instanceof MmdumpError && typeof error.code === 'string';
     if (!isOurs) this.failures.push(`${name}, given ${what}: ${shown}`);
-    if (stateOf(this.#stage) === this.#state) return;
+    if (stateOf(this.#fixture) === this.#state) return;
     // A system call that meets a hole has already changed what precedes it, as on Linux.
     const isLinux = !mustFail && error instanceof MmdumpError && error.code === 'ENOMEM';
     if (!isLinux) this.failures.push(`${name} changed something, given ${what}`);
     this.#begin();
   }
 
-  /** Begins a stage on which nothing has happened. */
+  /** Begins a fixture on which nothing has happened. */
   #begin(): void {
-    this.#stage = newStage();
-    this.#calls = publicCalls(this.#stage);
-    this.#state = stateOf(this.#stage);
+    this.#fixture = newFixture();
+    this.#calls = publicCalls(this.#fixture);
+    this.#state = stateOf(this.#fixture);
   }
 }
 
@@ -213,7 +214,7 @@ function functionsOf(prototype: object): string[] {
  * The names of what the package exports, and of objects that it returns without exporting their
  * class.
  */
-function publicNames(stage: Stage): string[] {
+function publicNames(fixture: CallFixture): string[] {
   const names: string[] = [];
   const addClass = (name: string, prototype: object): void => {
     for (const method of functionsOf(prototype)) names.push(`${name}.${method}`);
@@ -226,23 +227,23 @@ function publicNames(stage: Stage): string[] {
       if (!(value.prototype instanceof Error)) addClass(name, value.prototype as object);
     }
   }
-  addClass('SimulatedFile', Object.getPrototypeOf(stage.file) as object);
+  addClass('SimulatedFile', Object.getPrototypeOf(fixture.file) as object);
   return [...new Set(names)].sort();
 }
 
 describe('fault 13, trial 9: wrong arguments', () => {
   it('the test knows every public function and method', () => {
-    const stage = newStage();
-    const known = new Set(publicCalls(stage).keys());
-    const names = publicNames(stage);
+    const fixture = newFixture();
+    const known = new Set(publicCalls(fixture).keys());
+    const names = publicNames(fixture);
     expect(names.filter((name) => !NO_CALLS.test(name) && !known.has(name))).toEqual([]);
     expect([...known].filter((name) => !names.includes(name))).toEqual([]);
   });
 
   it('with right values every call works, so that it is the wrong one that is refused', async () => {
-    for (const name of publicCalls(newStage()).keys()) {
+    for (const name of publicCalls(newFixture()).keys()) {
       if (/^new (Machine|AddressSpace|Image)$|mportProcess$/.test(name)) continue;
-      const call = publicCalls(newStage()).get(name)!;
+      const call = publicCalls(newFixture()).get(name)!;
       const outcome = await outcomeOf(call, valid(call));
       expect(outcome, name).toBe('done');
     }
@@ -251,7 +252,7 @@ describe('fault 13, trial 9: wrong arguments', () => {
   it('fault 13, trial 9: every wrong value of every argument is refused, and changes nothing', async () => {
     const fuzzer = new Fuzzer();
     let place = 0;
-    for (const [name, call] of publicCalls(newStage())) {
+    for (const [name, call] of publicCalls(newFixture())) {
       for (const { what, argument, put } of placesOf(call)) {
         place++;
         for (const [at, [kind, make]] of Object.entries(WRONG_VALUES).entries()) {
@@ -267,7 +268,9 @@ describe('fault 13, trial 9: wrong arguments', () => {
   });
 
   it('any mixture of wrong and right values ends well, or in an error with a code', async () => {
-    const names = [...publicCalls(newStage()).keys()].filter((name) => !/mportProcess$/.test(name));
+    const names = [...publicCalls(newFixture()).keys()].filter(
+      (name) => !/mportProcess$/.test(name),
+    );
     const kinds = ['right', ...Object.keys(WRONG_VALUES)];
     const fuzzer = new Fuzzer();
     const someValues = fc.array(fc.constantFrom(...kinds), { minLength: 0, maxLength: 6 });
@@ -283,7 +286,7 @@ describe('fault 13, trial 9: wrong arguments', () => {
   });
 
   it('the dumper works afterwards', async () => {
-    const { space } = newStage();
+    const { space } = newFixture();
     const sink = memorySink();
     await dumper.dump(space, { to: sink });
     expect((await dumper.verify(sink.image)).ok).toBe(true);
@@ -291,7 +294,7 @@ describe('fault 13, trial 9: wrong arguments', () => {
 });
 
 describe('trial 9: an error about an argument', () => {
-  const { space, heap } = newStage();
+  const { space, heap } = newFixture();
   const refusalOf = (action: () => unknown): MmdumpError => {
     try {
       action();

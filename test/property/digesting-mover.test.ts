@@ -14,9 +14,9 @@ import {
   frames,
   MARGIN,
   parts,
-  rooms,
+  reservations,
   WINDOWS,
-} from '../support/machine/frame-stage.ts';
+} from '../support/machine/frame-fixture.ts';
 import { DIGESTS, KERNELS } from '../support/machine/kernels.ts';
 import { hexOfHalves, xxh3Slowly } from '../support/reference/xxh3-reference.ts';
 
@@ -30,7 +30,7 @@ describe('frames are moved and digested', () => {
           parts,
           kernels,
           { inside: DIGESTS.inside, between },
-          rooms,
+          reservations,
         );
         fc.assert(
           fc.property(frames, fc.nat(5), (list, before) => {

@@ -13,9 +13,9 @@ import {
   frames,
   MARGIN,
   parts,
-  rooms,
+  reservations,
   WINDOWS,
-} from '../support/machine/frame-stage.ts';
+} from '../support/machine/frame-fixture.ts';
 import { KERNELS } from '../support/machine/kernels.ts';
 
 describe('frames are moved', () => {
@@ -28,7 +28,7 @@ describe('frames are moved', () => {
             sources.set(list, before);
             const window = windowOf();
             window.bytes.fill(0xee);
-            const mover = new FrameMover(parts, sources, kernels, kernels && rooms);
+            const mover = new FrameMover(parts, sources, kernels, kernels && reservations);
             mover.move(before, list.length, window, MARGIN);
             expect(Buffer.compare(window.bytes, expectedWindow(list))).toBe(0);
           }),

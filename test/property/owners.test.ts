@@ -8,7 +8,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decideOwners, type OrderedMapping } from '../../src/main/dump/owners.ts';
-import { Turns } from '../../src/main/job/stop.ts';
+import { Yielder } from '../../src/main/job/stop.ts';
 import { encodeOwners, OwnerTable } from '../../src/shared/dump/owner-table.ts';
 
 const PAGES = 24;
@@ -84,8 +84,8 @@ describe('owners of pages that nothing else can supply', () => {
   it('are the first mapping that shows the page, and one only', async () => {
     await fc.assert(
       fc.asyncProperty(cases, async (drawn) => {
-        const turns = new Turns(undefined);
-        const owners = await decideOwners(new Map([[1, drawn.mappings]]), true, turns);
+        const yielder = new Yielder(undefined);
+        const owners = await decideOwners(new Map([[1, drawn.mappings]]), true, yielder);
         const table = new OwnerTable(encodeOwners(owners.intervals, owners.rivals));
         for (let index = 0; index < PAGES; index++) {
           const expected = ownerByRule(drawn, index);
@@ -105,8 +105,8 @@ describe('owners of pages that nothing else can supply', () => {
           mappings: mappings.map((one) => ({ ...one, settles: one.isShared && one.settles })),
           hidden,
         };
-        const turns = new Turns(undefined);
-        const owners = await decideOwners(new Map([[1, drawn.mappings]]), false, turns);
+        const yielder = new Yielder(undefined);
+        const owners = await decideOwners(new Map([[1, drawn.mappings]]), false, yielder);
         for (const { mm, start } of owners.rivals) {
           expect(mappings.find((one) => one.mm === mm && one.start === start)!.isShared).toBe(true);
         }

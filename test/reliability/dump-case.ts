@@ -1,15 +1,15 @@
 /** One dump with faults, what its error must name, and the ways to lose a worker. */
 import { createGate, type Fault, type FaultAction } from '../../src/shared/faults.ts';
+import type { Destination } from './destinations.ts';
 import { codeOf, type Failed, type Lab } from './lab.ts';
 import { NOTHING, type Outcome } from './matrix.ts';
-import type { Target } from './targets.ts';
 
 type Check = (error: Failed) => void;
 
-/** One dump into `target` with faults, and everything that must hold after it. */
+/** One dump into `destination` with faults, and everything that must hold after it. */
 export async function dumpCase(
   lab: Lab,
-  target: Target,
+  destination: Destination,
   faults: readonly Fault[],
   check: Check = () => {},
   meanwhile: (abort: () => void) => Promise<void> = async () => {},
@@ -19,16 +19,16 @@ export async function dumpCase(
   const controller = new AbortController();
   const job = (): Promise<unknown> => {
     const { signal } = controller;
-    const dump = pair.dump(space, { ...lab.options(target.sink), signal });
+    const dump = pair.dump(space, { ...lab.options(destination.sink), signal });
     return Promise.all([dump, meanwhile(() => controller.abort())]);
   };
   const outcome = await lab.attempt(job, faults, allHappen);
   if (outcome === 'done') {
-    if (!target.taken().equals(lab.image)) throw new Error('the image has other bytes');
+    if (!destination.taken().equals(lab.image)) throw new Error('the image has other bytes');
   } else {
     check(outcome);
   }
-  const left = outcome === 'done' ? NOTHING : target.left();
+  const left = outcome === 'done' ? NOTHING : destination.left();
   await lab.assertAsBefore();
   return { code: codeOf(outcome), left };
 }

@@ -74,7 +74,7 @@ const verifyJob: OpenJob = async (lab) => {
 /** Another machine with the same address space. */
 const compareJob: OpenJob = async (lab) => {
   const image = await openImage(inMemory(lab.image));
-  const { machine, left, close } = restoreTarget(lab);
+  const { machine, left, close } = emptyMachine(lab);
   const { mms } = await lab.pair.restore(image, machine);
   const restored = await referenceOf(lab);
   const run = (): Promise<Comparison> => lab.pair.compare(restored, mms[0]!);
@@ -112,7 +112,7 @@ async function restoreReference(lab: Lab): Promise<AddressSpace> {
 }
 
 /** A machine to restore or import into. It must be empty again after a failure. */
-function restoreTarget(lab: Lab): {
+function emptyMachine(lab: Lab): {
   readonly machine: Machine;
   left(): Promise<string>;
   close(): Promise<void>;
@@ -140,16 +140,16 @@ const restoreJob =
   async (lab) => {
     const path = join(lab.folder, 'image.cpt');
     writeFileSync(path, lab.image);
-    const target = restoreTarget(lab);
+    const empty = emptyMachine(lab);
     return {
-      ...target,
+      ...empty,
       phase: 'load',
       name: `restore from ${from}`,
       workers: BOTH,
       async run() {
         const image = await openImage(from === 'file' ? path : inMemory(lab.image));
         try {
-          const { mms } = await lab.pair.restore(image, target.machine);
+          const { mms } = await lab.pair.restore(image, empty.machine);
           for (const space of mms) space.exit();
         } finally {
           await image.close();
@@ -165,19 +165,19 @@ const importJob =
   async (lab) => {
     const child = spawn('cat', { stdio: ['pipe', 'pipe', 'inherit'] });
     await echo(child);
-    const target = restoreTarget(lab);
+    const empty = emptyMachine(lab);
     return {
-      ...target,
+      ...empty,
       phase,
       name: 'import of a process',
       workers: phase === 'scan' ? BOTH : [0], // it has pages for one unit only
       async run() {
-        const { mms } = await lab.pair.importProcess(target.machine, child.pid!);
+        const { mms } = await lab.pair.importProcess(empty.machine, child.pid!);
         for (const space of mms) space.exit();
       },
       async left() {
         await echo(child); // checks that the process goes on
-        return target.left();
+        return empty.left();
       },
       async close() {
         child.kill('SIGKILL');
@@ -256,10 +256,10 @@ function diesWithLocksRow(lab: Lab): Row {
     async *cases() {
       const image = await openImage(inMemory(lab.image));
       const run = (machine: Machine): Promise<unknown> => lab.pair.restore(image, machine);
-      const count = await lab.count({ point: 'frame' }, () => run(restoreTarget(lab).machine));
+      const count = await lab.count({ point: 'frame' }, () => run(emptyMachine(lab).machine));
       const step = Math.ceil(count / (lab.breadth === 'all' ? 12 : 4));
       for (let nth = 1; nth <= count; nth += step) {
-        const { machine, left } = restoreTarget(lab);
+        const { machine, left } = emptyMachine(lab);
         const fault: Fault = { point: 'frame', nth, action: { kind: 'exit' } };
         const outcome = await lab.attempt(() => run(machine), [fault]);
         if (outcome !== 'done') namesWorker('load')(outcome);
@@ -290,7 +290,7 @@ function neededLockRow(lab: Lab): Row {
       source.fill(at, length, 1);
       const image = await openImage(inMemory(await imageOf(lab.pair, source)));
       for (const worker of BOTH) {
-        const { machine } = restoreTarget(lab);
+        const { machine } = emptyMachine(lab);
         const { files, threads } = asSource(machine).parts;
         for (let nth = 1, hasLock = false; !hasLock; nth++) {
           const gate = createGate();

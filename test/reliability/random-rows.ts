@@ -4,10 +4,10 @@
  */
 import fc from 'fast-check';
 import type { Fault, FaultAction, FaultPoint } from '../../src/shared/faults.ts';
+import { everySink, splitSinks } from './destinations.ts';
 import { dumpCase } from './dump-case.ts';
 import { BOTH, type Lab } from './lab.ts';
 import { NOTHING, type Row } from './matrix.ts';
-import { everySink, splitSinks } from './targets.ts';
 
 export const SEED: number = Number(process.env.MMDUMP_SEED ?? 2008);
 

@@ -3,17 +3,17 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileSink } from 'mmdump';
 import { createGate, type Fault, type FaultAction } from '../../src/shared/faults.ts';
+import {
+  type DestinationKind,
+  everySink,
+  fileDestination,
+  memoryDestination,
+  splitSinks,
+  streamDestination,
+} from './destinations.ts';
 import { DONE, dumpCase, FAILED, namesOutput } from './dump-case.ts';
 import { type Lab, openGate } from './lab.ts';
 import { NOTHING, type Outcome, type Row } from './matrix.ts';
-import {
-  everySink,
-  fileTarget,
-  memoryTarget,
-  splitSinks,
-  streamTarget,
-  type TargetKind,
-} from './targets.ts';
 
 /** Each write of a dump into a file fails once, in several ways. */
 export function writeRows(lab: Lab): Row[] {
@@ -42,9 +42,9 @@ export function writeRows(lab: Lab): Row[] {
           );
           counted.taken();
           for (const nth of lab.passes(writes)) {
-            const target = kindOf(lab);
-            yield dumpCase(lab, target, [{ point: 'write', nth, action }], (error) => {
-              namesOutput(errno!, target.sink.path!)(error);
+            const destination = kindOf(lab);
+            yield dumpCase(lab, destination, [{ point: 'write', nth, action }], (error) => {
+              namesOutput(errno!, destination.sink.path!)(error);
               const offset = Number(error.fields?.offset);
               if (!error.message.includes(`byte ${offset}`)) throw new Error(error.message);
             });
@@ -63,7 +63,7 @@ export function memoryRows(lab: Lab): Row[] {
     fault: string,
     phase: string,
     sink: string,
-    kindOf: TargetKind,
+    kindOf: DestinationKind,
     code: string,
   ): Row => ({
     fault,
@@ -83,9 +83,9 @@ export function memoryRows(lab: Lab): Row[] {
   const rows = [...everySink(lab)].map(([sink, kindOf]) =>
     row('table', 'no memory for table n', 'plan', sink, kindOf, 'ENOMEM'),
   );
-  const slots: TargetKind = (one) => streamTarget(one);
+  const slots: DestinationKind = (one) => streamDestination(one);
   rows.push(
-    row('buffer', 'no memory for chunk n', 'reserve', 'memory', memoryTarget, 'OUTPUT_FAILED'),
+    row('buffer', 'no memory for chunk n', 'reserve', 'memory', memoryDestination, 'OUTPUT_FAILED'),
     row('buffer', 'no memory for the slots', 'reserve', 'stream', slots, 'OUTPUT_FAILED'),
   );
   return rows;
@@ -122,9 +122,9 @@ export function callRows(lab: Lab): Row[] {
         expected: { code: 'OUTPUT_FAILED', left },
         async *cases() {
           for (const errno of lab.ways(ERRNOS)) {
-            const target = kindOf(lab);
+            const destination = kindOf(lab);
             const faults: Fault[] = [{ point, nth: 1, action: { kind: 'errno', errno } }];
-            yield dumpCase(lab, target, faults, namesOutput(errno, target.sink.path!));
+            yield dumpCase(lab, destination, faults, namesOutput(errno, destination.sink.path!));
           }
         },
       });
@@ -147,7 +147,7 @@ function noLinkRows(lab: Lab): Row[] {
     async *cases() {
       for (const errno of lab.ways(['EPERM', 'ENOTSUP', 'ENOSYS', 'EMLINK'])) {
         const faults = [fails('link', errno), ...more];
-        yield dumpCase(lab, fileTarget(lab, lab.folder, false), faults);
+        yield dumpCase(lab, fileDestination(lab, lab.folder, false), faults);
       }
     },
   });
@@ -170,10 +170,10 @@ function cleaningRows(lab: Lab): Row[] {
     sink,
     expected: { code: 'OUTPUT_FAILED', left: TEMPORARY },
     async *cases() {
-      const target = fileTarget(lab, folder, false);
+      const destination = fileDestination(lab, folder, false);
       const faults = [fails('write', 'ENOSPC'), fails('remove', 'EIO')];
-      yield dumpCase(lab, target, faults, (error) => {
-        namesOutput('ENOSPC', target.sink.path!)(error);
+      yield dumpCase(lab, destination, faults, (error) => {
+        namesOutput('ENOSPC', destination.sink.path!)(error);
         if (!/leaves .*\.tmp behind/.test(error.message)) throw new Error(error.message);
       });
     },
@@ -198,14 +198,14 @@ export function placeRows(lab: Lab): Row[] {
       },
     }));
   const elsewhere = (folder: string, path: string, errno?: string): Promise<Outcome> => {
-    const target = fileTarget(lab, folder, false);
+    const destination = fileDestination(lab, folder, false);
     const check = errno === undefined ? () => {} : namesOutput(errno, path);
-    return dumpCase(lab, { ...target, sink: fileSink(path) }, [], check);
+    return dumpCase(lab, { ...destination, sink: fileSink(path) }, [], check);
   };
   return [
     ...row('the output is there, no force', 'open', 'OUTPUT_EXISTS', (folder) => {
-      const target = fileTarget(lab, folder, true);
-      return dumpCase(lab, { ...target, sink: fileSink(target.sink.path!) }, []);
+      const destination = fileDestination(lab, folder, true);
+      return dumpCase(lab, { ...destination, sink: fileSink(destination.sink.path!) }, []);
     }),
     ...row('the output appears meanwhile', 'commit', 'OUTPUT_EXISTS', (folder) =>
       whileCopying(lab, folder, (path) => writeFileSync(path, 'what was there before')),
@@ -237,16 +237,16 @@ async function whileCopying(
   const path = join(folder, 'image.cpt');
   const action: FaultAction = { kind: 'hold', gate };
   const fault: Fault = { point: 'unit', phase: 'copy', nth: 1, action };
-  const target = fileTarget(lab, folder, true);
+  const destination = fileDestination(lab, folder, true);
   rmSync(path);
   const sink = fileSink(path);
   // The output did not exist when the dump began. In a directory that is gone nothing can be left.
   const isGone = (): boolean =>
     folder !== lab.folder && ![...lab.folders.values()].includes(folder);
-  const left = (): string => (isGone() ? NOTHING : target.left());
+  const left = (): string => (isGone() ? NOTHING : destination.left());
   return dumpCase(
     lab,
-    { ...target, sink, left },
+    { ...destination, sink, left },
     [fault],
     () => {},
     async () => {

@@ -1,10 +1,10 @@
 /** Rows of the calls of a sink that writes an image in parts: each call, for each part. */
 import { writeFileSync } from 'node:fs';
 import { createGate, type Fault, type FaultPoint } from '../../src/shared/faults.ts';
+import { OLD_FILES, PARTS, splitDestination, splitSinks } from './destinations.ts';
 import { dumpCase, FAILED, namesOutput } from './dump-case.ts';
 import { type Lab, openGate } from './lab.ts';
 import { NOTHING, type Outcome, type Row } from './matrix.ts';
-import { OLD_FILES, PARTS, splitSinks, splitTarget } from './targets.ts';
 
 const ASIDE = 'an old part under another name, which the message names';
 
@@ -50,8 +50,13 @@ export function splitRows(lab: Lab): Row[] {
         expected: FAILED,
         async *cases() {
           for (let nth = first; nth <= last; nth++) {
-            const target = kindOf(lab);
-            yield dumpCase(lab, target, [fails(point, nth)], namesOutput('EIO', target.sink.path!));
+            const destination = kindOf(lab);
+            yield dumpCase(
+              lab,
+              destination,
+              [fails(point, nth)],
+              namesOutput('EIO', destination.sink.path!),
+            );
           }
         },
       });
@@ -74,9 +79,9 @@ function forceRows(lab: Lab): Row[] {
     expected: { code: 'OUTPUT_FAILED', left },
     async *cases() {
       for (const nth of lab.passes(OLD_FILES)) {
-        const target = splitTarget(lab, true);
-        yield dumpCase(lab, target, faultsOf(nth), (error) => {
-          namesOutput('EIO', target.sink.path!)(error);
+        const destination = splitDestination(lab, true);
+        yield dumpCase(lab, destination, faultsOf(nth), (error) => {
+          namesOutput('EIO', destination.sink.path!)(error);
           if (!error.message.includes(words)) throw new Error(error.message);
         });
       }
@@ -115,15 +120,15 @@ function appearsRow(lab: Lab): Row {
 async function appears(lab: Lab, suffix: string): Promise<Outcome> {
   const gate = createGate();
   const held: Fault = { point: 'unit', phase: 'copy', nth: 1, action: { kind: 'hold', gate } };
-  const target = splitTarget(lab, false);
-  const path = `${target.sink.path}${suffix}`;
+  const destination = splitDestination(lab, false);
+  const path = `${destination.sink.path}${suffix}`;
   const left = (): string => {
-    const found = target.left();
+    const found = destination.left();
     return found === `image.cpt${suffix}` ? NOTHING : `${found}, expected only ${path}`;
   };
   return dumpCase(
     lab,
-    { ...target, left },
+    { ...destination, left },
     [held],
     () => {},
     async () => {

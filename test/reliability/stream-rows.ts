@@ -1,8 +1,9 @@
 /** Rows of streams that fail. */
+
+import { Collector, streamDestination } from './destinations.ts';
 import { dumpCase, FAILED, namesOutput } from './dump-case.ts';
 import type { Lab } from './lab.ts';
 import { NOTHING, type Row } from './matrix.ts';
-import { Collector, streamTarget } from './targets.ts';
 
 /** A stream fails at chunk n, for every n. */
 export function streamRows(lab: Lab): Row[] {
@@ -25,8 +26,8 @@ export function streamRows(lab: Lab): Row[] {
       async *cases() {
         const chunks = await chunkCount(lab);
         for (const nth of lab.passes(chunks)) {
-          const target = streamTarget(lab, new Collector(nth, instead));
-          yield dumpCase(lab, target, [], (error) => {
+          const destination = streamDestination(lab, new Collector(nth, instead));
+          yield dumpCase(lab, destination, [], (error) => {
             if (!error.message.startsWith('the stream cannot be written')) throw error;
             if (fault.includes('error')) namesOutput('ENOSPC')(error);
           });
@@ -46,7 +47,7 @@ export function streamRows(lab: Lab): Row[] {
           one.end();
           setImmediate(done);
         });
-        yield dumpCase(lab, streamTarget(lab, stream), []);
+        yield dumpCase(lab, streamDestination(lab, stream), []);
       }
     },
   });
@@ -83,7 +84,7 @@ function endRows(lab: Lab): Row[] {
       sink: 'stream',
       expected: FAILED,
       async *cases() {
-        yield dumpCase(lab, streamTarget(lab, new Failing()), [], namesOutput('EIO'));
+        yield dumpCase(lab, streamDestination(lab, new Failing()), [], namesOutput('EIO'));
       },
     }),
   );
@@ -97,9 +98,9 @@ function endRows(lab: Lab): Row[] {
       async *cases() {
         const stream = new Collector();
         stream.end();
-        const target = streamTarget(lab, stream);
+        const destination = streamDestination(lab, stream);
         const left = (): string => (stream.chunks.length === 0 ? NOTHING : 'bytes');
-        yield dumpCase(lab, { ...target, left }, []);
+        yield dumpCase(lab, { ...destination, left }, []);
       },
     },
   ];
@@ -107,7 +108,7 @@ function endRows(lab: Lab): Row[] {
 
 async function chunkCount(lab: Lab): Promise<number> {
   const stream = new Collector();
-  await lab.pair.dump(lab.space, lab.options(streamTarget(lab, stream).sink));
+  await lab.pair.dump(lab.space, lab.options(streamDestination(lab, stream).sink));
   if (stream.chunks.length < 2) throw new Error('one chunk only');
   return stream.chunks.length;
 }

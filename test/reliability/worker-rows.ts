@@ -1,9 +1,15 @@
 /** Rows of the workers of a dump, which are held, or lost in every way. */
 import { createGate, type Fault, type FaultAction } from '../../src/shared/faults.ts';
+import {
+  type DestinationKind,
+  everySink,
+  fileDestination,
+  memoryDestination,
+  splitSinks,
+} from './destinations.ts';
 import { DONE, dumpCase, IS_LONG, LOSSES, LOST, lossOn, namesWorker } from './dump-case.ts';
 import { BOTH, type Lab, openGate } from './lab.ts';
 import { NOTHING, type Row } from './matrix.ts';
-import { everySink, fileTarget, memoryTarget, splitSinks, type TargetKind } from './targets.ts';
 
 /** A point in the life of a unit, and the sinks whose dumps reach it. */
 interface Moment {
@@ -11,7 +17,7 @@ interface Moment {
   readonly point: 'unit' | 'sized' | 'placed';
   /** The name in the table. */
   readonly name: string;
-  readonly sinks: (lab: Lab) => ReadonlyMap<string, TargetKind>;
+  readonly sinks: (lab: Lab) => ReadonlyMap<string, DestinationKind>;
 }
 
 const MOMENTS: readonly Moment[] = [
@@ -29,12 +35,12 @@ const MOMENTS: readonly Moment[] = [
 const SUDDEN: ReadonlySet<FaultAction['kind']> = new Set(['throw', 'hold']);
 
 /** Sinks that need a counting pass first. */
-function countedSinks(lab: Lab): ReadonlyMap<string, TargetKind> {
+function countedSinks(lab: Lab): ReadonlyMap<string, DestinationKind> {
   const stream = [...everySink(lab)].filter(([name]) => name === 'stream');
   return new Map([...stream, ...splitSinks()]);
 }
 
-function uncountedSinks(lab: Lab): ReadonlyMap<string, TargetKind> {
+function uncountedSinks(lab: Lab): ReadonlyMap<string, DestinationKind> {
   return new Map([...everySink(lab)].filter(([name]) => name !== 'stream'));
 }
 
@@ -77,13 +83,13 @@ export function lostUnitRows(lab: Lab): Row[] {
       expected: LOST,
       async *cases() {
         const place = { point, phase } as const;
-        const target = memoryTarget(lab);
+        const destination = memoryDestination(lab);
         const units = await lab.count(place, () =>
-          lab.pair.dump(lab.space, lab.options(target.sink)),
+          lab.pair.dump(lab.space, lab.options(destination.sink)),
         );
         for (const nth of lab.passes(units)) {
           const fault: Fault = { ...place, nth, action: { kind: 'throw' } };
-          yield dumpCase(lab, memoryTarget(lab), [fault], namesWorker(phase));
+          yield dumpCase(lab, memoryDestination(lab), [fault], namesWorker(phase));
         }
       },
     },
@@ -96,7 +102,7 @@ export function lostUnitRows(lab: Lab): Row[] {
         const faults = BOTH.map((worker): Fault => {
           return { point, phase, worker, nth: 1, action: { kind: 'exit' } };
         });
-        yield dumpCase(lab, fileTarget(lab, lab.folder, false), faults, namesWorker(phase, 0));
+        yield dumpCase(lab, fileDestination(lab, lab.folder, false), faults, namesWorker(phase, 0));
       },
     },
   ]);

@@ -1,6 +1,6 @@
-/** The counts that the threads of a stage have stored, as an image or an mm shows them. */
+/** The counts that the threads of a run have stored, as an image or an mm shows them. */
 import { type AddressSpace, type Image, PAGE_SIZE } from 'mmdump';
-import { type Chain, PRIVATE_LINKS } from './stage.ts';
+import { type Chain, PRIVATE_LINKS } from './stress-run.ts';
 
 /** For each thread, the count in each link of its chain. */
 export type Counts = readonly (readonly number[])[];

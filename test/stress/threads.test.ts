@@ -44,7 +44,7 @@ import {
   countsInFork,
   countsInImage,
 } from './counted.ts';
-import { createData, type Ending, Stage, type StageOptions, THREADS } from './stage.ts';
+import { createData, type Ending, type StressOptions, StressRun, THREADS } from './stress-run.ts';
 
 const IS_LONG = process.env.MMDUMP_LONG === '1';
 const SCALE = IS_LONG ? 50 : 1;
@@ -58,26 +58,26 @@ beforeAll(async () => {
 });
 afterAll(() => dumper.close());
 
-const stages: Stage[] = [];
-function stageOf(options: StageOptions): Stage {
-  const stage = new Stage(options);
-  stages.push(stage);
-  return stage;
+const runs: StressRun[] = [];
+function runOf(options: StressOptions): StressRun {
+  const run = new StressRun(options);
+  runs.push(run);
+  return run;
 }
 /** After a failure the threads would go on for ever. */
 afterEach(async () => {
-  for (const stage of stages.splice(0)) await stage.terminate();
+  for (const run of runs.splice(0)) await run.terminate();
 });
 
-/** Dumps the stage's mm, verifies the image, and compares its counts with those published. */
-async function dumpCounts(stage: Stage): Promise<{ image: Image; counts: Counts }> {
+/** Dumps the run's mm, verifies the image, and compares its counts with those published. */
+async function dumpCounts(run: StressRun): Promise<{ image: Image; counts: Counts }> {
   const sink = memorySink();
-  const least = stage.published('DONE');
-  await dumper.dump(stage.space, { to: sink });
-  const most = stage.published('BEGUN');
+  const least = run.published('DONE');
+  await dumper.dump(run.space, { to: sink });
+  const most = run.published('BEGUN');
   expect((await dumper.verify(sink.image)).problems).toEqual([]);
   const image = await openImage(sink.image);
-  const counts = await countsInImage(image, stage.chains);
+  const counts = await countsInImage(image, run.chains);
   assertInstant('dump', counts, least, most);
   return { image, counts };
 }
@@ -98,18 +98,18 @@ async function insist<T>(attempt: () => Promise<T>): Promise<T> {
 }
 
 /** Dumps, forks and dumps again: three instants in order. */
-async function watch(stage: Stage): Promise<{ image: Image; child: AddressSpace }> {
-  const first = await dumpCounts(stage);
-  const least = stage.published('DONE');
-  const child = await insist(() => stage.space.forkAsync());
-  const most = stage.published('BEGUN');
-  const counts = await insist(() => countsInFork(child, stage.chains));
+async function watch(run: StressRun): Promise<{ image: Image; child: AddressSpace }> {
+  const first = await dumpCounts(run);
+  const least = run.published('DONE');
+  const child = await insist(() => run.space.forkAsync());
+  const most = run.published('BEGUN');
+  const counts = await insist(() => countsInFork(child, run.chains));
   assertInstant('fork', counts, least, most);
   assertNoEarlier('fork after dump', counts, first.counts);
-  const second = await dumpCounts(stage);
+  const second = await dumpCounts(run);
   assertNoEarlier('dump after fork', second.counts, counts);
   assertNoEarlier('dump after dump', second.counts, first.counts);
-  const again = await insist(() => countsInFork(child, stage.chains));
+  const again = await insist(() => countsInFork(child, run.chains));
   expect(again).toEqual(counts); // whatever the parent has done since
   return { image: second.image, child };
 }
@@ -171,12 +171,12 @@ function summed(endings: readonly Ending[]): Record<string, number> {
  * Checks that the mm holds the counts that the threads have published, and that nothing is left
  * after it has exited.
  */
-async function assertAllIsWell(stage: Stage): Promise<void> {
-  const { machine, space } = stage;
+async function assertAllIsWell(run: StressRun): Promise<void> {
+  const { machine, space } = run;
   assertTablesTrue(asSource(machine));
   assertNobodyIsThere(machine);
-  const { image, counts } = await dumpCounts(stage);
-  expect(counts).toEqual(stage.published('DONE').map((count) => [count, count, count, count]));
+  const { image, counts } = await dumpCounts(run);
+  expect(counts).toEqual(run.published('DONE').map((count) => [count, count, count, count]));
   const { mms } = await dumper.restore(image, otherMachine());
   expect(await dumper.compare(space, mms[0]!)).toMatchObject({ equal: true, difference: null });
   expect(leftAfterExit(machine)).toEqual({ frames: 0, slots: 0 });
@@ -192,27 +192,27 @@ describe('four threads and one mm', () => {
     'are seen at instants only, and leave nothing behind: %s',
     async (name, sizes) => {
       const isShort = name === 'short of memory';
-      const stage = stageOf({ ...sizes, seed: SEED, operations: 400 * SCALE });
-      const { machine } = stage;
-      await stage.start();
+      const run = runOf({ ...sizes, seed: SEED, operations: 400 * SCALE });
+      const { machine } = run;
+      await run.start();
       const rounds = 4 * SCALE;
       for (let round = 1; round < rounds; round++) {
-        await stage.progress(round / rounds);
-        const { image, child } = await watch(stage);
+        await run.progress(round / rounds);
+        const { image, child } = await watch(run);
         if (round % 3 === 0) await assertRestores(image, child);
         // Others hold what these take, and this thread must not wait: the plain forms would be EAGAIN.
         await machine.mergePagesAsync();
         await machine.reclaimAsync(MiB);
         await child.exitAsync();
       }
-      const did = summed(await stage.stop());
+      const did = summed(await run.stop());
       console.log(name, did);
       expect(did.forks).toBeGreaterThan(THREADS);
       expect(did.merged).toBeGreaterThan(0);
       // The ballast of all threads is larger than the memory of the small machine.
       if (isShort) expect(machine.swap.total - machine.swap.free).toBeGreaterThan(MiB);
       else expect(did.shortages).toBe(0);
-      await assertAllIsWell(stage);
+      await assertAllIsWell(run);
     },
     TIMEOUT,
   );
@@ -229,17 +229,17 @@ async function refusal(attempt: Promise<unknown>): Promise<string> {
 /** Terminates one thread in the middle of its work. Returns true if that poisoned the machine. */
 async function killOne(seed: number): Promise<boolean> {
   const operations = 150;
-  const stage = stageOf({ memory: 12 * MiB, swap: 32 * MiB, seed, operations });
-  const { machine, space } = stage;
+  const run = runOf({ memory: 12 * MiB, swap: 32 * MiB, seed, operations });
+  const { machine, space } = run;
   const victim = seed % THREADS;
   const announceAt = Array.from({ length: THREADS }, (_, at) => (at === victim ? seed % 120 : -1));
-  await stage.start(announceAt);
-  await stage.announced(victim);
+  await run.start(announceAt);
+  await run.announced(victim);
   const dump = seed % 3 === 0 ? refusal(dumper.dump(space, { to: memorySink() })) : undefined;
-  await stage.workers[victim]!.terminate();
-  machine.threadGone(stage.ids[victim]!);
+  await run.workers[victim]!.terminate();
+  machine.threadGone(run.ids[victim]!);
   const dumped = await dump;
-  const endings = await stage.stop();
+  const endings = await run.stop();
   const isPoisoned = asSource(machine).parts.threads.isPoisoned;
   for (const [thread, { kind, message }] of endings.entries()) {
     const expected = isPoisoned ? ['poisoned', 'done'] : ['done'];
@@ -254,7 +254,7 @@ async function killOne(seed: number): Promise<boolean> {
   }
   assertNobodyIsThere(machine);
   assertNothingIsUsedTwice(machine);
-  await dumpCounts(stage);
+  await dumpCounts(run);
   // The victim may have had a fork, and may have held a huge page, a leaf's frame or a swap slot.
   const { frames, slots } = leftAfterExit(machine);
   expect(frames).toBeLessThan(1024);

@@ -4,7 +4,8 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { WORKERS_MAX } from '../crew/crew.ts';
 import { packageUrl } from '../package/places.ts';
 import { WORKLOADS, type WorkloadName } from '../workloads/names.ts';
-import { type DumpFlags, dumpCommand } from './dump-command.ts';
+import { dumpCommand } from './dump-command.ts';
+import type { DumpFlags } from './dump-request.ts';
 import { inspectCommand } from './inspect-command.ts';
 import { type RestoreFlags, restoreCommand } from './restore-command.ts';
 import { EXIT, runCommand } from './run-command.ts';

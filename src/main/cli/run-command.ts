@@ -3,11 +3,10 @@
  * an exit code: 0 done · 1 the work failed · 2 wrong usage · 130 interrupted.
  */
 import { AbortError, MmdumpError, reasonOf } from '../../shared/errors.ts';
+import { ENDING_SIGNALS } from '../job/guard.ts';
 
 /** Values of the exit code. */
 export const EXIT = { DONE: 0, FAILED: 1, USAGE: 2, INTERRUPTED: 130 } as const;
-
-const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 
 /** A terminal and a parent such as npx may both deliver the same Ctrl-C. It counts once. */
 const SAME_SIGNAL_MS = 500;
@@ -24,7 +23,7 @@ export async function runCommand(command: (signal: AbortSignal) => Promise<numbe
       process.exit(EXIT.INTERRUPTED);
     }
   };
-  for (const name of SIGNALS) process.on(name, interrupt);
+  for (const name of ENDING_SIGNALS) process.on(name, interrupt);
   try {
     setExitCode(await command(controller.signal));
   } catch (error) {
@@ -32,7 +31,7 @@ export async function runCommand(command: (signal: AbortSignal) => Promise<numbe
     // Everything is undone. A pending write into a pipe that nobody reads must not delay the exit.
     if (controller.signal.aborted || isTimeout(error)) process.exit();
   } finally {
-    for (const name of SIGNALS) process.off(name, interrupt);
+    for (const name of ENDING_SIGNALS) process.off(name, interrupt);
   }
 }
 

@@ -3,7 +3,7 @@
 import { formatBytes } from '../../shared/human-units.ts';
 import { hex } from '../../shared/page.ts';
 import { createDumper } from '../dumper.ts';
-import type { Verification } from '../image/verify.ts';
+import type { Verification } from '../image/verify/verify.ts';
 import { EXIT, printError } from './run-command.ts';
 import { type OutputOptions, Progress, print, printJson } from './terminal.ts';
 import { type TimeoutFlag, withTimeout } from './timeout-option.ts';

@@ -1,6 +1,6 @@
 /** The option `--workers`. */
 import { statSync } from 'node:fs';
-import type { DumperOptions } from '../dumper.ts';
+import type { DumperOptions } from '../crew/dumper-options.ts';
 
 /** `expectedBytes` is the amount of data that the command will work on, if it is known by now. */
 export function workersOption(workers: number | undefined, expectedBytes?: number): DumperOptions {

@@ -7,14 +7,14 @@ import type { Mm } from '../../mmu/mm/mm.ts';
 import { dPath } from '../../mmu/vma/vma-info.ts';
 import { listener } from '../../shared/arguments/checks.ts';
 import type { Shape } from '../../shared/arguments/options.ts';
-import type { CompareReport } from '../../shared/dump/tasks.ts';
+import type { CompareReport } from '../../shared/dump/tasks/compare-task.ts';
 import { WorkUnits, workUnitBytes } from '../../shared/dump/work-unit.ts';
 import { addressOf, GRANULE_PAGES, hex, PAGE_SIZE } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import type { WorkerPool } from '../crew/pool.ts';
 import { planDump } from '../dump/plan.ts';
 import { withHeldMms, withStoppedMm } from '../job/held-mms.ts';
-import { JOB_OPTIONS, type JobOptions, Turns } from '../job/stop.ts';
+import { JOB_OPTIONS, type JobOptions, Yielder } from '../job/stop.ts';
 
 /** Options of a comparison. */
 export interface CompareOptions extends JobOptions {
@@ -64,7 +64,7 @@ export function compareWith(
 ): Promise<Comparison> {
   const { signal } = options;
   return withBoth(left.reference, right.reference, signal, async (a, b) => {
-    const mapping = (await compareMappings(a, b, new Turns(signal))) ?? compareLdts(a, b);
+    const mapping = (await compareMappings(a, b, new Yielder(signal))) ?? compareLdts(a, b);
     if (mapping !== null) return { equal: false, pages: 0, difference: mapping };
     return await comparePages(pool, a, b, options);
   });
@@ -90,10 +90,10 @@ function withBoth<T>(
   return withStoppedMm(left, signal, (a) => withStoppedMm(right, signal, (b) => action(a, b)));
 }
 
-async function compareMappings(a: Mm, b: Mm, turns: Turns): Promise<Comparison['difference']> {
+async function compareMappings(a: Mm, b: Mm, yielder: Yielder): Promise<Comparison['difference']> {
   const count = Math.max(a.vmas.count, b.vmas.count);
   for (let ordinal = 0; ordinal < count; ordinal++) {
-    if (turns.isDue()) await turns.next();
+    if (yielder.isDue()) await yielder.yield();
     const left = describe(a, ordinal);
     const right = describe(b, ordinal);
     if (left.text === right.text) continue;
@@ -128,7 +128,7 @@ async function comparePages(
 ): Promise<Comparison> {
   const granules = new Set<number>();
   for (const mm of [a, b]) {
-    const plan = await planDump([mm], PLAN, new Turns(signal));
+    const plan = await planDump([mm], PLAN, new Yielder(signal));
     for (const unit of plan.units) {
       for (let page = 0; page < unit.pages; page += GRANULE_PAGES) granules.add(unit.start + page);
     }

@@ -14,19 +14,12 @@
  */
 
 import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
-import type {
-  CompareReport,
-  CompareTask,
-  LoadTask,
-  PassReport,
-  PassTask,
-  PhaseReport,
-  PhaseTask,
-  ScanReport,
-  ScanTask,
-  TaskTests,
-  VerifyTask,
-} from '../../shared/dump/tasks.ts';
+import type { CompareReport, CompareTask } from '../../shared/dump/tasks/compare-task.ts';
+import type { LoadTask } from '../../shared/dump/tasks/load-task.ts';
+import type { PassReport, PassTask } from '../../shared/dump/tasks/pass-task.ts';
+import type { PhaseReport, PhaseTask, TaskTests } from '../../shared/dump/tasks/phase-task.ts';
+import type { ScanReport, ScanTask } from '../../shared/dump/tasks/scan-task.ts';
+import type { VerifyTask } from '../../shared/dump/tasks/verify-task.ts';
 import {
   type Failure,
   fromFailure,

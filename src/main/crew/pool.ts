@@ -37,7 +37,7 @@ export class WorkerPool {
     this.#tests = tests;
     this.#start(asked ?? threadsToStart(host, expectedBytes));
     this.#deaf = onMachineEnd(async () => {
-      await Promise.all(this.#threads.map((thread) => thread.letGo()));
+      await Promise.all(this.#threads.map((thread) => thread.dropMachines()));
     });
   }
 

@@ -18,9 +18,9 @@ export class WorkerThread {
   #isUp = false;
   /** Tasks that the thread was given and has not finished. */
   #tasks = 0;
-  /** The thread has had a task since it last let go of machines. */
+  /** The thread has had a task since it last dropped machines. */
   #hasWorked = false;
-  /** Settles when the thread has let go of machines for the last time that it was asked to. */
+  /** Settles when the thread has dropped machines for the last time that it was asked to. */
   #gone: Promise<void> = Promise.resolve();
 
   /** Starts the thread. `hasLittleHeap` serves tests that fill the heap. */
@@ -66,16 +66,16 @@ export class WorkerThread {
   }
 
   /**
-   * Makes the thread let go of machines that have ended, and resolves when it has. A thread that is
-   * at work does so after its task and is not waited for. The thread collects its garbage, which
+   * Makes the thread drop machines that have ended, and resolves when it has. A thread that is at
+   * work does so after its task and is not waited for. The thread collects its garbage, which
    * takes about 20 ms and frees every machine that has ended by then, so it collects only once when
-   * several end together. This is best effort: a thread that is lost has let go as well.
+   * several end together. This is best effort: a thread that is lost has dropped them as well.
    */
-  async letGo(): Promise<void> {
+  async dropMachines(): Promise<void> {
     const isIdle = this.#tasks === 0;
     if (this.#hasWorked) {
       this.#hasWorked = false;
-      const gone = this.#pool.run({}, { filename: this.#filename, name: 'letGo' });
+      const gone = this.#pool.run({}, { filename: this.#filename, name: 'dropMachines' });
       this.#gone = gone.catch(() => {});
     }
     if (isIdle) await this.#gone;

@@ -12,7 +12,7 @@ import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { workersOf } from '../crew/workers-report.ts';
 import type { FamilyUsage } from '../image/memory-usage.ts';
 import { snapshotLdt, withHeldMms } from '../job/held-mms.ts';
-import { abortable, type Deadline, Turns } from '../job/stop.ts';
+import { abortable, type Deadline, Yielder } from '../job/stop.ts';
 import { DumpMeter } from './dump-progress.ts';
 import { assertDumpable, describeMms } from './dumped-mms.ts';
 import { noteUsage } from './dumped-usage.ts';
@@ -57,11 +57,11 @@ export async function runDump(
 ): Promise<DumpReport> {
   const startedAt = performance.timeOrigin + performance.now();
   const { to, signal, onProgress } = options;
-  const turns = new Turns(signal);
+  const yielder = new Yielder(signal);
   const meter = new DumpMeter(onProgress);
   const watch = new Stopwatch();
   const lists = { workers: [], crews: [] };
-  const dump: Dump = { engine, options, deadline, turns, meter, startedAt, watch, ...lists };
+  const dump: Dump = { engine, options, deadline, yielder, meter, startedAt, watch, ...lists };
   throwIfAborted(signal);
   assertDumpable(references);
   enter(dump, 'open');
@@ -74,23 +74,23 @@ export async function runDump(
  * before the commit.
  */
 async function writeImage(dump: Dump, references: readonly MmReference[]): Promise<Committed> {
-  const { options, turns, watch } = dump;
+  const { options, yielder, watch } = dump;
   const { to, signal, freeze } = options;
   watch.lap();
   let lockWait = 0;
   let held = new Stopwatch();
   enter(dump, 'lock');
-  const capture = await withHeldMms(references, freeze, signal, (mms, lookers) => {
+  const capture = await withHeldMms(references, freeze, signal, (mms, onlookers) => {
     lockWait = watch.lap();
     held = new Stopwatch();
-    return captureHeld(dump, mms, lookers);
+    return captureHeld(dump, mms, onlookers);
   });
   const locked = held.total();
   enter(dump, 'commit');
   const { crcs, tables } = capture.pass;
-  const id = (await crcs?.imageId(tables.records, tables.firstUnits, turns)) ?? '';
+  const id = (await crcs?.imageId(tables.records, tables.firstUnits, yielder)) ?? '';
   const usage = capture.usage(capture.pass);
-  const mms = await countMms(capture, turns);
+  const mms = await countMms(capture, yielder);
   throwIfAborted(signal);
   watch.lap();
   await abortable(to.commit({ bytes: capture.pass.bytes }), signal);
@@ -99,10 +99,10 @@ async function writeImage(dump: Dump, references: readonly MmReference[]): Promi
 }
 
 /** Does everything for which the mms have to be held. */
-async function captureHeld(dump: Dump, mms: readonly Mm[], lookers: number[]): Promise<Capture> {
+async function captureHeld(dump: Dump, mms: readonly Mm[], onlookers: number[]): Promise<Capture> {
   enter(dump, 'plan');
-  if (!dump.options.freeze) return captureRunning(dump, mms, lookers);
-  const plan = await planDump(mms, dump.options, dump.turns);
+  if (!dump.options.freeze) return captureRunning(dump, mms, onlookers);
+  const plan = await planDump(mms, dump.options, dump.yielder);
   expectCopy(dump, mms, plan);
   return capturePlanned(dump, mms, plan, undefined);
 }
@@ -116,18 +116,18 @@ function expectCopy({ engine, options }: Dump, mms: readonly Mm[], plan: Plan): 
 async function captureRunning(
   dump: Dump,
   held: readonly Mm[],
-  lookers: number[],
+  onlookers: number[],
 ): Promise<Capture> {
   const named = namedFiles(held);
   const files = new KeptNames(held[0]!.machine, named);
   const mms = held.map((mm) => ({ ...mm, files }));
-  const plan = await planDump(mms, dump.options, dump.turns);
+  const plan = await planDump(mms, dump.options, dump.yielder);
   expectCopy(dump, mms, plan);
-  const pins = new Pins(mms[0]!, lookers, dump.engine.buffers, named);
+  const pins = new Pins(mms[0]!, onlookers, dump.engine.buffers, named);
   try {
     return await capturePlanned(dump, mms, plan, pins);
   } finally {
-    pins.letGo();
+    pins.putAll();
   }
 }
 
@@ -137,7 +137,7 @@ async function capturePlanned(
   plan: Plan,
   pins: Pins | undefined,
 ): Promise<Capture> {
-  const { options, watch, turns } = dump;
+  const { options, watch, yielder } = dump;
   const ldts: Uint8Array[] = [];
   for (const mm of mms) ldts.push(await snapshotLdt(mm, options.signal));
   const described = describeMms(mms, ldts);
@@ -148,7 +148,7 @@ async function capturePlanned(
     const noted: NotedMm[] = [];
     for (const [ordinal, mm] of mms.entries()) {
       const source = nameOf(options.source, ordinal, mms);
-      noted.push(await noteMm(mm, ordinal, source, ldts[ordinal]!, plan.leftOut, turns));
+      noted.push(await noteMm(mm, ordinal, source, ldts[ordinal]!, plan.leftOut, yielder));
     }
     return noted;
   };
@@ -168,11 +168,11 @@ async function both<T, U>(work: Promise<T>, job: () => Promise<U>): Promise<[T, 
   return [worked.value, done.value];
 }
 
-async function countMms({ pass, noted }: Capture, turns: Turns): Promise<CountedMm[]> {
+async function countMms({ pass, noted }: Capture, yielder: Yielder): Promise<CountedMm[]> {
   const { tallies, tables } = pass;
   const counted: CountedMm[] = [];
   for (const [ordinal, mm] of noted.entries()) {
-    counted.push(await countMm(mm, tallies, tables.vmaBases[ordinal]!, turns));
+    counted.push(await countMm(mm, tallies, tables.vmaBases[ordinal]!, yielder));
   }
   return counted;
 }

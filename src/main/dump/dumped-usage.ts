@@ -76,7 +76,7 @@ function unreachableMappings({ vmas, files }: Mm): UnreachableMapping[] {
     const { start, end, pgoff, flags, file } = vmas.fields(vmas.slot(ordinal));
     if (file === 0 || !isUnreachableKind(files.kind(file))) continue;
     if ((flags & (VM.IO | VM.PFNMAP)) !== 0) continue; // it shows a device
-    mappings.push({ start, end, pgoff, file, isShared: (flags & VM.MAYSHARE) !== 0 });
+    mappings.push({ start, end, pgoff, file, flags });
   }
   return mappings;
 }

@@ -2,7 +2,7 @@
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import type { Crew } from '../crew/crew.ts';
 import type { WorkerPool } from '../crew/pool.ts';
-import type { Deadline, Turns } from '../job/stop.ts';
+import type { Deadline, Yielder } from '../job/stop.ts';
 import type { DumpMeter } from './dump-progress.ts';
 import type { ResolvedOptions } from './options.ts';
 import type { Stopwatch, WorkerReport } from './report.ts';
@@ -19,7 +19,7 @@ export interface Dump {
   readonly engine: Engine;
   readonly options: ResolvedOptions;
   readonly deadline: Deadline;
-  readonly turns: Turns;
+  readonly yielder: Yielder;
   readonly meter: DumpMeter;
   readonly startedAt: number; // ms since 1970
   readonly watch: Stopwatch;

@@ -6,12 +6,12 @@
 import { writeSync } from 'node:fs';
 import { vmaRecordOf } from '../../mmu/vma/vma-record.ts';
 import { assert } from '../../shared/assert.ts';
-import type { CopyTarget } from '../../shared/dump/tasks.ts';
+import type { CopyTarget } from '../../shared/dump/tasks/copy-target.ts';
 import { VmaTallies } from '../../shared/dump/vma-tally.ts';
 import { WorkUnits } from '../../shared/dump/work-unit.ts';
 import { encodeVma } from '../../shared/formats/cpt/encode.ts';
 import { VMA_IMAGE } from '../../shared/formats/cpt/records.ts';
-import type { Turns } from '../job/stop.ts';
+import type { Yielder } from '../job/stop.ts';
 import { outputFailed } from '../sinks/output-error.ts';
 import type { DescribedMm, PassTables } from './pass-tables.ts';
 import type { RecordCrcs } from './record-crcs.ts';
@@ -72,7 +72,7 @@ function lateVmas(tables: PassTables, mms: readonly DescribedMm[], anonIds: Int3
 
 /**
  * Rewrites the records of VMAs, and their crcs. Throws OUTPUT_FAILED, and AbortError through
- * `turns`.
+ * `yielder`.
  */
 export async function finishVmas(
   tables: PassTables,
@@ -80,14 +80,14 @@ export async function finishVmas(
   anonIds: Int32Array,
   crcs: RecordCrcs,
   rewrite: Rewrite,
-  turns: Turns,
+  yielder: Yielder,
 ): Promise<void> {
   const tallies = new VmaTallies(tables.tallies);
   const units = new WorkUnits(tables.units);
   const words = new Int32Array(VMA_IMAGE.SIZE >> 2);
   const bytes = new Uint8Array(words.buffer);
   for (const number of lateVmas(tables, mms, anonIds)) {
-    if (turns.isDue()) await turns.next();
+    if (yielder.isDue()) await yielder.yield();
     const mm = ordinalOf(tables.vmaBases, number);
     const { vmas } = mms[mm]!.mm;
     const vma = number - tables.vmaBases[mm]!;

@@ -6,7 +6,7 @@ import { PAGE_CLASS, RULE } from '../../shared/dump/page-class.ts';
 import type { VmaTallies } from '../../shared/dump/vma-tally.ts';
 import { addressOf } from '../../shared/page.ts';
 import type { MemoryUsage } from '../image/memory-usage.ts';
-import type { Turns } from '../job/stop.ts';
+import type { Yielder } from '../job/stop.ts';
 import type { LeftOut } from './plan.ts';
 import type { MmReport, PageCounts, VmaReport } from './report.ts';
 
@@ -34,7 +34,7 @@ export interface NotedMm {
 }
 
 /**
- * Notes what the report needs of mm number `ordinal`. Throws AbortError through `turns`.
+ * Notes what the report needs of mm number `ordinal`. Throws AbortError through `yielder`.
  * Precondition: the mmap lock is held.
  */
 export async function noteMm(
@@ -43,11 +43,11 @@ export async function noteMm(
   source: string,
   ldt: Uint8Array,
   leftOut: readonly LeftOut[],
-  turns: Turns,
+  yielder: Yielder,
 ): Promise<NotedMm> {
   const ranges = new Float64Array(vmas.count * 2);
   for (let vma = 0; vma < vmas.count; vma++) {
-    if (turns.isDue()) await turns.next();
+    if (yielder.isDue()) await yielder.yield();
     const slot = vmas.slot(vma);
     ranges[vma * 2] = vmas.start(slot);
     ranges[vma * 2 + 1] = vmas.end(slot);
@@ -63,13 +63,13 @@ export async function noteMm(
 
 /**
  * Adds up what a pass has counted. `base` is the number of the mm's first VMA in `tallies`, whose
- * memory the next dump will use again. Throws AbortError through `turns`.
+ * memory the next dump will use again. Throws AbortError through `yielder`.
  */
 export async function countMm(
   noted: NotedMm,
   tallies: VmaTallies,
   base: number,
-  turns: Turns,
+  yielder: Yielder,
 ): Promise<CountedMm> {
   const { ranges, behindBadTables } = noted;
   const count = ranges.length / 2;
@@ -77,7 +77,7 @@ export async function countMm(
   const total = [0, 0, 0, 0] as [number, number, number, number];
   let size = 0;
   for (let vma = 0, at = 0; vma < count; vma++) {
-    if (turns.isDue()) await turns.next();
+    if (yielder.isDue()) await yielder.yield();
     size += ranges[vma * 2 + 1]! - ranges[vma * 2]!;
     for (let index = 0; index < COUNTED.length; index++, at++) {
       const pages = tallies.pages(base + vma, COUNTED[index]!);

@@ -13,7 +13,7 @@ import {
 import type { Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
 import { type DigestKind, type DigestName, digestKindOf } from '../../shared/digest/digest-kind.ts';
-import type { UnsupportedPolicy } from '../../shared/dump/tasks.ts';
+import type { UnsupportedPolicy } from '../../shared/dump/tasks/pass-task.ts';
 import { GRANULE_PAGES, GRANULE_SIZE, MiB } from '../../shared/page.ts';
 import { JOB_OPTIONS, type JobOptions } from '../job/stop.ts';
 import { NoSink } from '../sinks/no-sink.ts';

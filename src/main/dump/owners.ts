@@ -16,7 +16,7 @@
  */
 import type { FileMapping, OwnedInterval } from '../../shared/dump/owner-table.ts';
 import { addRange, intersects, type Ranges, subtract } from '../../shared/ranges.ts';
-import type { Turns } from '../job/stop.ts';
+import type { Yielder } from '../job/stop.ts';
 
 /** A mapping of one file, in the order of the dump. */
 export interface OrderedMapping extends FileMapping {
@@ -33,17 +33,17 @@ export interface Owners {
 
 /**
  * Decides for every file. The intervals are ascending by mm and page. Throws AbortError through
- * `turns`.
+ * `yielder`.
  */
 export async function decideOwners(
   files: ReadonlyMap<number, readonly OrderedMapping[]>,
   isFrozen: boolean,
-  turns: Turns,
+  yielder: Yielder,
 ): Promise<Owners> {
   const intervals: OwnedInterval[] = [];
   const rivals: FileMapping[] = [];
   const decide = isFrozen ? decideFile : decideRunningFile;
-  for (const mappings of files.values()) await decide(mappings, intervals, rivals, turns);
+  for (const mappings of files.values()) await decide(mappings, intervals, rivals, yielder);
   intervals.sort((a, b) => a.mm - b.mm || a.start - b.start);
   return { intervals, rivals };
 }
@@ -53,13 +53,13 @@ async function decideRunningFile(
   mappings: readonly OrderedMapping[],
   intervals: OwnedInterval[],
   rivals: FileMapping[],
-  turns: Turns,
+  yielder: Yielder,
 ): Promise<void> {
   const rival = rivals.length;
   const shared = mappings.filter(({ isShared }) => isShared);
-  const settled = await decideFile(shared, intervals, rivals, turns);
+  const settled = await decideFile(shared, intervals, rivals, yielder);
   for (const { isShared, mm, start, pages, pgoff } of mappings) {
-    if (turns.isDue()) await turns.next();
+    if (yielder.isDue()) await yielder.yield();
     if (isShared) continue;
     for (const { from, to } of subtract(pgoff, pgoff + pages, settled)) {
       const first = start + (from - pgoff);
@@ -76,13 +76,13 @@ async function decideFile(
   mappings: readonly OrderedMapping[],
   intervals: OwnedInterval[],
   rivals: FileMapping[],
-  turns: Turns,
+  yielder: Yielder,
 ): Promise<Ranges> {
   const settled: Ranges = [];
   const contested: Ranges = [];
   const firstRival = rivals.length;
   for (const mapping of mappings) {
-    if (turns.isDue()) await turns.next();
+    if (yielder.isDue()) await yielder.yield();
     const from = mapping.pgoff;
     const to = from + mapping.pages;
     for (const part of subtract(from, to, settled)) {

@@ -1,6 +1,6 @@
 /** Runs one pass on its workers, beside the sink that takes their output. */
 import type { LookBack } from '../../shared/dump/look-back.ts';
-import type { PassReport } from '../../shared/dump/tasks.ts';
+import type { PassReport } from '../../shared/dump/tasks/pass-task.ts';
 import type { Crew } from '../crew/crew.ts';
 import type { TaskFields } from '../crew/phase.ts';
 import type { PhaseTotals } from './dump-progress.ts';

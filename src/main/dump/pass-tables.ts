@@ -18,7 +18,7 @@ import {
   type HeadFields,
 } from '../../shared/formats/cpt/encode-mm.ts';
 import { OBJECT_TYPE, VMA_IMAGE } from '../../shared/formats/cpt/records.ts';
-import type { Turns } from '../job/stop.ts';
+import type { Yielder } from '../job/stop.ts';
 import { nameKind, namePath } from './encode-name.ts';
 import type { Plan, PlannedUnit } from './plan.ts';
 import type { SharedBuffers } from './shared-buffers.ts';
@@ -59,7 +59,7 @@ export interface PassTables {
 }
 
 /**
- * Prepares the tables of a pass. Throws AbortError through `turns`, and ENOMEM if there is no
+ * Prepares the tables of a pass. Throws AbortError through `yielder`, and ENOMEM if there is no
  * memory for a table. Precondition: the mms are held.
  */
 export async function preparePass(
@@ -67,7 +67,7 @@ export async function preparePass(
   mms: readonly DescribedMm[],
   head: HeadFields,
   buffers: SharedBuffers,
-  turns: Turns,
+  yielder: Yielder,
 ): Promise<PassTables> {
   const planned = withEmptyMms(plan.units, mms.length);
   const unitBuffer = buffers.take('units', workUnitBytes(planned.length));
@@ -75,7 +75,7 @@ export async function preparePass(
   const firstUnits = shareUnits(units, planned, mms);
   const vmaBases = [0];
   for (const { mm } of mms) vmaBases.push(vmaBases.at(-1)! + mm.vmas.count);
-  const names = await encodeNames(mms, turns);
+  const names = await encodeNames(mms, yielder);
   const leads = encodeLeads(units, firstUnits, mms, head, buffers);
   const vmas = vmaBases.at(-1)!;
   return {
@@ -138,7 +138,7 @@ function shareUnits(
  */
 async function encodeNames(
   mms: readonly DescribedMm[],
-  turns: Turns,
+  yielder: Yielder,
 ): Promise<{ readonly buffers: NameBuffers; readonly bytes: number }> {
   const { files } = mms[0]!.mm;
   const index = new SharedArrayBuffer(nameIndexBytes(files.highWater));
@@ -150,7 +150,7 @@ async function encodeNames(
   const lengths = new Map<number, number>();
   for (const { mm } of mms) {
     for (let ordinal = 0; ordinal < mm.vmas.count; ordinal++) {
-      if (turns.isDue()) await turns.next();
+      if (yielder.isDue()) await yielder.yield();
       const file = mm.vmas.file(mm.vmas.slot(ordinal));
       if (file === 0) continue;
       if (!known.has(file)) {

@@ -8,8 +8,9 @@ import { LookBack } from '../../shared/dump/look-back.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
 import { runTableBytes } from '../../shared/dump/run-table.ts';
 import { SEGMENT_BYTES_MAX } from '../../shared/dump/segment-cut.ts';
-import type { StagingRooms } from '../../shared/dump/staging-rooms.ts';
-import type { CopyTarget, KeptRuns, PassReport, UnitRuns } from '../../shared/dump/tasks.ts';
+import type { StagingReservations } from '../../shared/dump/staging-reservations.ts';
+import type { CopyTarget } from '../../shared/dump/tasks/copy-target.ts';
+import type { KeptRuns, PassReport, UnitRuns } from '../../shared/dump/tasks/pass-task.ts';
 import { VmaTallies } from '../../shared/dump/vma-tally.ts';
 import { WorkUnits } from '../../shared/dump/work-unit.ts';
 import { encodeHead } from '../../shared/formats/cpt/encode-mm.ts';
@@ -27,7 +28,7 @@ import type { Plan } from './plan.ts';
 import { RecordCrcs } from './record-crcs.ts';
 import type { DumpPhase } from './report.ts';
 import type { PinLife, Pins } from './running.ts';
-import { lendRooms, returnRooms } from './staging-rooms.ts';
+import { lendReservations, returnReservations } from './staging-reservations.ts';
 import { byPlace, leftOutPages, type SkippedPages, skippedRun, unsupportedError } from './tally.ts';
 import { bytesAtMost, bytesToClassify, bytesToCopy, isNearBound } from './work.ts';
 
@@ -56,10 +57,10 @@ export async function runPasses(
   plan: Plan,
   pins: Pins | undefined,
 ): Promise<PassResult> {
-  const { options, engine, turns } = dump;
+  const { options, engine, yielder } = dump;
   const { freeze: frozen, digest, dontDump } = options;
   const head = { frozen, digest, dontDump, mmCount: mms.length, totalLen: 0 };
-  const tables = await preparePass(plan, mms, head, engine.buffers, turns);
+  const tables = await preparePass(plan, mms, head, engine.buffers, yielder);
   const run = new PassRun(dump, mms, plan, tables, pins, head);
   if (run.mustCount) await run.count();
   if (!options.dryRun) await run.write();
@@ -204,8 +205,8 @@ class PassRun {
   async #finish(target: CopyTarget): Promise<void> {
     const rewrite = rewriteIn(target);
     this.#numberAnonIds();
-    const { turns } = this.#dump;
-    await finishVmas(this.#tables, this.#mms, this.#anonIds, this.#crcs!, rewrite, turns);
+    const { yielder } = this.#dump;
+    await finishVmas(this.#tables, this.#mms, this.#anonIds, this.#crcs!, rewrite, yielder);
     const { bytes, crc } = encodeHead({ ...this.#head, totalLen: this.#bytes });
     rewrite(0, bytes);
     this.#headCrc = crc;
@@ -256,26 +257,26 @@ class PassRun {
     const { workers, here } =
       work.crew ?? this.#crewOf({ units: unitCount, bytes: work.bytes, mayRunHere });
     let failed = true;
-    let rooms: readonly StagingRooms[] = [];
+    let reservations: readonly StagingReservations[] = [];
     try {
       const running = pins?.enlist(workers, this.#pinLife);
       const crewSize = running?.length ?? workers;
       const message = this.#message(target);
       if (target !== undefined && message.kernels !== undefined) {
-        rooms = lendRooms(this.#raw[0]!.machine, crewSize);
+        reservations = lendReservations(this.#raw[0]!.machine, crewSize);
       }
       const bytes = this.#isCounted ? this.#bytes : 0;
       const totals = { units: unitCount, pages: 0, bytes };
       const work = { name, totals, lookBack: this.#lookBack, pins: this.#pins };
       const crew = { workers: crewSize, here };
       const reports = await runPassPhase(this.#dump, work, crew, (worker) => {
-        return { ...message, running: running?.[worker], rooms: rooms[worker] };
+        return { ...message, running: running?.[worker], reservations: reservations[worker] };
       });
       this.#reports.push(...reports);
       failed = false;
     } finally {
       pins?.dismiss(failed);
-      returnRooms(this.#raw[0]!.machine, rooms);
+      returnReservations(this.#raw[0]!.machine, reservations);
     }
   }
 
@@ -285,7 +286,9 @@ class PassRun {
     return this.#kept === undefined ? { kind: 'unit', unitPages } : { kind: 'dump', pages };
   }
 
-  #message(target: CopyTarget | undefined): Omit<TaskFields<DumpPhase>, 'running' | 'rooms'> {
+  #message(
+    target: CopyTarget | undefined,
+  ): Omit<TaskFields<DumpPhase>, 'running' | 'reservations'> {
     const { options } = this.#dump;
     const tables = this.#tables;
     const { detectZero, unsupported, hugetlb, dontDump, blockPerPage, digest } = options;

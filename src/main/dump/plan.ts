@@ -13,7 +13,7 @@ import { RULE } from '../../shared/dump/page-class.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, GRANULE_PAGES, granuleEnd, granuleStart, hex } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import type { Turns } from '../job/stop.ts';
+import type { Yielder } from '../job/stop.ts';
 import { decideOwners, type OrderedMapping } from './owners.ts';
 
 /** A run of whole granules of one mm. */
@@ -54,21 +54,21 @@ export interface PlanOptions extends LeftOutPolicy {
 const STRETCH_PAGES = 2 ** 27;
 
 /**
- * Makes the plan of a dump of these mms. Throws HUGETLB_REFUSED, and AbortError through `turns`.
+ * Makes the plan of a dump of these mms. Throws HUGETLB_REFUSED, and AbortError through `yielder`.
  * Precondition: the mms are held.
  */
 export async function planDump(
   mms: readonly Mm[],
   options: PlanOptions,
-  turns: Turns,
+  yielder: Yielder,
 ): Promise<Plan> {
   const units: PlannedUnit[] = [];
   const leftOut: LeftOut[] = [];
   for (const [ordinal, mm] of mms.entries()) {
-    await new MmPlanner(mm, ordinal, options, units, leftOut).run(turns);
+    await new MmPlanner(mm, ordinal, options, units, leftOut).run(yielder);
   }
-  const files = await unreachableFileMappings(mms, options, turns);
-  const owners = await decideOwners(files, options.freeze, turns);
+  const files = await unreachableFileMappings(mms, options, yielder);
+  const owners = await decideOwners(files, options.freeze, yielder);
   return {
     units,
     pages: units.reduce((sum, unit) => sum + unit.pages, 0),
@@ -101,19 +101,19 @@ class MmPlanner {
     this.#leftOut = leftOut;
   }
 
-  async run(turns: Turns): Promise<void> {
+  async run(yielder: Yielder): Promise<void> {
     const { vmas } = this.#mm;
     for (let ordinal = 0; ordinal < vmas.count; ordinal++) {
-      if (turns.isDue()) await turns.next();
+      if (yielder.isDue()) await yielder.yield();
       const slot = vmas.slot(ordinal);
       if (this.#isLeftOut(slot)) continue;
       const end = vmas.end(slot);
       for (let from: number = vmas.start(slot); from < end; ) {
         const to = Math.min(end, (Math.floor(from / STRETCH_PAGES) + 1) * STRETCH_PAGES);
-        const waiting = this.#planPart(slot, from, to, turns);
+        const waiting = this.#planPart(slot, from, to, yielder);
         if (waiting !== undefined) await waiting; // to wait for nothing, too, would take its time
         from = to;
-        if (from < end) await turns.next();
+        if (from < end) await yielder.yield();
       }
     }
   }
@@ -141,10 +141,10 @@ class MmPlanner {
   }
 
   /** Plans pages [start, end) of a VMA. Returns a promise where it may have to wait for a lock. */
-  #planPart(slot: number, start: number, end: number, turns: Turns): Promise<void> | undefined {
+  #planPart(slot: number, start: number, end: number, yielder: Yielder): Promise<void> | undefined {
     const file = this.#mm.vmas.file(slot);
     if (file !== 0 && isUnreachableKind(this.#mm.files.kind(file))) {
-      return this.#planUnreachableFile(slot, file, start, end, turns);
+      return this.#planUnreachableFile(slot, file, start, end, yielder);
     }
     if (end > this.#planned) {
       this.#scan(Math.max(start, this.#planned), end, (granule) => this.#addGranule(granule));
@@ -170,7 +170,7 @@ class MmPlanner {
     file: number,
     start: number,
     end: number,
-    { signal }: Turns,
+    { signal }: Yielder,
   ): Promise<void> {
     const granules = new Set<number>();
     this.#scan(start, end, (granule) => granules.add(granule));
@@ -224,14 +224,14 @@ class MmPlanner {
 async function unreachableFileMappings(
   mms: readonly Mm[],
   options: PlanOptions,
-  turns: Turns,
+  yielder: Yielder,
 ): Promise<Map<number, OrderedMapping[]>> {
   const storesNothing = leftOutFlags(options);
   const files = new Map<number, OrderedMapping[]>();
   for (const [ordinal, mm] of mms.entries()) {
     const { vmas } = mm;
     for (let index = 0; index < vmas.count; index++) {
-      if (turns.isDue()) await turns.next();
+      if (yielder.isDue()) await yielder.yield();
       const slot = vmas.slot(index);
       const file = vmas.file(slot);
       const flags = vmas.flags(slot);

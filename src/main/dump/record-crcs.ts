@@ -4,8 +4,8 @@
  * records around the units of each mm.
  */
 import { createHash } from 'node:crypto';
-import type { UnitCrcs } from '../../shared/dump/tasks.ts';
-import type { Turns } from '../job/stop.ts';
+import type { UnitCrcs } from '../../shared/dump/tasks/pass-task.ts';
+import type { Yielder } from '../job/stop.ts';
 import type { MmRecords } from './pass-tables.ts';
 
 /** Where the crcs of a unit lie: from index `at` on in the list of a worker. */
@@ -38,18 +38,18 @@ export class RecordCrcs {
 
   /**
    * The first 16 bytes of sha256 over all crcs, in hex. `firstUnits` has the first unit of each mm,
-   * and the number of units. Throws AbortError through `turns`.
+   * and the number of units. Throws AbortError through `yielder`.
    */
   async imageId(
     records: readonly MmRecords[],
     firstUnits: readonly number[],
-    turns: Turns,
+    yielder: Yielder,
   ): Promise<string> {
     const hash = createHash('sha256');
     for (const [mm, { lead, trail }] of records.entries()) {
       hash.update(Int32Array.from(lead));
       for (let unit = firstUnits[mm]!; unit < firstUnits[mm + 1]!; unit++) {
-        if (turns.isDue()) await turns.next();
+        if (yielder.isDue()) await yielder.yield();
         const place = this.#places[unit];
         if (place === undefined) continue;
         hash.update(place.crcs.subarray(place.at, place.at + place.count));

@@ -1,5 +1,5 @@
 /** The report of a dump. Counts are pages unless a name says otherwise, and times milliseconds. */
-import type { PhaseReport } from '../../shared/dump/tasks.ts';
+import type { PhaseReport } from '../../shared/dump/tasks/phase-task.ts';
 import type { MemoryUsage } from '../image/memory-usage.ts';
 import type { WorkerProgress } from '../job/progress.ts';
 import type { SkippedPages } from './tally.ts';

@@ -6,7 +6,7 @@ import type { Mm } from '../../mmu/mm/mm.ts';
 import { threadGone } from '../../mmu/mm/thread-gone.ts';
 import { PinSlots, pinSlotsBytes, SLOTS_PER_WORKER } from '../../shared/dump/pin-slots.ts';
 import { PIN, pinTableBytes } from '../../shared/dump/pin-table.ts';
-import type { RunningMachine } from '../../shared/dump/tasks.ts';
+import type { RunningMachine } from '../../shared/dump/tasks/pass-task.ts';
 import { OPERATION } from '../../shared/sync/thread-layout.ts';
 import type { SharedBuffers } from './shared-buffers.ts';
 
@@ -20,7 +20,7 @@ export type PinLife =
 /** The pins of a dump and the thread ids of its workers. */
 export class Pins {
   readonly #mm: Mm;
-  readonly #lookers: number[];
+  readonly #onlookers: number[];
   readonly #named: SharedArrayBuffer;
   readonly #buffers: SharedBuffers;
   #words: Int32Array = new Int32Array(0);
@@ -30,13 +30,13 @@ export class Pins {
   readonly #lost = new Set<number>();
 
   /**
-   * `mm`: any mm of the dump; its thread gives the references back. `lookers`: thread ids for the
+   * `mm`: any mm of the dump; its thread gives the references back. `onlookers`: thread ids for the
    * first workers, which hold nothing; `enlist` takes them out of the list. `named`: which files
    * have a name in this dump.
    */
-  constructor(mm: Mm, lookers: number[], buffers: SharedBuffers, named: SharedArrayBuffer) {
+  constructor(mm: Mm, onlookers: number[], buffers: SharedBuffers, named: SharedArrayBuffer) {
     this.#mm = mm;
-    this.#lookers = lookers;
+    this.#onlookers = onlookers;
     this.#named = named;
     this.#buffers = buffers;
   }
@@ -56,7 +56,7 @@ export class Pins {
     this.#slots = slots && new PinSlots(slots);
     this.#slotWords = isShort ? life.unitPages * PIN.WORDS : 0;
     while (this.#threads.length < workers) {
-      const id = this.#lookers.pop() ?? threads.tryRegister(OPERATION);
+      const id = this.#onlookers.pop() ?? threads.tryRegister(OPERATION);
       if (id < 0) break;
       threads.becomeOnlooker(id);
       this.#threads.push(id);
@@ -101,7 +101,7 @@ export class Pins {
   /**
    * Gives every reference back. Precondition: no worker of the dump looks at the machine any more.
    */
-  letGo(): void {
+  putAll(): void {
     this.#release(0, this.#words.length);
   }
 

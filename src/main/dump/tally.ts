@@ -1,7 +1,7 @@
 /** What a dump did not store, with the reasons. */
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { ruleName } from '../../shared/dump/page-class.ts';
-import type { UnsupportedRun } from '../../shared/dump/tasks.ts';
+import type { UnsupportedRun } from '../../shared/dump/tasks/pass-task.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex, vpnOf } from '../../shared/page.ts';
 import { describeVma } from '../job/held-mms.ts';

@@ -26,8 +26,7 @@ function unreachableMappings({ vmas }: ImageMm): UnreachableMapping[] {
   for (const { start, end, pgoff, flags, file } of vmas) {
     if (file === null || !isUnreachable(file)) continue;
     if ((flags & (VM.IO | VM.PFNMAP)) !== 0) continue; // the mapping shows a device
-    const isShared = (flags & VM.MAYSHARE) !== 0;
-    mappings.push({ start: vpnOf(start), end: vpnOf(end), pgoff, file: file.id, isShared });
+    mappings.push({ start: vpnOf(start), end: vpnOf(end), pgoff, file: file.id, flags });
   }
   return mappings;
 }

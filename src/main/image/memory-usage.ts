@@ -8,7 +8,10 @@
  * stored nowhere and count for no mm.
  */
 import { PAGE_SIZE } from '../../shared/page.ts';
+import { firstAfter } from '../../shared/ranges.ts';
 import { BLOCK, type Block, type BlockIndex } from './index/block-index.ts';
+import { isOfFile } from './index/file-pages.ts';
+import { findVma } from './index/image-mm.ts';
 
 /** The memory of one mm, in bytes. */
 export interface MemoryUsage {
@@ -38,8 +41,8 @@ export interface UnreachableMapping {
   readonly pgoff: number;
   /** Number of the file, equal for all mappings of the file in all mms. */
   readonly file: number;
-  /** VM_MAYSHARE: every page of the mapping is a page of the file. */
-  readonly isShared: boolean;
+  /** VM_* flags. In a VM_MAYSHARE mapping every page is a page of the file. */
+  readonly flags: number;
 }
 
 /** The pages of one mm. */
@@ -83,8 +86,9 @@ type Visit = (mm: number, users: Uint16Array, at: number) => void;
 /** The pages of a file that one block stores. */
 interface FileBlock {
   readonly owner: number;
-  readonly index: number; // page of the file
-  readonly pages: number;
+  /** Pages [from, to) of the file. */
+  readonly from: number;
+  readonly to: number;
   /** Index of its first page among the stored pages of the owner. */
   readonly at: number;
 }
@@ -98,7 +102,7 @@ class StoredPages {
   readonly #users: Uint16Array[] = [];
   /** For each mm and page that it stores: the last mm that was seen to show it, counted from 1. */
   readonly #seen: Uint16Array[] = [];
-  /** For each file: the blocks that store its pages, by ascending index, disjoint. */
+  /** For each file: the blocks that store its pages, ascending and disjoint. */
   readonly #fileBlocks = new Map<number, FileBlock[]>();
 
   constructor(mms: readonly UsageMm[]) {
@@ -118,7 +122,7 @@ class StoredPages {
       this.#users.push(new Uint16Array(pages));
       this.#seen.push(new Uint16Array(pages));
     }
-    for (const blocks of this.#fileBlocks.values()) blocks.sort((a, b) => a.index - b.index);
+    for (const blocks of this.#fileBlocks.values()) blocks.sort((a, b) => a.from - b.from);
   }
 
   #addFileBlock(
@@ -127,8 +131,8 @@ class StoredPages {
     block: Block,
     at: number,
   ): void {
-    const index = pgoff + (block.start - start);
-    const added: FileBlock = { owner, index, pages: block.pages, at };
+    const from = pgoff + (block.start - start);
+    const added: FileBlock = { owner, from, to: from + block.pages, at };
     const known = this.#fileBlocks.get(file);
     if (known === undefined) this.#fileBlocks.set(file, [added]);
     else known.push(added);
@@ -179,11 +183,11 @@ class StoredPages {
     const blocks = this.#fileBlocks.get(mapping.file) ?? [];
     const from = mapping.pgoff;
     const to = from + (mapping.end - mapping.start);
-    for (let index = firstEndingAfter(blocks, from); index < blocks.length; index++) {
+    for (let index = firstAfter(blocks, from); index < blocks.length; index++) {
       const block = blocks[index]!;
-      if (block.index >= to) break;
-      const first = Math.max(block.index, from);
-      const end = Math.min(block.index + block.pages, to);
+      if (block.from >= to) break;
+      const first = Math.max(block.from, from);
+      const end = Math.min(block.to, to);
       this.#visitUnhidden(mm, mapping, block, first, end, visit);
     }
   }
@@ -200,7 +204,7 @@ class StoredPages {
     const { blocks } = this.#mms[mm]!;
     const shift = mapping.start - mapping.pgoff; // from an index to a page of the mm
     const show = (first: number, end: number): void => {
-      const at = stored.at + (first - stored.index);
+      const at = stored.at + (first - stored.from);
       if (end > first) this.#visitPages(mm, stored.owner, at, end - first, visit);
     };
     let next = from;
@@ -231,29 +235,6 @@ function fileMappingOf(
   mappings: readonly UnreachableMapping[],
   block: Block,
 ): UnreachableMapping | undefined {
-  let low = 0;
-  let high = mappings.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (mappings[middle]!.end > block.start) high = middle;
-    else low = middle + 1;
-  }
-  const mapping = mappings[low];
-  if (mapping === undefined || mapping.start > block.start) return undefined;
-  return isOfFile(mapping, block) ? mapping : undefined;
-}
-
-function isOfFile({ isShared }: UnreachableMapping, { kind, isFilePages }: Block): boolean {
-  return isShared ? kind !== BLOCK.GUARD : isFilePages;
-}
-
-function firstEndingAfter(blocks: readonly FileBlock[], index: number): number {
-  let low = 0;
-  let high = blocks.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (blocks[middle]!.index + blocks[middle]!.pages > index) high = middle;
-    else low = middle + 1;
-  }
-  return low;
+  const mapping = findVma(mappings, block.start);
+  return mapping !== undefined && isOfFile(mapping, block) ? mapping : undefined;
 }

@@ -1,6 +1,6 @@
 /** What is known about the processes of an import, and what it reports about each. */
 import { SCAN_RUN_KIND } from '../../shared/dump/scan-table.ts';
-import type { Turns } from '../job/stop.ts';
+import type { Yielder } from '../job/stop.ts';
 import type { UnmappedPages } from './file-contents.ts';
 import type { ProcessReport } from './import-report.ts';
 import type { MappedFile } from './mapped-files.ts';
@@ -44,7 +44,7 @@ export async function reportOf(
   at: number,
   found: { readonly unmappedPages: number; readonly loadMs: number },
   isPrivileged: boolean,
-  turns: Turns,
+  yielder: Yielder,
 ): Promise<CaptureReport> {
   const survey = members[at]!;
   const { pid, vmas, scan, ms } = survey;
@@ -58,7 +58,7 @@ export async function reportOf(
     unreadableFiles: unreadableFiles(vmas, readable),
     foreignFiles: foreignFiles(vmas),
     sharingKnown,
-    smapsDifferences: sharingKnown ? await smapsDifferences(survey, turns) : null,
+    smapsDifferences: sharingKnown ? await smapsDifferences(survey, yielder) : null,
     ms: { scan: ms, load: found.loadMs },
   };
 }
@@ -70,11 +70,11 @@ export async function reportOf(
  */
 async function smapsDifferences(
   { pid, smaps, scan }: Survey,
-  turns: Turns,
+  yielder: Yielder,
 ): Promise<readonly string[]> {
   const before = compareWithSmaps(smaps, scan);
   if (before.size === 0) return [];
-  const now = compareWithSmaps(await readSmaps(pid, turns), scan);
+  const now = compareWithSmaps(await readSmaps(pid, yielder), scan);
   return [...before].filter(([total]) => now.has(total)).map(([, line]) => line);
 }
 

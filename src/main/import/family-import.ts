@@ -14,7 +14,7 @@ import { throwIfAborted } from '../../shared/sync/wait.ts';
 import type { WorkerPool } from '../crew/pool.ts';
 import { MACHINE } from '../job/handle-arguments.ts';
 import type { PhaseProgress } from '../job/progress.ts';
-import { Turns } from '../job/stop.ts';
+import { Yielder } from '../job/stop.ts';
 import { runLoadPhase } from '../load/load-phase.ts';
 import { destroySpaces } from '../load/undo.ts';
 import {
@@ -38,7 +38,7 @@ import { type MappedFile, MappedFiles } from './mapped-files.ts';
 import { processGone, readProc } from './proc.ts';
 import { mmAddresses, mmNotes } from './process-fields.ts';
 import { createMappings, describeVmas, toScanned } from './process-mappings.ts';
-import { framesOf, listPages, listShared, mapMergedPages, type PageList } from './process-pages.ts';
+import { framesOf, listPages, listShared, mapMergedPages } from './process-pages.ts';
 import { findReadable } from './readable-files.ts';
 import { runScanPhase } from './scan-phase.ts';
 import { findShared, forgetMovedFrames } from './shared-frames.ts';
@@ -61,7 +61,7 @@ export class FamilyImport {
   readonly #processes: readonly ProcessFiles[];
   readonly #kpageflags: FileHandle | undefined;
   readonly #options: ImportOptions;
-  readonly #turns: Turns;
+  readonly #yielder: Yielder;
   /** Ids of the files that the import has created in the machine. */
   readonly #ids = new Map<MappedFile, number>();
   #held: HeldFiles | undefined;
@@ -81,7 +81,7 @@ export class FamilyImport {
     this.#processes = processes;
     this.#kpageflags = kpageflags;
     this.#options = options;
-    this.#turns = new Turns(options.signal);
+    this.#yielder = new Yielder(options.signal);
   }
 
   /** Ends the import's use of the machine, which may be closed from then on. */
@@ -123,7 +123,7 @@ export class FamilyImport {
       first,
       survey.unmapped,
       this.#ids,
-      this.#turns,
+      this.#yielder,
       signal,
     );
     const reports: CaptureReport[] = [];
@@ -131,7 +131,7 @@ export class FamilyImport {
       const found = { unmappedPages: unmapped.get(at) ?? 0, loadMs: loadMs[at]! };
       const isStill = this.#options.freeze !== false;
       const isPrivileged = isStill && this.#kpageflags !== undefined;
-      reports.push(await reportOf(survey, at, found, isPrivileged, this.#turns));
+      reports.push(await reportOf(survey, at, found, isPrivileged, this.#yielder));
     }
     return reports;
   }
@@ -176,9 +176,9 @@ export class FamilyImport {
 
   async #survey({ pid, pagemap }: ProcessFiles, files: MappedFiles): Promise<Survey> {
     const start = performance.now();
-    const smaps = await readSmaps(pid, this.#turns);
+    const smaps = await readSmaps(pid, this.#yielder);
     if (smaps.length === 0) throw processGone(pid);
-    const vmas = await describeVmas(pid, smaps, files, this.#turns);
+    const vmas = await describeVmas(pid, smaps, files, this.#yielder);
     const input = {
       pid,
       pagemap: pagemap.fd,
@@ -200,7 +200,7 @@ export class FamilyImport {
         : this.#target;
     this.#endUse = beginUse(machine.parts);
     const more = machine.parts.hasZeroPage ? 0 : zeroBytes;
-    assertRoom(machine, members[0]!.pid, members.length, needed + more);
+    assertEnoughMemory(machine, members[0]!.pid, members.length, needed + more);
     return machine;
   }
 
@@ -220,7 +220,7 @@ export class FamilyImport {
       space,
       { vmas, exe: await readExecutable(pid), known: readable, sharing },
       { ids: this.#ids, held },
-      this.#turns,
+      this.#yielder,
       signal,
     );
     await space.setAddressesAsync(await mmAddresses(pid, smaps), signal);
@@ -232,7 +232,7 @@ export class FamilyImport {
   async #load({ members, pages }: FamilySurvey): Promise<number[]> {
     const ids = this.#ids;
     const lists = members.map(({ vmas }, at) => listPages(pages[at]!.runs, vmas, ids));
-    const totalPages = lists.reduce((sum, list) => sum + countPages(list), 0);
+    const totalPages = lists.reduce((sum, { list }) => sum + list.totalPages(), 0);
     const { signal, onProgress } = this.#options;
     const ms: number[] = [];
     let before = 0;
@@ -248,7 +248,7 @@ export class FamilyImport {
           (({ pages: done }: PhaseProgress) => onProgress({ pages: before + done, totalPages })),
       });
       await mapMergedPages(space, pagesOfOne.merged, signal);
-      before += countPages(pagesOfOne);
+      before += pagesOfOne.list.totalPages();
       ms.push(performance.now() - start);
     }
     return ms;
@@ -265,7 +265,12 @@ export class FamilyImport {
   }
 }
 
-function assertRoom(machine: Machine, pid: number, processes: number, needed: number): void {
+function assertEnoughMemory(
+  machine: Machine,
+  pid: number,
+  processes: number,
+  needed: number,
+): void {
   const { free, total } = machine.memory;
   if (needed <= free) return;
   const who =
@@ -274,10 +279,4 @@ function assertRoom(machine: Machine, pid: number, processes: number, needed: nu
     `${who} up to ${Math.ceil(needed / MiB)} MiB of simulated memory, ` +
     `${Math.floor(free / MiB)} of ${Math.floor(total / MiB)} MiB are free: ask for more memory`;
   throw new MmdumpError('ENOMEM', message, { pid });
-}
-
-function countPages({ list }: PageList): number {
-  let pages = 0;
-  for (let run = 0; run < list.count; run++) pages += list.pages(run);
-  return pages;
 }

@@ -7,7 +7,7 @@ import { LOAD, LoadList } from '../../shared/dump/load-table.ts';
 import { MiB, PAGE_SIZE, type Pfn } from '../../shared/page.ts';
 import { addRange, intersection, type Ranges } from '../../shared/ranges.ts';
 import type { WorkerPool } from '../crew/pool.ts';
-import type { Turns } from '../job/stop.ts';
+import type { Yielder } from '../job/stop.ts';
 import { runLoadPhase } from '../load/load-phase.ts';
 import type { Piece, UnmappedPages } from './file-contents.ts';
 import type { MappedFile } from './mapped-files.ts';
@@ -27,13 +27,13 @@ export async function loadUnmapped(
   mm: MmReference,
   unmapped: readonly UnmappedPages[],
   ids: ReadonlyMap<MappedFile, number>,
-  turns: Turns,
+  yielder: Yielder,
   signal: AbortSignal | undefined,
 ): Promise<Map<number, number>> {
   const found = new Map<number, number>();
   for (const each of unmapped) {
     const { file, source } = each;
-    const { pieces, enough } = await whatToRead(each, mm, ids.get(file)!, turns);
+    const { pieces, enough } = await whatToRead(each, mm, ids.get(file)!, yielder);
     if (pieces.length === 0) continue;
     const handle = await openAgain(file, source);
     try {
@@ -69,7 +69,7 @@ async function whatToRead(
   { file, source, pieces, mostPages }: UnmappedPages,
   mm: MmReference,
   id: number,
-  turns: Turns,
+  yielder: Yielder,
 ): Promise<ToRead> {
   if (file.isMemoryBacked) {
     return { pieces, enough: Number.isFinite(source.mostContent) ? mostPages : 0 };
@@ -79,14 +79,14 @@ async function whatToRead(
   if (source.mostContent === 0) return { pieces: within(pieces, [{ from: 0, to: 1 }]), enough: 0 };
   const pages = pieces.reduce((sum, piece) => sum + piece.pages, 0);
   if (pages < SEARCHED_PAGES) return { pieces, enough: 0 };
-  const cached = await findContent(mm, id, turns);
+  const cached = await findContent(mm, id, yielder);
   const left = source.mostContent - cached.pages;
   if (left <= 0) return { pieces: [], enough: 0 };
   const dense: ToRead = { pieces, enough: Math.min(left, pages) };
   if (left > pages / SPARSE) return dense;
   const ranges: Ranges = [];
   for (const { index, pages: count } of pieces) addRange(ranges, index, index + count);
-  const data = await findData(source.path, ranges, cached.first, turns);
+  const data = await findData(source.path, ranges, cached.first, yielder);
   return data === undefined ? dense : { ...dense, pieces: within(pieces, data) };
 }
 
@@ -99,7 +99,7 @@ function within(pieces: readonly Piece[], ranges: Ranges): Piece[] {
   });
 }
 
-/** Cached pages that are compared with zeros before other work gets its turn. */
+/** Cached pages that are compared with zeros between two yields. */
 const LOOKED_AT = 1024;
 const ZERO_PAGE = new Uint8Array(PAGE_SIZE);
 
@@ -107,7 +107,7 @@ const ZERO_PAGE = new Uint8Array(PAGE_SIZE);
 async function findContent(
   mm: MmReference,
   file: number,
-  turns: Turns,
+  yielder: Yielder,
 ): Promise<{ readonly pages: number; readonly first: number | undefined }> {
   const cached: { readonly index: number; readonly pfn: number }[] = [];
   await runOnAsync(mm, 'read', (view) => {
@@ -118,7 +118,7 @@ async function findContent(
   let pages = 0;
   let first: number | undefined;
   for (let from = 0; from < cached.length; from += LOOKED_AT) {
-    await turns.next();
+    await yielder.yield();
     for (const { index, pfn } of cached.slice(from, from + LOOKED_AT)) {
       if (Buffer.compare(mm.machine.memory.page(pfn as Pfn), ZERO_PAGE) === 0) continue;
       pages++;

@@ -10,7 +10,7 @@ import { VMA_KIND, type VmaFields } from '../../mmu/vma/vma-table.ts';
 import { SCAN_ASK, SCAN_KIND, type ScannedVma } from '../../shared/dump/scan-table.ts';
 import { vpnOf } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import type { Turns } from '../job/stop.ts';
+import type { Yielder } from '../job/stop.ts';
 import { type Executable, isExecutable } from './executable.ts';
 import { readFileView } from './file-view.ts';
 import type { MappedFile, MappedFiles } from './mapped-files.ts';
@@ -27,18 +27,18 @@ export async function describeVmas(
   pid: number,
   smaps: readonly SmapsVma[],
   files: MappedFiles,
-  turns: Turns,
+  yielder: Yielder,
 ): Promise<ProcessVma[]> {
   const view = await readFileView(pid);
   const vmas: ProcessVma[] = [];
   for (const vma of smaps) {
-    if (turns.isDue()) await turns.next();
+    if (yielder.isDue()) await yielder.yield();
     vmas.push({ smaps: vma, file: await files.find(vma, view), isVdso: vma.name === '[vdso]' });
   }
   return vmas;
 }
 
-/** Mappings that are created in one call. Between two calls other work gets its turn. */
+/** Mappings that are created in one call. The import yields between two calls. */
 const AT_ONCE = 4096;
 
 /** What the scan has to know about a mapping. */
@@ -83,7 +83,7 @@ export async function createMappings(
   space: AddressSpace,
   { vmas, exe, known, sharing }: MappingInput,
   files: ImportFiles,
-  turns: Turns,
+  yielder: Yielder,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   await files.held.take((taker) => {
@@ -94,7 +94,7 @@ export async function createMappings(
   }, signal);
   const idOf = ({ file }: ProcessVma): number => (file === null ? 0 : files.ids.get(file)!);
   for (let from = 0; from < vmas.length; from += AT_ONCE) {
-    if (from > 0) await turns.next();
+    if (from > 0) await yielder.yield();
     const fields = vmas.slice(from, from + AT_ONCE).map((vma, at) => {
       return toFields(machine, vma, idOf(vma), exe, sharing.has(from + at));
     });

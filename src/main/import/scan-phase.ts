@@ -6,7 +6,7 @@ import {
   type ScannedVma,
   ScanVmas,
 } from '../../shared/dump/scan-table.ts';
-import type { ScanReport } from '../../shared/dump/tasks.ts';
+import type { ScanReport } from '../../shared/dump/tasks/scan-task.ts';
 import { GiB, MiB } from '../../shared/page.ts';
 import { readU64, writeU64 } from '../../shared/u64.ts';
 import { VM } from '../../shared/vm-flags.ts';

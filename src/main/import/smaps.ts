@@ -6,7 +6,7 @@
  *   VmFlags: rd wr mr mw me ac
  */
 import { VM } from '../../shared/vm-flags.ts';
-import type { Turns } from '../job/stop.ts';
+import type { Yielder } from '../job/stop.ts';
 import { readProc } from './proc.ts';
 
 /**
@@ -113,16 +113,22 @@ const CAPITAL_Z = 0x5a;
 /** The fields that are read. */
 const TOTALS = new Set(['Rss', 'Anonymous', 'Swap', 'KSM', 'AnonHugePages']);
 
-/** Reads the mappings of a process. Throws the errors of `procError`, and AbortError by `turns`. */
-export async function readSmaps(pid: number, turns: Turns): Promise<SmapsVma[]> {
-  return await parseSmaps((await readProc(pid, 'smaps')).toString('latin1'), turns);
+/**
+ * Reads the mappings of a process.
+ * Throws the errors of `procError`, and AbortError through `yielder`.
+ */
+export async function readSmaps(pid: number, yielder: Yielder): Promise<SmapsVma[]> {
+  return await parseSmaps((await readProc(pid, 'smaps')).toString('latin1'), yielder);
 }
 
-/** Parses the whole file; it has some 50 MB for 65 530 mappings. Throws AbortError by `turns`. */
-export async function parseSmaps(text: string, turns: Turns): Promise<SmapsVma[]> {
+/**
+ * Parses the whole file; it has some 50 MB for 65 530 mappings. Throws AbortError through
+ * `yielder`.
+ */
+export async function parseSmaps(text: string, yielder: Yielder): Promise<SmapsVma[]> {
   const reader = new SmapsReader();
   for (let from = 0; from < text.length; ) {
-    if (turns.isDue()) await turns.next();
+    if (yielder.isDue()) await yielder.yield();
     const end = text.indexOf('\n', from);
     const to = end < 0 ? text.length : end;
     reader.line(text.slice(from, to));

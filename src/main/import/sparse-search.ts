@@ -15,7 +15,7 @@ import { type FileHandle, open, readFile } from 'node:fs/promises';
 import { addressOf, MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { addRange, type Range, type Ranges } from '../../shared/ranges.ts';
 import { Memory } from '../../shared/wasm.ts';
-import type { Turns } from '../job/stop.ts';
+import type { Yielder } from '../job/stop.ts';
 
 /**
  * Bytes of the buffer. Direct reads need an aligned one, and the memory of WebAssembly is aligned.
@@ -31,13 +31,13 @@ const READS = 4;
 /**
  * Returns the parts of the ranges (pages of the file) that may have data, in steps of 4 MiB;
  * undefined where that cannot be found out. `known` is a page that has data, if one is known.
- * Rejects with AbortError, through `turns`.
+ * Rejects with AbortError, through `yielder`.
  */
 export async function findData(
   path: string | Buffer,
   ranges: Ranges,
   known: number | undefined,
-  turns: Turns,
+  yielder: Yielder,
 ): Promise<Ranges | undefined> {
   const handle = await open(path, constants.O_RDONLY | constants.O_DIRECT).catch(() => undefined);
   if (handle === undefined) return undefined; // the file system has no direct reads
@@ -45,9 +45,9 @@ export async function findData(
     const search = new SparseSearch(handle);
     const found: Ranges = [];
     for (const round of roundsOf(ranges)) {
-      await turns.next();
+      await yielder.yield();
       if (await search.isEmpty(round)) continue;
-      for (const coarse of round) await search.narrow(coarse, found, turns);
+      for (const coarse of round) await search.narrow(coarse, found, yielder);
     }
     const control = known === undefined ? found[0]?.from : addressOf(known);
     return control !== undefined && search.isDirect(control) ? inPages(found) : undefined;
@@ -85,9 +85,9 @@ class SparseSearch {
   }
 
   /** Adds those steps of a range that have data to `found`. */
-  async narrow({ from, to }: Range, found: Ranges, turns: Turns): Promise<void> {
+  async narrow({ from, to }: Range, found: Ranges, yielder: Yielder): Promise<void> {
     for (let at = from; at < to; at += FINE) {
-      if (turns.isDue()) await turns.next();
+      if (yielder.isDue()) await yielder.yield();
       const end = Math.min(to, at + FINE);
       if (this.#hasData(at, end)) addRange(found, at, end);
     }

@@ -3,7 +3,8 @@
  * there is something to undo, this module listens to the 'exit' event and to the signals with which
  * people end programs. SIGKILL leaves no time to undo anything.
  */
-const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
+/** The signals with which people end programs. */
+export const ENDING_SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 
 const pending = new Set<() => void>();
 
@@ -22,16 +23,16 @@ export function guard(undo: () => void): () => void {
 }
 
 function listen(): void {
-  process.on('exit', undoAll);
-  for (const name of SIGNALS) process.on(name, onSignal);
+  process.on('exit', undoPending);
+  for (const name of ENDING_SIGNALS) process.on(name, onSignal);
 }
 
 function ignore(): void {
-  process.off('exit', undoAll);
-  for (const name of SIGNALS) process.off(name, onSignal);
+  process.off('exit', undoPending);
+  for (const name of ENDING_SIGNALS) process.off(name, onSignal);
 }
 
-function undoAll(): void {
+function undoPending(): void {
   for (const undo of pending) undo();
 }
 
@@ -42,7 +43,7 @@ function undoAll(): void {
  */
 function onSignal(signal: NodeJS.Signals): void {
   if (process.listenerCount(signal) > 1) return;
-  undoAll();
+  undoPending();
   pending.clear();
   ignore();
   process.kill(process.pid, signal);

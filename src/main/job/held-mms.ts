@@ -31,7 +31,7 @@ export function withStoppedMm<T>(
  *    the gate, as in any operation, so a freeze waits for the end of the action.
  *  - The mmap locks are taken in ascending order of slots, so no two holders wait for each other.
  *  - All ids are taken before anything is held (`thread-queue.ts`). Without `freeze` there is one
- *    more, in `lookers`, for a worker. An action that takes it out of the list has to release it.
+ *    more, in `onlookers`, for a worker. An action that takes it out of the list has to release it.
  *
  * MM_GONE if one of the mms was destroyed, and AbortError when `signal` fires.
  */
@@ -39,26 +39,26 @@ export async function withHeldMms<T>(
   references: readonly MmReference[],
   freeze: boolean,
   signal: AbortSignal | undefined,
-  action: (mms: readonly Mm[], lookers: number[]) => Promise<T>,
+  action: (mms: readonly Mm[], onlookers: number[]) => Promise<T>,
 ): Promise<T> {
   const { machine } = references[0]!;
   const count = references.length;
   const ids = freeze
     ? await machine.queue.take(count, signal)
     : await enterAsOperation(machine, count + 1, signal);
-  const lookers = ids.slice(count);
+  const onlookers = ids.slice(count);
   const [first] = ids as readonly [number];
   try {
     if (freeze) await machine.gate.freeze(first, signal);
     try {
       const mms = references.map(({ slot }, index) => mmOf(machine, slot, ids[index]!));
-      return await withLockedMms(mms, references, signal, () => action(mms, lookers));
+      return await withLockedMms(mms, references, signal, () => action(mms, onlookers));
     } finally {
       if (freeze) machine.gate.thaw(first);
       else machine.gate.leave(first);
     }
   } finally {
-    releaseAll(machine, [...ids.slice(0, count), ...lookers]);
+    releaseAll(machine, [...ids.slice(0, count), ...onlookers]);
   }
 }
 

@@ -1,7 +1,7 @@
 /**
  * Stops jobs. The caller's signal and the time-out become one AbortSignal, so code that heeds one
  * of them heeds both. The coordinator contributes two things: it gives up waiting (`abortable`),
- * and it lets the event loop run during long loops (`Turns`).
+ * and it lets the event loop run during long loops (`Yielder`).
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { abortSignal, optional } from '../../shared/arguments/checks.ts';
@@ -140,9 +140,9 @@ const STRETCH_MS = 10;
 
 /**
  * Makes a long loop of the coordinator yield to the event loop about every 10 ms, so that timers,
- * signals and progress get their turn: `if (turns.isDue()) await turns.next();`
+ * signals and progress can run: `if (yielder.isDue()) await yielder.yield();`
  */
-export class Turns {
+export class Yielder {
   readonly signal: AbortSignal | undefined;
   #steps = 0;
   #since = performance.now();
@@ -159,7 +159,7 @@ export class Turns {
   }
 
   /** Yields. AbortError if the signal has fired. */
-  async next(): Promise<void> {
+  async yield(): Promise<void> {
     await nextTurn();
     throwIfAborted(this.signal);
     this.#since = performance.now();

@@ -48,7 +48,7 @@ export class RestoredFiles {
   }
 
   /**
-   * Lets go of all files. Waits for the gate without a limit. Does nothing on a poisoned machine.
+   * Releases all files. Waits for the gate without a limit. Does nothing on a poisoned machine.
    */
   release(): Promise<void> {
     return this.#held.release();

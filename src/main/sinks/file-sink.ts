@@ -4,7 +4,7 @@
  * the directory.
  */
 import { optionsOf } from '../../shared/arguments/options.ts';
-import type { CopyTarget } from '../../shared/dump/tasks.ts';
+import type { CopyTarget } from '../../shared/dump/tasks/copy-target.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { outputFailed } from './output-error.ts';
 import { type OpenOutput, PATH_SINK_OPTIONS, PathSink, type PathSinkOptions } from './path-sink.ts';

@@ -9,14 +9,15 @@ import { Machine } from '../../mmu/machine/machine.ts';
 import { instanceOf, optional, wholeNumber } from '../../shared/arguments/checks.ts';
 import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
-import type { CopyTarget, ImageChunk, ImageLease } from '../../shared/dump/tasks.ts';
+import type { CopyTarget, ImageChunk } from '../../shared/dump/tasks/copy-target.ts';
+import type { ImageLease } from '../../shared/dump/tasks/source-reach.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import type { FaultPlan } from '../../shared/faults.ts';
 import { GiB, MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { Memory, WASM_PAGE } from '../../shared/wasm.ts';
 import { FAULT_PLAN, failMemoryAt } from '../job/faults.ts';
 import { loadKernels } from '../package/kernels.ts';
-import { MachineRoom } from './machine-room.ts';
+import { MachineReservation } from './machine-reservation.ts';
 import type { ImageExtent, ImageLength, Sink } from './sink.ts';
 
 /** An image in memory, as `openImage` takes it. */
@@ -80,7 +81,7 @@ export class MemorySink implements Sink {
   readonly #chunkBytes: number;
   readonly #faults: FaultPlan | undefined;
   #chunks: ImageChunk[] = [];
-  readonly #room: MachineRoom | undefined;
+  readonly #reservation: MachineReservation | undefined;
   #image: MemoryImage | undefined;
   /** ImageLease.word. It counts the events that have ended the life of an image in this sink. */
   readonly #generation = new Int32Array(new SharedArrayBuffer(4));
@@ -93,7 +94,7 @@ export class MemorySink implements Sink {
     const { chunkBytes = isHelped ? MAX_CHUNK : DEFAULT_CHUNK } = checked;
     this.#chunkBytes = chunkBytes;
     this.#faults = faults;
-    this.#room = isHelped ? new MachineRoom(machine) : undefined;
+    this.#reservation = isHelped ? new MachineReservation(machine) : undefined;
   }
 
   /**
@@ -129,10 +130,10 @@ export class MemorySink implements Sink {
         failMemoryAt('buffer', this.#faults);
         const needed = Math.min(chunkBytes, bytes - index * chunkBytes);
         const kept = this.#chunks[index];
-        const room = count === 1 ? this.#room?.reserve(needed) : undefined;
-        if (room === undefined && kept !== undefined && kept.bytes >= needed) continue;
+        const reserved = count === 1 ? this.#reservation?.reserve(needed) : undefined;
+        if (reserved === undefined && kept !== undefined && kept.bytes >= needed) continue;
         const spare = count === 1 ? needed * SPARE : chunkBytes;
-        this.#chunks[index] = room ?? newChunk(needed, Math.min(chunkBytes, spare));
+        this.#chunks[index] = reserved ?? newChunk(needed, Math.min(chunkBytes, spare));
       }
     } catch (error) {
       throw new MmdumpError('OUTPUT_FAILED', `no memory for an image of ${bytes} bytes`, {}, error);
@@ -164,7 +165,7 @@ export class MemorySink implements Sink {
   release(): void {
     this.#forget();
     this.#chunks = [];
-    this.#room?.release();
+    this.#reservation?.release();
   }
 }
 

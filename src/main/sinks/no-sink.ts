@@ -1,6 +1,6 @@
 /** The sink of a dry run. It creates nothing, and nothing can be written into it. */
 import { assert } from '../../shared/assert.ts';
-import type { CopyTarget } from '../../shared/dump/tasks.ts';
+import type { CopyTarget } from '../../shared/dump/tasks/copy-target.ts';
 import type { Sink } from './sink.ts';
 
 export class NoSink implements Sink {

@@ -7,7 +7,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { flag, optional, pathname } from '../../shared/arguments/checks.ts';
 import type { Shape } from '../../shared/arguments/options.ts';
-import type { CopyTarget } from '../../shared/dump/tasks.ts';
+import type { CopyTarget } from '../../shared/dump/tasks/copy-target.ts';
 import { errnoOf, MmdumpError } from '../../shared/errors.ts';
 import type { FaultPlan } from '../../shared/faults.ts';
 import { FAULT_PLAN } from '../job/faults.ts';

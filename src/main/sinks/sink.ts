@@ -7,7 +7,7 @@
  * at a time; `one-dump.ts` refuses a second one.
  */
 import type { PhaseControl } from '../../shared/dump/phase-control.ts';
-import type { CopyTarget } from '../../shared/dump/tasks.ts';
+import type { CopyTarget } from '../../shared/dump/tasks/copy-target.ts';
 
 /** The length of the image, as far as it is known, and how it will be written. */
 export interface ImageExtent {

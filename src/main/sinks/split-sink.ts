@@ -13,7 +13,7 @@ import { basename, dirname } from 'node:path';
 import { optional, wholeNumber } from '../../shared/arguments/checks.ts';
 import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { firstOfParts, partClaimsBytes } from '../../shared/dump/part-claims.ts';
-import type { CopyTarget } from '../../shared/dump/tasks.ts';
+import type { CopyTarget } from '../../shared/dump/tasks/copy-target.ts';
 import { AbortError, MmdumpError } from '../../shared/errors.ts';
 import {
   bytesOfPart,

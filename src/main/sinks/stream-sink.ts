@@ -10,7 +10,7 @@ import { flag, objectWith, optional, text } from '../../shared/arguments/checks.
 import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { assert } from '../../shared/assert.ts';
 import { createRing, type RingBuffers, SegmentRing } from '../../shared/dump/segment-ring.ts';
-import type { CopyTarget } from '../../shared/dump/tasks.ts';
+import type { CopyTarget } from '../../shared/dump/tasks/copy-target.ts';
 import type { FaultPlan } from '../../shared/faults.ts';
 import { FAULT_PLAN, failMemoryAt } from '../job/faults.ts';
 import { OpenStream, streamFailed } from './open-stream.ts';

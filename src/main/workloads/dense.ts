@@ -1,29 +1,29 @@
 import type { AddressSpace } from '../../mmu/machine/address-space.ts';
 import { PAGE_SIZE, WORDS_PER_PAGE } from '../../shared/page.ts';
-import type { Pace } from './pace.ts';
+import type { FillYielder } from './fill-yielder.ts';
 import type { Random } from './random.ts';
 import type { Site } from './site.ts';
 
 const PAGES_PER_STEP = 512;
 
 /** Fills private anonymous memory: every page is written with random words. */
-export async function fillDense({ space, size, random, pace }: Site): Promise<void> {
+export async function fillDense({ space, size, random, yielder }: Site): Promise<void> {
   const start = space.mmap({ length: size, prot: 'rw', flags: ['private', 'anonymous'] });
-  await writePaced(space, start, Math.floor(size / PAGE_SIZE), random, pace);
+  await writeYielding(space, start, Math.floor(size / PAGE_SIZE), random, yielder);
 }
 
-/** Writes `pages` pages from `start` on, and lets other work have its turn now and then. */
-export async function writePaced(
+/** Writes `pages` pages from `start` on, and yields to the event loop now and then. */
+export async function writeYielding(
   space: AddressSpace,
   start: number,
   pages: number,
   random: Random,
-  pace: Pace,
+  yielder: FillYielder,
 ): Promise<void> {
   for (let page = 0; page < pages; page += PAGES_PER_STEP) {
     const count = Math.min(PAGES_PER_STEP, pages - page);
     writeRandomPages(space, start + page * PAGE_SIZE, count, random);
-    await pace.step(count);
+    await yielder.step(count);
   }
 }
 

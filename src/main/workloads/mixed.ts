@@ -5,7 +5,7 @@
 import type { AddressSpace } from '../../mmu/machine/address-space.ts';
 import type { Machine } from '../../mmu/machine/machine.ts';
 import { GRANULE_SIZE, MiB, PAGE_SIZE, WORDS_PER_PAGE } from '../../shared/page.ts';
-import { writePaced, writeRandomPages } from './dense.ts';
+import { writeRandomPages, writeYielding } from './dense.ts';
 import type { Random } from './random.ts';
 import type { Site } from './site.ts';
 
@@ -52,7 +52,7 @@ function mapExecutable(machine: Machine, space: AddressSpace, random: Random): v
 }
 
 /** Makes runs of anonymous memory: written, written with zeros, only read, and never touched. */
-async function fillHeap({ space, random, pace }: Site, pages: number): Promise<void> {
+async function fillHeap({ space, random, yielder }: Site, pages: number): Promise<void> {
   const start = 0x1000_0000;
   const flags = [...ANON, 'fixed'] as const;
   space.mmap({ address: start, length: pages * PAGE_SIZE, prot: 'rw', flags });
@@ -67,13 +67,13 @@ async function fillHeap({ space, random, pace }: Site, pages: number): Promise<v
       for (let read = 0; read < run; read++) space.read(address + read * PAGE_SIZE, one);
     }
     page += run;
-    await pace.step(run);
+    await yielder.step(run);
   }
   space.setAddresses({ start_brk: start, brk: start + pages * PAGE_SIZE });
 }
 
 /** Makes 2 MiB pages. One of them is split, because half of it is unmapped. */
-async function fillHuge({ space, random, pace }: Site, count: number): Promise<void> {
+async function fillHuge({ space, random, yielder }: Site, count: number): Promise<void> {
   const length = (count + 2) * GRANULE_SIZE;
   const mapped = space.mmap({ length, prot: 'rw', flags: ANON });
   const start = Math.ceil(mapped / GRANULE_SIZE) * GRANULE_SIZE;
@@ -81,22 +81,22 @@ async function fillHuge({ space, random, pace }: Site, count: number): Promise<v
   for (let huge = 0; huge <= count; huge++) {
     const pages = 1 + random.below(512);
     writeRandomPages(space, start + huge * GRANULE_SIZE, pages, random);
-    await pace.step(512);
+    await yielder.step(512);
   }
   space.munmap(start + count * GRANULE_SIZE + MiB, MiB);
 }
 
 /** Maps shared anonymous memory, and a memfd twice, shared and private. */
-async function fillShared({ machine, space, random, pace }: Site, pages: number): Promise<void> {
+async function fillShared({ machine, space, random, yielder }: Site, pages: number): Promise<void> {
   const length = pages * PAGE_SIZE;
   const anonymous = space.mmap({ length, prot: 'rw', flags: ['shared', 'anonymous'] });
-  await writePaced(space, anonymous, Math.floor(pages / 2), random, pace);
+  await writeYielding(space, anonymous, Math.floor(pages / 2), random, yielder);
   const path = '/memfd:mixed';
   const file = machine.createFile({ path, memoryBacked: { size: length }, deleted: true });
   const first = space.mmap({ length, prot: 'rw', flags: ['shared'], file: file.id });
-  await writePaced(space, first, Math.floor(pages / 3), random, pace);
+  await writeYielding(space, first, Math.floor(pages / 3), random, yielder);
   const second = space.mmap({ length, prot: 'rw', flags: ['private'], file: file.id });
-  await writePaced(space, second, Math.floor(pages / 8), random, pace); // these are private copies
+  await writeYielding(space, second, Math.floor(pages / 8), random, yielder); // private copies
   file.close();
 }
 

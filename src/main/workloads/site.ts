@@ -1,7 +1,7 @@
 /** What a workload gets to work on. */
 import type { AddressSpace } from '../../mmu/machine/address-space.ts';
 import type { Machine } from '../../mmu/machine/machine.ts';
-import type { Pace } from './pace.ts';
+import type { FillYielder } from './fill-yielder.ts';
 import type { Random } from './random.ts';
 
 export interface Site {
@@ -9,5 +9,5 @@ export interface Site {
   readonly space: AddressSpace;
   readonly size: number; // bytes
   readonly random: Random;
-  readonly pace: Pace;
+  readonly yielder: FillYielder;
 }

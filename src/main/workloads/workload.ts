@@ -6,10 +6,10 @@ import { abortSignal, oneOf, optional, wholeNumber } from '../../shared/argument
 import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { GiB, MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { fillDense } from './dense.ts';
+import { FillYielder } from './fill-yielder.ts';
 import { fillManyMaps } from './manymaps.ts';
 import { fillMixed } from './mixed.ts';
 import { WORKLOADS, type WorkloadName } from './names.ts';
-import { Pace } from './pace.ts';
 import { Random } from './random.ts';
 import type { Site } from './site.ts';
 import { fillSparse } from './sparse.ts';
@@ -121,7 +121,7 @@ export async function createWorkload(
   const { deviceMemory } = recipe;
   const machine = createMachine({ memory, deviceMemory, store: 32 * MiB, maxAddressSpaces: 4 });
   const space = machine.createAddressSpace();
-  const pace = new Pace(signal);
-  await recipe.fill({ machine, space, size, random: new Random(seed), pace });
+  const yielder = new FillYielder(signal);
+  await recipe.fill({ machine, space, size, random: new Random(seed), yielder });
   return { machine, space, source: `${name}:${size}` };
 }

@@ -71,7 +71,7 @@ export class PhysicalMemory {
   readonly frames: number;
   /** The number of swap slot 0: the first one after the banks of the frames. */
   readonly swapBase: number;
-  /** The memory of each bank. Its frames come first; reservations (`room.ts`) follow. */
+  /** The memory of each bank. Its frames come first; reservations (`reservation.ts`) follow. */
   readonly memories: readonly WasmMemory[];
   /** The words of each bank. */
   readonly words: readonly Int32Array[];

@@ -1,6 +1,6 @@
 /** VMAs whose pages a dump does not look at: rows 1 and 2 of docs/CLASSIFICATION.md. */
 import { VM } from '../vm-flags.ts';
-import type { UnsupportedPolicy } from './tasks.ts';
+import type { UnsupportedPolicy } from './tasks/pass-task.ts';
 
 /** The options of a dump that decide it. */
 export interface LeftOutPolicy {

@@ -93,6 +93,13 @@ export class LoadList {
     return this.#words[run * WORDS + PAGES]!;
   }
 
+  /** Pages of all runs. */
+  totalPages(): number {
+    let pages = 0;
+    for (let run = 0; run < this.#count; run++) pages += this.pages(run);
+    return pages;
+  }
+
   /** A copy of the list in shared memory. */
   share(): SharedArrayBuffer {
     const buffer = new SharedArrayBuffer(this.#count * WORDS * 4);

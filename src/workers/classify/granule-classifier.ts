@@ -3,7 +3,6 @@
  * two words, loads are plain, constants are local, and nothing is allocated per page.
  */
 
-import { isUnreachableKind } from '../../mmu/files/file-record.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { PAGE_STRUCT, PG } from '../../mmu/physical/page-struct.ts';
 import { BANK_MASK, BANK_SHIFT, WORD_SHIFT } from '../../mmu/physical/physical-memory.ts';
@@ -18,30 +17,17 @@ import {
 import type { WalkEnd } from '../../mmu/tables/page-table.ts';
 import { isPresent, pfnOf } from '../../mmu/tables/pte.ts';
 import { countEmpty } from '../../mmu/tables/table-scan.ts';
-import { VMA_KIND } from '../../mmu/vma/vma-table.ts';
-import type { OwnedInterval, OwnerTable } from '../../shared/dump/owner-table.ts';
+import type { OwnerTable } from '../../shared/dump/owner-table.ts';
 import { PAGE_CLASS, RULE } from '../../shared/dump/page-class.ts';
 import { cloneWord, FILE_PAGES_BIT, unsupportedWord } from '../../shared/dump/run-table.ts';
 import { GRANULE_PAGES } from '../../shared/page.ts';
-import { VM } from '../../shared/vm-flags.ts';
+import type { ClassifyPolicy } from './classify-policy.ts';
 import type { Donors } from './donors.ts';
-import { hidesFilePage } from './hidden-pages.ts';
 import type { Leaves } from './leaves.ts';
+import { OwnedPages } from './owned-pages.ts';
 import { type PlainView, takePlainPages } from './plain-pages.ts';
 import { NOTHING, type RunWriter } from './run-writer.ts';
-import type { ZeroTest } from './zero-test.ts';
-
-/** The options of a dump that decide about classes. */
-export interface ClassifyPolicy {
-  /** Row 17: pages of zeros become ZERO. If false, row 14 (the zero page) becomes COPY as well. */
-  readonly detectZero: boolean;
-  /** Pages that no rule can store become COPY, if they have a frame and the format allows it. */
-  readonly copyUnsupported: boolean;
-  /** VM_* flags: pages of a VMA with any of them are not stored. */
-  readonly leftOut: number;
-  /** One test for each bank. */
-  readonly zeroTests: readonly ZeroTest[];
-}
+import { type VmaView, viewVma } from './vma-view.ts';
 
 // Local copies of what the loops use: see docs/decisions/hot-loops.md.
 const { FLAGS, REFCOUNT, MAPPING, WORDS: PAGE_WORDS } = PAGE_STRUCT;
@@ -54,22 +40,12 @@ const LOW_BITS = GRANULE_PAGES - 1;
 /** Stands in for a class word: a page of an unreachable file, whose owner is not known yet. */
 const LOST_PAGE = -1;
 
-/** The VMA around the pages that are being classified. */
-interface VmaView {
-  readonly slot: number;
-  readonly file: number;
-  readonly fileView: number;
-  readonly isVdso: boolean;
-  readonly isShared: boolean;
-}
-
 /** Classifies units of one mm. */
 export class GranuleClassifier {
-  readonly #mms: readonly Mm[];
   readonly #mm: Mm;
   readonly #ordinal: number;
   readonly #leaves: Leaves;
-  readonly #owners: OwnerTable;
+  readonly #owned: OwnedPages;
   readonly #donors: Donors | undefined;
   readonly #policy: ClassifyPolicy;
   readonly #out: RunWriter;
@@ -91,11 +67,10 @@ export class GranuleClassifier {
     policy: ClassifyPolicy,
     out: RunWriter,
   ) {
-    this.#mms = mms;
     this.#mm = mms[ordinal]!;
     this.#ordinal = ordinal;
     this.#leaves = leaves;
-    this.#owners = owners;
+    this.#owned = new OwnedPages(mms, ordinal, leaves, owners);
     this.#donors = donors;
     this.#policy = policy;
     this.#out = out;
@@ -141,25 +116,12 @@ export class GranuleClassifier {
     const { vmas } = this.#mm;
     const flags = vmas.flags(slot);
     if ((flags & this.#policy.leftOut) !== 0) return; // rows 1 and 2
-    const file = vmas.file(slot);
-    const vma: VmaView = {
-      slot,
-      file,
-      fileView: this.#viewOf(file),
-      isVdso: vmas.kind(slot) === VMA_KIND.VDSO,
-      isShared: (flags & VM.MAYSHARE) !== 0,
-    };
+    const vma = viewVma(this.#mm, slot, flags);
     if (found === 'bad') return; // row 3: the plan has listed the granule
     if (vma.fileView === FILE_VIEW.UNREACHABLE) this.#classifyUnreachableFile(vma, from, to, found);
     else if (found === 'table') this.#classifyTable(vma, from, to);
     else if (found === 'huge') this.#classifyHuge(vma, from, to);
     this.#out.end(to);
-  }
-
-  #viewOf(file: number): number {
-    if (file === 0) return FILE_VIEW.NONE;
-    const kind = this.#mm.files.kind(file);
-    return isUnreachableKind(kind) ? FILE_VIEW.UNREACHABLE : FILE_VIEW.LIVING;
   }
 
   /**
@@ -235,7 +197,7 @@ export class GranuleClassifier {
       if (slot >= 0) pfn = this.#swap.frameOf(slot);
       let word = low === 0 ? LOST_PAGE : this.#leafWord(vma, vpn, low, high, pfn, slot);
       if (word === LOST_PAGE) {
-        pfn = this.#ownedFrame(vma, vpn);
+        pfn = this.#owned.frame(vma, vpn);
         // On a running machine a private VMA stores what it shows as its own: see dump/owners.ts.
         const isOwn = vma.isShared || this.#donors === undefined;
         const bits = isOwn ? 0 : FILE_PAGES_BIT;
@@ -317,24 +279,5 @@ export class GranuleClassifier {
       default:
         return ABSENT;
     }
-  }
-
-  /** Frame of an unreachable file's page if this VMA has to store it, else 0. */
-  #ownedFrame(vma: VmaView, vpn: number): number {
-    const owned = this.#owners.find(this.#ordinal, vpn);
-    if (owned === undefined) return 0;
-    const index = this.#mm.vmas.fileIndex(vma.slot, vpn);
-    const pfn = this.#leaves.cached(vma.file, index, vpn);
-    return pfn !== 0 && this.#isHiddenByRivals(owned, index) ? pfn : 0;
-  }
-
-  /** Whether all rivals that cover page `index` of the file hide it behind something else. */
-  #isHiddenByRivals(owned: OwnedInterval, index: number): boolean {
-    for (let number = 0; number < owned.rivals; number++) {
-      const rival = this.#owners.rival(owned.rival + number);
-      if (index < rival.pgoff || index >= rival.pgoff + rival.pages) continue;
-      if (!hidesFilePage(this.#mms[rival.mm]!, rival.start + (index - rival.pgoff))) return false;
-    }
-    return true;
   }
 }

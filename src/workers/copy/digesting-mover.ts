@@ -19,7 +19,7 @@
 import type { MachineParts } from '../../mmu/mm/machine-parts.ts';
 import { BANK_MASK, BANK_SHIFT } from '../../mmu/physical/physical-memory.ts';
 import { type DigestKernels, DigestState, digestKernels } from '../../shared/digest/xxh3.ts';
-import type { StagingRooms } from '../../shared/dump/staging-rooms.ts';
+import type { StagingReservations } from '../../shared/dump/staging-reservations.ts';
 import type { KernelModules } from '../../shared/kernels.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import type { WasmMemory } from '../../shared/wasm.ts';
@@ -51,7 +51,7 @@ export class DigestingMover {
   readonly #machine: MachineParts;
   readonly #copies: KernelModules;
   readonly #digests: KernelModules;
-  readonly #rooms: StagingRooms | undefined;
+  readonly #reservations: StagingReservations | undefined;
   readonly #state = new DigestState();
   /** For the memory of a window, the kernels from each bank to it, or null if none reaches it. */
   readonly #reaches = new WeakMap<WasmMemory, (Reach | null | undefined)[]>();
@@ -65,17 +65,17 @@ export class DigestingMover {
   /** Bytes directly before the place of the next page that are copied, but not digested yet. */
   #ahead = 0;
 
-  /** If `rooms` is undefined, nothing is staged. */
+  /** If `reservations` is undefined, nothing is staged. */
   constructor(
     machine: MachineParts,
     copies: KernelModules,
     digests: KernelModules,
-    rooms: StagingRooms | undefined,
+    reservations: StagingReservations | undefined,
   ) {
     this.#machine = machine;
     this.#copies = copies;
     this.#digests = digests;
-    this.#rooms = rooms;
+    this.#reservations = reservations;
   }
 
   /** Whether kernels reach `into` from all frames sources[first] to sources[first + count - 1]. */
@@ -235,7 +235,7 @@ export class DigestingMover {
   #stageOf(bank: number): ImageWindow | null {
     const known = this.#stages[bank];
     if (known !== undefined) return known;
-    const stage = shortRunsStage(this.#machine, bank, this.#rooms);
+    const stage = shortRunsStage(this.#machine, bank, this.#reservations);
     this.#stages[bank] = stage;
     return stage;
   }

@@ -12,7 +12,7 @@
  */
 import type { MachineParts } from '../../mmu/mm/machine-parts.ts';
 import { BANK_MASK, BANK_SHIFT } from '../../mmu/physical/physical-memory.ts';
-import type { StagingRooms } from '../../shared/dump/staging-rooms.ts';
+import type { StagingReservations } from '../../shared/dump/staging-reservations.ts';
 import type { KernelModules } from '../../shared/kernels.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import { type FrameKernels, frameKernels } from './frame-kernels.ts';
@@ -40,25 +40,25 @@ export class FrameMover {
   readonly #banks: readonly Uint8Array[];
   readonly #sources: Int32Array;
   readonly #modules: KernelModules | undefined;
-  readonly #rooms: StagingRooms | undefined;
+  readonly #reservations: StagingReservations | undefined;
   /** The stage of each bank, or null if nothing can be staged there. */
   readonly #stages: (Stage | null | undefined)[] = [];
 
   /**
    * `sources`: frame numbers, in the order of the image. If `modules` is undefined, there are no
-   * kernels. If `rooms` is undefined, nothing is staged.
+   * kernels. If `reservations` is undefined, nothing is staged.
    */
   constructor(
     machine: MachineParts,
     sources: Int32Array,
     modules: KernelModules | undefined,
-    rooms: StagingRooms | undefined,
+    reservations: StagingReservations | undefined,
   ) {
     this.#machine = machine;
     this.#banks = machine.memory.bytes;
     this.#sources = sources;
     this.#modules = modules;
-    this.#rooms = rooms;
+    this.#reservations = reservations;
   }
 
   /** Copies the frames sources[first] to sources[first + count - 1] to byte `at` of `into`. */
@@ -131,7 +131,7 @@ export class FrameMover {
     const known = this.#stages[bank];
     if (known !== undefined) return known;
     const modules = this.#modules;
-    const window = shortRunsStage(this.#machine, bank, this.#rooms);
+    const window = shortRunsStage(this.#machine, bank, this.#reservations);
     const memory = window?.memory;
     const stage =
       modules && window && memory

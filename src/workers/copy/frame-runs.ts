@@ -1,6 +1,6 @@
 /** What both movers do with lists of frame numbers, which are in the order of the image. */
 import { BANK_MASK, BANK_SHIFT } from '../../mmu/physical/physical-memory.ts';
-import { STAGE_PAGES } from '../../shared/dump/staging-rooms.ts';
+import { STAGE_PAGES } from '../../shared/dump/staging-reservations.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import type { FrameKernels } from './frame-kernels.ts';
 

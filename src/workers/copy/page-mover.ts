@@ -4,7 +4,7 @@
 import type { MachineParts } from '../../mmu/mm/machine-parts.ts';
 import { DIGEST, type DigestKind } from '../../shared/digest/digest-kind.ts';
 import { PayloadDigest } from '../../shared/digest/payload-digest.ts';
-import type { PassTask } from '../../shared/dump/tasks.ts';
+import type { PassTask } from '../../shared/dump/tasks/pass-task.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import { DigestingMover } from './digesting-mover.ts';
 import { FrameMover } from './frame-mover.ts';
@@ -16,7 +16,7 @@ const PAGES_BEHIND = 32;
 /** What a mover needs to know of its pass. */
 export type MoverTask = Pick<
   PassTask,
-  'kernels' | 'digestKernels' | 'digest' | 'rooms' | 'running'
+  'kernels' | 'digestKernels' | 'digest' | 'reservations' | 'running'
 >;
 
 /** Copies pages in one of two ways, with the digest that the dump asks for. */
@@ -40,15 +40,15 @@ export class PageMover {
 
   /** `sources`: the list of frames to which RUN.SOURCE refers. */
   constructor(machine: MachineParts, sources: Int32Array, task: MoverTask) {
-    const { kernels, digestKernels, digest, rooms } = task;
+    const { kernels, digestKernels, digest, reservations } = task;
     this.hasDigest = digest !== DIGEST.NONE;
     this.#kind = digest;
     this.#isFrozen = task.running === undefined;
     this.#behind = new PayloadDigest(() => digestKernels.inside);
     this.#sources = sources;
-    this.#plain = new FrameMover(machine, sources, kernels, rooms);
+    this.#plain = new FrameMover(machine, sources, kernels, reservations);
     if (digest === DIGEST.XXH3) {
-      this.#digesting = new DigestingMover(machine, kernels, digestKernels, rooms);
+      this.#digesting = new DigestingMover(machine, kernels, digestKernels, reservations);
     }
   }
 

@@ -4,15 +4,15 @@
  * faster.
  *
  * If possible it is a reservation in the memory of a bank, so that kernels can fill it. The
- * coordinator lends the reservations (main/dump/staging-rooms.ts). If a worker thread owned one, it
- * would be lost with the thread.
+ * coordinator lends the reservations (main/dump/staging-reservations.ts). If a worker thread owned
+ * one, it would be lost with the thread.
  */
 import type { MachineParts } from '../../mmu/mm/machine-parts.ts';
 import {
   SHORT_RUNS_BYTES,
   STAGING_BYTES,
-  type StagingRooms,
-} from '../../shared/dump/staging-rooms.ts';
+  type StagingReservations,
+} from '../../shared/dump/staging-reservations.ts';
 import { ImageWindow } from './image-window.ts';
 
 /** Staging memory outside any machine, which only this thread uses. */
@@ -22,10 +22,13 @@ let ordinary: SharedArrayBuffer | undefined;
  * The window of STAGING_BYTES bytes in which a worker builds its segments. Without a reservation it
  * lies outside the machine.
  */
-export function segmentStage(machine: MachineParts, rooms: StagingRooms | undefined): ImageWindow {
-  if (rooms !== undefined && rooms.segment >= 0) {
+export function segmentStage(
+  machine: MachineParts,
+  reservations: StagingReservations | undefined,
+): ImageWindow {
+  if (reservations !== undefined && reservations.segment >= 0) {
     const memory = machine.memory.memories[0]!;
-    return new ImageWindow(memory.buffer, rooms.segment, STAGING_BYTES, memory);
+    return new ImageWindow(memory.buffer, reservations.segment, STAGING_BYTES, memory);
   }
   ordinary ??= new SharedArrayBuffer(STAGING_BYTES);
   return new ImageWindow(ordinary, 0, STAGING_BYTES, undefined);
@@ -38,9 +41,9 @@ export function segmentStage(machine: MachineParts, rooms: StagingRooms | undefi
 export function shortRunsStage(
   machine: MachineParts,
   bank: number,
-  rooms: StagingRooms | undefined,
+  reservations: StagingReservations | undefined,
 ): ImageWindow | null {
-  const at = rooms?.shortRuns[bank] ?? -1;
+  const at = reservations?.shortRuns[bank] ?? -1;
   if (at < 0) return null;
   const memory = machine.memory.memories[bank]!;
   return new ImageWindow(memory.buffer, at, SHORT_RUNS_BYTES, memory);

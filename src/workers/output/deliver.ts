@@ -1,5 +1,5 @@
 /** Writes a finished segment of an image to its file, or to the files of its parts. */
-import type { CopyTarget } from '../../shared/dump/tasks.ts';
+import type { CopyTarget } from '../../shared/dump/tasks/copy-target.ts';
 import { partPath } from '../../shared/formats/parts.ts';
 import type { WorkerFaults } from '../task/worker-faults.ts';
 import { writeAt } from './write-at.ts';

@@ -9,7 +9,7 @@ import { assert } from '../../shared/assert.ts';
 import type { PhaseControl } from '../../shared/dump/phase-control.ts';
 import { SegmentCut } from '../../shared/dump/segment-cut.ts';
 import { SegmentRing } from '../../shared/dump/segment-ring.ts';
-import type { CopyTarget, ImageChunk } from '../../shared/dump/tasks.ts';
+import type { CopyTarget, ImageChunk } from '../../shared/dump/tasks/copy-target.ts';
 import { ImageWindow } from '../copy/image-window.ts';
 import type { WorkerFaults } from '../task/worker-faults.ts';
 import { deliver } from './deliver.ts';

@@ -3,7 +3,7 @@
  * them in the order of the image. The list takes four bytes per record, and lies in memory of the
  * worker until its task ends.
  */
-import type { UnitCrcs } from '../../shared/dump/tasks.ts';
+import type { UnitCrcs } from '../../shared/dump/tasks/pass-task.ts';
 
 /** The list of one worker. */
 export class CrcList {

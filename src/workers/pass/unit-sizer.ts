@@ -7,7 +7,7 @@ import type { NameTable } from '../../shared/dump/name-table.ts';
 import { PAGE_CLASS } from '../../shared/dump/page-class.ts';
 import { classOf, donorOf, ruleOf } from '../../shared/dump/run-table.ts';
 import { RAW_PIECE, SegmentCut } from '../../shared/dump/segment-cut.ts';
-import type { UnsupportedRun } from '../../shared/dump/tasks.ts';
+import type { UnsupportedRun } from '../../shared/dump/tasks/pass-task.ts';
 import type { VmaTallies } from '../../shared/dump/vma-tally.ts';
 import { PAGES_RECORD, VMA_IMAGE } from '../../shared/formats/cpt/records.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';

@@ -3,7 +3,7 @@
  */
 import { readSync } from 'node:fs';
 import { assert } from '../../shared/assert.ts';
-import type { SourceReach } from '../../shared/dump/tasks.ts';
+import type { SourceReach } from '../../shared/dump/tasks/source-reach.ts';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import { hex } from '../../shared/page.ts';
 

@@ -1,6 +1,6 @@
 /** What all tasks have in common: claiming units, measuring time, and turning errors into data. */
 import { PhaseControl } from '../../shared/dump/phase-control.ts';
-import type { PhaseReport, PhaseTask } from '../../shared/dump/tasks.ts';
+import type { PhaseReport, PhaseTask } from '../../shared/dump/tasks/phase-task.ts';
 import { type Outcome, toFailure } from '../../shared/errors.ts';
 import { WorkerFaults } from './worker-faults.ts';
 

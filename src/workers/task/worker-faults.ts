@@ -1,7 +1,7 @@
 /** Faults on a worker (`src/shared/faults.ts`): carries out the actions that a test has planned. */
 import { threadId } from 'node:worker_threads';
 import { type FrameAllocator, outOfMemory } from '../../mmu/physical/frame-allocator.ts';
-import type { PhaseTask } from '../../shared/dump/tasks.ts';
+import type { PhaseTask } from '../../shared/dump/tasks/phase-task.ts';
 import {
   type ArmedFaults,
   type FaultAction,

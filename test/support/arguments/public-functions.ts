@@ -31,7 +31,7 @@ import {
 import { NUMBERS, VIEWS } from './wrong-values.ts';
 
 /** The objects that a call needs: all are small, and are made anew after a call changes them. */
-export interface Stage {
+export interface CallFixture {
   readonly machine: Machine;
   readonly space: AddressSpace;
   readonly other: AddressSpace;
@@ -124,7 +124,7 @@ function method1<T extends object>(
   return [`${className}.${method}`, { arguments: args, call: action }];
 }
 
-function addressSpaceCalls({ machine, space, heap, file }: Stage): [string, PublicCall][] {
+function addressSpaceCalls({ machine, space, heap, file }: CallFixture): [string, PublicCall][] {
   const twin = (
     method: keyof AddressSpace & string,
     args: readonly Argument[],
@@ -220,7 +220,7 @@ function construct(example: object, args: readonly Argument[]): PublicCall {
   return { arguments: args, call: (...given) => new type(...given) };
 }
 
-function machineCalls({ machine, space, file }: Stage): [string, PublicCall][] {
+function machineCalls({ machine, space, file }: CallFixture): [string, PublicCall][] {
   const method = (
     called: keyof Machine & string,
     args: readonly Argument[],
@@ -323,7 +323,7 @@ function attachCall({ handle }: Machine, space: AddressSpace): PublicCall {
   };
 }
 
-function imageCalls({ image, memoryImage }: Stage): [string, PublicCall][] {
+function imageCalls({ image, memoryImage }: CallFixture): [string, PublicCall][] {
   const method = (called: keyof Image & string, args: readonly Argument[]): [string, PublicCall] =>
     method1('Image', called, args, image);
   const choice = optional(options({ mm: optional(count(0)) }));
@@ -361,7 +361,7 @@ function imageCalls({ image, memoryImage }: Stage): [string, PublicCall][] {
   ];
 }
 
-function imageKeys({ bytes: length, chunks, chunkBytes }: Stage['memoryImage']): {
+function imageKeys({ bytes: length, chunks, chunkBytes }: CallFixture['memoryImage']): {
   readonly [key: string]: Argument;
 } {
   return { bytes: count(length), chunks: object(chunks), chunkBytes: count(chunkBytes) };
@@ -373,7 +373,7 @@ const PATH_OPTIONS = {
   faults: optional({ valid: undefined, accepts: [] }),
 };
 
-function sinkCalls({ machine }: Stage): [string, PublicCall][] {
+function sinkCalls({ machine }: CallFixture): [string, PublicCall][] {
   const { faults } = PATH_OPTIONS;
   const memory = optional(
     options({
@@ -405,8 +405,8 @@ function sinkCalls({ machine }: Stage): [string, PublicCall][] {
   ];
 }
 
-function jobCalls(stage: Stage): [string, PublicCall][] {
-  const { dumper, space, other, machine, image, memoryImage, pid } = stage;
+function jobCalls(fixture: CallFixture): [string, PublicCall][] {
+  const { dumper, space, other, machine, image, memoryImage, pid } = fixture;
   const method = (called: keyof Dumper & string, args: readonly Argument[]): [string, PublicCall] =>
     method1('Dumper', called, args, dumper);
   const timeoutMs = optional({ valid: 60_000, accepts: ['0.5'] });
@@ -485,12 +485,12 @@ function dumperCall(create: (given: object) => Dumper | Promise<Dumper>): Public
   };
 }
 
-export function publicCalls(stage: Stage): ReadonlyMap<string, PublicCall> {
+export function publicCalls(fixture: CallFixture): ReadonlyMap<string, PublicCall> {
   return new Map([
-    ...addressSpaceCalls(stage),
-    ...machineCalls(stage),
-    ...imageCalls(stage),
-    ...sinkCalls(stage),
-    ...jobCalls(stage),
+    ...addressSpaceCalls(fixture),
+    ...machineCalls(fixture),
+    ...imageCalls(fixture),
+    ...sinkCalls(fixture),
+    ...jobCalls(fixture),
   ]);
 }

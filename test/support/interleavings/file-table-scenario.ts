@@ -79,14 +79,14 @@ function begin(files: FileTable, call: string, thread: number): number {
 }
 
 function programOf(text: string, id: number, tableClass: typeof FileTable): Program {
-  return (stage) => {
-    const files = filesOn(stage.words, tableClass);
-    new ThreadTable(stage.words, 0, true).hold(id, RANK.GATE);
+  return (context) => {
+    const files = filesOn(context.words, tableClass);
+    new ThreadTable(context.words, 0, true).hold(id, RANK.GATE);
     for (const call of text.split(' ')) {
-      stage.begin(call);
+      context.begin(call);
       const file = begin(files, call, id);
       if (file === 0) continue;
-      stage.pause(`has ${file}`);
+      context.pause(`has ${file}`);
       if (call === 'U' && files.unlink(file, id)) put(files, file, id);
       put(files, file, id);
     }
@@ -123,8 +123,8 @@ export async function filesSystem(options: FilesOptions): Promise<System> {
   const { programs, tableClass, victim } = options;
   const all = programs.map((text, id) => programOf(text, id, tableClass));
   if (victim !== undefined) {
-    all.push((stage) => {
-      reap(stage.words, victim, tableClass);
+    all.push((context) => {
+      reap(context.words, victim, tableClass);
       return undefined;
     });
   }

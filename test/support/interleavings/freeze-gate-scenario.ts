@@ -6,7 +6,7 @@
 import { FREEZE_GATE, type FreezeGate } from '../../../src/shared/sync/freeze-gate.ts';
 import { THREAD_SLOT, THREAD_TABLE_WORDS } from '../../../src/shared/sync/thread-layout.ts';
 import { ThreadTable } from '../../../src/shared/sync/thread-table.ts';
-import type { Op, Program, Run, Stage } from './recorded-atomics.ts';
+import type { Op, Program, ProgramContext, Run } from './recorded-atomics.ts';
 import { SLEEPS, type System, type View } from './system.ts';
 import { type Head, type Knowledge, ThreadAutomaton } from './thread-automaton.ts';
 import {
@@ -31,37 +31,37 @@ export interface GateOptions {
 const FREEZERS_WORD = THREAD_TABLE_WORDS + FREEZE_GATE.FREEZERS;
 const CHANGES_WORD = THREAD_TABLE_WORDS + FREEZE_GATE.CHANGES;
 
-function parts(stage: Stage, gateClass: typeof FreezeGate) {
-  const table = new ThreadTable(stage.words, 0, true);
-  return { table, gate: new gateClass(stage.words, THREAD_TABLE_WORDS, table) };
+function parts(context: ProgramContext, gateClass: typeof FreezeGate) {
+  const table = new ThreadTable(context.words, 0, true);
+  return { table, gate: new gateClass(context.words, THREAD_TABLE_WORDS, table) };
 }
 
 function programOf(text: string, id: number, gateClass: typeof FreezeGate): Program {
-  return async (stage) => {
-    const { gate } = parts(stage, gateClass);
+  return async (context) => {
+    const { gate } = parts(context, gateClass);
     let given = 'done';
     for (const call of text.split(' ')) {
-      stage.begin(call);
+      context.begin(call);
       given = 'done'; // the outcome is that of the last call: a program remembers nothing else
       if (call === 'C') {
         gate.shut();
         await gate.whenEmpty();
-        stage.pause('closed');
+        context.pause('closed');
         continue;
       }
       if (call.endsWith('F')) {
-        await gate.freeze(id, call === 'aF' ? stage.signal : undefined);
-        stage.pause('frozen');
+        await gate.freeze(id, call === 'aF' ? context.signal : undefined);
+        context.pause('frozen');
         gate.thaw(id);
         continue;
       }
-      if (call === 'aE') await gate.enterAsync(id, stage.signal);
+      if (call === 'aE') await gate.enterAsync(id, context.signal);
       else if (call === 'E') gate.enter(id);
       else if (!gate.tryEnter(id)) {
         given = 'refused';
         continue;
       }
-      stage.pause('inside');
+      context.pause('inside');
       gate.leave(id);
     }
     return given;
@@ -81,8 +81,8 @@ function alike({ kind, at }: Op, result: number): readonly number[] {
 export async function gateSystem({ programs, gateClass, victim }: GateOptions): Promise<System> {
   const all = programs.map((text, id) => programOf(text, id, gateClass));
   if (victim !== undefined) {
-    all.push((stage) => {
-      const { table, gate } = parts(stage, gateClass);
+    all.push((context) => {
+      const { table, gate } = parts(context, gateClass);
       if (!table.declareDead(victim)) return undefined;
       gate.abandon(victim);
       table.bury(victim);

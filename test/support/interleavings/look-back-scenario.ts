@@ -3,7 +3,7 @@
  * none is left, as the workers of a phase do. If the victim dies, its host stops the other workers.
  */
 import { LOOK_BACK, LookBack, UNIT_PLACE } from '../../../src/shared/dump/look-back.ts';
-import type { Op, Program, Run, Stage } from './recorded-atomics.ts';
+import type { Op, Program, ProgramContext, Run } from './recorded-atomics.ts';
 import type { System, View } from './system.ts';
 import { type Head, type Knowledge, ThreadAutomaton } from './thread-automaton.ts';
 import { sleepsForEver } from './thread-words.ts';
@@ -44,8 +44,8 @@ function phaseWords(units: number): { readonly next: number; readonly stop: numb
 
 function programOf({ units, lookBackClass = LookBack }: LookBackOptions): Program {
   const { next, stop } = phaseWords(units);
-  return (stage: Stage) => {
-    const { words } = stage;
+  return (context: ProgramContext) => {
+    const { words } = context;
     const lookBack = new lookBackClass(words);
     const stopWord = {
       get isStopped(): boolean {
@@ -53,7 +53,7 @@ function programOf({ units, lookBackClass = LookBack }: LookBackOptions): Progra
       },
     };
     for (;;) {
-      stage.begin('unit');
+      context.begin('unit');
       if (stopWord.isStopped) return 'stopped by the host';
       const unit = Atomics.add(words, next, 1);
       if (unit >= units) return 'done';

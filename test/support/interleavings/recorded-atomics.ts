@@ -39,7 +39,7 @@ export const ABORTED = 3;
 const WAIT_RESULTS = ['not-equal', 'ok', 'timed-out'] as const;
 
 /** What a program may use: the shared words, and calls that mark its position. */
-export interface Stage {
+export interface ProgramContext {
   readonly words: Int32Array;
   /** Aborted when a `wait` in the log returns ABORTED. */
   readonly signal: AbortSignal;
@@ -50,7 +50,7 @@ export interface Stage {
 }
 
 /** The code of one thread. Its outcome is its return value, or the code of the error it throws. */
-export type Program = (stage: Stage) => string | undefined | Promise<string | undefined>;
+export type Program = (context: ProgramContext) => string | undefined | Promise<string | undefined>;
 
 export interface Step {
   readonly op: Op;
@@ -72,7 +72,7 @@ export interface Run {
 
 class Stopped extends Error {}
 
-class Recorder implements Stage {
+class Recorder implements ProgramContext {
   readonly words: Int32Array;
   readonly steps: Step[] = [];
   op: Op | undefined;

@@ -13,7 +13,7 @@ import { RW_LOCK } from '../../../src/shared/sync/rw-lock.ts';
 import { THREAD_TABLE_WORDS } from '../../../src/shared/sync/thread-layout.ts';
 import { ThreadTable } from '../../../src/shared/sync/thread-table.ts';
 import { DIED_WRITING } from '../../../src/shared/sync/trust.ts';
-import type { Op, Program, Run, Stage } from './recorded-atomics.ts';
+import type { Op, Program, ProgramContext, Run } from './recorded-atomics.ts';
 import { DEAD, SLEEPS, type System, type View } from './system.ts';
 import { type Head, type Knowledge, ThreadAutomaton } from './thread-automaton.ts';
 import {
@@ -69,32 +69,32 @@ export const reapAsThreadGone: Reap = (table, lock, victim) => {
   table.bury(victim);
 };
 
-function locks(stage: Stage, lockClass: RwLockClass) {
-  const table = new ThreadTable(stage.words, 0, true);
-  return { table, lock: new lockClass(stage.words, LOCK_AT, table) };
+function locks(context: ProgramContext, lockClass: RwLockClass) {
+  const table = new ThreadTable(context.words, 0, true);
+  return { table, lock: new lockClass(context.words, LOCK_AT, table) };
 }
 
 function programOf(text: string, id: number, lockClass: RwLockClass): Program {
   const calls = text.split(' ');
-  return async (stage) => {
-    const { table, lock } = locks(stage, lockClass);
+  return async (context) => {
+    const { table, lock } = locks(context, lockClass);
     let given = 'done';
     for (const call of calls) {
       const mode = call.endsWith('W') ? 'write' : 'read';
-      stage.begin(call);
+      context.begin(call);
       given = 'done'; // the outcome is that of the last call: a program remembers nothing else
       if (call === 'P') {
         table.poison(DIED_WRITING, id);
         lock.wakeAll();
         continue;
       }
-      if (call.startsWith('a')) await lock.lockAsync(id, mode, stage.signal);
+      if (call.startsWith('a')) await lock.lockAsync(id, mode, context.signal);
       else if (!call.startsWith('t')) lock.lock(id, mode);
       else if (!lock.tryLock(id, mode)) {
         given = 'refused';
         continue;
       }
-      stage.pause(mode);
+      context.pause(mode);
       lock.unlock(id);
     }
     return given;
@@ -148,8 +148,8 @@ export async function rwSystem(options: RwOptions): Promise<System> {
   const { programs, lockClass, victim, reap = reapAsThreadGone, without = [] } = options;
   const all = programs.map((text, id) => programOf(text, id, lockClass));
   if (victim !== undefined) {
-    all.push((stage) => {
-      const { table, lock } = locks(stage, lockClass);
+    all.push((context) => {
+      const { table, lock } = locks(context, lockClass);
       reap(table, lock, victim);
       return undefined;
     });

@@ -11,7 +11,7 @@ import { spinLock, spinUnlock } from '../../../src/shared/sync/spin-lock.ts';
 import { THREAD_TABLE_WORDS } from '../../../src/shared/sync/thread-layout.ts';
 import { ThreadTable } from '../../../src/shared/sync/thread-table.ts';
 import { DIED_WRITING } from '../../../src/shared/sync/trust.ts';
-import type { Op, Program, Run, Stage } from './recorded-atomics.ts';
+import type { Op, Program, ProgramContext, Run } from './recorded-atomics.ts';
 import type { System, View } from './system.ts';
 import { type Head, type Knowledge, ThreadAutomaton } from './thread-automaton.ts';
 import {
@@ -34,7 +34,7 @@ const LOCK_WORD = THREAD_TABLE_WORDS;
 const OWNER_BITS = 0x1fff_ffff;
 const { PAGE_TABLE, LDT } = RANK;
 
-/** One of the two locks, built on the words of a stage. */
+/** One of the two locks, built on the words of a context. */
 export interface WordLock {
   lock(id: number): void;
   unlock(id: number): void;
@@ -88,34 +88,34 @@ export interface WordLockOptions {
 }
 
 function programOf(text: string, id: number, kind: WordLockKind): Program {
-  return async (stage) => {
-    const { table, lock } = parts(stage, kind);
+  return async (context) => {
+    const { table, lock } = parts(context, kind);
     for (const call of text.split(' ')) {
-      stage.begin(call);
+      context.begin(call);
       if (call === 'end') {
         table.release(id);
         continue;
       }
-      if (call === 'aL') await lock.lockAsync!(id, stage.signal);
+      if (call === 'aL') await lock.lockAsync!(id, context.signal);
       else lock.lock(id);
-      stage.pause('owner');
+      context.pause('owner');
       lock.unlock(id);
     }
     return undefined;
   };
 }
 
-function parts(stage: Stage, kind: WordLockKind) {
-  const table = new ThreadTable(stage.words, 0, true);
-  return { table, lock: kind.on(stage.words, table) };
+function parts(context: ProgramContext, kind: WordLockKind) {
+  const table = new ThreadTable(context.words, 0, true);
+  return { table, lock: kind.on(context.words, table) };
 }
 
 /** Does what `threadGone` does for one such lock. */
-function reap(stage: Stage, options: WordLockOptions): void {
+function reap(context: ProgramContext, options: WordLockOptions): void {
   const victim = options.victim!;
-  const { table, lock } = parts(stage, options.kind);
+  const { table, lock } = parts(context, options.kind);
   if (!table.declareDead(victim)) return;
-  const owner = (Atomics.load(stage.words, LOCK_WORD) & OWNER_BITS) - 1;
+  const owner = (Atomics.load(context.words, LOCK_WORD) & OWNER_BITS) - 1;
   const isWriting = table.diedWriting(victim) || owner === victim;
   if (isWriting) table.poison(DIED_WRITING, victim);
   lock.wakeAll?.();
@@ -126,8 +126,8 @@ export async function wordLockSystem(options: WordLockOptions): Promise<System> 
   const { programs, kind, victim } = options;
   const all = programs.map((text, id) => programOf(text, id, kind));
   if (victim !== undefined) {
-    all.push((stage) => {
-      reap(stage, options);
+    all.push((context) => {
+      reap(context, options);
       return undefined;
     });
   }

@@ -13,7 +13,7 @@ import {
   stepText,
   WINDOW_BASE,
 } from './history.ts';
-import { SimulatedStage } from './simulated-stage.ts';
+import { HistoryFixture } from './history-fixture.ts';
 import { describePage, nameZeroFiles, runsOfPages } from './transcript.ts';
 
 /** Mappings up to this distance from the base are listed: a growing stack leaves the window. */
@@ -102,12 +102,12 @@ function isNear(address: number): boolean {
 /** One run of a history: its processes by number, and its transcript. */
 class Run {
   readonly lines: string[] = [];
-  readonly #stage: SimulatedStage;
+  readonly #fixture: HistoryFixture;
   readonly #processes = new Map<number, AddressSpace>();
 
-  constructor(stage: SimulatedStage) {
-    this.#stage = stage;
-    this.#processes.set(0, stage.machine.createAddressSpace());
+  constructor(fixture: HistoryFixture) {
+    this.#fixture = fixture;
+    this.#processes.set(0, fixture.machine.createAddressSpace());
   }
 
   step(step: PlannedStep): void {
@@ -198,7 +198,7 @@ class Run {
       length,
       prot: call.prot as 'rw',
       flags: call.flags as ('private' | 'shared')[],
-      ...(call.file < 0 ? {} : { file: this.#stage.fileIds[call.file] ?? 9999 }),
+      ...(call.file < 0 ? {} : { file: this.#fixture.fileIds[call.file] ?? 9999 }),
       offset: bytesOf(call.offset),
     });
     return mapped(space, address, length);
@@ -210,7 +210,7 @@ class Run {
       if (!isNear(vma.start)) continue;
       const letters = LETTERS.filter(([bit]) => (vma.flags & bit) !== 0);
       const flags = letters.map(([, text]) => ` ${text}`).join('');
-      const k = vma.file === null ? undefined : this.#stage.indexes.get(vma.file);
+      const k = vma.file === null ? undefined : this.#fixture.indexes.get(vma.file);
       const nameless = vma.file === null ? 'anon' : `zero:${table.file(table.slot(ordinal))}`;
       const identity = k === undefined ? nameless : `file${k}`;
       const pgoff = vma.file === null ? '' : `@${vma.pgoff}`;
@@ -247,7 +247,7 @@ function* contents(space: AddressSpace): Generator<readonly [number, string]> {
   }
 }
 
-let idle: { readonly key: string; readonly stage: SimulatedStage } | undefined;
+let idle: { readonly key: string; readonly fixture: HistoryFixture } | undefined;
 
 /**
  * Returns the transcript of a history on the simulated machine. At the end the machine's tables
@@ -255,14 +255,15 @@ let idle: { readonly key: string; readonly stage: SimulatedStage } | undefined;
  */
 export function runSimulated(plan: Plan, zeroPage: boolean, memory: number = 32 * MiB): string[] {
   const key = JSON.stringify([plan.files, memory, zeroPage]);
-  const stage = idle?.key === key ? idle.stage : new SimulatedStage(plan.files, memory, zeroPage);
+  const fixture =
+    idle?.key === key ? idle.fixture : new HistoryFixture(plan.files, memory, zeroPage);
   idle = undefined; // stays undefined if the run fails
-  stage.reset();
-  const before = freeFrames(stage.machine);
-  const run = new Run(stage);
+  fixture.reset();
+  const before = freeFrames(fixture.machine);
+  const run = new Run(fixture);
   for (const step of plan.steps) run.step(step);
-  assertTablesTrue(stage.machine);
-  stage.clear(before);
-  idle = { key, stage };
+  assertTablesTrue(fixture.machine);
+  fixture.clear(before);
+  idle = { key, fixture };
   return nameZeroFiles(run.lines);
 }

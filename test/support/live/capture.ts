@@ -14,13 +14,19 @@ import {
   type ProcessReport,
 } from 'mmdump';
 import type { TestContext } from 'vitest';
+import {
+  isInstalled,
+  type LiveProcess,
+  parseRegions,
+  type Region,
+  Workshop,
+} from './live-process.ts';
 import { PAGE, threadStates } from './proc.ts';
 import { pageStates, type Reference, readReference } from './reference.ts';
-import { isInstalled, parseRegions, type Region, type Target, Workshop } from './target.ts';
 
 /** A stopped process, its reference, and the results of its import. */
 export interface Capture {
-  readonly target: Target;
+  readonly live: LiveProcess;
   readonly regions: readonly Region[];
   readonly reference: Reference;
   readonly process: ProcessReport;
@@ -33,11 +39,11 @@ export interface Capture {
   readonly changed: readonly string[];
 }
 
-/** The reason why there is no such target here. */
+/** The reason why there is no such process here. */
 export type Absent = { readonly reason: string };
 
 /** The programs, the dumper and the images of one test file. */
-export class Lab {
+export class LiveFixture {
   readonly workshop: Workshop = new Workshop();
   readonly #images: Image[] = [];
   #dumper: Dumper | undefined;
@@ -62,19 +68,19 @@ export class Lab {
     return image;
   }
 
-  async capture(target: Target, regions: readonly Region[] = []): Promise<Capture> {
-    await target.stop();
-    const reference = readReference(target.pid);
+  async capture(live: LiveProcess, regions: readonly Region[] = []): Promise<Capture> {
+    await live.stop();
+    const reference = readReference(live.pid);
     const machine = createMachine({ memory: 512 * MiB });
     const { dumper } = this;
-    const { mms, processes } = await importProcess(machine, target.pid, { dumper });
-    const states = threadStates(target.pid);
-    const changed = differences(reference.states, pageStates(target.pid));
+    const { mms, processes } = await importProcess(machine, live.pid, { dumper });
+    const states = threadStates(live.pid);
+    const changed = differences(reference.states, pageStates(live.pid));
     const sink = memorySink();
     const dump = await dumper.dump(mms[0]!, { to: sink });
     const image = await this.open(sink.image);
     const process = processes[0]!;
-    return { target, regions, reference, process, space: mms[0]!, dump, image, states, changed };
+    return { live, regions, reference, process, space: mms[0]!, dump, image, states, changed };
   }
 
   async captureNode(): Promise<Capture> {
@@ -89,8 +95,8 @@ export class Lab {
   async captureC(...words: string[]): Promise<Capture | Absent> {
     const program = this.workshop.cProgram();
     if (program === undefined) return { reason: 'there is no C compiler' };
-    const target = await this.workshop.start([program, ...words]);
-    return this.capture(target, parseRegions(await target.ready()));
+    const live = await this.workshop.start([program, ...words]);
+    return this.capture(live, parseRegions(await live.ready()));
   }
 }
 

@@ -3,9 +3,9 @@ import { readlinkSync } from 'node:fs';
 import type { AddressSpace, Image } from 'mmdump';
 import { expect } from 'vitest';
 import { hex } from './capture.ts';
+import type { LiveProcess } from './live-process.ts';
 import { PAGE } from './proc.ts';
 import type { Reference } from './reference.ts';
-import type { Target } from './target.ts';
 
 /** The VmFlags of smaps that an image keeps. */
 const FLAG_NAMES: { readonly [letters: string]: string } = {
@@ -37,7 +37,7 @@ const FLAG_NAMES: { readonly [letters: string]: string } = {
 };
 
 /** The mappings as lines: range, pgoff in the file, flags, path. */
-export function expectedMappings({ pid }: Target, { vmas, fileKinds }: Reference): string[] {
+export function expectedMappings({ pid }: LiveProcess, { vmas, fileKinds }: Reference): string[] {
   const exe = readlinkSync(`/proc/${pid}/exe`);
   return vmas.map((vma, at) => {
     const isFile = fileKinds[at] !== 'none';

@@ -3,8 +3,8 @@
 import { readdirSync, readlinkSync } from 'node:fs';
 import { createMachine, type Machine } from 'mmdump';
 import { expect } from 'vitest';
-import type { Lab } from './capture.ts';
-import type { Target } from './target.ts';
+import type { LiveFixture } from './capture.ts';
+import type { LiveProcess } from './live-process.ts';
 
 /** Returns the error that `action` rejects with. */
 export async function failure(action: Promise<unknown>): Promise<unknown> {
@@ -44,6 +44,6 @@ export function freshMachine(memory: number): { machine: Machine; expectUntouche
   };
 }
 
-export function startLarge({ workshop }: Lab, mib: number): Promise<Target> {
+export function startLarge({ workshop }: LiveFixture, mib: number): Promise<LiveProcess> {
   return workshop.startReady(workshop.largeCommand(mib));
 }

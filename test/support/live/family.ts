@@ -1,7 +1,8 @@
 /** Families of live processes: their members, and what they share, from a slow reading of /proc. */
 import { readdirSync, readSync } from 'node:fs';
 import type { Image } from 'mmdump';
-import type { Lab } from './capture.ts';
+import type { LiveFixture } from './capture.ts';
+import { type LiveProcess, parseRegions, type Region } from './live-process.ts';
 import {
   type PagemapEntry,
   readKernelPage,
@@ -10,10 +11,9 @@ import {
   statField,
   withFile,
 } from './proc.ts';
-import { parseRegions, type Region, type Target } from './target.ts';
 
 export interface LiveFamily {
-  readonly target: Target;
+  readonly live: LiveProcess;
   readonly regions: readonly Region[];
   /** The parent, then its descendants in order of pid. */
   readonly pids: readonly number[];
@@ -21,17 +21,17 @@ export interface LiveFamily {
 
 /** Starts the C program live-family.c; undefined without a compiler. */
 export async function startFamily(
-  { workshop }: Lab,
+  { workshop }: LiveFixture,
   mode: string,
 ): Promise<LiveFamily | undefined> {
   const program = workshop.familyProgram();
   if (program === undefined) return undefined;
-  const target = await workshop.start([program, mode]);
-  const lines = await target.ready();
+  const live = await workshop.start([program, mode]);
+  const lines = await live.ready();
   const children = lines.filter((line) => line.startsWith('child ')).map((line) => line.slice(6));
   for (const child of children) workshop.adopt(Number(child));
   const regions = parseRegions(lines.filter((line) => line.startsWith('region ')));
-  return { target, regions, pids: [target.pid, ...children.map(Number).sort((a, b) => a - b)] };
+  return { live, regions, pids: [live.pid, ...children.map(Number).sort((a, b) => a - b)] };
 }
 
 /** Returns a process and its living descendants, found through the pids of their parents. */

@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { closeSync, ftruncateSync, openSync } from 'node:fs';
 import type { TestContext } from 'vitest';
-import type { Workshop } from './target.ts';
+import type { Workshop } from './live-process.ts';
 
 /** Creates a file with an empty ext4. Skips the test if it cannot be created. */
 export function ext4Image(context: TestContext, { directory }: Workshop, name: string): string {

@@ -1,18 +1,18 @@
 /**
  * A worker thread that will be terminated, or that waits for one that was. It attaches to an
- * address space as `thread`, performs one operation and posts the outcome. Where `stage` says so,
- * it stops for ever in the middle, with the locks that an operation holds there.
+ * address space as `thread`, performs one operation and posts the outcome. Where `progress` says
+ * so, it stops for ever in the middle, with the locks that an operation holds there.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { attach } from 'mmdump';
 
-const { handle, thread, action, address, stage } = workerData;
+const { handle, thread, action, address, progress } = workerData;
 
 /** Tells the host that this thread is inside, and never returns. */
 function stop() {
-  Atomics.store(stage, 0, 1);
-  Atomics.notify(stage, 0);
-  Atomics.wait(stage, 1, 0);
+  Atomics.store(progress, 0, 1);
+  Atomics.notify(progress, 0);
+  Atomics.wait(progress, 1, 0);
 }
 
 /** Enters the mm as every operation does, and stops there. */

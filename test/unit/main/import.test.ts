@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { parseStat } from '../../../src/main/import/proc.ts';
 import { prpsinfoNote } from '../../../src/main/import/prpsinfo.ts';
 import { parseSmaps, type SmapsVma } from '../../../src/main/import/smaps.ts';
-import { Turns } from '../../../src/main/job/stop.ts';
+import { Yielder } from '../../../src/main/job/stop.ts';
 import { VM } from '../../../src/shared/vm-flags.ts';
 
 const SMAPS = `56490d8c6000-56490d8c8000 r--p 00002000 fe:00 260131                     /usr/bin/a b\\012c (deleted)
@@ -26,7 +26,7 @@ VmFlags: ex
 describe('smaps', () => {
   let vmas: SmapsVma[] = [];
   beforeAll(async () => {
-    vmas = await parseSmaps(SMAPS, new Turns(undefined));
+    vmas = await parseSmaps(SMAPS, new Yielder(undefined));
   });
 
   it('gives ranges, names as the kernel writes them, and totals', () => {

@@ -12,7 +12,7 @@ import {
 import { readFileView } from '../../../src/main/import/file-view.ts';
 import { type MappedFile, MappedFiles } from '../../../src/main/import/mapped-files.ts';
 import { parseSmaps, type SmapsVma } from '../../../src/main/import/smaps.ts';
-import { Turns } from '../../../src/main/job/stop.ts';
+import { Yielder } from '../../../src/main/job/stop.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'mmdump-files-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -29,7 +29,7 @@ async function vmasOf(...files: readonly Shown[]): Promise<SmapsVma[]> {
     const range = `${start.toString(16)}-${(start + 0x2000).toString(16)}`;
     return `${range} rw-s 00000000 ${device} ${inode}    ${name}\nVmFlags: rd wr sh mr mw me ms\n`;
   });
-  return await parseSmaps(lines.join(''), new Turns(undefined));
+  return await parseSmaps(lines.join(''), new Yielder(undefined));
 }
 
 /** Finds the files as for a process with our mounts. */
@@ -85,7 +85,7 @@ describe('trial 1: inodes and devices are exact', () => {
     const text =
       '10000-11000 rw-s fffffffffffff000 00:05 9    /dev/x\nVmFlags: rd sh\n' +
       '11000-12000 rw-s 20000000003000 00:05 9    /dev/x\nVmFlags: rd sh\n';
-    const vmas = await parseSmaps(text, new Turns(undefined));
+    const vmas = await parseSmaps(text, new Yielder(undefined));
     expect(vmas.map(({ pgoff }) => pgoff)).toEqual([2 ** 52 - 1, 2 ** 41 + 3]);
   });
 });

@@ -38,7 +38,7 @@ class CountingSource {
 
 const digest = new PayloadDigest(() => DIGESTS.inside);
 
-interface Stage {
+interface Fixture {
   readonly source: CountingSource;
   readonly mm: ImageMm;
   readonly reader: PageReader;
@@ -47,7 +47,7 @@ interface Stage {
 }
 
 /** An mm with one mapping of consecutive blocks, each of the given number of pages. */
-function stageOf(blockPages: readonly number[], options: { cacheBytes?: number } = {}): Stage {
+function fixtureOf(blockPages: readonly number[], options: { cacheBytes?: number } = {}): Fixture {
   const blocks = new BlockIndex();
   const parts: Buffer[] = [];
   const contents: Buffer[] = [];
@@ -86,7 +86,7 @@ function placesOf(mms: readonly ImageMm[]): PagePlaces {
 
 describe('fault 12: an image is read by whole blocks', () => {
   it('with one read for each large block, straight into the buffer of the caller', async () => {
-    const { source, mm, reader, content } = stageOf([512, 512, 300]);
+    const { source, mm, reader, content } = fixtureOf([512, 512, 300]);
     const into = Buffer.alloc(content.length);
     await reader.read(mm, START, into);
     expect(into.equals(content)).toBe(true);
@@ -94,7 +94,7 @@ describe('fault 12: an image is read by whole blocks', () => {
   });
 
   it('with one read for many small blocks that lie close together', async () => {
-    const { source, mm, reader, content } = stageOf(Array<number>(256).fill(1));
+    const { source, mm, reader, content } = fixtureOf(Array<number>(256).fill(1));
     const into = Buffer.alloc(content.length);
     await reader.read(mm, START, into);
     expect(into.equals(content)).toBe(true);
@@ -102,7 +102,7 @@ describe('fault 12: an image is read by whole blocks', () => {
   });
 
   it('once for all pages of a block that are read one after the other, or at the same time', async () => {
-    const { source, mm, reader, content } = stageOf([512, 512]);
+    const { source, mm, reader, content } = fixtureOf([512, 512]);
     const page = Buffer.alloc(PAGE_SIZE);
     for (let at = 0; at < 2 * MiB; at += PAGE_SIZE) {
       await reader.read(mm, START + at, page);
@@ -124,14 +124,14 @@ describe('fault 12: an image is read by whole blocks', () => {
   });
 
   it('for every page again when nothing is kept', async () => {
-    const { source, mm, reader } = stageOf([8], { cacheBytes: 0 });
+    const { source, mm, reader } = fixtureOf([8], { cacheBytes: 0 });
     const byte = Buffer.alloc(1);
     for (let page = 0; page < 8; page++) await reader.read(mm, START + page * PAGE_SIZE, byte);
     expect(source).toMatchObject({ reads: 8, bytesRead: 64 * PAGE_SIZE });
   });
 
   it('and writes nothing more once the read was rejected', async () => {
-    const { source, mm, reader, content } = stageOf([64, 512, 64, 512, 64]);
+    const { source, mm, reader, content } = fixtureOf([64, 512, 64, 512, 64]);
     source.image[RECORD]! ^= 1;
     const into = Buffer.alloc(content.length);
     await expect(reader.read(mm, START, into)).rejects.toMatchObject({ code: 'IMAGE_CHECKSUM' });

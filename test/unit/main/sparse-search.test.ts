@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it, type TestContext } from 'vitest';
 import { findData } from '../../../src/main/import/sparse-search.ts';
-import { Turns } from '../../../src/main/job/stop.ts';
+import { Yielder } from '../../../src/main/job/stop.ts';
 import { GiB, MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
 import { intersection } from '../../../src/shared/ranges.ts';
 
@@ -36,15 +36,15 @@ function sparseFile(context: TestContext, ...pages: readonly number[]): string {
   return path;
 }
 
-function turns(signal?: AbortSignal): Turns {
-  return new Turns(signal);
+function yielder(signal?: AbortSignal): Yielder {
+  return new Yielder(signal);
 }
 
 describe('trial 3: data in a sparse file', () => {
   it('is found in steps of 4 MiB, written back or not, also at the very end', async (context) => {
     const path = sparseFile(context, 0, 70_000, PAGES - 1);
     const step = Math.floor(70_000 / STEP) * STEP;
-    expect(await findData(path, [{ from: 0, to: PAGES }], undefined, turns())).toEqual([
+    expect(await findData(path, [{ from: 0, to: PAGES }], undefined, yielder())).toEqual([
       { from: 0, to: STEP },
       { from: step, to: step + STEP },
       { from: PAGES - STEP, to: PAGES },
@@ -54,20 +54,20 @@ describe('trial 3: data in a sparse file', () => {
   it('is none in a range without any, where another page shows that reads are direct', async (context) => {
     const path = sparseFile(context, 3);
     const ranges = [{ from: 10_000, to: PAGES }];
-    expect(await findData(path, ranges, 3, turns())).toEqual([]);
-    expect(await findData(path, ranges, undefined, turns())).toBe(undefined); // nothing shows it
-    expect(await findData(path, ranges, 200_000, turns())).toBe(undefined); // nor does a hole
+    expect(await findData(path, ranges, 3, yielder())).toEqual([]);
+    expect(await findData(path, ranges, undefined, yielder())).toBe(undefined); // nothing shows it
+    expect(await findData(path, ranges, 200_000, yielder())).toBe(undefined); // nor does a hole
   });
 
   it('is not looked for where there are no direct reads, or no file', async () => {
     const ranges = [{ from: 0, to: 1 }];
-    expect(await findData('/proc/self/stat', ranges, 0, turns())).toBe(undefined);
-    expect(await findData(join(folder, 'none'), ranges, 0, turns())).toBe(undefined);
+    expect(await findData('/proc/self/stat', ranges, 0, yielder())).toBe(undefined);
+    expect(await findData(join(folder, 'none'), ranges, 0, yielder())).toBe(undefined);
   });
 
   it('is not looked for any more once the signal fires', async (context) => {
     const path = sparseFile(context, 3);
-    const searching = findData(path, [{ from: 0, to: PAGES }], 3, turns(AbortSignal.abort()));
+    const searching = findData(path, [{ from: 0, to: PAGES }], 3, yielder(AbortSignal.abort()));
     await expect(searching).rejects.toMatchObject({ name: 'AbortError' });
   });
 });

@@ -28,7 +28,7 @@ const DESC = { entryNumber: 0, baseAddr: 0, limit: 0 } as const;
 const CONTENT = new Uint8Array(LENGTH).fill(7);
 
 /** A machine with one object of every kind. */
-function stage() {
+function newFixture() {
   const machine = testMachine({ swap: MiB, deviceMemory: 4 * PAGE_SIZE });
   const space = machine.createAddressSpace();
   const at = space.mmap(ANON);
@@ -41,50 +41,50 @@ function stage() {
   return { machine, space, at, file, open, closing };
 }
 
-type Stage = ReturnType<typeof stage>;
+type Fixture = ReturnType<typeof newFixture>;
 
 /** Each operation, and its twin if it has one. */
 const CHANGES: Record<
   string,
-  readonly [(s: Stage) => unknown, ((s: Stage, signal?: AbortSignal) => Promise<unknown>)?]
+  readonly [(f: Fixture) => unknown, ((f: Fixture, signal?: AbortSignal) => Promise<unknown>)?]
 > = {
   createAddressSpace: [
-    (s) => s.machine.createAddressSpace(),
-    (s, signal) => s.machine.createAddressSpaceAsync(signal),
+    (f) => f.machine.createAddressSpace(),
+    (f, signal) => f.machine.createAddressSpaceAsync(signal),
   ],
-  'exit of an mm': [(s) => s.space.exit()],
+  'exit of an mm': [(f) => f.space.exit()],
   createFile: [
-    (s) => s.machine.createFile({ path: '/g', content: CONTENT }),
-    (s, signal) => s.machine.createFileAsync({ path: '/g', content: CONTENT }, signal),
+    (f) => f.machine.createFile({ path: '/g', content: CONTENT }),
+    (f, signal) => f.machine.createFileAsync({ path: '/g', content: CONTENT }, signal),
   ],
   hostFile: [
-    (s) => s.machine.hostFile('package.json'),
-    (s, signal) => s.machine.hostFileAsync('package.json', signal),
+    (f) => f.machine.hostFile('package.json'),
+    (f, signal) => f.machine.hostFileAsync('package.json', signal),
   ],
-  'unlink of a file': [(s) => s.file.unlink(), (s, signal) => s.open.unlinkAsync(signal)],
-  'close of a file': [(s) => s.file.close(), (s, signal) => s.closing.closeAsync(signal)],
-  mergePages: [(s) => s.machine.mergePages(), (s, signal) => s.machine.mergePagesAsync(signal)],
-  reclaim: [(s) => s.machine.reclaim(MiB), (s, signal) => s.machine.reclaimAsync(MiB, signal)],
-  setAuxv: [(s) => s.space.setAuxv(CONTENT), (s, signal) => s.space.setAuxvAsync(CONTENT, signal)],
+  'unlink of a file': [(f) => f.file.unlink(), (f, signal) => f.open.unlinkAsync(signal)],
+  'close of a file': [(f) => f.file.close(), (f, signal) => f.closing.closeAsync(signal)],
+  mergePages: [(f) => f.machine.mergePages(), (f, signal) => f.machine.mergePagesAsync(signal)],
+  reclaim: [(f) => f.machine.reclaim(MiB), (f, signal) => f.machine.reclaimAsync(MiB, signal)],
+  setAuxv: [(f) => f.space.setAuxv(CONTENT), (f, signal) => f.space.setAuxvAsync(CONTENT, signal)],
   setNotes: [
-    (s) => s.space.setNotes(CONTENT),
-    (s, signal) => s.space.setNotesAsync(CONTENT, signal),
+    (f) => f.space.setNotes(CONTENT),
+    (f, signal) => f.space.setNotesAsync(CONTENT, signal),
   ],
   mapDevice: [
-    (s) => s.space.mapDevice({ length: PAGE_SIZE, prot: 'r' }),
-    (s) => s.space.mapDeviceAsync({ length: PAGE_SIZE, prot: 'r' }),
+    (f) => f.space.mapDevice({ length: PAGE_SIZE, prot: 'r' }),
+    (f) => f.space.mapDeviceAsync({ length: PAGE_SIZE, prot: 'r' }),
   ],
-  'fork of an mm': [(s) => s.space.fork(), (s) => s.space.forkAsync()],
+  'fork of an mm': [(f) => f.space.fork(), (f) => f.space.forkAsync()],
   'mmap of shared anonymous memory': [
-    (s) => s.space.mmap({ ...ANON, flags: ['shared', 'anonymous'] }),
-    (s) => s.space.mmapAsync({ ...ANON, flags: ['shared', 'anonymous'] }),
+    (f) => f.space.mmap({ ...ANON, flags: ['shared', 'anonymous'] }),
+    (f) => f.space.mmapAsync({ ...ANON, flags: ['shared', 'anonymous'] }),
   ],
-  writePageStruct: [(s) => writePageStruct(s.machine, 40, { index: 5 })],
-  writePte: [(s) => writePte(s.space, s.at, { level: 1, low: 0, high: 0 })],
+  writePageStruct: [(f) => writePageStruct(f.machine, 40, { index: 5 })],
+  writePte: [(f) => writePte(f.space, f.at, { level: 1, low: 0, high: 0 })],
 };
 
 /** All state of the machine that these changes could change. */
-function stateOf({ machine }: Stage): object {
+function stateOf({ machine }: Fixture): object {
   const { files, handle } = machine.parts;
   return {
     memory: machine.memory,
@@ -98,7 +98,7 @@ function stateOf({ machine }: Stage): object {
 
 describe('fault 3: every change passes the freeze gate', () => {
   it.each(Object.entries(CHANGES))('%s is refused on a frozen machine', async (_name, [change]) => {
-    const scene = stage();
+    const scene = newFixture();
     const before = stateOf(scene);
     const freeze = await scene.machine.freeze();
     expect(codeOf(() => change(scene))).toBe('EAGAIN');
@@ -111,7 +111,7 @@ describe('fault 3: every change passes the freeze gate', () => {
     return twin === undefined ? [] : [[name, twin] as const];
   });
   it.each(twins)('the asynchronous twin of %s waits for the thaw', async (_name, twin) => {
-    const scene = stage();
+    const scene = newFixture();
     const before = stateOf(scene);
     const freeze = await scene.machine.freeze();
     const pending = twin(scene);
@@ -126,7 +126,7 @@ describe('fault 3: every change passes the freeze gate', () => {
   it.each(twins.filter(([, twin]) => twin.length > 1))(
     'the asynchronous twin of %s gives up when its signal fires',
     async (_name, twin) => {
-      const scene = stage();
+      const scene = newFixture();
       const before = stateOf(scene);
       const freeze = await scene.machine.freeze();
       const controller = new AbortController();
@@ -153,7 +153,7 @@ describe('fault 3: a change beside the gate is an assertion', () => {
     'bytes are stored': ({ parts }) => parts.store.add(CONTENT, parts.thread),
   };
   it.each(Object.entries(beside))('%s', (_name, change) => {
-    const { machine } = stage();
+    const { machine } = newFixture();
     expect(() => change(machine)).toThrow(/^freeze gate: thread 0 is outside and makes a change/);
   });
 
@@ -171,12 +171,12 @@ describe('fault 3: a change beside the gate is an assertion', () => {
     'a byte string is replaced': (mm) => setBlob(mm, 0, 0, CONTENT),
   };
   it.each(Object.entries(unlocked))('as is one without its lock: %s', (what, change) => {
-    const { mm } = stage().space;
+    const { mm } = newFixture().space;
     expect(() => change(mm)).toThrow(new RegExp(`^locks: thread 0 holds 0x0, not .*: ${what}$`));
   });
 
   it('as is a second entry of one thread', () => {
-    const { machine } = stage();
+    const { machine } = newFixture();
     const { gate, thread } = machine.parts;
     gate.tryEnter(thread);
     expect(() => machine.createFile({ path: '/g', content: CONTENT })).toThrow(/^lock order/);

@@ -9,11 +9,11 @@ import { crc32 } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { BANK_FRAMES } from '../../../src/mmu/physical/physical-memory.ts';
 import { DIGEST } from '../../../src/shared/digest/digest-kind.ts';
-import type { RunningMachine } from '../../../src/shared/dump/tasks.ts';
+import type { RunningMachine } from '../../../src/shared/dump/tasks/pass-task.ts';
 import { PAGE_SIZE } from '../../../src/shared/page.ts';
 import { PageMover } from '../../../src/workers/copy/page-mover.ts';
 import { FramesDigest } from '../../../src/workers/load/frames-digest.ts';
-import { parts, rooms, WINDOWS } from '../../support/machine/frame-stage.ts';
+import { parts, reservations, WINDOWS } from '../../support/machine/frame-fixture.ts';
 import { DIGESTS, KERNELS } from '../../support/machine/kernels.ts';
 import { xxh3Outside } from '../../support/reference/outside-xxh3.ts';
 
@@ -42,7 +42,7 @@ describe('a block of a machine that runs', () => {
     ] as const)(`has the %s of the bytes that have arrived, by ${how}`, (_name, digest) => {
       const sources = Int32Array.from({ length: PAGES }, (_, page) => FIRST + page);
       const running = {} as RunningMachine;
-      const task = { kernels, digestKernels: DIGESTS, digest, rooms, running };
+      const task = { kernels, digestKernels: DIGESTS, digest, reservations, running };
       const mover = new PageMover(parts, sources, task);
       const window = windowOf();
       const { bytes } = window;

@@ -12,7 +12,7 @@ import {
   SCAN_VMA,
   ScanVmas,
 } from '../../../src/shared/dump/scan-table.ts';
-import type { ScanTask } from '../../../src/shared/dump/tasks.ts';
+import type { ScanTask } from '../../../src/shared/dump/tasks/scan-task.ts';
 import { readU64, writeU64 } from '../../../src/shared/u64.ts';
 import { VM } from '../../../src/shared/vm-flags.ts';
 import { scan } from '../../../src/workers/scan-pagemap.ts';

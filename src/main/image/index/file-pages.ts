@@ -8,6 +8,7 @@
  * image says.
  */
 import { GRANULE_PAGES } from '../../../shared/page.ts';
+import { firstAfter } from '../../../shared/ranges.ts';
 import { VM } from '../../../shared/vm-flags.ts';
 import { BLOCK, type Block } from './block-index.ts';
 import type { ImageFile } from './image-mm.ts';
@@ -62,7 +63,7 @@ export class FilePages {
   /** The place where page `index` of a file is stored; undefined if it is not. */
   find(file: number, index: number): StoredAt | undefined {
     const runs = this.#granule(file, index);
-    const run = runs?.[firstEndingAfter(runs, index)];
+    const run = runs?.[firstAfter(runs, index)];
     if (run === undefined || run.from > index) return undefined;
     return { mm: run.mm, vpn: index + run.shift };
   }
@@ -75,7 +76,7 @@ export class FilePages {
   gap(file: number, index: number): number {
     const runs = this.#granule(file, index);
     const end = (Math.floor(index / GRANULE_PAGES) + 1) * GRANULE_PAGES;
-    return (runs?.[firstEndingAfter(runs, index)]?.from ?? end) - index;
+    return (runs?.[firstAfter(runs, index)]?.from ?? end) - index;
   }
 
   #granule(file: number, index: number): Granule | undefined {
@@ -84,7 +85,7 @@ export class FilePages {
 
   #addRun(file: number, number: number, run: Run): number | undefined {
     const runs = this.#granuleFor(file, number);
-    const at = firstEndingAfter(runs, run.from);
+    const at = firstAfter(runs, run.from);
     const next = runs[at];
     if (next !== undefined && next.from < run.to) return Math.max(next.from, run.from);
     // Neighbours in one mapping become one run, such as blocks of one page, or data beside zeros.
@@ -112,17 +113,6 @@ export class FilePages {
     }
     return runs;
   }
-}
-
-function firstEndingAfter(runs: readonly Run[], index: number): number {
-  let low = 0;
-  let high = runs.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (runs[middle]!.to > index) high = middle;
-    else low = middle + 1;
-  }
-  return low;
 }
 
 /** Whether a file is unreachable: only an image, or the memory of a machine, supplies its pages. */

@@ -95,8 +95,11 @@ export interface ImageMm {
   readonly ldt: Payload | null;
 }
 
-/** Finds the mapping that holds `address`, by bisection. */
-export function findVma(vmas: readonly ImageVma[], address: number): ImageVma | undefined {
+/** Finds the mapping that holds `address`, by bisection. Both may be in bytes or in pages. */
+export function findVma<V extends { readonly start: number; readonly end: number }>(
+  vmas: readonly V[],
+  address: number,
+): V | undefined {
   let low = 0;
   let high = vmas.length;
   while (low < high) {

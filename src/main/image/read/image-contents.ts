@@ -1,6 +1,6 @@
 /** The contents of an open image: its records, and the way to its bytes. `Image` keeps it open. */
 import { crc32 } from 'node:zlib';
-import type { SourceReach } from '../../../shared/dump/tasks.ts';
+import type { SourceReach } from '../../../shared/dump/tasks/source-reach.ts';
 import { MmdumpError } from '../../../shared/errors.ts';
 import type { ImageHead } from '../../../shared/formats/cpt/head.ts';
 import { type Problem, problemError } from '../../../shared/formats/problem.ts';

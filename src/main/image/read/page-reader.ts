@@ -13,7 +13,7 @@ import type { PayloadDigest } from '../../../shared/digest/payload-digest.ts';
 import { MmdumpError } from '../../../shared/errors.ts';
 import { pagesText } from '../../../shared/formats/problem.ts';
 import { addressOf, KiB, PAGE_SIZE } from '../../../shared/page.ts';
-import { Turns } from '../../job/stop.ts';
+import { Yielder } from '../../job/stop.ts';
 import type { Block } from '../index/block-index.ts';
 import { findVma, type ImageMm } from '../index/image-mm.ts';
 import type { ByteSource } from '../source/byte-source.ts';
@@ -79,11 +79,11 @@ export class PageReader {
   }
 
   async #start(reads: Reads, mm: ImageMm, address: number, into: Uint8Array): Promise<void> {
-    const turns = new Turns(undefined);
+    const yielder = new Yielder(undefined);
     let batch: WantedBlock[] = [];
     let at = 0;
     for (const stretch of this.#places.stretches(mm, address, into.length)) {
-      if (turns.isDue()) await turns.next();
+      if (yielder.isDue()) await yielder.yield();
       const { bytes } = stretch;
       const target = into.subarray(at, at + bytes);
       at += bytes;

@@ -3,7 +3,7 @@
  * it was asked for, or fails. It never goes beyond the end.
  */
 import { type FileHandle, open, stat } from 'node:fs/promises';
-import type { SourceReach } from '../../../shared/dump/tasks.ts';
+import type { SourceReach } from '../../../shared/dump/tasks/source-reach.ts';
 import { errnoOf, MmdumpError, reasonOf } from '../../../shared/errors.ts';
 import type { Problem } from '../../../shared/formats/problem.ts';
 import { GiB } from '../../../shared/page.ts';

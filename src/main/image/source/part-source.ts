@@ -5,7 +5,7 @@
  */
 import { type FileHandle, readdir } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
-import type { SourceReach } from '../../../shared/dump/tasks.ts';
+import type { SourceReach } from '../../../shared/dump/tasks/source-reach.ts';
 import { errnoOf, MmdumpError, reasonOf } from '../../../shared/errors.ts';
 import { decodeHead } from '../../../shared/formats/cpt/head.ts';
 import { FILE_HEAD } from '../../../shared/formats/cpt/records.ts';

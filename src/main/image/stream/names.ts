@@ -1,10 +1,10 @@
 /** The files that the NAME objects of an image describe, by file_id. */
 
-import { type NameObject, whereIs } from '../../../shared/formats/cpt/objects.ts';
+import type { NameObject } from '../../../shared/formats/cpt/objects.ts';
 import { NAME_KIND } from '../../../shared/formats/cpt/records.ts';
-import { ImageProblem } from '../../../shared/formats/problem.ts';
 import type { ImageFile } from '../index/image-mm.ts';
 import { INDEX_COST, type IndexBudget } from '../index/index-budget.ts';
+import { wrong } from './blocks.ts';
 
 /** Most bytes of a payload: at most 4096 bytes of path, ' (deleted)' and the padding. */
 export const MAX_NAME_PAYLOAD = 8192;
@@ -35,11 +35,6 @@ export class ImageFiles {
     if (isSameFile(known, file)) return known;
     throw wrong(object, `file_id ${file.id} has another name, size or kind elsewhere`, address);
   }
-}
-
-function wrong(object: NameObject, message: string, address: number | null = null): ImageProblem {
-  const text = `${whereIs(object)}: ${message}`;
-  return new ImageProblem('IMAGE_CORRUPT', object.offset, text, address);
 }
 
 function decodeFile(object: NameObject, payload: Uint8Array): ImageFile {

@@ -1,17 +1,14 @@
 /** Walks over a native image, object by object, in the order of the stream. */
 import { crc32 } from 'node:zlib';
+import { decodeObject } from '../../../shared/formats/cpt/decode-object.ts';
 import { Fields, MAX_HEADER } from '../../../shared/formats/cpt/fields.ts';
 import { decodeHead, type ImageHead } from '../../../shared/formats/cpt/head.ts';
-import {
-  type CptObject,
-  decodeObject,
-  type NameObject,
-} from '../../../shared/formats/cpt/objects.ts';
+import type { CptObject, NameObject } from '../../../shared/formats/cpt/objects.ts';
 import { FILE_HEAD, OBJECT } from '../../../shared/formats/cpt/records.ts';
 import { ImageProblem } from '../../../shared/formats/problem.ts';
 import { KiB, MiB } from '../../../shared/page.ts';
 import { throwIfAborted } from '../../../shared/sync/wait.ts';
-import { Turns } from '../../job/stop.ts';
+import { Yielder } from '../../job/stop.ts';
 import type { ByteSource } from '../source/byte-source.ts';
 import { MAX_NAME_PAYLOAD } from './names.ts';
 
@@ -23,21 +20,21 @@ export interface Visitor {
   problem(problem: ImageProblem): void;
 }
 
-/** Bytes of a window: the least for headers that are far apart, the most for one read of a file. */
-const LEAST_WINDOW = 8 * KiB;
-const LARGEST_WINDOW = MiB;
+/** Bytes of a part: the least for headers that are far apart, the most for one read of a file. */
+const LEAST_PART = 8 * KiB;
+const LARGEST_PART = MiB;
 
 /**
  * A part of the image that is loaded. Headers are small, and they are either close together or far
- * apart. So the window grows while the walk goes on behind it, and shrinks when the walk leaps
+ * apart. So the part grows while the walk goes on behind it, and shrinks when the walk leaps
  * beyond its end. An image in memory is read in place.
  */
-class Window {
+class LoadedPart {
   readonly #source: ByteSource;
   readonly #chunks: readonly Uint8Array[];
   readonly #chunkBytes: number;
   #buffer = new Uint8Array(0);
-  #size = LEAST_WINDOW;
+  #size = LEAST_PART;
   #start = 0;
   #length = 0;
 
@@ -68,8 +65,8 @@ class Window {
   async load(offset: number): Promise<void> {
     const isNext = offset <= this.#start + this.#length;
     this.#size = isNext
-      ? Math.min(this.#size * 2, LARGEST_WINDOW)
-      : Math.max(this.#size / 2, LEAST_WINDOW);
+      ? Math.min(this.#size * 2, LARGEST_PART)
+      : Math.max(this.#size / 2, LEAST_PART);
     const length = Math.min(this.#size, this.#source.bytes - offset);
     if (length > this.#buffer.length) this.#buffer = new Uint8Array(length);
     this.#length = 0;
@@ -100,21 +97,21 @@ export async function walkObjects(
   visitor: Visitor,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const window = new Window(source);
+  const part = new LoadedPart(source);
   const fields = new Fields();
   assertLength(source, head, visitor);
   const end = Math.min(source.bytes, head.totalLen);
-  const turns = new Turns(signal);
+  const yielder = new Yielder(signal);
   let offset = head.bytes;
   for (let objects = 0; offset < end; ) {
-    const bytes = window.peek(offset, MAX_HEADER);
+    const bytes = part.peek(offset, MAX_HEADER);
     if (bytes === undefined) {
       throwIfAborted(signal);
-      await window.load(offset);
+      await part.load(offset);
       continue;
     }
     if (++objects % OBJECTS_PER_LOOK === 0) throwIfAborted(signal);
-    if (turns.isDue()) await turns.next();
+    if (yielder.isDue()) await yielder.yield();
     let length: number;
     try {
       const object = decodeObject(head.version, fields, bytes, offset, end - offset);

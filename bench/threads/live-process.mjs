@@ -1,4 +1,4 @@
-// The process that is read where there is no compiler: see target.c.
+// The process that is read where there is no compiler: see live-process.c.
 const bytes = Number(process.argv[2]);
 const parts = [];
 for (let left = bytes; left > 0; left -= 2 ** 30) {

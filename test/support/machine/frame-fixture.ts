@@ -1,10 +1,10 @@
 /** Frames in two banks, lists of them, and windows that take their copies, for tests of movers. */
 import fc from 'fast-check';
-import { lendRooms } from '../../../src/main/dump/staging-rooms.ts';
+import { lendReservations } from '../../../src/main/dump/staging-reservations.ts';
 import { MachineParts } from '../../../src/mmu/mm/machine-parts.ts';
 import { BANK_FRAMES } from '../../../src/mmu/physical/physical-memory.ts';
-import { takeRoom } from '../../../src/mmu/physical/room.ts';
-import type { StagingRooms } from '../../../src/shared/dump/staging-rooms.ts';
+import { takeReservation } from '../../../src/mmu/physical/reservation.ts';
+import type { StagingReservations } from '../../../src/shared/dump/staging-reservations.ts';
 import { GiB, MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
 import { Memory } from '../../../src/shared/wasm.ts';
 import { ImageWindow } from '../../../src/workers/copy/image-window.ts';
@@ -52,9 +52,9 @@ function ownMemory(): ImageWindow {
 }
 
 /** Where a mover stages the bytes that no kernel copies to their place. */
-export const rooms: StagingRooms = lendRooms(parts, 1)[0]!;
+export const reservations: StagingReservations = lendReservations(parts, 1)[0]!;
 
-const room = takeRoom(parts.memory.memories[0]!, WINDOW);
+const reservation = takeReservation(parts.memory.memories[0]!, WINDOW);
 export const WINDOWS: readonly (readonly [string, () => ImageWindow])[] = [
   ['ordinary memory', () => new ImageWindow(new SharedArrayBuffer(WINDOW), 0, WINDOW, undefined)],
   ['a memory of its own', ownMemory],
@@ -62,7 +62,7 @@ export const WINDOWS: readonly (readonly [string, () => ImageWindow])[] = [
     'the memory of the first bank',
     () => {
       const memory = parts.memory.memories[0]!;
-      return new ImageWindow(memory.buffer, room, WINDOW, memory);
+      return new ImageWindow(memory.buffer, reservation, WINDOW, memory);
     },
   ],
 ];

@@ -34,7 +34,7 @@ export interface StartOptions {
 }
 
 /** A program that writes lines, and answers the lines that it receives. */
-export class Target {
+export class LiveProcess {
   readonly pid: number;
   readonly #child: ChildProcess;
   readonly #lines: AsyncIterator<string>;
@@ -48,12 +48,12 @@ export class Target {
   }
 
   /** Rejects as spawn does when the program cannot be started. */
-  static async start(command: readonly string[], options: StartOptions = {}): Promise<Target> {
+  static async start(command: readonly string[], options: StartOptions = {}): Promise<LiveProcess> {
     const [program, ...words] = command;
     const child = spawn(program!, words, { ...options, stdio: ['pipe', 'pipe', 'inherit'] });
     child.stdin!.on('error', () => {}); // it has ended; its readers get the error
     await once(child, 'spawn');
-    return new Target(child);
+    return new LiveProcess(child);
   }
 
   async line(): Promise<string> {
@@ -108,7 +108,7 @@ export class Workshop {
   readonly directory: string = mkdtempSync(join(tmpdir(), 'mmdump-live-'));
   /** A directory in memory, or '' if there is none. */
   readonly memoryDirectory: string = makeMemoryDirectory();
-  readonly #targets: Target[] = [];
+  readonly #processes: LiveProcess[] = [];
   /** Processes that other programs started for us: pid → start time, in case the pid is reused. */
   readonly #adopted = new Map<number, string>();
   #files = 0;
@@ -119,21 +119,21 @@ export class Workshop {
     if (this.memoryDirectory !== '') chmodSync(this.memoryDirectory, 0o755);
   }
 
-  async start(command: readonly string[], options: StartOptions = {}): Promise<Target> {
-    const target = await Target.start(command, options);
-    this.#targets.push(target);
-    return target;
+  async start(command: readonly string[], options: StartOptions = {}): Promise<LiveProcess> {
+    const live = await LiveProcess.start(command, options);
+    this.#processes.push(live);
+    return live;
   }
 
   /** Starts a program and waits until it is ready. */
-  async startReady(command: readonly string[]): Promise<Target> {
-    const target = await this.start(command);
-    await target.ready();
-    return target;
+  async startReady(command: readonly string[]): Promise<LiveProcess> {
+    const live = await this.start(command);
+    await live.ready();
+    return live;
   }
 
   nodeCommand(): string[] {
-    return [process.execPath, this.#copy('target.mjs')];
+    return [process.execPath, this.#copy('node.mjs')];
   }
 
   largeCommand(mib: number): string[] {
@@ -141,12 +141,12 @@ export class Workshop {
   }
 
   pythonCommand(): string[] {
-    return ['python3', this.#copy('target.py')];
+    return ['python3', this.#copy('python.py')];
   }
 
   /** `output`: path of the image; '' makes the importer exit in the middle of the import. */
-  importerCommand(url: string, output: string, target: readonly string[]): string[] {
-    return [process.execPath, this.#copy('importer.mjs'), url, output, ...target];
+  importerCommand(url: string, output: string, live: readonly string[]): string[] {
+    return [process.execPath, this.#copy('importer.mjs'), url, output, ...live];
   }
 
   signalCommand(signal: string, subject: string): string[] {
@@ -155,22 +155,22 @@ export class Workshop {
 
   /** The compiled C program; undefined without a compiler. */
   cProgram(): string | undefined {
-    return this.compiledTarget('live-target');
+    return this.compiledProgram('live-process');
   }
 
   /** The C program that has children. */
   familyProgram(): string | undefined {
-    return this.compiledTarget('live-family');
+    return this.compiledProgram('live-family');
   }
 
-  /** Compiles a program of test/support/live/targets; undefined without a compiler. */
-  compiledTarget(name: string): string | undefined {
+  /** Compiles a program of test/support/live/programs; undefined without a compiler. */
+  compiledProgram(name: string): string | undefined {
     const known = this.#programs.get(name);
     if (known !== undefined) return known;
     const compiler = ['gcc', 'cc'].find((each) => isInstalled(each));
     if (compiler === undefined) return undefined;
     const program = join(this.directory, name);
-    const source = targetPath(`${name}.c`);
+    const source = programPath(`${name}.c`);
     execFileSync(compiler, ['-O1', '-o', program, source], { stdio: 'inherit' });
     this.#programs.set(name, program);
     return program;
@@ -203,22 +203,22 @@ export class Workshop {
       if (threadStates(pid) !== '' && statField(pid, 22) === startTime)
         process.kill(pid, 'SIGKILL');
     }
-    for (const target of this.#targets) await target.kill();
+    for (const live of this.#processes) await live.kill();
     rmSync(this.directory, { recursive: true, force: true });
     if (this.memoryDirectory !== '') rmSync(this.memoryDirectory, { recursive: true, force: true });
   }
 
-  /** Copies a program of test/support/live/targets to a place where other users can read it. */
+  /** Copies a program of test/support/live/programs to a place where other users can read it. */
   #copy(name: string): string {
     const path = join(this.directory, `${++this.#files}-${name}`);
-    copyFileSync(targetPath(name), path);
+    copyFileSync(programPath(name), path);
     return path;
   }
 }
 
 /** Path of a script or source of a program that tests start. */
-export function targetPath(name: string): string {
-  return fileURLToPath(new URL(`./targets/${name}`, import.meta.url));
+export function programPath(name: string): string {
+  return fileURLToPath(new URL(`./programs/${name}`, import.meta.url));
 }
 
 export function isInstalled(program: string): boolean {

@@ -18,16 +18,16 @@ interface Program {
 /** In C where there is a compiler: with Node, gdb would mostly work on Node's own mappings. */
 function findProgram(bytes: number): Program {
   const folder = mkdtempSync(join(tmpdir(), 'mmdump-bench-'));
-  const source = fileURLToPath(new URL('./threads/target.c', import.meta.url));
-  const name = join(folder, 'target');
+  const source = fileURLToPath(new URL('./threads/live-process.c', import.meta.url));
+  const name = join(folder, 'live-process');
   const built = spawnSync('gcc', ['-O2', '-o', name, source], { stdio: 'ignore' });
   if (built.status === 0) return { name, args: [`${bytes}`], folder };
   rmSync(folder, { recursive: true });
-  const script = fileURLToPath(new URL('./threads/target-process.mjs', import.meta.url));
+  const script = fileURLToPath(new URL('./threads/live-process.mjs', import.meta.url));
   return { name: process.execPath, args: [script, `${bytes}`] };
 }
 
-export class TargetProcess {
+export class LiveProcess {
   readonly pid: number;
   /** Which program it is, for the parameters of a line. */
   readonly kind: 'C' | 'Node';
@@ -40,16 +40,16 @@ export class TargetProcess {
   }
 
   /** Starts a process with `bytes` of memory that is not zero, and waits until they are written. */
-  static async start(bytes: number): Promise<TargetProcess> {
+  static async start(bytes: number): Promise<LiveProcess> {
     const { name, args, folder } = findProgram(bytes);
     const child = spawn(name, args, { stdio: ['pipe', 'pipe', 'inherit'] });
     try {
       const [text] = await Promise.race([once(child.stdout, 'data'), once(child, 'exit')]);
-      if (!String(text).startsWith('ready')) throw new Error(`a target process ended: ${text}`);
+      if (!String(text).startsWith('ready')) throw new Error(`a process ended: ${text}`);
     } finally {
       if (folder !== undefined) rmSync(folder, { recursive: true });
     }
-    return new TargetProcess(child, folder === undefined ? 'Node' : 'C');
+    return new LiveProcess(child, folder === undefined ? 'Node' : 'C');
   }
 
   /** Where its memory lies: [address, bytes] of each mapping that is long enough. */

@@ -1,6 +1,6 @@
 /**
  * Imports and dumps in a process of its own. Its arguments are the URL of mmdump, the path of the
- * image ('' makes it exit while it imports), and either --pid PID or the command line of a target,
+ * image ('' makes it exit while it imports), and either --pid PID or the command line of a process,
  * which it starts itself (a process may always read its own children). It prints one JSON object
  * per line; every line on its input starts the next step.
  */
@@ -17,13 +17,13 @@ try {
   say({ refused: String(error) });
   process.exit(0);
 }
-let target;
+let child;
 let pid = Number(command[1]);
 if (command[0] !== '--pid') {
-  target = spawn(command[0], command.slice(1), { stdio: ['pipe', 'pipe', 'inherit'] });
-  const lines = createInterface({ input: target.stdout })[Symbol.asyncIterator]();
+  child = spawn(command[0], command.slice(1), { stdio: ['pipe', 'pipe', 'inherit'] });
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   for (let line = ''; line !== 'ready'; ) line = (await lines.next()).value;
-  pid = target.pid;
+  pid = child.pid;
 }
 say({ pid });
 await steps.next();
@@ -45,4 +45,4 @@ try {
   await dumper.close();
 }
 await steps.next();
-target?.kill('SIGKILL');
+child?.kill('SIGKILL');

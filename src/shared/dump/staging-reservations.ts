@@ -16,10 +16,10 @@ export const SHORT_RUNS_BYTES: number = STAGE_PAGES * PAGE_SIZE;
 export const STAGING_BYTES: number = SEGMENT_BYTES_MAX;
 
 /**
- * Reservations of one worker (mmu/physical/room.ts): the byte of the bank's memory at which each
- * begins, or -1 if the bank had none left.
+ * Reservations of one worker (mmu/physical/reservation.ts): the byte of the bank's memory at which
+ * each begins, or -1 if the bank had none left.
  */
-export interface StagingRooms {
+export interface StagingReservations {
   /** STAGING_BYTES bytes in the first bank. */
   readonly segment: number;
   /** SHORT_RUNS_BYTES bytes in each bank, by bank. */

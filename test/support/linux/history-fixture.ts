@@ -5,7 +5,7 @@ import { PAGE_SIZE } from '../../../src/shared/page.ts';
 import { freeFrames, testMachine } from '../machine/machine.ts';
 import { fileContent, MAX_PROCESSES, type Plan } from './history.ts';
 
-export class SimulatedStage {
+export class HistoryFixture {
   readonly machine: Machine;
   readonly fileIds: number[] = [];
   /** Index of a file, by the path that its mapping shows. */

@@ -16,7 +16,7 @@ const LIMIT_MAX = GiB;
 
 export const COPY_AND_DIGEST = 'copy and XXH3';
 
-export class Stage {
+export class Fixtures {
   readonly options: BenchOptions;
   #last:
     | { readonly key: string; readonly machine: Machine; readonly space: AddressSpace }
@@ -38,7 +38,7 @@ export class Stage {
   space(pattern: Pattern): AddressSpace {
     const key = JSON.stringify(pattern);
     if (this.#last?.key === key) return this.#last.space;
-    this.letGo();
+    this.dropSpace();
     this.#last = { key, ...createSpace(pattern) };
     return this.#last.space;
   }
@@ -49,7 +49,7 @@ export class Stage {
   }
 
   /** Drops the last address space, so that a case can take its memory for something else. */
-  letGo(): void {
+  dropSpace(): void {
     if (this.#last === undefined) return;
     this.#last = undefined;
     collectGarbage();

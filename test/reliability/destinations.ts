@@ -7,7 +7,7 @@ import type { Lab } from './lab.ts';
 import { NOTHING } from './matrix.ts';
 
 /** An output of one dump. */
-export interface Target {
+export interface Destination {
   readonly sink: Sink;
   /** Returns what a failed dump has left, and removes it. */
   left(): string;
@@ -15,12 +15,12 @@ export interface Target {
   taken(): Buffer;
 }
 
-export type TargetKind = (lab: Lab) => Target;
+export type DestinationKind = (lab: Lab) => Destination;
 
 const OLD = 'what was there before';
 
 /** A file. With `force` it already exists. */
-export function fileTarget(lab: Lab, folder: string, force: boolean): Target {
+export function fileDestination(lab: Lab, folder: string, force: boolean): Destination {
   const path = join(folder, 'image.cpt');
   if (force) writeFileSync(path, OLD);
   const isAsBefore = (): boolean => {
@@ -67,7 +67,7 @@ const OLD_NAMES = ['image.cpt', ...[0, 1, 2, 3, 4].map((part) => `image.cpt.00${
 export const OLD_FILES: number = OLD_NAMES.length;
 
 /** An image in parts. With `force` there is an older one already. */
-export function splitTarget(lab: Lab, force: boolean): Target {
+export function splitDestination(lab: Lab, force: boolean): Destination {
   const { folder } = lab;
   const path = join(folder, 'image.cpt');
   if (force) for (const name of OLD_NAMES) writeFileSync(join(folder, name), OLD + name);
@@ -120,7 +120,7 @@ function endOf(name: string): (old: string) => boolean {
 
 const CHUNK_BYTES = MiB / 2;
 
-export function memoryTarget(lab: Lab): Target {
+export function memoryDestination(lab: Lab): Destination {
   const sink = memorySink({ chunkBytes: CHUNK_BYTES, faults: lab.plan });
   return {
     sink,
@@ -166,7 +166,7 @@ export class Collector extends Writable {
   }
 }
 
-export function streamTarget(lab: Lab, stream: Collector = new Collector()): Target {
+export function streamDestination(lab: Lab, stream: Collector = new Collector()): Destination {
   const listeners = stream.listenerCount('close');
   return {
     sink: streamSink(stream, { name: 'the stream', faults: lab.plan }),
@@ -180,23 +180,23 @@ export function streamTarget(lab: Lab, stream: Collector = new Collector()): Tar
 }
 
 /** Every sink, by its name in the table. */
-export function everySink(lab: Lab): ReadonlyMap<string, TargetKind> {
-  const kinds = new Map<string, TargetKind>();
+export function everySink(lab: Lab): ReadonlyMap<string, DestinationKind> {
+  const kinds = new Map<string, DestinationKind>();
   for (const [name, folder] of lab.folders) {
-    kinds.set(name, () => fileTarget(lab, folder, false));
+    kinds.set(name, () => fileDestination(lab, folder, false));
   }
-  kinds.set('file, force', () => fileTarget(lab, lab.folder, true));
-  kinds.set('memory', memoryTarget);
-  kinds.set('stream', (one) => streamTarget(one));
+  kinds.set('file, force', () => fileDestination(lab, lab.folder, true));
+  kinds.set('memory', memoryDestination);
+  kinds.set('stream', (one) => streamDestination(one));
   return kinds;
 }
 
 /**
  * Sinks of an image in parts. They take the same steps as a file sink, and have rows of their own.
  */
-export function splitSinks(): ReadonlyMap<string, TargetKind> {
-  return new Map<string, TargetKind>([
-    ['split', (one) => splitTarget(one, false)],
-    ['split, force', (one) => splitTarget(one, true)],
+export function splitSinks(): ReadonlyMap<string, DestinationKind> {
+  return new Map<string, DestinationKind>([
+    ['split', (one) => splitDestination(one, false)],
+    ['split, force', (one) => splitDestination(one, true)],
   ]);
 }

@@ -22,7 +22,7 @@ const ANON = ['private', 'anonymous', 'fixed'] as const;
 export const HUGETLB_FLAGS = VM.READ | VM.WRITE | VM.MAYREAD | VM.MAYWRITE | VM.HUGETLB;
 
 /** A machine with one mm, and short methods for what the rows need. */
-export class Stage {
+export class ClassificationFixture {
   readonly machine: Machine;
   readonly space: AddressSpace;
 
@@ -96,27 +96,27 @@ export class Stage {
 type Counts = Partial<Record<'absent' | 'copy' | 'zero' | 'clone' | 'unsupported', number>>;
 
 /** Row, how to reach it, the number of pages per class, and the reason for an unsupported page. */
-type RowCase = readonly [string, (stage: Stage) => void, Counts, RegExp?];
+type RowCase = readonly [string, (fixture: ClassificationFixture) => void, Counts, RegExp?];
 
 /** Rows that need a machine with a zero page. */
 export const ZERO_PAGE_ROWS: readonly RowCase[] = [
-  ['4 and 14: the huge zero page', (stage) => stage.readGranule(), { zero: 512 }],
+  ['4 and 14: the huge zero page', (fixture) => fixture.readGranule(), { zero: 512 }],
   [
     '13: the zero page, writable',
-    (stage) => {
-      stage.readPage();
-      stage.entry((low, high) => [low | 2, high]);
+    (fixture) => {
+      fixture.readPage();
+      fixture.entry((low, high) => [low | 2, high]);
     },
     { unsupported: 1 },
     /writable ZERO_PAGE/,
   ],
-  ['14: the zero page', (stage) => stage.readPage(), { zero: 1 }],
+  ['14: the zero page', (fixture) => fixture.readPage(), { zero: 1 }],
 ];
 
 /** Rows that need a machine without one: a page that was only read is an ordinary page of zeros. */
 export const FRESH_PAGE_ROWS: readonly RowCase[] = [
-  ['4 and 17: a 2 MiB page that was only read', (stage) => stage.readGranule(), { zero: 512 }],
-  ['17: a page that was only read', (stage) => stage.readPage(), { zero: 1 }],
+  ['4 and 17: a 2 MiB page that was only read', (fixture) => fixture.readGranule(), { zero: 512 }],
+  ['17: a page that was only read', (fixture) => fixture.readPage(), { zero: 1 }],
 ];
 
 /** Rows that any machine can reach. */
@@ -126,12 +126,12 @@ export const ROWS: readonly RowCase[] = [
     ({ space }) => void space.mapDevice({ length: PAGE_SIZE, prot: 'rw' }),
     { absent: 1 },
   ],
-  ['3: no table', (stage) => stage.page(), { absent: 1 }],
+  ['3: no table', (fixture) => fixture.page(), { absent: 1 }],
   [
     '3: a bad table',
-    (stage) => {
-      stage.page(1);
-      writePte(stage.space, BASE, { level: 2, low: 0x1067, high: 0x10_0000 });
+    (fixture) => {
+      fixture.page(1);
+      writePte(fixture.space, BASE, { level: 2, low: 0x1067, high: 0x10_0000 });
     },
     { unsupported: 1 },
     /bad page table entry/,
@@ -155,43 +155,43 @@ export const ROWS: readonly RowCase[] = [
   ],
   [
     '6: a swap entry',
-    (stage) => {
-      stage.page(9);
-      stage.space.madvise(BASE, PAGE_SIZE, 'pageout');
-      expect(stage.machine.swap.total - stage.machine.swap.free).toBe(PAGE_SIZE);
+    (fixture) => {
+      fixture.page(9);
+      fixture.space.madvise(BASE, PAGE_SIZE, 'pageout');
+      expect(fixture.machine.swap.total - fixture.machine.swap.free).toBe(PAGE_SIZE);
     },
     { copy: 1 },
   ],
   [
     '6 and 17: a swapped page of zeros',
-    (stage) => {
-      stage.page(0);
-      stage.space.madvise(BASE, PAGE_SIZE, 'pageout');
+    (fixture) => {
+      fixture.page(0);
+      fixture.space.madvise(BASE, PAGE_SIZE, 'pageout');
     },
     { zero: 1 },
   ],
   [
     '6: a swap entry of no slot',
-    (stage) => {
-      stage.page(1);
-      stage.entry(() => [0x7000, 0]);
+    (fixture) => {
+      fixture.page(1);
+      fixture.entry(() => [0x7000, 0]);
     },
     { unsupported: 1 },
     /swap entry whose slot is not in use/,
   ],
   [
     '7: a guard page',
-    (stage) => {
-      stage.page(1);
-      stage.space.madvise(BASE, PAGE_SIZE, 'guard_install');
+    (fixture) => {
+      fixture.page(1);
+      fixture.space.madvise(BASE, PAGE_SIZE, 'guard_install');
     },
     { absent: 1 },
   ],
   [
     '7: a poison marker',
-    (stage) => {
-      stage.page(1);
-      stage.entry(() => [0x2000, (31 << 27) >>> 0]);
+    (fixture) => {
+      fixture.page(1);
+      fixture.entry(() => [0x2000, (31 << 27) >>> 0]);
     },
     { absent: 1 },
   ],
@@ -205,60 +205,60 @@ export const ROWS: readonly RowCase[] = [
   ],
   [
     '8: an entry beyond memory',
-    (stage) => {
-      stage.page(1);
-      stage.entry((low) => [(low & 0xfff) | 0xfff_0000, 0]);
+    (fixture) => {
+      fixture.page(1);
+      fixture.entry((low) => [(low & 0xfff) | 0xfff_0000, 0]);
     },
     { unsupported: 1 },
     /beyond physical memory/,
   ],
   [
     "9: a file's page in a mapping without file",
-    (stage) => {
-      stage.page(1);
-      stage.struct({ flags: [], mapping: 1 });
+    (fixture) => {
+      fixture.page(1);
+      fixture.struct({ flags: [], mapping: 1 });
     },
     { unsupported: 1 },
     /without a file/,
   ],
   [
     "10: another file's page",
-    (stage) => {
-      stage.file('living');
-      stage.struct({ mapping: 77 });
+    (fixture) => {
+      fixture.file('living');
+      fixture.struct({ mapping: 77 });
     },
     { unsupported: 1 },
     /file other than the mapping's/,
   ],
-  ['11: a living file', (stage) => stage.file('living'), { absent: 1 }],
-  ['12: a memory-backed file', (stage) => stage.file('memory'), { copy: 1 }],
+  ['11: a living file', (fixture) => fixture.file('living'), { absent: 1 }],
+  ['12: a memory-backed file', (fixture) => fixture.file('memory'), { copy: 1 }],
   [
     '15: a reserved page',
-    (stage) => {
-      stage.page(1);
-      stage.struct({ flags: ['reserved'], mapping: 0 });
+    (fixture) => {
+      fixture.page(1);
+      fixture.struct({ flags: ['reserved'], mapping: 0 });
     },
     { unsupported: 1 },
     /reserved/,
   ],
   [
     '16: a page without a mapping',
-    (stage) => {
-      stage.page(1);
-      stage.struct({ flags: [], mapping: 0 });
+    (fixture) => {
+      fixture.page(1);
+      fixture.struct({ flags: [], mapping: 0 });
     },
     { unsupported: 1 },
     /without a mapping/,
   ],
   [
     '16: the vdso',
-    (stage) => {
-      stage.insert(VM.READ | VM.WRITE | VM.MAYREAD | VM.MAYWRITE, VMA_KIND.VDSO);
-      stage.space.fill(BASE, PAGE_SIZE, 1);
-      stage.struct({ flags: [], mapping: 0 });
+    (fixture) => {
+      fixture.insert(VM.READ | VM.WRITE | VM.MAYREAD | VM.MAYWRITE, VMA_KIND.VDSO);
+      fixture.space.fill(BASE, PAGE_SIZE, 1);
+      fixture.struct({ flags: [], mapping: 0 });
     },
     { copy: 1 },
   ],
-  ['17: all bytes are zero', (stage) => stage.page(0), { zero: 1 }],
-  ['19: anything else', (stage) => stage.page(1), { copy: 1 }],
+  ['17: all bytes are zero', (fixture) => fixture.page(0), { zero: 1 }],
+  ['19: anything else', (fixture) => fixture.page(1), { copy: 1 }],
 ];

@@ -4,16 +4,16 @@
  *
  *  region NAME START PAGES      ready      ping WORD → pong WORD CHECKSUM
  *
- *  live-target regions N DIRECTORY TMPFS  everything: N pages per mapping, files, memory …
- *  live-target split                      two huge pages; the 2 MiB leaf of one was split
- *  live-target collapse                   small pages that could become huge before it stands still
- *  live-target heap                       a heap of three mappings
- *  live-target reserved                   two mappings of 20 GiB: one only read, one written
- *  live-target unmapped DIRECTORY TMPFS   files with pages that none of its page tables shows
- *  live-target files PATH...              one page of every file
- *  live-target private-guards             guard pages over pages of a file in memory
- *  live-target shared-guards              the same, in a shared mapping
- *  live-target zombie                     a child that has ended: 'zombie PID'
+ *  live-process regions N DIRECTORY TMPFS  everything: N pages per mapping, files, memory …
+ *  live-process split                      two huge pages; the 2 MiB leaf of one was split
+ *  live-process collapse                   small pages that could become huge before it stands still
+ *  live-process heap                       a heap of three mappings
+ *  live-process reserved                   two mappings of 20 GiB: one only read, one written
+ *  live-process unmapped DIRECTORY TMPFS   files with pages that none of its page tables shows
+ *  live-process files PATH...              one page of every file
+ *  live-process private-guards             guard pages over pages of a file in memory
+ *  live-process shared-guards              the same, in a shared mapping
+ *  live-process zombie                     a child that has ended: 'zombie PID'
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -41,7 +41,7 @@ static struct { volatile byte *start; size_t bytes; } kept[40000];
 static size_t kept_count;
 
 static void die(const char *what) {
-  fprintf(stderr, "live-target: %s: %s\n", what, strerror(errno));
+  fprintf(stderr, "live-process: %s: %s\n", what, strerror(errno));
   exit(1);
 }
 

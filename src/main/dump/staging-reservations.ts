@@ -6,36 +6,39 @@
  */
 import { onMachineEnd } from '../../mmu/machine/lifetime.ts';
 import type { MachineParts } from '../../mmu/mm/machine-parts.ts';
-import { takeRoom } from '../../mmu/physical/room.ts';
+import { takeReservation } from '../../mmu/physical/reservation.ts';
 import {
   SHORT_RUNS_BYTES,
   STAGING_BYTES,
-  type StagingRooms,
-} from '../../shared/dump/staging-rooms.ts';
+  type StagingReservations,
+} from '../../shared/dump/staging-reservations.ts';
 
 /** Free reservations, by the id of their machine. The last ones are the warmest in the caches. */
-const free = new Map<string, StagingRooms[]>();
+const free = new Map<string, StagingReservations[]>();
 let hearsEnds = false;
 
 /**
- * Lends reservations to `workers` workers, until `returnRooms`. The system commits the memory of
- * new ones only as it is touched.
+ * Lends reservations to `workers` workers, until `returnReservations`. The system commits the
+ * memory of new ones only as it is touched.
  */
-export function lendRooms({ id, memory }: MachineParts, workers: number): StagingRooms[] {
-  const rooms = (free.get(id) ?? []).splice(-workers);
-  while (rooms.length < workers) {
-    rooms.push({
-      segment: takeRoom(memory.memories[0]!, STAGING_BYTES),
-      shortRuns: memory.memories.map((bank) => takeRoom(bank, SHORT_RUNS_BYTES)),
+export function lendReservations(
+  { id, memory }: MachineParts,
+  workers: number,
+): StagingReservations[] {
+  const reservations = (free.get(id) ?? []).splice(-workers);
+  while (reservations.length < workers) {
+    reservations.push({
+      segment: takeReservation(memory.memories[0]!, STAGING_BYTES),
+      shortRuns: memory.memories.map((bank) => takeReservation(bank, SHORT_RUNS_BYTES)),
     });
   }
-  return rooms;
+  return reservations;
 }
 
 /** Takes reservations back. Precondition: the workers that had them have ended. */
-export function returnRooms(
+export function returnReservations(
   { id, hasDroppedViews }: MachineParts,
-  rooms: readonly StagingRooms[],
+  reservations: readonly StagingReservations[],
 ): void {
   if (hasDroppedViews) return;
   if (!hearsEnds) {
@@ -43,6 +46,6 @@ export function returnRooms(
     hearsEnds = true;
   }
   const known = free.get(id);
-  if (known === undefined) free.set(id, [...rooms]);
-  else known.push(...rooms);
+  if (known === undefined) free.set(id, [...reservations]);
+  else known.push(...reservations);
 }

@@ -67,7 +67,7 @@ describe('memorySink({ machine })', () => {
     expect(attach(one.machine.handle).memory).toEqual(before);
   });
 
-  it('of several sinks has room for each, and gives on what was released', async () => {
+  it('keeps several sinks apart, and gives on what was released', async () => {
     const one = filled(16 * MiB, 7);
     const [a, b] = [memorySink({ machine: one.machine }), memorySink({ machine: one.machine })];
     const first = await dumpTo(a, one);
@@ -95,7 +95,7 @@ describe('memorySink({ machine })', () => {
   });
 });
 
-describe('the room in which workers gather pages', () => {
+describe('the reservations in which workers gather pages', () => {
   const lengths = ({ machine }: Filled): number[] =>
     machine.handle.banks.map(({ buffer }) => buffer.byteLength);
 
@@ -110,7 +110,7 @@ describe('the room in which workers gather pages', () => {
     }
   }
 
-  it('is as large after any number of dumpers as after one', async () => {
+  it('are as large after any number of dumpers as after one', async () => {
     for (const memory of [16 * MiB, 3 * GiB]) {
       const one = filled(memory, 17);
       const image = await dumpWithOwnWorkers(one, 2);
@@ -122,7 +122,7 @@ describe('the room in which workers gather pages', () => {
     }
   });
 
-  it('is had back from a dump that failed', async () => {
+  it('are taken back from a dump that failed', async () => {
     const one = filled(16 * MiB, 19);
     await dumpWithOwnWorkers(one, 2);
     const after = lengths(one);
@@ -141,7 +141,7 @@ describe('the room in which workers gather pages', () => {
     expect(lengths(one)).toEqual(after);
   });
 
-  it('is another for each of two dumps at one time', async () => {
+  it('are others for each of two dumps at one time', async () => {
     const one = filled(16 * MiB, 23);
     const image = await dumpWithOwnWorkers(one, 2);
     const both = await Promise.all([dumpWithOwnWorkers(one, 2), dumpWithOwnWorkers(one, 2)]);

@@ -41,7 +41,7 @@ const CHAINS: readonly Chain[] = Array.from({ length: THREADS }, (_, thread) => 
   return { at: BOARD.THREADS + thread * BOARD.STRIDE, links };
 });
 
-export interface StageOptions {
+export interface StressOptions {
   readonly memory: number;
   readonly swap: number;
   readonly seed: number;
@@ -68,7 +68,7 @@ export interface Ending {
   readonly done: { readonly [what: string]: number };
 }
 
-export class Stage {
+export class StressRun {
   readonly machine: Machine;
   readonly space: AddressSpace;
   readonly chains: readonly Chain[] = CHAINS;
@@ -78,10 +78,10 @@ export class Stage {
     new SharedArrayBuffer((BOARD.THREADS + THREADS * BOARD.STRIDE) * 4),
   );
   readonly #endings: Promise<Ending>[] = [];
-  readonly #options: StageOptions;
+  readonly #options: StressOptions;
   readonly #file: number;
 
-  constructor(options: StageOptions) {
+  constructor(options: StressOptions) {
     this.#options = options;
     const { memory, swap } = options;
     this.machine = createMachine({

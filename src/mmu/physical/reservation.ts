@@ -12,7 +12,7 @@ import { WASM_PAGE, type WasmMemory } from '../../shared/wasm.ts';
  * Reserves `bytes` bytes, rounded up to wasm pages of 64 KiB. Returns the offset of the reservation
  * in the memory of the bank, in bytes, or -1 when the memory cannot grow so far.
  */
-export function takeRoom(bank: WasmMemory, bytes: number): number {
+export function takeReservation(bank: WasmMemory, bytes: number): number {
   try {
     return bank.grow(Math.ceil(bytes / WASM_PAGE)) * WASM_PAGE;
   } catch {

@@ -1,0 +1,111 @@
+/** What `mmdump dump` is asked for, made of its flags: what follows looks at no flag. */
+import type { UnsupportedPolicy } from '../../shared/dump/tasks/pass-task.ts';
+import { MmdumpError } from '../../shared/errors.ts';
+import type { EstimateOptions } from '../dump/options.ts';
+import type { WorkloadName } from '../workloads/names.ts';
+import type { Split } from './sizes.ts';
+import type { OutputOptions } from './terminal.ts';
+import type { TimeoutFlag } from './timeout-option.ts';
+
+export interface DumpFlags extends OutputOptions, TimeoutFlag {
+  readonly pid?: readonly number[];
+  readonly children?: boolean;
+  readonly workload?: { readonly name: WorkloadName; readonly size?: number };
+  readonly output?: string;
+  readonly workers?: number;
+  readonly zeroPages: 'detect' | 'copy';
+  readonly checksum: 'xxh3' | 'crc32' | 'none';
+  readonly blocks: 'run' | 'page';
+  readonly unsupported: UnsupportedPolicy;
+  readonly hugetlb: UnsupportedPolicy;
+  readonly freeze: boolean;
+  readonly seed?: number;
+  readonly memory?: number;
+  readonly force?: boolean;
+  readonly dontdump?: boolean;
+  readonly dryRun?: boolean;
+  readonly sizeLimit?: number;
+  readonly split?: Split;
+}
+
+/** A built-in workload that is to be created and dumped. */
+export interface WorkloadRequest {
+  readonly kind: 'workload';
+  readonly name: WorkloadName;
+  /** Undefined here and below: the default of `createWorkload`. */
+  readonly size: number | undefined;
+  readonly memory: number | undefined;
+  readonly seed: number | undefined;
+}
+
+/** Live processes that are to be imported and dumped. */
+export interface ProcessRequest {
+  readonly kind: 'processes';
+  readonly pids: readonly number[];
+  readonly children: boolean | undefined;
+  readonly freeze: boolean;
+  /** Bytes of simulated memory. Undefined: as many as it takes. */
+  readonly memory: number | undefined;
+}
+
+/** Where the image goes. */
+export interface OutputRequest {
+  readonly path: string;
+  readonly force: boolean;
+  readonly split: Split | undefined;
+}
+
+export interface DumpRequest {
+  readonly from: WorkloadRequest | ProcessRequest;
+  /** Undefined: a dry run, which writes nothing. */
+  readonly output: OutputRequest | undefined;
+  readonly workers: number | undefined;
+  readonly options: Omit<EstimateOptions, 'source' | 'signal' | 'timeoutMs' | 'onProgress'>;
+  readonly printing: OutputOptions;
+}
+
+/** Throws OPTION_INVALID for flags that contradict each other. */
+export function parseRequest(flags: DumpFlags): DumpRequest {
+  const { zeroPages, checksum, blocks, unsupported, hugetlb, freeze, sizeLimit } = flags;
+  return {
+    output: outputOf(flags),
+    from: fromOf(flags),
+    workers: flags.workers,
+    options: {
+      zeroPages,
+      checksum,
+      blocks,
+      unsupported,
+      hugetlb,
+      freeze,
+      dontDump: flags.dontdump ?? false,
+      sizeLimit,
+    },
+    printing: flags,
+  };
+}
+
+function outputOf(flags: DumpFlags): OutputRequest | undefined {
+  const { pid, workload, json, force = false, split, dryRun = false } = flags;
+  const path = flags.output ?? `${workload?.name ?? pid?.[0]}.cpt`;
+  if (path === '-' && json === true && !dryRun) {
+    throw new MmdumpError('OPTION_INVALID', "output: '-': --json also writes to standard output");
+  }
+  if (path === '-' && split !== undefined) {
+    throw new MmdumpError(
+      'OPTION_INVALID',
+      "output: '-': --split writes several files, and standard output is one",
+    );
+  }
+  return dryRun ? undefined : { path, force, split };
+}
+
+function fromOf(flags: DumpFlags): WorkloadRequest | ProcessRequest {
+  const { workload, pid, children, freeze, memory, seed } = flags;
+  if (workload !== undefined) {
+    const { name, size } = workload;
+    return { kind: 'workload', name, size, memory, seed };
+  }
+  if (pid === undefined) throw new MmdumpError('OPTION_INVALID', 'neither a pid nor a workload');
+  return { kind: 'processes', pids: pid, children, freeze, memory };
+}

@@ -1,0 +1,76 @@
+/** What `mmdump dump` dumps: a workload that it creates, or processes that it imports. */
+import type { AddressSpace } from '../../mmu/machine/address-space.ts';
+import { createMachine } from '../../mmu/machine/attach.ts';
+import type { Machine } from '../../mmu/machine/machine.ts';
+import { PAGE_SIZE } from '../../shared/page.ts';
+import type { Dumper } from '../dumper.ts';
+import type { ProcessReport } from '../import/import-report.ts';
+import { residentBytes } from '../import/proc.ts';
+import { createWorkload, workloadBytes } from '../workloads/workload.ts';
+import type { DumpRequest, ProcessRequest, WorkloadRequest } from './dump-request.ts';
+import type { Progress } from './terminal.ts';
+
+/** The address spaces that will be dumped, and where they come from. */
+export interface Source {
+  readonly spaces: readonly AddressSpace[];
+  readonly names: readonly string[];
+  readonly importMs: number;
+  /** The reports about imported processes; empty for a workload. */
+  readonly processes: readonly ProcessReport[];
+}
+
+/**
+ * Estimates the bytes to dump, so that threads can start while the bytes are still being loaded.
+ */
+export function expectedBytes(from: DumpRequest['from']): number {
+  if (from.kind === 'workload') return workloadBytes(from.name, from.size);
+  return from.pids.reduce((bytes, each) => bytes + residentBytes(each), 0);
+}
+
+export async function openSource(
+  from: DumpRequest['from'],
+  dumper: Dumper,
+  progress: Progress,
+  signal: AbortSignal | undefined,
+): Promise<Source> {
+  if (from.kind === 'workload') return await openWorkload(from, signal);
+  return await openProcesses(from, dumper, progress, signal);
+}
+
+async function openWorkload(
+  { name, size, memory, seed }: WorkloadRequest,
+  signal: AbortSignal | undefined,
+): Promise<Source> {
+  const start = performance.now();
+  const created = await createWorkload(name, {
+    ...(signal === undefined ? {} : { signal }),
+    ...(size === undefined ? {} : { size }),
+    ...(memory === undefined ? {} : { memory }),
+    ...(seed === undefined ? {} : { seed }),
+  });
+  const importMs = performance.now() - start;
+  const names = [`workload ${created.source}`];
+  return { spaces: [created.space], names, importMs, processes: [] };
+}
+
+async function openProcesses(
+  { pids, children, freeze, memory }: ProcessRequest,
+  dumper: Dumper,
+  progress: Progress,
+  signal: AbortSignal | undefined,
+): Promise<Source> {
+  const start = performance.now();
+  const machineFor = (needed: number, maxAddressSpaces: number): Machine =>
+    createMachine({ memory: memory ?? needed, maxAddressSpaces });
+  const { mms, processes } = await dumper.importProcess(machineFor, pids, {
+    signal,
+    children,
+    freeze,
+    onProgress: ({ pages, totalPages }) => {
+      progress.show('import', pages * PAGE_SIZE, totalPages * PAGE_SIZE);
+    },
+  });
+  const importMs = performance.now() - start;
+  const names = processes.map((each) => `pid ${each.pid}`);
+  return { spaces: mms, names, importMs, processes };
+}

@@ -1,0 +1,153 @@
+/**
+ * Verifies the payloads of an image: all workers digest them, and the coordinator reports those
+ * whose digest differs, with their places.
+ */
+import { DIGEST, mismatchText } from '../../../shared/digest/digest-kind.ts';
+import { PayloadTable, payloadTableBytes } from '../../../shared/dump/payload-table.ts';
+import { pagesText } from '../../../shared/formats/problem.ts';
+import { addressOf, MiB, PAGE_SIZE } from '../../../shared/page.ts';
+import { throwIfAborted } from '../../../shared/sync/wait.ts';
+import type { WorkerPool } from '../../crew/pool.ts';
+import { cutIntoUnits } from '../../crew/units.ts';
+import type { PhaseProgress } from '../../job/progress.ts';
+import { loadDigestKernels } from '../../package/kernels.ts';
+import type { ImageMm, ImageVma } from '../index/image-mm.ts';
+import { INDEX_COST, type IndexBudget } from '../index/index-budget.ts';
+import type { ByteSource } from '../source/byte-source.ts';
+import type { ProblemList } from './problem-list.ts';
+import type { VerifyOptions } from './verify.ts';
+
+/** A payload with a checksum, and its place. */
+interface Checked {
+  readonly offset: number; // byte of the image
+  readonly bytes: number;
+  readonly mm: number;
+  /** The VMA of a block of pages; null for other payloads, which `name` describes. */
+  readonly vma: ImageVma | null;
+  readonly address: number | null;
+  readonly name: string;
+}
+
+/** Bytes per unit, so few that all workers end within a millisecond of each other. */
+const UNIT_BYTES = MiB;
+
+/** Payloads that an mm may have beside its pages, in the order in which problems are listed. */
+const PAYLOAD_PARTS = ['auxv', 'notes', 'ldt'] as const;
+const PAYLOAD_NAMES = { auxv: 'auxiliary vector', notes: 'notes', ldt: 'LDT' } as const;
+
+/** Describes the payloads one at a time, in the order of the table, for messages. */
+function* payloadsOf(mms: readonly ImageMm[]): Generator<Checked> {
+  for (const mm of mms) {
+    yield* blocksOf(mm);
+    for (const part of PAYLOAD_PARTS) {
+      const payload = mm[part];
+      const name = PAYLOAD_NAMES[part];
+      if (payload !== null) yield { ...payload, mm: mm.ordinal, vma: null, address: null, name };
+    }
+  }
+}
+
+function* blocksOf(mm: ImageMm): Generator<Checked> {
+  for (const vma of mm.vmas) {
+    for (let index = vma.firstBlock; index < vma.lastBlock; index++) {
+      const block = mm.blocks.at(index);
+      if (block.digest === DIGEST.NONE) continue;
+      const address = addressOf(block.start);
+      const bytes = block.pages * PAGE_SIZE;
+      yield { mm: mm.ordinal, vma, address, offset: block.source, bytes, name: 'pages' };
+    }
+  }
+}
+
+function whatIs({ mm, vma, address, bytes, name }: Checked): string {
+  if (vma === null || address === null) return `mm ${mm}, ${name}`;
+  return pagesText(mm, vma, address, bytes);
+}
+
+/** Verifies all payloads and adds the problems to `problems`. Throws AbortError. */
+export async function verifyPayloads(
+  source: ByteSource,
+  mms: readonly ImageMm[],
+  pool: WorkerPool,
+  options: VerifyOptions,
+  problems: ProblemList,
+  budget: IndexBudget,
+): Promise<void> {
+  const { table, buffer, count, totalBytes } = tableOf(mms, budget);
+  const units = cutIntoUnits(count, (index) => table.bytes(index), UNIT_BYTES);
+  const crew = pool.crew({
+    units: units.unitCount,
+    bytes: totalBytes,
+    mayRunHere: true,
+  });
+  const digestKernel = loadDigestKernels().inside;
+  const task = { ...units, source: source.reach, payloads: buffer, digestKernel };
+  const { signal, onProgress } = options;
+  const tell = onProgress && (({ bytes }: PhaseProgress) => onProgress({ bytes, totalBytes }));
+  await pool.phase('verify', crew).run(() => task, { signal, onProgress: tell });
+  throwIfAborted(signal); // it may have fired in the last call of `onProgress`
+  if (firstDifference(table, count) < count) reportDifferences(mms, table, problems);
+}
+
+/**
+ * Tabulates the payloads of all mms in the order of `payloadsOf`. There may be millions, so there
+ * is no object per payload.
+ */
+function tableOf(
+  mms: readonly ImageMm[],
+  budget: IndexBudget,
+): {
+  readonly table: PayloadTable;
+  readonly buffer: SharedArrayBuffer;
+  readonly count: number;
+  readonly totalBytes: number;
+} {
+  let count = 0;
+  for (const { blocks, ...mm } of mms) {
+    for (let index = 0; index < blocks.count; index++)
+      if (blocks.digest(index) !== DIGEST.NONE) count++;
+    for (const part of PAYLOAD_PARTS) if (mm[part] !== null) count++;
+  }
+  budget.take(count * INDEX_COST.PAYLOAD);
+  const buffer = new SharedArrayBuffer(payloadTableBytes(count));
+  const table = new PayloadTable(buffer);
+  let totalBytes = 0;
+  let set = 0;
+  for (const { blocks, ...mm } of mms) {
+    for (let index = 0; index < blocks.count; index++) {
+      const kind = blocks.digest(index);
+      if (kind === DIGEST.NONE) continue;
+      const bytes = blocks.pages(index) * PAGE_SIZE;
+      table.set(set++, blocks.source(index), bytes, kind, blocks.low(index), blocks.high(index));
+      totalBytes += bytes;
+    }
+    for (const part of PAYLOAD_PARTS) {
+      const payload = mm[part];
+      if (payload === null) continue;
+      table.set(set++, payload.offset, payload.bytes, DIGEST.CRC32, payload.crc, 0);
+      totalBytes += payload.bytes;
+    }
+  }
+  return { table, buffer, count, totalBytes };
+}
+
+function firstDifference(table: PayloadTable, count: number): number {
+  let index = 0;
+  while (index < count && table.isSame(index)) index++;
+  return index;
+}
+
+function reportDifferences(
+  mms: readonly ImageMm[],
+  table: PayloadTable,
+  problems: ProblemList,
+): void {
+  let index = -1;
+  for (const payload of payloadsOf(mms)) {
+    if (table.isSame(++index)) continue;
+    const { offset, address } = payload;
+    const differs = mismatchText(table.stored(index), table.found(index));
+    const message = `${whatIs(payload)}, payload at byte ${offset}: ${differs}`;
+    problems.add({ code: 'IMAGE_CHECKSUM', offset, address, message });
+  }
+}
