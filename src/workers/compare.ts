@@ -9,6 +9,7 @@ import { readBacking } from '../mmu/files/filemap.ts';
 import { MachineParts } from '../mmu/mm/machine-parts.ts';
 import { type Mm, mmOf } from '../mmu/mm/mm.ts';
 import { isZeroPage } from '../mmu/tables/classify.ts';
+import { backingOf, placeOf } from '../mmu/tables/pte.ts';
 import type {
   ComparedMm,
   CompareReport,
@@ -70,7 +71,7 @@ function comparePage(
 ): PageDifference | null {
   const a = contentOf(left.mm, leftSlot, vpn);
   const b = contentOf(right.mm, rightSlot, vpn);
-  if (a <= 0 && a === b) return null;
+  if (a <= 0 && a === b && a !== CONTENT_OF.BACKED) return null;
   if (a === CONTENT_OF.ZEROS && b > 0 && right.isZero(b)) return null;
   if (b === CONTENT_OF.ZEROS && a > 0 && left.isZero(a)) return null;
   const leftBytes = left.bytes(leftSlot, vpn, a);
@@ -104,6 +105,7 @@ class Side {
   bytes(slot: number, vpn: number, content: number): Uint8Array | null {
     if (content > 0) return this.mm.memory.page(content);
     if (content === CONTENT_OF.ZEROS) return ZEROS;
+    if (content === CONTENT_OF.BACKED) return this.#backedBytes();
     if (content !== CONTENT_OF.FILE) return null;
     const file = this.mm.vmas.file(slot);
     const index = this.mm.vmas.fileIndex(slot, vpn);
@@ -115,6 +117,15 @@ class Side {
       if (error instanceof MmdumpError && error.code === 'SIGBUS') return null;
       throw error;
     }
+    return this.#scratch;
+  }
+
+  /** The bytes of the backed page at which the cursor of the mm stands. Throws PROCESS_GONE. */
+  #backedBytes(): Uint8Array {
+    const { words, at } = this.mm.cursor;
+    const high = words[at + 1]!;
+    const place = placeOf(words[at]!, high);
+    this.#machine.backings.read(backingOf(high), place, 1, this.#scratch, 0);
     return this.#scratch;
   }
 

@@ -21,6 +21,7 @@ import { leftOutFlags } from '../shared/dump/left-out.ts';
 import { LookBack } from '../shared/dump/look-back.ts';
 import { NameTable } from '../shared/dump/name-table.ts';
 import { OwnerTable } from '../shared/dump/owner-table.ts';
+import { PAGE_CLASS } from '../shared/dump/page-class.ts';
 import { PartClaims } from '../shared/dump/part-claims.ts';
 import { PhaseControl } from '../shared/dump/phase-control.ts';
 import { PinSlots } from '../shared/dump/pin-slots.ts';
@@ -32,6 +33,7 @@ import { WorkUnits } from '../shared/dump/work-unit.ts';
 import type { Outcome } from '../shared/errors.ts';
 import { FILE_HEAD } from '../shared/formats/cpt/records.ts';
 import { NO_THREAD } from '../shared/sync/thread-layout.ts';
+import { BackedPages } from './classify/backed-pages.ts';
 import { Donors } from './classify/donors.ts';
 import { GranuleClassifier } from './classify/granule-classifier.ts';
 import { FrozenLeaves, PinnedLeaves } from './classify/leaves.ts';
@@ -92,6 +94,7 @@ class PassWorker {
   /** The pin slot that this worker fills for its unit, or -1. */
   #slot = -1;
   readonly #sizer: UnitSizer;
+  readonly #backed: BackedPages | undefined;
   readonly #crcs = new CrcList();
   readonly #out: ImageOutput | undefined;
   readonly #writer: UnitWriter | undefined;
@@ -112,10 +115,12 @@ class PassWorker {
     this.#lookBack = new LookBack(new Int32Array(task.lookBack));
     this.#leads = new Int32Array(task.leads);
     this.#found = foundOf(task);
+    this.#backed = backedOf(task, machine, this.#mms);
     this.#pinned = pinnedOf(task, this.#mms, faults);
     const slots = task.running?.slots;
     this.#pinSlots = slots && new PinSlots(slots);
-    this.#classifiers = classifiersOf(task, machine, this.#mms, this.#pinned, this.#found);
+    const parts = { pinned: this.#pinned, found: this.#found, backed: this.#backed };
+    this.#classifiers = classifiersOf(task, machine, this.#mms, parts);
     const tallies = new VmaTallies(task.tallies);
     const names = new NameTable(task.names);
     const { vmaBases, blockPerPage, target } = task;
@@ -173,8 +178,10 @@ class PassWorker {
     const start = units.start(unit);
     const first = kept === undefined ? 0 : units.first(unit);
     this.#found.begin(start, first);
+    this.#backed?.begin(start, first);
     if (kept?.isFilled === true) {
       this.#found.resume(units.runCount(unit));
+      this.#reload(units.mm(unit), first);
       return first;
     }
     this.#pinned?.[units.mm(unit)]?.beginUnit(start, this.#firstPin(unit));
@@ -182,6 +189,18 @@ class PassWorker {
     units.setRunCount(unit, this.#found.runEnd - first);
     if (this.#task.reportsRuns) this.#runs.push(runsOf(unit, start, this.#found, first));
     return first;
+  }
+
+  /** Loads the backed pages of the kept runs from `first` on once more. */
+  #reload(mm: number, first: number): void {
+    const { runs, runEnd, sources } = this.#found;
+    if (this.#backed === undefined) return;
+    for (let run = first; run < runEnd; run++) {
+      const at = run * RUN.WORDS;
+      if ((runs[at + RUN.CLASS]! & 0xff) !== PAGE_CLASS.COPY) continue;
+      const from = runs[at + RUN.SOURCE]!;
+      this.#backed.reload(mm, sources, from, from + runs[at + RUN.COUNT]!);
+    }
   }
 
   /**
@@ -262,12 +281,29 @@ function pinnedOf(
   return mms.map((mm) => new PinnedLeaves(mm, pins, faults));
 }
 
+/** The reader of backed pages. Undefined if no page of the machine lies in a backing. */
+function backedOf(
+  { unitPages, detectZero, target, kept }: PassTask,
+  machine: MachineParts,
+  mms: readonly Mm[],
+): BackedPages | undefined {
+  if (machine.backings.isEmpty) return undefined;
+  const needsBytes = detectZero || target !== undefined;
+  return new BackedPages(mms, machine.memory, unitPages, needsBytes, kept?.identities);
+}
+
+/** Where the classifiers of a worker find leaves and backed pages, and where runs go. */
+interface ClassifierParts {
+  readonly pinned: readonly PinnedLeaves[] | undefined;
+  readonly found: RunWriter;
+  readonly backed: BackedPages | undefined;
+}
+
 function classifiersOf(
   task: PassTask,
   machine: MachineParts,
   mms: readonly Mm[],
-  pinned: readonly PinnedLeaves[] | undefined,
-  found: RunWriter,
+  { pinned, found, backed }: ClassifierParts,
 ): readonly GranuleClassifier[] {
   const { detectZero, unsupported } = task;
   const leftOut = leftOutFlags(task);
@@ -278,7 +314,7 @@ function classifiersOf(
   const donors = pinned === undefined ? new Donors(mms, leftOut) : undefined;
   return mms.map((mm, ordinal) => {
     const leaves = pinned?.[ordinal] ?? new FrozenLeaves(mm);
-    return new GranuleClassifier(mms, ordinal, leaves, owners, donors, policy, found);
+    return new GranuleClassifier(mms, ordinal, leaves, owners, donors, policy, found, backed);
   });
 }
 

@@ -37,8 +37,9 @@ async function run(
     : NO_OUTPUT;
   const dumper = await createDumper(workersOption(workers, expectedBytes(from)));
   const progress = new Progress(printing);
+  let source: Source | undefined;
   try {
-    const source = await openSource(from, dumper, progress, signal);
+    source = await openSource(from, dumper, progress, signal);
     const all: EstimateOptions = {
       ...options,
       source: source.names,
@@ -50,9 +51,10 @@ async function run(
     const report = wanted
       ? await dumper.dump(source.spaces, { ...all, to: output.sink })
       : await dumper.estimate(source.spaces, all);
-    return { report, source, output };
+    return { report, source: { ...source, processes: await source.release() }, output };
   } finally {
     progress.stop();
+    await source?.release();
     await dumper.close();
   }
 }

@@ -17,6 +17,8 @@ export interface Source {
   readonly importMs: number;
   /** The reports about imported processes; empty for a workload. */
   readonly processes: readonly ProcessReport[];
+  /** Lets imported processes go on. Returns the reports with the time for which they stood still. */
+  release(): Promise<readonly ProcessReport[]>;
 }
 
 /**
@@ -50,7 +52,7 @@ async function openWorkload(
   });
   const importMs = performance.now() - start;
   const names = [`workload ${created.source}`];
-  return { spaces: [created.space], names, importMs, processes: [] };
+  return { spaces: [created.space], names, importMs, processes: [], release: async () => [] };
 }
 
 async function openProcesses(
@@ -62,15 +64,25 @@ async function openProcesses(
   const start = performance.now();
   const machineFor = (needed: number, maxAddressSpaces: number): Machine =>
     createMachine({ memory: memory ?? needed, maxAddressSpaces });
-  const { mms, processes } = await dumper.importProcess(machineFor, pids, {
+  const imported = await dumper.importProcess(machineFor, pids, {
     signal,
     children,
     freeze,
+    load: freeze ? 'on-demand' : 'now', // a process that goes on changes its pages meanwhile
     onProgress: ({ pages, totalPages }) => {
       progress.show('import', pages * PAGE_SIZE, totalPages * PAGE_SIZE);
     },
   });
-  const importMs = performance.now() - start;
+  const { mms, processes } = imported;
+  const importedAt = performance.now();
   const names = processes.map((each) => `pid ${each.pid}`);
-  return { spaces: mms, names, importMs, processes };
+  const release = async (): Promise<readonly ProcessReport[]> => {
+    const more = freeze ? performance.now() - importedAt : 0;
+    // The dump has found out whether they stood still until its end. What comes later is no matter.
+    await imported.release().catch(() => {});
+    return processes.map((each) => {
+      return { ...each, ms: { ...each.ms, stopped: each.ms.stopped + more } };
+    });
+  };
+  return { spaces: mms, names, importMs: importedAt - start, processes, release };
 }

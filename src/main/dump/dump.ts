@@ -12,6 +12,7 @@ import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { workersOf } from '../crew/workers-report.ts';
 import type { FamilyUsage } from '../image/memory-usage.ts';
 import { snapshotLdt, withHeldMms } from '../job/held-mms.ts';
+import { assertSources } from '../job/page-sources.ts';
 import { abortable, type Deadline, Yielder } from '../job/stop.ts';
 import { DumpMeter } from './dump-progress.ts';
 import { assertDumpable, describeMms } from './dumped-mms.ts';
@@ -89,6 +90,7 @@ async function writeImage(dump: Dump, references: readonly MmReference[]): Promi
   enter(dump, 'commit');
   const { crcs, tables } = capture.pass;
   const id = (await crcs?.imageId(tables.records, tables.firstUnits, yielder)) ?? '';
+  await assertSources(references[0]!.machine.id);
   const usage = capture.usage(capture.pass);
   const mms = await countMms(capture, yielder);
   throwIfAborted(signal);

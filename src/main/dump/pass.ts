@@ -15,13 +15,12 @@ import { VmaTallies } from '../../shared/dump/vma-tally.ts';
 import { WorkUnits } from '../../shared/dump/work-unit.ts';
 import { encodeHead } from '../../shared/formats/cpt/encode-mm.ts';
 import type { Crew, Work } from '../crew/crew.ts';
-import type { TaskFields } from '../crew/phase.ts';
 import { abortable } from '../job/stop.ts';
-import { loadDigestKernels, loadKernels } from '../package/kernels.ts';
 import { AnonIds } from './anon-ids.ts';
 import { type Dump, enter } from './engine.ts';
 import { finishVmas, rewriteIn } from './late-records.ts';
 import { assertSize } from './output.ts';
+import { passMessage } from './pass-message.ts';
 import { runPassPhase } from './pass-phase.ts';
 import { type DescribedMm, type PassTables, preparePass } from './pass-tables.ts';
 import type { Plan } from './plan.ts';
@@ -135,7 +134,10 @@ class PassRun {
     if (this.#pins !== undefined && !options.dryRun) {
       const { pages } = this.#tables;
       const runs = engine.buffers.take('runs', runTableBytes(pages));
-      this.#kept = { runs, sources: engine.buffers.take('sources', pages * 4), isFilled: false };
+      const sources = engine.buffers.take('sources', pages * 4);
+      const hasBackings = !this.#raw[0]!.machine.backings.isEmpty;
+      const identities = hasBackings ? engine.buffers.take('identities', pages * 8) : undefined;
+      this.#kept = { runs, sources, identities, isFilled: false };
     }
     await this.#run('count', { bytes: bytesToClassify(this.#raw, this.#plan), target: undefined });
     this.#assertSupported();
@@ -261,15 +263,20 @@ class PassRun {
     try {
       const running = pins?.enlist(workers, this.#pinLife);
       const crewSize = running?.length ?? workers;
-      const message = this.#message(target);
+      const message = passMessage(this.#dump, this.#mms, this.#plan, this.#tables, {
+        anonIds: this.#isCounted ? (this.#anonIds.buffer as SharedArrayBuffer) : undefined,
+        isCounted: this.#isCounted,
+        kept: this.#kept,
+        target,
+      });
       if (target !== undefined && message.kernels !== undefined) {
         reservations = lendReservations(this.#raw[0]!.machine, crewSize);
       }
       const bytes = this.#isCounted ? this.#bytes : 0;
       const totals = { units: unitCount, pages: 0, bytes };
-      const work = { name, totals, lookBack: this.#lookBack, pins: this.#pins };
+      const about = { name, totals, lookBack: this.#lookBack, pins: this.#pins };
       const crew = { workers: crewSize, here };
-      const reports = await runPassPhase(this.#dump, work, crew, (worker) => {
+      const reports = await runPassPhase(this.#dump, about, crew, (worker) => {
         return { ...message, running: running?.[worker], reservations: reservations[worker] };
       });
       this.#reports.push(...reports);
@@ -284,41 +291,5 @@ class PassRun {
   get #pinLife(): PinLife {
     const { pages, unitPages } = this.#tables;
     return this.#kept === undefined ? { kind: 'unit', unitPages } : { kind: 'dump', pages };
-  }
-
-  #message(
-    target: CopyTarget | undefined,
-  ): Omit<TaskFields<DumpPhase>, 'running' | 'reservations'> {
-    const { options } = this.#dump;
-    const tables = this.#tables;
-    const { detectZero, unsupported, hugetlb, dontDump, blockPerPage, digest } = options;
-    const isFamily = this.#mms.length > 1;
-    return {
-      machine: this.#raw[0]!.machine.handle,
-      kernels: loadKernels(),
-      mms: this.#raw.map(({ slot }) => slot),
-      units: tables.units,
-      unitCount: tables.unitCount,
-      unitPages: tables.unitPages,
-      firstUnits: tables.firstUnits,
-      owners: this.#plan.owners,
-      detectZero,
-      unsupported,
-      hugetlb,
-      dontDump,
-      blockPerPage,
-      digest,
-      digestKernels: loadDigestKernels(),
-      tallies: tables.tallies,
-      vmaBases: tables.vmaBases,
-      names: tables.names,
-      leads: tables.leads,
-      lookBack: tables.lookBack,
-      anonIds: this.#isCounted ? (this.#anonIds.buffer as SharedArrayBuffer) : undefined,
-      isCounted: this.#isCounted,
-      kept: this.#kept,
-      reportsRuns: isFamily && !this.#isCounted,
-      target,
-    };
   }
 }

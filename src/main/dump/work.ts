@@ -11,9 +11,11 @@ const PASSED_PER_COPIED = 1024;
 
 /**
  * About how many bytes are copied: the pages that the units span, but not more than the frames that
- * are in use. Pages in swap slots are not counted.
+ * are in use. Pages in swap slots are not counted. Where pages lie in backings, which are in no
+ * frame, the units alone tell.
  */
 export function bytesToCopy([mm]: readonly Mm[], plan: Plan): number {
+  if (!mm!.machine.backings.isEmpty) return plan.pages * PAGE_SIZE;
   const { managedFrames, freeFrames } = mm!.allocator;
   return Math.min(plan.pages, managedFrames - freeFrames) * PAGE_SIZE;
 }

@@ -3,6 +3,7 @@
  * spaces, loads the pages, and lets later processes share the pages of earlier ones.
  */
 import type { FileHandle } from 'node:fs/promises';
+import { BACKING_KIND } from '../../mmu/backing/backing-table.ts';
 import type { AddressSpace } from '../../mmu/machine/address-space.ts';
 import { HeldFiles } from '../../mmu/machine/held-files.ts';
 import { beginUse } from '../../mmu/machine/lifetime.ts';
@@ -37,10 +38,10 @@ import { loadUnmapped } from './load-unmapped.ts';
 import { type MappedFile, MappedFiles } from './mapped-files.ts';
 import { processGone, readProc } from './proc.ts';
 import { mmAddresses, mmNotes } from './process-fields.ts';
-import { createMappings, describeVmas, toScanned } from './process-mappings.ts';
-import { framesOf, listPages, listShared, mapMergedPages } from './process-pages.ts';
+import { createMappings, describeVmas, type ProcessVma, toScanned } from './process-mappings.ts';
+import { canStay, framesOf, listPages, listShared, mapMergedPages } from './process-pages.ts';
 import { findReadable } from './readable-files.ts';
-import { runScanPhase } from './scan-phase.ts';
+import { runScanPhase, type ScannedRun } from './scan-phase.ts';
 import { findShared, forgetMovedFrames } from './shared-frames.ts';
 import { readSmaps } from './smaps.ts';
 
@@ -66,6 +67,7 @@ export class FamilyImport {
   readonly #ids = new Map<MappedFile, number>();
   #held: HeldFiles | undefined;
   #endUse: (() => void) | undefined;
+  readonly #endBackings: (() => void)[] = [];
   /** One address space per process, in the order of the processes. */
   readonly spaces: AddressSpace[] = [];
 
@@ -94,6 +96,7 @@ export class FamilyImport {
    * the signal of the import does not end that wait: what is not given back is lost for good.
    */
   async undo(): Promise<void> {
+    this.releaseBackings();
     try {
       await this.release();
     } finally {
@@ -158,11 +161,16 @@ export class FamilyImport {
     const unmapped = listUnmapped(users, shown, readable);
     let frames = shownFrames(shown);
     let zeroPages = 0;
-    for (const [at, { scan }] of members.entries()) {
-      frames += framesOf(pages[at]!.runs, scan.runs);
+    for (const [at, { scan, vmas }] of members.entries()) {
+      frames += framesOf(pages[at]!.runs, scan.runs, (run) => !this.#stays(run, vmas));
       zeroPages += countKinds(scan).zeroPages;
     }
     return { members, pages, readable, unmapped, frames, zeroPages };
+  }
+
+  /** Whether the pages stay in the process until somebody touches them. */
+  #stays(run: ScannedRun, vmas: readonly ProcessVma[]): boolean {
+    return this.#options.load === 'on-demand' && canStay(run, vmas[run.vma]!);
   }
 
   /**
@@ -231,7 +239,9 @@ export class FamilyImport {
   /** Loads the pages that page tables show. Returns the milliseconds that each process took. */
   async #load({ members, pages }: FamilySurvey): Promise<number[]> {
     const ids = this.#ids;
-    const lists = members.map(({ vmas }, at) => listPages(pages[at]!.runs, vmas, ids));
+    const lists = members.map(({ vmas }, at) => {
+      return listPages(pages[at]!.runs, vmas, ids, this.#addBacking(at));
+    });
     const totalPages = lists.reduce((sum, { list }) => sum + list.totalPages(), 0);
     const { signal, onProgress } = this.#options;
     const ms: number[] = [];
@@ -252,6 +262,21 @@ export class FamilyImport {
       ms.push(performance.now() - start);
     }
     return ms;
+  }
+
+  /** Makes the memory of a process a backing of the machine, if its pages stay there; else -1. */
+  #addBacking(at: number): number {
+    if (this.#options.load !== 'on-demand') return -1;
+    const { pid, mem } = this.#processes[at]!;
+    const { backings } = this.spaces[0]!.reference.machine;
+    const backing = backings.add({ kind: BACKING_KIND.PROCESS, fd: mem.fd, pid });
+    this.#endBackings.push(() => backings.release(backing));
+    return backing;
+  }
+
+  /** Ends the life of the backings: no page can be loaded from the processes any more. */
+  releaseBackings(): void {
+    for (const end of this.#endBackings.splice(0)) end();
   }
 
   /** Lets later processes share the pages that earlier ones have loaded. It reads no memory. */

@@ -6,6 +6,7 @@ import {
   isInstance,
   list,
   listener,
+  oneOf,
   optional,
   wholeNumber,
 } from '../../shared/arguments/checks.ts';
@@ -33,6 +34,7 @@ const PIDS = list(PID);
 export const IMPORT_OPTIONS: Shape<ImportOptions> = {
   children: optional(flag),
   freeze: optional(flag),
+  load: optional(oneOf(['now', 'on-demand'])),
   ...JOB_OPTIONS,
   onProgress: listener(),
 };

@@ -6,12 +6,16 @@
  * memory, where a page has content. The processes go on as if nothing had happened.
  */
 import { type FileHandle, open, readlink } from 'node:fs/promises';
+import { onMachineEnd } from '../../mmu/machine/lifetime.ts';
 import type { Machine } from '../../mmu/machine/machine.ts';
+import { refusal } from '../../shared/arguments/refuse.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import type { WorkerPool } from '../crew/pool.ts';
+import { addSourceCheck } from '../job/page-sources.ts';
 import { undone } from '../load/undo.ts';
 import type { CaptureReport } from './capture-report.ts';
 import { FamilyImport, type ProcessFiles } from './family-import.ts';
+import { type HeldFamily, holdFamily } from './held-family.ts';
 import type { ImportOptions, ImportResult, MachineFor } from './import-report.ts';
 import { openProc, processGone, readProc, readStat, residentBytes } from './proc.ts';
 import { withRunningFamily } from './running-family.ts';
@@ -27,9 +31,14 @@ export async function importWith(
 ): Promise<ImportResult> {
   const asked = [pids].flat();
   assertPids(asked);
+  assertFits(options);
   await assertOwnProc();
   const start = performance.now();
   const opened: FileHandle[] = [];
+  const close = async (): Promise<void> => {
+    await Promise.allSettled(opened.splice(0).map((file) => file.close()));
+  };
+  let isHeld = false;
   try {
     // Threads start while mappings are read.
     pool.expect(asked.reduce((bytes, pid) => bytes + residentBytes(pid), 0));
@@ -52,23 +61,75 @@ export async function importWith(
       return subject.capture();
     };
     const undo = async (): Promise<void> => await subject?.undo();
+    let held: HeldFamily | undefined;
     try {
-      const run = options.freeze === false ? captureRunning : captureStopped;
-      const { reports, stoppedMs } = await run({ asked, groups }, options, capture, undo);
+      const run = captureBy(options);
+      const { reports, stoppedMs, family } = await run({ asked, groups }, options, capture, undo);
+      held = family;
       await subject!.release();
       const total = performance.now() - start;
       const processes = reports.map((report, at) => {
         return { ...report, ms: { ...report.ms, stopped: stoppedMs[at]!, total } };
       });
-      return { mms: subject!.spaces, processes };
+      const result = { mms: subject!.spaces, processes };
+      if (family === undefined) return withRelease(result, async () => {});
+      isHeld = true;
+      return withRelease(result, holdUntilReleased(family, subject!, close));
     } catch (error) {
+      await held?.release().catch(() => {}); // the error says more
       throw await undone(error, undo);
     } finally {
       subject?.end();
     }
   } finally {
-    await Promise.allSettled(opened.map((file) => file.close()));
+    if (!isHeld) await close();
   }
+}
+
+/** Pages of a process that goes on would change before they are loaded. */
+function assertFits({ load, freeze }: ImportOptions): void {
+  if (load !== 'on-demand' || freeze !== false) return;
+  throw refusal('load', load, "'now' with freeze: false");
+}
+
+/** Adds to the result of an import the ways to release it. */
+function withRelease(
+  result: Omit<ImportResult, 'release' | typeof Symbol.asyncDispose>,
+  release: () => Promise<void>,
+): ImportResult {
+  return { ...result, release, [Symbol.asyncDispose]: release };
+}
+
+/**
+ * Keeps the processes still, and the files of `close` open, until the returned function is called or
+ * the machine is closed. Dumps of the machine fail if the processes do not stand still.
+ */
+function holdUntilReleased(
+  family: HeldFamily,
+  subject: FamilyImport,
+  close: () => Promise<void>,
+): () => Promise<void> {
+  const { id } = subject.spaces[0]!.reference.machine;
+  const endCheck = addSourceCheck(id, () => family.assertStoodStill());
+  let over: Promise<void> | undefined;
+  const release = async (): Promise<void> => {
+    endCheck();
+    deaf();
+    subject.releaseBackings();
+    try {
+      await family.release();
+    } finally {
+      await close();
+    }
+  };
+  const once = (): Promise<void> => {
+    over ??= release();
+    return over;
+  };
+  const deaf = onMachineEnd(async (machine) => {
+    if (machine === id) await once().catch(() => {}); // nobody can read the machine any more
+  });
+  return once;
 }
 
 /** Captures the processes with these pids, in this order. */
@@ -84,6 +145,23 @@ interface Captured {
   readonly reports: readonly CaptureReport[];
   /** Milliseconds for which each process stood still. */
   readonly stoppedMs: readonly number[];
+  /** The processes, if they go on standing still. */
+  readonly family?: HeldFamily;
+}
+
+/** The way to capture processes that the options ask for. */
+function captureBy({ freeze, load }: ImportOptions): typeof captureRunning {
+  if (load === 'on-demand') return captureHeld;
+  return freeze === false ? captureRunning : captureStopped;
+}
+
+async function captureHeld(
+  { asked, groups }: Asked,
+  { children = false, signal }: ImportOptions,
+  capture: Capture,
+): Promise<Captured> {
+  const family = await holdFamily(asked, { children, groups, signal }, capture);
+  return { reports: family.reports, stoppedMs: family.stoppedMs(), family };
 }
 
 async function captureStopped(

@@ -13,6 +13,13 @@ export interface ImportOptions extends JobOptions {
    * stay the same; otherwise the import fails with PROCESS_CHANGED.
    */
   readonly freeze?: boolean | undefined;
+  /**
+   * 'now' (default): all pages are copied into the machine, and the processes go on. 'on-demand':
+   * private pages stay in the processes, which stand still until `release` of the result is called.
+   * A page is loaded when the machine touches it. A dump reads it directly, and takes no memory of
+   * the machine for it. It cannot be combined with `freeze: false`.
+   */
+  readonly load?: 'now' | 'on-demand' | undefined;
   /** Called at most ten times a second while memory is read. */
   readonly onProgress?: ((progress: ImportProgress) => void) | undefined;
 }
@@ -73,7 +80,9 @@ export interface ProcessReport {
     readonly scan: number;
     /** Reading its memory. */
     readonly load: number;
-    /** Time for which the process stood still; 0 if it was not stopped. */
+    /**
+     * Time for which the process stood still until the import was over; 0 if it was not stopped.
+     */
     readonly stopped: number;
     /** The whole import, of all processes. */
     readonly total: number;
@@ -89,6 +98,16 @@ export interface ImportResult {
   readonly mms: readonly AddressSpace[];
   /** The reports about the processes. */
   readonly processes: readonly ProcessReport[];
+  /**
+   * Lets the processes go on that `load: 'on-demand'` holds still. Pages that were not loaded until
+   * then are lost: to touch one is SIGBUS, and a dump that needs one is PROCESS_GONE. Rejects with
+   * PROCESS_RESUMED or PROCESS_GONE if the processes have not stood still until now, so that what
+   * was read may not be of one instant; they go on all the same. Closing the machine does the same.
+   * Without 'on-demand', and when it is called again, it does nothing.
+   */
+  release(): Promise<void>;
+  /** Calls `release`, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
 /**

@@ -25,10 +25,12 @@ export interface PageList {
   readonly merged: MergedPages;
 }
 
+/** Lists the pages of a process. `backing`: where its private pages stay, or -1 to load them all. */
 export function listPages(
   runs: readonly ScannedRun[],
   vmas: readonly ProcessVma[],
   ids: ReadonlyMap<MappedFile, number>,
+  backing: number,
 ): PageList {
   const list = new LoadList();
   const byFrame = new Map<number, number[]>();
@@ -40,6 +42,10 @@ export function listPages(
     }
     if (run.kind === MERGED) byFrame.set(run.pfn, [run.start]);
     const vma = vmas[run.vma]!;
+    if (backing >= 0 && canStay(run, vma)) {
+      addBacked(list, run, backing);
+      continue;
+    }
     addRun(list, run, vma, vma.file === null ? 0 : ids.get(vma.file)!);
   }
   const merged = new Map<number, readonly number[]>();
@@ -67,16 +73,21 @@ export function listShared(list: LoadList, shared: readonly SharedRun[], taker: 
 /**
  * Returns the most frames that a process takes: for the pages that it loads itself, and for page
  * tables of all pages that it shows. Page caches are counted by file, since several processes show
- * them.
+ * them. Of the pages that it loads itself only those count for which `isLoaded` is true.
  */
-export function framesOf(own: readonly ScannedRun[], all: readonly ScannedRun[]): number {
+export function framesOf(
+  own: readonly ScannedRun[],
+  all: readonly ScannedRun[],
+  isLoaded: (run: ScannedRun) => boolean,
+): number {
   const merged = new Set<number>();
   let frames = 0;
-  for (const { kind, pages, pfn } of own) {
+  for (const run of own) {
+    const { kind, pages, pfn } = run;
     const isKnown = kind === MERGED && merged.has(pfn);
     if (kind === MERGED) merged.add(pfn);
     const isCounted = kind !== ZERO_PAGE && kind !== GUARD && kind !== FILE_PAGES;
-    if (isCounted && !isKnown) frames += pages;
+    if (isCounted && !isKnown && isLoaded(run)) frames += pages;
   }
   let granules = 0;
   let lastGranule = -1;
@@ -87,6 +98,20 @@ export function framesOf(own: readonly ScannedRun[], all: readonly ScannedRun[])
     lastGranule = last;
   }
   return frames + upperTables(granules);
+}
+
+/**
+ * Whether the pages of the run can stay in the process: private pages with content. Pages that KSM
+ * has merged are loaded, because several addresses show one frame.
+ */
+export function canStay({ kind }: ScannedRun, { isVdso }: ProcessVma): boolean {
+  return (kind === CONTENT || kind === HUGE) && !isVdso;
+}
+
+function addBacked(list: LoadList, { pages, start }: ScannedRun, backing: number): void {
+  const place = start; // the number of a page in the process
+  const run = { mm: 0, kind: LOAD.BACKED, flags: 0, pages, start, index: 0 };
+  list.add({ ...run, source: place, file: backing, ...NO_DIGEST });
 }
 
 /** The most tables of all levels, and nodes of page caches, that this many granules take. */

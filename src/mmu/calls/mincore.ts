@@ -5,7 +5,7 @@ import { assertPageAddress, einval, nothingMapped } from '../arguments/range.ts'
 import { cacheLookup } from '../files/page-cache.ts';
 import type { Mm } from '../mm/mm.ts';
 import { walk } from '../tables/page-table.ts';
-import { isPresent } from '../tables/pte.ts';
+import { isBacked, isPresent } from '../tables/pte.ts';
 
 /**
  * Returns one byte per page: 1 if it is in memory, otherwise 0. Throws EINVAL for an address that
@@ -41,7 +41,9 @@ function isResident(mm: Mm, vpn: number): boolean {
   if (found === 'table') {
     const low = cursor.words[cursor.at]!;
     if (isPresent(low)) return true;
-    // A swapped page is not in memory. A marker counts as no entry: the page cache decides.
+    // A swapped or backed page is not in memory. A marker counts as no entry: the page cache
+    // decides.
+    if (isBacked(low)) return false;
     if (low !== 0 && mm.machine.swap.slotOf(low, cursor.words[cursor.at + 1]!) >= 0) return false;
   }
   const slot = mm.vmas.lookup(vpn);

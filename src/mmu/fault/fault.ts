@@ -8,6 +8,7 @@
  *                  ├─ no entry, file ──────────── page cache; private and write: a copy of the page
  *                  │                              otherwise: the cached frame itself
  *                  ├─ swap entry ──────────────── a frame with the slot's bytes   (swap-in.ts)
+ *                  ├─ backed entry ────────────── a frame with the backing's bytes (backing-in.ts)
  *                  ├─ guard marker ────────────── SIGSEGV   (any other marker: SIGBUS)
  *                  └─ write to a read-only entry ─┬─ the only owner: reuse   (cow.ts)
  *                                                 └─ otherwise: copy
@@ -19,6 +20,7 @@
 import { addressOf, GRANULE_PAGES, type Pfn } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { BEYOND_MEMORY, POISONED, segv, sigbus } from '../arguments/signal.ts';
+import { backingIn } from '../backing/backing-in.ts';
 import { cacheGetPage } from '../files/filemap.ts';
 import type { Mm } from '../mm/mm.ts';
 import { ZERO_PAGE_PFN } from '../physical/page-struct.ts';
@@ -31,7 +33,7 @@ import {
   unlockTable,
   walk,
 } from '../tables/page-table.ts';
-import { isGuard, isPresent, PTE, pfnOf, setEntry } from '../tables/pte.ts';
+import { isBacked, isGuard, isPresent, PTE, pfnOf, setEntry } from '../tables/pte.ts';
 import { dropLeaf, noteDirty } from '../tables/zap.ts';
 import { prepareAnonVma } from '../vma/anon-vma.ts';
 import { growStack } from '../vma/stack.ts';
@@ -87,6 +89,10 @@ function faultNotPresent(
   const isSwapped = mm.machine.swap.slotOf(low, high) >= 0;
   unlockTable(mm, table);
   if (low === 0 || isPresent(low)) return;
+  if (isBacked(low)) {
+    backingIn(mm, slot, flags, vpn, write, cursor, low, high);
+    return;
+  }
   if (isGuard(low, high)) throw segv(vpn, write, 'a guard page is there');
   if (!isSwapped) throw sigbus(vpn, POISONED);
   swapIn(mm, slot, flags, vpn, write, cursor);

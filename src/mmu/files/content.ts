@@ -6,7 +6,7 @@ import { VM } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import { walk } from '../tables/page-table.ts';
-import { isPresent, pfnOf } from '../tables/pte.ts';
+import { isBacked, isPresent, pfnOf } from '../tables/pte.ts';
 import { FILE_BACKING } from './file-record.ts';
 import { cacheLookup } from './page-cache.ts';
 
@@ -20,6 +20,7 @@ export const CONTENT_OF = {
   GUARD: -2, //  none: a guard or poison marker, or a swap entry whose slot is not in use
   DEVICE: -3, // not to be read: VM_IO, a page of a device that is not mapped, or no frame at all
   UNREACHABLE: -4, // a page of an unreachable file that exists nowhere any more
+  BACKED: -5, // a page in a backing, which the entry at the cursor of the mm names
 } as const;
 
 /**
@@ -37,6 +38,7 @@ export function contentOf(mm: Mm, slot: number, vpn: number): number {
     if (low !== 0) {
       const high = cursor.words[cursor.at + 1]!;
       if (!isPresent(low)) {
+        if (isBacked(low)) return CONTENT_OF.BACKED;
         const swapped = mm.machine.swap.slotOf(low, high);
         return swapped < 0 ? CONTENT_OF.GUARD : mm.machine.swap.frameOf(swapped);
       }
@@ -63,7 +65,7 @@ function unmappedContent(mm: Mm, slot: number, vpn: number, flags: number): numb
 
 /** Names what `contentOf` returned, for messages. */
 export function contentName(content: number): string {
-  if (content > 0) return 'a page with content';
+  if (content > 0 || content === CONTENT_OF.BACKED) return 'a page with content';
   switch (content) {
     case CONTENT_OF.ZEROS:
       return 'zeros';

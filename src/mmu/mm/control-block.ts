@@ -1,12 +1,13 @@
 /**
  * The control block of a machine: its own words, then the parts that have tables of their own.
  *
- *   | words of CONTROL | thread table | freeze gate | frame allocator | store |
+ *   | words of CONTROL | thread table | freeze gate | frame allocator | store | backings |
  */
 import type { MachineHandle } from '../../shared/machine-handle.ts';
 import { FREEZE_GATE } from '../../shared/sync/freeze-gate.ts';
 import { THREAD_TABLE_WORDS } from '../../shared/sync/thread-layout.ts';
 import { ThreadTable } from '../../shared/sync/thread-table.ts';
+import { BACKING, BACKINGS_MAX } from '../backing/backing-table.ts';
 import { STORE } from '../files/store-blocks.ts';
 import { ALLOCATOR } from '../physical/frame-allocator.ts';
 
@@ -22,12 +23,13 @@ export const CONTROL = {
   ZERO_PAGE: 7, //     1 = read faults map the zero page, 0 = fresh pages; immutable after init
   THREADS: 16, //      the thread table
 } as const;
-/** Words of the control block at which the gate, the allocator and the store begin. */
+/** Words of the control block at which the gate, the allocator, the store and the backings begin. */
 export const GATE_AT: number = CONTROL.THREADS + THREAD_TABLE_WORDS;
 export const ALLOCATOR_AT: number = GATE_AT + FREEZE_GATE.WORDS;
 export const STORE_AT: number = ALLOCATOR_AT + ALLOCATOR.WORDS;
+export const BACKINGS_AT: number = STORE_AT + STORE.WORDS;
 /** Number of words of the control block. */
-export const CONTROL_WORDS: number = STORE_AT + STORE.WORDS;
+export const CONTROL_WORDS: number = BACKINGS_AT + BACKINGS_MAX * BACKING.WORDS;
 
 /** The thread table of a machine, for code that has no MachineParts of it yet. */
 export function threadsOf(handle: MachineHandle): ThreadTable {

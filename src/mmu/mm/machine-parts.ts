@@ -19,6 +19,7 @@ import { FreezeGate } from '../../shared/sync/freeze-gate.ts';
 import { ATTACHED, NO_THREAD } from '../../shared/sync/thread-layout.ts';
 import { ThreadQueue } from '../../shared/sync/thread-queue.ts';
 import type { ThreadTable } from '../../shared/sync/thread-table.ts';
+import { BackingTable } from '../backing/backing-table.ts';
 import { FILES_MAX, FileTable } from '../files/file-table.ts';
 import { HostFiles } from '../files/host-files.ts';
 import { Store } from '../files/store.ts';
@@ -27,7 +28,14 @@ import { hugeZeroPage } from '../physical/huge-zero.ts';
 import { PAGE_STRUCT, PageStructs, PG } from '../physical/page-struct.ts';
 import { PhysicalMemory } from '../physical/physical-memory.ts';
 import { SwapArea } from '../swap/swap-area.ts';
-import { ALLOCATOR_AT, CONTROL, GATE_AT, STORE_AT, threadsOf } from './control-block.ts';
+import {
+  ALLOCATOR_AT,
+  BACKINGS_AT,
+  CONTROL,
+  GATE_AT,
+  STORE_AT,
+  threadsOf,
+} from './control-block.ts';
 import { MmCache } from './mm.ts';
 import { MM_WORDS } from './mm-struct.ts';
 import { MmTurns } from './mm-turns.ts';
@@ -79,6 +87,8 @@ export class MachineParts {
   readonly allocator: FrameAllocator;
   readonly store: Store;
   readonly files: FileTable;
+  /** Where pages lie that are in no frame. */
+  readonly backings: BackingTable;
   readonly hostFiles: HostFiles = new HostFiles();
   /** Whether reads of untouched anonymous memory map a zero page (not mm_forbids_zeropage). */
   readonly hasZeroPage: boolean;
@@ -104,6 +114,7 @@ export class MachineParts {
     this.store = new Store(control, STORE_AT, handle.store, threads, mayBlock);
     const fileWords = new Int32Array(handle.files);
     this.files = new FileTable(fileWords, 0, FILES_MAX, this.store, threads, mayBlock);
+    this.backings = new BackingTable(control, BACKINGS_AT);
     this.mmWords = new Int32Array(handle.mms);
     this.maxAddressSpaces = this.mmWords.length / MM_WORDS;
     const view = new WeakRef(this); // the table may outlive this object, and must not keep it alive

@@ -78,7 +78,7 @@ export class PhysicalMemory {
   /** The bytes of each bank. */
   readonly bytes: readonly Uint8Array[];
   /** The three lists above. They are emptied in place, since hot loops keep references to them. */
-  readonly #lists: readonly unknown[][];
+  readonly #lists: readonly [WasmMemory[], Uint8Array[], Int32Array[]];
 
   constructor({ banks, frames, swapBanks, slots }: MemoryBanks) {
     this.frames = frames;
@@ -96,6 +96,19 @@ export class PhysicalMemory {
     this.bytes = bytes;
     this.words = words;
     this.#lists = [memories, bytes, words];
+  }
+
+  /**
+   * Adds a bank that only this view has: the first `bytes` bytes of `memory`, behind the banks of
+   * swap slots. Returns the number of its first page.
+   */
+  addBank(memory: WasmMemory, bytes: number): number {
+    const [memories, bytesOf, wordsOf] = this.#lists;
+    const first = memories.length * BANK_FRAMES;
+    memories.push(memory);
+    bytesOf.push(new Uint8Array(memory.buffer, 0, bytes));
+    wordsOf.push(new Int32Array(memory.buffer, 0, bytes / 4));
+    return first;
   }
 
   /** Drops all views once the machine is closed. No method may be called afterwards. */

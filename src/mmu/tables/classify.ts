@@ -12,7 +12,7 @@
 import { PAGE_CLASS, RULE } from '../../shared/dump/page-class.ts';
 import { WORDS_PER_PAGE } from '../../shared/page.ts';
 import { PG } from '../physical/page-struct.ts';
-import { MARKER, PTE, SWAP_TYPE, swapTypeOf, swapValueOf } from './pte.ts';
+import { isBacked, MARKER, PTE, SWAP_TYPE, swapTypeOf, swapValueOf } from './pte.ts';
 
 /** Values for what the rules have to know about the file that the VMA of a page maps. */
 export const FILE_VIEW = {
@@ -77,10 +77,10 @@ export function ruleOfPresent(
 /**
  * Returns the rule for an entry that is neither zero nor present: rows 6 and 7. `slot` is what
  * SwapArea.slotOf returned for the entry. It is negative unless a slot in use is meant, and such a
- * slot leads to CONTENT.
+ * slot leads to CONTENT, as a backed entry does.
  */
 export function ruleOfNotPresent(low: number, high: number, slot: number): number {
-  if (slot >= 0) return CONTENT;
+  if (slot >= 0 || isBacked(low)) return CONTENT;
   if (swapTypeOf(high) !== SWAP_TYPE.MARKER) return RULE.BAD_SWAP;
   return swapValueOf(low) === MARKER.GUARD ? RULE.GUARD : RULE.POISONED;
 }

@@ -9,6 +9,10 @@
  * its type in bits 63..59 and its value in bits 31..12. The type of a swap entry is its swap bank,
  * and its value is the slot in that bank, plus one.
  *
+ * A backed entry has bit 11 instead: its page lies in a backing (`backing/backing-table.ts`) and is
+ * in no frame. Bits 58..52 are the number of the backing, and bits 51..32 and 31..12 the high and the
+ * low half of the page's place in it. Its type is that of markers, which have no such bit.
+ *
  * The low word holds P. So an entry is published by writing the high word first, and withdrawn in
  * the other order. Only `setEntry`, `setEntries`, `replaceEntry` and `clearEntry` write entries,
  * and fork, which writes them with plain stores where no other thread can walk
@@ -27,6 +31,7 @@ export const PTE = {
   HUGE: 0x80, //      PSE: a 2 MiB leaf, in a pmd
   PROTNONE: 0x100, // present for the kernel, not for the processor
   SPECIAL: 0x200, //  bit 9, for software: no normal page is behind the entry (vm_normal_page)
+  BACKED: 0x800, //   bit 11, of an entry that is not present: its page lies in a backing
   NX_HIGH: -0x8000_0000, // bit 63, in the high word, as a signed word
 } as const;
 
@@ -45,7 +50,7 @@ export const SWAP_TYPE = {
 /** Values of a marker: PTE_MARKER_POISONED, PTE_MARKER_GUARD. */
 export const MARKER = { POISONED: 2, GUARD: 4 } as const;
 
-const { PRESENT, WRITE, USER, ACCESSED, DIRTY, PROTNONE } = PTE;
+const { PRESENT, WRITE, USER, ACCESSED, DIRTY, PROTNONE, BACKED } = PTE;
 const PFN_HIGH_MASK = 0xfffff;
 const PFN_HIGH_SHIFT = 20;
 const PFN_HIGH_UNIT = 0x10_0000;
@@ -108,6 +113,37 @@ export function swapLow(slotInBank: number): number {
 /** High word of the swap entries of a bank. */
 export function swapHigh(bank: number): number {
   return bank << TYPE_SHIFT;
+}
+
+const PLACE_HIGH_MASK = 0xfffff;
+const PLACE_UNIT = 0x10_0000; // 2^20, what the high half of a place counts
+const BACKING_SHIFT = 20;
+const BACKING_MASK = 0x7f;
+
+/** Whether the entry is a backed one. */
+export function isBacked(low: number): boolean {
+  return (low & (PRESENT | PROTNONE | BACKED)) === BACKED;
+}
+
+/** Low word of the backed entry of the page at `place`, which is below 2^40. */
+export function backedLow(place: number): number {
+  return ((place % PLACE_UNIT) << 12) | BACKED;
+}
+
+/** High word of the backed entries of a backing whose places have the same high half as `place`. */
+export function backedHigh(backing: number, place: number): number {
+  const type = SWAP_TYPE.MARKER << TYPE_SHIFT;
+  return type | (backing << BACKING_SHIFT) | Math.floor(place / PLACE_UNIT);
+}
+
+/** Number of the backing in a backed entry. */
+export function backingOf(high: number): number {
+  return (high >>> BACKING_SHIFT) & BACKING_MASK;
+}
+
+/** Place of the page in the backing, from a backed entry. */
+export function placeOf(low: number, high: number): number {
+  return (low >>> 12) + (high & PLACE_HIGH_MASK) * PLACE_UNIT;
 }
 
 /**

@@ -15,7 +15,8 @@ export const LOAD = {
   GUARD: 5, //       guard markers
   UNMAPPED: 6, //    bytes of the source, into frames without a mapping (of the vdso, of a PFN map)
   CONTENT: 7, //     the source is the file: its bytes, into its page cache, except pages of zeros
-  SHARE: 8, //       the frames or swap slots of another mm at the same addresses, as after a fork
+  SHARE: 8, //       what another mm shows at the same addresses, as after a fork
+  BACKED: 9, //      nothing is loaded: entries name the pages of a backing
 } as const;
 
 /** Bits of FLAGS, which modify a run. */
@@ -33,8 +34,8 @@ const LOAD_RUN = {
   FLAGS: 2, //  LOAD_FLAG
   PAGES: 3,
   START: 4, //  first page, u64
-  SOURCE: 6, // byte of the source, u64; SHARE: ordinal of the other mm
-  FILE: 8, //   CACHE, CACHE_ZERO, CONTENT: file id in the machine
+  SOURCE: 6, // byte of the source, u64; SHARE: ordinal of the other mm; BACKED: place of START
+  FILE: 8, //   CACHE, CACHE_ZERO, CONTENT: file id in the machine; BACKED: number of the backing
   DIGEST: 9, // DigestKind
   INDEX: 10, // page of the file at START, u64
   LOW: 12, //   halves of the digest of its bytes

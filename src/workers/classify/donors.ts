@@ -11,9 +11,10 @@
 
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { PageCursor, walk } from '../../mmu/tables/page-table.ts';
-import { isPresent, PTE, pfnOf } from '../../mmu/tables/pte.ts';
+import { isBacked, isPresent, PTE, pfnOf } from '../../mmu/tables/pte.ts';
 import { GRANULE_PAGES, granuleStart } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
+import { identityOf } from './backed-pages.ts';
 
 const { SPECIAL } = PTE;
 const LOW_BITS = GRANULE_PAGES - 1;
@@ -53,13 +54,17 @@ class DonorView {
     this.#stride = found === 'table' ? 2 : 0;
   }
 
-  /** The frame or swap slot behind page `page` of the granule, or -1 if there is no normal page. */
+  /**
+   * The frame or swap slot behind page `page` of the granule, the identity of its backed page, or
+   * -1 if there is no normal page.
+   */
   #shown(page: number): number {
     const { words } = this.#cursor;
     const at = this.#cursor.at + page * this.#stride;
     const low = words[at]!;
     if (low === 0) return -1;
     const high = words[at + 1]!;
+    if (isBacked(low)) return identityOf(low, high);
     if (!isPresent(low)) {
       const { swap } = this.#mm.machine;
       const slot = swap.slotOf(low, high);
@@ -95,7 +100,7 @@ export class Donors {
     this.#givesNothing = VM.MAYSHARE | leftOut;
   }
 
-  /** The first mm before `ordinal` that stores frame or slot `pfn` at page `vpn`, or -1. */
+  /** The first mm before `ordinal` that stores at page `vpn` what `pfn` says, or -1. */
   find(ordinal: number, vpn: number, pfn: number): number {
     for (let donor = 0; donor < ordinal; donor++) {
       if (this.#view(donor).stores(vpn, pfn)) return donor;

@@ -15,12 +15,13 @@ import {
   ruleOfPresent,
 } from '../../mmu/tables/classify.ts';
 import type { WalkEnd } from '../../mmu/tables/page-table.ts';
-import { isPresent, pfnOf } from '../../mmu/tables/pte.ts';
+import { isBacked, isPresent, pfnOf } from '../../mmu/tables/pte.ts';
 import { countEmpty } from '../../mmu/tables/table-scan.ts';
 import type { OwnerTable } from '../../shared/dump/owner-table.ts';
 import { PAGE_CLASS, RULE } from '../../shared/dump/page-class.ts';
 import { cloneWord, FILE_PAGES_BIT, unsupportedWord } from '../../shared/dump/run-table.ts';
 import { GRANULE_PAGES } from '../../shared/page.ts';
+import type { BackedPages } from './backed-pages.ts';
 import type { ClassifyPolicy } from './classify-policy.ts';
 import type { Donors } from './donors.ts';
 import type { Leaves } from './leaves.ts';
@@ -53,6 +54,8 @@ export class GranuleClassifier {
   readonly #banks: readonly Int32Array[];
   readonly #frames: number;
   readonly #swap: SwapArea;
+  /** Undefined if no page of the machine lies in a backing. */
+  readonly #backed: BackedPages | undefined;
   /** For plain pages of shared VMAs, which are never clones. */
   readonly #ownPlain: PlainView;
   /** For plain pages of private VMAs, which may be clones. */
@@ -66,7 +69,9 @@ export class GranuleClassifier {
     donors: Donors | undefined,
     policy: ClassifyPolicy,
     out: RunWriter,
+    backed: BackedPages | undefined,
   ) {
+    this.#backed = backed;
     this.#mm = mms[ordinal]!;
     this.#ordinal = ordinal;
     this.#leaves = leaves;
@@ -161,7 +166,9 @@ export class GranuleClassifier {
       } else if (!isPresent(low)) {
         const slot = this.#swap.slotOf(low, high);
         rule = ruleOfNotPresent(low, high, slot);
-        if (slot >= 0) pfn = this.#swap.frameOf(slot); // row 6: the content lies in the slot
+        if (slot >= 0)
+          pfn = this.#swap.frameOf(slot); // row 6: the content lies in the slot
+        else if (isBacked(low)) pfn = this.#load(vpn, words, at, to - vpn);
       }
       const word = rule === RULE_CONTENT ? this.#ownWord(vma, vpn, pfn) : this.#otherWord(rule);
       out.page(vpn, word, pfn);
@@ -195,6 +202,7 @@ export class GranuleClassifier {
       let pfn = pfnOf(low, high) + (found === 'huge' ? page : 0);
       const slot = low === 0 || isPresent(low) ? -1 : this.#swap.slotOf(low, high);
       if (slot >= 0) pfn = this.#swap.frameOf(slot);
+      else if (isBacked(low)) pfn = this.#load(vpn, words, at + page * stride, to - vpn);
       let word = low === 0 ? LOST_PAGE : this.#leafWord(vma, vpn, low, high, pfn, slot);
       if (word === LOST_PAGE) {
         pfn = this.#owned.frame(vma, vpn);
@@ -233,13 +241,20 @@ export class GranuleClassifier {
     return rule === RULE_CONTENT ? this.#ownWord(vma, vpn, pfn) : this.#otherWord(rule);
   }
 
-  /** Class word by rows 17 to 19, for an anonymous page or a swap slot. */
+  /** The number of page `vpn`, whose entry at words[at] is backed: see BackedPages. */
+  #load(vpn: number, words: Int32Array, at: number, limit: number): number {
+    return this.#backed!.load(this.#ordinal, vpn, words, at, limit);
+  }
+
+  /** Class word by rows 17 to 19, for an anonymous page, a swap slot or a backed page. */
   #ownWord(vma: VmaView, vpn: number, pfn: number): number {
     const word = this.#contentWord(pfn);
     const donors = this.#donors;
     if (word !== COPY || this.#ordinal === 0 || donors === undefined) return word;
     if (vma.isShared || this.#isAlone(pfn)) return word;
-    const donor = donors.find(this.#ordinal, vpn, pfn);
+    const backed = this.#backed;
+    const shown = backed?.owns(pfn) === true ? backed.identity(pfn) : pfn;
+    const donor = donors.find(this.#ordinal, vpn, shown);
     return donor < 0 ? COPY : cloneWord(donor);
   }
 
@@ -248,6 +263,7 @@ export class GranuleClassifier {
    * so that other mms have equal bytes by chance.
    */
   #isAlone(pfn: number): boolean {
+    if (this.#backed?.owns(pfn) === true) return false;
     if (pfn >= this.#frames) return this.#swap.references(pfn - this.#swap.base) < 2;
     const page = pfn * PAGE_WORDS;
     return this.#pageWords[page + REFCOUNT]! < 2 || (this.#pageWords[page + FLAGS]! & KSM) !== 0;

@@ -1,4 +1,5 @@
 /** Loads one run after the other into an mm: fills frames, sets leaves, and fills page caches. */
+import { mapBacked } from '../../mmu/backing/map-backed.ts';
 import { noteGuards } from '../../mmu/fault/guard.ts';
 import { cacheInsert, cacheLookup } from '../../mmu/files/page-cache.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
@@ -98,9 +99,17 @@ export class RunLoader {
       case LOAD.CACHE_ZERO:
         this.#loadCachePage(vpn);
         return 1;
+      case LOAD.BACKED:
+        this.#mapBacked(vpn, wanted);
+        return wanted;
       default:
         return this.#loadHuge(vpn, wanted) ? wanted : this.#loadFrames(vpn, wanted);
     }
+  }
+
+  #mapBacked(vpn: number, wanted: number): void {
+    const { file: backing, source, start } = this.#run;
+    mapBacked(this.#mm, vpn, wanted, backing, source + (vpn - start));
   }
 
   #loadHuge(vpn: number, wanted: number): boolean {

@@ -7,7 +7,16 @@
 import { holdMm, type MmReference } from '../../mmu/mm/hold.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { ensureTables, lockTable, unlockTable, walk } from '../../mmu/tables/page-table.ts';
-import { highOf, isPresent, leafFlags, lowOf, PTE, pfnOf, setEntry } from '../../mmu/tables/pte.ts';
+import {
+  highOf,
+  isBacked,
+  isPresent,
+  leafFlags,
+  lowOf,
+  PTE,
+  pfnOf,
+  setEntry,
+} from '../../mmu/tables/pte.ts';
 import { assert } from '../../shared/assert.ts';
 import { LOAD_FLAG, type LoadRun } from '../../shared/dump/load-table.ts';
 import { GRANULE_PAGES } from '../../shared/page.ts';
@@ -62,7 +71,9 @@ export class PageSharer {
         const high = words[at + 1]!;
         this.#entries[page * 2] = low;
         this.#entries[page * 2 + 1] = high;
-        if (isPresent(low)) {
+        if (isBacked(low)) {
+          // It needs no reference.
+        } else if (isPresent(low)) {
           if ((low & PTE.WRITE) !== 0) setEntry(words, at, low & ~PTE.WRITE, high);
           mm.pages.get(pfnOf(low, high));
         } else {
@@ -161,6 +172,7 @@ export class PageSharer {
     try {
       for (let page = this.#shown; page < this.#pinned; page++) {
         const low = this.#entries[page * 2]!;
+        if (isBacked(low)) continue;
         if (isPresent(low)) mm.allocator.put(pfnOf(low, this.#entries[page * 2 + 1]!), mm.thread);
         else swap.put(this.#slot(mm, page), mm.thread);
       }

@@ -34,6 +34,8 @@ export interface KeptRuns {
   /** Run table and list of frames, with a part for each unit (WorkUnits.first). */
   readonly runs: SharedArrayBuffer;
   readonly sources: SharedArrayBuffer;
+  /** What the backed pages are: BackedPages. Undefined if the machine has no backing. */
+  readonly identities: SharedArrayBuffer | undefined;
   /** An earlier pass has filled the tables. */
   readonly isFilled: boolean;
 }

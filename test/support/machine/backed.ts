@@ -1,0 +1,60 @@
+/** Pages that lie in a file, as a backing of a machine. */
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { BACKING_KIND } from '../../../src/mmu/backing/backing-table.ts';
+import { mapBacked } from '../../../src/mmu/backing/map-backed.ts';
+import type { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
+import { runOn } from '../../../src/mmu/machine/enter.ts';
+import type { Machine } from '../../../src/mmu/machine/machine.ts';
+import { prepareAnonVma } from '../../../src/mmu/vma/anon-vma.ts';
+import { granuleEnd, vpnOf } from '../../../src/shared/page.ts';
+
+/** A file whose pages back those of a machine. */
+export class BackingFile {
+  /** Its number in the machine. */
+  readonly backing: number;
+  readonly #machine: Machine;
+  readonly #folder = mkdtempSync(join(tmpdir(), 'mmdump-backing-'));
+  readonly #fd: number;
+
+  /**
+   * The file holds `content`, which is whole pages. `machine` may come from the package that was
+   * built.
+   */
+  constructor(machine: object, content: Uint8Array, pid = 4_000_000) {
+    const path = join(this.#folder, 'pages');
+    writeFileSync(path, content);
+    this.#fd = openSync(path, 'r');
+    this.#machine = machine as Machine;
+    this.backing = this.#machine.parts.backings.add({
+      kind: BACKING_KIND.PROCESS,
+      fd: this.#fd,
+      pid,
+    });
+  }
+
+  /** Lets the pages of `space` from `address` on lie in the file, from page `place` on. */
+  map(space: object, address: number, pages: number, place = 0): void {
+    const { mm: own, reference } = space as AddressSpace;
+    runOn(own, reference, 'write', (mm) => {
+      prepareAnonVma(mm, mm.vmas.lookup(vpnOf(address)));
+      const start = vpnOf(address);
+      for (let vpn: number = start; vpn < start + pages; ) {
+        const end = Math.min(granuleEnd(vpn), start + pages);
+        mapBacked(mm, vpn, end - vpn, this.backing, place + vpn - start);
+        vpn = end;
+      }
+    });
+  }
+
+  release(): void {
+    this.#machine.parts.backings.release(this.backing);
+  }
+
+  close(): void {
+    this.release();
+    closeSync(this.#fd);
+    rmSync(this.#folder, { recursive: true });
+  }
+}
