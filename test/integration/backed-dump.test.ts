@@ -87,15 +87,18 @@ const OPTIONS: Readonly<Record<string, Omit<DumpOptions, 'to'>>> = {
 describe('an image of backed pages', () => {
   it.each(Object.entries(OPTIONS))('equals that of pages in frames: %s', async (_what, options) => {
     const ordinary = await imageOf(dumper, [createSpace(false).space], options);
-    for (const workers of [1, 2, 3]) {
-      const own = await createDumper({ workers });
-      try {
-        const { space } = createSpace(true);
-        const found = await imageOf(own, [space], options);
-        expect(Buffer.compare(found, ordinary)).toBe(0);
-      } finally {
-        await own.close();
-      }
+    const found = await imageOf(dumper, [createSpace(true).space], options);
+    expect(Buffer.compare(found, ordinary)).toBe(0);
+  });
+
+  it.each([1, 3])('is the same for every number of workers: %i', async (workers) => {
+    const ordinary = await imageOf(dumper, [createSpace(false).space]);
+    const own = await createDumper({ workers });
+    try {
+      const found = await imageOf(own, [createSpace(true).space]);
+      expect(Buffer.compare(found, ordinary)).toBe(0);
+    } finally {
+      await own.close();
     }
   });
 

@@ -2,7 +2,8 @@
 import { assert } from '../../shared/assert.ts';
 import type { Mm } from '../mm/mm.ts';
 import { ensureTables, lockTable, unlockTable } from '../tables/page-table.ts';
-import { backedHigh, backedLow, setEntry } from '../tables/pte.ts';
+import { backedHigh, backedLow, NEXT_PLACE, PLACES_OF_LOW, setEntries } from '../tables/pte.ts';
+import { countEmpty } from '../tables/table-scan.ts';
 
 /**
  * Gives `count` pages from `vpn` on, which lie in one granule, the pages of a backing from `place`
@@ -18,12 +19,16 @@ export function mapBacked(
 ): void {
   const { cursor } = mm;
   ensureTables(mm, mm.pgd, vpn, 1, cursor);
-  const { words, table } = cursor;
+  const { words, at, table } = cursor;
   lockTable(mm, table);
-  for (let page = 0; page < count; page++) {
-    const at = cursor.at + page * 2;
-    assert(words[at] === 0, 'a page gets a backing where one is mapped already');
-    setEntry(words, at, backedLow(place + page), backedHigh(backing, place + page));
+  const isEmpty = countEmpty(words, at, count) === count;
+  for (let done = 0; isEmpty && done < count; ) {
+    // The low half of a place begins anew every 2^20 pages.
+    const from = place + done;
+    const pages = Math.min(count - done, PLACES_OF_LOW - (from % PLACES_OF_LOW));
+    setEntries(words, at + done * 2, pages, backedLow(from), backedHigh(backing, from), NEXT_PLACE);
+    done += pages;
   }
   unlockTable(mm, table);
+  assert(isEmpty, 'a page gets a backing where one is mapped already');
 }

@@ -116,7 +116,11 @@ export function swapHigh(bank: number): number {
 }
 
 const PLACE_HIGH_MASK = 0xfffff;
-const PLACE_UNIT = 0x10_0000; // 2^20, what the high half of a place counts
+/** What the high half of a place counts: 2^20 places. */
+export const PLACES_OF_LOW = 0x10_0000;
+const PLACE_UNIT = PLACES_OF_LOW;
+/** What the low word grows by from one backed entry to the next, while its high half is the same. */
+export const NEXT_PLACE = 0x1000;
 const BACKING_SHIFT = 20;
 const BACKING_MASK = 0x7f;
 

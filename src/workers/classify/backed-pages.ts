@@ -9,15 +9,13 @@
  */
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { BANK_MASK, type PhysicalMemory } from '../../mmu/physical/physical-memory.ts';
-import { backingOf, isBacked, placeOf } from '../../mmu/tables/pte.ts';
+import { backingOf, isBacked, NEXT_PLACE, placeOf } from '../../mmu/tables/pte.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex, PAGE_SIZE } from '../../shared/page.ts';
 import { Memory, WASM_PAGE, type WasmMemory } from '../../shared/wasm.ts';
 
 /** Places of a backing. A place and the number of its backing make one number below 2^47. */
 const PLACES = 2 ** 40;
-/** From one backed entry to the next, while their pages are neighbours in the backing. */
-const NEXT_PLACE = 0x1000;
 
 let kept: WasmMemory | undefined;
 
@@ -85,22 +83,26 @@ export class BackedPages {
     return this.#identities[this.#first + pfn - this.#base]!;
   }
 
+  /** The number of page `vpn` of the unit. */
+  numberOf(vpn: number): number {
+    return this.#base + vpn - this.#unitStart;
+  }
+
   /**
-   * The number of page `vpn`, whose entry at words[at] is backed. Reads it, and with it the pages
-   * behind the following entries that are neighbours in the backing: at most `limit` pages. Throws
-   * PROCESS_GONE if they cannot be read.
+   * Reads page `vpn`, whose entry at words[at] is backed, and with it the pages behind the following
+   * entries that are neighbours in the backing. Returns how many pages from `vpn` on are there: at
+   * most `limit`. Throws PROCESS_GONE if they cannot be read.
    */
   load(mm: number, vpn: number, words: Int32Array, at: number, limit: number): number {
-    const index = vpn - this.#unitStart;
     if (vpn >= this.#loadedTo) {
       const low = words[at]!;
       const high = words[at + 1]!;
       const pages = neighbours(words, at, limit);
-      this.#note(index, pages, identityOf(low, high));
+      this.#note(vpn - this.#unitStart, pages, identityOf(low, high));
       if (this.#needsBytes) this.#read(mm, vpn, backingOf(high), placeOf(low, high), pages);
       this.#loadedTo = vpn + pages;
     }
-    return this.#base + index;
+    return this.#loadedTo - vpn;
   }
 
   /** Loads once more the pages among sources[from] to sources[to - 1] that an earlier pass noted. */
@@ -113,7 +115,7 @@ export class BackedPages {
       }
       const pages = this.#neighboursOf(sources, source, to);
       const place = -2 - this.identity(pfn);
-      const vpn = this.#unitStart + pfn - this.#base;
+      const vpn = this.#unitStart + (pfn - this.#base);
       this.#read(mm, vpn, Math.floor(place / PLACES), place % PLACES, pages);
       source += pages;
     }
@@ -139,7 +141,7 @@ export class BackedPages {
 
   #read(ordinal: number, vpn: number, backing: number, place: number, pages: number): void {
     const mm = this.#mms[ordinal]!;
-    const at = ((this.#base + vpn - this.#unitStart) & BANK_MASK) * PAGE_SIZE;
+    const at = (this.numberOf(vpn) & BANK_MASK) * PAGE_SIZE;
     try {
       mm.machine.backings.read(backing, place, pages, this.#bytes, at);
     } catch (error) {

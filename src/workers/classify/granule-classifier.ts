@@ -157,6 +157,10 @@ export class GranuleClassifier {
       }
       const low = words[at]!;
       const high = words[at + 1]!;
+      if (isBacked(low)) {
+        vpn += this.#classifyBacked(vma, vpn, words, at, to - vpn) - 1;
+        continue;
+      }
       let pfn = pfnOf(low, high);
       let rule = NOTHING;
       if (isPresent(low) && pfn < frames) {
@@ -166,9 +170,7 @@ export class GranuleClassifier {
       } else if (!isPresent(low)) {
         const slot = this.#swap.slotOf(low, high);
         rule = ruleOfNotPresent(low, high, slot);
-        if (slot >= 0)
-          pfn = this.#swap.frameOf(slot); // row 6: the content lies in the slot
-        else if (isBacked(low)) pfn = this.#load(vpn, words, at, to - vpn);
+        if (slot >= 0) pfn = this.#swap.frameOf(slot); // row 6: the content lies in the slot
       }
       const word = rule === RULE_CONTENT ? this.#ownWord(vma, vpn, pfn) : this.#otherWord(rule);
       out.page(vpn, word, pfn);
@@ -243,7 +245,22 @@ export class GranuleClassifier {
 
   /** The number of page `vpn`, whose entry at words[at] is backed: see BackedPages. */
   #load(vpn: number, words: Int32Array, at: number, limit: number): number {
-    return this.#backed!.load(this.#ordinal, vpn, words, at, limit);
+    this.#backed!.load(this.#ordinal, vpn, words, at, limit);
+    return this.#backed!.numberOf(vpn);
+  }
+
+  /**
+   * Row 6: classifies the neighbours in a backing from page `vpn` on, whose entries begin at
+   * words[at]. Returns how many pages there are, at most `limit`.
+   */
+  #classifyBacked(vma: VmaView, vpn: number, words: Int32Array, at: number, limit: number): number {
+    const pages = this.#backed!.load(this.#ordinal, vpn, words, at, limit);
+    const first = this.#backed!.numberOf(vpn);
+    for (let page = 0; page < pages; page++) {
+      const word = this.#ownWord(vma, vpn + page, first + page);
+      this.#out.page(vpn + page, word, first + page);
+    }
+    return pages;
   }
 
   /** Class word by rows 17 to 19, for an anonymous page, a swap slot or a backed page. */

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import type { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
 import type { Machine } from '../../../src/mmu/machine/machine.ts';
+import { walk } from '../../../src/mmu/tables/page-table.ts';
 import {
   backedHigh,
   backedLow,
@@ -12,7 +13,7 @@ import {
   isPresent,
   placeOf,
 } from '../../../src/mmu/tables/pte.ts';
-import { PAGE_SIZE } from '../../../src/shared/page.ts';
+import { PAGE_SIZE, vpnOf } from '../../../src/shared/page.ts';
 import { BackingFile } from '../../support/machine/backed.ts';
 import { assertTablesTrue } from '../../support/machine/invariants.ts';
 import {
@@ -49,6 +50,14 @@ function backedSpace(pages: number): {
   files.push(file);
   file.map(space, BASE, pages);
   return { machine, space, file };
+}
+
+/** The two words of the entry of a page. */
+function readEntry(space: AddressSpace, address: number): { low: number; high: number } {
+  const { mm } = space;
+  walk(mm, mm.pgd, vpnOf(address), mm.cursor);
+  const { words, at } = mm.cursor;
+  return { low: words[at]!, high: words[at + 1]! };
 }
 
 describe('a backed entry', () => {
@@ -130,6 +139,19 @@ describe('a backed page', () => {
     expect(freeFrames(machine)).toBe(before - 2);
     machine.reclaim(1);
     expect(readBytes(space, BASE + 5 * PAGE_SIZE, 1)).toEqual(new Uint8Array([6]));
+    assertTablesTrue(machine);
+  });
+
+  it('lies at any place, also where the low half of places begins anew', () => {
+    const { machine, space, file } = backedSpace(1);
+    const at = BASE + 0x100_0000;
+    space.mmap({ address: at, length: 6 * PAGE_SIZE, prot: 'rw', flags: ANON });
+    file.map(space, at, 6, 2 ** 20 - 3);
+    const places = [...Array(6).keys()].map((page) => {
+      const { low, high } = readEntry(space, at + page * PAGE_SIZE);
+      return placeOf(low, high);
+    });
+    expect(places).toEqual([...Array(6).keys()].map((page) => 2 ** 20 - 3 + page));
     assertTablesTrue(machine);
   });
 
