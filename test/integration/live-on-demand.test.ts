@@ -166,6 +166,35 @@ describe('a dump of pages in a process', () => {
     });
   });
 
+  it('needs the process until onCaptured, and not while the image is brought to the disk', async () => {
+    const live = await startLarge(fixture, 64);
+    const imported = await onDemand(live.pid, createMachine({ memory: MEMORY }));
+    const path = join(cli.path, 'captured.cpt');
+    const seen: string[] = [];
+    await fixture.dumper.dump(imported.mms, {
+      to: fileSink(path),
+      async onCaptured() {
+        seen.push(`${existsSync(path)} ${/^T+$/.test(threadStates(live.pid))}`);
+        await imported.release();
+        seen.push(`${/T/.test(threadStates(live.pid))}`);
+      },
+    });
+    expect(seen).toEqual(['false true', 'false']);
+    expect(existsSync(path)).toBe(true);
+    await live.kill();
+  });
+
+  it('is no image if onCaptured fails', async () => {
+    const machine = createMachine({ memory: MEMORY });
+    const space = machine.createAddressSpace();
+    const path = join(cli.path, 'failed.cpt');
+    const onCaptured = async (): Promise<void> => Promise.reject(new Error('no'));
+    await expect(fixture.dumper.dump(space, { to: fileSink(path), onCaptured })).rejects.toThrow(
+      'no',
+    );
+    expect(existsSync(path)).toBe(false);
+  });
+
   it('is PROCESS_GONE once the process was let go', async () => {
     const live = await startLarge(fixture, 64);
     const imported = await onDemand(live.pid, createMachine({ memory: MEMORY }));

@@ -39,7 +39,8 @@ async function run(
   const progress = new Progress(printing);
   let source: Source | undefined;
   try {
-    source = await openSource(from, dumper, progress, signal);
+    const opened = await openSource(from, dumper, progress, signal);
+    source = opened;
     const all: EstimateOptions = {
       ...options,
       source: source.names,
@@ -47,6 +48,8 @@ async function run(
       onProgress: ({ phase, bytes, totalBytes, etaMs }) => {
         if (phase === 'copy') progress.show('dump  ', bytes, totalBytes, etaMs);
       },
+      // So that processes do not stand still while the disk writes.
+      onCaptured: async () => void (await opened.release()),
     };
     const report = wanted
       ? await dumper.dump(source.spaces, { ...all, to: output.sink })

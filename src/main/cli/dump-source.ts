@@ -76,8 +76,10 @@ async function openProcesses(
   const { mms, processes } = imported;
   const importedAt = performance.now();
   const names = processes.map((each) => `pid ${each.pid}`);
+  let releasedAt: number | undefined;
   const release = async (): Promise<readonly ProcessReport[]> => {
-    const more = freeze ? performance.now() - importedAt : 0;
+    releasedAt ??= performance.now();
+    const more = freeze ? releasedAt - importedAt : 0;
     // The dump has found out whether they stood still until its end. What comes later is no matter.
     await imported.release().catch(() => {});
     return processes.map((each) => {

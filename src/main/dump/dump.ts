@@ -91,6 +91,7 @@ async function writeImage(dump: Dump, references: readonly MmReference[]): Promi
   const { crcs, tables } = capture.pass;
   const id = (await crcs?.imageId(tables.records, tables.firstUnits, yielder)) ?? '';
   await assertSources(references[0]!.machine.id);
+  await abortable(Promise.resolve(options.onCaptured?.()), signal);
   const usage = capture.usage(capture.pass);
   const mms = await countMms(capture, yielder);
   throwIfAborted(signal);

@@ -1,5 +1,6 @@
 /** The options of a dump: their checks and defaults. */
 import {
+  callback,
   flag,
   isArray,
   list,
@@ -78,6 +79,12 @@ export interface DumpOptions extends JobOptions {
   readonly source?: string | readonly string[] | undefined;
   /** Called at most ten times per second, and once more at the end of each phase. */
   readonly onProgress?: ((progress: DumpProgress) => void) | undefined;
+  /**
+   * Called once all pages were read and the mms are released, before the image is brought to the
+   * disk and appears under its name. The dump waits for the promise that it returns. A process whose
+   * pages were imported on demand can be released here.
+   */
+  readonly onCaptured?: (() => void | Promise<void>) | undefined;
 }
 
 /** Options of an estimate, which is a dump without an output. */
@@ -100,6 +107,7 @@ export interface ResolvedOptions {
   readonly source: string | readonly string[];
   readonly signal: AbortSignal | undefined;
   readonly onProgress: ((progress: DumpProgress) => void) | undefined;
+  readonly onCaptured: (() => void | Promise<void>) | undefined;
 }
 
 const POLICIES = ['fail', 'skip', 'copy'] as const;
@@ -125,6 +133,7 @@ export const DUMP_OPTIONS: Shape<DumpOptions> = {
   source: optional((what, value) => (isArray(value) ? NAMES : text)(what, value)),
   ...JOB_OPTIONS,
   onProgress: listener(),
+  onCaptured: callback(),
 };
 
 const { to: _, ...WITHOUT_SINK } = DUMP_OPTIONS;
@@ -157,5 +166,6 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
     source: options.source ?? 'mm',
     signal: options.signal,
     onProgress: options.onProgress,
+    onCaptured: options.onCaptured,
   };
 }

@@ -69,8 +69,13 @@ export function pathname(what: string, value: unknown): string {
 
 /** Makes a check for an optional callback with one parameter. */
 export function listener<T>(): Check<((news: T) => void) | undefined> {
+  return callback<(news: T) => void>();
+}
+
+/** Makes a check for an optional callback of any kind. */
+export function callback<T>(): Check<T | undefined> {
   return optional((what, value) => {
-    if (typeof value === 'function') return value as (news: T) => void;
+    if (typeof value === 'function') return value as T;
     throw refusal(what, value, 'a function');
   });
 }
