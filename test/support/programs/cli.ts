@@ -32,7 +32,12 @@ export class CliFolder {
 
   /** Runs node with its own arguments. */
   run(args: readonly string[]): Result {
-    const { status, stdout, stderr } = spawnSync(process.execPath, args, {
+    return this.runProgram(process.execPath, args);
+  }
+
+  /** Runs any program. */
+  runProgram(program: string, args: readonly string[]): Result {
+    const { status, stdout, stderr } = spawnSync(program, args, {
       cwd: this.path,
       encoding: 'utf8',
     });
