@@ -5,6 +5,7 @@
  * - no entry lies outside a VMA; every frame's counts, mapping and index match the tables; a frame
  *   with a writable leaf in a private mapping has no other leaf; the same holds for swap slots
  * - free frames + used frames = all, free slots + used slots = all; at the end everything is free
+ * - pages that lie in a backing are pages like any others
  * - all of this also holds when memory is so short that pages constantly go to swap and come back
  *
  * The model (`model-mm.ts`) is a map from page to protection and bytes.
@@ -25,7 +26,7 @@ const SHAPES: readonly Shape[] = [
     memory: 8 * MiB,
     steps: 60,
     runs: 30,
-    meets: ['merged pages', 'forks', 'swapped pages'],
+    meets: ['merged pages', 'forks', 'swapped pages', 'backed pages'],
   },
   {
     name: 'short of memory',
@@ -33,7 +34,7 @@ const SHAPES: readonly Shape[] = [
     memory: 1.5 * MiB,
     steps: 60,
     runs: 12,
-    meets: ['memory pressure', 'swapped pages', 'forks'],
+    meets: ['memory pressure', 'swapped pages', 'forks', 'backed pages'],
   },
   {
     name: 'huge pages',
@@ -42,7 +43,7 @@ const SHAPES: readonly Shape[] = [
     steps: 40,
     runs: 4,
     meets: [
-      ...['huge pages', 'swapped pages', 'forks'],
+      ...['huge pages', 'swapped pages', 'forks', 'backed pages'],
       ...(ZERO_PAGE ? ['the huge zero page'] : []),
     ],
   },
@@ -60,12 +61,14 @@ function beginning({ name, pages }: Shape): Operation[] {
 }
 
 /**
- * Reads a granule (which maps the huge zero page, if there is one), swaps out a huge page as a
- * whole, brings back one page of it, and forks.
+ * Lets some pages lie in a backing, reads a granule (which maps the huge zero page, if there is one),
+ * swaps out a huge page as a whole, brings back one page of it, and forks.
  */
 function hugeBeginning(all: { mm: number; page: number; count: number }): Operation[] {
   const one = { ...all, page: 600, count: 1 };
+  const backed = { op: 'map', ...all, page: 1200, count: 100, prot: 'rw', what: 'backed' } as const;
   return [
+    backed,
     { op: 'advise', ...all, advice: 'hugepage' },
     { op: 'read', ...one, page: 100 },
     { op: 'write', ...one, value: 1 },

@@ -2,13 +2,20 @@
  * Random histories of several forked mms, run on a machine and on the model at the same time, for
  * the property test forked-mms.
  */
+import { mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect } from 'vitest';
+import { BACKING_KIND } from '../../../src/mmu/backing/backing-table.ts';
+import { mapBacked } from '../../../src/mmu/backing/map-backed.ts';
 import type { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
+import { runOn } from '../../../src/mmu/machine/enter.ts';
 import type { Machine } from '../../../src/mmu/machine/machine.ts';
 import { PG } from '../../../src/mmu/physical/page-struct.ts';
+import { prepareAnonVma } from '../../../src/mmu/vma/anon-vma.ts';
 import { MmdumpError } from '../../../src/shared/errors.ts';
-import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
+import { MiB, PAGE_SIZE, vpnOf } from '../../../src/shared/page.ts';
 import { assertTablesTrue } from './invariants.ts';
 import { codeOf, testMachine } from './machine.ts';
 import * as model from './model-mm.ts';
@@ -32,7 +39,9 @@ export function operations({ pages }: Shape) {
   const page = fc.nat(pages - 1);
   const count = fc.oneof(fc.integer({ min: 1, max: 6 }), fc.integer({ min: 1, max: pages }));
   const prot = fc.constantFrom<model.ModelProt>('', 'r', 'rw', 'rw', 'rw', 'rx');
-  const what = fc.constantFrom('anonymous', 'anonymous', 'shared', 'file', 'shared file');
+  const what = fc.constantFrom(
+    ...['anonymous', 'anonymous', 'backed', 'shared', 'file', 'shared file'],
+  );
   const range = { mm, page, count };
   const advice = fc.constantFrom(
     ...(['dontneed', 'pageout', 'pageout', 'guard_install', 'guard_remove'] as const),
@@ -61,6 +70,24 @@ export function operations({ pages }: Shape) {
 }
 export type Operation = ReturnType<typeof operations> extends fc.Arbitrary<infer T> ? T : never;
 
+const BACKING_PAGES = 64;
+let backingFd = -1;
+
+/** A file without a name whose page n is filled with n + 1; it is open until the process ends. */
+function backingFile(): number {
+  if (backingFd >= 0) return backingFd;
+  const folder = mkdtempSync(join(tmpdir(), 'mmdump-backing-'));
+  const path = join(folder, 'pages');
+  const bytes = new Uint8Array(BACKING_PAGES * PAGE_SIZE);
+  writeFileSync(
+    path,
+    bytes.map((_, at) => Math.floor(at / PAGE_SIZE) + 1),
+  );
+  backingFd = openSync(path, 'r');
+  rmSync(folder, { recursive: true });
+  return backingFd;
+}
+
 interface Process {
   readonly space: AddressSpace;
   readonly pages: model.ModelMm;
@@ -76,6 +103,7 @@ export class Run {
   readonly processes: Process[] = [];
   readonly #limit: number;
   readonly #file: number;
+  readonly #backing: number;
   readonly #object: model.ModelObject = {
     initial: (index) => (index < FILE_PAGES ? index + 10 : 0),
     pages: new Map(),
@@ -89,6 +117,8 @@ export class Run {
       content.fill(page + 10, page * PAGE_SIZE, (page + 1) * PAGE_SIZE);
     }
     this.#file = this.machine.createFile({ path: '/data', content }).id;
+    const { backings } = this.machine.parts;
+    this.#backing = backings.add({ kind: BACKING_KIND.PROCESS, fd: backingFile(), pid: 1 });
     this.processes.push({ space: this.machine.createAddressSpace(), pages: new Map() });
   }
 
@@ -211,6 +241,25 @@ export class Run {
     space.mmap({ address: addressAt(from), length, prot, flags: [...flags, 'anonymous'] });
     const object = isShared ? { initial: () => 0, pages: new Map<number, number>() } : null;
     model.map(pages, from, wanted, { prot, isShared, object, offset: 0 });
+    if (what === 'backed') this.#back(space, pages, from, wanted);
+  }
+
+  /** Lets new pages lie in a backing. What has no place in page tables any more stays zeros. */
+  #back({ mm, reference }: AddressSpace, pages: model.ModelMm, from: number, to: number): void {
+    runOn(mm, reference, 'write', (own) => {
+      for (let page = from; page < to; page++) {
+        const vpn = vpnOf(addressAt(page));
+        const place = page % BACKING_PAGES;
+        const failed = codeOf(() => {
+          prepareAnonVma(own, own.vmas.lookup(vpn));
+          mapBacked(own, vpn, 1, this.#backing, place);
+        });
+        if (failed === 'ENOMEM') return;
+        expect(failed).toBe('nothing');
+        pages.get(page)!.own = place + 1;
+      }
+    });
+    this.seen.add('backed pages');
   }
 
   assertTrue(): void {
