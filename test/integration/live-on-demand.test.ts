@@ -151,6 +151,8 @@ describe('a dump of pages in a process', () => {
       fields: { pid: live.pid },
     });
     expect(existsSync(path)).toBe(false);
+    const [mm] = imported.mms;
+    await expect(fixture.dumper.compare(mm!, mm!)).rejects.toMatchObject({ code });
     await expect(imported.release()).rejects.toMatchObject({ code });
     await live.kill();
   }

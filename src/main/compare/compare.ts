@@ -14,6 +14,7 @@ import { throwIfAborted } from '../../shared/sync/wait.ts';
 import type { WorkerPool } from '../crew/pool.ts';
 import { planDump } from '../dump/plan.ts';
 import { withHeldMms, withStoppedMm } from '../job/held-mms.ts';
+import { assertSources } from '../job/page-sources.ts';
 import { JOB_OPTIONS, type JobOptions, Yielder } from '../job/stop.ts';
 
 /** Options of a comparison. */
@@ -155,6 +156,7 @@ async function comparePages(
     onProgress: onProgress && (({ pages }) => onProgress({ pages })),
   });
   throwIfAborted(signal); // it may have fired in the last call of onProgress
+  for (const { machine } of [a, b]) await assertSources(machine.id);
   return conclude(reports);
 }
 

@@ -92,15 +92,21 @@ export class BackingTable {
   read(backing: number, place: number, pages: number, into: Uint8Array, at: number): void {
     const length = pages * PAGE_SIZE;
     const position = addressOf(place);
+    this.#assertOpen(backing, position);
     for (let done = 0; done < length; ) {
-      if (Atomics.load(this.#words, this.#at(backing) + STATE) !== OPEN) {
-        throw this.#failure(backing, position + done, 'it was released');
-      }
       const fd = this.#words[this.#at(backing) + FD]!;
       const count = this.#readSome(backing, fd, into, at + done, length - done, position + done);
+      // The backing is released before its file is closed. So this is still open only if no other
+      // file had the descriptor meanwhile.
+      this.#assertOpen(backing, position + done);
       if (count === 0) throw this.#failure(backing, position + done, 'it has no memory any more');
       done += count;
     }
+  }
+
+  #assertOpen(backing: number, position: number): void {
+    if (Atomics.load(this.#words, this.#at(backing) + STATE) === OPEN) return;
+    throw this.#failure(backing, position, 'it was released');
   }
 
   #readSome(
