@@ -32,9 +32,7 @@ async function run(
   { from, output: wanted, workers, options, printing }: DumpRequest,
   signal: AbortSignal | undefined,
 ): Promise<Dumped> {
-  const output = wanted
-    ? await abortable(openOutput(wanted.path, wanted.force, wanted.split), signal)
-    : NO_OUTPUT;
+  const output = wanted ? await abortable(openOutput(wanted), signal) : NO_OUTPUT;
   const dumper = await createDumper(workersOption(workers, expectedBytes(from)));
   const progress = new Progress(printing);
   try {

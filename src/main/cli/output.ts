@@ -8,8 +8,8 @@ import { NoSink } from '../sinks/no-sink.ts';
 import type { Sink } from '../sinks/sink.ts';
 import { splitSink } from '../sinks/split-sink.ts';
 import { streamSink } from '../sinks/stream-sink.ts';
+import type { OutputRequest } from './dump-request.ts';
 import { pipeOutput } from './pipe-output.ts';
-import type { Split } from './sizes.ts';
 
 export interface Output {
   readonly sink: Sink;
@@ -26,13 +26,9 @@ export const NO_OUTPUT: Output = { sink: new NoSink(), name: 'dry run', isStdout
  * Makes the sink for an output path. A file is checked now, before any process has to stand still.
  * A pipe or a device is written as a stream.
  */
-export async function openOutput(
-  path: string,
-  force: boolean,
-  split: Split | undefined,
-): Promise<Output> {
+export async function openOutput({ path, force, sync, split }: OutputRequest): Promise<Output> {
   if (split !== undefined) {
-    const sink = splitSink(path, { ...split, force });
+    const sink = splitSink(path, { ...split, force, sync });
     await sink.check();
     return { sink, name: path, isStdout: false };
   }
@@ -41,7 +37,7 @@ export async function openOutput(
   if (stream !== undefined) {
     return { sink: streamSink(stream, { name: path }), name: path, isStdout: false };
   }
-  const sink = fileSink(path, { force });
+  const sink = fileSink(path, { force, sync });
   await sink.check();
   return { sink, name: path, isStdout: false };
 }

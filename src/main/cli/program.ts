@@ -67,27 +67,10 @@ function choice(flags: string, description: string, choices: readonly string[]):
 function addDump(program: Command): void {
   const command = program
     .command('dump')
-    .description('dump a live process or a built-in workload into an image')
-    .addOption(
-      new Option(
-        '--pid <pid>',
-        'dump this live process, which is stopped while it is read; may be repeated',
-      )
-        .argParser(severalPids)
-        .conflicts('workload'),
-    )
-    .addOption(
-      new Option('--children', 'also dump all descendants of the processes').conflicts('workload'),
-    )
-    .addOption(
-      new Option('--workload <name[:size]>', `one of ${WORKLOADS.join(', ')}`).argParser(
-        parseWorkload,
-      ),
-    )
-    .option(
-      '-o, --output <file>',
-      "the image; '-' is standard output (default: NAME.cpt or PID.cpt)",
-    )
+    .description('dump a live process or a built-in workload into an image');
+  addSource(command);
+  addOutput(command);
+  command
     .addOption(workersOption())
     .addOption(choice('--zero-pages <how>', 'what to do with pages of zeros', ['detect', 'copy']))
     .addOption(
@@ -111,30 +94,64 @@ function addDump(program: Command): void {
       'let the process run during the dump: its mappings are of one instant, its pages are not',
     )
     .option('--dontdump', 'honour VM_DONTDUMP: store no pages of such mappings')
-    .addOption(timeoutOption())
-    .option('--size-limit <size>', 'fail if the image would be larger than this', parseSize)
-    .option(
-      '--split <n or size>',
-      'write so many files, or files of at most this size (512M), named FILE.000 and so on',
-      parseSplit,
-    )
-    .option(
-      '--dry-run',
-      'report what the image would hold and how long it would be, but write nothing',
-    )
-    .option('--seed <n>', 'seed of the workload', wholeNumber(0, MAX_SEED))
-    .option(
-      '--memory <size>',
-      'size of the simulated memory (default: as much as is needed)',
-      parseSize,
-    )
-    .option('--force', 'replace an existing image');
+    .addOption(timeoutOption());
   addCommon(command).action(async (flags: DumpFlags) => {
     if (flags.pid === undefined && flags.workload === undefined) {
       command.error("error: one of '--pid <pid>' and '--workload <name[:size]>' is needed");
     }
     await runCommand((signal) => dumpCommand(flags, signal));
   });
+}
+
+/** What is dumped. */
+function addSource(command: Command): void {
+  command
+    .addOption(
+      new Option(
+        '--pid <pid>',
+        'dump this live process, which is stopped while it is read; may be repeated',
+      )
+        .argParser(severalPids)
+        .conflicts('workload'),
+    )
+    .addOption(
+      new Option('--children', 'also dump all descendants of the processes').conflicts('workload'),
+    )
+    .addOption(
+      new Option('--workload <name[:size]>', `one of ${WORKLOADS.join(', ')}`).argParser(
+        parseWorkload,
+      ),
+    )
+    .option('--seed <n>', 'seed of the workload', wholeNumber(0, MAX_SEED))
+    .option(
+      '--memory <size>',
+      'size of the simulated memory (default: as much as is needed)',
+      parseSize,
+    );
+}
+
+/** Where an image goes, and how. */
+function addOutput(command: Command): void {
+  command
+    .option(
+      '-o, --output <file>',
+      "the image; '-' is standard output (default: NAME.cpt or PID.cpt)",
+    )
+    .option(
+      '--split <n or size>',
+      'write so many files, or files of at most this size (512M), named FILE.000 and so on',
+      parseSplit,
+    )
+    .option('--size-limit <size>', 'fail if the image would be larger than this', parseSize)
+    .option('--force', 'replace an existing image')
+    .option(
+      '--no-sync',
+      'do not wait until the image is on the disk: a power failure may lose or damage it',
+    )
+    .option(
+      '--dry-run',
+      'report what the image would hold and how long it would be, but write nothing',
+    );
 }
 
 function addInspect(program: Command): void {
