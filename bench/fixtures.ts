@@ -1,5 +1,5 @@
 /** What cases measure with: address spaces, the copy limit, files. It is kept from case to case. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -75,6 +75,13 @@ export class Fixtures {
       ...tasks,
       [COPY_AND_DIGEST]: async () => ({ ms: scale * (await limit.runWithDigest(threads, kernel)) }),
     };
+  }
+
+  /** A new folder of this run. It is removed at the end in any case. */
+  folder(): string {
+    const path = this.path('');
+    mkdirSync(path);
+    return path;
   }
 
   /** A path for a file of this run. Its folder is removed at the end in any case. */
