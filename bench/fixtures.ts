@@ -132,11 +132,15 @@ function createSpace(pattern: Pattern): {
 
 let collect: (() => void) | undefined;
 
-/** Frees the memory of dropped machines and buffers, which are few and large. */
+/**
+ * Frees the memory of dropped machines and buffers, which are few and large. A collection frees
+ * buffers in the background; the second one waits for that, so they no longer count afterwards.
+ */
 export function collectGarbage(): void {
   if (collect === undefined) {
     setFlagsFromString('--expose-gc');
     collect = runInNewContext('gc') as () => void;
   }
+  collect();
   collect();
 }
