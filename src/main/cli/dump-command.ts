@@ -9,7 +9,7 @@ import { expectedBytes, openSource, type Source } from './dump-source.ts';
 import { NO_OUTPUT, type Output, openOutput } from './output.ts';
 import { EXIT, printError } from './run-command.ts';
 import { type OutputOptions, Progress, print, printAside, printJson } from './terminal.ts';
-import { withTimeout } from './timeout-option.ts';
+import { withTimeout } from './with-timeout.ts';
 import { workersOption } from './workers-option.ts';
 
 /** What a dump has made. */

@@ -9,7 +9,6 @@ import type { Sink } from '../sinks/sink.ts';
 import { splitSink } from '../sinks/split-sink.ts';
 import { streamSink } from '../sinks/stream-sink.ts';
 import type { OutputRequest } from './dump-request.ts';
-import { pipeOutput } from './pipe-output.ts';
 
 export interface Output {
   readonly sink: Sink;
@@ -57,7 +56,10 @@ function stdoutSink(force: boolean): Sink {
 async function streamTo(path: string): Promise<Writable | undefined> {
   try {
     const found = await stat(path);
-    if (found.isFIFO()) return pipeOutput(path); // it waits for a reader while the work goes on
+    if (found.isFIFO()) {
+      const { pipeOutput } = await import('./pipe-output.ts'); // few outputs are pipes
+      return pipeOutput(path); // it waits for a reader while the work goes on
+    }
     return found.isCharacterDevice() || found.isSocket() ? createWriteStream(path) : undefined;
   } catch {
     return undefined; // if something is wrong, the file sink reports it

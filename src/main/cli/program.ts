@@ -1,18 +1,18 @@
-/** The commands of the program, their options, and the help. */
-import { readFileSync } from 'node:fs';
+/**
+ * The commands of the program, their options, and the help. What a command does is loaded when it
+ * runs: nothing else needs it, and it is most of the program.
+ */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { WORKERS_MAX } from '../crew/crew.ts';
-import { packageUrl } from '../package/places.ts';
+import { packageVersion } from '../package/version.ts';
 import { WORKLOADS, type WorkloadName } from '../workloads/names.ts';
-import { dumpCommand } from './dump-command.ts';
 import type { DumpFlags } from './dump-request.ts';
-import { inspectCommand } from './inspect-command.ts';
-import { type RestoreFlags, restoreCommand } from './restore-command.ts';
+import type { RestoreFlags } from './restore-command.ts';
 import { EXIT, runCommand } from './run-command.ts';
 import { parseSize, parseSplit, wholeNumber } from './sizes.ts';
 import type { OutputOptions } from './terminal.ts';
 import { timeoutOption } from './timeout-option.ts';
-import { type VerifyFlags, verifyCommand } from './verify-command.ts';
+import type { VerifyFlags } from './verify-command.ts';
 
 const MAX_PID = 2 ** 22;
 /** The random number generator takes a seed of 32 bits. */
@@ -39,11 +39,6 @@ export function createProgram(): Command {
   addVerify(program);
   addRestore(program);
   return program;
-}
-
-function packageVersion(): string {
-  const text = readFileSync(packageUrl(), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
 }
 
 /** Options that every command has. */
@@ -99,7 +94,10 @@ function addDump(program: Command): void {
     if (flags.pid === undefined && flags.workload === undefined) {
       command.error("error: one of '--pid <pid>' and '--workload <name[:size]>' is needed");
     }
-    await runCommand((signal) => dumpCommand(flags, signal));
+    await runCommand(async (signal) => {
+      const { dumpCommand } = await import('./dump-command.ts');
+      return await dumpCommand(flags, signal);
+    });
   });
 }
 
@@ -160,7 +158,10 @@ function addInspect(program: Command): void {
     .description('list the mappings of an image and the pages that it holds')
     .argument('<image>');
   addCommon(command).action(async (path: string, flags: OutputOptions) => {
-    await runCommand((signal) => inspectCommand(path, flags, signal));
+    await runCommand(async (signal) => {
+      const { inspectCommand } = await import('./inspect-command.ts');
+      return await inspectCommand(path, flags, signal);
+    });
   });
 }
 
@@ -172,7 +173,10 @@ function addVerify(program: Command): void {
     .addOption(timeoutOption())
     .addOption(workersOption());
   addCommon(command).action(async (path: string, flags: VerifyFlags) => {
-    await runCommand((signal) => verifyCommand(path, flags, signal));
+    await runCommand(async (signal) => {
+      const { verifyCommand } = await import('./verify-command.ts');
+      return await verifyCommand(path, flags, signal);
+    });
   });
 }
 
@@ -190,7 +194,10 @@ function addRestore(program: Command): void {
       parseSize,
     );
   addCommon(command).action(async (path: string, flags: RestoreFlags) => {
-    await runCommand((signal) => restoreCommand(path, flags, signal));
+    await runCommand(async (signal) => {
+      const { restoreCommand } = await import('./restore-command.ts');
+      return await restoreCommand(path, flags, signal);
+    });
   });
 }
 
