@@ -1,5 +1,5 @@
 /** What cases measure with: address spaces, the copy limit, files. It is kept from case to case. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -77,6 +77,13 @@ export class Fixtures {
     };
   }
 
+  /** A new folder of this run. It is removed at the end in any case. */
+  folder(): string {
+    const path = this.path('');
+    mkdirSync(path);
+    return path;
+  }
+
   /** A path for a file of this run. Its folder is removed at the end in any case. */
   path(suffix: string): string {
     this.#folder ??= mkdtempSync(join(this.options.folder, 'mmdump-bench-'));
@@ -125,11 +132,15 @@ function createSpace(pattern: Pattern): {
 
 let collect: (() => void) | undefined;
 
-/** Frees the memory of dropped machines and buffers, which are few and large. */
+/**
+ * Frees the memory of dropped machines and buffers, which are few and large. A collection frees
+ * buffers in the background; the second one waits for that, so they no longer count afterwards.
+ */
 export function collectGarbage(): void {
   if (collect === undefined) {
     setFlagsFromString('--expose-gc');
     collect = runInNewContext('gc') as () => void;
   }
+  collect();
   collect();
 }

@@ -1,30 +1,25 @@
 /** A live process of a known size, for the cases that read one. */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { compiled } from './compiled.ts';
 
 const GiB = 2 ** 30;
 
-/** A command that starts the process, and the folder that has to be removed afterwards. */
+/** A command that starts the process. */
 interface Program {
+  readonly kind: 'C' | 'Node';
   readonly name: string;
   readonly args: readonly string[];
-  readonly folder?: string;
 }
 
 /** In C where there is a compiler: with Node, gdb would mostly work on Node's own mappings. */
 function findProgram(bytes: number): Program {
-  const folder = mkdtempSync(join(tmpdir(), 'mmdump-bench-'));
-  const source = fileURLToPath(new URL('./threads/live-process.c', import.meta.url));
-  const name = join(folder, 'live-process');
-  const built = spawnSync('gcc', ['-O2', '-o', name, source], { stdio: 'ignore' });
-  if (built.status === 0) return { name, args: [`${bytes}`], folder };
-  rmSync(folder, { recursive: true });
+  const name = compiled('live-process');
+  if (name !== undefined) return { kind: 'C', name, args: [`${bytes}`] };
   const script = fileURLToPath(new URL('./threads/live-process.mjs', import.meta.url));
-  return { name: process.execPath, args: [script, `${bytes}`] };
+  return { kind: 'Node', name: process.execPath, args: [script, `${bytes}`] };
 }
 
 export class LiveProcess {
@@ -41,15 +36,11 @@ export class LiveProcess {
 
   /** Starts a process with `bytes` of memory that is not zero, and waits until they are written. */
   static async start(bytes: number): Promise<LiveProcess> {
-    const { name, args, folder } = findProgram(bytes);
+    const { kind, name, args } = findProgram(bytes);
     const child = spawn(name, args, { stdio: ['pipe', 'pipe', 'inherit'] });
-    try {
-      const [text] = await Promise.race([once(child.stdout, 'data'), once(child, 'exit')]);
-      if (!String(text).startsWith('ready')) throw new Error(`a process ended: ${text}`);
-    } finally {
-      if (folder !== undefined) rmSync(folder, { recursive: true });
-    }
-    return new LiveProcess(child, folder === undefined ? 'Node' : 'C');
+    const [text] = await Promise.race([once(child.stdout, 'data'), once(child, 'exit')]);
+    if (!String(text).startsWith('ready')) throw new Error(`a process ended: ${text}`);
+    return new LiveProcess(child, kind);
   }
 
   /** Where its memory lies: [address, bytes] of each mapping that is long enough. */

@@ -10,6 +10,8 @@ export interface BenchOptions {
   readonly list: boolean;
   /** Bytes of memory that most cases dump. */
   readonly bytes: number;
+  /** Bytes of the live processes that are dumped beside other programs. */
+  readonly liveBytes: readonly number[];
   readonly rounds: number;
   /** Numbers of workers, in ascending order. */
   readonly workers: readonly number[];
@@ -24,7 +26,7 @@ export interface BenchOptions {
 const USAGE = `npm run bench -- [options]
   --only NAME[,NAME]   these cases, or all whose name begins with NAME-
   --list               names the cases
-  --size SIZE          memory that is dumped, 16M to 4G in whole MiB (1G)
+  --size SIZE          memory that is dumped, 16M to 4G in whole MiB (1G; import: 1G and 4G)
   --rounds N           measured rounds (5)
   --workers N[,N]      numbers of workers (1, 2, 4, … all cores)
   --quick              64 MiB, 2 rounds, shorter series
@@ -54,10 +56,13 @@ export function parseOptions(args: readonly string[]): BenchOptions {
     process.exit(0);
   }
   const isQuick = values.quick;
+  const isSized = isQuick || values.size !== undefined;
+  const bytes = benchSize(values.size ?? (isQuick ? '64M' : '1G'));
   return {
     only: values.only.split(',').filter((name) => name !== ''),
     list: values.list,
-    bytes: benchSize(values.size ?? (isQuick ? '64M' : '1G')),
+    bytes,
+    liveBytes: isSized ? [bytes] : [GiB, 4 * GiB],
     rounds: wholeNumber(1, 100)(values.rounds ?? (isQuick ? '2' : '5')),
     workers: values.workers === undefined ? defaultWorkers() : workerList(values.workers),
     isQuick,

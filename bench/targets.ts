@@ -16,6 +16,11 @@ function ratio(limit: number, of: string): Target {
   return { of: 'ratio', bound: 'at least', limit, text: `≥ ${limit.toFixed(2)} of ${of}` };
 }
 
+/** For lines in the unit ×: how many times as long as something else. */
+function times(limit: number, of: string): Target {
+  return { of: 'value', bound: 'at most', limit, text: `≤ ${limit} × ${of}` };
+}
+
 function atMost(limit: number, unit: string): Target {
   return { of: 'value', bound: 'at most', limit, text: `≤ ${limit} ${unit}` };
 }
@@ -29,7 +34,12 @@ export const TARGETS = {
   twoWorkers: { of: 'value', bound: 'at least', limit: 1.9, text: '≥ 1.9 × one worker' },
   fileGather: ratio(1, "one thread's gather writes"),
   fileGcore: ratio(1.5, "gcore's speed"),
-  importFloors: ratio(0.8, 'the sum of its floors'),
+  importGcore: times(1, "gcore's time"),
+  importCriu: times(1.2, "CRIU's time"),
+  importCriuLarge: times(1, "CRIU's time"),
+  importMemory: ratio(1, 'the allowance: 64 MiB + 8 MiB a worker + 1 % of the process'),
+  startVersion: times(1.3, 'an empty Node'),
+  startDump: times(2.5, 'an empty Node'),
   classifyDense: atMost(6, 'ns/page'),
   classifySparse: atMost(4, 'ms'),
   mapping: atMost(0.5, 'µs'),

@@ -7,6 +7,7 @@ import { file } from './file.ts';
 import { growthPages, growthRange, growthVmas, growthWorkers } from './growth.ts';
 import { imageRead } from './image-read.ts';
 import { importCase } from './import.ts';
+import { importFloors } from './import-floors.ts';
 import { locks } from './locks.ts';
 import { mappings } from './mappings.ts';
 import { overhead } from './overhead.ts';
@@ -15,6 +16,7 @@ import { peers } from './peers.ts';
 import { restore } from './restore.ts';
 import { serial } from './serial.ts';
 import { small } from './small.ts';
+import { start } from './start.ts';
 import { targets } from './targets.ts';
 import { verify } from './verify.ts';
 
@@ -38,6 +40,8 @@ export const CASES: readonly BenchCase[] = [
   restore,
   imageRead,
   importCase,
+  importFloors,
+  start,
   peers,
   growthPages,
   growthVmas,

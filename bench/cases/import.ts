@@ -1,28 +1,27 @@
 /**
- * Measures the dump of a live process into a file, end to end, beside the sum of its floors: the
- * least time that it takes to touch as much memory for the first time, to read the process, and to
- * write the file.
+ * Measures `dump --pid --no-sync` as a whole command, from its start to its end, beside what a user
+ * would take instead: gcore, and CRIU where it is installed. Nobody waits for the disk. The commands
+ * run in turn, first with a warm page cache and then with a cold one.
  */
-import { closeSync, fsyncSync, openSync, rmSync, writevSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { MiB, PAGE_SIZE } from 'mmdump';
+import { GiB, MiB, PAGE_SIZE } from 'mmdump';
+import { reasonOf } from '../../src/shared/errors.ts';
 import type { BenchCase } from '../case.ts';
-import { collectGarbage, type Fixtures } from '../fixtures.ts';
-import { FloorThreads } from '../floor-threads.ts';
-import { type Line, toLine } from '../line.ts';
+import type { Fixtures } from '../fixtures.ts';
+import { type Line, type LineParts, skippedLine, toLine } from '../line.ts';
 import { LiveProcess } from '../live-process.ts';
 import { measure, type Samples, samplesOf, type Task, type Tasks } from '../measure.ts';
-import { type ProgramRun, runProgram, settleDisk } from '../programs.ts';
-import { TARGETS } from '../targets.ts';
+import { availableBytes, dropPageCache, whyNoDrop } from '../page-cache.ts';
+import { hasProgram, type ProgramRun, runProgram, settleDisk } from '../programs.ts';
+import { quotients } from '../statistics.ts';
+import { TARGETS, type Target } from '../targets.ts';
 
 const COMMAND = fileURLToPath(new URL('../../dist/main/cli/mmdump.js', import.meta.url));
-/** Bytes that a thread reads or touches at a time: as many as a worker of an import claims. */
-const CHUNK = 2 * MiB;
-/** A call that writes has 256 views of 64 KiB. */
-const VIEW = 0x1_0000;
-const VIEWS = 256;
-/** CRIU 4 with a process of 1 GiB: a yardstick, since it was measured once, on such a machine. */
-const CRIU_MS_PER_GIB = 670;
+const DUMP = 'mmdump dump --pid --no-sync';
+const EMPTY = 'empty Node';
+const PHASES = ['scan', 'load', 'plan', 'copy', 'commit', 'other'] as const;
+const ROUNDS_MAX = 3;
 
 /** The times and counts in the output of `dump --pid --json` that are used here. */
 interface DumpJson {
@@ -33,164 +32,235 @@ interface DumpJson {
   };
 }
 
-/** Measures the command from its start to its end, including the start of Node. */
-function dumpProcess(pid: number, path: string, workers: number, seen: { pages: number }): Task {
-  const args = ['dump', '--pid', `${pid}`, '-o', path, '--json', '--quiet'];
-  const run = async (): Promise<ProgramRun> => {
-    settleDisk();
-    const options = ['--workers', `${workers}`];
-    const result = await runProgram(process.execPath, [COMMAND, ...args, ...options]);
-    rmSync(path);
-    return result;
-  };
-  return async () => {
-    // The second of two runs counts. A virtual machine may give free pages back to its host within
-    // seconds (free page reporting). The next program that takes them, for memory or for a page
-    // cache, waits for the host: the first of two dumps took up to four times as long as the
-    // second. The floors follow directly on each other, so they never wait.
-    await run();
-    const { ms, output } = await run();
-    const report = JSON.parse(output) as DumpJson;
-    seen.pages = report.import.contentPages;
-    const { scan = 0, load = 0 } = report.import.ms;
-    const { plan = 0, copy = 0, commit = 0 } = report.ms;
-    const known = { scan, load, plan, copy, commit };
-    const other = ms - Object.values(known).reduce((sum, each) => sum + each, 0);
-    return { ms, parts: { ...known, other, 'without fsync': ms - commit } };
+/** A command that is measured. */
+interface Command {
+  run(): Promise<ProgramRun>;
+  /** The most bytes that were resident, by round; empty where that is not known. */
+  readonly peaks: number[];
+  /** What the command says about its phases. */
+  phasesOf?(run: ProgramRun): { readonly [phase: string]: number };
+}
+type Commands = { readonly [name: string]: Command };
+
+/** A peer that cannot be measured here, and why. */
+type Skipped = { readonly [peer: string]: string };
+
+/** What belongs to one process that is dumped. */
+interface Subject {
+  readonly live: LiveProcess;
+  /** Bytes of memory that mmdump has found in the process. */
+  bytes: number;
+}
+
+function dumpCommand(subject: Subject, fixtures: Fixtures): Command {
+  const path = fixtures.path('.cpt');
+  const where = ['--pid', `${subject.live.pid}`, '-o', path, '--no-sync'];
+  const how = ['--workers', `${fixtures.workers}`, '--json', '--quiet'];
+  return {
+    peaks: [],
+    async run() {
+      try {
+        return await runProgram(process.execPath, [COMMAND, 'dump', ...where, ...how]);
+      } finally {
+        rmSync(path, { force: true });
+      }
+    },
+    phasesOf({ ms, output }) {
+      const report = JSON.parse(output) as DumpJson;
+      subject.bytes = report.import.contentPages * PAGE_SIZE;
+      const { scan = 0, load = 0 } = report.import.ms;
+      const { plan = 0, copy = 0, commit = 0 } = report.ms;
+      const known = { scan, load, plan, copy, commit };
+      return { ...known, other: ms - Object.values(known).reduce((sum, each) => sum + each, 0) };
+    },
   };
 }
 
-/** The least time that a file takes: gather writes of one thread. One part includes an fsync. */
-function writeFloor(buffer: SharedArrayBuffer, bytes: number, path: string): Task {
-  const views: Uint8Array[] = [];
-  for (let at = 0; at < bytes; at += VIEW) views.push(new Uint8Array(buffer, at, VIEW));
-  return async () => {
-    settleDisk();
-    const fd = openSync(path, 'w', 0o600);
+function gcoreCommand({ live }: Subject, fixtures: Fixtures): Command {
+  const prefix = fixtures.path('.core');
+  return {
+    peaks: [],
+    async run() {
+      try {
+        return await runProgram('gcore', ['-o', prefix, `${live.pid}`]);
+      } finally {
+        rmSync(`${prefix}.${live.pid}`, { force: true });
+      }
+    },
+  };
+}
+
+function criuCommand(criu: string, { live }: Subject, fixtures: Fixtures): Command {
+  const how = ['--leave-running', '--shell-job'];
+  return {
+    peaks: [],
+    async run() {
+      const folder = fixtures.folder();
+      try {
+        return await runProgram(criu, ['dump', '-t', `${live.pid}`, '-D', folder, ...how]);
+      } finally {
+        rmSync(folder, { recursive: true, force: true });
+      }
+    },
+  };
+}
+
+/** The commands that work here. Each has run once. */
+async function commandsOf(
+  subject: Subject,
+  fixtures: Fixtures,
+): Promise<{ readonly commands: Commands; readonly skipped: Skipped }> {
+  const { CRIU: criu = 'criu' } = process.env;
+  const empty: Command = { peaks: [], run: () => runProgram(process.execPath, ['-e', '0']) };
+  const commands: { [name: string]: Command } = {
+    [EMPTY]: empty,
+    [DUMP]: dumpCommand(subject, fixtures),
+  };
+  const skipped: { [peer: string]: string } = {};
+  const peers = [
+    ['gcore', 'gcore', gcoreCommand(subject, fixtures)],
+    ['CRIU', criu, criuCommand(criu, subject, fixtures)],
+  ] as const;
+  for (const [name, program, command] of peers) {
     try {
-      const start = performance.now();
-      for (let at = 0; at < views.length; at += VIEWS) writevSync(fd, views.slice(at, at + VIEWS));
-      const ms = performance.now() - start;
-      fsyncSync(fd);
-      return { ms, parts: { 'with fsync': performance.now() - start } };
-    } finally {
-      closeSync(fd);
-      rmSync(path);
+      if (!hasProgram(program)) throw new Error('it is not installed');
+      await command.run();
+      commands[name] = command;
+    } catch (error) {
+      skipped[name] = reasonOf(error).trim().split('\n').at(-1)!; // of its words, the last line
     }
+  }
+  return { commands, skipped };
+}
+
+/** One run of a command, after `prepare` has brought the page cache into the state that is meant. */
+function taskOf(command: Command, prepare: () => Promise<unknown>): Task {
+  return async () => {
+    await prepare();
+    const run = await command.run();
+    if (run.peakBytes !== undefined) command.peaks.push(run.peakBytes);
+    return { ms: run.ms, parts: command.phasesOf?.(run) ?? {} };
   };
 }
 
-/** Reads as many bytes of the process as it was asked to hold, into memory that was used before. */
-function readFloor(
-  threads: FloorThreads,
-  live: LiveProcess,
-  bytes: number,
-  buffer: SharedArrayBuffer,
-): Task {
-  const stretches = live.memory(bytes);
-  return async () => {
-    let ms = 0;
-    let left = bytes;
-    for (const [start, length] of stretches) {
-      const part = Math.floor(Math.min(left, length) / CHUNK) * CHUNK;
-      if (part === 0) continue;
-      const message = { pid: live.pid, start, bytes: part, buffer, chunk: CHUNK };
-      ms += await threads.run('readProcess', message);
-      left -= part;
-    }
-    return { ms: (ms * bytes) / (bytes - left) };
-  };
+function tasksOf(commands: Commands, isCold: boolean): Tasks {
+  return Object.fromEntries(
+    Object.entries(commands).map(([name, command]) => {
+      const prepare = async (): Promise<void> => {
+        // The second of two runs counts. A virtual machine may give free pages back to its host
+        // within seconds (free page reporting), and the next program that takes them, for memory or
+        // for a page cache, waits for the host: up to four times as long as the second.
+        if (!isCold) await command.run();
+        settleDisk();
+        if (isCold) dropPageCache();
+      };
+      return [name, taskOf(command, prepare)];
+    }),
+  );
 }
 
 export const importCase: BenchCase = {
   name: 'import',
-  about: 'dump --pid, from the start of the command to the finished file, beside its floors',
+  about: 'dump --pid --no-sync as a whole command, beside gcore and CRIU: time and memory',
   async run(fixtures) {
-    const { bytes } = fixtures.options;
-    const { workers } = fixtures;
+    const lines: Line[] = [];
     fixtures.dropSpace();
-    const live = await LiveProcess.start(bytes);
-    const threads = await FloorThreads.create(workers);
-    const path = fixtures.path('.cpt');
-    const buffer = new SharedArrayBuffer(bytes);
-    const seen = { pages: 0 };
-    try {
-      new Int32Array(buffer).fill(1);
-      const tasks: Tasks = {
-        'dump --pid': dumpProcess(live.pid, path, workers, seen),
-        touch: async () => {
-          const fresh = new SharedArrayBuffer(bytes);
-          const ms = await threads.run('touch', { buffer: fresh, chunk: CHUNK });
-          collectGarbage();
-          return { ms };
-        },
-        read: readFloor(threads, live, bytes, buffer),
-        write: writeFloor(buffer, bytes, fixtures.path('.floor')),
-      };
-      const samples = await measure(tasks, fixtures.options.rounds);
-      return { lines: linesOf(samples, fixtures, (seen.pages * PAGE_SIZE) / bytes) };
-    } finally {
-      await threads.close();
-      await live.end();
-      rmSync(path, { force: true });
-    }
+    for (const bytes of fixtures.options.liveBytes)
+      lines.push(...(await linesFor(bytes, fixtures)));
+    return { lines };
   },
 };
 
-/** `more` is the memory that was found in the process, divided by the memory of the floors. */
-function linesOf(samples: Samples, fixtures: Fixtures, more: number): Line[] {
-  const { bytes } = fixtures.options;
-  const { workers } = fixtures;
-  const found = Math.round((bytes * more) / MiB);
-  const shape = { parameters: { MiB: found, workers }, unit: 'ms', bytes: bytes * more } as const;
-  const floor = (part: string): number[] => samplesOf(samples, part).map((ms) => ms * more);
-  const sum = (write: string): number[] => {
-    const [touch, read, written] = [floor('touch'), floor('read'), floor(write)];
-    return touch.map((ms, round) => ms + read[round]! + written[round]!);
-  };
-  const line = (name: string, from: readonly number[]): Line =>
-    toLine('import', { ...shape, name, samples: from });
-  const limit = { name: 'the floors, without fsync', samples: sum('write') };
-  const whole = { name: 'the floors, with fsync', samples: sum('write: with fsync') };
-  const criu = samplesOf(samples, 'dump --pid').map(
-    () => (CRIU_MS_PER_GIB * bytes * more) / 2 ** 30,
-  );
-  const without = samplesOf(samples, 'dump --pid: without fsync');
-  const name = 'dump --pid, without fsync';
-  const target = TARGETS.importFloors;
-  return [
-    line('floor: first touch', floor('touch')),
-    line('floor: reading /proc/PID/mem', floor('read')),
-    line('floor: writing the file', floor('write')),
-    toLine('import', {
-      ...shape,
-      name,
-      samples: without,
-      limit,
-      target,
-      phases: phasesOf(samples),
-    }),
-    toLine('import', {
-      ...shape,
-      name: 'dump --pid',
-      samples: samplesOf(samples, 'dump --pid'),
-      limit: whole,
-    }),
-    toLine('import', {
-      ...shape,
-      name: `${name}, beside CRIU`,
-      samples: without,
-      limit: { name: 'CRIU', samples: criu },
-      note: `CRIU: ${CRIU_MS_PER_GIB} ms a GiB, measured elsewhere`,
-    }),
-  ];
+async function linesFor(bytes: number, fixtures: Fixtures): Promise<Line[]> {
+  const needed = 2 * bytes + GiB;
+  if (availableBytes() < needed) {
+    const why = `a process of ${bytes / MiB} MiB needs ${needed / MiB} MiB of available memory`;
+    return [skippedLine('import', `${DUMP}, ${bytes / MiB} MiB`, why, timeTarget('gcore', bytes))];
+  }
+  const live = await LiveProcess.start(bytes);
+  const subject: Subject = { live, bytes };
+  try {
+    const { commands, skipped } = await commandsOf(subject, fixtures);
+    const rounds = Math.min(fixtures.options.rounds, ROUNDS_MAX);
+    const warm = await measure(tasksOf(commands, false), rounds, 0);
+    const lines = [
+      ...timeLines(warm, subject, fixtures, skipped, bytes),
+      ...memoryLines(commands, subject, fixtures),
+    ];
+    const why = fixtures.options.isQuick ? 'not with --quick' : whyNoDrop();
+    if (why !== undefined) {
+      return [...lines, skippedLine('import', `${DUMP}, cold page cache`, why)];
+    }
+    const cold = await measure(tasksOf(commands, true), rounds, 0);
+    return [...lines, ...timeLines(cold, subject, fixtures, skipped)];
+  } finally {
+    await live.end();
+  }
 }
 
-const PHASES = ['scan', 'load', 'plan', 'copy', 'commit', 'other'] as const;
+function timeTarget(peer: string, bytes: number): Target {
+  if (peer === 'gcore') return TARGETS.importGcore;
+  return bytes < 4 * GiB ? TARGETS.importCriu : TARGETS.importCriuLarge;
+}
+
+/**
+ * The time of each command, and of the dump beside each peer. `targetBytes` is the size by which
+ * targets are chosen; a cold page cache has none.
+ */
+function timeLines(
+  samples: Samples,
+  subject: Subject,
+  { workers }: Fixtures,
+  skipped: Skipped,
+  targetBytes?: number,
+): Line[] {
+  const cache = targetBytes === undefined ? 'cold' : 'warm';
+  const parameters = { MiB: Math.round(subject.bytes / MiB), workers, cache };
+  const shape = { parameters, unit: 'ms', bytes: subject.bytes } as const;
+  const own = samplesOf(samples, DUMP);
+  const lines = [
+    toLine('import', { ...shape, name: DUMP, samples: own, phases: phasesOf(samples) }),
+  ];
+  for (const peer of ['gcore', 'CRIU']) {
+    const name = `${DUMP}, beside ${peer}`;
+    const target = targetBytes === undefined ? undefined : timeTarget(peer, targetBytes);
+    if (skipped[peer] !== undefined) {
+      lines.push(skippedLine('import', name, `${peer}: ${skipped[peer]}`, target));
+      continue;
+    }
+    const theirs = samplesOf(samples, peer);
+    lines.push(toLine('import', { ...shape, name: peer, samples: theirs }));
+    lines.push(
+      toLine('import', { name, parameters, unit: '×', samples: quotients(own, theirs), target }),
+    );
+  }
+  return lines;
+}
+
+/** The peak of resident memory of each command, and of the dump beside an empty Node. */
+function memoryLines(commands: Commands, { bytes }: Subject, { workers }: Fixtures): Line[] {
+  const parameters = { MiB: Math.round(bytes / MiB), workers };
+  const dump = commands[DUMP]!.peaks;
+  const target = TARGETS.importMemory;
+  const beside = `memory of ${DUMP}, beside an empty Node`;
+  if (dump.length === 0) {
+    return [skippedLine('import', beside, 'there is no C compiler for peak-memory.c', target)];
+  }
+  const line = (parts: Omit<LineParts, 'parameters' | 'unit'>): Line =>
+    toLine('import', { ...parts, parameters, unit: 'MiB' });
+  const lines = Object.entries(commands).map(([name, { peaks }]) =>
+    line({ name: `peak memory of ${name}`, samples: peaks.map((peak) => peak / MiB) }),
+  );
+  const empty = commands[EMPTY]!.peaks;
+  const allowance = 64 + 8 * workers + (0.01 * bytes) / MiB;
+  const samples = dump.map((peak, round) => (peak - empty[round]!) / MiB);
+  const limit = { name: 'the allowance', samples: samples.map(() => allowance) };
+  return [...lines, line({ name: beside, samples, limit, target })];
+}
 
 function phasesOf(samples: Samples): { [phase: string]: number } {
   const medianOf = (part: string): number => {
-    const sorted = [...samplesOf(samples, `dump --pid: ${part}`)].sort((a, b) => a - b);
+    const sorted = [...samplesOf(samples, `${DUMP}: ${part}`)].sort((a, b) => a - b);
     return sorted[sorted.length >> 1]!;
   };
   return Object.fromEntries(PHASES.map((phase) => [phase, medianOf(phase)]));

@@ -1,7 +1,7 @@
 /** Measures the memory that the simulation takes beyond the simulated memory. */
 import { type AddressSpace, createDumper, MiB, PAGE_SIZE } from 'mmdump';
 import type { BenchCase } from '../case.ts';
-import type { Fixtures } from '../fixtures.ts';
+import { collectGarbage, type Fixtures } from '../fixtures.ts';
 import { type Line, toLine } from '../line.ts';
 import { TARGETS } from '../targets.ts';
 
@@ -13,6 +13,7 @@ function tableBytes(space: AddressSpace, pages: number): number {
 
 /** Bytes that the tables of a dump take, in shared and other buffers of all threads. */
 async function runTableBytes(space: AddressSpace, workers: number): Promise<number> {
+  collectGarbage(); // buffers of earlier cases that are collected meanwhile would be subtracted
   const before = process.memoryUsage().arrayBuffers;
   const dumper = await createDumper({ workers });
   try {

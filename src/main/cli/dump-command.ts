@@ -9,7 +9,7 @@ import { expectedBytes, openSource, type Source } from './dump-source.ts';
 import { NO_OUTPUT, type Output, openOutput } from './output.ts';
 import { EXIT, printError } from './run-command.ts';
 import { type OutputOptions, Progress, print, printAside, printJson } from './terminal.ts';
-import { withTimeout } from './timeout-option.ts';
+import { withTimeout } from './with-timeout.ts';
 import { workersOption } from './workers-option.ts';
 
 /** What a dump has made. */
@@ -32,9 +32,7 @@ async function run(
   { from, output: wanted, workers, options, printing }: DumpRequest,
   signal: AbortSignal | undefined,
 ): Promise<Dumped> {
-  const output = wanted
-    ? await abortable(openOutput(wanted.path, wanted.force, wanted.split), signal)
-    : NO_OUTPUT;
+  const output = wanted ? await abortable(openOutput(wanted), signal) : NO_OUTPUT;
   const dumper = await createDumper(workersOption(workers, expectedBytes(from)));
   const progress = new Progress(printing);
   let source: Source | undefined;

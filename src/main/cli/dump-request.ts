@@ -22,6 +22,7 @@ export interface DumpFlags extends OutputOptions, TimeoutFlag {
   readonly seed?: number;
   readonly memory?: number;
   readonly force?: boolean;
+  readonly sync: boolean;
   readonly dontdump?: boolean;
   readonly dryRun?: boolean;
   readonly sizeLimit?: number;
@@ -52,6 +53,8 @@ export interface ProcessRequest {
 export interface OutputRequest {
   readonly path: string;
   readonly force: boolean;
+  /** Whether to wait until the image is on the disk. */
+  readonly sync: boolean;
   readonly split: Split | undefined;
 }
 
@@ -86,7 +89,7 @@ export function parseRequest(flags: DumpFlags): DumpRequest {
 }
 
 function outputOf(flags: DumpFlags): OutputRequest | undefined {
-  const { pid, workload, json, force = false, split, dryRun = false } = flags;
+  const { pid, workload, json, force = false, split, sync, dryRun = false } = flags;
   const path = flags.output ?? `${workload?.name ?? pid?.[0]}.cpt`;
   if (path === '-' && json === true && !dryRun) {
     throw new MmdumpError('OPTION_INVALID', "output: '-': --json also writes to standard output");
@@ -97,7 +100,7 @@ function outputOf(flags: DumpFlags): OutputRequest | undefined {
       "output: '-': --split writes several files, and standard output is one",
     );
   }
-  return dryRun ? undefined : { path, force, split };
+  return dryRun ? undefined : { path, force, sync, split };
 }
 
 function fromOf(flags: DumpFlags): WorkloadRequest | ProcessRequest {

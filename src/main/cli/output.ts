@@ -8,8 +8,7 @@ import { NoSink } from '../sinks/no-sink.ts';
 import type { Sink } from '../sinks/sink.ts';
 import { splitSink } from '../sinks/split-sink.ts';
 import { streamSink } from '../sinks/stream-sink.ts';
-import { pipeOutput } from './pipe-output.ts';
-import type { Split } from './sizes.ts';
+import type { OutputRequest } from './dump-request.ts';
 
 export interface Output {
   readonly sink: Sink;
@@ -26,13 +25,9 @@ export const NO_OUTPUT: Output = { sink: new NoSink(), name: 'dry run', isStdout
  * Makes the sink for an output path. A file is checked now, before any process has to stand still.
  * A pipe or a device is written as a stream.
  */
-export async function openOutput(
-  path: string,
-  force: boolean,
-  split: Split | undefined,
-): Promise<Output> {
+export async function openOutput({ path, force, sync, split }: OutputRequest): Promise<Output> {
   if (split !== undefined) {
-    const sink = splitSink(path, { ...split, force });
+    const sink = splitSink(path, { ...split, force, sync });
     await sink.check();
     return { sink, name: path, isStdout: false };
   }
@@ -41,7 +36,7 @@ export async function openOutput(
   if (stream !== undefined) {
     return { sink: streamSink(stream, { name: path }), name: path, isStdout: false };
   }
-  const sink = fileSink(path, { force });
+  const sink = fileSink(path, { force, sync });
   await sink.check();
   return { sink, name: path, isStdout: false };
 }
@@ -61,7 +56,10 @@ function stdoutSink(force: boolean): Sink {
 async function streamTo(path: string): Promise<Writable | undefined> {
   try {
     const found = await stat(path);
-    if (found.isFIFO()) return pipeOutput(path); // it waits for a reader while the work goes on
+    if (found.isFIFO()) {
+      const { pipeOutput } = await import('./pipe-output.ts'); // few outputs are pipes
+      return pipeOutput(path); // it waits for a reader while the work goes on
+    }
     return found.isCharacterDevice() || found.isSocket() ? createWriteStream(path) : undefined;
   } catch {
     return undefined; // if something is wrong, the file sink reports it

@@ -1,18 +1,18 @@
-/** The commands of the program, their options, and the help. */
-import { readFileSync } from 'node:fs';
+/**
+ * The commands of the program, their options, and the help. What a command does is loaded when it
+ * runs: nothing else needs it, and it is most of the program.
+ */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { WORKERS_MAX } from '../crew/crew.ts';
-import { packageUrl } from '../package/places.ts';
+import { packageVersion } from '../package/version.ts';
 import { WORKLOADS, type WorkloadName } from '../workloads/names.ts';
-import { dumpCommand } from './dump-command.ts';
 import type { DumpFlags } from './dump-request.ts';
-import { inspectCommand } from './inspect-command.ts';
-import { type RestoreFlags, restoreCommand } from './restore-command.ts';
+import type { RestoreFlags } from './restore-command.ts';
 import { EXIT, runCommand } from './run-command.ts';
 import { parseSize, parseSplit, wholeNumber } from './sizes.ts';
 import type { OutputOptions } from './terminal.ts';
 import { timeoutOption } from './timeout-option.ts';
-import { type VerifyFlags, verifyCommand } from './verify-command.ts';
+import type { VerifyFlags } from './verify-command.ts';
 
 const MAX_PID = 2 ** 22;
 /** The random number generator takes a seed of 32 bits. */
@@ -41,11 +41,6 @@ export function createProgram(): Command {
   return program;
 }
 
-function packageVersion(): string {
-  const text = readFileSync(packageUrl(), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
-}
-
 /** Options that every command has. */
 function addCommon(command: Command): Command {
   return command
@@ -67,27 +62,10 @@ function choice(flags: string, description: string, choices: readonly string[]):
 function addDump(program: Command): void {
   const command = program
     .command('dump')
-    .description('dump a live process or a built-in workload into an image')
-    .addOption(
-      new Option(
-        '--pid <pid>',
-        'dump this live process, which is stopped while it is read; may be repeated',
-      )
-        .argParser(severalPids)
-        .conflicts('workload'),
-    )
-    .addOption(
-      new Option('--children', 'also dump all descendants of the processes').conflicts('workload'),
-    )
-    .addOption(
-      new Option('--workload <name[:size]>', `one of ${WORKLOADS.join(', ')}`).argParser(
-        parseWorkload,
-      ),
-    )
-    .option(
-      '-o, --output <file>',
-      "the image; '-' is standard output (default: NAME.cpt or PID.cpt)",
-    )
+    .description('dump a live process or a built-in workload into an image');
+  addSource(command);
+  addOutput(command);
+  command
     .addOption(workersOption())
     .addOption(choice('--zero-pages <how>', 'what to do with pages of zeros', ['detect', 'copy']))
     .addOption(
@@ -111,30 +89,67 @@ function addDump(program: Command): void {
       'let the process run during the dump: its mappings are of one instant, its pages are not',
     )
     .option('--dontdump', 'honour VM_DONTDUMP: store no pages of such mappings')
-    .addOption(timeoutOption())
-    .option('--size-limit <size>', 'fail if the image would be larger than this', parseSize)
-    .option(
-      '--split <n or size>',
-      'write so many files, or files of at most this size (512M), named FILE.000 and so on',
-      parseSplit,
+    .addOption(timeoutOption());
+  addCommon(command).action(async (flags: DumpFlags) => {
+    if (flags.pid === undefined && flags.workload === undefined) {
+      command.error("error: one of '--pid <pid>' and '--workload <name[:size]>' is needed");
+    }
+    await runCommand(async (signal) => {
+      const { dumpCommand } = await import('./dump-command.ts');
+      return await dumpCommand(flags, signal);
+    });
+  });
+}
+
+/** What is dumped. */
+function addSource(command: Command): void {
+  command
+    .addOption(
+      new Option(
+        '--pid <pid>',
+        'dump this live process, which is stopped while it is read; may be repeated',
+      )
+        .argParser(severalPids)
+        .conflicts('workload'),
     )
-    .option(
-      '--dry-run',
-      'report what the image would hold and how long it would be, but write nothing',
+    .addOption(
+      new Option('--children', 'also dump all descendants of the processes').conflicts('workload'),
+    )
+    .addOption(
+      new Option('--workload <name[:size]>', `one of ${WORKLOADS.join(', ')}`).argParser(
+        parseWorkload,
+      ),
     )
     .option('--seed <n>', 'seed of the workload', wholeNumber(0, MAX_SEED))
     .option(
       '--memory <size>',
       'size of the simulated memory (default: as much as is needed)',
       parseSize,
+    );
+}
+
+/** Where an image goes, and how. */
+function addOutput(command: Command): void {
+  command
+    .option(
+      '-o, --output <file>',
+      "the image; '-' is standard output (default: NAME.cpt or PID.cpt)",
     )
-    .option('--force', 'replace an existing image');
-  addCommon(command).action(async (flags: DumpFlags) => {
-    if (flags.pid === undefined && flags.workload === undefined) {
-      command.error("error: one of '--pid <pid>' and '--workload <name[:size]>' is needed");
-    }
-    await runCommand((signal) => dumpCommand(flags, signal));
-  });
+    .option(
+      '--split <n or size>',
+      'write so many files, or files of at most this size (512M), named FILE.000 and so on',
+      parseSplit,
+    )
+    .option('--size-limit <size>', 'fail if the image would be larger than this', parseSize)
+    .option('--force', 'replace an existing image')
+    .option(
+      '--no-sync',
+      'do not wait until the image is on the disk: a power failure may lose or damage it',
+    )
+    .option(
+      '--dry-run',
+      'report what the image would hold and how long it would be, but write nothing',
+    );
 }
 
 function addInspect(program: Command): void {
@@ -143,7 +158,10 @@ function addInspect(program: Command): void {
     .description('list the mappings of an image and the pages that it holds')
     .argument('<image>');
   addCommon(command).action(async (path: string, flags: OutputOptions) => {
-    await runCommand((signal) => inspectCommand(path, flags, signal));
+    await runCommand(async (signal) => {
+      const { inspectCommand } = await import('./inspect-command.ts');
+      return await inspectCommand(path, flags, signal);
+    });
   });
 }
 
@@ -155,7 +173,10 @@ function addVerify(program: Command): void {
     .addOption(timeoutOption())
     .addOption(workersOption());
   addCommon(command).action(async (path: string, flags: VerifyFlags) => {
-    await runCommand((signal) => verifyCommand(path, flags, signal));
+    await runCommand(async (signal) => {
+      const { verifyCommand } = await import('./verify-command.ts');
+      return await verifyCommand(path, flags, signal);
+    });
   });
 }
 
@@ -173,7 +194,10 @@ function addRestore(program: Command): void {
       parseSize,
     );
   addCommon(command).action(async (path: string, flags: RestoreFlags) => {
-    await runCommand((signal) => restoreCommand(path, flags, signal));
+    await runCommand(async (signal) => {
+      const { restoreCommand } = await import('./restore-command.ts');
+      return await restoreCommand(path, flags, signal);
+    });
   });
 }
 

@@ -10,7 +10,8 @@ import type { Deadline } from '../job/stop.ts';
 import { type CheckResult, checkRestored, memoryForImage } from '../load/check-restored.ts';
 import { EXIT, printError } from './run-command.ts';
 import { type OutputOptions, Progress, print, printJson } from './terminal.ts';
-import { type TimeoutFlag, withTimeout } from './timeout-option.ts';
+import type { TimeoutFlag } from './timeout-option.ts';
+import { withTimeout } from './with-timeout.ts';
 import { workersOption } from './workers-option.ts';
 
 export interface RestoreFlags extends OutputOptions, TimeoutFlag {

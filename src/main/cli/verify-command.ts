@@ -6,7 +6,8 @@ import { createDumper } from '../dumper.ts';
 import type { Verification } from '../image/verify/verify.ts';
 import { EXIT, printError } from './run-command.ts';
 import { type OutputOptions, Progress, print, printJson } from './terminal.ts';
-import { type TimeoutFlag, withTimeout } from './timeout-option.ts';
+import type { TimeoutFlag } from './timeout-option.ts';
+import { withTimeout } from './with-timeout.ts';
 import { sizeOf, workersOption } from './workers-option.ts';
 
 export interface VerifyFlags extends OutputOptions, TimeoutFlag {

@@ -33,9 +33,16 @@ const FILE_CALLS: FileCalls = {
   syncDirectory: (directory) => directory.sync(),
 };
 
-/** Returns the calls. With a plan they fail where it says so. */
-export function fileCalls(plan: FaultPlan | undefined): FileCalls {
-  if (plan === undefined) return FILE_CALLS;
+/**
+ * Returns the calls. With a plan they fail where it says so. Unless `sync`, those that wait for the
+ * disk do nothing, and their fault points are not passed.
+ */
+export function fileCalls(plan: FaultPlan | undefined, sync: boolean): FileCalls {
+  const calls = plan === undefined ? FILE_CALLS : callsThatFail(plan);
+  return sync ? calls : { ...calls, sync: async () => {}, syncDirectory: async () => {} };
+}
+
+function callsThatFail(plan: FaultPlan): FileCalls {
   const before = async (point: keyof FileCalls): Promise<FileCalls> => {
     failCallAt(point, plan);
     return FILE_CALLS;

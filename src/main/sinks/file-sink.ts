@@ -1,7 +1,7 @@
 /**
  * An image as one file. It is written under a temporary name in the same directory and gets its own
  * name only when it is whole and on the disk: write, fsync, link (or rename with `force`), fsync of
- * the directory.
+ * the directory. With `sync: false` the same steps follow each other without the fsyncs.
  */
 import { optionsOf } from '../../shared/arguments/options.ts';
 import type { CopyTarget } from '../../shared/dump/tasks/copy-target.ts';

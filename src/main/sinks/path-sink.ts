@@ -32,6 +32,12 @@ export interface PathSinkOptions {
    * only with `zeroPages: 'copy'`.
    */
   readonly sparse?: boolean | undefined;
+  /**
+   * Waits until the files and their names are on the disk (fsync) before the dump resolves. Default
+   * true. Without it a power failure or a crash of the system may lose the image or damage it, and
+   * with `force` what it replaced is lost, too. A crash of this process alone loses nothing.
+   */
+  readonly sync?: boolean | undefined;
   /** @internal Faults at named points, for tests (docs/RELIABILITY.md). Default: none. */
   readonly faults?: FaultPlan | undefined;
 }
@@ -39,6 +45,7 @@ export interface PathSinkOptions {
 export const PATH_SINK_OPTIONS: Shape<PathSinkOptions> = {
   force: optional(flag),
   sparse: optional(flag),
+  sync: optional(flag),
   faults: optional(FAULT_PLAN),
 };
 
@@ -147,11 +154,14 @@ export abstract class PathSink implements Sink {
   #forget: () => void = () => {};
 
   /** @internal */
-  constructor(path: string, { force = false, sparse = true, faults }: PathSinkOptions) {
+  constructor(
+    path: string,
+    { force = false, sparse = true, sync = true, faults }: PathSinkOptions,
+  ) {
     this.path = pathname('path', path);
     this.force = force;
     this.sparse = sparse;
-    this.calls = fileCalls(faults);
+    this.calls = fileCalls(faults, sync);
   }
 
   /** @internal The file that `open` creates, so that an unusable path fails early. */

@@ -7,7 +7,9 @@
  * the others are on the disk. If it exists the image is whole, also after a crash. Several names
  * cannot be replaced at one instant. So with `force` the files that have them are set aside first,
  * `OUT.000` before the others, and are removed when every name of the new image is on the disk.
- * Until then they can be put back, and a mixture of two images never opens.
+ * Until then they can be put back, and a mixture of two images never opens. With `sync: false` the
+ * steps and their order are the same, but nothing waits for the disk: then all this holds after any
+ * end of the process, and not after a crash of the system.
  */
 import { basename, dirname } from 'node:path';
 import { optional, wholeNumber } from '../../shared/arguments/checks.ts';

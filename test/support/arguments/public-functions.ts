@@ -370,6 +370,7 @@ function imageKeys({ bytes: length, chunks, chunkBytes }: CallFixture['memoryIma
 const PATH_OPTIONS = {
   force: optional(flag),
   sparse: optional(flag),
+  sync: optional(flag),
   faults: optional({ valid: undefined, accepts: [] }),
 };
 

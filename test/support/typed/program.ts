@@ -68,6 +68,7 @@ const attached: AttachOptions = { thread: undefined, mayBlock: undefined };
 const split: SplitSinkOptions = {
   force: undefined,
   sparse: undefined,
+  sync: undefined,
   parts: 2,
   partBytes: undefined,
 };
@@ -113,7 +114,7 @@ export async function main(): Promise<readonly unknown[]> {
   await dumper.verify('a', verify);
   await importProcess(machine, 1, { ...imports, dumper: undefined, workers: undefined });
   const sinks = [
-    fileSink('a', { force: undefined, sparse: undefined }),
+    fileSink('a', { force: undefined, sparse: undefined, sync: undefined }),
     streamSink(process.stdout, { end: undefined, name: undefined }),
   ];
   return [made, handle, parts, vmas, sinks, split];
