@@ -170,6 +170,15 @@ function addressSpaceCalls({ machine, space, heap, file }: CallFixture): [string
         readOnly: optional(flag),
       }),
     ]),
+    ...twin('mapFrames', [
+      options({
+        ...access,
+        bank: optional(number(0)),
+        offset: optional(number(0)),
+        address: optional(number(0)),
+        flags: optional(names(['locked'])),
+      }),
+    ]),
     ...twin('mapDevice', [
       options({
         ...access,
@@ -265,6 +274,7 @@ function machineCalls({ machine, space, file }: CallFixture): [string, PublicCal
             memory: count(2 * MiB),
             deviceMemory: optional(count(0)),
             swap: optional(count(0)),
+            banks: optional(names([])),
             store: optional(count(MiB)),
             maxAddressSpaces: optional(count(1)),
             zeroPage: optional(flag),
