@@ -444,7 +444,11 @@ function jobCalls(fixture: CallFixture): [string, PublicCall][] {
   return [
     method('dump', [object([space]), options({ ...estimate, to: object(memorySink()) })]),
     method('estimate', [object(space), optional(options(estimate))]),
-    method('restore', [object(image), object(machine), optional(options(job))]),
+    method('restore', [
+      object(image),
+      object(machine),
+      optional(options({ ...job, into: optional(object(undefined)) })),
+    ]),
     method('verify', [from, optional(options(verify))]),
     method('importProcess', [target, process, optional(options(imports))]),
     method('compare', [object(space), object(other), optional(options(job))]),
