@@ -162,6 +162,41 @@ describe('adopted memory', () => {
     }
   });
 
+  it('is dumped and restored on both sides of the border at 2 GiB', async () => {
+    const memory = new Memory({ initial: 0x8010, maximum: 0x10000, shared: true });
+    const length = 2 * MiB; // 1 MiB on either side
+    const offset = 2048 * MiB - length / 2;
+    const ram = new Uint8Array(memory.buffer, offset, length);
+    const machine = createMachine({ memory: 4 * MiB, banks: [memory] });
+    const space = machine.createAddressSpace();
+    // The first half in order, the second half in single pages of both parts, some of them zeros.
+    const pages = length / PAGE_SIZE;
+    for (let page = 0; page < pages; page++) {
+      const scattered = page < pages / 2 ? page + pages / 4 : (page * 5) % pages;
+      const where = { offset: offset + scattered * PAGE_SIZE, address: AT + page * PAGE_SIZE };
+      space.mapFrames({ ...where, length: PAGE_SIZE, prot: 'rw', flags: ['fixed'] });
+      const from = scattered * PAGE_SIZE;
+      if (scattered % 9 !== 0) ram.fill((scattered % 251) + 1, from, from + PAGE_SIZE);
+    }
+    const twin = createMachine({ memory: 16 * MiB }).createAddressSpace();
+    twin.mmap({ length, prot: 'rw', address: AT, flags: ['private', 'anonymous', 'fixed'] });
+    const bytes = new Uint8Array(length);
+    space.read(AT, bytes);
+    twin.write(AT, bytes);
+    expect((await dumper.compare(space, twin)).equal).toBe(true);
+    for (const freeze of [true, false]) {
+      const found = await imageOf(dumper, space, { freeze });
+      expect(Buffer.compare(found, await imageOf(dumper, twin, { freeze }))).toBe(0);
+    }
+    const sink = memorySink();
+    await dumper.dump(space, { to: sink });
+    const image = await openImage(sink.image);
+    ram.fill(77);
+    await dumper.restore(image, machine, { into: space });
+    expect((await dumper.compare(space, twin)).equal).toBe(true);
+    await image.close();
+  });
+
   it('is read as its owner stored it last, by dump, estimate, compare and verify', async () => {
     const guest = guestOf(
       new Memory({ initial: LENGTH / 0x10000, maximum: 0x10000, shared: true }),
