@@ -1,5 +1,6 @@
 /** Every case, in the order in which they run. */
 import type { BenchCase } from '../case.ts';
+import { adopted } from './adopted.ts';
 import { classify } from './classify.ts';
 import { digest } from './digest.ts';
 import { dumpRuns, dumpSinks, dumpSize, dumpWorkers, dumpZero } from './dump-axes.ts';
@@ -29,6 +30,7 @@ export const CASES: readonly BenchCase[] = [
   dumpSize,
   file,
   classify,
+  adopted,
   mappings,
   small,
   serial,

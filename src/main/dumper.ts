@@ -107,9 +107,9 @@ export class Dumper {
   }
 
   /**
-   * Restores every mm of an image into a machine, which need not be the one that it came from. The
-   * payloads that are loaded are checked against their checksums. The restore waits where the
-   * machine is frozen or an address space is held. If it fails, it destroys what it has created.
+   * Restores every mm of an image into a machine, which need not be the one that it came from, and
+   * checks the payloads that it loads. It waits where the machine is frozen or an address space is
+   * held. If it fails, it destroys what it has created, and leaves pages of both in `into`.
    * docs/IMAGE_FORMAT.md lists what a restore does not bring back.
    *
    * The machine needs at most 16 MiB of memory, plus a frame for each stored page ('copy', 'zero'

@@ -1,6 +1,19 @@
 /** The shared memory of a machine, as it is posted from thread to thread. */
 import type { WasmMemory } from './wasm.ts';
 
+/**
+ * Up to 2 GiB of a memory of the caller, whose frames a machine has adopted: one bank of its
+ * physical memory (mmu/physical/adopted.ts).
+ */
+export interface AdoptedPart {
+  /** The memory. It is a SharedArrayBuffer if no kernel can work in it. */
+  readonly memory: WasmMemory | SharedArrayBuffer;
+  /** The byte of the memory at which the part begins: a multiple of 2 GiB. */
+  readonly at: number;
+  /** Number of frames. Every part is 2 GiB long, except the last part of a memory. */
+  readonly pages: number;
+}
+
 /** Everything that another thread needs to attach to a machine. It can be posted to a thread. */
 export interface MachineHandle {
   /** What this is a handle of. */
@@ -8,12 +21,19 @@ export interface MachineHandle {
   /** @internal Frames of physical memory, up to 2 GiB in each bank. */
   readonly banks: readonly WasmMemory[];
   /**
-   * Number of frames. The memory of a bank may be longer than its frames, because reservations lie
+   * Number of frames in `banks`. The memory of a bank may be longer than its frames, because reservations lie
    * behind them (mmu/physical/reservation.ts).
    *
    * @internal
    */
   readonly frames: number;
+  /**
+   * Memory of the caller, whose frames follow those of `banks` from the next full bank on. Empty if
+   * there is none.
+   *
+   * @internal
+   */
+  readonly adopted: readonly AdoptedPart[];
   /**
    * Swap slots, in banks like those of physical memory. Empty if the machine has no swap.
    *

@@ -72,7 +72,7 @@ afterAll(async () => {
 
 function newFixture(): CallFixture {
   const options = { memory: 2 * MiB, deviceMemory: 4 * PAGE_SIZE, store: MiB, maxAddressSpaces: 4 };
-  const machine = createMachine(options);
+  const machine = createMachine({ ...options, banks: [new SharedArrayBuffer(4 * PAGE_SIZE)] });
   const space = machine.createAddressSpace();
   const other = machine.createAddressSpace();
   const heap = space.mmap({ length: 4 * PAGE_SIZE, prot: 'rw', flags: ['private', 'anonymous'] });

@@ -22,14 +22,21 @@ let hearsEnds = false;
  * memory of new ones only as it is touched.
  */
 export function lendReservations(
-  { id, memory }: MachineParts,
+  { id, memory, handle }: MachineParts,
   workers: number,
 ): StagingReservations[] {
+  const own = handle.banks.length;
+  // The memory of the caller never grows by what mmdump needs.
+  const isAdopted = (bank: number): boolean => bank >= own && bank < own + handle.adopted.length;
   const reservations = (free.get(id) ?? []).splice(-workers);
   while (reservations.length < workers) {
     reservations.push({
       segment: takeReservation(memory.memories[0]!, STAGING_BYTES),
-      shortRuns: memory.memories.map((bank) => takeReservation(bank, SHORT_RUNS_BYTES)),
+      shortRuns: memory.memories.map((bank, index) => {
+        return bank === undefined || isAdopted(index)
+          ? -1
+          : takeReservation(bank, SHORT_RUNS_BYTES);
+      }),
     });
   }
   return reservations;

@@ -2,11 +2,12 @@
  * Restores an image into a machine: creates address spaces with the same mappings, the same pages
  * and the same LDT. docs/IMAGE_FORMAT.md says what is not restored.
  */
-import type { AddressSpace } from '../../mmu/machine/address-space.ts';
+import { AddressSpace } from '../../mmu/machine/address-space.ts';
 import type { Machine } from '../../mmu/machine/machine.ts';
 import { VMA_KIND, type VmaFields } from '../../mmu/vma/vma-table.ts';
-import { listener } from '../../shared/arguments/checks.ts';
+import { instanceOf, listener, optional } from '../../shared/arguments/checks.ts';
 import type { Shape } from '../../shared/arguments/options.ts';
+import { refusal } from '../../shared/arguments/refuse.ts';
 import { LoadList } from '../../shared/dump/load-table.ts';
 import { vpnOf } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
@@ -17,6 +18,7 @@ import { whileIntact } from '../image/source/byte-source.ts';
 import type { PhaseProgress } from '../job/progress.ts';
 import { JOB_OPTIONS, type JobOptions, Yielder } from '../job/stop.ts';
 import { runLoadPhase } from './load-phase.ts';
+import { listInto, mmFor } from './restore-into.ts';
 import { RestoredFiles } from './restored-files.ts';
 import { assertEnoughMemory, type LoadLists, listPages } from './restored-pages.ts';
 import { destroySpaces, undone } from './undo.ts';
@@ -25,6 +27,13 @@ import { destroySpaces, undone } from './undo.ts';
 export interface RestoreOptions extends JobOptions {
   /** Called at most ten times per second while pages are loaded, and once more at the end. */
   readonly onProgress?: ((progress: RestoreProgress) => void) | undefined;
+  /**
+   * An address space of the machine with the same mappings as the only mm of the image, all of them
+   * private and anonymous. It gets the pages of the image instead of a new one: those that show
+   * memory of the caller are written in place, and pages that the image does not store become
+   * zeros. Default: new address spaces are made.
+   */
+  readonly into?: AddressSpace | undefined;
 }
 
 /** How far a restore is, in pages. */
@@ -51,6 +60,7 @@ const MAPPINGS_AT_ONCE = 4096;
 /**
  * Restores every mm of an image. It waits while the machine is frozen or a lock that it needs is
  * taken. If anything fails, it destroys what it has created, however long it has to wait for that.
+ * An address space that it was to restore into then has pages of both.
  * Rejects with AbortError, IMAGE_CHECKSUM, INPUT_FAILED or ENOMEM, among other codes.
  */
 export async function restoreImage(
@@ -90,9 +100,12 @@ class Restore {
   async run(pool: WorkerPool): Promise<RestoreResult> {
     const start = performance.now();
     const { signal, onProgress } = this.#options;
-    for (const mm of this.#image.mms) await this.#createSpace(mm);
+    const { into } = this.#options;
+    if (into !== undefined) await this.#prepare(into);
+    else for (const mm of this.#image.mms) await this.#createSpace(mm);
     const { loaded, shared } = this.#lists;
-    const references = this.#spaces.map(({ reference }) => reference);
+    const spaces = into === undefined ? this.#spaces : [into];
+    const references = spaces.map(({ reference }) => reference);
     const totalPages = loaded.totalPages() + shared.totalPages();
     const { reach } = this.#image;
     let before = 0;
@@ -106,7 +119,7 @@ class Restore {
       before += list.totalPages();
     }
     throwIfAborted(signal); // it may have fired in the last call of onProgress
-    return { mms: this.#spaces, pages: totalPages, ms: performance.now() - start };
+    return { mms: spaces, pages: totalPages, ms: performance.now() - start };
   }
 
   /**
@@ -118,6 +131,20 @@ class Restore {
     } finally {
       await destroySpaces(this.#spaces.splice(0));
     }
+  }
+
+  /** Checks that the address space can take the image, and lists its pages. */
+  async #prepare(into: AddressSpace): Promise<void> {
+    const { signal } = this.#options;
+    if (!into.reference.machine.isSameMachine(this.#machine.parts)) {
+      throw refusal('into', into, 'an AddressSpace of the machine, not of another');
+    }
+    const mm = await mmFor(this.#image, into);
+    await listInto(this.#lists.loaded, this.#image, mm, this.#yielder);
+    await into.setAddressesAsync(mm.fields, signal);
+    await into.setAuxvAsync(await this.#image.payload(mm, 'auxv'), signal);
+    await into.setNotesAsync(await this.#image.payload(mm, 'notes'), signal);
+    await into.loadLdtAsync(await this.#image.payload(mm, 'ldt'), signal);
   }
 
   /** Creates an address space with the mappings of `mm`, and lists its pages. */
@@ -174,4 +201,5 @@ async function restoreExtras(
 export const RESTORE_OPTIONS: Shape<RestoreOptions> = {
   ...JOB_OPTIONS,
   onProgress: listener(),
+  into: optional(instanceOf(AddressSpace, 'an AddressSpace')),
 };

@@ -31,7 +31,8 @@ export class MachineReservation {
 
   /** A machine with several banks has no reservation, since an image has frames of all banks. */
   constructor({ handle }: Machine) {
-    this.#memory = handle.banks.length === 1 ? handle.banks[0] : undefined;
+    const isOneBank = handle.banks.length === 1 && handle.adopted.length === 0;
+    this.#memory = isOneBank ? handle.banks[0] : undefined;
   }
 
   /**

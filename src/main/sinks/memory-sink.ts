@@ -183,9 +183,12 @@ function newChunk(needed: number, wanted: number): ImageChunk {
   }
 }
 
-/** Reserves a chunk, as a wasm memory where Node has kernels that reach a second memory. */
+/**
+ * Reserves a chunk, as a wasm memory unless it is small. Kernels that reach a second memory copy
+ * into it, and the others at least digest there what has arrived.
+ */
 function reserveChunk(bytes: number): ImageChunk {
-  if (bytes < WASM_CHUNK || loadKernels().between === undefined) return ordinaryChunk(bytes);
+  if (bytes < WASM_CHUNK) return ordinaryChunk(bytes);
   const pages = Math.ceil(bytes / WASM_PAGE);
   try {
     const memory = new Memory({ initial: pages, maximum: pages, shared: true });

@@ -3,17 +3,22 @@
  * both mms. The first write then breaks COW: it gets a copy, or reuses the frame if the other mm no
  * longer refers to it. The parent's mmap lock is held for writing, and every change of its entries
  * needs that lock, reclaim included. So no page-table lock of the parent is taken here.
+ *
+ * An adopted page is copied at once, and the parent keeps its leaf as it is: whoever owns the frame
+ * may write it at any time, and no page fault tells (copy_present_page does the same for pages that
+ * are pinned).
  */
 import { GRANULE_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import { ensureTables, PageCursor } from '../tables/page-table.ts';
-import { isPresent, PTE, pfnOf, setEntry } from '../tables/pte.ts';
+import { highOf, isPresent, lowOf, PTE, pfnOf, setEntry } from '../tables/pte.ts';
 import { walkRange } from '../tables/walk-range.ts';
 import type { VmaFields } from '../vma/vma-table.ts';
 
-const { WRITE } = PTE;
+const { WRITE, NX_HIGH } = PTE;
+const FLAGS = 0xfff; // the bits of the low word that are not the pfn's
 
 /**
  * Copies the leaves of `vma` from the parent's tables to the child's. If it throws ENOMEM, a part
@@ -70,19 +75,46 @@ function copyEntry(
     const slot = child.machine.swap.slotOf(low, high);
     if (slot >= 0) child.machine.swap.get(slot, child.thread);
   } else {
+    const pfn = pfnOf(low, high);
+    if (isAdopted(child, pfn)) {
+      copyAdopted(child, pfn, low, high, to, there);
+      return;
+    }
     if (!isShared && (low & WRITE) !== 0) {
       low &= ~WRITE;
       from.words[at] = low; // no thread walks the parent: its mmap lock is held for writing
     }
-    shareFrame(child, pfnOf(low, high));
+    shareFrame(child, pfn);
   }
   to.words[there] = low; // no other thread sees the child yet
   to.words[there + 1] = high;
 }
 
+function isAdopted({ memory, pages }: Mm, pfn: number): boolean {
+  return memory.has(pfn) && (pages.flags(pfn) & PG.ADOPTED) !== 0;
+}
+
+/** Maps a copy of an adopted page in the child. Throws ENOMEM if no frame is free. */
+function copyAdopted(
+  child: Mm,
+  from: number,
+  low: number,
+  high: number,
+  to: PageCursor,
+  there: number,
+): void {
+  const { memory, pages, allocator, thread } = child;
+  const pfn = allocator.allocate(thread);
+  memory.copy(pfn, from);
+  pages.describe(pfn, PG.ANON | PG.SWAPBACKED, pages.mapping(from), pages.index(from));
+  pages.addMapping(pfn);
+  to.words[there] = lowOf(pfn, low & FLAGS); // no other thread sees the child yet
+  to.words[there + 1] = highOf(pfn, high & NX_HIGH);
+}
+
 /** Takes the reference of one more leaf to the frame, and counts its mapping. */
 function shareFrame(child: Mm, pfn: number): void {
-  if (pfn <= 0 || pfn >= child.memory.frames) return; // the entry was damaged on purpose
+  if (pfn <= 0 || !child.memory.has(pfn)) return; // the entry was damaged on purpose
   if ((child.pages.flags(pfn) & PG.RESERVED) !== 0) return;
   child.pages.get(pfn);
   child.pages.addMapping(pfn);

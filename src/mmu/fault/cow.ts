@@ -9,7 +9,7 @@ import { dropLeaf, noteDirty } from '../tables/zap.ts';
 import { describeAnonymous, setLeaf } from './leaf.ts';
 
 const { WRITE, DIRTY, SPECIAL } = PTE;
-const { ANON, RESERVED, ZERO, KSM } = PG;
+const { ANON, RESERVED, ZERO, KSM, ADOPTED } = PG;
 
 export function breakCow(
   mm: Mm,
@@ -25,7 +25,7 @@ export function breakCow(
     const high = words[at + 1]!;
     if (!isPresent(low) || (low & WRITE) !== 0) return; // another thread has handled the fault
     const old = pfnOf(low, high);
-    if (old >= mm.memory.frames) throw sigbus(vpn, BEYOND_MEMORY);
+    if (!mm.memory.has(old)) throw sigbus(vpn, BEYOND_MEMORY);
     if ((flags & VM.SHARED) !== 0 || mayReuse(mm, low, old)) {
       setEntry(words, at, low | WRITE | DIRTY, high);
       if ((low & SPECIAL) === 0) noteDirty(mm, old);
@@ -57,9 +57,13 @@ function copyPage(
   setLeaf(cursor, fresh, flags, true, true);
 }
 
-/** wp_can_reuse_anon_folio: true if nothing else refers to this anonymous page. */
+/**
+ * wp_can_reuse_anon_folio: true if nothing else refers to this anonymous page. An adopted page is
+ * written in place by all that map it.
+ */
 function mayReuse(mm: Mm, low: number, pfn: number): boolean {
   if ((low & SPECIAL) !== 0) return false;
   const flags = mm.pages.flags(pfn);
+  if ((flags & ADOPTED) !== 0) return true;
   return (flags & ANON) !== 0 && (flags & (RESERVED | KSM)) === 0 && mm.pages.references(pfn) === 1;
 }

@@ -24,7 +24,6 @@ import { backingIn } from '../backing/backing-in.ts';
 import { cacheGetPage } from '../files/filemap.ts';
 import type { Mm } from '../mm/mm.ts';
 import { ZERO_PAGE_PFN } from '../physical/page-struct.ts';
-import { BANK_FRAMES, BANK_MASK } from '../physical/physical-memory.ts';
 import { swapIn } from '../swap/swap-in.ts';
 import {
   ensureTables,
@@ -195,7 +194,7 @@ export function lockPage(mm: Mm, vpn: number, write: boolean): Pfn {
       // The huge leaf may have been split in the meantime: a table is in its place then.
       const isSame = !isHuge || (low & PTE.HUGE) !== 0;
       const pfn = pfnOf(low, high) + (isHuge ? vpn % GRANULE_PAGES : 0);
-      if (isSame && isPresent(low) && pfn >= mm.memory.frames) {
+      if (isSame && isPresent(low) && !mm.memory.has(pfn)) {
         unlockTable(mm, cursor.table);
         throw sigbus(vpn, BEYOND_MEMORY);
       }
@@ -219,8 +218,7 @@ export function touchRun(mm: Mm, vpn: number, pfn: number, write: boolean, wante
   const { cursor } = mm;
   const { words, at, level } = cursor;
   const inTable = GRANULE_PAGES - (vpn % GRANULE_PAGES);
-  const inBank = BANK_FRAMES - (pfn & BANK_MASK);
-  const limit = Math.min(wanted, inTable, inBank, mm.memory.frames - pfn);
+  const limit = Math.min(wanted, inTable, mm.memory.framesFrom(pfn));
   if (level !== 1) return limit; // a huge leaf
   let pages = 1;
   for (; pages < limit; pages++) {

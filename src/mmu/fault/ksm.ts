@@ -167,9 +167,9 @@ function visitTable(mm: Mm, slot: number, vpn: number, count: number, visit: Lea
       const low = words[at]!;
       if (!isPresent(low) || (low & PTE.SPECIAL) !== 0) continue;
       const pfn = pfnOf(low, words[at + 1]!);
-      if (pfn >= mm.memory.frames) continue; // the entry was damaged on purpose
+      if (!mm.memory.has(pfn)) continue; // the entry was damaged on purpose
       const flags = mm.pages.flags(pfn);
-      if ((flags & PG.ANON) === 0 || (flags & PG.RESERVED) !== 0) continue;
+      if ((flags & PG.ANON) === 0 || (flags & (PG.RESERVED | PG.ADOPTED)) !== 0) continue;
       visit(slot, vpn + page, pfn as Pfn, cursor, at);
     }
   } finally {

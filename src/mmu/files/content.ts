@@ -43,7 +43,7 @@ export function contentOf(mm: Mm, slot: number, vpn: number): number {
         return swapped < 0 ? CONTENT_OF.GUARD : mm.machine.swap.frameOf(swapped);
       }
       const pfn = pfnOf(low, high);
-      if (pfn >= mm.memory.frames) return CONTENT_OF.DEVICE;
+      if (!mm.memory.has(pfn)) return CONTENT_OF.DEVICE;
       if ((mm.pages.flags(pfn) & PG.ZERO) !== 0) return CONTENT_OF.ZEROS;
       return found === 'huge' ? pfn + (vpn & 0x1ff) : pfn;
     }

@@ -66,7 +66,8 @@ export type PageFlag =
   | 'stale'
   | 'dirty'
   | 'zero'
-  | 'lazyfree';
+  | 'lazyfree'
+  | 'adopted';
 
 const FLAG_BITS = Object.entries(PG).map(
   ([name, bit]) => [name.toLowerCase() as PageFlag, bit] as const,
@@ -177,7 +178,8 @@ export function writePageStruct(machine: Machine, pfn: number, changes: PageStru
 }
 
 function assertFrame(machine: Machine, pfn: number): void {
-  const { frames } = machine.parts.memory;
-  if (Number.isInteger(number('pfn', pfn)) && pfn >= 0 && pfn < frames) return;
+  const { memory } = machine.parts;
+  if (Number.isInteger(number('pfn', pfn)) && pfn >= 0 && memory.has(pfn)) return;
+  const frames = memory.ownFrames;
   throw new MmdumpError('EINVAL', `${pfn} is not a frame: the machine has ${frames} frames`);
 }

@@ -7,13 +7,14 @@ import {
   type Check,
   flag,
   instanceOf,
+  isInstance,
   list,
   oneOf,
   wholeNumber,
 } from '../../shared/arguments/checks.ts';
-import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
+import { optionsOf, record, type Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
-import type { MachineHandle } from '../../shared/machine-handle.ts';
+import type { AdoptedPart, MachineHandle } from '../../shared/machine-handle.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import { Memory, type WasmMemory } from '../../shared/wasm.ts';
 import { FILES_MAX, fileTableWords } from '../files/file-table.ts';
@@ -21,7 +22,7 @@ import { CONTROL_WORDS } from '../mm/control-block.ts';
 import { MAX_ADDRESS_SPACES, MAX_MEMORY } from '../mm/create-machine.ts';
 import { MM_WORDS } from '../mm/mm-struct.ts';
 import { PAGE_STRUCT } from '../physical/page-struct.ts';
-import { BANK_FRAMES, bytesOfBank } from '../physical/physical-memory.ts';
+import { BANK_FRAMES, bytesOfBank, frameLimit } from '../physical/physical-memory.ts';
 import { SWAP_SLOTS_MAX, swapMapBytes } from '../swap/swap-area.ts';
 
 /** A handle of an address space. Post it to another thread, which passes it to `attach`. */
@@ -39,10 +40,17 @@ export interface MmHandle {
 const BUFFER = instanceOf(SharedArrayBuffer, 'a SharedArrayBuffer');
 const BANKS: Check<WasmMemory[]> = list(instanceOf(Memory, 'a WebAssembly.Memory'));
 
+const ADOPTED: Shape<AdoptedPart> = {
+  memory: (what, value) => (isInstance(value, Memory) ? value : BUFFER(what, value)),
+  at: wholeNumber(0),
+  pages: wholeNumber(1, BANK_FRAMES),
+};
+
 const MACHINE_HANDLE: Shape<MachineHandle> = {
   kind: oneOf(['machine']),
   banks: BANKS,
   frames: wholeNumber(1, MAX_MEMORY / PAGE_SIZE),
+  adopted: list(record(ADOPTED)),
   swapBanks: BANKS,
   slots: wholeNumber(0, SWAP_SLOTS_MAX),
   swapMap: BUFFER,
@@ -65,9 +73,10 @@ const MM_HANDLE: Shape<MmHandle> = {
 export function machineHandle(what: string, value: unknown): MachineHandle {
   const handle = optionsOf(what, value, MACHINE_HANDLE);
   assertBanks(`${what}.banks`, handle.banks, handle.frames);
+  assertParts(`${what}.adopted`, handle.adopted);
   assertBanks(`${what}.swapBanks`, handle.swapBanks, handle.slots);
   assertBytes(`${what}.swapMap`, handle.swapMap, swapMapBytes(handle.slots));
-  assertBytes(`${what}.pages`, handle.pages, handle.frames * PAGE_STRUCT.WORDS * 4);
+  assertBytes(`${what}.pages`, handle.pages, frameLimit(handle) * PAGE_STRUCT.WORDS * 4);
   assertBytes(`${what}.control`, handle.control, CONTROL_WORDS * 4);
   assertBytes(`${what}.files`, handle.files, fileTableWords(FILES_MAX) * 4);
   if (handle.store.byteLength < PAGE_SIZE) {
@@ -92,6 +101,16 @@ function assertBanks(what: string, banks: readonly WasmMemory[], pages: number):
     banks.length === Math.ceil(pages / BANK_FRAMES) &&
     banks.every(({ buffer }, bank) => buffer.byteLength >= bytesOfBank(pages, bank));
   if (!isWhole) throw refusal(what, banks, `memories for ${pages} pages`);
+}
+
+/** Checks that the memories have the bytes of their parts, and that only last parts are short. */
+function assertParts(what: string, parts: readonly AdoptedPart[]): void {
+  for (const [index, { memory, at, pages }] of parts.entries()) {
+    const { byteLength } = 'buffer' in memory ? memory.buffer : memory;
+    const before = at === 0 ? 0 : (parts[index - 1]?.at ?? -1) + BANK_FRAMES * PAGE_SIZE;
+    const isWhole = at === before && at + pages * PAGE_SIZE <= byteLength;
+    if (!isWhole) throw refusal(`${what}[${index}]`, memory, `a memory with ${pages} more pages`);
+  }
 }
 
 function assertBytes(what: string, { byteLength }: SharedArrayBuffer, expected: number): void {

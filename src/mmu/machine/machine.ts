@@ -15,6 +15,7 @@ import type { FileFields } from '../files/file-table.ts';
 import { holdGate, passGateAsync } from '../mm/hold.ts';
 import { MachineParts } from '../mm/machine-parts.ts';
 import { threadGone } from '../mm/thread-gone.ts';
+import type { AdoptedBank } from '../physical/adopted.ts';
 import { AddressSpace, newAddressSpace } from './address-space.ts';
 import { retryAfterReclaim, runInGateAsync } from './enter.ts';
 import {
@@ -79,12 +80,20 @@ export class Machine {
     return threads.tokenOf(thread);
   }
 
-  /** Physical memory in bytes, page tables and device memory included. */
+  /**
+   * Physical memory of the machine in bytes, page tables and device memory included. `banks` do not
+   * count.
+   */
   get memory(): MemoryAmount {
     return {
-      total: this.parts.memory.frames * PAGE_SIZE,
+      total: this.parts.memory.ownFrames * PAGE_SIZE,
       free: this.parts.allocator.freeFrames * PAGE_SIZE,
     };
+  }
+
+  /** The memories that `createMachine` was given as `banks`, in their order. */
+  get banks(): AdoptedBank[] {
+    return this.parts.adopted;
   }
 
   /** Swap in bytes. */

@@ -10,6 +10,7 @@ import { PROT, type Prot } from '../arguments/prot.ts';
 import { assertNumbers } from '../calls/arguments.ts';
 import { doBrk } from '../calls/brk.ts';
 import { DEVICE_REQUEST, type DeviceRequest, doMapDevice } from '../calls/device.ts';
+import { doMapFrames, FRAMES_REQUEST, type FramesRequest } from '../calls/frames.ts';
 import { ADVICE, type Advice, adviceMode, doMadvise } from '../calls/madvise.ts';
 import { doMincore } from '../calls/mincore.ts';
 import {
@@ -92,6 +93,23 @@ export abstract class SystemCalls {
   async mapDeviceAsync(request: DeviceRequest): Promise<number> {
     const checked = optionsOf('mapDevice', request, DEVICE_REQUEST);
     return this.later('write', (mm) => doMapDevice(mm, mm.machine.device, checked));
+  }
+
+  /**
+   * Maps memory of the caller that the machine has adopted (`banks` of `createMachine`) as private
+   * anonymous memory, and returns its address in bytes. Loads and stores of the mm and of the
+   * caller reach the same bytes, and no page is copied on write. Throws EINVAL beyond the bank, the
+   * errors of `mmap` for the place, and ENOMEM.
+   */
+  mapFrames(request: FramesRequest): number {
+    const checked = optionsOf('mapFrames', request, FRAMES_REQUEST);
+    return this.run('write', (mm) => doMapFrames(mm, checked));
+  }
+
+  /** Like `mapFrames`, but waits instead of throwing EAGAIN. */
+  async mapFramesAsync(request: FramesRequest): Promise<number> {
+    const checked = optionsOf('mapFrames', request, FRAMES_REQUEST);
+    return this.later('write', (mm) => doMapFrames(mm, checked));
   }
 
   /** Unmaps the pages of [address, address + length), in bytes, as munmap(2). Throws EINVAL. */

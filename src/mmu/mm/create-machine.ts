@@ -1,15 +1,17 @@
 /** Makes the shared memory of a machine (`machine-parts.ts` draws it), and initialises it. */
 import { randomInt } from 'node:crypto';
-import { flag, optional, wholeNumber } from '../../shared/arguments/checks.ts';
+import { type Check, flag, list, optional, wholeNumber } from '../../shared/arguments/checks.ts';
 import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
 import { MmdumpError, reasonOf } from '../../shared/errors.ts';
 import type { MachineHandle } from '../../shared/machine-handle.ts';
 import { GiB, MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { NO_THREAD } from '../../shared/sync/thread-layout.ts';
+import type { WasmMemory } from '../../shared/wasm.ts';
 import { FILES_MAX, fileTableWords } from '../files/file-table.ts';
+import { ADOPTABLE, type AdoptableMemory, adoptedParts } from '../physical/adopted.ts';
 import { FIRST_FREE_PFN, PAGE_STRUCT, PG, ZERO_PAGE_PFN } from '../physical/page-struct.ts';
-import { createBanks } from '../physical/physical-memory.ts';
+import { BANK_FRAMES, createBanks, frameLimit } from '../physical/physical-memory.ts';
 import { SWAP_SLOTS_MAX, swapMapBytes } from '../swap/swap-area.ts';
 import { CONTROL, CONTROL_WORDS } from './control-block.ts';
 import { MachineParts } from './machine-parts.ts';
@@ -27,6 +29,13 @@ export interface MachineOptions {
    * half of it. Default 0.
    */
   readonly deviceMemory?: number | undefined;
+  /**
+   * Memory of the caller that becomes physical memory of the machine, such as the guest RAM of an
+   * emulator: each a shared WebAssembly.Memory or a SharedArrayBuffer, of whole pages. `mapFrames`
+   * maps it, and only that. It stays the caller's: the machine never hands it out, and closing the
+   * machine leaves it as it is. Default: none.
+   */
+  readonly banks?: readonly AdoptableMemory[] | undefined;
   /**
    * Bytes of swap, to which anonymous pages go when memory runs out: at most 62 GiB, rounded up to
    * a multiple of 64 KiB. Default 0: no swap.
@@ -62,6 +71,7 @@ export const MAX_ADDRESS_SPACES = 1024;
 const MACHINE_OPTIONS: Shape<MachineOptions> = {
   memory: wholeNumber(MiB, MAX_MEMORY),
   deviceMemory: optional(wholeNumber(0, MAX_MEMORY / 2)),
+  banks: optional(list(ADOPTABLE)) as Check<MachineOptions['banks']>,
   swap: optional(wholeNumber(0, SWAP_SLOTS_MAX * PAGE_SIZE)),
   store: optional(wholeNumber(PAGE_SIZE, 4 * GiB)),
   maxAddressSpaces: optional(wholeNumber(1, MAX_ADDRESS_SPACES)),
@@ -82,14 +92,17 @@ export function createMachineHandle(options: MachineOptions): MachineHandle {
   }
   const frames = (Math.ceil(memory / MEMORY_UNIT) * MEMORY_UNIT) / PAGE_SIZE;
   const slots = (Math.ceil(swap / MEMORY_UNIT) * MEMORY_UNIT) / PAGE_SIZE;
+  // ADOPTABLE has replaced other kinds of memory.
+  const adopted = adoptedParts((checked.banks ?? []) as (WasmMemory | SharedArrayBuffer)[]);
+  assertRoom(frames, adopted.length);
+  const own = { banks: createBanks(frames), frames, adopted };
   const handle: MachineHandle = {
     kind: 'machine',
-    banks: createBanks(frames),
-    frames,
+    ...own,
     swapBanks: createBanks(slots),
     slots,
     swapMap: shared('swap map', swapMapBytes(slots)),
-    pages: shared('page structs', frames * PAGE_STRUCT.WORDS * 4),
+    pages: shared('page structs', frameLimit(own) * PAGE_STRUCT.WORDS * 4),
     control: shared('control block', CONTROL_WORDS * 4),
     mms: shared('address spaces', maxAddressSpaces * MM_WORDS * 4),
     files: shared('file table', fileTableWords(FILES_MAX) * 4),
@@ -98,6 +111,17 @@ export function createMachineHandle(options: MachineOptions): MachineHandle {
   };
   initialise(handle, Math.ceil(deviceMemory / PAGE_SIZE), checked.zeroPage ?? true);
   return handle;
+}
+
+/** Throws OPTION_INVALID if the machine's own banks and the adopted ones are too many. */
+function assertRoom(frames: number, adopted: number): void {
+  const room = MAX_MEMORY / (BANK_FRAMES * PAGE_SIZE) - Math.ceil(frames / BANK_FRAMES);
+  if (adopted <= room) return;
+  throw refusal(
+    'banks: parts of 2 GiB',
+    adopted,
+    `at most ${room} beside the machine's own memory`,
+  );
 }
 
 /** Allocates a shared buffer. Throws MACHINE_TOO_LARGE. */
@@ -127,6 +151,9 @@ function initialise(handle: MachineHandle, deviceFrames: number, zeroPage: boole
   machine.pages.setFlags(ZERO_PAGE_PFN, PG.RESERVED | PG.ZERO);
   for (let pfn = frames - deviceFrames; pfn < frames; pfn++) {
     machine.pages.setFlags(pfn, PG.RESERVED);
+  }
+  for (const { pfn, pages } of machine.adopted) {
+    for (let at = pfn; at < pfn + pages; at++) machine.pages.setFlags(at, PG.ADOPTED);
   }
   machine.allocator.initialise(FIRST_FREE_PFN, frames - deviceFrames);
   machine.swap.initialise();

@@ -23,6 +23,7 @@ import { BackingTable } from '../backing/backing-table.ts';
 import { FILES_MAX, FileTable } from '../files/file-table.ts';
 import { HostFiles } from '../files/host-files.ts';
 import { Store } from '../files/store.ts';
+import { type AdoptedBank, adoptedBanks } from '../physical/adopted.ts';
 import { FrameAllocator } from '../physical/frame-allocator.ts';
 import { hugeZeroPage } from '../physical/huge-zero.ts';
 import { PAGE_STRUCT, PageStructs, PG } from '../physical/page-struct.ts';
@@ -170,6 +171,7 @@ export class MachineParts {
     this.#handle = {
       ...this.#handle,
       banks: [],
+      adopted: [],
       swapBanks: [],
       swapMap: none,
       pages: none,
@@ -185,6 +187,11 @@ export class MachineParts {
       first: this.#control[CONTROL.DEVICE_FIRST]!,
       frames: this.#control[CONTROL.DEVICE_FRAMES]!,
     };
+  }
+
+  /** The memories of the caller that the machine has adopted. */
+  get adopted(): AdoptedBank[] {
+    return adoptedBanks(this.#handle.banks.length, this.#handle.adopted);
   }
 
   /** A name that no other machine has: 64 random bits in hexadecimal. */

@@ -136,12 +136,14 @@ export class FrameAllocator {
   }
 
   /**
-   * Drops one reference (put_page). The last one frees the frame. A reserved frame is not counted.
+   * Drops one reference (put_page). The last one frees the frame, unless it is adopted. A reserved
+   * frame is not counted.
    */
   put(pfn: number, thread: number): void {
     this.#threads.assertInside(thread, 'a reference to a frame is dropped');
     if ((this.#pages.flags(pfn) & RESERVED) !== 0) return;
-    if (this.#pages.dropReference(pfn)) this.free(pfn, thread);
+    const isLast = this.#pages.dropReference(pfn);
+    if (isLast && pfn < this.#memory.ownFrames) this.free(pfn, thread);
   }
 
   /** Puts a frame without references on the lists, and merges it with its free buddies. */
@@ -233,7 +235,7 @@ export class FrameAllocator {
 
   /** Whether a free block of exactly this order begins at `pfn`. Allocator lock held. */
   #isFreeBlock(pfn: number, order: number): boolean {
-    if (pfn >= this.#memory.frames) return false;
+    if (pfn >= this.#memory.ownFrames) return false;
     const flags = this.#pages.flags(pfn);
     return (flags & BUDDY) !== 0 && ((flags >>> ORDER_SHIFT) & ORDER_MASK) === order;
   }

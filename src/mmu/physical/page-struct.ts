@@ -42,6 +42,7 @@ export const PG = {
   DIRTY: 0x200, //     a file's page that was written and is not in its backing store yet
   ZERO: 0x400, //      the zero page, or a frame of the huge zero page; RESERVED as well
   LAZYFREE: 0x800, //  MADV_FREE: reclaim may drop the page while its leaf is clean
+  ADOPTED: 0x1000, //  memory of the caller: never handed out, freed, copied on write or reclaimed
 } as const;
 
 /** Where the order of a free block lies in the flags of its first frame: bits 24 to 27. */

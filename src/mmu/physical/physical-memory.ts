@@ -6,8 +6,17 @@
  * page by page as it is touched, so memory that a machine does not use costs nothing. A wasm kernel
  * can work on it in place. A bank holds at most 2 GiB of frames, because longer views are slow in
  * V8.
+ *
+ * Memory of the caller that the machine has adopted follows in banks of its own (`adopted.ts`):
+ *
+ *   own frames │ hole │ adopted part │ adopted part │ hole │ … │ swap slots
+ *   bank 0 … n        │ bank n + 1   │ bank n + 2          │ … │ one bank per 2 GiB
+ *
+ * A hole lies where a bank is not full. Its numbers are below `frames`, but no frame has them, and
+ * their page structs are zero. `has` tells.
  */
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
+import type { AdoptedPart } from '../../shared/machine-handle.ts';
 import { MiB, PAGE_SIZE, WORDS_PER_PAGE } from '../../shared/page.ts';
 import { Memory, WASM_PAGE, WASM_PAGES_MAX, type WasmMemory } from '../../shared/wasm.ts';
 
@@ -50,12 +59,25 @@ export function bytesOfBank(pages: number, bank: number): number {
   return Math.min(pages - bank * BANK_FRAMES, BANK_FRAMES) * PAGE_SIZE;
 }
 
+function partOf(memory: WasmMemory, pages: number, bank: number): AdoptedPart {
+  return { memory, at: 0, pages: bytesOfBank(pages, bank) / PAGE_SIZE };
+}
+
 /** The part of a MachineHandle that describes its memory. */
 export interface MemoryBanks {
   readonly banks: readonly WasmMemory[];
   readonly frames: number;
+  readonly adopted: readonly AdoptedPart[];
   readonly swapBanks: readonly WasmMemory[];
   readonly slots: number;
+}
+
+/** The number after the last frame, adopted ones included. */
+export function frameLimit(memory: Pick<MemoryBanks, 'banks' | 'frames' | 'adopted'>): number {
+  const { banks, frames, adopted } = memory;
+  const last = adopted.at(-1);
+  if (last === undefined) return frames;
+  return (banks.length + adopted.length - 1) * BANK_FRAMES + last.pages;
 }
 
 /**
@@ -67,31 +89,54 @@ export interface MemoryBanks {
  * number never stands in a page-table entry, and it has no page struct.
  */
 export class PhysicalMemory {
-  /** Number of frames. A pfn in a page-table entry is valid if it is below this. */
+  /**
+   * The number after the last frame. A pfn in a page-table entry is valid if it is below this and
+   * lies in no hole: see `has`.
+   */
   readonly frames: number;
+  /** Number of the machine's own frames, which come first. */
+  readonly ownFrames: number;
   /** The number of swap slot 0: the first one after the banks of the frames. */
   readonly swapBase: number;
-  /** The memory of each bank. Its frames come first; reservations (`reservation.ts`) follow. */
-  readonly memories: readonly WasmMemory[];
+  /**
+   * The memory of each bank. In the machine's own banks the frames come first, and reservations
+   * (`reservation.ts`) follow. Undefined for an adopted SharedArrayBuffer that is no memory of
+   * WebAssembly: no kernel reaches it.
+   */
+  readonly memories: readonly (WasmMemory | undefined)[];
+  /** For each bank, the byte of its memory at which the first frame begins. */
+  readonly offsets: number[];
   /** The words of each bank. */
   readonly words: readonly Int32Array[];
   /** The bytes of each bank. */
   readonly bytes: readonly Uint8Array[];
-  /** The three lists above. They are emptied in place, since hot loops keep references to them. */
-  readonly #lists: readonly [WasmMemory[], Uint8Array[], Int32Array[]];
+  /** Number of frames or slots in each bank. */
+  readonly #pages: number[];
+  /**
+   * The lists of memories, bytes and words. They are emptied in place, since hot loops keep
+   * references to them.
+   */
+  readonly #lists: readonly [(WasmMemory | undefined)[], Uint8Array[], Int32Array[]];
 
-  constructor({ banks, frames, swapBanks, slots }: MemoryBanks) {
-    this.frames = frames;
-    this.swapBase = banks.length * BANK_FRAMES;
-    const memories = [...banks, ...swapBanks];
-    this.memories = memories;
-    const lengths = [
-      ...banks.map((_, bank) => bytesOfBank(frames, bank)),
-      ...swapBanks.map((_, bank) => bytesOfBank(slots, bank)),
+  constructor({ banks, frames, adopted, swapBanks, slots }: MemoryBanks) {
+    this.frames = frameLimit({ banks, frames, adopted });
+    this.ownFrames = frames;
+    this.swapBase = (banks.length + adopted.length) * BANK_FRAMES;
+    const parts: AdoptedPart[] = [
+      ...banks.map((memory, bank) => partOf(memory, frames, bank)),
+      ...adopted,
+      ...swapBanks.map((memory, bank) => partOf(memory, slots, bank)),
     ];
-    const bytes = memories.map(({ buffer }, bank) => new Uint8Array(buffer, 0, lengths[bank]));
-    const words = bytes.map(({ buffer, byteLength }) => {
-      return new Int32Array(buffer, 0, byteLength / 4);
+    const memories = parts.map(({ memory }) => ('buffer' in memory ? memory : undefined));
+    this.memories = memories;
+    this.offsets = parts.map(({ at }) => at);
+    this.#pages = parts.map(({ pages }) => pages);
+    const bytes = parts.map(({ memory, at, pages }) => {
+      const buffer = 'buffer' in memory ? memory.buffer : memory;
+      return new Uint8Array(buffer, at, pages * PAGE_SIZE);
+    });
+    const words = bytes.map(({ buffer, byteOffset, byteLength }) => {
+      return new Int32Array(buffer, byteOffset, byteLength / 4);
     });
     this.bytes = bytes;
     this.words = words;
@@ -108,12 +153,24 @@ export class PhysicalMemory {
     memories.push(memory);
     bytesOf.push(new Uint8Array(memory.buffer, 0, bytes));
     wordsOf.push(new Int32Array(memory.buffer, 0, bytes / 4));
+    this.offsets.push(0);
+    this.#pages.push(bytes / PAGE_SIZE);
     return first;
   }
 
   /** Drops all views once the machine is closed. No method may be called afterwards. */
   dropViews(): void {
     for (const list of this.#lists) list.length = 0;
+  }
+
+  /** Whether there is a frame with this number. */
+  has(pfn: number): boolean {
+    return pfn < this.frames && (pfn & BANK_MASK) < this.#pages[pfn >>> BANK_SHIFT]!;
+  }
+
+  /** How many frames follow each other from frame `pfn` on, in one bank. */
+  framesFrom(pfn: number): number {
+    return this.#pages[pfn >>> BANK_SHIFT]! - (pfn & BANK_MASK);
   }
 
   /** The words of the bank that holds the frame, which begins at `wordAt(pfn)`. */

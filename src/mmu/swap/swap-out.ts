@@ -5,7 +5,8 @@
  * entry is changed under its table's lock.
  *
  * An anonymous page is reclaimed only if nothing else refers to its frame. A frame that a fork
- * shares or that KSM has merged stays, since no reverse map leads to its other leaves.
+ * shares or that KSM has merged stays, since no reverse map leads to its other leaves. An adopted
+ * frame stays as well.
  */
 import { GRANULE_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
@@ -29,7 +30,7 @@ import { walkRange } from '../tables/walk-range.ts';
 import { dropLeaf, noteDirty } from '../tables/zap.ts';
 
 const { ACCESSED, DIRTY, SPECIAL, HUGE } = PTE;
-const { ANON, RESERVED, KSM, LAZYFREE } = PG;
+const { ANON, RESERVED, KSM, LAZYFREE, ADOPTED } = PG;
 /** Flags of VMAs whose pages are never reclaimed. */
 const KEPT = VM.LOCKED | VM.IO | VM.PFNMAP | VM.HUGETLB;
 
@@ -84,9 +85,9 @@ function reclaimTable(mm: Mm, cursor: PageCursor, count: number, pressure: Press
 function reclaimLeaf(mm: Mm, words: Int32Array, at: number, pressure: Pressure): void {
   const low = words[at]!;
   const pfn = pfnOf(low, words[at + 1]!);
-  if (pfn >= mm.memory.frames) return; // the entry was damaged on purpose
+  if (!mm.memory.has(pfn)) return; // the entry was damaged on purpose
   const flags = mm.pages.flags(pfn);
-  if ((flags & RESERVED) !== 0) return;
+  if ((flags & (RESERVED | ADOPTED)) !== 0) return;
   if ((flags & ANON) === 0) {
     if (isLivingFilePage(mm, pfn)) dropFileLeaf(mm, words, at, pfn);
     return;
@@ -186,9 +187,9 @@ function markTable(mm: Mm, cursor: PageCursor, count: number): void {
       continue;
     }
     const pfn = pfnOf(low, high);
-    if (pfn >= mm.memory.frames || (low & SPECIAL) !== 0) continue;
+    if (!mm.memory.has(pfn) || (low & SPECIAL) !== 0) continue;
     const flags = mm.pages.flags(pfn);
-    if ((flags & ANON) === 0 || (flags & (KSM | RESERVED)) !== 0) continue;
+    if ((flags & ANON) === 0 || (flags & (KSM | RESERVED | ADOPTED)) !== 0) continue;
     if (!mm.pages.isExclusive(pfn)) continue;
     mm.pages.addFlags(pfn, LAZYFREE);
     setEntry(words, at, low & ~(DIRTY | ACCESSED), high);

@@ -73,7 +73,7 @@ function dropEntry(mm: Mm, low: number, high: number): void {
 
 /** Marks the page of a file as written (folio_mark_dirty). Other frames are left alone. */
 export function noteDirty(mm: Mm, pfn: number): void {
-  if (pfn <= 0 || pfn >= mm.memory.frames) return; // damaged on purpose
+  if (pfn <= 0 || !mm.memory.has(pfn)) return; // damaged on purpose
   const flags = mm.pages.flags(pfn);
   if ((flags & (PG.ANON | PG.RESERVED | PG.DIRTY)) === 0) mm.pages.addFlags(pfn, PG.DIRTY);
 }
@@ -83,7 +83,7 @@ export function noteDirty(mm: Mm, pfn: number): void {
  * Reserved frames, such as zero pages and device memory, are not counted.
  */
 export function dropLeaf(mm: Mm, pfn: number): void {
-  if (pfn <= 0 || pfn >= mm.memory.frames) return; // damaged on purpose: nothing to drop
+  if (pfn <= 0 || !mm.memory.has(pfn)) return; // damaged on purpose: nothing to drop
   if ((mm.pages.flags(pfn) & PG.RESERVED) !== 0) return;
   mm.pages.dropMapping(pfn);
   mm.allocator.put(pfn, mm.thread);

@@ -5,7 +5,12 @@
 
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { PAGE_STRUCT, PG } from '../../mmu/physical/page-struct.ts';
-import { BANK_MASK, BANK_SHIFT, WORD_SHIFT } from '../../mmu/physical/physical-memory.ts';
+import {
+  BANK_MASK,
+  BANK_SHIFT,
+  type PhysicalMemory,
+  WORD_SHIFT,
+} from '../../mmu/physical/physical-memory.ts';
 import type { SwapArea } from '../../mmu/swap/swap-area.ts';
 import {
   CONTENT,
@@ -53,6 +58,7 @@ export class GranuleClassifier {
   readonly #pageWords: Int32Array;
   readonly #banks: readonly Int32Array[];
   readonly #frames: number;
+  readonly #memory: PhysicalMemory;
   readonly #swap: SwapArea;
   /** Undefined if no page of the machine lies in a backing. */
   readonly #backed: BackedPages | undefined;
@@ -81,7 +87,8 @@ export class GranuleClassifier {
     this.#out = out;
     this.#pageWords = this.#mm.pages.words;
     this.#banks = this.#mm.memory.words;
-    this.#frames = this.#mm.memory.frames;
+    this.#memory = this.#mm.memory;
+    this.#frames = this.#memory.frames;
     this.#swap = this.#mm.machine.swap;
     const { detectZero } = policy;
     const view = {
@@ -167,6 +174,7 @@ export class GranuleClassifier {
         const page = pfn * PAGE_WORDS;
         const flags = pageWords[page + FLAGS]!;
         rule = ruleOfPresent(low, flags, pageWords[page + MAPPING]!, file, fileView, isVdso);
+        if (flags === 0 && !this.#memory.has(pfn)) rule = NOTHING; // in a hole between two banks
       } else if (!isPresent(low)) {
         const slot = this.#swap.slotOf(low, high);
         rule = ruleOfNotPresent(low, high, slot);
@@ -238,6 +246,7 @@ export class GranuleClassifier {
       const flags = this.#pageWords[page + FLAGS]!;
       const mapping = this.#pageWords[page + MAPPING]!;
       rule = ruleOfPresent(low, flags, mapping, vma.file, vma.fileView, vma.isVdso);
+      if (flags === 0 && !this.#memory.has(pfn)) rule = NOTHING;
     }
     if (rule === RULE_UNREACHABLE_FILE) return LOST_PAGE;
     return rule === RULE_CONTENT ? this.#ownWord(vma, vpn, pfn) : this.#otherWord(rule);

@@ -31,7 +31,7 @@ export function hidesFilePage(mm: Mm, vpn: number): boolean {
   }
   if (isShared) return false;
   const pfn = pfnOf(low, high) + (found === 'huge' ? vpn & LOW_BITS : 0);
-  if (pfn >= mm.memory.frames) return true;
+  if (!mm.memory.has(pfn)) return true;
   const rule = ruleOfPresent(
     low,
     mm.pages.flags(pfn),

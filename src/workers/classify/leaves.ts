@@ -151,7 +151,7 @@ export class PinnedLeaves implements Leaves {
 
   #pinFrame(at: number, pfn: number): void {
     const { memory, pages } = this.#mm;
-    if (pfn >= memory.frames || (pages.flags(pfn) & PG.RESERVED) !== 0) return;
+    if (!memory.has(pfn) || (pages.flags(pfn) & PG.RESERVED) !== 0) return;
     if (pages.references(pfn) < 1) return; // an entry that was written by hand shows a free frame
     pages.get(pfn);
     this.#pins[at] = pfn;

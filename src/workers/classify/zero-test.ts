@@ -8,15 +8,21 @@ import { frameKernels } from '../copy/frame-kernels.ts';
 /** Whether the page at byte `at` of the bank is all zeros. */
 export type ZeroTest = (at: number) => boolean;
 
-/** One test for each bank. Without `modules` it is isZeroPage, which takes twice as long. */
+/**
+ * One test for each bank. It is isZeroPage, which takes twice as long, without `modules` and for a
+ * bank that is no memory of WebAssembly.
+ */
 export function zeroTestsOf(
   machine: MachineParts,
   modules: KernelModules | undefined,
 ): readonly ZeroTest[] {
-  const { memories, words } = machine.memory;
+  const { memories, offsets, words } = machine.memory;
   return memories.map((memory, bank) => {
-    if (modules === undefined) return (at) => isZeroPage(words[bank]!, at >>> 2);
+    if (modules === undefined || memory === undefined) {
+      return (at) => isZeroPage(words[bank]!, at >>> 2);
+    }
     const kernels = frameKernels(modules.inside, memory, memory);
-    return (at) => kernels.isZeroPage(at) !== 0;
+    const base = offsets[bank]! | 0;
+    return (at) => kernels.isZeroPage((at + base) | 0) !== 0;
   });
 }

@@ -13,8 +13,8 @@
  * A digest may cover frames of several banks, because all instances of the kernels share one state.
  *
  * The third way reads the bytes twice, once for the digest and once for the copy. So frames that
- * another thread may be writing are only for windows that the kernels reach (`reaches`). There the
- * digest is always that of the bytes that arrive.
+ * another thread may be writing, adopted ones above all, are only for windows that the kernels
+ * reach (`reaches`). There the digest is always that of the bytes that arrive.
  */
 import type { MachineParts } from '../../mmu/mm/machine-parts.ts';
 import { BANK_MASK, BANK_SHIFT } from '../../mmu/physical/physical-memory.ts';
@@ -41,6 +41,8 @@ const PAGE_SHIFT = 12;
 interface Reach {
   readonly copies: FrameKernels;
   readonly digests: DigestKernels;
+  /** The byte of the memory at which the bank begins, as an i32. */
+  readonly base: number;
 }
 
 /** Copies and digests the frames of one machine. Every worker has one object of its own. */
@@ -91,7 +93,7 @@ export class DigestingMover {
    * Copies the frames sources[first] to sources[first + count - 1] to byte `at` of `into`, and
    * leaves the digest of all their bytes in `low` and `high`.
    *
-   * Precondition: `count` is at least 1.
+   * Preconditions: `count` is at least 1; `into` is reached from all frames that are adopted.
    */
   move(sources: Int32Array, first: number, count: number, into: ImageWindow, at: number): void {
     this.#sources = sources;
@@ -132,12 +134,12 @@ export class DigestingMover {
   }
 
   /** Leaves at least one page for #finish to digest if the last frame of the move is included. */
-  #moveDirect({ copies, digests }: Reach, index: number, end: number, at: number): void {
+  #moveDirect({ copies, digests, base }: Reach, index: number, end: number, at: number): void {
     const sources = this.#sources;
     let to = at | 0; // to a kernel, an address beyond 2 GiB is an i32 with the same bits
     while (index < end) {
       let pages = runAt(sources, index, end);
-      const from = (sources[index]! & MASK) << PAGE_SHIFT;
+      const from = (((sources[index]! & MASK) << PAGE_SHIFT) + base) | 0;
       if (pages >= LONG_RUN) {
         this.#catchUp(digests, to);
         if (index + pages === this.#last) pages--; // the last page follows as a run of its own
@@ -148,13 +150,13 @@ export class DigestingMover {
       } else {
         pages = 4;
         if (this.#ahead === FOUR_PAGES) {
-          const two = (sources[index + 1]! & MASK) << PAGE_SHIFT;
-          const three = (sources[index + 2]! & MASK) << PAGE_SHIFT;
-          const four = (sources[index + 3]! & MASK) << PAGE_SHIFT;
+          const two = (((sources[index + 1]! & MASK) << PAGE_SHIFT) + base) | 0;
+          const three = (((sources[index + 2]! & MASK) << PAGE_SHIFT) + base) | 0;
+          const four = (((sources[index + 3]! & MASK) << PAGE_SHIFT) + base) | 0;
           digests.copyFourAndUpdate(to, from, two, three, four);
         } else {
           this.#catchUp(digests, to);
-          copyFourAt(copies, sources, index, to);
+          copyFourAt(copies, sources, index, to, base);
           this.#ahead = FOUR_PAGES;
         }
       }
@@ -209,7 +211,9 @@ export class DigestingMover {
   }
 
   #newReach(memory: WasmMemory, bank: number): Reach | null {
-    const frames = this.#machine.memory.memories[bank]!;
+    const { memories, offsets } = this.#machine.memory;
+    const frames = memories[bank];
+    if (frames === undefined) return null;
     if (memory === frames) return this.#insideOf(bank);
     const { between: copies } = this.#copies;
     const { between: digests } = this.#digests;
@@ -217,6 +221,7 @@ export class DigestingMover {
     return {
       copies: frameKernels(copies, frames, memory),
       digests: digestKernels(digests, frames, memory, this.#state),
+      base: offsets[bank]! | 0,
     };
   }
 
@@ -227,6 +232,7 @@ export class DigestingMover {
     const inside: Reach = {
       copies: frameKernels(this.#copies.inside, frames, frames),
       digests: digestKernels(this.#digests.inside, frames, frames, this.#state),
+      base: this.#machine.memory.offsets[bank]! | 0,
     };
     this.#insides[bank] = inside;
     return inside;

@@ -68,24 +68,26 @@ export class FrameMover {
       const bank = this.#sources[index]! >>> SHIFT;
       const end = this.#banks.length === 1 ? last : endOfBank(this.#sources, index, last);
       const kernels = this.#kernelsTo(into, bank);
-      if (kernels !== null) this.#moveDirect(kernels, index, end, into.at + at);
+      if (kernels !== null) this.#moveDirect(kernels, bank, index, end, into.at + at);
       else this.#moveStaged(bank, index, end, into.bytes, at);
       at += (end - index) * PAGE_SIZE;
       index = end;
     }
   }
 
-  #moveDirect(kernels: FrameKernels, index: number, end: number, at: number): void {
+  #moveDirect(kernels: FrameKernels, bank: number, index: number, end: number, at: number): void {
     const sources = this.#sources;
+    const base = this.#machine.memory.offsets[bank]! | 0;
     let to = at | 0; // to a kernel, an address beyond 2 GiB is an i32 with the same bits
     while (index < end) {
       const run = runAt(sources, index, end);
       let pages = run;
       if (run >= LONG_RUN || end - index < 4) {
-        kernels.copyRun(to, (sources[index]! & MASK) << PAGE_SHIFT, run << PAGE_SHIFT);
+        const from = (((sources[index]! & MASK) << PAGE_SHIFT) + base) | 0;
+        kernels.copyRun(to, from, run << PAGE_SHIFT);
       } else {
         pages = 4;
-        copyFourAt(kernels, sources, index, to);
+        copyFourAt(kernels, sources, index, to, base);
       }
       to = (to + (pages << PAGE_SHIFT)) | 0;
       index += pages;
@@ -121,7 +123,8 @@ export class FrameMover {
   #newKernelsTo({ memory }: ImageWindow, bank: number): FrameKernels | null {
     const modules = this.#modules;
     if (modules === undefined || memory === undefined) return null;
-    const frames = this.#machine.memory.memories[bank]!;
+    const frames = this.#machine.memory.memories[bank];
+    if (frames === undefined) return null;
     if (memory === frames) return frameKernels(modules.inside, frames, frames);
     if (modules.between === undefined) return null;
     return frameKernels(modules.between, frames, memory);

@@ -30,24 +30,29 @@ export function endOfBank(sources: Int32Array, index: number, last: number): num
   return end;
 }
 
-/** Copies the frames sources[index] to sources[index + 3], which lie in one bank, to byte `to`. */
+/**
+ * Copies the frames sources[index] to sources[index + 3], which lie in one bank, to byte `to`.
+ * `base`: the byte of the memory at which the bank begins.
+ */
 export function copyFourAt(
   kernels: FrameKernels,
   sources: Int32Array,
   index: number,
   to: number,
+  base: number,
 ): void {
   kernels.copyFour(
     to,
-    (sources[index]! & MASK) << PAGE_SHIFT,
-    (sources[index + 1]! & MASK) << PAGE_SHIFT,
-    (sources[index + 2]! & MASK) << PAGE_SHIFT,
-    (sources[index + 3]! & MASK) << PAGE_SHIFT,
+    (((sources[index]! & MASK) << PAGE_SHIFT) + base) | 0,
+    (((sources[index + 1]! & MASK) << PAGE_SHIFT) + base) | 0,
+    (((sources[index + 2]! & MASK) << PAGE_SHIFT) + base) | 0,
+    (((sources[index + 3]! & MASK) << PAGE_SHIFT) + base) | 0,
   );
 }
 
 /**
- * Copies frames from `index` on to the stage at byte `to`, four at a time. Stops when the stage is
+ * Copies frames of one of the machine's own banks from `index` on to the stage at byte `to`, four
+ * at a time. Stops when the stage is
  * full, at a long run, and before `end` when fewer than four frames are left. Returns the number of
  * pages.
  */
@@ -62,7 +67,7 @@ export function gather(
   while (pages < STAGE_PAGES) {
     const left = Math.min(end - index, STAGE_PAGES);
     if (left < 4 || runAt(sources, index, index + left) >= LONG_RUN_STAGED) break;
-    copyFourAt(kernels, sources, index, to + pages * PAGE_SIZE);
+    copyFourAt(kernels, sources, index, to + pages * PAGE_SIZE, 0);
     index += 4;
     pages += 4;
   }

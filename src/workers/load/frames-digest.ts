@@ -8,7 +8,11 @@ import type { MachineParts } from '../../mmu/mm/machine-parts.ts';
 import { BANK_SHIFT } from '../../mmu/physical/physical-memory.ts';
 import { DIGEST, type Digest, type DigestKind } from '../../shared/digest/digest-kind.ts';
 import { type DigestKernels, DigestState, digestKernels } from '../../shared/digest/xxh3.ts';
-import type { WasmModule } from '../../shared/wasm.ts';
+import { KiB } from '../../shared/page.ts';
+import { Memory, WASM_PAGE, type WasmModule } from '../../shared/wasm.ts';
+
+/** Bytes of the scratch memory, whole wasm pages. */
+const SCRATCH = 128 * KiB;
 
 /** Digests one run after the other. */
 export class FramesDigest implements Digest {
@@ -20,6 +24,8 @@ export class FramesDigest implements Digest {
   readonly #module: WasmModule;
   readonly #state = new DigestState();
   readonly #byBank: DigestKernels[] = [];
+  /** For banks that no kernel reaches: memory into which the bytes are copied, and its kernels. */
+  #scratch?: { readonly bytes: Uint8Array; readonly kernels: DigestKernels };
   #isFirst = true;
 
   /** `module` is xxh3-inside. */
@@ -46,7 +52,22 @@ export class FramesDigest implements Digest {
       this.low = crc32(frames.subarray(at, at + bytes), this.low);
       return;
     }
-    const kernels = this.#kernels(pfn >>> BANK_SHIFT);
+    const bank = pfn >>> BANK_SHIFT;
+    const kernels = this.#kernels(bank);
+    if (kernels === undefined) {
+      const frames = this.#machine.memory.bytesOf(pfn);
+      for (let done = 0; done < bytes; done += SCRATCH) {
+        const count = Math.min(SCRATCH, bytes - done);
+        const scratch = this.#copied(frames.subarray(at + done, at + done + count));
+        this.#digest(scratch, 0, count, isLast && done + count === bytes);
+      }
+      return;
+    }
+    this.#digest(kernels, at + this.#machine.memory.offsets[bank]!, bytes, isLast);
+  }
+
+  /** Digests `bytes` bytes from byte `at` of the memory of the kernels on. */
+  #digest(kernels: DigestKernels, at: number, bytes: number, isLast: boolean): void {
     if (this.#isFirst) kernels.begin();
     this.#isFirst = false;
     if (!isLast) {
@@ -57,10 +78,23 @@ export class FramesDigest implements Digest {
     this.high = kernels.high();
   }
 
-  #kernels(bank: number): DigestKernels {
+  /** Copies bytes to the start of the scratch memory, and returns its kernels. */
+  #copied(bytes: Uint8Array): DigestKernels {
+    if (this.#scratch === undefined) {
+      const pages = SCRATCH / WASM_PAGE;
+      const memory = new Memory({ initial: pages, maximum: pages, shared: true });
+      const kernels = digestKernels(this.#module, memory, memory, this.#state);
+      this.#scratch = { bytes: new Uint8Array(memory.buffer), kernels };
+    }
+    this.#scratch.bytes.set(bytes);
+    return this.#scratch.kernels;
+  }
+
+  #kernels(bank: number): DigestKernels | undefined {
     const known = this.#byBank[bank];
     if (known !== undefined) return known;
-    const frames = this.#machine.memory.memories[bank]!;
+    const frames = this.#machine.memory.memories[bank];
+    if (frames === undefined) return undefined;
     const kernels = digestKernels(this.#module, frames, frames, this.#state);
     this.#byBank[bank] = kernels;
     return kernels;

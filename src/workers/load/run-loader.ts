@@ -4,6 +4,7 @@ import { noteGuards } from '../../mmu/fault/guard.ts';
 import { cacheInsert, cacheLookup } from '../../mmu/files/page-cache.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { PG, ZERO_PAGE_PFN } from '../../mmu/physical/page-struct.ts';
+import { adoptedRun } from '../../mmu/tables/adopted-run.ts';
 import { ensureTables, lockTable, unlockTable } from '../../mmu/tables/page-table.ts';
 import {
   highOf,
@@ -16,6 +17,8 @@ import {
   setEntries,
   setEntry,
 } from '../../mmu/tables/pte.ts';
+import { zapRange } from '../../mmu/tables/zap.ts';
+import { prepareAnonVma } from '../../mmu/vma/anon-vma.ts';
 import { assert } from '../../shared/assert.ts';
 import { DIGEST, isSameDigest, mismatchText, NO_DIGEST } from '../../shared/digest/digest-kind.ts';
 import { LOAD, LOAD_FLAG, type LoadRun } from '../../shared/dump/load-table.ts';
@@ -32,6 +35,7 @@ import {
 import { pagePrivileges } from '../../shared/vm-flags.ts';
 import type { Reader } from '../task/read-at.ts';
 import type { FramesDigest } from './frames-digest.ts';
+import { assertStillMapped } from './still-mapped.ts';
 
 /** Bytes that are read before they are digested, while they are in the core's own cache. */
 const CHECKED_PART = 128 * KiB;
@@ -74,14 +78,29 @@ export class RunLoader {
     const { kind, start, pages } = run;
     this.#run = run;
     this.#slot = this.#mm.vmas.lookup(start);
+    const isInto = (run.flags & LOAD_FLAG.INTO) !== 0;
+    if (isInto) assertStillMapped(this.#mm, this.#slot, run);
     this.#digest.begin(run.digest);
     for (let done = 0; done < pages; ) {
       const vpn = start + done;
       const wanted = Math.min(pages - done, granuleEnd(vpn) - vpn);
-      done += this.#loadPart(kind, vpn, wanted);
+      done += isInto ? this.#loadInto(kind, vpn, wanted) : this.#loadPart(kind, vpn, wanted);
     }
     this.#assertDigest();
     return DATA_KINDS.has(kind) ? pages * PAGE_SIZE : 0;
+  }
+
+  /** Does what `#loadPart` does where the pages may be there already. */
+  #loadInto(kind: number, vpn: number, wanted: number): number {
+    const mm = this.#mm;
+    const { first, pages } = adoptedRun(mm, vpn, wanted);
+    if (first === 0 || kind === LOAD.GUARD) {
+      zapRange(mm, vpn, vpn + pages);
+      return kind === LOAD.ANON_ZERO ? pages : this.#loadPart(kind, vpn, pages);
+    }
+    if (DATA_KINDS.has(kind)) this.#read(vpn, first, pages);
+    else mm.memory.zero(first, pages);
+    return pages;
   }
 
   /** Loads at most `wanted` pages from `vpn` on, all in one granule. Returns how many. */
@@ -142,41 +161,51 @@ export class RunLoader {
   /** Reads the bytes of `count` pages from `vpn` on into frames. Frees the frames if that fails. */
   #fill(vpn: number, first: number, count: number): void {
     const { memory, allocator, thread } = this.#mm;
-    const { kind, source, start, pages, digest } = this.#run;
-    const bytes = memory.bytesOf(first);
-    const at = memory.byteAt(first);
-    const length = count * PAGE_SIZE;
-    if (!DATA_KINDS.has(kind)) {
-      bytes.fill(0, at, at + length);
+    if (!DATA_KINDS.has(this.#run.kind)) {
+      const at = memory.byteAt(first);
+      memory.bytesOf(first).fill(0, at, at + count * PAGE_SIZE);
       return;
     }
-    const offset = source + addressOf(vpn - start);
-    const isChecked = digest !== DIGEST.NONE;
-    const isEnd = vpn + count === start + pages;
-    const part = isChecked ? CHECKED_PART : length;
     try {
-      for (let done = 0; done < length; done += part) {
-        const bytesNow = Math.min(part, length - done);
-        this.#reader.read(bytes, at + done, bytesNow, offset + done);
-        if (!isChecked) continue;
-        this.#digest.take(first, at + done, bytesNow, isEnd && done + bytesNow === length);
-      }
+      this.#read(vpn, first, count);
     } catch (error) {
       for (let page = 0; page < count; page++) allocator.put(first + page, thread);
       throw error;
     }
   }
 
+  /** Reads the bytes of `count` pages from `vpn` on into frames, and digests them. */
+  #read(vpn: number, first: number, count: number): void {
+    const { memory } = this.#mm;
+    const { source, start, pages, digest } = this.#run;
+    const bytes = memory.bytesOf(first);
+    const at = memory.byteAt(first);
+    const length = count * PAGE_SIZE;
+    const offset = source + addressOf(vpn - start);
+    const isChecked = digest !== DIGEST.NONE;
+    const isEnd = vpn + count === start + pages;
+    const part = isChecked ? CHECKED_PART : length;
+    for (let done = 0; done < length; done += part) {
+      const bytesNow = Math.min(part, length - done);
+      this.#reader.read(bytes, at + done, bytesNow, offset + done);
+      if (!isChecked) continue;
+      this.#digest.take(first, at + done, bytesNow, isEnd && done + bytesNow === length);
+    }
+  }
+
   /** Writes the page structs of `count` new frames, for the pages from `vpn` on. */
   #describe(first: number, vpn: number, count: number, extraFlags: number): void {
-    const { pages, vmas } = this.#mm;
+    const mm = this.#mm;
+    const { pages, vmas } = mm;
+    const isInto = (this.#run.flags & LOAD_FLAG.INTO) !== 0;
     if (this.#run.kind === LOAD.UNMAPPED) {
       pages.describeMapped(first, count, 0, 0, 0, 0);
       return;
     }
     const flags = PG.ANON | PG.SWAPBACKED | extraFlags;
     const index = vmas.fileIndex(this.#slot, vpn);
-    pages.describeMapped(first, count, flags, vmas.anonVma(this.#slot), index, 1);
+    const anonVma = isInto ? prepareAnonVma(mm, this.#slot) : vmas.anonVma(this.#slot);
+    pages.describeMapped(first, count, flags, anonVma, index, 1);
   }
 
   get #isWritable(): boolean {

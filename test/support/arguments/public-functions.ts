@@ -170,6 +170,15 @@ function addressSpaceCalls({ machine, space, heap, file }: CallFixture): [string
         readOnly: optional(flag),
       }),
     ]),
+    ...twin('mapFrames', [
+      options({
+        ...access,
+        bank: optional(number(0)),
+        offset: optional(number(0)),
+        address: optional(number(0)),
+        flags: optional(names(['locked'])),
+      }),
+    ]),
     ...twin('mapDevice', [
       options({
         ...access,
@@ -265,6 +274,7 @@ function machineCalls({ machine, space, file }: CallFixture): [string, PublicCal
             memory: count(2 * MiB),
             deviceMemory: optional(count(0)),
             swap: optional(count(0)),
+            banks: optional(names([])),
             store: optional(count(MiB)),
             maxAddressSpaces: optional(count(1)),
             zeroPage: optional(flag),
@@ -435,7 +445,11 @@ function jobCalls(fixture: CallFixture): [string, PublicCall][] {
   return [
     method('dump', [object([space]), options({ ...estimate, to: object(memorySink()) })]),
     method('estimate', [object(space), optional(options(estimate))]),
-    method('restore', [object(image), object(machine), optional(options(job))]),
+    method('restore', [
+      object(image),
+      object(machine),
+      optional(options({ ...job, into: optional(object(undefined)) })),
+    ]),
     method('verify', [from, optional(options(verify))]),
     method('importProcess', [target, process, optional(options(imports))]),
     method('compare', [object(space), object(other), optional(options(job))]),

@@ -77,6 +77,7 @@ export function assertTablesTrue(machine: Machine): void {
   }
   assertSwapTrue(machine, census);
   const used = assertFramesTrue(machine, census);
+  assertAdoptedTrue(machine, census);
   const { allocator } = machine.parts;
   const accounted = allocator.countFree(machine.parts.thread) + census.tables + used;
   if (accounted !== allocator.managedFrames) {
@@ -121,14 +122,17 @@ function countLeaves(machine: Machine, space: AddressSpace, census: Census): voi
     const expected = vmas.fileIndex(slot, vpn) % 2 ** 32;
     const mapping = words[at + PAGE_STRUCT.MAPPING]!;
     // Merged pages and the kernel's own (the vdso's) have no recorded place.
-    const hasPlace = (flags & PG.KSM) === 0 && (mapping !== 0 || (flags & PG.ANON) !== 0);
+    const hasPlace =
+      (flags & (PG.KSM | PG.ADOPTED)) === 0 && (mapping !== 0 || (flags & PG.ANON) !== 0);
     if (hasPlace && index !== expected) fail(`${place}: index ${index}: ${expected}`);
     if ((flags & PG.ANON) === 0 && mapping !== vmas.file(slot)) fail(`${place}: file ${mapping}`);
     if ((flags & PG.ANON) !== 0 && vmas.anonVma(slot) === 0) fail(`${place}: no anon_vma`);
     const isWritable = (low & 0x2) !== 0;
     const isPrivate = (vmas.flags(slot) & VM.MAYSHARE) === 0;
     const references = words[at + PAGE_STRUCT.REFCOUNT]!;
-    if (isWritable && isPrivate && references !== 1) fail(`${place}: writable, and shared`);
+    const isAdopted = (flags & PG.ADOPTED) !== 0;
+    if (isWritable && isPrivate && references !== 1 && !isAdopted)
+      fail(`${place}: writable, and shared`);
     if (isWritable && (vmas.flags(slot) & VM.WRITE) === 0) fail(`${place}: writable leaf`);
   }
 }
@@ -163,6 +167,24 @@ function assertFramesTrue(machine: Machine, { mapped }: Census): number {
     }
   }
   return used;
+}
+
+/** Checks the adopted frames: only leaves refer to them, and none is a table or in a list. */
+function assertAdoptedTrue(machine: Machine, { mapped }: Census): void {
+  const { words } = machine.parts.pages;
+  for (const { pfn: first, pages } of machine.banks) {
+    for (let pfn = first; pfn < first + pages; pfn++) {
+      const at = pfn * PAGE_STRUCT.WORDS;
+      const count = mapped.get(pfn) ?? 0;
+      const flags = words[at + PAGE_STRUCT.FLAGS]!;
+      const allowed = PG.ADOPTED | PG.ANON | PG.SWAPBACKED;
+      if ((flags & PG.ADOPTED) === 0 || (flags & ~allowed) !== 0) fail(`frame ${pfn}: ${flags}`);
+      const references = words[at + PAGE_STRUCT.REFCOUNT]!;
+      if (references !== count || words[at + PAGE_STRUCT.MAPCOUNT] !== count) {
+        fail(`adopted frame ${pfn}: ${count} leaves, ${references} references`);
+      }
+    }
+  }
 }
 
 function assertSwapTrue(machine: Machine, { swapped }: Census): void {

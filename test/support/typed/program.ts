@@ -11,6 +11,7 @@ import {
   type DumpOptions,
   type DumpReport,
   type FileOptions,
+  type FramesRequest,
   fileSink,
   type ImageVma,
   type ImportOptions,
@@ -85,6 +86,14 @@ const device: DeviceRequest = {
   io: undefined,
   address: undefined,
 };
+const frames: FramesRequest = {
+  length: 1,
+  prot: 'r',
+  bank: undefined,
+  offset: undefined,
+  address: undefined,
+  flags: undefined,
+};
 const desc: UserDesc = { entryNumber: 0, baseAddr: 0, limit: 0, contents: undefined };
 
 export async function main(): Promise<readonly unknown[]> {
@@ -92,6 +101,7 @@ export async function main(): Promise<readonly unknown[]> {
     memory: 1,
     deviceMemory: undefined,
     swap: undefined,
+    banks: [new SharedArrayBuffer(4096), { buffer: new SharedArrayBuffer(4096) }],
     store: undefined,
     maxAddressSpaces: undefined,
     checks: undefined,
@@ -103,6 +113,7 @@ export async function main(): Promise<readonly unknown[]> {
   space.write(0, new Uint32Array(2));
   space.modifyLdt(desc);
   space.mapDevice(device);
+  space.mapFrames(frames);
   const { space: other } = await createWorkload('dense', { size: undefined, signal: undefined });
   const report: DumpReport = await dumper.dump(space, dump);
   const parts: readonly [MmReport | undefined, SkippedPages | undefined, WorkerReport | undefined] =

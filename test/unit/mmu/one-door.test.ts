@@ -29,7 +29,11 @@ const CONTENT = new Uint8Array(LENGTH).fill(7);
 
 /** A machine with one object of every kind. */
 function newFixture() {
-  const machine = testMachine({ swap: MiB, deviceMemory: 4 * PAGE_SIZE });
+  const machine = testMachine({
+    swap: MiB,
+    deviceMemory: 4 * PAGE_SIZE,
+    banks: [new SharedArrayBuffer(PAGE_SIZE)],
+  });
   const space = machine.createAddressSpace();
   const at = space.mmap(ANON);
   space.write(at, pageOf(1));
@@ -73,6 +77,10 @@ const CHANGES: Record<
   mapDevice: [
     (f) => f.space.mapDevice({ length: PAGE_SIZE, prot: 'r' }),
     (f) => f.space.mapDeviceAsync({ length: PAGE_SIZE, prot: 'r' }),
+  ],
+  mapFrames: [
+    (f) => f.space.mapFrames({ length: PAGE_SIZE, prot: 'r' }),
+    (f) => f.space.mapFramesAsync({ length: PAGE_SIZE, prot: 'r' }),
   ],
   'fork of an mm': [(f) => f.space.fork(), (f) => f.space.forkAsync()],
   'mmap of shared anonymous memory': [

@@ -1,0 +1,101 @@
+/**
+ * Adopted memory: physical memory that is the caller's own, such as the guest RAM of an emulator.
+ * Stores of the caller through views of its own and stores of a simulated mm change the same bytes.
+ *
+ * The frames of it carry PG.ADOPTED. They have page structs as all frames do, but the allocator
+ * does not own them, so they are never handed out, freed or zeroed. A leaf that `mapFrames` has
+ * installed shows its frame until it is removed: the frame is not copied on write, not merged, not
+ * swapped out, and no fork shares it (a child gets copies, as Linux does for pinned pages).
+ */
+import type { Check } from '../../shared/arguments/checks.ts';
+import { isInstance, read } from '../../shared/arguments/checks.ts';
+import { refusal } from '../../shared/arguments/refuse.ts';
+import type { AdoptedPart } from '../../shared/machine-handle.ts';
+import { PAGE_SIZE } from '../../shared/page.ts';
+import { Instance, Memory, Module, type WasmMemory, type WasmModule } from '../../shared/wasm.ts';
+import { BANK_FRAMES } from './physical-memory.ts';
+
+/** Memory that a machine can adopt: a shared WebAssembly.Memory, or a SharedArrayBuffer. */
+export type AdoptableMemory =
+  | SharedArrayBuffer
+  | {
+      /** The buffer of the WebAssembly.Memory, which must be shared. */
+      readonly buffer: ArrayBufferLike;
+    };
+
+const EXPECTED = 'a shared WebAssembly.Memory or a SharedArrayBuffer of fixed length';
+const UNSHARED =
+  `${EXPECTED}, since worker threads cannot see any other memory: create it with shared: true, ` +
+  'or copy its bytes into an ordinary mapping with write()';
+
+/** Checks one element of `banks`. Throws OPTION_INVALID. */
+export const ADOPTABLE: Check<WasmMemory | SharedArrayBuffer> = (what, value) => {
+  const isMemory = isInstance(value, Memory);
+  const buffer: unknown = isMemory ? value.buffer : value;
+  if (isInstance(buffer, ArrayBuffer)) throw refusal(what, value, UNSHARED);
+  if (!isInstance(buffer, SharedArrayBuffer)) throw refusal(what, value, EXPECTED);
+  if (!isMemory && read(buffer, 'growable') === true) throw refusal(what, value, EXPECTED);
+  const { byteLength } = buffer;
+  if (byteLength === 0 || byteLength % PAGE_SIZE !== 0) {
+    throw refusal(`${what}: bytes`, byteLength, `a multiple of ${PAGE_SIZE}, and not 0`);
+  }
+  return isMemory && isReachable(value) ? value : buffer;
+};
+
+/** Splits the memories into parts of at most 2 GiB, each of which is one bank. */
+export function adoptedParts(memories: readonly (WasmMemory | SharedArrayBuffer)[]): AdoptedPart[] {
+  return memories.flatMap((memory) => {
+    const { byteLength } = 'buffer' in memory ? memory.buffer : memory;
+    const all = byteLength / PAGE_SIZE;
+    return Array.from({ length: Math.ceil(all / BANK_FRAMES) }, (_, part) => {
+      const first = part * BANK_FRAMES;
+      return { memory, at: first * PAGE_SIZE, pages: Math.min(all - first, BANK_FRAMES) };
+    });
+  });
+}
+
+/** A memory of the caller as a machine sees it. */
+export interface AdoptedBank {
+  /** Number of the first frame. The frames of the bank follow each other. */
+  readonly pfn: number;
+  /** Number of frames. */
+  readonly pages: number;
+}
+
+/** The banks that `createMachine` was given, in their order. `own`: banks of the machine itself. */
+export function adoptedBanks(own: number, parts: readonly AdoptedPart[]): AdoptedBank[] {
+  const banks: AdoptedBank[] = [];
+  for (const [index, { at, pages }] of parts.entries()) {
+    const bank = at === 0 ? undefined : banks.pop();
+    const pfn = bank?.pfn ?? (own + index) * BANK_FRAMES;
+    banks.push({ pfn, pages: (bank?.pages ?? 0) + pages });
+  }
+  return banks;
+}
+
+let probe: WasmModule | undefined;
+
+/**
+ * Whether the kernels, whose addresses have 32 bits, can work in the memory. A memory with
+ * addresses of 64 bits is used as a plain SharedArrayBuffer.
+ */
+function isReachable(memory: WasmMemory): boolean {
+  probe ??= new Module(PROBE);
+  try {
+    new Instance(probe, { mmdump: { frames: memory } });
+    return true;
+  } catch {
+    return false; // a LinkError
+  }
+}
+
+/**
+ * The smallest module that imports a memory as the kernels do:
+ * (module (import "mmdump" "frames" (memory 0 65536 shared)))
+ */
+const PROBE = new Uint8Array([
+  ...[0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00], // magic number, version
+  ...[0x02, 0x15, 0x01], //                                import section, its bytes, one import
+  ...[0x06, ...Buffer.from('mmdump'), 0x06, ...Buffer.from('frames')],
+  ...[0x02, 0x03, 0x00, 0x80, 0x80, 0x04], //              a memory, shared, 0 to 65536 pages
+]);
