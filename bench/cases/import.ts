@@ -225,7 +225,8 @@ function timeLines(
     const name = `${DUMP}, beside ${peer}`;
     const target = targetBytes === undefined ? undefined : timeTarget(peer, targetBytes);
     if (skipped[peer] !== undefined) {
-      lines.push(skippedLine('import', name, `${peer}: ${skipped[peer]}`, target));
+      const line = skippedLine('import', name, `${peer}: ${skipped[peer]}`, target);
+      lines.push({ ...line, parameters });
       continue;
     }
     const theirs = samplesOf(samples, peer);
