@@ -15,35 +15,16 @@ import { openPidfd } from '../../../src/shared/native/pidfd.ts';
 import { readProcess } from '../../../src/shared/native/process-memory.ts';
 import { MiB } from '../../../src/shared/page.ts';
 import { Memory } from '../../../src/shared/wasm.ts';
+import {
+  GIVES_ON_REQUEST,
+  hugePageSetting,
+  isAdvised,
+} from '../../support/linux/advised-memory.ts';
 
 const SOURCE = fileURLToPath(new URL('../../../src', import.meta.url));
 const isThere = hasNativeCalls();
 const hasHugePages = hugePageSetting() !== undefined;
 const NO_PROCESS = 0x3fff_fff0; // above the largest pid
-
-function hugePageSetting(): string | undefined {
-  try {
-    return readFileSync('/sys/kernel/mm/transparent_hugepage/enabled', 'latin1');
-  } catch {
-    return undefined;
-  }
-}
-
-/** The mappings of this process that were advised, as [start, end) (smaps: hg). */
-function advised(): { readonly start: number; readonly end: number }[] {
-  const found: { start: number; end: number }[] = [];
-  let range = { start: 0, end: 0 };
-  for (const line of readFileSync('/proc/self/smaps', 'latin1').split('\n')) {
-    const head = /^([0-9a-f]+)-([0-9a-f]+) /.exec(line);
-    if (head !== null) range = { start: Number(`0x${head[1]}`), end: Number(`0x${head[2]}`) };
-    else if (/^VmFlags:.* hg\b/.test(line)) found.push(range);
-  }
-  return found;
-}
-
-function isAdvised(address: number): boolean {
-  return advised().some(({ start, end }) => start <= address && address < end);
-}
 
 /** Bytes that no two buffers have in common. */
 function fill(bytes: Uint8Array, seed: number): void {
@@ -117,7 +98,7 @@ describe.skipIf(!isThere)('with koffi', () => {
     const large = new Uint8Array(new SharedArrayBuffer(64 * MiB));
     const small = new Uint8Array(new SharedArrayBuffer(64 * MiB - 1));
     expect(adviseHugeIfLarge(small)).toBe(false);
-    expect(adviseHugeIfLarge(large)).toBe(hugePageSetting()?.includes('[madvise]') ?? false);
+    expect(adviseHugeIfLarge(large)).toBe(GIVES_ON_REQUEST);
   });
 });
 
