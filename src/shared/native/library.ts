@@ -28,6 +28,7 @@ const ARCHITECTURES: ReadonlySet<string> = new Set(['x64', 'arm64']);
 
 /** undefined: not looked for yet. null: there is none. */
 let library: Library | null | undefined;
+let isUsed = false;
 
 /** Whether functions of the C library can be called. The first call of a thread loads koffi. */
 export function hasNativeCalls(): boolean {
@@ -41,11 +42,17 @@ export function hasNativeCalls(): boolean {
  */
 export function nativeFunction(prototype: string): CFunction {
   const { functions, bind } = libraryOrThrow();
+  isUsed = true;
   const known = functions.get(prototype);
   if (known !== undefined) return known;
   const bound = bind(prototype);
   functions.set(prototype, bound);
   return bound;
+}
+
+/** Whether this thread has asked for a function so far. This loads nothing. */
+export function hasUsedNativeCalls(): boolean {
+  return isUsed;
 }
 
 /**

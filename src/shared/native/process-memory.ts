@@ -1,4 +1,8 @@
-/** Reads the memory of another process (process_vm_readv(2)), without opening a file. */
+/**
+ * Reads the memory of another process (process_vm_readv(2)), without opening a file. Imports do not
+ * use it: it gives the process copies of its own of pages that it shares with a fork or that KSM
+ * merged (docs/decisions/native-calls.md).
+ */
 import { addressOfView, hasNativeCalls, lastErrno, nativeFunction } from './library.ts';
 
 const READV =
