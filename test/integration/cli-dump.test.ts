@@ -5,6 +5,8 @@ import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { hasNativeCalls } from '../../src/shared/native/library.ts';
+import { GIVES_ON_REQUEST } from '../support/linux/advised-memory.ts';
 import { CLI, CliFolder, expectFailure, started, stateOf } from '../support/programs/cli.ts';
 
 const cli = new CliFolder();
@@ -276,5 +278,18 @@ describe('dump', () => {
     const args = ['dump', '--workload', 'sparse:1G', '-o', 'seeds.cpt', '--force', '--seed'];
     expect((await inside(...args, '4294967295')).status).toBe(0);
     expect(await inside(...args, '4294967296')).toMatchObject({ status: 2, stdout: '' });
+  });
+
+  it.for([
+    ['dense:96M', undefined, GIVES_ON_REQUEST && hasNativeCalls()],
+    ['dense:96M', '0', false],
+    ['sparse:1G', undefined, false], // its machine is small
+  ] as const)("says whether the kernel's own calls were used: %s, %s", ([workload, set, used]) => {
+    const env = { ...process.env, ...(set !== undefined && { MMDUMP_NATIVE: set }) };
+    const words = [CLI, 'dump', '--workload', workload, '-o', 'native.cpt', '--json', '--force'];
+    const options = { cwd: folder, encoding: 'utf8', env } as const;
+    const { status, stdout } = spawnSync(process.execPath, [...words, '--quiet'], options);
+    expect(status).toBe(0);
+    expect(JSON.parse(stdout).native).toBe(used);
   });
 });

@@ -1,6 +1,7 @@
 /** Formats the report of a dump, for people and for scripts. */
 
 import { formatBytes, formatMs } from '../../shared/human-units.ts';
+import { hasUsedNativeCalls } from '../../shared/native/library.ts';
 import { hex } from '../../shared/page.ts';
 import type { DumpEstimate, DumpReport, WorkerReport } from '../dump/report.ts';
 import type { MemoryUsage } from '../image/memory-usage.ts';
@@ -27,6 +28,7 @@ export function dumpJson(
       return { mm, start: hex(start), end: hex(end), reason };
     }),
     import: importsJson(processes),
+    native: hasUsedNativeCalls(),
     ms: roundAll({ import: importMs, ...ms, total: importMs + ms.total }),
     bytesPerSecond,
     perWorker: report.perWorker.map(roundWorker),

@@ -13,6 +13,7 @@ import type { CopyTarget, ImageChunk } from '../../shared/dump/tasks/copy-target
 import type { ImageLease } from '../../shared/dump/tasks/source-reach.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import type { FaultPlan } from '../../shared/faults.ts';
+import { adviseHugeIfLarge } from '../../shared/native/huge-pages.ts';
 import { GiB, MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { Memory, WASM_PAGE } from '../../shared/wasm.ts';
 import { FAULT_PLAN, failMemoryAt } from '../job/faults.ts';
@@ -133,7 +134,9 @@ export class MemorySink implements Sink {
         const reserved = count === 1 ? this.#reservation?.reserve(needed) : undefined;
         if (reserved === undefined && kept !== undefined && kept.bytes >= needed) continue;
         const spare = count === 1 ? needed * SPARE : chunkBytes;
-        this.#chunks[index] = reserved ?? newChunk(needed, Math.min(chunkBytes, spare));
+        const chunk = reserved ?? newChunk(needed, Math.min(chunkBytes, spare));
+        adviseHugeIfLarge(viewOf(chunk)); // an image fills its chunks in order
+        this.#chunks[index] = chunk;
       }
     } catch (error) {
       throw new MmdumpError('OUTPUT_FAILED', `no memory for an image of ${bytes} bytes`, {}, error);

@@ -11,7 +11,12 @@ import type { WasmMemory } from '../../shared/wasm.ts';
 import { FILES_MAX, fileTableWords } from '../files/file-table.ts';
 import { ADOPTABLE, type AdoptableMemory, adoptedParts } from '../physical/adopted.ts';
 import { FIRST_FREE_PFN, PAGE_STRUCT, PG, ZERO_PAGE_PFN } from '../physical/page-struct.ts';
-import { BANK_FRAMES, createBanks, frameLimit } from '../physical/physical-memory.ts';
+import {
+  adviseHugeBanks,
+  BANK_FRAMES,
+  createBanks,
+  frameLimit,
+} from '../physical/physical-memory.ts';
 import { SWAP_SLOTS_MAX, swapMapBytes } from '../swap/swap-area.ts';
 import { CONTROL, CONTROL_WORDS } from './control-block.ts';
 import { MachineParts } from './machine-parts.ts';
@@ -109,7 +114,10 @@ export function createMachineHandle(options: MachineOptions): MachineHandle {
     store: shared('store', store),
     checks,
   };
-  initialise(handle, Math.ceil(deviceMemory / PAGE_SIZE), checked.zeroPage ?? true);
+  const deviceFrames = Math.ceil(deviceMemory / PAGE_SIZE);
+  adviseHugeBanks(handle.banks, frames - deviceFrames); // device memory may be touched anywhere
+  adviseHugeBanks(handle.swapBanks, slots);
+  initialise(handle, deviceFrames, checked.zeroPage ?? true);
   return handle;
 }
 

@@ -17,6 +17,7 @@
  */
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import type { AdoptedPart } from '../../shared/machine-handle.ts';
+import { adviseHugeIfLarge } from '../../shared/native/huge-pages.ts';
 import { MiB, PAGE_SIZE, WORDS_PER_PAGE } from '../../shared/page.ts';
 import { Memory, WASM_PAGE, WASM_PAGES_MAX, type WasmMemory } from '../../shared/wasm.ts';
 
@@ -52,6 +53,18 @@ export function createBanks(frames: number): WasmMemory[] {
     );
   }
   return banks;
+}
+
+/**
+ * Asks the system for huge pages under the first `pages` frames or swap slots of fresh banks. The
+ * allocator fills one block of 2 MiB before it cuts another, and slots are taken in order. So a
+ * machine that uses little of its memory stays small.
+ */
+export function adviseHugeBanks(banks: readonly WasmMemory[], pages: number): void {
+  for (const [bank, { buffer }] of banks.entries()) {
+    const bytes = Math.max(0, bytesOfBank(pages, bank));
+    adviseHugeIfLarge(new Uint8Array(buffer, 0, bytes));
+  }
 }
 
 /** Bytes that `pages` frames or swap slots in all take in bank number `bank`. */
