@@ -102,6 +102,22 @@ describe('an image of backed pages', () => {
     }
   });
 
+  it.each([
+    ['bare', { zeroPages: 'copy', checksum: 'none' }],
+    ['defaults', {}],
+  ] as const)('is read again by the pass after a counting pass: %s', async (_what, mode) => {
+    // One worker and three units: when the second pass begins, the buffer holds the last unit.
+    const options = { freeze: false, sizeLimit: 64 * MiB, unitBytes: 2 * MiB, ...mode };
+    const own = await createDumper({ workers: 1 });
+    try {
+      const ordinary = await imageOf(own, [createSpace(false).space], options);
+      const found = await imageOf(own, [createSpace(true).space], options);
+      expect(Buffer.compare(found, ordinary)).toBe(0);
+    } finally {
+      await own.close();
+    }
+  });
+
   it('takes no frame of the machine', async () => {
     const { machine, space } = createSpace(true);
     const { free } = machine.memory;

@@ -105,6 +105,22 @@ describe('the bytes of an image', () => {
     }
   });
 
+  it('have a report whose list of mappings stays what it was, whenever it is read', async () => {
+    const dumper = await dumperOf(2);
+    const first = (await createWorkload('mixed', { size: 4 * MiB })).space;
+    const second = (await createWorkload('manymaps', { size: 300 * PAGE_SIZE })).space;
+    const read = (await dumper.dump(first, { to: memorySink() })).mms[0]!;
+    const expected = structuredClone(read.vmas);
+    const later = (await dumper.dump(first, { to: memorySink() })).mms[0]!;
+    await dumper.dump(second, { to: memorySink() }); // it uses the same tables
+    expect(later.vmas).toEqual(expected);
+    const { copy, zero, absent } = later.pages;
+    const sum = (of: 'copy' | 'zero' | 'absent'): number =>
+      later.vmas.reduce((all, { pages }) => all + pages[of], 0);
+    expect([sum('copy'), sum('zero'), sum('absent')]).toEqual([copy, zero, absent]);
+    expect(JSON.parse(JSON.stringify(later)).vmas).toEqual(expected);
+  });
+
   it('end with the LDT', async () => {
     const { space } = await createWorkload('mixed', { size: 4 * MiB });
     const bytes = await dumpBytes(await dumperOf(2), space);

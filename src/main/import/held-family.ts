@@ -2,10 +2,8 @@
  * Processes that stand still from an import on until they are let go, because pages of a machine lie
  * in their memory.
  */
-import { MmdumpError } from '../../shared/errors.ts';
 import type { CaptureReport } from './capture-report.ts';
-import { processGone } from './proc.ts';
-import { type FamilyOptions, withStoppedFamily } from './stopped-family.ts';
+import { assertStoodStill, type FamilyOptions, withStoppedFamily } from './stopped-family.ts';
 import type { StoppedProcess } from './stopped-process.ts';
 
 /** What was captured while the processes stand still. */
@@ -36,13 +34,7 @@ export class HeldFamily {
 
   /** PROCESS_RESUMED or PROCESS_GONE unless all processes have stood still so far. */
   async assertStoodStill(): Promise<void> {
-    try {
-      for (const each of this.#family) await each.assertStoodStill();
-    } catch (error) {
-      // The process was there a moment ago, so it has ended.
-      const isMissing = error instanceof MmdumpError && error.code === 'PROCESS_NOT_FOUND';
-      throw isMissing ? processGone(error.fields.pid as number) : error;
-    }
+    await assertStoodStill(this.#family);
   }
 
   /** Lets the processes go on. Rejects as `assertStoodStill` does; they go on all the same. */

@@ -42,13 +42,26 @@ export async function withStoppedFamily<T>(
     for (const each of family) await each.assertStoodStill();
     return result;
   } catch (error) {
-    // The process was there a moment ago, so it has ended.
-    const isMissing = error instanceof MmdumpError && error.code === 'PROCESS_NOT_FOUND';
-    throw isMissing ? processGone(error.fields.pid as number) : error;
+    throw goneIfMissing(error);
   } finally {
     // Children go on first: a parent that waits for them must not find them stopped.
     for (const each of family.reverse()) each.release();
   }
+}
+
+/** PROCESS_RESUMED or PROCESS_GONE unless all processes have stood still so far. */
+export async function assertStoodStill(family: readonly StoppedProcess[]): Promise<void> {
+  try {
+    for (const each of family) await each.assertStoodStill();
+  } catch (error) {
+    throw goneIfMissing(error);
+  }
+}
+
+/** PROCESS_GONE for PROCESS_NOT_FOUND: the process was there a moment ago, so it has ended. */
+function goneIfMissing(error: unknown): unknown {
+  const isMissing = error instanceof MmdumpError && error.code === 'PROCESS_NOT_FOUND';
+  return isMissing ? processGone(error.fields.pid as number) : error;
 }
 
 /** A parent that stands still forks no more. So the search ends when it finds no new descendant. */

@@ -137,7 +137,13 @@ describe('a backed page', () => {
     const before = freeFrames(machine);
     space.mlock(BASE, 2 * PAGE_SIZE);
     expect(freeFrames(machine)).toBe(before - 2);
-    machine.reclaim(1);
+    space.madvise(BASE + 2 * PAGE_SIZE, 4 * PAGE_SIZE, 'mergeable');
+    space.madvise(BASE + 2 * PAGE_SIZE, 4 * PAGE_SIZE, 'pageout');
+    machine.mergePages();
+    machine.reclaim(6 * PAGE_SIZE);
+    for (let page = 2; page < 6; page++) {
+      expect(isBacked(readEntry(space, BASE + page * PAGE_SIZE).low)).toBe(true);
+    }
     expect(readBytes(space, BASE + 5 * PAGE_SIZE, 1)).toEqual(new Uint8Array([6]));
     assertTablesTrue(machine);
   });
