@@ -21,22 +21,21 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const PROGRAM = `
   import { parentPort, workerData } from 'node:worker_threads';
   import { adviseHuge } from './huge-pages.js';
-  import { addressOfView, hasNativeCalls } from './library.js';
-  import { openPidfd } from './pidfd.js';
-  import { readProcess } from './process-memory.js';
+  import { addressOfView, hasNativeCalls, nativeFunction } from './library.js';
   const view = new Uint8Array(workerData);
   const target = new Uint8Array(new SharedArrayBuffer(8192));
-  const address = hasNativeCalls() ? addressOfView(view) : 0;
-  const read = readProcess(process.pid, address, target, 0, target.length);
-  const { errno } = hasNativeCalls() ? {} : openPidfd(process.pid);
-  parentPort.postMessage({ address, read, target, errno, advised: adviseHuge(view) });
+  let address = 0;
+  if (hasNativeCalls()) {
+    address = addressOfView(view);
+    const copy = nativeFunction('uintptr_t memcpy(uintptr_t to, uintptr_t from, size_t bytes)');
+    copy(addressOfView(target), address, target.length);
+  }
+  parentPort.postMessage({ address, target, advised: adviseHuge(view) });
 `;
 
 interface Answer {
   readonly address: number;
-  readonly read: { readonly bytes: number; readonly errno: string | undefined };
   readonly target: Uint8Array;
-  readonly errno: string | undefined;
   readonly advised: boolean;
 }
 
@@ -46,7 +45,7 @@ let folder = '';
 function buildRoom(name: string, packages: boolean): string {
   const outdir = join(folder, name);
   buildSync({
-    entryPoints: ['huge-pages', 'library', 'pidfd', 'process-memory'].map((file) =>
+    entryPoints: ['huge-pages', 'library'].map((file) =>
       join(ROOT, 'src/shared/native', `${file}.ts`),
     ),
     bundle: true,
@@ -96,7 +95,6 @@ describe.for(buffers)('%s in a worker thread', ([, make]) => {
     for (let at = 0; at < view.length; at++) view[at] = at * 7 + 1;
     const answer = await ask(withPackages, view.buffer as SharedArrayBuffer);
     expect(answer.address).toBe(addressOfView(view));
-    expect(answer.read).toEqual({ bytes: 8192, errno: undefined });
     expect(Buffer.compare(answer.target, view.subarray(0, 8192))).toBe(0);
   });
 
@@ -105,11 +103,6 @@ describe.for(buffers)('%s in a worker thread', ([, make]) => {
     ['MMDUMP_NATIVE is 0', () => withPackages, { ...process.env, MMDUMP_NATIVE: '0' }],
   ])('stays as it is where %s', async (_, program, env) => {
     const answer = await ask(program(), make(), env);
-    expect(answer).toMatchObject({
-      address: 0,
-      read: { bytes: 0, errno: 'ENOSYS' },
-      errno: 'ENOSYS',
-      advised: false,
-    });
+    expect(answer).toMatchObject({ address: 0, advised: false });
   });
 });

@@ -6,7 +6,6 @@
  * koffi is loaded when a thread first asks for a function: that takes 10 to 20 ms per thread.
  */
 import { createRequire } from 'node:module';
-import { getSystemErrorName } from 'node:util';
 
 /** A function of the C library. Integers and addresses are numbers, and so is what it returns. */
 export type CFunction = (...args: readonly (number | ArrayBufferView)[]) => number;
@@ -15,7 +14,6 @@ export type CFunction = (...args: readonly (number | ArrayBufferView)[]) => numb
 interface Koffi {
   load(path: null): { func(prototype: string): CFunction };
   address(value: ArrayBufferView): bigint;
-  errno(): number;
 }
 
 interface Library {
@@ -62,11 +60,6 @@ export function hasUsedNativeCalls(): boolean {
  */
 export function addressOfView(view: ArrayBufferView): number {
   return Number(libraryOrThrow().koffi.address(view));
-}
-
-/** Name of the error of this thread's last call that failed. Precondition: `hasNativeCalls()`. */
-export function lastErrno(): string {
-  return getSystemErrorName(-libraryOrThrow().koffi.errno());
 }
 
 function libraryOrThrow(): Library {
