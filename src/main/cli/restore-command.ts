@@ -3,7 +3,7 @@
  */
 import { createMachine } from '../../mmu/machine/attach.ts';
 import { formatMs } from '../../shared/human-units.ts';
-import { PAGE_SIZE } from '../../shared/page.ts';
+import { hex, PAGE_SIZE } from '../../shared/page.ts';
 import { createDumper } from '../dumper.ts';
 import { openImage } from '../image/image.ts';
 import type { Deadline } from '../job/stop.ts';
@@ -52,7 +52,8 @@ async function restoreUntil(
     const check = flags.check === true ? await checkRestored(image, restored.mms, signal) : null;
     const vmas = image.mms().reduce((sum, mm) => sum + mm.vmas.length, 0);
     const summary = { mms: restored.mms.length, vmas, pages: restored.pages, ms: restored.ms };
-    if (flags.json === true) printJson({ image: { path, id: image.id }, ...summary, check });
+    const source = { path, id: image.id };
+    if (flags.json === true) printJson({ image: source, ...summary, check: checkJson(check) });
     else show(path, summary, check, flags);
     return check === null || check.equal ? EXIT.DONE : EXIT.FAILED;
   } finally {
@@ -60,6 +61,13 @@ async function restoreUntil(
     await dumper.close();
     await image.close();
   }
+}
+
+/** The outcome of a check as `restore --json` prints it, with the address as a string. */
+function checkJson(check: CheckResult | null): unknown {
+  if (check === null || check.difference === null) return check;
+  const { address, message } = check.difference;
+  return { ...check, difference: { address: address === null ? null : hex(address), message } };
 }
 
 function show(

@@ -1,6 +1,7 @@
 /**
  * Runs the command line in a folder of its own, either as users run it or inside the process of the
- * test. The latter takes a fifth of the time, and suffices to test arguments and answers.
+ * test. The latter takes a fifth of the time, and suffices to test arguments and answers. Whatever is
+ * printed with --json is checked against its schema.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -9,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { expect } from 'vitest';
+import { checkJsonOutput } from './json-schemas.ts';
 
 export const CLI: string = fileURLToPath(
   new URL('../../../dist/main/cli/mmdump.js', import.meta.url),
@@ -28,7 +30,11 @@ export interface Result {
 export class CliFolder {
   readonly path: string = mkdtempSync(join(tmpdir(), 'mmdump-cli-'));
 
-  readonly mmdump = (...args: string[]): Result => this.run([CLI, ...args]);
+  readonly mmdump = (...args: string[]): Result => {
+    const result = this.run([CLI, ...args]);
+    checkJsonOutput(args, result.stdout);
+    return result;
+  };
 
   /** Runs node with its own arguments. */
   run(args: readonly string[]): Result {
@@ -58,6 +64,7 @@ export class CliFolder {
     try {
       await runProgram(args);
       const status = Number(process.exitCode ?? 0);
+      checkJsonOutput(args, outputs[0]!.text());
       return { status, stdout: outputs[0]!.text(), stderr: outputs[1]!.text() };
     } finally {
       process.exitCode = exitCode;

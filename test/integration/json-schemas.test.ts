@@ -1,0 +1,66 @@
+/**
+ * The schemas of docs/schemas say what the command line prints with --json. The tests of the
+ * commands check their output against them; here it is checked that the schemas are strict.
+ */
+import { afterAll, describe, expect, it } from 'vitest';
+import { CliFolder } from '../support/programs/cli.ts';
+import { assertMatchesSchema, SCHEMAS } from '../support/programs/json-schemas.ts';
+
+const cli = new CliFolder();
+afterAll(() => cli.remove());
+
+type Json = { [key: string]: unknown };
+
+/** Every object inside `value`, with the path that leads to it. */
+function objectsIn(value: unknown, path = ''): [string, Json][] {
+  if (typeof value !== 'object' || value === null) return [];
+  const inner = Object.entries(value).flatMap(([key, child]) => objectsIn(child, `${path}/${key}`));
+  return Array.isArray(value) ? inner : [[path, value as Json], ...inner];
+}
+
+async function output(...args: string[]): Promise<Json> {
+  return JSON.parse((await cli.inside(...args, '--json')).stdout);
+}
+
+const image = output('dump', '--workload', 'mixed:4M', '-o', 'a.cpt', '--unsupported', 'skip');
+
+describe.each([
+  ['dump', () => image],
+  ['dump', () => output('dump', '--workload', 'mixed:4M', '--dry-run')],
+  ['dump', () => output('dump', '--workload', 'dense:4M', '-o', 'parts', '--split', '1M')],
+  ['inspect', () => image.then(() => output('inspect', 'a.cpt'))],
+  ['verify', () => image.then(() => output('verify', 'a.cpt'))],
+  ['restore', () => image.then(() => output('restore', 'a.cpt', '--check'))],
+] as const)('the schema of %s', (command, print) => {
+  it('is that of its output, and of no object with a key more or less', async () => {
+    const value = await print();
+    assertMatchesSchema(command, value);
+    for (const [path, object] of objectsIn(value)) {
+      object.extra = 1;
+      expect(() => assertMatchesSchema(command, value), `a key more in ${path}`).toThrow('extra');
+      delete object.extra;
+      for (const [key, kept] of Object.entries(object)) {
+        if (key === 'parts') continue; // there only for an image in parts
+        delete object[key];
+        expect(() => assertMatchesSchema(command, value), `${path} without ${key}`).toThrow(key);
+        object[key] = kept;
+      }
+    }
+    assertMatchesSchema(command, value);
+  });
+});
+
+it('describes every property', () => {
+  for (const [command, { schema }] of SCHEMAS) {
+    for (const [path, object] of objectsIn(schema)) {
+      if (!path.endsWith('/properties')) continue;
+      for (const [key, property] of Object.entries(object as { [key: string]: Json })) {
+        const { description, $ref } = property;
+        const inner = (property.anyOf as Json[] | undefined)?.map(
+          (one) => one.description ?? one.$ref,
+        );
+        expect(description ?? $ref ?? inner?.[0], `${command}: ${path}/${key}`).toBeDefined();
+      }
+    }
+  }
+});
