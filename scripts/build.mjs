@@ -2,7 +2,7 @@
 // chunks beside main/index.js. How long a command takes to start depends on the number of files far
 // more than on their length: with one file per module, 240 in all, it took twice as long, and 25
 // chunks took a fifth more processor time than one file. Declarations stay one file per module.
-import { rmSync } from 'node:fs';
+import { cpSync, rmSync } from 'node:fs';
 import { isAbsolute, resolve } from 'node:path';
 import { build } from 'rolldown';
 import { buildKernels } from './build-kernels.mjs';
@@ -46,7 +46,9 @@ async function chunks() {
     loadedWith(input['workers/tasks']),
     loadedWith(input['main/index']),
     loadedWith(
-      ...['dump', 'inspect', 'verify', 'restore'].map((name) => `src/main/cli/${name}-command.ts`),
+      ...['dump', 'inspect', 'verify', 'restore', 'report'].map(
+        (name) => `src/main/cli/${name}-command.ts`,
+      ),
     ),
   ]);
   const isStart = (id) =>
@@ -79,3 +81,11 @@ await build({
     codeSplitting: { groups: await chunks() },
   },
 });
+
+// The page of a report is one script, which runs in the browser, and one style.
+await build({
+  input: 'src/report/page.ts',
+  platform: 'browser',
+  output: { file: `${OUT}/report/page.js`, format: 'iife', minify: true },
+});
+cpSync('src/report/page.css', `${OUT}/report/page.css`);

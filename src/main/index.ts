@@ -76,6 +76,7 @@ export type {
 export type { WorkerProgress } from './job/progress.ts';
 export type { JobOptions } from './job/stop.ts';
 export type { RestoreOptions, RestoreProgress, RestoreResult } from './load/restore.ts';
+export { imageReport, type ReportOptions } from './report/html.ts';
 export { type FileSink, type FileSinkOptions, fileSink } from './sinks/file-sink.ts';
 export {
   type MemoryImage,

@@ -7,6 +7,7 @@ import { WORKERS_MAX } from '../crew/crew.ts';
 import { packageVersion } from '../package/version.ts';
 import { WORKLOADS, type WorkloadName } from '../workloads/names.ts';
 import type { DumpFlags } from './dump-request.ts';
+import type { ReportFlags } from './report-command.ts';
 import type { RestoreFlags } from './restore-command.ts';
 import { EXIT, runCommand } from './run-command.ts';
 import { parseSize, parseSplit, wholeNumber } from './sizes.ts';
@@ -38,6 +39,7 @@ export function createProgram(): Command {
   addInspect(program);
   addVerify(program);
   addRestore(program);
+  addReport(program);
   return program;
 }
 
@@ -197,6 +199,27 @@ function addRestore(program: Command): void {
     await runCommand(async (signal) => {
       const { restoreCommand } = await import('./restore-command.ts');
       return await restoreCommand(path, flags, signal);
+    });
+  });
+}
+
+function addReport(program: Command): void {
+  const command = program
+    .command('report')
+    .description('show an image as one HTML page: a map of its memory, tables, how its dump went')
+    .argument('<image>')
+    .option('-o, --output <file>', 'the page (default: IMAGE.html)')
+    .option('--run <file>', 'what dump --json printed: the page then shows how the dump went')
+    .option(
+      '--embed <size>',
+      'include the bytes of the first pages, up to this size: the page then shows them',
+      parseSize,
+    )
+    .option('--force', 'replace an existing file');
+  addCommon(command).action(async (path: string, flags: ReportFlags) => {
+    await runCommand(async (signal) => {
+      const { reportCommand } = await import('./report-command.ts');
+      return await reportCommand(path, flags, signal);
     });
   });
 }

@@ -32,6 +32,11 @@ export function demoTargetUrl(): URL {
   return fileOf('./demo/target.js');
 }
 
+/** A file of the report page: its script, or its style. */
+export function reportPageUrl(name: 'page.js' | 'page.css'): URL {
+  return fileOf(`../report/${name}`);
+}
+
 /** The URL of a file of the package. PACKAGE_BUNDLED if it cannot be found from here. */
 function fileOf(path: string): URL {
   // In a bundle in CommonJS form `import.meta` is empty.

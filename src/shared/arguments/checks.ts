@@ -169,6 +169,12 @@ export function isInstance<T>(
   }
 }
 
+/** Checks for an object of any kind, whose properties the caller of this checks. */
+export function anyObject(what: string, value: unknown): object {
+  if (typeof value === 'object' && value !== null) return value;
+  throw refusal(what, value, 'an object');
+}
+
 /** Makes a check for an object that has all these methods. `article` names it in messages. */
 export function objectWith<T extends object>(
   methods: readonly (keyof T & string)[],

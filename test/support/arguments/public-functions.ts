@@ -13,6 +13,7 @@ import {
   type Dumper,
   fileSink,
   type Image,
+  imageReport,
   importProcess,
   type Machine,
   MiB,
@@ -353,6 +354,22 @@ function imageCalls({ image, memoryImage }: CallFixture): [string, PublicCall][]
     ['new Image', construct(image, [object(undefined)])],
     ['memoryUsage', call([object(image)], memoryUsage)],
     [
+      'imageReport',
+      call(
+        [
+          object(image),
+          optional(
+            options({
+              run: optional(object(dumpOf(image.id))),
+              embedBytes: optional(count(0)),
+              signal: optional(signal),
+            }),
+          ),
+        ],
+        imageReport,
+      ),
+    ],
+    [
       'openImage',
       call(
         [
@@ -369,6 +386,11 @@ function imageCalls({ image, memoryImage }: CallFixture): [string, PublicCall][]
       ),
     ],
   ];
+}
+
+/** The least that `dump --json` prints and a report reads. */
+function dumpOf(id: string): object {
+  return { image: { id }, workers: 1, workersReason: '1 as asked', ms: {}, perWorker: [] };
 }
 
 function imageKeys({ bytes: length, chunks, chunkBytes }: CallFixture['memoryImage']): {
