@@ -50,6 +50,8 @@ export const TARGETS = {
   overhead: ratio(1, 'the allowance: 2 % of memory + 4 MiB a worker'),
   restore: ratio(0.7, 'the copy limit'),
   imageRead: { of: 'value', bound: 'at least', limit: 1, text: '≥ 1 GB/s' },
+  reportShown: atMost(2000, 'ms'),
+  reportFrame: atMost(33, 'ms'),
   verify: ratio(0.9, "the digest's speed on as many threads"),
   verifyFile: ratio(0.85, "reading the file's speed on as many threads"),
 } as const satisfies { readonly [name: string]: Target };

@@ -14,6 +14,7 @@ import { mappings } from './mappings.ts';
 import { overhead } from './overhead.ts';
 import { peak } from './peak.ts';
 import { peers } from './peers.ts';
+import { report } from './report.ts';
 import { restore } from './restore.ts';
 import { serial } from './serial.ts';
 import { small } from './small.ts';
@@ -43,6 +44,7 @@ export const CASES: readonly BenchCase[] = [
   imageRead,
   importCase,
   importFloors,
+  report,
   start,
   peers,
   growthPages,
