@@ -99,8 +99,8 @@ export interface ImportResult {
   /** The reports about the processes. */
   readonly processes: readonly ProcessReport[];
   /**
-   * Lets the processes go on that `load: 'on-demand'` holds still. Pages that were not loaded until
-   * then are lost: to touch one is SIGBUS, and a dump that needs one is PROCESS_GONE. Rejects with
+   * Lets the processes go on that `load: 'on-demand'` holds still. Pages that are not in memory then
+   * are lost: to touch one is SIGBUS, and a dump that needs one is PROCESS_GONE. Rejects with
    * PROCESS_RESUMED or PROCESS_GONE if the processes have not stood still until now, so that what
    * was read may not be of one instant; they go on all the same. Closing the machine does the same.
    * Without 'on-demand', and when it is called again, it does nothing.

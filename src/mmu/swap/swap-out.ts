@@ -4,12 +4,14 @@
  * PG.DIRTY. Pages of unreachable files are left alone. The mmap lock is held in either mode; every
  * entry is changed under its table's lock.
  *
- * An anonymous page is reclaimed only if nothing else refers to its frame. A frame that a fork
- * shares or that KSM has merged stays, since no reverse map leads to its other leaves. An adopted
- * frame stays as well.
+ * An anonymous page that was loaded from a backing, and not written since, goes back to it: each of
+ * its leaves becomes a backed entry again. Any other anonymous page goes to swap, and only if nothing
+ * else refers to its frame. A frame that a fork shares or that KSM has merged stays, since no reverse
+ * map leads to its other leaves. An adopted frame stays as well.
  */
 import { GRANULE_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
+import { backingOut } from '../backing/backing-out.ts';
 import { isAllExclusive } from '../fault/huge.ts';
 import { isUnreachableKind } from '../files/file-record.ts';
 import type { Mm } from '../mm/mm.ts';
@@ -92,8 +94,15 @@ function reclaimLeaf(mm: Mm, words: Int32Array, at: number, pressure: Pressure):
     if (isLivingFilePage(mm, pfn)) dropFileLeaf(mm, words, at, pfn);
     return;
   }
-  if ((flags & KSM) !== 0 || !mm.pages.isExclusive(pfn)) return;
-  if ((flags & LAZYFREE) !== 0 && (low & DIRTY) === 0) {
+  const isOnly = mm.pages.isExclusive(pfn);
+  const isLazyFree = (flags & (LAZYFREE | KSM)) === LAZYFREE && isOnly && (low & DIRTY) === 0;
+  if (!isLazyFree && backingOut(mm, words, at, pfn)) {
+    if (isOnly) pressure.wanted--;
+    dropLeaf(mm, pfn);
+    return;
+  }
+  if ((flags & KSM) !== 0 || !isOnly) return;
+  if (isLazyFree) {
     clearEntry(words, at);
   } else {
     const slot = mm.machine.swap.allocate(mm.thread);

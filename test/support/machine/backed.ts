@@ -34,15 +34,18 @@ export class BackingFile {
     });
   }
 
-  /** Lets the pages of `space` from `address` on lie in the file, from page `place` on. */
-  map(space: object, address: number, pages: number, place = 0): void {
+  /**
+   * Lets the pages of `space` from `address` on lie in the file, from page `place` on. `isMerged`: KSM
+   * has merged them.
+   */
+  map(space: object, address: number, pages: number, place = 0, isMerged = false): void {
     const { mm: own, reference } = space as AddressSpace;
     runOn(own, reference, 'write', (mm) => {
       prepareAnonVma(mm, mm.vmas.lookup(vpnOf(address)));
       const start = vpnOf(address);
       for (let vpn: number = start; vpn < start + pages; ) {
         const end = Math.min(granuleEnd(vpn), start + pages);
-        mapBacked(mm, vpn, end - vpn, this.backing, place + vpn - start);
+        mapBacked(mm, vpn, end - vpn, this.backing, place + vpn - start, isMerged);
         vpn = end;
       }
     });

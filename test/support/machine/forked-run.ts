@@ -13,10 +13,11 @@ import type { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
 import { runOn } from '../../../src/mmu/machine/enter.ts';
 import type { Machine } from '../../../src/mmu/machine/machine.ts';
 import { PG } from '../../../src/mmu/physical/page-struct.ts';
+import { isBacked } from '../../../src/mmu/tables/pte.ts';
 import { prepareAnonVma } from '../../../src/mmu/vma/anon-vma.ts';
 import { MmdumpError } from '../../../src/shared/errors.ts';
 import { MiB, PAGE_SIZE, vpnOf } from '../../../src/shared/page.ts';
-import { assertTablesTrue } from './invariants.ts';
+import { assertTablesTrue, leaves } from './invariants.ts';
 import { codeOf, testMachine } from './machine.ts';
 import * as model from './model-mm.ts';
 
@@ -137,9 +138,12 @@ export class Run {
       case 'merge':
         this.machine.mergePages();
         return;
-      case 'reclaim':
+      case 'reclaim': {
+        const before = this.#backedEntries();
         this.machine.reclaim(step.count * PAGE_SIZE);
+        if (this.#backedEntries() > before) this.seen.add('pages put back');
         return;
+      }
       case 'write':
       case 'read':
         this.#access(process, step);
@@ -260,6 +264,11 @@ export class Run {
       }
     });
     this.seen.add('backed pages');
+  }
+
+  #backedEntries(): number {
+    const all = this.processes.flatMap(({ space }) => leaves(this.machine, space));
+    return all.filter(({ low }) => isBacked(low)).length;
   }
 
   assertTrue(): void {
