@@ -15,7 +15,7 @@ export interface ImportOptions extends JobOptions {
   readonly freeze?: boolean | undefined;
   /**
    * 'now' (default): all pages are copied into the machine, and the processes go on. 'on-demand':
-   * private pages stay in the processes, which stand still until `release` of the result is called.
+   * pages stay in the processes, which stand still until `release` of the result is called.
    * A page is loaded when the machine touches it. A dump reads it directly, and takes no memory of
    * the machine for it. It cannot be combined with `freeze: false`.
    */

@@ -114,6 +114,21 @@ export class BackedPages {
     return this.#loadedTo - vpn;
   }
 
+  /** Whether page `vpn` of the unit is there. */
+  isLoaded(vpn: number): boolean {
+    return vpn < this.#loadedTo;
+  }
+
+  /**
+   * Reads `pages` pages from `vpn` on, which are pages of a file: neighbours in the backing from
+   * `place` on. Throws PROCESS_GONE if they cannot be read.
+   */
+  loadFile(mm: number, vpn: number, backing: number, place: number, pages: number): void {
+    this.#note(vpn - this.#unitStart, pages, -2 - (backing * PLACES + place));
+    if (this.#needsBytes) this.#read(mm, vpn, backing, place, pages);
+    this.#loadedTo = vpn + pages;
+  }
+
   /** Loads once more the pages among sources[from] to sources[to - 1] that an earlier pass noted. */
   reload(mm: number, sources: Int32Array, from: number, to: number): void {
     for (let source = from; source < to; ) {

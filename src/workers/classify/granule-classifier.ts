@@ -81,7 +81,7 @@ export class GranuleClassifier {
     this.#mm = mms[ordinal]!;
     this.#ordinal = ordinal;
     this.#leaves = leaves;
-    this.#owned = new OwnedPages(mms, ordinal, leaves, owners);
+    this.#owned = new OwnedPages(mms, ordinal, leaves, owners, backed);
     this.#donors = donors;
     this.#policy = policy;
     this.#out = out;
@@ -215,7 +215,7 @@ export class GranuleClassifier {
       else if (isBacked(low)) pfn = this.#load(vpn, words, at + page * stride, to - vpn);
       let word = low === 0 ? LOST_PAGE : this.#leafWord(vma, vpn, low, high, pfn, slot);
       if (word === LOST_PAGE) {
-        pfn = this.#owned.frame(vma, vpn);
+        pfn = this.#owned.number(vma, vpn, found, to);
         // On a running machine a private VMA stores what it shows as its own: see dump/owners.ts.
         const isOwn = vma.isShared || this.#donors === undefined;
         const bits = isOwn ? 0 : FILE_PAGES_BIT;

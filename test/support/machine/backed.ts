@@ -4,11 +4,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BACKING_KIND } from '../../../src/mmu/backing/backing-table.ts';
 import { mapBacked } from '../../../src/mmu/backing/map-backed.ts';
+import { encodePlaces, type PlacedRun } from '../../../src/mmu/files/file-places.ts';
+import { FILE_BACKING, FILE_KIND } from '../../../src/mmu/files/file-record.ts';
+import { cacheContext, putFile, unlinkFile } from '../../../src/mmu/files/page-cache.ts';
 import type { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
 import { runOn } from '../../../src/mmu/machine/enter.ts';
 import type { Machine } from '../../../src/mmu/machine/machine.ts';
+import { holdGate } from '../../../src/mmu/mm/hold.ts';
 import { prepareAnonVma } from '../../../src/mmu/vma/anon-vma.ts';
-import { granuleEnd, vpnOf } from '../../../src/shared/page.ts';
+import { granuleEnd, PAGE_SIZE, vpnOf } from '../../../src/shared/page.ts';
 
 /** A file whose pages back those of a machine. */
 export class BackingFile {
@@ -49,6 +53,28 @@ export class BackingFile {
         vpn = end;
       }
     });
+  }
+
+  /**
+   * Makes a memory-backed file of `pages` pages in the machine, of which `runs` lie in the host's
+   * file. The caller has an open reference, and its name has one. Returns its id.
+   */
+  createFile(pages: number, runs: readonly Omit<PlacedRun, 'backing'>[]): number {
+    const { parts } = this.#machine;
+    const content = encodePlaces(runs.map((run) => ({ ...run, backing: this.backing })));
+    const path = Buffer.from('/memfd:placed');
+    const backing = FILE_BACKING.NONE;
+    const kind = FILE_KIND.MEMORY | FILE_KIND.NAMED;
+    const fields = { path, kind, backing, size: pages * PAGE_SIZE, content };
+    return holdGate(parts, parts.thread, () => parts.files.create(fields, parts.thread));
+  }
+
+  /** Drops both references. */
+  dropFile(id: number): void {
+    const { parts } = this.#machine;
+    const context = cacheContext(parts, parts.thread);
+    holdGate(parts, parts.thread, () => unlinkFile(context, id));
+    holdGate(parts, parts.thread, () => putFile(context, id));
   }
 
   release(): void {
