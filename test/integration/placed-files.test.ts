@@ -10,7 +10,10 @@ import {
   type DumpOptions,
   type Machine,
   MiB,
+  memorySink,
+  openImage,
   PAGE_SIZE,
+  verifyImage,
 } from 'mmdump';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { imageOf } from '../support/images/images.ts';
@@ -135,6 +138,30 @@ describe('an image of files whose pages lie in a backing', () => {
     expect(machine.memory.free).toBe(free);
     loaded.write(SHARED + 910 * PAGE_SIZE + 5, new Uint8Array([255]));
     expect(await dumper.compare(spaces[0]!, loaded)).toMatchObject({ equal: false });
+  });
+
+  it('is whole although another process writes between counting and writing', async () => {
+    const { spaces } = createFamily(true);
+    const [backing] = files;
+    const sink = memorySink();
+    const reserve = sink.reserve.bind(sink);
+    // Page 351 becomes zeros and page 353, which was zeros, does not stay so.
+    sink.reserve = (extent) => {
+      backing!.change(351, new Uint8Array(PAGE_SIZE));
+      backing!.change(353, new Uint8Array(PAGE_SIZE).fill(9));
+      return reserve(extent);
+    };
+    await dumper.dump(spaces, { to: sink, sizeLimit: 64 * MiB });
+    expect(await verifyImage(sink.image)).toMatchObject({ ok: true });
+    const image = await openImage(sink.image);
+    try {
+      const bytes = new Uint8Array(3 * PAGE_SIZE);
+      await image.read(SHARED + 351 * PAGE_SIZE, bytes, { mm: 0 });
+      expect(bytes.subarray(0, PAGE_SIZE).every((byte) => byte === 0)).toBe(true);
+      expect(bytes.subarray(2 * PAGE_SIZE).every((byte) => byte === 0)).toBe(true);
+    } finally {
+      await image.close();
+    }
   });
 
   it('is not made, nor compared, if a page cannot be read: the error names it', async () => {

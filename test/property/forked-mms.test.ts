@@ -34,7 +34,7 @@ const SHAPES: readonly Shape[] = [
     memory: 1.5 * MiB,
     steps: 60,
     runs: 12,
-    meets: ['memory pressure', 'swapped pages', 'forks', 'backed pages'],
+    meets: ['memory pressure', 'swapped pages', 'forks', 'backed pages', 'placed files'],
   },
   {
     name: 'huge pages',
@@ -108,7 +108,7 @@ describe('several forked mms', () => {
             run.assertContent();
             run.assertTrue();
             for (const each of run.seen) seen.add(each);
-            for (const { space } of run.processes) space.exit();
+            run.end();
             assertTablesTrue(run.machine);
             const { machine } = run;
             expect(machine.swap.free).toBe(machine.swap.total);

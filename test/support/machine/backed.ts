@@ -1,5 +1,5 @@
 /** Pages that lie in a file, as a backing of a machine. */
-import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BACKING_KIND } from '../../../src/mmu/backing/backing-table.ts';
@@ -20,6 +20,7 @@ export class BackingFile {
   readonly backing: number;
   readonly #machine: Machine;
   readonly #folder = mkdtempSync(join(tmpdir(), 'mmdump-backing-'));
+  readonly #path: string;
   readonly #fd: number;
 
   /**
@@ -27,9 +28,9 @@ export class BackingFile {
    * built.
    */
   constructor(machine: object, content: Uint8Array, pid = 4_000_000) {
-    const path = join(this.#folder, 'pages');
-    writeFileSync(path, content);
-    this.#fd = openSync(path, 'r');
+    this.#path = join(this.#folder, 'pages');
+    writeFileSync(this.#path, content);
+    this.#fd = openSync(this.#path, 'r');
     this.#machine = machine as Machine;
     this.backing = this.#machine.parts.backings.add({
       kind: BACKING_KIND.PROCESS,
@@ -75,6 +76,13 @@ export class BackingFile {
     const context = cacheContext(parts, parts.thread);
     holdGate(parts, parts.thread, () => unlinkFile(context, id));
     holdGate(parts, parts.thread, () => putFile(context, id));
+  }
+
+  /** Overwrites the page at `place`, as a process does that was not stopped. */
+  change(place: number, page: Uint8Array): void {
+    const fd = openSync(this.#path, 'r+');
+    writeSync(fd, page, 0, page.length, place * PAGE_SIZE);
+    closeSync(fd);
   }
 
   release(): void {
