@@ -4,12 +4,11 @@
  * difference of all.
  */
 
-import { CONTENT_OF, contentName, contentOf } from '../mmu/files/content.ts';
+import { CONTENT_OF, contentName, contentOf, readBacked } from '../mmu/files/content.ts';
 import { readBacking } from '../mmu/files/filemap.ts';
 import { MachineParts } from '../mmu/mm/machine-parts.ts';
 import { type Mm, mmOf } from '../mmu/mm/mm.ts';
 import { isZeroPage } from '../mmu/tables/classify.ts';
-import { backingOf, placeOf } from '../mmu/tables/pte.ts';
 import type {
   ComparedMm,
   CompareReport,
@@ -105,7 +104,10 @@ class Side {
   bytes(slot: number, vpn: number, content: number): Uint8Array | null {
     if (content > 0) return this.mm.memory.page(content);
     if (content === CONTENT_OF.ZEROS) return ZEROS;
-    if (content === CONTENT_OF.BACKED) return this.#backedBytes();
+    if (content === CONTENT_OF.BACKED) {
+      readBacked(this.mm, slot, vpn, this.#scratch);
+      return this.#scratch;
+    }
     if (content !== CONTENT_OF.FILE) return null;
     const file = this.mm.vmas.file(slot);
     const index = this.mm.vmas.fileIndex(slot, vpn);
@@ -117,15 +119,6 @@ class Side {
       if (error instanceof MmdumpError && error.code === 'SIGBUS') return null;
       throw error;
     }
-    return this.#scratch;
-  }
-
-  /** The bytes of the backed page at which the cursor of the mm stands. Throws PROCESS_GONE. */
-  #backedBytes(): Uint8Array {
-    const { words, at } = this.mm.cursor;
-    const high = words[at + 1]!;
-    const place = placeOf(words[at]!, high);
-    this.#machine.backings.read(backingOf(high), place, 1, this.#scratch, 0);
     return this.#scratch;
   }
 

@@ -141,6 +141,26 @@ describe('an image of backed pages', () => {
     expect(Buffer.compare(backed, ordinary)).toBe(0);
   });
 
+  it('has them once although one mm has read them, and although they were put back', async () => {
+    const families = [false, true].map((isBacked) => {
+      const { machine, space } = createSpace(isBacked);
+      const child = space.fork();
+      const bytes = new Uint8Array(PAGE_SIZE);
+      for (let page = 0; page < PAGES; page += 3) space.read(BASE + page * PAGE_SIZE, bytes);
+      for (let page = 0; page < PAGES; page += 5) child.read(BASE + page * PAGE_SIZE, bytes);
+      const grandchild = child.fork();
+      grandchild.write(BASE + 3 * PAGE_SIZE, new Uint8Array([7]));
+      machine.reclaim(300 * PAGE_SIZE);
+      for (let page = 0; page < PAGES; page += 7) child.read(BASE + page * PAGE_SIZE, bytes);
+      return [grandchild, space, child];
+    });
+    const [ordinary, backed] = [
+      await imageOf(dumper, families[0]!),
+      await imageOf(dumper, families[1]!),
+    ];
+    expect(Buffer.compare(backed, ordinary)).toBe(0);
+  });
+
   it('is estimated and compared without the pages being loaded', async () => {
     const { machine, space } = createSpace(true);
     const { free } = machine.memory;

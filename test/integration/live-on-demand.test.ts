@@ -21,7 +21,7 @@ import { imageOf } from '../support/images/images.ts';
 import { LiveFixture } from '../support/live/capture.ts';
 import { failure, freshMachine, startLarge } from '../support/live/failures.ts';
 import { startFamily } from '../support/live/family.ts';
-import type { LiveProcess } from '../support/live/live-process.ts';
+import { isInstalled, type LiveProcess } from '../support/live/live-process.ts';
 import { threadStates, withFile } from '../support/live/proc.ts';
 import { CliFolder } from '../support/programs/cli.ts';
 
@@ -101,6 +101,36 @@ describe('an import on demand', () => {
     expect(Buffer.compare(found, expected)).toBe(0);
     await imported.release();
     for (const pid of pids) process.kill(pid, 'SIGCONT');
+  });
+
+  it('leaves shared memory there as well, until it is touched', async (context) => {
+    if (!isInstalled('python3')) context.skip('there is no python3');
+    const { workshop, dumper } = fixture;
+    const live = await workshop.startReady(workshop.sharedCommand(64));
+    await live.stop();
+    const now = createMachine({ memory: MEMORY });
+    const all = await importProcess(now, live.pid, { dumper });
+    const machine = createMachine({ memory: MEMORY });
+    const before = machine.memory.free;
+    const imported = await onDemand(live.pid, machine);
+    expect(before - machine.memory.free).toBeLessThan(16 * MiB);
+    const [space] = imported.mms;
+    const { free } = machine.memory;
+    const found = await imageOf(dumper, imported.mms);
+    expect(Buffer.compare(found, await imageOf(dumper, all.mms))).toBe(0);
+    expect(machine.memory.free).toBe(free);
+    const shared = space!.vmas().find(({ prot, start, end }) => {
+      return prot === 'rw-s' && end - start >= 64 * MiB;
+    });
+    const bytes = new Uint8Array(64 * MiB);
+    space!.read(shared!.start, bytes);
+    expect(Buffer.compare(bytes, Buffer.alloc(64 * MiB, 7))).toBe(0);
+    expect(free - machine.memory.free).toBeGreaterThanOrEqual(64 * MiB);
+    machine.reclaim(MEMORY);
+    expect(free - machine.memory.free).toBeLessThan(MiB);
+    expect(await dumper.compare(space!, all.mms[0]!)).toMatchObject({ equal: true });
+    await imported.release();
+    await live.kill();
   });
 
   it('ends with the machine: the process goes on', async () => {

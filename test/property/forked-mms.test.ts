@@ -5,7 +5,7 @@
  * - no entry lies outside a VMA; every frame's counts, mapping and index match the tables; a frame
  *   with a writable leaf in a private mapping has no other leaf; the same holds for swap slots
  * - free frames + used frames = all, free slots + used slots = all; at the end everything is free
- * - pages that lie in a backing are pages like any others
+ * - pages that lie in a backing are pages like any others, and a page with an origin was not written
  * - all of this also holds when memory is so short that pages constantly go to swap and come back
  *
  * The model (`model-mm.ts`) is a map from page to protection and bytes.
@@ -26,7 +26,7 @@ const SHAPES: readonly Shape[] = [
     memory: 8 * MiB,
     steps: 60,
     runs: 30,
-    meets: ['merged pages', 'forks', 'swapped pages', 'backed pages'],
+    meets: ['merged pages', 'forks', 'swapped pages', 'backed pages', 'pages put back'],
   },
   {
     name: 'short of memory',
@@ -34,7 +34,7 @@ const SHAPES: readonly Shape[] = [
     memory: 1.5 * MiB,
     steps: 60,
     runs: 12,
-    meets: ['memory pressure', 'swapped pages', 'forks', 'backed pages'],
+    meets: ['memory pressure', 'swapped pages', 'forks', 'backed pages', 'placed files'],
   },
   {
     name: 'huge pages',
@@ -54,8 +54,16 @@ function beginning({ name, pages }: Shape): Operation[] {
   const all = { mm: 0, page: 0, count: pages };
   const map = { op: 'map', ...all, prot: 'rw', what: 'anonymous' } as const;
   const write = { op: 'write', ...all, value: 1 } as const;
+  const putBack = [
+    { op: 'map', mm: 0, page: 4, count: 12, prot: 'rw', what: 'backed' } as const,
+    { op: 'read', mm: 0, page: 4, count: 8 } as const,
+    { op: 'fork', mm: 0 } as const,
+    { op: 'reclaim', mm: 0, count: 24 } as const,
+  ];
   if (name === 'huge pages') return [map, ...hugeBeginning(all)];
-  if (name === 'few pages') return [map, { op: 'advise', ...all, advice: 'mergeable' }, write];
+  if (name === 'few pages') {
+    return [...putBack, map, { op: 'advise', ...all, advice: 'mergeable' }, write];
+  }
   const fork = { op: 'fork', mm: 0 } as const;
   return [map, write, fork, { ...write, value: 2 }, { ...write, mm: 1, value: 3 }];
 }
@@ -100,7 +108,7 @@ describe('several forked mms', () => {
             run.assertContent();
             run.assertTrue();
             for (const each of run.seen) seen.add(each);
-            for (const { space } of run.processes) space.exit();
+            run.end();
             assertTablesTrue(run.machine);
             const { machine } = run;
             expect(machine.swap.free).toBe(machine.swap.total);

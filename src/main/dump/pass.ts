@@ -66,6 +66,21 @@ export async function runPasses(
   return run.result();
 }
 
+/**
+ * Whether an mm maps a file of which pages lie in backings. A process that does not stand still may
+ * write such pages, so a counting pass has to keep what it has found.
+ */
+function showsPlaces(mms: readonly Mm[]): boolean {
+  if (mms[0]!.machine.backings.isEmpty) return false;
+  return mms.some(({ vmas, files }) => {
+    for (let ordinal = 0; ordinal < vmas.count; ordinal++) {
+      const file = vmas.file(vmas.slot(ordinal));
+      if (file !== 0 && files.places(file) !== undefined) return true;
+    }
+    return false;
+  });
+}
+
 class PassRun {
   readonly #dump: Dump;
   readonly #mms: readonly DescribedMm[];
@@ -131,7 +146,8 @@ class PassRun {
   async count(): Promise<void> {
     const { engine, options } = this.#dump;
     enter(this.#dump, 'count');
-    if (this.#pins !== undefined && !options.dryRun) {
+    const mayChange = this.#pins !== undefined || showsPlaces(this.#raw);
+    if (mayChange && !options.dryRun) {
       const { pages } = this.#tables;
       const runs = engine.buffers.take('runs', runTableBytes(pages));
       const sources = engine.buffers.take('sources', pages * 4);

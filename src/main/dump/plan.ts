@@ -175,6 +175,7 @@ class MmPlanner {
     const granules = new Set<number>();
     this.#scan(start, end, (granule) => granules.add(granule));
     const pgoff = this.#mm.vmas.fileIndex(slot, start);
+    this.#addPlacedGranules(granules, file, pgoff, start, end);
     // On a running machine another thread may have the lock. The plan so far stays right meanwhile.
     const lock = this.#options.freeze ? undefined : this.#mm.files.lock(file);
     await lock?.lockAsync(this.#mm.thread, signal);
@@ -200,10 +201,26 @@ class MmPlanner {
     forEachCacheNode(this.#mm, file, pgoff, pgoff + (end - start), (index) => {
       const from = Math.max(pgoff, index) - pgoff + start;
       const to = Math.min(end, index + CACHE_NODE_PAGES - pgoff + start);
-      for (let granule = granuleStart(from); granule < to; granule = granuleEnd(granule)) {
-        granules.add(granule);
-      }
+      addGranules(granules, from, to);
     });
+  }
+
+  /** Adds those that have pages of the file which lie in backings. */
+  #addPlacedGranules(
+    granules: Set<number>,
+    file: number,
+    pgoff: number,
+    start: number,
+    end: number,
+  ): void {
+    const places = this.#mm.files.places(file);
+    if (places === undefined) return;
+    for (let run = places.firstAfter(pgoff); run < places.count; run++) {
+      const from = Math.max(pgoff, places.index(run)) - pgoff + start;
+      if (from >= end) return;
+      const to = places.index(run) + places.pages(run) - pgoff + start;
+      addGranules(granules, from, Math.min(end, to));
+    }
   }
 
   #addGranule(start: number): void {
@@ -217,6 +234,13 @@ class MmPlanner {
       last.pages < this.#options.unitPages;
     if (joins) last.pages += GRANULE_PAGES;
     else this.#units.push({ mm: this.#ordinal, start, pages: GRANULE_PAGES });
+  }
+}
+
+/** Adds the granules of pages [from, to). */
+function addGranules(granules: Set<number>, from: number, to: number): void {
+  for (let granule = granuleStart(from); granule < to; granule = granuleEnd(granule)) {
+    granules.add(granule);
   }
 }
 

@@ -4,6 +4,7 @@ import type { Yielder } from '../job/stop.ts';
 import type { UnmappedPages } from './file-contents.ts';
 import type { ProcessReport } from './import-report.ts';
 import type { MappedFile } from './mapped-files.ts';
+import type { ShownRun } from './placed-pages.ts';
 import type { ProcessVma } from './process-mappings.ts';
 import { foreignFiles, type ReadableFile, unreadableFiles } from './readable-files.ts';
 import type { ScanResult } from './scan-phase.ts';
@@ -29,6 +30,8 @@ export interface FamilySurvey {
   readonly pages: readonly MemberPages[];
   readonly readable: ReadonlyMap<MappedFile, ReadableFile>;
   readonly unmapped: readonly UnmappedPages[];
+  /** Where pages of files stay that processes map; empty unless pages are loaded on demand. */
+  readonly placed: ReadonlyMap<MappedFile, readonly ShownRun[]>;
   /** The most frames that the pages and page tables of all processes take. */
   readonly frames: number;
   /** Pages that show the zero page. Each takes a frame in a machine that has no zero page. */

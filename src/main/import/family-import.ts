@@ -36,6 +36,7 @@ import {
 import type { ImportOptions, MachineFor } from './import-report.ts';
 import { loadUnmapped } from './load-unmapped.ts';
 import { type MappedFile, MappedFiles } from './mapped-files.ts';
+import { listPlaces, type ShownRun, shownPlaces } from './placed-pages.ts';
 import { processGone, readProc } from './proc.ts';
 import { mmAddresses, mmNotes } from './process-fields.ts';
 import { createMappings, describeVmas, type ProcessVma, toScanned } from './process-mappings.ts';
@@ -115,8 +116,11 @@ export class FamilyImport {
     const machine = this.#machineFor(survey);
     const held = new HeldFiles(machine.parts);
     this.#held = held;
-    for (const at of survey.members.keys()) await this.#createSpace(machine, held, survey, at);
-    const loadMs = await this.#load(survey);
+    const backings = survey.members.map((_member, at) => this.#addBacking(machine, at));
+    const places = listPlaces(survey.placed, backings);
+    for (const at of survey.members.keys())
+      await this.#createSpace(machine, held, survey, at, places);
+    const loadMs = await this.#load(survey, backings);
     throwIfAborted(this.#options.signal); // the progress listener may have aborted at the last page
     await this.#share(survey);
     const { signal } = this.#options;
@@ -159,13 +163,15 @@ export class FamilyImport {
     const readable = await findReadable(users);
     const shown = shownPages(users);
     const unmapped = listUnmapped(users, shown, readable);
-    let frames = shownFrames(shown);
+    const isOnDemand = this.#options.load === 'on-demand';
+    const placed = isOnDemand ? shownPlaces(users) : new Map<MappedFile, ShownRun[]>();
+    let frames = isOnDemand ? 0 : shownFrames(shown);
     let zeroPages = 0;
     for (const [at, { scan, vmas }] of members.entries()) {
       frames += framesOf(pages[at]!.runs, scan.runs, (run) => !this.#stays(run, vmas));
       zeroPages += countKinds(scan).zeroPages;
     }
-    return { members, pages, readable, unmapped, frames, zeroPages };
+    return { members, pages, readable, unmapped, placed, frames, zeroPages };
   }
 
   /** Whether the pages stay in the process until somebody touches them. */
@@ -217,6 +223,7 @@ export class FamilyImport {
     held: HeldFiles,
     { members, pages, readable }: FamilySurvey,
     at: number,
+    places: ReadonlyMap<MappedFile, Uint8Array>,
   ): Promise<void> {
     const { pid, vmas, smaps } = members[at]!;
     const { signal } = this.#options;
@@ -227,7 +234,7 @@ export class FamilyImport {
       machine,
       space,
       { vmas, exe: await readExecutable(pid), known: readable, sharing },
-      { ids: this.#ids, held },
+      { ids: this.#ids, held, places },
       this.#yielder,
       signal,
     );
@@ -237,10 +244,10 @@ export class FamilyImport {
   }
 
   /** Loads the pages that page tables show. Returns the milliseconds that each process took. */
-  async #load({ members, pages }: FamilySurvey): Promise<number[]> {
+  async #load({ members, pages }: FamilySurvey, backings: readonly number[]): Promise<number[]> {
     const ids = this.#ids;
     const lists = members.map(({ vmas }, at) => {
-      return listPages(pages[at]!.runs, vmas, ids, this.#addBacking(at));
+      return listPages(pages[at]!.runs, vmas, ids, backings[at]!);
     });
     const totalPages = lists.reduce((sum, { list }) => sum + list.totalPages(), 0);
     const { signal, onProgress } = this.#options;
@@ -265,10 +272,10 @@ export class FamilyImport {
   }
 
   /** Makes the memory of a process a backing of the machine, if its pages stay there; else -1. */
-  #addBacking(at: number): number {
+  #addBacking({ parts }: Machine, at: number): number {
     if (this.#options.load !== 'on-demand') return -1;
     const { pid, mem } = this.#processes[at]!;
-    const { backings } = this.spaces[0]!.reference.machine;
+    const { backings } = parts;
     const backing = backings.add({ kind: BACKING_KIND.PROCESS, fd: mem.fd, pid });
     this.#endBackings.push(() => backings.release(backing));
     return backing;

@@ -15,7 +15,7 @@ export interface ImportOptions extends JobOptions {
   readonly freeze?: boolean | undefined;
   /**
    * 'now' (default): all pages are copied into the machine, and the processes go on. 'on-demand':
-   * private pages stay in the processes, which stand still until `release` of the result is called.
+   * pages stay in the processes, which stand still until `release` of the result is called.
    * A page is loaded when the machine touches it. A dump reads it directly, and takes no memory of
    * the machine for it. It cannot be combined with `freeze: false`.
    */
@@ -99,8 +99,8 @@ export interface ImportResult {
   /** The reports about the processes. */
   readonly processes: readonly ProcessReport[];
   /**
-   * Lets the processes go on that `load: 'on-demand'` holds still. Pages that were not loaded until
-   * then are lost: to touch one is SIGBUS, and a dump that needs one is PROCESS_GONE. Rejects with
+   * Lets the processes go on that `load: 'on-demand'` holds still. Pages that are not in memory then
+   * are lost: to touch one is SIGBUS, and a dump that needs one is PROCESS_GONE. Rejects with
    * PROCESS_RESUMED or PROCESS_GONE if the processes have not stood still until now, so that what
    * was read may not be of one instant; they go on all the same. Closing the machine does the same.
    * Without 'on-demand', and when it is called again, it does nothing.

@@ -103,26 +103,58 @@ function within(pieces: readonly Piece[], ranges: Ranges): Piece[] {
 const LOOKED_AT = 1024;
 const ZERO_PAGE = new Uint8Array(PAGE_SIZE);
 
-/** Counts the cached pages of a file that are not all zeros, and finds the first of them. */
-async function findContent(
-  mm: MmReference,
-  file: number,
-  yielder: Yielder,
-): Promise<{ readonly pages: number; readonly first: number | undefined }> {
+interface Content {
+  readonly pages: number;
+  readonly first: number | undefined;
+}
+
+/**
+ * Counts the pages of a file that are loaded, or that lie in a backing, and are not all zeros. Finds
+ * the first of them.
+ */
+async function findContent(mm: MmReference, file: number, yielder: Yielder): Promise<Content> {
+  const placed = await findPlaced(mm, file, yielder);
   const cached: { readonly index: number; readonly pfn: number }[] = [];
   await runOnAsync(mm, 'read', (view) => {
     forEachCachedPage(view, file, 0, Number.MAX_SAFE_INTEGER, (index, pfn) => {
       cached.push({ index, pfn });
     });
   });
-  let pages = 0;
-  let first: number | undefined;
+  let { pages, first } = placed;
   for (let from = 0; from < cached.length; from += LOOKED_AT) {
     await yielder.yield();
     for (const { index, pfn } of cached.slice(from, from + LOOKED_AT)) {
       if (Buffer.compare(mm.machine.memory.page(pfn as Pfn), ZERO_PAGE) === 0) continue;
       pages++;
       first ??= index;
+    }
+  }
+  return { pages, first };
+}
+
+/** The same for pages that lie in a backing, which are read as they are found. */
+async function findPlaced(
+  { machine }: MmReference,
+  file: number,
+  yielder: Yielder,
+): Promise<Content> {
+  const places = machine.files.places(file);
+  let pages = 0;
+  let first: number | undefined;
+  const window = new Uint8Array(places === undefined ? 0 : LOOKED_AT * PAGE_SIZE);
+  for (let run = 0; places !== undefined && run < places.count; run++) {
+    const start = places.index(run);
+    const end = start + places.pages(run);
+    for (let from = start; from < end; from += LOOKED_AT) {
+      await yielder.yield();
+      const count = Math.min(LOOKED_AT, end - from);
+      machine.backings.read(places.backing(run), places.place(run, from), count, window, 0);
+      for (let page = 0; page < count; page++) {
+        const bytes = window.subarray(page * PAGE_SIZE, (page + 1) * PAGE_SIZE);
+        if (Buffer.compare(bytes, ZERO_PAGE) === 0) continue;
+        pages++;
+        first ??= from + page;
+      }
     }
   }
   return { pages, first };

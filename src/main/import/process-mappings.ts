@@ -71,6 +71,8 @@ export interface ImportFiles {
   readonly ids: Map<MappedFile, number>;
   /** The references that the import itself holds. */
   readonly held: HeldFiles;
+  /** Where pages of files lie that stay in the processes, as lists of `file-places.ts`. */
+  readonly places: ReadonlyMap<MappedFile, Uint8Array>;
 }
 
 /**
@@ -89,7 +91,7 @@ export async function createMappings(
   await files.held.take((taker) => {
     for (const { file } of vmas) {
       if (file === null || files.ids.has(file)) continue;
-      files.ids.set(file, taker.create(fileFields(file, known.has(file))));
+      files.ids.set(file, taker.create(fileFields(file, known.has(file), files.places.get(file))));
     }
   }, signal);
   const idOf = ({ file }: ProcessVma): number => (file === null ? 0 : files.ids.get(file)!);
@@ -102,7 +104,11 @@ export async function createMappings(
   }
 }
 
-function fileFields(file: MappedFile, isKnown: boolean): FileFields {
+function fileFields(
+  file: MappedFile,
+  isKnown: boolean,
+  places: Uint8Array | undefined,
+): FileFields {
   const { path, isDeleted, isMemoryBacked, size } = file;
   if (!isDeleted && !isMemoryBacked) return hostFileFields(path, size);
   // All that is left of a deleted file is in memory now. Once every page of it was looked for, an
@@ -110,7 +116,7 @@ function fileFields(file: MappedFile, isKnown: boolean): FileFields {
   const isInMemory = isMemoryBacked || isKnown;
   const kind = (isDeleted ? FILE_KIND.DELETED : 0) | (isInMemory ? FILE_KIND.MEMORY : 0);
   const backing = isKnown ? FILE_BACKING.NONE : FILE_BACKING.UNREACHABLE;
-  return { path, kind, backing, size };
+  return { path, kind, backing, size, ...(places === undefined ? {} : { content: places }) };
 }
 
 function toFields(

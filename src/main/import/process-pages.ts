@@ -25,7 +25,7 @@ export interface PageList {
   readonly merged: MergedPages;
 }
 
-/** Lists the pages of a process. `backing`: where its private pages stay, or -1 to load them all. */
+/** Lists the pages of a process. `backing`: where its pages stay, or -1 to load them all. */
 export function listPages(
   runs: readonly ScannedRun[],
   vmas: readonly ProcessVma[],
@@ -35,17 +35,17 @@ export function listPages(
   const list = new LoadList();
   const byFrame = new Map<number, number[]>();
   for (const run of runs) {
+    const vma = vmas[run.vma]!;
+    if (backing >= 0 && canStay(run, vma)) {
+      if (run.kind !== FILE_PAGES) addBacked(list, run, backing); // else the file tells its place
+      continue;
+    }
     const known = run.kind === MERGED ? byFrame.get(run.pfn) : undefined;
     if (known !== undefined) {
       known.push(run.start);
       continue;
     }
     if (run.kind === MERGED) byFrame.set(run.pfn, [run.start]);
-    const vma = vmas[run.vma]!;
-    if (backing >= 0 && canStay(run, vma)) {
-      addBacked(list, run, backing);
-      continue;
-    }
     addRun(list, run, vma, vma.file === null ? 0 : ids.get(vma.file)!);
   }
   const merged = new Map<number, readonly number[]>();
@@ -101,16 +101,19 @@ export function framesOf(
 }
 
 /**
- * Whether the pages of the run can stay in the process: private pages with content. Pages that KSM
- * has merged are loaded, because several addresses show one frame.
+ * Whether the pages of the run can stay in the process: private pages with content, merged or not,
+ * and pages of unreachable files.
  */
-export function canStay({ kind }: ScannedRun, { isVdso }: ProcessVma): boolean {
-  return (kind === CONTENT || kind === HUGE) && !isVdso;
+export function canStay({ kind }: ScannedRun, { isVdso, file }: ProcessVma): boolean {
+  if (kind === FILE_PAGES) return file !== null;
+  return (kind === CONTENT || kind === HUGE || kind === MERGED) && !isVdso;
 }
 
-function addBacked(list: LoadList, { pages, start }: ScannedRun, backing: number): void {
+/** Each merged page has its own place, since a page of a backing is loaded into a frame of its own. */
+function addBacked(list: LoadList, { pages, start, kind }: ScannedRun, backing: number): void {
   const place = start; // the number of a page in the process
-  const run = { mm: 0, kind: LOAD.BACKED, flags: 0, pages, start, index: 0 };
+  const flags = kind === MERGED ? LOAD_FLAG.MERGED : 0;
+  const run = { mm: 0, kind: LOAD.BACKED, flags, pages, start, index: 0 };
   list.add({ ...run, source: place, file: backing, ...NO_DIGEST });
 }
 

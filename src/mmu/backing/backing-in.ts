@@ -1,13 +1,15 @@
 /**
- * Faults on backed entries: a major fault that loads the page from its backing. The mmap lock is
+ * Faults on backed entries: a major fault that loads the page from its backing. A page that is only
+ * read remembers the entry, so that reclaim can put it back (`backing-out.ts`). The mmap lock is
  * held in either mode.
  */
 import { MmdumpError } from '../../shared/errors.ts';
 import { sigbus } from '../arguments/signal.ts';
 import { describeAnonymous, setLeaf } from '../fault/leaf.ts';
 import type { Mm } from '../mm/mm.ts';
+import { PG } from '../physical/page-struct.ts';
 import { lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
-import { backingOf, placeOf } from '../tables/pte.ts';
+import { backingOf, isMerged, placeOf } from '../tables/pte.ts';
 import { dropLeaf } from '../tables/zap.ts';
 
 /**
@@ -35,7 +37,10 @@ export function backingIn(
     if (error instanceof MmdumpError) throw sigbus(vpn, error.message);
     throw error;
   }
-  describeAnonymous(mm, slot, vpn, pfn);
+  // What a write fault maps is nobody's but the writer's: an ordinary page.
+  const isMergedPage = isMerged(low) && !write;
+  describeAnonymous(mm, slot, vpn, pfn, isMergedPage ? PG.KSM : 0);
+  if (!write) mm.pages.setOrigin(pfn, low, high);
   const { words, at, table } = cursor;
   lockTable(mm, table);
   const isSame = words[at] === low && words[at + 1] === high;

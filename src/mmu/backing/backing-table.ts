@@ -75,6 +75,11 @@ export class BackingTable {
     return Atomics.load(this.#words, this.#at(0) + STATE) === FREE;
   }
 
+  /** Whether pages can be read from the backing. */
+  isOpen(backing: number): boolean {
+    return Atomics.load(this.#words, this.#at(backing) + STATE) === OPEN;
+  }
+
   /** Ends the life of a backing. Nothing can be read from it afterwards. */
   release(backing: number): void {
     Atomics.store(this.#words, this.#at(backing) + STATE, RELEASED);
@@ -105,7 +110,7 @@ export class BackingTable {
   }
 
   #assertOpen(backing: number, position: number): void {
-    if (Atomics.load(this.#words, this.#at(backing) + STATE) === OPEN) return;
+    if (this.isOpen(backing)) return;
     throw this.#failure(backing, position, 'it was released');
   }
 

@@ -2,12 +2,19 @@
 import { assert } from '../../shared/assert.ts';
 import type { Mm } from '../mm/mm.ts';
 import { ensureTables, lockTable, unlockTable } from '../tables/page-table.ts';
-import { backedHigh, backedLow, NEXT_PLACE, PLACES_OF_LOW, setEntries } from '../tables/pte.ts';
+import {
+  backedHigh,
+  backedLow,
+  NEXT_PLACE,
+  PLACES_OF_LOW,
+  PTE,
+  setEntries,
+} from '../tables/pte.ts';
 import { countEmpty } from '../tables/table-scan.ts';
 
 /**
  * Gives `count` pages from `vpn` on, which lie in one granule, the pages of a backing from `place`
- * on. Nothing is mapped there yet. Throws ENOMEM if there is no frame for a page table. The mmap
+ * on. `isMerged`: KSM has merged them. Nothing is mapped there yet. Throws ENOMEM if there is no frame for a page table. The mmap
  * lock is held in either mode.
  */
 export function mapBacked(
@@ -16,6 +23,7 @@ export function mapBacked(
   count: number,
   backing: number,
   place: number,
+  isMerged = false,
 ): void {
   const { cursor } = mm;
   ensureTables(mm, mm.pgd, vpn, 1, cursor);
@@ -26,7 +34,8 @@ export function mapBacked(
     // The low half of a place begins anew every 2^20 pages.
     const from = place + done;
     const pages = Math.min(count - done, PLACES_OF_LOW - (from % PLACES_OF_LOW));
-    setEntries(words, at + done * 2, pages, backedLow(from), backedHigh(backing, from), NEXT_PLACE);
+    const low = backedLow(from) | (isMerged ? PTE.MERGED : 0);
+    setEntries(words, at + done * 2, pages, low, backedHigh(backing, from), NEXT_PLACE);
     done += pages;
   }
   unlockTable(mm, table);

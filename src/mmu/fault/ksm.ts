@@ -19,7 +19,16 @@ import {
   unlockTable,
   walk,
 } from '../tables/page-table.ts';
-import { highOf, isPresent, leafFlags, lowOf, PTE, pfnOf, setEntry } from '../tables/pte.ts';
+import {
+  highOf,
+  isMerged,
+  isPresent,
+  leafFlags,
+  lowOf,
+  PTE,
+  pfnOf,
+  setEntry,
+} from '../tables/pte.ts';
 import { walkRange } from '../tables/walk-range.ts';
 import { dropLeaf } from '../tables/zap.ts';
 import { describeAnonymous, setLeaf } from './leaf.ts';
@@ -98,7 +107,9 @@ export class MergeScan {
     if (same !== undefined) {
       mm.pages.get(same);
       mm.pages.addMapping(same);
-      setEntry(words, at, lowOf(same, low & 0xfff & ~PTE.WRITE), highOf(same, high & PTE.NX_HIGH));
+      // A frame with an origin has clean leaves only: its content lies in the backing.
+      const kept = ~(PTE.WRITE | (mm.pages.originHigh(same) === 0 ? 0 : PTE.DIRTY));
+      setEntry(words, at, lowOf(same, low & 0xfff & kept), highOf(same, high & PTE.NX_HIGH));
       dropLeaf(mm, pfn);
       this.merged++;
       return;
@@ -117,6 +128,9 @@ export class MergeScan {
  * holds the mmap lock.
  */
 export function unmergeRange(mm: Mm, from: number, to: number): void {
+  walkRange(mm, from, to, false, (found, vpn, end) => {
+    if (found === 'table') unmergeBacked(mm, end - vpn);
+  });
   forEachLeaf(mm, 0, from, to, (slot, vpn, pfn, cursor, at) => {
     if ((mm.pages.flags(pfn) & PG.KSM) === 0) return;
     const fresh = mm.allocator.allocate(mm.thread);
@@ -127,6 +141,17 @@ export function unmergeRange(mm: Mm, from: number, to: number): void {
     setLeaf(cursor, fresh, flags, (flags & VM.WRITE) !== 0, true);
     dropLeaf(mm, pfn);
   });
+}
+
+/** Makes backed entries of merged pages, from the cursor on, those of ordinary pages. */
+function unmergeBacked(mm: Mm, count: number): void {
+  const { words, at: first, table } = mm.cursor;
+  lockTable(mm, table);
+  for (let at = first; at < first + count * 2; at += 2) {
+    const low = words[at]!;
+    if (isMerged(low)) setEntry(words, at, low & ~PTE.MERGED, words[at + 1]!);
+  }
+  unlockTable(mm, table);
 }
 
 function hashOf(mm: Mm, pfn: number): number {

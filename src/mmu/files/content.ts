@@ -6,7 +6,7 @@ import { VM } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import { walk } from '../tables/page-table.ts';
-import { isBacked, isPresent, pfnOf } from '../tables/pte.ts';
+import { backingOf, isBacked, isPresent, pfnOf, placeOf } from '../tables/pte.ts';
 import { FILE_BACKING } from './file-record.ts';
 import { cacheLookup } from './page-cache.ts';
 
@@ -20,7 +20,7 @@ export const CONTENT_OF = {
   GUARD: -2, //  none: a guard or poison marker, or a swap entry whose slot is not in use
   DEVICE: -3, // not to be read: VM_IO, a page of a device that is not mapped, or no frame at all
   UNREACHABLE: -4, // a page of an unreachable file that exists nowhere any more
-  BACKED: -5, // a page in a backing, which the entry at the cursor of the mm names
+  BACKED: -5, // a page in a backing, which `readBacked` reads
 } as const;
 
 /**
@@ -58,9 +58,31 @@ function unmappedContent(mm: Mm, slot: number, vpn: number, flags: number): numb
   if (file === 0) return CONTENT_OF.ZEROS;
   const cached = cacheLookup(mm, file, mm.vmas.fileIndex(slot, vpn));
   if (cached !== 0) return cached;
+  const places = mm.files.places(file);
+  if (places !== undefined && places.find(mm.vmas.fileIndex(slot, vpn)) >= 0) {
+    return CONTENT_OF.BACKED;
+  }
   const backing = mm.files.backing(file);
   if (backing === FILE_BACKING.NONE) return CONTENT_OF.ZEROS;
   return backing === FILE_BACKING.UNREACHABLE ? CONTENT_OF.UNREACHABLE : CONTENT_OF.FILE;
+}
+
+/**
+ * Reads the bytes of page `vpn`, for which `contentOf` has returned BACKED, to the beginning of
+ * `into`. Throws PROCESS_GONE if they cannot be read. The machine is frozen.
+ */
+export function readBacked(mm: Mm, slot: number, vpn: number, into: Uint8Array): void {
+  const { cursor, vmas, files, backings } = mm;
+  if (walk(mm, mm.pgd, vpn, cursor) === 'table' && isBacked(cursor.words[cursor.at]!)) {
+    const low = cursor.words[cursor.at]!;
+    const high = cursor.words[cursor.at + 1]!;
+    backings.read(backingOf(high), placeOf(low, high), 1, into, 0);
+    return;
+  }
+  const places = files.places(vmas.file(slot))!;
+  const index = vmas.fileIndex(slot, vpn);
+  const run = places.find(index);
+  backings.read(places.backing(run), places.place(run, index), 1, into, 0);
 }
 
 /** Names what `contentOf` returned, for messages. */

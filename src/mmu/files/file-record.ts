@@ -8,6 +8,7 @@ import { RANK } from '../../shared/sync/held-locks.ts';
 import { Mutex } from '../../shared/sync/mutex.ts';
 import type { ThreadTable } from '../../shared/sync/thread-table.ts';
 import { readU64 } from '../../shared/u64.ts';
+import { FilePlaces, placesBytes } from './file-places.ts';
 import type { Store } from './store.ts';
 
 /** Words of the record of a file. */
@@ -20,7 +21,8 @@ export const FILE_RECORD = {
   PATH_AT: 6, //     place of the path in the store, u64; immutable after init
   PATH_BYTES: 8, //  its length; immutable after init
   CACHE_HEIGHT: 9, // levels of the page-cache tree, 0 = empty; file lock
-  CONTENT_AT: 10, // place of the bytes in the store if BACKING is STORE, u64; immutable after init
+  CONTENT_AT: 10, // place in the store, u64, immutable after init: of the bytes if BACKING is STORE,
+  //                 else of the list of pages in backings (`file-places.ts`), 0 = none
   CACHE_ROOT: 12, // pfn of its root node, 0 = empty; file lock
   CACHE_PAGES: 13, // pages in the cache; file lock
   NEXT: 14, //       free: next free record · living: next file of the bucket; 0 = none; table lock
@@ -45,7 +47,7 @@ export function isUnreachableKind(kind: number): boolean {
 
 /** Values of BACKING: where a page of the file comes from if it is not in the page cache. */
 export const FILE_BACKING = {
-  NONE: 0, //  a memory-backed file: the page is zeros
+  NONE: 0, //  a memory-backed file: the page is zeros, unless it lies in a backing of the machine
   STORE: 1, // the machine's store: a simulated file on disk
   HOST: 2, //  a file of the host, opened by its path when a page is read
   UNREACHABLE: 3, // an unreachable file of an image or a live process: only its cached pages exist
@@ -168,6 +170,20 @@ export class FileRecords {
   /** A view of bytes of the content in the store. Only for files with BACKING = STORE. */
   content(id: number, offset: number, length: number): Uint8Array {
     return this.store.view(readU64(this.words, this.record(id) + CONTENT_AT) + offset, length);
+  }
+
+  /**
+   * The list of the file's pages that lie in backings, or undefined if there are none. The caller has
+   * a reference to the file. A loop over pages keeps the list.
+   */
+  places(id: number): FilePlaces | undefined {
+    const record = this.record(id);
+    if (this.words[record + BACKING] === FILE_BACKING.STORE) return undefined;
+    const at = readU64(this.words, record + CONTENT_AT);
+    if (at === 0) return undefined;
+    const { buffer, byteOffset } = this.store.view(at, 0);
+    const runs = new Int32Array(buffer, byteOffset, 1)[0]!;
+    return new FilePlaces(new Int32Array(buffer, byteOffset, placesBytes(runs) / 4));
   }
 
   /** Pfn of the root node of the page cache, 0 if it is empty. */

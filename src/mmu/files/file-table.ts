@@ -52,7 +52,7 @@ export interface FileFields {
   readonly kind: number;
   readonly backing: number;
   readonly size: number; //     bytes
-  readonly content?: Uint8Array; // of a file with BACKING = STORE
+  readonly content?: Uint8Array; // BACKING = STORE: its bytes; else a list of `file-places.ts`
 }
 
 /** The file table of a machine as one thread sees it. */

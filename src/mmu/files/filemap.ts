@@ -50,7 +50,8 @@ export function cacheGetPage(
 }
 
 /**
- * Reads one page from the backing store of a file. `into` has 4096 bytes that are zero, and stays
+ * Reads one page of a file from where it lies: from a backing of the machine, or from the backing
+ * store of the file. `into` has 4096 bytes that are zero, and stays
  * zero beyond the end of the file. Throws SIGBUS, with `address` in bytes, when the page cannot be
  * read. File lock held, or the machine is frozen.
  */
@@ -64,6 +65,12 @@ export function readBacking(
   const { files } = context;
   const offset = index * PAGE_SIZE;
   const length = Math.min(PAGE_SIZE, files.size(file) - offset);
+  const places = files.places(file);
+  const run = places === undefined ? -1 : places.find(index);
+  if (run >= 0) {
+    readPlaced(context, file, places!.backing(run), places!.place(run, index), into, address);
+    return;
+  }
   switch (files.backing(file)) {
     case FILE_BACKING.STORE:
       into.set(files.content(file, offset, length));
@@ -78,6 +85,28 @@ export function readBacking(
         { address, path: files.pathText(file) },
       );
     default: // a memory-backed file has no backing store: an absent page is zeros
+  }
+}
+
+function readPlaced(
+  { files, backings }: CacheContext,
+  file: number,
+  backing: number,
+  place: number,
+  into: Uint8Array,
+  address: number,
+): void {
+  try {
+    backings.read(backing, place, 1, into, 0);
+  } catch (error) {
+    if (!(error instanceof MmdumpError)) throw error;
+    const path = files.pathText(file);
+    throw new MmdumpError(
+      'SIGBUS',
+      `page at ${hex(address)} of ${path} cannot be read: ${error.message}`,
+      { ...error.fields, address, path },
+      error,
+    );
   }
 }
 

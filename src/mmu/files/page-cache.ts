@@ -20,10 +20,11 @@ const FANOUT = 1024;
 /** Levels that cover every page index of a mapping, which is below 2^52. */
 const MAX_HEIGHT = 6;
 
-/** What the page cache needs: frames, the file table, and the host files that are open. */
+/** What the page cache needs: frames, the file table, and where pages of files come from. */
 export interface CacheContext extends TableContext {
   readonly files: FileTable;
   readonly hostFiles: HostFiles;
+  readonly backings: MachineParts['backings'];
 }
 
 /** Number of pages that a tree of this height spans. */
@@ -194,8 +195,8 @@ function visitTree(
 
 /** Makes the context for a thread that works on page caches without an mm. */
 export function cacheContext(machine: MachineParts, thread: number): CacheContext {
-  const { memory, pages, allocator, threads, mayBlock, files, hostFiles } = machine;
-  return { memory, pages, allocator, threads, thread, mayBlock, files, hostFiles };
+  const { memory, pages, allocator, threads, mayBlock, files, hostFiles, backings } = machine;
+  return { memory, pages, allocator, threads, thread, mayBlock, files, hostFiles, backings };
 }
 
 /**

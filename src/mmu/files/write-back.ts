@@ -9,7 +9,8 @@ import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import { lockTable, unlockTable, walk } from '../tables/page-table.ts';
 import { isPresent, PTE, pfnOf, setEntry } from '../tables/pte.ts';
-import { FILE_BACKING } from './file-record.ts';
+import type { FilePlaces } from './file-places.ts';
+import { FILE_BACKING, isUnreachableKind } from './file-record.ts';
 import { type CacheContext, cacheLookup, cacheRemove, forEachCachedPage } from './page-cache.ts';
 
 /**
@@ -62,19 +63,34 @@ function writePage(context: CacheContext, file: number, index: number, pfn: numb
   context.files.content(file, offset, length).set(bytes);
 }
 
+/** Whether page `index` of a file with these places can be read from a backing. */
+export function isInBacking(
+  { backings }: CacheContext,
+  places: FilePlaces | undefined,
+  index: number,
+): boolean {
+  const run = places === undefined ? -1 : places.find(index);
+  return run >= 0 && backings.isOpen(places!.backing(run));
+}
+
 /**
- * Drops up to `wanted` pages from the page cache of a living file (shrink_folio_list): pages that
- * have no reference but that of the cache. A dirty page is written to the store first, and stays if
- * it belongs to a file of the host. Returns the number of frames that were freed. File lock held.
+ * Drops up to `wanted` pages from the page cache of a file (shrink_folio_list): pages that have no
+ * reference but that of the cache. A dirty page is written to the store first, and stays if it
+ * belongs to a file of the host. A page of an unreachable file is dropped only if it can be read from
+ * a backing again, and was not written. Returns the number of frames that were freed. File lock held.
  */
 export function shrinkCache(context: CacheContext, file: number, wanted: number): number {
   const { files, pages, allocator, threads, thread } = context;
   threads.assertHeld(thread, RANK.FILE, 'a page cache shrinks');
   const backing = files.backing(file);
+  const isUnreachable = isUnreachableKind(files.kind(file));
+  const places = isUnreachable ? files.places(file) : undefined;
+  if (isUnreachable && places === undefined) return 0;
   const victims: number[] = [];
   forEachCachedPage(context, file, 0, Number.MAX_SAFE_INTEGER, (index, pfn) => {
     if (victims.length >= wanted || pages.references(pfn) !== 1) return;
     const isDirty = (pages.flags(pfn) & PG.DIRTY) !== 0;
+    if (isUnreachable && (isDirty || !isInBacking(context, places, index))) return;
     if (isDirty && backing !== FILE_BACKING.STORE) return;
     if (isDirty) writePage(context, file, index, pfn);
     victims.push(index);

@@ -5,7 +5,6 @@
  */
 import { errnoOf } from '../../shared/errors.ts';
 import { wouldBlock } from '../../shared/sync/rw-lock.ts';
-import { isUnreachableKind } from '../files/file-record.ts';
 import { type CacheContext, cacheContext, putFile } from '../files/page-cache.ts';
 import { shrinkCache } from '../files/write-back.ts';
 import { holdGate, holdMm, lockMmAsync, type MmReference, passGateAsync } from '../mm/hold.ts';
@@ -159,7 +158,6 @@ function shrinkCaches(machine: MachineParts, thread: number, want: Want): void {
 
 function shrinkFile(context: CacheContext, id: number, wanted: number): number {
   const { files, thread } = context;
-  if (isUnreachableKind(files.kind(id))) return 0;
   const lock = files.lock(id);
   if (!lock.tryLock(thread)) return 0; // busy, for instance reading a page in: skip this file
   try {

@@ -120,6 +120,7 @@ export function mmOf(machine: MachineParts, slot: number, thread: number): Mm {
     mayBlock: machine.mayBlock,
     files: machine.files,
     hostFiles: machine.hostFiles,
+    backings: machine.backings,
     pgd: parts.struct.get(MM_FIELD.PGD) as Pfn,
     cursor: new PageCursor(),
     toPopulate: [],

@@ -15,6 +15,11 @@ import { highWord, join, lowWord } from '../../shared/u64.ts';
  *   free block        next block of the same order   previous block      both: allocator lock
  *   page table        its page-table lock            level, 1 (PTEs) to 4, immutable after init
  *   page-cache node   –                              entries in use, file lock
+ *   anonymous page    low word of its origin         high word of its origin, or both 0
+ *
+ * The origin of an anonymous page is the backed entry from which it was loaded, as long as nobody
+ * has written to it. All leaves of such a page are read-only and clean. The origin is written before
+ * the frame is mapped, and forgotten by the thread that has the page-table lock of its only leaf.
  */
 export const PAGE_STRUCT = {
   FLAGS: 0, //    PG bits; set by the allocating thread before it is mapped; then Atomics only
@@ -228,6 +233,25 @@ export class PageStructs {
 
   setPrevious(pfn: number, previous: number): void {
     this.words[pfn * WORDS + PREV] = previous;
+  }
+
+  /** Low word of the origin of an anonymous page. Only valid if the high word is not 0. */
+  originLow(pfn: number): number {
+    return this.words[pfn * WORDS + NEXT]!;
+  }
+
+  /** High word of the origin of an anonymous page, or 0 if it has none. */
+  originHigh(pfn: number): number {
+    return this.words[pfn * WORDS + PREV]!;
+  }
+
+  /**
+   * Records from which backed entry an anonymous page was loaded, or forgets it if both are 0. See
+   * PAGE_STRUCT.
+   */
+  setOrigin(pfn: number, low: number, high: number): void {
+    this.words[pfn * WORDS + NEXT] = low;
+    this.words[pfn * WORDS + PREV] = high;
   }
 
   /** Index in `words` of the page-table lock of a page table. */

@@ -1,17 +1,21 @@
 /**
  * Reclaiming pages of one mm (mm/vmscan.c, driven from the page tables). Anonymous pages go to
  * swap. Pages of files lose their leaf and stay in the page cache, and a dirty leaf marks its page
- * PG.DIRTY. Pages of unreachable files are left alone. The mmap lock is held in either mode; every
+ * PG.DIRTY. Pages of unreachable files are left alone, unless they lie in a backing as well and were
+ * not written. The mmap lock is held in either mode; every
  * entry is changed under its table's lock.
  *
- * An anonymous page is reclaimed only if nothing else refers to its frame. A frame that a fork
- * shares or that KSM has merged stays, since no reverse map leads to its other leaves. An adopted
- * frame stays as well.
+ * An anonymous page that was loaded from a backing, and not written since, goes back to it: each of
+ * its leaves becomes a backed entry again. Any other anonymous page goes to swap, and only if nothing
+ * else refers to its frame. A frame that a fork shares or that KSM has merged stays, since no reverse
+ * map leads to its other leaves. An adopted frame stays as well.
  */
 import { GRANULE_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
+import { backingOut } from '../backing/backing-out.ts';
 import { isAllExclusive } from '../fault/huge.ts';
 import { isUnreachableKind } from '../files/file-record.ts';
+import { isInBacking } from '../files/write-back.ts';
 import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import { lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
@@ -89,11 +93,18 @@ function reclaimLeaf(mm: Mm, words: Int32Array, at: number, pressure: Pressure):
   const flags = mm.pages.flags(pfn);
   if ((flags & (RESERVED | ADOPTED)) !== 0) return;
   if ((flags & ANON) === 0) {
-    if (isLivingFilePage(mm, pfn)) dropFileLeaf(mm, words, at, pfn);
+    if (canComeBack(mm, pfn, (low & DIRTY) !== 0)) dropFileLeaf(mm, words, at, pfn);
     return;
   }
-  if ((flags & KSM) !== 0 || !mm.pages.isExclusive(pfn)) return;
-  if ((flags & LAZYFREE) !== 0 && (low & DIRTY) === 0) {
+  const isOnly = mm.pages.isExclusive(pfn);
+  const isLazyFree = (flags & (LAZYFREE | KSM)) === LAZYFREE && isOnly && (low & DIRTY) === 0;
+  if (!isLazyFree && backingOut(mm, words, at, pfn)) {
+    if (isOnly) pressure.wanted--;
+    dropLeaf(mm, pfn);
+    return;
+  }
+  if ((flags & KSM) !== 0 || !isOnly) return;
+  if (isLazyFree) {
     clearEntry(words, at);
   } else {
     const slot = mm.machine.swap.allocate(mm.thread);
@@ -105,11 +116,13 @@ function reclaimLeaf(mm: Mm, words: Int32Array, at: number, pressure: Pressure):
   pressure.wanted--;
 }
 
-/** Whether the page belongs to a file that can supply it again, so not to an unreachable file. */
-function isLivingFilePage(mm: Mm, pfn: number): boolean {
+/** Whether the page can be read again: from its living file, or from a backing. */
+function canComeBack(mm: Mm, pfn: number, isDirty: boolean): boolean {
   const file = mm.pages.mapping(pfn);
   if (file === 0 || !mm.files.exists(file)) return false;
-  return !isUnreachableKind(mm.files.kind(file));
+  if (!isUnreachableKind(mm.files.kind(file))) return true;
+  if (isDirty || (mm.pages.flags(pfn) & PG.DIRTY) !== 0) return false;
+  return isInBacking(mm, mm.files.places(file), mm.pages.index(pfn));
 }
 
 /** Unmaps a page, which stays in the page cache. That shrinks later (`memory-pressure.ts`). */

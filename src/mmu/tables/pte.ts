@@ -11,7 +11,8 @@
  *
  * A backed entry has bit 11 instead: its page lies in a backing (`backing/backing-table.ts`) and is
  * in no frame. Bits 58..52 are the number of the backing, and bits 51..32 and 31..12 the high and the
- * low half of the page's place in it. Its type is that of markers, which have no such bit.
+ * low half of the page's place in it. Its type is that of markers, which have no such bit. Bit 10 of
+ * a backed entry marks a page that KSM has merged.
  *
  * The low word holds P. So an entry is published by writing the high word first, and withdrawn in
  * the other order. Only `setEntry`, `setEntries`, `replaceEntry` and `clearEntry` write entries,
@@ -31,6 +32,7 @@ export const PTE = {
   HUGE: 0x80, //      PSE: a 2 MiB leaf, in a pmd
   PROTNONE: 0x100, // present for the kernel, not for the processor
   SPECIAL: 0x200, //  bit 9, for software: no normal page is behind the entry (vm_normal_page)
+  MERGED: 0x400, //   bit 10, of a backed entry: KSM has merged its page
   BACKED: 0x800, //   bit 11, of an entry that is not present: its page lies in a backing
   NX_HIGH: -0x8000_0000, // bit 63, in the high word, as a signed word
 } as const;
@@ -50,7 +52,7 @@ export const SWAP_TYPE = {
 /** Values of a marker: PTE_MARKER_POISONED, PTE_MARKER_GUARD. */
 export const MARKER = { POISONED: 2, GUARD: 4 } as const;
 
-const { PRESENT, WRITE, USER, ACCESSED, DIRTY, PROTNONE, BACKED } = PTE;
+const { PRESENT, WRITE, USER, ACCESSED, DIRTY, PROTNONE, MERGED, BACKED } = PTE;
 const PFN_HIGH_MASK = 0xfffff;
 const PFN_HIGH_SHIFT = 20;
 const PFN_HIGH_UNIT = 0x10_0000;
@@ -127,6 +129,11 @@ const BACKING_MASK = 0x7f;
 /** Whether the entry is a backed one. */
 export function isBacked(low: number): boolean {
   return (low & (PRESENT | PROTNONE | BACKED)) === BACKED;
+}
+
+/** Whether the entry is a backed one whose page KSM has merged. */
+export function isMerged(low: number): boolean {
+  return isBacked(low) && (low & MERGED) !== 0;
 }
 
 /** Low word of the backed entry of the page at `place`, which is below 2^40. */

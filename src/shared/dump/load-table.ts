@@ -25,6 +25,7 @@ export const LOAD_FLAG = {
   HUGE: 2, //        ANON, SHARE: 512 pages behind one 2 MiB leaf, where that is possible
   WRITABLE: 8, //    the leaves are writable
   SPECIAL: 16, //    the leaves are special: there is no normal page behind them
+  MERGED: 64, //     BACKED: KSM has merged the pages
   INTO: 32, //       the pages of the run may be there already; adopted frames are filled in place,
   //                 other pages make room: for nothing if ANON_ZERO, else for what KIND says
 } as const;

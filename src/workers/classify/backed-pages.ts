@@ -7,15 +7,19 @@
  *
  * The buffer belongs to the thread and stays warm from dump to dump.
  */
+import { BACKINGS_MAX } from '../../mmu/backing/backing-table.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
+import { type PageStructs, PG } from '../../mmu/physical/page-struct.ts';
 import { BANK_MASK, type PhysicalMemory } from '../../mmu/physical/physical-memory.ts';
-import { backingOf, isBacked, NEXT_PLACE, placeOf } from '../../mmu/tables/pte.ts';
+import { backingOf, isBacked, isMerged, NEXT_PLACE, placeOf } from '../../mmu/tables/pte.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex, PAGE_SIZE } from '../../shared/page.ts';
 import { Memory, WASM_PAGE, type WasmMemory } from '../../shared/wasm.ts';
 
 /** Places of a backing. A place and the number of its backing make one number below 2^47. */
 const PLACES = 2 ** 40;
+/** What is added to that number for a page that KSM has merged. */
+const MERGED_UNIT = PLACES * BACKINGS_MAX;
 
 let kept: WasmMemory | undefined;
 
@@ -83,6 +87,11 @@ export class BackedPages {
     return this.#identities[this.#first + pfn - this.#base]!;
   }
 
+  /** Whether KSM has merged the page in the buffer. */
+  isMerged(pfn: number): boolean {
+    return -2 - this.identity(pfn) >= MERGED_UNIT;
+  }
+
   /** The number of page `vpn` of the unit. */
   numberOf(vpn: number): number {
     return this.#base + vpn - this.#unitStart;
@@ -105,6 +114,21 @@ export class BackedPages {
     return this.#loadedTo - vpn;
   }
 
+  /** Whether page `vpn` of the unit is there. */
+  isLoaded(vpn: number): boolean {
+    return vpn < this.#loadedTo;
+  }
+
+  /**
+   * Reads `pages` pages from `vpn` on, which are pages of a file: neighbours in the backing from
+   * `place` on. Throws PROCESS_GONE if they cannot be read.
+   */
+  loadFile(mm: number, vpn: number, backing: number, place: number, pages: number): void {
+    this.#note(vpn - this.#unitStart, pages, -2 - (backing * PLACES + place));
+    if (this.#needsBytes) this.#read(mm, vpn, backing, place, pages);
+    this.#loadedTo = vpn + pages;
+  }
+
   /** Loads once more the pages among sources[from] to sources[to - 1] that an earlier pass noted. */
   reload(mm: number, sources: Int32Array, from: number, to: number): void {
     for (let source = from; source < to; ) {
@@ -114,7 +138,7 @@ export class BackedPages {
         continue;
       }
       const pages = this.#neighboursOf(sources, source, to);
-      const place = -2 - this.identity(pfn);
+      const place = (-2 - this.identity(pfn)) % MERGED_UNIT;
       const vpn = this.#unitStart + (pfn - this.#base);
       this.#read(mm, vpn, Math.floor(place / PLACES), place % PLACES, pages);
       source += pages;
@@ -174,9 +198,22 @@ function neighbours(words: Int32Array, at: number, limit: number): number {
 }
 
 /**
- * A number that names the page of a backed entry: equal numbers stand for the same page. It is
- * negative, so it equals no number of a frame or swap slot, and it is not -1.
+ * What a frame is to other mms: the frame itself, or the backed page from which it was loaded if it
+ * was not written since (see PAGE_STRUCT). Then siblings of a fork still show the same page, whether
+ * each of them has touched it or not.
+ */
+export function identityOfFrame(pages: PageStructs, pfn: number): number {
+  if ((pages.flags(pfn) & (PG.ANON | PG.KSM)) !== PG.ANON) return pfn;
+  const high = pages.originHigh(pfn);
+  return high === 0 ? pfn : identityOf(pages.originLow(pfn), high);
+}
+
+/**
+ * A number that names the page of a backed entry: equal numbers stand for the same page, and to be
+ * merged by KSM is part of it. It is negative, so it equals no number of a frame or swap slot, and
+ * it is not -1.
  */
 export function identityOf(low: number, high: number): number {
-  return -2 - (backingOf(high) * PLACES + placeOf(low, high));
+  const merged = isMerged(low) ? MERGED_UNIT : 0;
+  return -2 - (merged + backingOf(high) * PLACES + placeOf(low, high));
 }

@@ -14,7 +14,7 @@ import { PageCursor, walk } from '../../mmu/tables/page-table.ts';
 import { isBacked, isPresent, PTE, pfnOf } from '../../mmu/tables/pte.ts';
 import { GRANULE_PAGES, granuleStart } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import { identityOf } from './backed-pages.ts';
+import { identityOf, identityOfFrame } from './backed-pages.ts';
 
 const { SPECIAL } = PTE;
 const LOW_BITS = GRANULE_PAGES - 1;
@@ -72,7 +72,8 @@ class DonorView {
     }
     if ((low & SPECIAL) !== 0) return -1;
     const pfn = pfnOf(low, high) + (this.#stride === 0 ? page : 0);
-    return pfn < this.#mm.memory.frames ? pfn : -1; // beyond memory it would look like a swap slot
+    // A frame beyond memory would look like a swap slot.
+    return pfn < this.#mm.memory.frames ? identityOfFrame(this.#mm.pages, pfn) : -1;
   }
 
   /** Whether the VMA around the page is private and not left out. */

@@ -26,7 +26,7 @@ import type { OwnerTable } from '../../shared/dump/owner-table.ts';
 import { PAGE_CLASS, RULE } from '../../shared/dump/page-class.ts';
 import { cloneWord, FILE_PAGES_BIT, unsupportedWord } from '../../shared/dump/run-table.ts';
 import { GRANULE_PAGES } from '../../shared/page.ts';
-import type { BackedPages } from './backed-pages.ts';
+import { type BackedPages, identityOfFrame } from './backed-pages.ts';
 import type { ClassifyPolicy } from './classify-policy.ts';
 import type { Donors } from './donors.ts';
 import type { Leaves } from './leaves.ts';
@@ -36,7 +36,7 @@ import { NOTHING, type RunWriter } from './run-writer.ts';
 import { type VmaView, viewVma } from './vma-view.ts';
 
 // Local copies of what the loops use: see docs/decisions/hot-loops.md.
-const { FLAGS, REFCOUNT, MAPPING, WORDS: PAGE_WORDS } = PAGE_STRUCT;
+const { FLAGS, REFCOUNT, MAPPING, PREV, WORDS: PAGE_WORDS } = PAGE_STRUCT;
 const { KSM } = PG;
 const { COPY, ZERO, GUARD, UNSUPPORTED, ABSENT } = PAGE_CLASS;
 const RULE_CONTENT = CONTENT;
@@ -81,7 +81,7 @@ export class GranuleClassifier {
     this.#mm = mms[ordinal]!;
     this.#ordinal = ordinal;
     this.#leaves = leaves;
-    this.#owned = new OwnedPages(mms, ordinal, leaves, owners);
+    this.#owned = new OwnedPages(mms, ordinal, leaves, owners, backed);
     this.#donors = donors;
     this.#policy = policy;
     this.#out = out;
@@ -215,7 +215,7 @@ export class GranuleClassifier {
       else if (isBacked(low)) pfn = this.#load(vpn, words, at + page * stride, to - vpn);
       let word = low === 0 ? LOST_PAGE : this.#leafWord(vma, vpn, low, high, pfn, slot);
       if (word === LOST_PAGE) {
-        pfn = this.#owned.frame(vma, vpn);
+        pfn = this.#owned.number(vma, vpn, found, to);
         // On a running machine a private VMA stores what it shows as its own: see dump/owners.ts.
         const isOwn = vma.isShared || this.#donors === undefined;
         const bits = isOwn ? 0 : FILE_PAGES_BIT;
@@ -278,21 +278,26 @@ export class GranuleClassifier {
     const donors = this.#donors;
     if (word !== COPY || this.#ordinal === 0 || donors === undefined) return word;
     if (vma.isShared || this.#isAlone(pfn)) return word;
-    const backed = this.#backed;
-    const shown = backed?.owns(pfn) === true ? backed.identity(pfn) : pfn;
-    const donor = donors.find(this.#ordinal, vpn, shown);
+    const donor = donors.find(this.#ordinal, vpn, this.#identity(pfn));
     return donor < 0 ? COPY : cloneWord(donor);
   }
 
+  /** What the page is to other mms: its frame or swap slot, or the backed page that it is. */
+  #identity(pfn: number): number {
+    if (this.#backed?.owns(pfn) === true) return this.#backed.identity(pfn);
+    return pfn < this.#frames ? identityOfFrame(this.#mm.pages, pfn) : pfn;
+  }
+
   /**
-   * Whether the page cannot be a clone: its frame or slot has one reference, or KSM has merged it,
-   * so that other mms have equal bytes by chance.
+   * Whether the page cannot be a clone: its frame or slot has one reference and it does not lie in a
+   * backing, or KSM has merged it, so that other mms have equal bytes by chance.
    */
   #isAlone(pfn: number): boolean {
-    if (this.#backed?.owns(pfn) === true) return false;
+    if (this.#backed?.owns(pfn) === true) return this.#backed.isMerged(pfn);
     if (pfn >= this.#frames) return this.#swap.references(pfn - this.#swap.base) < 2;
     const page = pfn * PAGE_WORDS;
-    return this.#pageWords[page + REFCOUNT]! < 2 || (this.#pageWords[page + FLAGS]! & KSM) !== 0;
+    if ((this.#pageWords[page + FLAGS]! & KSM) !== 0) return true;
+    return this.#pageWords[page + REFCOUNT]! < 2 && this.#pageWords[page + PREV] === 0;
   }
 
   /** Class word by rows 17 and 19: ZERO or COPY. */

@@ -10,7 +10,7 @@ import { BANK_MASK, BANK_SHIFT, WORD_SHIFT } from '../../mmu/physical/physical-m
 import { PTE } from '../../mmu/tables/pte.ts';
 
 // Local copies of what the loop uses: see docs/decisions/hot-loops.md.
-const { FLAGS, REFCOUNT, MAPPING, WORDS: PAGE_WORDS } = PAGE_STRUCT;
+const { FLAGS, REFCOUNT, MAPPING, PREV, WORDS: PAGE_WORDS } = PAGE_STRUCT;
 const PRESENT = PTE.PRESENT | PTE.PROTNONE;
 const { SPECIAL } = PTE;
 const { ANON } = PG;
@@ -114,7 +114,8 @@ function takeBatch(
     if (pfn >= frames) break;
     const page = pfn * PAGE_WORDS;
     if ((pageWords[page + FLAGS]! & KIND) !== ANON || pageWords[page + MAPPING] === 0) break;
-    if (mayBeShared && pageWords[page + REFCOUNT]! > 1) break;
+    // A page that was loaded from a backing (PREV is of its origin) may have siblings there.
+    if (mayBeShared && (pageWords[page + REFCOUNT]! > 1 || pageWords[page + PREV] !== 0)) break;
     if (detectZero && banks[pfn >>> SHIFT]![(pfn & MASK) << TO_WORD] === 0) break;
     sources[sourceAt + taken] = pfn;
   }

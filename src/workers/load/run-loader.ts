@@ -127,8 +127,9 @@ export class RunLoader {
   }
 
   #mapBacked(vpn: number, wanted: number): void {
-    const { file: backing, source, start } = this.#run;
-    mapBacked(this.#mm, vpn, wanted, backing, source + (vpn - start));
+    const { file: backing, source, start, flags } = this.#run;
+    const isMerged = (flags & LOAD_FLAG.MERGED) !== 0;
+    mapBacked(this.#mm, vpn, wanted, backing, source + (vpn - start), isMerged);
   }
 
   #loadHuge(vpn: number, wanted: number): boolean {

@@ -13,7 +13,8 @@ import {
   openImage,
   type ProcessReport,
 } from 'mmdump';
-import type { TestContext } from 'vitest';
+import { expect, type TestContext } from 'vitest';
+import { imageOf } from '../images/images.ts';
 import {
   isInstalled,
   type LiveProcess,
@@ -80,7 +81,18 @@ export class LiveFixture {
     const dump = await dumper.dump(mms[0]!, { to: sink });
     const image = await this.open(sink.image);
     const process = processes[0]!;
+    await this.#expectSameOnDemand(live.pid, mms[0]!);
     return { live, regions, reference, process, space: mms[0]!, dump, image, states, changed };
+  }
+
+  /** Imports the process once more, and leaves its pages there: the image must be the same. */
+  async #expectSameOnDemand(pid: number, space: AddressSpace): Promise<void> {
+    const machine = createMachine({ memory: 512 * MiB });
+    const options = { dumper: this.dumper, load: 'on-demand' } as const;
+    await using imported = await importProcess(machine, pid, options);
+    const loaded = await imageOf(this.dumper, [space]);
+    const found = await imageOf(this.dumper, imported.mms);
+    expect(Buffer.compare(found, loaded)).toBe(0);
   }
 
   async captureNode(): Promise<Capture> {

@@ -144,6 +144,10 @@ export class Workshop {
     return ['python3', this.#copy('python.py')];
   }
 
+  sharedCommand(mib: number): string[] {
+    return ['python3', this.#copy('shared.py'), String(mib)];
+  }
+
   /** `output`: path of the image; '' makes the importer exit in the middle of the import. */
   importerCommand(url: string, output: string, live: readonly string[]): string[] {
     return [process.execPath, this.#copy('importer.mjs'), url, output, ...live];

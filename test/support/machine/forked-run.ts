@@ -9,14 +9,19 @@ import fc from 'fast-check';
 import { expect } from 'vitest';
 import { BACKING_KIND } from '../../../src/mmu/backing/backing-table.ts';
 import { mapBacked } from '../../../src/mmu/backing/map-backed.ts';
+import { encodePlaces } from '../../../src/mmu/files/file-places.ts';
+import { FILE_KIND } from '../../../src/mmu/files/file-record.ts';
+import { cacheContext, putFile, unlinkFile } from '../../../src/mmu/files/page-cache.ts';
 import type { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
 import { runOn } from '../../../src/mmu/machine/enter.ts';
 import type { Machine } from '../../../src/mmu/machine/machine.ts';
+import { holdGate } from '../../../src/mmu/mm/hold.ts';
 import { PG } from '../../../src/mmu/physical/page-struct.ts';
+import { isBacked } from '../../../src/mmu/tables/pte.ts';
 import { prepareAnonVma } from '../../../src/mmu/vma/anon-vma.ts';
 import { MmdumpError } from '../../../src/shared/errors.ts';
 import { MiB, PAGE_SIZE, vpnOf } from '../../../src/shared/page.ts';
-import { assertTablesTrue } from './invariants.ts';
+import { assertTablesTrue, leaves } from './invariants.ts';
 import { codeOf, testMachine } from './machine.ts';
 import * as model from './model-mm.ts';
 
@@ -41,6 +46,7 @@ export function operations({ pages }: Shape) {
   const prot = fc.constantFrom<model.ModelProt>('', 'r', 'rw', 'rw', 'rw', 'rx');
   const what = fc.constantFrom(
     ...['anonymous', 'anonymous', 'backed', 'shared', 'file', 'shared file'],
+    ...['placed file', 'shared placed file'],
   );
   const range = { mm, page, count };
   const advice = fc.constantFrom(
@@ -88,6 +94,15 @@ function backingFile(): number {
   return backingFd;
 }
 
+/** Creates a memory-backed file with a name, whose page n is that of the backing. Returns its id. */
+function createPlacedFile({ parts }: Machine, backing: number): number {
+  const content = encodePlaces([{ index: 8, pages: FILE_PAGES - 8, backing, place: 8 }]);
+  const kind = FILE_KIND.MEMORY | FILE_KIND.NAMED;
+  const size = FILE_PAGES * PAGE_SIZE;
+  const fields = { path: Buffer.from('/memfd:placed'), kind, backing: 0, size, content };
+  return holdGate(parts, parts.thread, () => parts.files.create(fields, parts.thread));
+}
+
 interface Process {
   readonly space: AddressSpace;
   readonly pages: model.ModelMm;
@@ -104,6 +119,12 @@ export class Run {
   readonly #limit: number;
   readonly #file: number;
   readonly #backing: number;
+  /** A file in memory, of which pages 8 to 39 lie in a backing. */
+  readonly #placedFile: number;
+  readonly #placed: model.ModelObject = {
+    initial: (index) => (index >= 8 && index < FILE_PAGES ? index + 1 : 0),
+    pages: new Map(),
+  };
   readonly #object: model.ModelObject = {
     initial: (index) => (index < FILE_PAGES ? index + 10 : 0),
     pages: new Map(),
@@ -119,6 +140,7 @@ export class Run {
     this.#file = this.machine.createFile({ path: '/data', content }).id;
     const { backings } = this.machine.parts;
     this.#backing = backings.add({ kind: BACKING_KIND.PROCESS, fd: backingFile(), pid: 1 });
+    this.#placedFile = createPlacedFile(this.machine, this.#backing);
     this.processes.push({ space: this.machine.createAddressSpace(), pages: new Map() });
   }
 
@@ -137,9 +159,12 @@ export class Run {
       case 'merge':
         this.machine.mergePages();
         return;
-      case 'reclaim':
+      case 'reclaim': {
+        const before = this.#backedEntries();
         this.machine.reclaim(step.count * PAGE_SIZE);
+        if (this.#backedEntries() > before) this.seen.add('pages put back');
         return;
+      }
       case 'write':
       case 'read':
         this.#access(process, step);
@@ -232,9 +257,13 @@ export class Run {
       const offset = from % 7;
       const to = Math.min(wanted, from + FILE_PAGES - offset); // not beyond the end of the file
       const length = (to - from) * PAGE_SIZE;
-      const file = { file: this.#file, offset: offset * PAGE_SIZE };
-      space.mmap({ address: addressAt(from), length, prot, flags, ...file });
-      model.map(pages, from, to, { prot, isShared, object: this.#object, offset });
+      const isPlaced = what.endsWith('placed file');
+      const file = isPlaced ? this.#placedFile : this.#file;
+      const object = isPlaced ? this.#placed : this.#object;
+      const address = addressAt(from);
+      space.mmap({ address, length, prot, flags, file, offset: offset * PAGE_SIZE });
+      model.map(pages, from, to, { prot, isShared, object, offset });
+      if (isPlaced) this.seen.add('placed files');
       return;
     }
     const length = (wanted - from) * PAGE_SIZE;
@@ -260,6 +289,20 @@ export class Run {
       }
     });
     this.seen.add('backed pages');
+  }
+
+  /** Ends all processes and the file in memory: nothing keeps its pages any more. */
+  end(): void {
+    for (const { space } of this.processes) space.exit();
+    const { parts } = this.machine;
+    const context = cacheContext(parts, parts.thread);
+    holdGate(parts, parts.thread, () => unlinkFile(context, this.#placedFile));
+    holdGate(parts, parts.thread, () => putFile(context, this.#placedFile));
+  }
+
+  #backedEntries(): number {
+    const all = this.processes.flatMap(({ space }) => leaves(this.machine, space));
+    return all.filter(({ low }) => isBacked(low)).length;
   }
 
   assertTrue(): void {

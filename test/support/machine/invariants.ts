@@ -133,6 +133,8 @@ function countLeaves(machine: Machine, space: AddressSpace, census: Census): voi
     const isAdopted = (flags & PG.ADOPTED) !== 0;
     if (isWritable && isPrivate && references !== 1 && !isAdopted)
       fail(`${place}: writable, and shared`);
+    const hasOrigin = (flags & PG.ANON) !== 0 && words[at + PAGE_STRUCT.PREV] !== 0;
+    if (hasOrigin && (isWritable || (low & 0x40) !== 0)) fail(`${place}: written, with an origin`);
     if (isWritable && (vmas.flags(slot) & VM.WRITE) === 0) fail(`${place}: writable leaf`);
   }
 }
