@@ -34,8 +34,10 @@ export function compare(task: CompareTask): Outcome<CompareReport> {
   const outcome = runUnits(task, task.unitCount, (unit, phase) => {
     const start = units.start(unit);
     const pages = units.pages(unit);
-    left.begin(start, pages);
-    right.begin(start, pages);
+    const next = unit + phase.workers; // the one that this worker will probably claim next
+    const nextStart = next < task.unitCount ? units.start(next) : -1;
+    left.begin(start, pages, nextStart);
+    right.begin(start, pages, nextStart);
     const found = compareRange(left, right, start, start + pages);
     if (found !== null && (difference === null || found.vpn < difference.vpn)) {
       difference = found;
@@ -99,10 +101,13 @@ class Side {
     this.#ferried = FerriedPages.of(this.#machine, ferry, GRANULE_PAGES, side);
   }
 
-  /** Begins a unit: fetches its unshared pages. */
-  begin(start: number, pages: number): void {
-    this.#ferried?.begin(this.mm, start);
-    this.#ferried?.fetchUnit(this.mm, pages);
+  /** Begins a unit: fetches its unshared pages, and asks for those of another one, or -1. */
+  begin(start: number, pages: number, nextStart: number): void {
+    const ferried = this.#ferried;
+    if (ferried === undefined) return;
+    ferried.begin(this.mm, start);
+    ferried.fetchUnit(this.mm, pages);
+    if (nextStart >= 0) ferried.askAhead(this.mm, nextStart, GRANULE_PAGES);
   }
 
   isZero(vpn: number, content: number): boolean {

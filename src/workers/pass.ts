@@ -203,9 +203,9 @@ class PassWorker {
   }
 
   /**
-   * Fetches the unshared pages of a unit, if somebody looks at their bytes. A worker that is alone
-   * also asks for those of the next unit, so that they arrive while it is at work. On a running
-   * machine the classifier fetches what it has pinned.
+   * Fetches the unshared pages of a unit, if somebody looks at their bytes. Also asks for those of
+   * the unit that this worker will probably claim next, so that they arrive while it is at work:
+   * workers take turns. On a running machine the classifier fetches what it has pinned.
    */
   #fetch(unit: number): void {
     const ferried = this.#ferried;
@@ -214,8 +214,8 @@ class PassWorker {
     if (!detectZero && target === undefined) return;
     const units = this.#units;
     ferried.fetchUnit(this.#mms[units.mm(unit)]!, units.pages(unit));
-    const next = unit + 1;
-    if (this.#phase.workers > 1 || next === unitCount) return;
+    const next = unit + this.#phase.workers;
+    if (next >= unitCount) return;
     ferried.askAhead(this.#mms[units.mm(next)]!, units.start(next), units.pages(next));
   }
 

@@ -23,7 +23,7 @@ import type { AdoptedPart } from '../../shared/machine-handle.ts';
 import { adviseHugeIfLarge } from '../../shared/native/huge-pages.ts';
 import { MiB, PAGE_SIZE, WORDS_PER_PAGE } from '../../shared/page.ts';
 import { Memory, WASM_PAGE, WASM_PAGES_MAX, type WasmMemory } from '../../shared/wasm.ts';
-import { UnsharedBank, type UnsharedMemory } from './unshared.ts';
+import { notOwned, UnsharedBank, type UnsharedMemory } from './unshared.ts';
 
 /** Shift, mask and number of frames of a full bank: 2^19 frames × 4 KiB = 2 GiB. */
 export const BANK_SHIFT = 19;
@@ -97,15 +97,6 @@ export function frameLimit(memory: Pick<MemoryBanks, 'banks' | 'frames' | 'adopt
   const last = adopted.at(-1);
   if (last === undefined) return frames;
   return (banks.length + adopted.length - 1) * BANK_FRAMES + last.pages;
-}
-
-/** The error of a thread that does not own the memory of an adopted bank. */
-function notOwned(bank: number): MmdumpError {
-  return new MmdumpError(
-    'BANK_UNREACHABLE',
-    `bank ${bank} of the machine is memory that is not shared, and only the thread that created ` +
-      'the machine reaches it: do this there, or give createMachine shared memory',
-  );
 }
 
 /**

@@ -64,6 +64,15 @@ export class UnsharedBank {
   }
 }
 
+/** The error of a thread that does not own the memory of an adopted bank. */
+export function notOwned(bank: number): MmdumpError {
+  return new MmdumpError(
+    'BANK_UNREACHABLE',
+    `bank ${bank} of the machine is memory that is not shared, and only the thread that created ` +
+      'the machine reaches it: do this there, or give createMachine shared memory',
+  );
+}
+
 /**
  * The memories that are not shared, by the control block of their machine: for each adopted part of
  * the machine its memory, or null if it is shared. No other thread has them, and an entry lives as
