@@ -74,8 +74,8 @@ export class Dumper {
    * If anything fails, the dump rejects with one MmdumpError or AbortError and leaves nothing
    * behind; docs/RELIABILITY.md lists the exceptions, which the error names. The codes are
    * OPTION_INVALID, MM_GONE, PAGE_UNSUPPORTED, HUGETLB_REFUSED, SIZE_LIMIT, OUTPUT_EXISTS,
-   * OUTPUT_FAILED, ENOMEM (no memory for the tables of the dump), WORKER_LOST, TOO_MANY_THREADS,
-   * DUMPER_CLOSED, MACHINE_CLOSED, MACHINE_POISONED and TIMEOUT.
+   * OUTPUT_FAILED, ENOMEM (no memory for the tables of the dump), BANK_UNREACHABLE, WORKER_LOST,
+   * TOO_MANY_THREADS, DUMPER_CLOSED, MACHINE_CLOSED, MACHINE_POISONED and TIMEOUT.
    *
    * docs/CLASSIFICATION.md has the rules for pages, docs/IMAGE_FORMAT.md the bytes of the image.
    */
@@ -117,8 +117,8 @@ export class Dumper {
    * slot (`maxAddressSpaces`) for each mm.
    *
    * It rejects with ENOMEM, ENOSPC, EMFILE, IMAGE_CHECKSUM, IMAGE_CORRUPT, INPUT_FAILED,
-   * IMAGE_CLOSED, WORKER_LOST and TOO_MANY_THREADS, and as every job with OPTION_INVALID,
-   * AbortError, TIMEOUT, DUMPER_CLOSED, MACHINE_CLOSED and MACHINE_POISONED.
+   * IMAGE_CLOSED, BANK_UNREACHABLE, WORKER_LOST and TOO_MANY_THREADS, and as every job with
+   * OPTION_INVALID, AbortError, TIMEOUT, DUMPER_CLOSED, MACHINE_CLOSED and MACHINE_POISONED.
    */
   async restore(
     image: Image,
@@ -182,9 +182,9 @@ export class Dumper {
    * Compares the mappings, the LDTs and the pages of two address spaces, of one machine or of two,
    * and names the first difference. The machines are frozen meanwhile, and nothing faults in.
    *
-   * It rejects with MM_GONE, WORKER_LOST and TOO_MANY_THREADS (it takes one of the thread ids per
-   * address space), and as every job with OPTION_INVALID, AbortError, TIMEOUT, DUMPER_CLOSED,
-   * MACHINE_CLOSED and MACHINE_POISONED.
+   * It rejects with MM_GONE, BANK_UNREACHABLE, WORKER_LOST and TOO_MANY_THREADS (it takes one of
+   * the thread ids per address space), and as every job with OPTION_INVALID, AbortError, TIMEOUT,
+   * DUMPER_CLOSED, MACHINE_CLOSED and MACHINE_POISONED.
    */
   async compare(
     left: AddressSpace,

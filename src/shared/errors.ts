@@ -30,6 +30,7 @@ export const MMDUMP_CODES = [
   'MACHINE_POISONED', //     a thread died or hung in the middle of a change
   'MACHINE_CLOSED', //       the machine was closed
   'MACHINE_TOO_LARGE', //    the system refused the address space of the simulated machine
+  'BANK_UNREACHABLE', //     memory of the caller that is not shared, from another thread, or gone
   'TOO_MANY_THREADS', //     too few thread slots of the machine are left
   'MM_GONE', //              the address space was destroyed
   'OPTION_INVALID', //       an argument or option is not what the function takes

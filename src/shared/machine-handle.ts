@@ -6,8 +6,11 @@ import type { WasmMemory } from './wasm.ts';
  * physical memory (mmu/physical/adopted.ts).
  */
 export interface AdoptedPart {
-  /** The memory. It is a SharedArrayBuffer if no kernel can work in it. */
-  readonly memory: WasmMemory | SharedArrayBuffer;
+  /**
+   * The memory. It is a SharedArrayBuffer if no kernel can work in it, and null if it is not shared:
+   * only the thread that created the machine reaches it (mmu/physical/unshared.ts).
+   */
+  readonly memory: WasmMemory | SharedArrayBuffer | null;
   /** The byte of the memory at which the part begins: a multiple of 2 GiB. */
   readonly at: number;
   /** Number of frames. Every part is 2 GiB long, except the last part of a memory. */

@@ -17,21 +17,26 @@ import type {
 } from '../shared/dump/tasks/compare-task.ts';
 import { WorkUnits } from '../shared/dump/work-unit.ts';
 import { MmdumpError, type Outcome } from '../shared/errors.ts';
-import { addressOf, PAGE_SIZE } from '../shared/page.ts';
+import { addressOf, GRANULE_PAGES, PAGE_SIZE } from '../shared/page.ts';
 import { NO_THREAD } from '../shared/sync/thread-layout.ts';
+import { FerriedPages } from './ferry/ferried-pages.ts';
 import { runUnits } from './task/run-units.ts';
 
 const ZEROS = new Uint8Array(PAGE_SIZE);
 
 /** Compares the units that this worker claims. Reports the lowest page that differs in them. */
 export function compare(task: CompareTask): Outcome<CompareReport> {
-  const left = new Side(task.left);
-  const right = new Side(task.right);
+  const left = new Side(task.left, 0);
+  const right = new Side(task.right, 1);
   const units = new WorkUnits(task.units);
   let difference: PageDifference | null = null;
   const outcome = runUnits(task, task.unitCount, (unit, phase) => {
     const start = units.start(unit);
     const pages = units.pages(unit);
+    const next = unit + phase.workers; // the one that this worker will probably claim next
+    const nextStart = next < task.unitCount ? units.start(next) : -1;
+    left.begin(start, pages, nextStart);
+    right.begin(start, pages, nextStart);
     const found = compareRange(left, right, start, start + pages);
     if (found !== null && (difference === null || found.vpn < difference.vpn)) {
       difference = found;
@@ -71,8 +76,8 @@ function comparePage(
   const a = contentOf(left.mm, leftSlot, vpn);
   const b = contentOf(right.mm, rightSlot, vpn);
   if (a <= 0 && a === b && a !== CONTENT_OF.BACKED) return null;
-  if (a === CONTENT_OF.ZEROS && b > 0 && right.isZero(b)) return null;
-  if (b === CONTENT_OF.ZEROS && a > 0 && left.isZero(a)) return null;
+  if (a === CONTENT_OF.ZEROS && b > 0 && right.isZero(vpn, b)) return null;
+  if (b === CONTENT_OF.ZEROS && a > 0 && left.isZero(vpn, a)) return null;
   const leftBytes = left.bytes(leftSlot, vpn, a);
   const rightBytes = right.bytes(rightSlot, vpn, b);
   const names = { vpn, left: contentName(a), right: contentName(b) };
@@ -86,15 +91,33 @@ function comparePage(
 class Side {
   readonly mm: Mm;
   readonly #machine: MachineParts;
+  readonly #ferried: FerriedPages | undefined;
   readonly #scratch = new Uint8Array(PAGE_SIZE);
 
-  constructor({ machine, slot }: ComparedMm) {
+  constructor({ machine, slot, ferry }: ComparedMm, side: number) {
     this.#machine = new MachineParts(machine, { thread: NO_THREAD });
     this.mm = mmOf(this.#machine, slot, NO_THREAD);
+    this.#ferried = FerriedPages.of(this.#machine, ferry, GRANULE_PAGES, side);
   }
 
-  isZero(pfn: number): boolean {
+  /** Begins a unit: fetches its unshared pages, and asks for those of another one, or -1. */
+  begin(start: number, pages: number, nextStart: number): void {
+    const ferried = this.#ferried;
+    if (ferried === undefined) return;
+    ferried.begin(this.mm, start);
+    ferried.fetchUnit(this.mm, pages);
+    if (nextStart >= 0) ferried.askAhead(this.mm, nextStart, GRANULE_PAGES);
+  }
+
+  isZero(vpn: number, content: number): boolean {
+    const pfn = this.#number(vpn, content);
     return isZeroPage(this.mm.memory.wordsOf(pfn), this.mm.memory.wordAt(pfn));
+  }
+
+  /** The number of the page in this thread's view of memory that has the bytes of a frame. */
+  #number(vpn: number, pfn: number): number {
+    const ferried = this.#ferried;
+    return ferried?.owns(pfn) === true ? ferried.numberOf(vpn, pfn) : pfn;
   }
 
   /**
@@ -102,7 +125,7 @@ class Side {
    * has returned for the page. The bytes are valid until the next call.
    */
   bytes(slot: number, vpn: number, content: number): Uint8Array | null {
-    if (content > 0) return this.mm.memory.page(content);
+    if (content > 0) return this.mm.memory.page(this.#number(vpn, content));
     if (content === CONTENT_OF.ZEROS) return ZEROS;
     if (content === CONTENT_OF.BACKED) {
       readBacked(this.mm, slot, vpn, this.#scratch);

@@ -10,8 +10,9 @@ import { mmOf } from '../mmu/mm/mm.ts';
 import { LOAD, loadRunKind, loadRunMm, readLoadRun } from '../shared/dump/load-table.ts';
 import type { LoadTask } from '../shared/dump/tasks/load-task.ts';
 import type { PhaseReport } from '../shared/dump/tasks/phase-task.ts';
-import type { Outcome } from '../shared/errors.ts';
+import { type Outcome, toFailure } from '../shared/errors.ts';
 import { PAGE_SIZE } from '../shared/page.ts';
+import { FerriedFrames } from './ferry/ferried-frames.ts';
 import { FileContents } from './load/file-contents.ts';
 import { FramesDigest } from './load/frames-digest.ts';
 import { RunLoader } from './load/run-loader.ts';
@@ -33,7 +34,8 @@ export function load(task: LoadTask): Outcome<PhaseReport> {
   const contents = new FileContents(reader);
   const sharer = new PageSharer();
   const digest = new FramesDigest(machine, task.digestKernel);
-  return runUnits(task, task.unitCount, (unit, phase) => {
+  const ferried = task.ferry && new FerriedFrames(machine, task.ferry);
+  const outcome = runUnits(task, task.unitCount, (unit, phase) => {
     let pages = 0;
     let bytes = 0;
     const last = unitStarts[unit + 1]!;
@@ -51,7 +53,7 @@ export function load(task: LoadTask): Outcome<PhaseReport> {
         // Loads the following runs of the same mm, too. There may be very many runs of one page,
         // and passing the gate for each of them would cost too much.
         holdMm(mm, reference, 'read', () => {
-          const loader = new RunLoader(mm, reader, digest);
+          const loader = new RunLoader(mm, reader, digest, ferried);
           bytes += loader.load(run);
           for (; index < last && isNext(runs, index, run.mm); index++) {
             const next = readLoadRun(runs, index);
@@ -63,6 +65,13 @@ export function load(task: LoadTask): Outcome<PhaseReport> {
     }
     return { pages, bytes };
   });
+  if (!outcome.ok || ferried === undefined) return outcome;
+  try {
+    ferried.finish();
+    return outcome;
+  } catch (error) {
+    return { ok: false, failure: toFailure(error) };
+  }
 }
 
 /** Whether the run at `index` belongs to this mm and is one that RunLoader loads. */

@@ -41,6 +41,7 @@ import { RunWriter } from './classify/run-writer.ts';
 import { zeroTestsOf } from './classify/zero-test.ts';
 import { PageMover } from './copy/page-mover.ts';
 import { segmentStage } from './copy/staging.ts';
+import { FerriedPages } from './ferry/ferried-pages.ts';
 import { ImageOutput, PhaseStopped } from './output/image-output.ts';
 import { CrcList } from './pass/crc-list.ts';
 import { UnitSizer } from './pass/unit-sizer.ts';
@@ -94,6 +95,7 @@ class PassWorker {
   /** The pin slot that this worker fills for its unit, or -1. */
   #slot = -1;
   readonly #sizer: UnitSizer;
+  readonly #ferried: FerriedPages | undefined;
   readonly #backed: BackedPages | undefined;
   readonly #crcs = new CrcList();
   readonly #out: ImageOutput | undefined;
@@ -115,11 +117,17 @@ class PassWorker {
     this.#lookBack = new LookBack(new Int32Array(task.lookBack));
     this.#leads = new Int32Array(task.leads);
     this.#found = foundOf(task);
+    this.#ferried = FerriedPages.of(machine, task.ferry, task.unitPages);
     this.#backed = backedOf(task, machine, this.#mms);
     this.#pinned = pinnedOf(task, this.#mms, faults);
     const slots = task.running?.slots;
     this.#pinSlots = slots && new PinSlots(slots);
-    const parts = { pinned: this.#pinned, found: this.#found, backed: this.#backed };
+    const parts = {
+      pinned: this.#pinned,
+      found: this.#found,
+      backed: this.#backed,
+      ferried: this.#ferried,
+    };
     this.#classifiers = classifiersOf(task, machine, this.#mms, parts);
     const tallies = new VmaTallies(task.tallies);
     const names = new NameTable(task.names);
@@ -154,6 +162,7 @@ class PassWorker {
     const first = this.#classify(unit);
     if (!this.#task.isCounted) this.#size(unit, first);
     if (this.#writer === undefined) return { pages: this.#sizer.copied, bytes: 0 };
+    this.#ferried?.place(this.#found, first);
     const start = this.#startOf(unit);
     if (!this.#task.isCounted) this.#lookBack.publishEnd(unit, start + this.#sizer.bytes);
     this.#faults?.whenPlaced();
@@ -179,16 +188,35 @@ class PassWorker {
     const first = kept === undefined ? 0 : units.first(unit);
     this.#found.begin(start, first);
     this.#backed?.begin(start, first);
+    this.#ferried?.begin(this.#mms[units.mm(unit)]!, start);
     if (kept?.isFilled === true) {
       this.#found.resume(units.runCount(unit));
       this.#reload(units.mm(unit), first);
       return first;
     }
+    this.#fetch(unit);
     this.#pinned?.[units.mm(unit)]?.beginUnit(start, this.#firstPin(unit));
     this.#classifiers[units.mm(unit)]!.classify(start, units.pages(unit));
     units.setRunCount(unit, this.#found.runEnd - first);
     if (this.#task.reportsRuns) this.#runs.push(runsOf(unit, start, this.#found, first));
     return first;
+  }
+
+  /**
+   * Fetches the unshared pages of a unit, if somebody looks at their bytes. Also asks for those of
+   * the unit that this worker will probably claim next, so that they arrive while it is at work:
+   * workers take turns. On a running machine the classifier fetches what it has pinned.
+   */
+  #fetch(unit: number): void {
+    const ferried = this.#ferried;
+    const { detectZero, target, unitCount } = this.#task;
+    if (ferried === undefined || this.#pinned !== undefined) return;
+    if (!detectZero && target === undefined) return;
+    const units = this.#units;
+    ferried.fetchUnit(this.#mms[units.mm(unit)]!, units.pages(unit));
+    const next = unit + this.#phase.workers;
+    if (next >= unitCount) return;
+    ferried.askAhead(this.#mms[units.mm(next)]!, units.start(next), units.pages(next));
   }
 
   /** Loads the backed pages of the kept runs from `first` on once more. */
@@ -292,18 +320,19 @@ function backedOf(
   return new BackedPages(mms, machine.memory, unitPages, needsBytes, kept?.identities);
 }
 
-/** Where the classifiers of a worker find leaves and backed pages, and where runs go. */
+/** Where the classifiers of a worker find leaves and pages, and where runs go. */
 interface ClassifierParts {
   readonly pinned: readonly PinnedLeaves[] | undefined;
   readonly found: RunWriter;
   readonly backed: BackedPages | undefined;
+  readonly ferried: FerriedPages | undefined;
 }
 
 function classifiersOf(
   task: PassTask,
   machine: MachineParts,
   mms: readonly Mm[],
-  { pinned, found, backed }: ClassifierParts,
+  { pinned, found, backed, ferried }: ClassifierParts,
 ): readonly GranuleClassifier[] {
   const { detectZero, unsupported } = task;
   const leftOut = leftOutFlags(task);
@@ -314,7 +343,8 @@ function classifiersOf(
   const donors = pinned === undefined ? new Donors(mms, leftOut) : undefined;
   return mms.map((mm, ordinal) => {
     const leaves = pinned?.[ordinal] ?? new FrozenLeaves(mm);
-    return new GranuleClassifier(mms, ordinal, leaves, owners, donors, policy, found, backed);
+    const bytes = { backed, ferried };
+    return new GranuleClassifier(mms, ordinal, leaves, owners, donors, policy, found, bytes);
   });
 }
 

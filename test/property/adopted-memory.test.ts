@@ -14,6 +14,7 @@ import type { AddressSpace } from '../../src/mmu/machine/address-space.ts';
 import type { Machine } from '../../src/mmu/machine/machine.ts';
 import { MiB, PAGE_SIZE } from '../../src/shared/page.ts';
 import { Memory } from '../../src/shared/wasm.ts';
+import { privateMemory } from '../support/machine/adopted.ts';
 import { assertTablesTrue } from '../support/machine/invariants.ts';
 import { codeOf, testMachine } from '../support/machine/machine.ts';
 
@@ -52,6 +53,7 @@ const operation = fc.oneof(
   fc.record({ op: fc.constant('fork' as const), page }),
   fc.record({ op: fc.constant('switch' as const), page }),
   fc.record({ op: fc.constant('reclaim' as const), page }),
+  fc.record({ op: fc.constant('grow' as const), page }),
 );
 type Operation = typeof operation extends fc.Arbitrary<infer T> ? T : never;
 
@@ -59,21 +61,35 @@ function at(index: number): number {
   return BASE + index * PAGE_SIZE;
 }
 
+interface Growing {
+  readonly buffer: ArrayBufferLike;
+  grow(pages: number): number;
+}
+
 /** A machine with two address spaces at most, and the model of everything. */
 class Run {
-  readonly ram: readonly Uint8Array[];
+  /** The memories, whose views are made anew each time, since memory that has grown is detached. */
+  readonly #memories: readonly [SharedArrayBuffer | ArrayBuffer, Growing];
   readonly machine: Machine;
   readonly spaces: { space: AddressSpace; model: Model }[];
   /** First byte of each page of the caller's memory; the rest equals it. */
   readonly held = new Array<number>(2 * RAM).fill(0);
   #current = 0;
 
-  constructor() {
-    const wasm = new Memory({ initial: 1, maximum: 1, shared: true });
-    const shared = new SharedArrayBuffer(RAM * PAGE_SIZE);
-    this.ram = [new Uint8Array(wasm.buffer), new Uint8Array(shared)];
-    this.machine = testMachine({ memory: 2 * MiB, swap: MiB, banks: [wasm, shared] });
+  constructor(isShared: boolean) {
+    const wasm = isShared
+      ? new Memory({ initial: 1, maximum: 64, shared: true })
+      : privateMemory(1);
+    const plain = new (isShared ? SharedArrayBuffer : ArrayBuffer)(RAM * PAGE_SIZE);
+    this.#memories = [plain, wasm];
+    this.machine = testMachine({ memory: 2 * MiB, swap: MiB, banks: [wasm, plain] });
     this.spaces = [{ space: this.machine.createAddressSpace(), model: new Map() }];
+  }
+
+  /** The caller's view of a bank. */
+  ram(bank: number): Uint8Array {
+    const [plain, wasm] = this.#memories;
+    return new Uint8Array(bank === 0 ? wasm.buffer : plain, 0, RAM * PAGE_SIZE);
   }
 
   apply(step: Operation): void {
@@ -149,12 +165,15 @@ class Run {
       }
       case 'store': {
         const from = (step.page % RAM) * PAGE_SIZE;
-        this.ram[step.page < RAM ? 0 : 1]!.fill(step.value, from, from + PAGE_SIZE);
+        this.ram(step.page < RAM ? 0 : 1).fill(step.value, from, from + PAGE_SIZE);
         this.held[step.page] = step.value;
         return;
       }
       case 'fork':
         this.#fork(space, model);
+        return;
+      case 'grow':
+        this.#memories[1].grow(1);
         return;
       case 'switch':
         this.#current++;
@@ -226,18 +245,21 @@ class Run {
     }
     for (const [place, value] of this.held.entries()) {
       const from = (place % RAM) * PAGE_SIZE;
-      const held = this.ram[place < RAM ? 0 : 1]!.subarray(from, from + PAGE_SIZE);
+      const held = this.ram(place < RAM ? 0 : 1).subarray(from, from + PAGE_SIZE);
       if (!held.every((byte) => byte === value)) expect([place, held[0]]).toEqual([place, value]);
     }
     assertTablesTrue(this.machine);
   }
 }
 
-describe('a random history on adopted memory', () => {
+describe.each([
+  ['shared', true],
+  ['not shared', false],
+])('a random history on adopted memory: %s', (_name, isShared) => {
   it('agrees with the model after every operation', () => {
     fc.assert(
       fc.property(fc.array(operation, { maxLength: 40 }), (steps) => {
-        const run = new Run();
+        const run = new Run(isShared);
         for (const step of steps) {
           run.apply(step);
           run.check();

@@ -7,10 +7,12 @@ import type { Mm } from '../../mmu/mm/mm.ts';
 import { dPath } from '../../mmu/vma/vma-info.ts';
 import { listener } from '../../shared/arguments/checks.ts';
 import type { Shape } from '../../shared/arguments/options.ts';
-import type { CompareReport } from '../../shared/dump/tasks/compare-task.ts';
+import type { ComparedMm, CompareReport } from '../../shared/dump/tasks/compare-task.ts';
 import { WorkUnits, workUnitBytes } from '../../shared/dump/work-unit.ts';
 import { addressOf, GRANULE_PAGES, hex, PAGE_SIZE } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
+import { Ferry } from '../crew/ferry.ts';
+import type { TaskFields } from '../crew/phase.ts';
 import type { WorkerPool } from '../crew/pool.ts';
 import { planDump } from '../dump/plan.ts';
 import { withHeldMms, withStoppedMm } from '../job/held-mms.ts';
@@ -64,6 +66,7 @@ export function compareWith(
   options: CompareOptions,
 ): Promise<Comparison> {
   const { signal } = options;
+  for (const { machine } of [left.reference, right.reference]) machine.memory.assertReachesAll();
   return withBoth(left.reference, right.reference, signal, async (a, b) => {
     const mapping = (await compareMappings(a, b, new Yielder(signal))) ?? compareLdts(a, b);
     if (mapping !== null) return { equal: false, pages: 0, difference: mapping };
@@ -145,14 +148,18 @@ async function comparePages(
     bytes: sorted.length * GRANULE_PAGES * PAGE_SIZE,
     mayRunHere: true,
   });
-  const task = {
-    left: { machine: a.machine.handle, slot: a.slot },
-    right: { machine: b.machine.handle, slot: b.slot },
-    units,
-    unitCount: sorted.length,
+  const ferry = new Ferry(pool.ferryBuffers);
+  const side = ({ machine, slot }: Mm): ComparedMm => ({
+    machine: machine.handle,
+    slot,
+    ferry: crew.here ? undefined : ferry.reach(machine, GRANULE_PAGES),
+  });
+  const taskOf = (): TaskFields<'compare'> => {
+    return { left: side(a), right: side(b), units, unitCount: sorted.length };
   };
-  const reports = await pool.phase('compare', crew).run(() => task, {
+  const reports = await pool.phase('compare', crew).run(taskOf, {
     signal,
+    ferry,
     onProgress: onProgress && (({ pages }) => onProgress({ pages })),
   });
   throwIfAborted(signal); // it may have fired in the last call of onProgress

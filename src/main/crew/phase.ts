@@ -33,6 +33,7 @@ import type { PhaseName } from '../../shared/faults.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { type PhaseProgress, type ProgressPace, ProgressWatch } from '../job/progress.ts';
 import { tasksUrl } from '../package/places.ts';
+import type { Ferry } from './ferry.ts';
 
 /** What a worker is given in each phase, and what it reports. */
 interface Phases {
@@ -60,6 +61,8 @@ export interface PhaseOptions {
   readonly onLost?: (worker: number) => void;
   /** Shared by the phases of one job, so that the bound on calls holds for all of them together. */
   readonly pace?: ProgressPace | undefined;
+  /** Carries pages of memory that is not shared while the workers run. */
+  readonly ferry?: Ferry | undefined;
 }
 
 /** Something that can run a task: a thread of a pool, or the thread of the caller. */
@@ -92,7 +95,7 @@ export class Phase<N extends PhaseName> {
    */
   async run(
     taskOf: (worker: number) => TaskFields<N>,
-    { signal, onProgress, onLost, pace }: PhaseOptions = {},
+    { signal, onProgress, onLost, pace, ferry }: PhaseOptions = {},
   ): Promise<ReportOf<N>[]> {
     const { control } = this;
     const stop = (): void => control.stop();
@@ -100,9 +103,10 @@ export class Phase<N extends PhaseName> {
     signal?.addEventListener('abort', stop, { once: true });
     const watch = new ProgressWatch(control, onProgress, pace);
     try {
-      const settled = await Promise.all(
+      const tasks = Promise.all(
         this.#runners.map((runner, worker) => this.#task(runner, worker, taskOf(worker), onLost)),
       );
+      const settled = await (ferry?.whileRunning(tasks, stop) ?? tasks);
       throwIfAborted(signal);
       watch.finish();
       return this.#collect(settled);

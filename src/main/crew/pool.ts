@@ -3,6 +3,7 @@
 import { onMachineEnd } from '../../mmu/machine/lifetime.ts';
 import type { FaultPlan, PhaseName } from '../../shared/faults.ts';
 import { type Crew, chooseCrew, mostWorkers, threadsToStart, type Work } from './crew.ts';
+import { FerryBuffers } from './ferry.ts';
 import { readHost } from './host.ts';
 import { Phase, RUN_HERE, type Runner } from './phase.ts';
 import { WorkerThread } from './worker-thread.ts';
@@ -19,6 +20,8 @@ export class WorkerPool {
   readonly workers: number;
   /** How many workers the caller has asked for; undefined: the number is chosen for each phase. */
   readonly asked: number | undefined;
+  /** Buffers in which workers get pages of memory that is not shared. */
+  readonly ferryBuffers: FerryBuffers = new FerryBuffers();
   readonly #tests: PoolTests;
   readonly #threads: WorkerThread[] = [];
   /** Ends the subscription to machines that end. */

@@ -14,6 +14,7 @@ export function assertDumpable(references: readonly MmReference[]): void {
   if (first === undefined || references.length > MMS_MAX) {
     throw invalid(`${references.length} address spaces: expected 1 to ${MMS_MAX}`);
   }
+  first.machine.memory.assertReachesAll();
   const seen = new Map<string, number>();
   references.forEach(({ machine, slot, generation }, ordinal) => {
     if (!machine.isSameMachine(first.machine)) {

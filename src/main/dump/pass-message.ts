@@ -17,7 +17,7 @@ export function passMessage(
   { owners }: Plan,
   tables: PassTables,
   stage: PassStage,
-): Omit<TaskFields<DumpPhase>, 'running' | 'reservations'> {
+): Omit<TaskFields<DumpPhase>, 'running' | 'reservations' | 'ferry'> {
   const { detectZero, unsupported, hugetlb, dontDump, blockPerPage, digest } = options;
   const { units, unitCount, unitPages, firstUnits, tallies, vmaBases, names, leads } = tables;
   return {

@@ -2,6 +2,7 @@
 import type { LookBack } from '../../shared/dump/look-back.ts';
 import type { PassReport } from '../../shared/dump/tasks/pass-task.ts';
 import type { Crew } from '../crew/crew.ts';
+import type { Ferry } from '../crew/ferry.ts';
 import type { TaskFields } from '../crew/phase.ts';
 import type { PhaseTotals } from './dump-progress.ts';
 import type { Dump } from './engine.ts';
@@ -19,6 +20,8 @@ export interface PassWork {
   /** Workers may wait in these two, so they are woken when the pass has to stop. */
   readonly lookBack: LookBack;
   readonly pins: Pins | undefined;
+  /** Carries pages of memory that is not shared. */
+  readonly ferry: Ferry;
 }
 
 /**
@@ -28,7 +31,7 @@ export interface PassWork {
  */
 export async function runPassPhase(
   { engine, options, startedAt, meter, workers }: Dump,
-  { name, totals, lookBack, pins }: PassWork,
+  { name, totals, lookBack, pins, ferry }: PassWork,
   crew: Pick<Crew, 'workers' | 'here'>,
   taskOf: (worker: number) => TaskFields<DumpPhase>,
 ): Promise<readonly PassReport[]> {
@@ -48,7 +51,7 @@ export async function runPassPhase(
   };
   const onProgress = meter.begin(name, totals);
   const running = phase
-    .run(taskOf, { signal, onLost, onProgress, pace: meter.pace })
+    .run(taskOf, { signal, onLost, onProgress, pace: meter.pace, ferry })
     .finally(() => {
       over.abort(OVER);
       signal?.removeEventListener('abort', wake);

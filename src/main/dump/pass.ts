@@ -15,6 +15,7 @@ import { VmaTallies } from '../../shared/dump/vma-tally.ts';
 import { WorkUnits } from '../../shared/dump/work-unit.ts';
 import { encodeHead } from '../../shared/formats/cpt/encode-mm.ts';
 import type { Crew, Work } from '../crew/crew.ts';
+import { Ferry } from '../crew/ferry.ts';
 import { abortable } from '../job/stop.ts';
 import { AnonIds } from './anon-ids.ts';
 import { type Dump, enter } from './engine.ts';
@@ -290,11 +291,16 @@ class PassRun {
       }
       const bytes = this.#isCounted ? this.#bytes : 0;
       const totals = { units: unitCount, pages: 0, bytes };
-      const about = { name, totals, lookBack: this.#lookBack, pins: this.#pins };
+      const ferry = new Ferry(this.#dump.engine.pool.ferryBuffers);
+      const about = { name, totals, lookBack: this.#lookBack, pins: this.#pins, ferry };
       const crew = { workers: crewSize, here };
-      const reports = await runPassPhase(this.#dump, about, crew, (worker) => {
-        return { ...message, running: running?.[worker], reservations: reservations[worker] };
-      });
+      const { machine } = this.#raw[0]!;
+      const reports = await runPassPhase(this.#dump, about, crew, (worker) => ({
+        ...message,
+        running: running?.[worker],
+        reservations: reservations[worker],
+        ferry: here ? undefined : ferry.reach(machine, this.#tables.unitPages),
+      }));
       this.#reports.push(...reports);
       failed = false;
     } finally {

@@ -5,12 +5,15 @@ import { threadGone } from '../../mmu/mm/thread-gone.ts';
 import type { LoadList } from '../../shared/dump/load-table.ts';
 import type { PhaseReport } from '../../shared/dump/tasks/phase-task.ts';
 import type { SourceReach } from '../../shared/dump/tasks/source-reach.ts';
-import { PAGE_SIZE } from '../../shared/page.ts';
+import { GRANULE_PAGES, PAGE_SIZE } from '../../shared/page.ts';
+import { Ferry } from '../crew/ferry.ts';
 import type { PhaseOptions, TaskFields } from '../crew/phase.ts';
 import type { WorkerPool } from '../crew/pool.ts';
 import { cutIntoUnits } from '../crew/units.ts';
 import { loadDigestKernels } from '../package/kernels.ts';
 
+/** Pages of a berth: a run is loaded in parts that lie in one granule. */
+const FERRY_PAGES = GRANULE_PAGES;
 /** Pages of a unit, 2 MiB: a worker claims about one per millisecond. */
 const UNIT_PAGES = 512;
 
@@ -60,11 +63,14 @@ export async function runLoadPhase(
       loads: list.share(),
       digestKernel: loadDigestKernels().inside,
     };
+    const ferry = new Ferry(pool.ferryBuffers);
     const taskOf = (worker: number): TaskFields<'load'> => {
-      return { ...message, thread: threads[worker]! };
+      const thread = threads[worker]!;
+      return { ...message, thread, ferry: ferry.reach(machine, FERRY_PAGES) };
     };
     const reports = await pool.phase('load', crew).run(taskOf, {
       ...options,
+      ferry,
       onLost: (worker) => {
         // Cleaned up at once, because other workers may be waiting for a lock that it held.
         threadGone(machine, threads[worker]!);

@@ -139,6 +139,7 @@ class Restore {
     if (!into.reference.machine.isSameMachine(this.#machine.parts)) {
       throw refusal('into', into, 'an AddressSpace of the machine, not of another');
     }
+    into.reference.machine.memory.assertReachesAll();
     const mm = await mmFor(this.#image, into);
     await listInto(this.#lists.loaded, this.#image, mm, this.#yielder);
     await into.setAddressesAsync(mm.fields, signal);

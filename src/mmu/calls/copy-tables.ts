@@ -94,7 +94,8 @@ function isAdopted({ memory, pages }: Mm, pfn: number): boolean {
   return memory.has(pfn) && (pages.flags(pfn) & PG.ADOPTED) !== 0;
 }
 
-/** Maps a copy of an adopted page in the child. Throws ENOMEM if no frame is free. */
+/** Maps a copy of an adopted page in the child. Throws ENOMEM if no frame is free, and
+ * BANK_UNREACHABLE. */
 function copyAdopted(
   child: Mm,
   from: number,
@@ -104,6 +105,7 @@ function copyAdopted(
   there: number,
 ): void {
   const { memory, pages, allocator, thread } = child;
+  memory.assertReachable(from); // first: if it throws, no frame is lost
   const pfn = allocator.allocate(thread);
   memory.copy(pfn, from);
   pages.describe(pfn, PG.ANON | PG.SWAPBACKED, pages.mapping(from), pages.index(from));

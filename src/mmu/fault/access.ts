@@ -11,7 +11,7 @@
  */
 import { number, wholeNumber } from '../../shared/arguments/checks.ts';
 import { MmdumpError } from '../../shared/errors.ts';
-import { hex, PAGE_SIZE, TASK_SIZE } from '../../shared/page.ts';
+import { hex, PAGE_SIZE, type Pfn, TASK_SIZE } from '../../shared/page.ts';
 import type { Mm } from '../mm/mm.ts';
 import { unlockTable } from '../tables/page-table.ts';
 import { lockPage, touchRun } from './fault.ts';
@@ -54,6 +54,19 @@ function pagesOf(offset: number, length: number): number {
   return Math.min(RUN, Math.ceil((offset + length) / PAGE_SIZE));
 }
 
+/**
+ * The bytes of the bank that holds the frame, which `lockPage` has returned. Throws BANK_UNREACHABLE,
+ * and then the page table is not locked any more.
+ */
+function bytesUnderLock(mm: Mm, pfn: Pfn): Uint8Array {
+  try {
+    return mm.memory.bytesOf(pfn);
+  } catch (error) {
+    unlockTable(mm, mm.cursor.table);
+    throw error;
+  }
+}
+
 /** Loads the bytes from `address` on into `into`. */
 export function loadBytes(mm: Mm, address: number, into: Uint8Array, progress: Progress): void {
   const { length } = into;
@@ -67,7 +80,7 @@ export function loadBytes(mm: Mm, address: number, into: Uint8Array, progress: P
     const pages = touchRun(mm, vpn, pfn, false, pagesOf(offset, length - done));
     const count = Math.min(pages * PAGE_SIZE - offset, length - done);
     const from = mm.memory.byteAt(pfn) + offset;
-    into.set(mm.memory.bytesOf(pfn).subarray(from, from + count), done);
+    into.set(bytesUnderLock(mm, pfn).subarray(from, from + count), done);
     unlockTable(mm, mm.cursor.table);
     progress.done = done + count;
   }
@@ -86,7 +99,7 @@ export function storeBytes(mm: Mm, address: number, bytes: Uint8Array, progress:
     const pages = touchRun(mm, vpn, pfn, true, pagesOf(offset, length - done));
     const count = Math.min(pages * PAGE_SIZE - offset, length - done);
     const part = count === length ? bytes : bytes.subarray(done, done + count);
-    mm.memory.bytesOf(pfn).set(part, mm.memory.byteAt(pfn) + offset);
+    bytesUnderLock(mm, pfn).set(part, mm.memory.byteAt(pfn) + offset);
     unlockTable(mm, mm.cursor.table);
     progress.done = done + count;
   }
@@ -110,7 +123,7 @@ export function fillBytes(
     const pfn = lockPage(mm, (at - offset) / PAGE_SIZE, true);
     const from = mm.memory.byteAt(pfn) + offset;
     const part = count === pattern.length ? pattern : pattern.subarray(0, count);
-    mm.memory.bytesOf(pfn).set(part, from);
+    bytesUnderLock(mm, pfn).set(part, from);
     unlockTable(mm, mm.cursor.table);
     progress.done += count;
   }

@@ -1,11 +1,13 @@
 /** How a thread gets a machine or an address space: it creates one, or attaches by a handle. */
 import { flag, oneOf, optional, read, wholeNumber } from '../../shared/arguments/checks.ts';
 import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
+import { refusal } from '../../shared/arguments/refuse.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import type { MachineHandle } from '../../shared/machine-handle.ts';
 import { threadsOf } from '../mm/control-block.ts';
 import { createMachineHandle, type MachineOptions } from '../mm/create-machine.ts';
 import { type AttachOptions, MachineParts } from '../mm/machine-parts.ts';
+import { unsharedOf } from '../physical/unshared.ts';
 import { AddressSpace } from './address-space.ts';
 import { type MmHandle, machineHandle, mmHandle } from './handles.ts';
 import { rememberView } from './lifetime.ts';
@@ -51,8 +53,9 @@ const ATTACH_OPTIONS: Shape<AttachOptions> = {
   mayBlock: optional(flag),
 };
 
-function viewOf(handle: MachineHandle, options: AttachOptions): MachineParts {
-  const { thread: token } = options;
+function viewOf(handle: MachineHandle, given: AttachOptions): MachineParts {
+  const { thread: token } = given;
+  const options = withMayBlock(handle, given);
   const threads = threadsOf(handle);
   threads.assertOpen();
   if (token === undefined) {
@@ -66,4 +69,12 @@ function viewOf(handle: MachineHandle, options: AttachOptions): MachineParts {
   parts.adopt();
   rememberView(parts, false);
   return parts;
+}
+
+/** A thread that owns unshared memory must not sleep: workers would wait for it (crew/ferry.ts). */
+function withMayBlock({ control }: MachineHandle, options: AttachOptions): AttachOptions {
+  if (unsharedOf(control) === undefined) return options;
+  if (options.mayBlock !== true) return { ...options, mayBlock: false };
+  const expected = 'false in the thread that owns unshared banks, for which workers wait';
+  throw refusal('mayBlock', true, expected);
 }

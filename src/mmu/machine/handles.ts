@@ -41,7 +41,9 @@ const BUFFER = instanceOf(SharedArrayBuffer, 'a SharedArrayBuffer');
 const BANKS: Check<WasmMemory[]> = list(instanceOf(Memory, 'a WebAssembly.Memory'));
 
 const ADOPTED: Shape<AdoptedPart> = {
-  memory: (what, value) => (isInstance(value, Memory) ? value : BUFFER(what, value)),
+  memory: (what, value) => {
+    return value === null || isInstance(value, Memory) ? value : BUFFER(what, value);
+  },
   at: wholeNumber(0),
   pages: wholeNumber(1, BANK_FRAMES),
 };
@@ -106,11 +108,15 @@ function assertBanks(what: string, banks: readonly WasmMemory[], pages: number):
 /** Checks that the memories have the bytes of their parts, and that only last parts are short. */
 function assertParts(what: string, parts: readonly AdoptedPart[]): void {
   for (const [index, { memory, at, pages }] of parts.entries()) {
-    const { byteLength } = 'buffer' in memory ? memory.buffer : memory;
+    const bytes = memory === null ? Number.POSITIVE_INFINITY : bytesOf(memory);
     const before = at === 0 ? 0 : (parts[index - 1]?.at ?? -1) + BANK_FRAMES * PAGE_SIZE;
-    const isWhole = at === before && at + pages * PAGE_SIZE <= byteLength;
+    const isWhole = at === before && at + pages * PAGE_SIZE <= bytes;
     if (!isWhole) throw refusal(`${what}[${index}]`, memory, `a memory with ${pages} more pages`);
   }
+}
+
+function bytesOf(memory: WasmMemory | SharedArrayBuffer): number {
+  return 'buffer' in memory ? memory.buffer.byteLength : memory.byteLength;
 }
 
 function assertBytes(what: string, { byteLength }: SharedArrayBuffer, expected: number): void {

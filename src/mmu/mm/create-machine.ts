@@ -7,9 +7,13 @@ import { MmdumpError, reasonOf } from '../../shared/errors.ts';
 import type { MachineHandle } from '../../shared/machine-handle.ts';
 import { GiB, MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { NO_THREAD } from '../../shared/sync/thread-layout.ts';
-import type { WasmMemory } from '../../shared/wasm.ts';
 import { FILES_MAX, fileTableWords } from '../files/file-table.ts';
-import { ADOPTABLE, type AdoptableMemory, adoptedParts } from '../physical/adopted.ts';
+import {
+  ADOPTABLE,
+  type AdoptableMemory,
+  adoptedParts,
+  type CheckedMemory,
+} from '../physical/adopted.ts';
 import { FIRST_FREE_PFN, PAGE_STRUCT, PG, ZERO_PAGE_PFN } from '../physical/page-struct.ts';
 import {
   adviseHugeBanks,
@@ -17,6 +21,7 @@ import {
   createBanks,
   frameLimit,
 } from '../physical/physical-memory.ts';
+import { keepUnshared } from '../physical/unshared.ts';
 import { SWAP_SLOTS_MAX, swapMapBytes } from '../swap/swap-area.ts';
 import { CONTROL, CONTROL_WORDS } from './control-block.ts';
 import { MachineParts } from './machine-parts.ts';
@@ -36,9 +41,10 @@ export interface MachineOptions {
   readonly deviceMemory?: number | undefined;
   /**
    * Memory of the caller that becomes physical memory of the machine, such as the guest RAM of an
-   * emulator: each a shared WebAssembly.Memory or a SharedArrayBuffer, of whole pages. `mapFrames`
-   * maps it, and only that. It stays the caller's: the machine never hands it out, and closing the
-   * machine leaves it as it is. Default: none.
+   * emulator: each a WebAssembly.Memory, an ArrayBuffer or a SharedArrayBuffer, of whole pages.
+   * `mapFrames` maps it, and only that. It stays the caller's: the machine never hands it out, and
+   * closing the machine leaves it as it is. If it is not shared, only the calling thread reaches it.
+   * Default: none.
    */
   readonly banks?: readonly AdoptableMemory[] | undefined;
   /**
@@ -98,7 +104,8 @@ export function createMachineHandle(options: MachineOptions): MachineHandle {
   const frames = (Math.ceil(memory / MEMORY_UNIT) * MEMORY_UNIT) / PAGE_SIZE;
   const slots = (Math.ceil(swap / MEMORY_UNIT) * MEMORY_UNIT) / PAGE_SIZE;
   // ADOPTABLE has replaced other kinds of memory.
-  const adopted = adoptedParts((checked.banks ?? []) as (WasmMemory | SharedArrayBuffer)[]);
+  const banks = (checked.banks ?? []) as CheckedMemory[];
+  const { parts: adopted, unshared } = adoptedParts(banks);
   assertRoom(frames, adopted.length);
   const own = { banks: createBanks(frames), frames, adopted };
   const handle: MachineHandle = {
@@ -114,6 +121,7 @@ export function createMachineHandle(options: MachineOptions): MachineHandle {
     store: shared('store', store),
     checks,
   };
+  if (unshared.some((memory) => memory !== null)) keepUnshared(handle.control, unshared);
   const deviceFrames = Math.ceil(deviceMemory / PAGE_SIZE);
   adviseHugeBanks(handle.banks, frames - deviceFrames); // device memory may be touched anywhere
   adviseHugeBanks(handle.swapBanks, slots);

@@ -28,6 +28,7 @@ import { FrameAllocator } from '../physical/frame-allocator.ts';
 import { hugeZeroPage } from '../physical/huge-zero.ts';
 import { PAGE_STRUCT, PageStructs, PG } from '../physical/page-struct.ts';
 import { PhysicalMemory } from '../physical/physical-memory.ts';
+import { dropUnshared, unsharedOf } from '../physical/unshared.ts';
 import { SwapArea } from '../swap/swap-area.ts';
 import {
   ALLOCATOR_AT,
@@ -104,7 +105,7 @@ export class MachineParts {
     const control = new Int32Array(handle.control);
     this.#control = control;
     this.hasZeroPage = control[CONTROL.ZERO_PAGE] !== 0;
-    this.memory = new PhysicalMemory(handle);
+    this.memory = new PhysicalMemory({ ...handle, unshared: unsharedOf(handle.control) });
     this.pages = new PageStructs(handle.pages);
     this.threads = threadsOf(handle);
     this.queue = new ThreadQueue(this.threads);
@@ -161,6 +162,7 @@ export class MachineParts {
   dropViews(): void {
     const none = new SharedArrayBuffer(0);
     this.hostFiles.close();
+    dropUnshared(this.#handle.control);
     this.memory.dropViews();
     this.pages.dropViews();
     this.store.dropViews();

@@ -1,6 +1,7 @@
 /**
  * Adopted memory: physical memory that is the caller's own, such as the guest RAM of an emulator.
  * Stores of the caller through views of its own and stores of a simulated mm change the same bytes.
+ * Memory that is not shared can be adopted, too; only one thread reaches it (`unshared.ts`).
  *
  * The frames of it carry PG.ADOPTED. They have page structs as all frames do, but the allocator
  * does not own them, so they are never handed out, freed or zeroed. A leaf that `mapFrames` has
@@ -8,50 +9,67 @@
  * swapped out, and no fork shares it (a child gets copies, as Linux does for pinned pages).
  */
 import type { Check } from '../../shared/arguments/checks.ts';
-import { isInstance, read } from '../../shared/arguments/checks.ts';
+import { isInstance } from '../../shared/arguments/checks.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
 import type { AdoptedPart } from '../../shared/machine-handle.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import { Instance, Memory, Module, type WasmMemory, type WasmModule } from '../../shared/wasm.ts';
 import { BANK_FRAMES } from './physical-memory.ts';
+import { isUnshared, type UnsharedMemory } from './unshared.ts';
 
-/** Memory that a machine can adopt: a shared WebAssembly.Memory, or a SharedArrayBuffer. */
+/**
+ * Memory that a machine can adopt: a WebAssembly.Memory or an ArrayBuffer, shared or not. Every
+ * thread reaches shared memory; other memory is reached by the thread that creates the machine.
+ */
 export type AdoptableMemory =
   | SharedArrayBuffer
+  | ArrayBuffer
   | {
-      /** The buffer of the WebAssembly.Memory, which must be shared. */
+      /** The buffer of the WebAssembly.Memory. */
       readonly buffer: ArrayBufferLike;
     };
 
-const EXPECTED = 'a shared WebAssembly.Memory or a SharedArrayBuffer of fixed length';
-const UNSHARED =
-  `${EXPECTED}, since worker threads cannot see any other memory: create it with shared: true, ` +
-  'or copy its bytes into an ordinary mapping with write()';
+/** Memory that ADOPTABLE has checked. */
+export type CheckedMemory = WasmMemory | SharedArrayBuffer | UnsharedMemory;
+
+const EXPECTED = 'a WebAssembly.Memory, an ArrayBuffer or a SharedArrayBuffer';
 
 /** Checks one element of `banks`. Throws OPTION_INVALID. */
-export const ADOPTABLE: Check<WasmMemory | SharedArrayBuffer> = (what, value) => {
+export const ADOPTABLE: Check<CheckedMemory> = (what, value) => {
   const isMemory = isInstance(value, Memory);
   const buffer: unknown = isMemory ? value.buffer : value;
-  if (isInstance(buffer, ArrayBuffer)) throw refusal(what, value, UNSHARED);
-  if (!isInstance(buffer, SharedArrayBuffer)) throw refusal(what, value, EXPECTED);
-  if (!isMemory && read(buffer, 'growable') === true) throw refusal(what, value, EXPECTED);
+  const isShared = isInstance(buffer, SharedArrayBuffer);
+  if (!isShared && !isInstance(buffer, ArrayBuffer)) throw refusal(what, value, EXPECTED);
   const { byteLength } = buffer;
   if (byteLength === 0 || byteLength % PAGE_SIZE !== 0) {
     throw refusal(`${what}: bytes`, byteLength, `a multiple of ${PAGE_SIZE}, and not 0`);
   }
+  if (!isShared) return (isMemory ? value : buffer) as UnsharedMemory;
   return isMemory && isReachable(value) ? value : buffer;
 };
 
+/** The parts of adopted memories as they are posted, and the memories that cannot be posted. */
+export interface AdoptedParts {
+  readonly parts: AdoptedPart[];
+  /** For each part its memory if it is not shared, or null. */
+  readonly unshared: (UnsharedMemory | null)[];
+}
+
 /** Splits the memories into parts of at most 2 GiB, each of which is one bank. */
-export function adoptedParts(memories: readonly (WasmMemory | SharedArrayBuffer)[]): AdoptedPart[] {
-  return memories.flatMap((memory) => {
+export function adoptedParts(memories: readonly CheckedMemory[]): AdoptedParts {
+  const parts: AdoptedPart[] = [];
+  const unshared: (UnsharedMemory | null)[] = [];
+  for (const memory of memories) {
     const { byteLength } = 'buffer' in memory ? memory.buffer : memory;
     const all = byteLength / PAGE_SIZE;
-    return Array.from({ length: Math.ceil(all / BANK_FRAMES) }, (_, part) => {
-      const first = part * BANK_FRAMES;
-      return { memory, at: first * PAGE_SIZE, pages: Math.min(all - first, BANK_FRAMES) };
-    });
-  });
+    const isShared = !isUnshared(memory);
+    for (let first = 0; first < all; first += BANK_FRAMES) {
+      const pages = Math.min(all - first, BANK_FRAMES);
+      parts.push({ memory: isShared ? memory : null, at: first * PAGE_SIZE, pages });
+      unshared.push(isShared ? null : memory);
+    }
+  }
+  return { parts, unshared };
 }
 
 /** A memory of the caller as a machine sees it. */

@@ -12,6 +12,9 @@
  *   own frames │ hole │ adopted part │ adopted part │ hole │ … │ swap slots
  *   bank 0 … n        │ bank n + 1   │ bank n + 2          │ … │ one bank per 2 GiB
  *
+ * The bytes of an adopted part that is not shared (`unshared.ts`) are reached through `bytesOf` and
+ * `wordsOf` only, and in one thread only. The lists have an empty array in its place.
+ *
  * A hole lies where a bank is not full. Its numbers are below `frames`, but no frame has them, and
  * their page structs are zero. `has` tells.
  */
@@ -20,6 +23,7 @@ import type { AdoptedPart } from '../../shared/machine-handle.ts';
 import { adviseHugeIfLarge } from '../../shared/native/huge-pages.ts';
 import { MiB, PAGE_SIZE, WORDS_PER_PAGE } from '../../shared/page.ts';
 import { Memory, WASM_PAGE, WASM_PAGES_MAX, type WasmMemory } from '../../shared/wasm.ts';
+import { notOwned, UnsharedBank, type UnsharedMemory } from './unshared.ts';
 
 /** Shift, mask and number of frames of a full bank: 2^19 frames × 4 KiB = 2 GiB. */
 export const BANK_SHIFT = 19;
@@ -83,6 +87,8 @@ export interface MemoryBanks {
   readonly adopted: readonly AdoptedPart[];
   readonly swapBanks: readonly WasmMemory[];
   readonly slots: number;
+  /** For each adopted part its memory if it is not shared, in the thread that owns the memory. */
+  readonly unshared?: readonly (UnsharedMemory | null)[] | undefined;
 }
 
 /** The number after the last frame, adopted ones included. */
@@ -109,12 +115,14 @@ export class PhysicalMemory {
   readonly frames: number;
   /** Number of the machine's own frames, which come first. */
   readonly ownFrames: number;
+  /** The first frame in memory that is not shared; `frames` if there is none. */
+  readonly firstUnshared: number;
   /** The number of swap slot 0: the first one after the banks of the frames. */
   readonly swapBase: number;
   /**
    * The memory of each bank. In the machine's own banks the frames come first, and reservations
-   * (`reservation.ts`) follow. Undefined for an adopted SharedArrayBuffer that is no memory of
-   * WebAssembly: no kernel reaches it.
+   * (`reservation.ts`) follow. Undefined for adopted memory that no kernel reaches: it is not
+   * shared, or no memory of WebAssembly.
    */
   readonly memories: readonly (WasmMemory | undefined)[];
   /** For each bank, the byte of its memory at which the first frame begins. */
@@ -125,13 +133,18 @@ export class PhysicalMemory {
   readonly bytes: readonly Uint8Array[];
   /** Number of frames or slots in each bank. */
   readonly #pages: number[];
+  /** The adopted parts, of which the first is bank number #firstAdopted. */
+  readonly #parts: readonly AdoptedPart[];
+  readonly #firstAdopted: number;
+  /** For each adopted part its bank, if it is not shared and this thread owns the memory. */
+  readonly #unshared: (UnsharedBank | undefined)[];
   /**
    * The lists of memories, bytes and words. They are emptied in place, since hot loops keep
    * references to them.
    */
   readonly #lists: readonly [(WasmMemory | undefined)[], Uint8Array[], Int32Array[]];
 
-  constructor({ banks, frames, adopted, swapBanks, slots }: MemoryBanks) {
+  constructor({ banks, frames, adopted, swapBanks, slots, unshared }: MemoryBanks) {
     this.frames = frameLimit({ banks, frames, adopted });
     this.ownFrames = frames;
     this.swapBase = (banks.length + adopted.length) * BANK_FRAMES;
@@ -140,11 +153,22 @@ export class PhysicalMemory {
       ...adopted,
       ...swapBanks.map((memory, bank) => partOf(memory, slots, bank)),
     ];
-    const memories = parts.map(({ memory }) => ('buffer' in memory ? memory : undefined));
+    this.#parts = adopted;
+    this.#firstAdopted = banks.length;
+    this.#unshared = adopted.map(({ at, pages }, part) => {
+      const memory = unshared?.[part] ?? null;
+      return memory === null ? undefined : new UnsharedBank(memory, at, pages);
+    });
+    const first = adopted.findIndex(({ memory }) => memory === null);
+    this.firstUnshared = first < 0 ? this.frames : (banks.length + first) * BANK_FRAMES;
+    const memories = parts.map(({ memory }) => {
+      return memory !== null && 'buffer' in memory ? memory : undefined;
+    });
     this.memories = memories;
     this.offsets = parts.map(({ at }) => at);
     this.#pages = parts.map(({ pages }) => pages);
     const bytes = parts.map(({ memory, at, pages }) => {
+      if (memory === null) return new Uint8Array();
       const buffer = 'buffer' in memory ? memory.buffer : memory;
       return new Uint8Array(buffer, at, pages * PAGE_SIZE);
     });
@@ -174,6 +198,7 @@ export class PhysicalMemory {
   /** Drops all views once the machine is closed. No method may be called afterwards. */
   dropViews(): void {
     for (const list of this.#lists) list.length = 0;
+    this.#unshared.length = 0;
   }
 
   /** Whether there is a frame with this number. */
@@ -181,14 +206,43 @@ export class PhysicalMemory {
     return pfn < this.frames && (pfn & BANK_MASK) < this.#pages[pfn >>> BANK_SHIFT]!;
   }
 
+  /** Whether the number is that of a frame in memory that is not shared. */
+  isUnshared(pfn: number): boolean {
+    if (pfn < this.firstUnshared || pfn >= this.frames) return false;
+    return this.#parts[(pfn >>> BANK_SHIFT) - this.#firstAdopted]?.memory === null;
+  }
+
+  /**
+   * Throws BANK_UNREACHABLE if the frame lies in memory that is not shared, and this thread does
+   * not own that memory, or the memory is gone.
+   */
+  assertReachable(pfn: number): void {
+    this.bytesOf(pfn);
+  }
+
+  /**
+   * Throws BANK_UNREACHABLE if the machine has unshared memory that this thread does not own, or
+   * that is gone. Does nothing once the machine is closed.
+   */
+  assertReachesAll(): void {
+    if (this.bytes.length === 0) return;
+    for (const [part, { memory }] of this.#parts.entries()) {
+      if (memory === null) this.assertReachable((this.#firstAdopted + part) * BANK_FRAMES);
+    }
+  }
+
   /** How many frames follow each other from frame `pfn` on, in one bank. */
   framesFrom(pfn: number): number {
     return this.#pages[pfn >>> BANK_SHIFT]! - (pfn & BANK_MASK);
   }
 
-  /** The words of the bank that holds the frame, which begins at `wordAt(pfn)`. */
+  /**
+   * The words of the bank that holds the frame, which begins at `wordAt(pfn)`. Throws
+   * BANK_UNREACHABLE as `assertReachable` does.
+   */
   wordsOf(pfn: number): Int32Array {
-    return this.words[pfn >>> BANK_SHIFT]!;
+    const words = this.words[pfn >>> BANK_SHIFT]!;
+    return words.length > 0 ? words : this.#unsharedBank(pfn).words(this.#bankOf(pfn));
   }
 
   /** Index of the first word of the frame in `wordsOf(pfn)`. */
@@ -196,9 +250,25 @@ export class PhysicalMemory {
     return (pfn & BANK_MASK) << WORD_SHIFT;
   }
 
-  /** The bytes of the bank that holds the frame, which begins at `byteAt(pfn)`. */
+  /**
+   * The bytes of the bank that holds the frame, which begins at `byteAt(pfn)`. Throws
+   * BANK_UNREACHABLE as `assertReachable` does.
+   */
   bytesOf(pfn: number): Uint8Array {
-    return this.bytes[pfn >>> BANK_SHIFT]!;
+    const bytes = this.bytes[pfn >>> BANK_SHIFT]!;
+    return bytes.length > 0 ? bytes : this.#unsharedBank(pfn).bytes(this.#bankOf(pfn));
+  }
+
+  #unsharedBank(pfn: number): UnsharedBank {
+    const bank = this.#unshared[(pfn >>> BANK_SHIFT) - this.#firstAdopted];
+    if (bank === undefined) throw notOwned(this.#bankOf(pfn));
+    return bank;
+  }
+
+  /** Which of the caller's `banks` holds an adopted frame. */
+  #bankOf(pfn: number): number {
+    const parts = this.#parts.slice(0, (pfn >>> BANK_SHIFT) - this.#firstAdopted + 1);
+    return parts.filter(({ at }) => at === 0).length - 1;
   }
 
   /** Index of the first byte of the frame in `bytesOf(pfn)`. */

@@ -26,6 +26,7 @@ import type { OwnerTable } from '../../shared/dump/owner-table.ts';
 import { PAGE_CLASS, RULE } from '../../shared/dump/page-class.ts';
 import { cloneWord, FILE_PAGES_BIT, unsupportedWord } from '../../shared/dump/run-table.ts';
 import { GRANULE_PAGES } from '../../shared/page.ts';
+import type { FerriedPages } from '../ferry/ferried-pages.ts';
 import { type BackedPages, identityOfFrame } from './backed-pages.ts';
 import type { ClassifyPolicy } from './classify-policy.ts';
 import type { Donors } from './donors.ts';
@@ -46,6 +47,14 @@ const LOW_BITS = GRANULE_PAGES - 1;
 /** Stands in for a class word: a page of an unreachable file, whose owner is not known yet. */
 const LOST_PAGE = -1;
 
+/** How a classifier reaches pages whose bytes lie in no memory that the worker sees. */
+export interface OtherPages {
+  /** Undefined if no page of the machine lies in a backing. */
+  readonly backed: BackedPages | undefined;
+  /** Undefined if all memory of the machine is shared. */
+  readonly ferried: FerriedPages | undefined;
+}
+
 /** Classifies units of one mm. */
 export class GranuleClassifier {
   readonly #mm: Mm;
@@ -62,6 +71,10 @@ export class GranuleClassifier {
   readonly #swap: SwapArea;
   /** Undefined if no page of the machine lies in a backing. */
   readonly #backed: BackedPages | undefined;
+  /** Undefined if all memory of the machine is shared. */
+  readonly #ferried: FerriedPages | undefined;
+  /** Whether unshared pages are fetched when their granule is entered. */
+  readonly #fetches: boolean;
   /** For plain pages of shared VMAs, which are never clones. */
   readonly #ownPlain: PlainView;
   /** For plain pages of private VMAs, which may be clones. */
@@ -75,9 +88,12 @@ export class GranuleClassifier {
     donors: Donors | undefined,
     policy: ClassifyPolicy,
     out: RunWriter,
-    backed: BackedPages | undefined,
+    { backed, ferried }: OtherPages,
   ) {
     this.#backed = backed;
+    this.#ferried = ferried;
+    // On a frozen machine the pages of the unit are there already.
+    this.#fetches = ferried !== undefined && policy.detectZero && donors === undefined;
     this.#mm = mms[ordinal]!;
     this.#ordinal = ordinal;
     this.#leaves = leaves;
@@ -93,7 +109,7 @@ export class GranuleClassifier {
     const { detectZero } = policy;
     const view = {
       pageWords: this.#pageWords,
-      frames: this.#frames,
+      frames: this.#memory.firstUnshared, // plain pages have bytes that this thread reaches
       banks: this.#banks,
       detectZero,
       aheadFrom: 0,
@@ -111,6 +127,9 @@ export class GranuleClassifier {
     for (let granule = start; granule < start + pages; granule += GRANULE_PAGES) {
       const end = granule + GRANULE_PAGES;
       const found = this.#leaves.enter(granule);
+      if (this.#fetches && found === 'table') {
+        this.#ferried!.fetchLeaves(granule, this.#leaves.words, this.#leaves.at);
+      }
       while (ordinal < vmas.count) {
         const slot = vmas.slot(ordinal);
         const vmaStart = vmas.start(slot);
@@ -219,7 +238,7 @@ export class GranuleClassifier {
         // On a running machine a private VMA stores what it shows as its own: see dump/owners.ts.
         const isOwn = vma.isShared || this.#donors === undefined;
         const bits = isOwn ? 0 : FILE_PAGES_BIT;
-        word = pfn === 0 ? NOTHING : this.#contentWord(pfn) | bits;
+        word = pfn === 0 ? NOTHING : this.#contentWord(vpn, pfn) | bits;
       } else if (vma.isShared && (word === COPY || word === ZERO)) {
         // What a shared VMA stores is read as the file's page. This is another page, and no policy
         // can make the image say so.
@@ -274,7 +293,7 @@ export class GranuleClassifier {
 
   /** Class word by rows 17 to 19, for an anonymous page, a swap slot or a backed page. */
   #ownWord(vma: VmaView, vpn: number, pfn: number): number {
-    const word = this.#contentWord(pfn);
+    const word = this.#contentWord(vpn, pfn);
     const donors = this.#donors;
     if (word !== COPY || this.#ordinal === 0 || donors === undefined) return word;
     if (vma.isShared || this.#isAlone(pfn)) return word;
@@ -301,11 +320,13 @@ export class GranuleClassifier {
   }
 
   /** Class word by rows 17 and 19: ZERO or COPY. */
-  #contentWord(pfn: number): number {
+  #contentWord(vpn: number, pfn: number): number {
     if (!this.#policy.detectZero) return COPY;
-    const at = pfn & BANK_MASK;
-    if (this.#banks[pfn >>> BANK_SHIFT]![at << WORD_SHIFT] !== 0) return COPY; // most pages
-    return this.#policy.zeroTests[pfn >>> BANK_SHIFT]!(at << PAGE_SHIFT) ? ZERO : COPY;
+    const ferried = this.#ferried;
+    const number = ferried?.owns(pfn) === true ? ferried.numberOf(vpn, pfn) : pfn;
+    const at = number & BANK_MASK;
+    if (this.#banks[number >>> BANK_SHIFT]![at << WORD_SHIFT] !== 0) return COPY; // most pages
+    return this.#policy.zeroTests[number >>> BANK_SHIFT]!(at << PAGE_SHIFT) ? ZERO : COPY;
   }
 
   /** Class word for all rules but CONTENT. Rule NOTHING: the leaf points beyond physical memory. */

@@ -33,6 +33,7 @@ import {
   type Pfn,
 } from '../../shared/page.ts';
 import { pagePrivileges } from '../../shared/vm-flags.ts';
+import type { FerriedFrames } from '../ferry/ferried-frames.ts';
 import type { Reader } from '../task/read-at.ts';
 import type { FramesDigest } from './frames-digest.ts';
 import { assertStillMapped } from './still-mapped.ts';
@@ -59,14 +60,17 @@ export class RunLoader {
   readonly #mm: Mm;
   readonly #reader: Reader;
   readonly #digest: FramesDigest;
+  /** Undefined if all memory of the machine is shared, or this restore does not reach what is not. */
+  readonly #ferried: FerriedFrames | undefined;
   #run: LoadRun = NO_RUN;
   /** Slot of the VMA that the run lies in. */
   #slot = 0;
 
-  constructor(mm: Mm, reader: Reader, digest: FramesDigest) {
+  constructor(mm: Mm, reader: Reader, digest: FramesDigest, ferried: FerriedFrames | undefined) {
     this.#mm = mm;
     this.#reader = reader;
     this.#digest = digest;
+    this.#ferried = ferried;
   }
 
   /**
@@ -98,9 +102,23 @@ export class RunLoader {
       zapRange(mm, vpn, vpn + pages);
       return kind === LOAD.ANON_ZERO ? pages : this.#loadPart(kind, vpn, pages);
     }
-    if (DATA_KINDS.has(kind)) this.#read(vpn, first, pages);
+    if (mm.memory.isUnshared(first)) this.#loadUnshared(kind, vpn, first, pages);
+    else if (DATA_KINDS.has(kind)) this.#read(vpn, first, pages);
     else mm.memory.zero(first, pages);
     return pages;
+  }
+
+  /** Reads the bytes of pages into a berth and sends them to their frames, or sends for zeros. */
+  #loadUnshared(kind: number, vpn: number, first: number, pages: number): void {
+    const ferried = this.#ferried;
+    if (ferried === undefined) {
+      this.#mm.memory.assertReachable(first);
+    } else if (DATA_KINDS.has(kind)) {
+      this.#read(vpn, ferried.room(), pages);
+      ferried.store(first, pages);
+    } else {
+      ferried.zero(first, pages);
+    }
   }
 
   /** Loads at most `wanted` pages from `vpn` on, all in one granule. Returns how many. */

@@ -15,6 +15,7 @@ import { ADOPTABLE, adoptedParts } from '../../../src/mmu/physical/adopted.ts';
 import { BANK_FRAMES } from '../../../src/mmu/physical/physical-memory.ts';
 import { GiB, MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
 import { Memory } from '../../../src/shared/wasm.ts';
+import { privateMemory } from '../../support/machine/adopted.ts';
 import { assertTablesTrue } from '../../support/machine/invariants.ts';
 import {
   codeOf,
@@ -33,7 +34,17 @@ const ANON = { prot: 'rw', flags: ['private', 'anonymous', 'fixed'] } as const;
 const MEMORIES = [
   ['a WebAssembly.Memory', () => new Memory({ initial: 2, maximum: 4, shared: true })],
   ['a SharedArrayBuffer', () => new SharedArrayBuffer(LENGTH)],
+  ['a SharedArrayBuffer that can grow', () => growing(SharedArrayBuffer)],
+  ['a WebAssembly.Memory that is not shared', () => privateMemory(2)],
+  ['an ArrayBuffer', () => new ArrayBuffer(LENGTH)],
+  ['an ArrayBuffer that can grow', () => growing(ArrayBuffer)],
 ] as const;
+
+/** A buffer of LENGTH bytes that can grow. */
+function growing<T>(type: new (bytes: number) => T): T {
+  const Growing = type as new (bytes: number, options: object) => T;
+  return new Growing(LENGTH, { maxByteLength: 2 * LENGTH });
+}
 
 function pattern(ram: Uint8Array): void {
   for (let at = 0; at < ram.length; at++) ram[at] = (at * 7 + (at >> 12) * 31 + 1) & 0xff;
@@ -220,9 +231,29 @@ describe.each(MEMORIES)('adopted memory: %s', (_name, memoryOf) => {
   });
 
   it('is seen by whoever attaches with the handle', () => {
-    const { space, copy } = fixture();
+    const { machine, space, copy } = fixture();
     const same = attach(structuredClone(space.handle));
-    expectBytes(readBytes(same, AT, LENGTH), copy);
+    if (machine.parts.memory.firstUnshared === machine.parts.memory.frames) {
+      expectBytes(readBytes(same, AT, LENGTH), copy);
+      return;
+    }
+    expectBytes(readBytes(attach(space.handle), AT, LENGTH), copy);
+    // The clone of a handle is what another thread would get.
+    const free = freeFrames(machine);
+    for (const call of [
+      () => same.read(AT, new Uint8Array(5)),
+      () => same.write(AT, new Uint8Array(5)),
+      () => same.fill(AT, 5, 1),
+      () => same.fork(),
+    ]) {
+      expect(call).toThrow(/bank 0 of the machine is memory that is not shared.* reaches it/);
+      expect(codeOf(call)).toBe('BANK_UNREACHABLE');
+    }
+    expect(freeFrames(machine)).toBe(free);
+    same.munmap(AT, PAGE_SIZE);
+    same.mapFrames({ length: PAGE_SIZE, prot: 'r', address: AT, flags: ['fixed'] });
+    expectBytes(readBytes(space, AT, LENGTH), copy);
+    assertTablesTrue(machine);
   });
 
   it('copes with entries and page structs that were damaged', () => {
@@ -297,33 +328,28 @@ describe('the memories that createMachine adopts', () => {
     return codeOf(() => createMachine({ memory: MiB, banks: banks as never }));
   };
 
-  it('refuses memory that threads cannot see, and says what to do', () => {
-    const unshared = new (Memory as new (_: object) => unknown)({ initial: 1 });
-    expect(create(unshared)).toBe('OPTION_INVALID');
-    expect(create(new ArrayBuffer(PAGE_SIZE))).toBe('OPTION_INVALID');
-    expect(() => ADOPTABLE('banks[0]', unshared)).toThrow(/create it with shared: true, or copy/);
-  });
-
-  it('refuses memory that is not whole pages, or that may grow', () => {
+  it('refuses what is no memory, or not whole pages', () => {
+    for (const none of [5, null, {}, new Proxy({}, {}), new Uint8Array(PAGE_SIZE)]) {
+      expect(() => ADOPTABLE('banks[0]', none)).toThrow(/expected a WebAssembly.Memory, an Array/);
+    }
+    expect(create(new ArrayBuffer(PAGE_SIZE + 1))).toBe('OPTION_INVALID');
+    expect(create(new ArrayBuffer(0))).toBe('OPTION_INVALID');
     expect(create(new SharedArrayBuffer(0))).toBe('OPTION_INVALID');
     expect(create(new SharedArrayBuffer(PAGE_SIZE + 1))).toBe('OPTION_INVALID');
     expect(create(new Uint8Array(new SharedArrayBuffer(PAGE_SIZE)))).toBe('OPTION_INVALID');
-    const Growable = SharedArrayBuffer as unknown as new (
-      n: number,
-      o: object,
-    ) => SharedArrayBuffer;
-    const growable = new Growable(PAGE_SIZE, { maxByteLength: 2 * PAGE_SIZE });
-    expect(create(growable)).toBe('OPTION_INVALID');
     expect(create(new SharedArrayBuffer(PAGE_SIZE))).toBe('nothing');
   });
 
   it('keeps a WebAssembly.Memory that kernels reach, and splits it into parts of 2 GiB', () => {
     const memory = new Memory({ initial: 0x8001, maximum: 0x10000, shared: true });
     expect(ADOPTABLE('bank', memory)).toBe(memory);
-    expect(adoptedParts([memory])).toEqual([
-      { memory, at: 0, pages: BANK_FRAMES },
-      { memory, at: 2 * GiB, pages: 16 },
-    ]);
+    expect(adoptedParts([memory])).toEqual({
+      parts: [
+        { memory, at: 0, pages: BANK_FRAMES },
+        { memory, at: 2 * GiB, pages: 16 },
+      ],
+      unshared: [null, null],
+    });
   });
 
   it('numbers the frames of all banks, and reads those beyond 2 GiB', () => {

@@ -1,11 +1,14 @@
 /** The task of the compare phase, and its report. */
 import type { MachineHandle } from '../../machine-handle.ts';
+import type { FerryReach } from '../ferry.ts';
 import type { PhaseReport, PhaseTask } from './phase-task.ts';
 
 /** One side of a comparison. */
 export interface ComparedMm {
   readonly machine: MachineHandle;
   readonly slot: number;
+  /** The worker's own: see PassTask. */
+  readonly ferry: FerryReach | undefined;
 }
 
 /** The task of the compare phase. */

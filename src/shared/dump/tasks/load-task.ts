@@ -1,5 +1,6 @@
 import type { MachineHandle } from '../../machine-handle.ts';
 import type { WasmModule } from '../../wasm.ts';
+import type { FerryReach } from '../ferry.ts';
 import type { PhaseTask } from './phase-task.ts';
 import type { SourceReach } from './source-reach.ts';
 
@@ -23,4 +24,6 @@ export interface LoadTask extends PhaseTask {
   /** First run of each unit, and one more word: the run after the last unit. */
   readonly unitStarts: SharedArrayBuffer;
   readonly unitCount: number;
+  /** The worker's own: see PassTask. */
+  readonly ferry: FerryReach | undefined;
 }

@@ -2,6 +2,7 @@
 import type { DigestKind } from '../../digest/digest-kind.ts';
 import type { KernelModules } from '../../kernels.ts';
 import type { MachineHandle } from '../../machine-handle.ts';
+import type { FerryReach } from '../ferry.ts';
 import type { NameBuffers } from '../name-table.ts';
 import type { OwnerBuffers } from '../owner-table.ts';
 import type { StagingReservations } from '../staging-reservations.ts';
@@ -86,6 +87,8 @@ export interface PassTask extends PhaseTask {
   readonly running: RunningMachine | undefined;
   /** The worker's own, until the pass ends. Undefined if nothing is to be staged in the banks. */
   readonly reservations: StagingReservations | undefined;
+  /** The worker's own. Undefined if no memory is unshared, or the task runs where that is owned. */
+  readonly ferry: FerryReach | undefined;
 }
 
 /** What a worker reports at the end of a pass. */
