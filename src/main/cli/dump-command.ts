@@ -1,4 +1,6 @@
 /** `mmdump dump` dumps processes or a workload into an image: parse, run, print. */
+
+import { canTrace } from '../../shared/native/ptrace.ts';
 import type { EstimateOptions } from '../dump/options.ts';
 import type { DumpEstimate, DumpReport } from '../dump/report.ts';
 import { createDumper } from '../dumper.ts';
@@ -64,8 +66,13 @@ function printDumped(
   { report, source: { importMs, processes }, output: { name, isStdout } }: Dumped,
   { json, quiet }: OutputOptions,
 ): void {
-  // This is printed with --quiet as well: the image may differ from the process.
-  for (const { smapsDifferences } of processes) {
+  // This is printed with --quiet as well: the image lacks something, or may differ.
+  for (const { pid, stoppedBy, notTraced, smapsDifferences } of processes) {
+    if (stoppedBy === 'signal' && canTrace()) {
+      printError(
+        `process ${pid} was stopped by SIGSTOP, without its registers, since ${notTraced}`,
+      );
+    }
     for (const line of smapsDifferences ?? []) printError(`differs from smaps: ${line}`);
   }
   if (json === true) printJson(dumpJson(report, importMs, processes));

@@ -45,6 +45,7 @@ function importsJson(processes: readonly ProcessReport[]): unknown {
 function importJson(process: ProcessReport): unknown {
   const { pid, contentPages, zeroPages, guardPages, sharedPages, unmappedPages, ms } = process;
   const { unreadableFiles, foreignFiles, sharingKnown, smapsDifferences } = process;
+  const { stoppedBy, notTraced, registers } = process;
   return {
     pid,
     contentPages,
@@ -55,6 +56,9 @@ function importJson(process: ProcessReport): unknown {
     unreadableFiles,
     foreignFiles,
     sharingKnown,
+    stoppedBy,
+    notTraced,
+    registers,
     smapsDifferences,
     ms: roundAll(ms),
   };

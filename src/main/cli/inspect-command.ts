@@ -7,6 +7,7 @@ import { type Image, openImage } from '../image/image.ts';
 import { memoryUsage } from '../image/image-usage.ts';
 import type { ImageMm, ImageVma } from '../image/index/image-mm.ts';
 import { usageText } from './dump-output.ts';
+import { type DecodedNotes, decodedNotes, notesJson, notesLines } from './inspect-notes.ts';
 import { EXIT } from './run-command.ts';
 import { type OutputOptions, print, printJson, table } from './terminal.ts';
 
@@ -19,8 +20,9 @@ export async function inspectCommand(
 ): Promise<number> {
   const image = await openImage(path, { signal });
   try {
-    if (flags.json === true) printJson(inspectJson(image));
-    else if (flags.quiet !== true) print(inspectText(image));
+    const notes = await Promise.all(image.mms().map((mm) => decodedNotes(image, mm.ordinal)));
+    if (flags.json === true) printJson(inspectJson(image, notes));
+    else if (flags.quiet !== true) print(inspectText(image, notes));
   } finally {
     await image.close();
   }
@@ -36,7 +38,7 @@ function storedPages({ pages }: ImageVma): number {
 }
 
 /** The object that `inspect --json` prints; its keys are a contract. */
-function inspectJson(image: Image): unknown {
+function inspectJson(image: Image, notes: readonly DecodedNotes[]): unknown {
   const usage = memoryUsage(image);
   return {
     format: image.format,
@@ -50,6 +52,7 @@ function inspectJson(image: Image): unknown {
       fields: { ...fieldsJson(mm), map_count: mm.vmas.length },
       ldtEntries: ldtEntries(mm),
       ...usage.mms[mm.ordinal],
+      ...notesJson(notes[mm.ordinal]!),
       vmas: mm.vmas.map((vma) => ({
         start: hex(vma.start),
         end: hex(vma.end),
@@ -71,7 +74,7 @@ function fieldsJson(mm: ImageMm): { [name: string]: string } {
   return Object.fromEntries(Object.entries(mm.fields).map(([name, value]) => [name, hex(value)]));
 }
 
-function inspectText(image: Image): string {
+function inspectText(image: Image, notes: readonly DecodedNotes[]): string {
   const lines = [
     `${image.path}: ${image.format}, ${formatBytes(image.bytes)}, id ${image.id}, ` +
       `${image.mms().length} mm${image.head.digest === 'none' ? ', pages without checksums' : ''}`,
@@ -83,6 +86,7 @@ function inspectText(image: Image): string {
     const ldt = entries === 0 ? 'no LDT' : `LDT of ${entries} entries`;
     const shares = usageText(usage.mms[mm.ordinal]!);
     lines.push(`mm ${mm.ordinal}: ${mm.vmas.length} mappings, ${ldt}; ${shares}`);
+    lines.push(...notesLines(notes[mm.ordinal]!));
     const rows = mm.vmas.map((vma) => [
       `${vma.start.toString(16)}-${vma.end.toString(16)}`,
       protLetters(vma.flags),

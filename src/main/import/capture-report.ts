@@ -14,6 +14,9 @@ import { compareWithSmaps } from './smaps-check.ts';
 
 export type CaptureReport = Omit<ProcessReport, 'ms'> & { ms: { scan: number; load: number } };
 
+/** A report without what is known about the stop. */
+type FoundReport = Omit<CaptureReport, 'stoppedBy' | 'notTraced' | 'registers'>;
+
 /** What is known about a process before a page of it is read. */
 export interface Survey {
   readonly pid: number;
@@ -48,7 +51,7 @@ export async function reportOf(
   found: { readonly unmappedPages: number; readonly loadMs: number },
   isPrivileged: boolean,
   yielder: Yielder,
-): Promise<CaptureReport> {
+): Promise<FoundReport> {
   const survey = members[at]!;
   const { pid, vmas, scan, ms } = survey;
   const sharingKnown = isPrivileged && scan.framesShown;

@@ -9,7 +9,6 @@ import { HeldFiles } from '../../mmu/machine/held-files.ts';
 import { beginUse } from '../../mmu/machine/lifetime.ts';
 import type { Machine } from '../../mmu/machine/machine.ts';
 import { LoadList } from '../../shared/dump/load-table.ts';
-import { MmdumpError } from '../../shared/errors.ts';
 import { MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import type { WorkerPool } from '../crew/pool.ts';
@@ -25,6 +24,7 @@ import {
   reportOf,
   type Survey,
 } from './capture-report.ts';
+import { assertEnoughMemory } from './enough-memory.ts';
 import { readExecutable } from './executable.ts';
 import {
   type FileUser,
@@ -38,19 +38,26 @@ import { loadUnmapped } from './load-unmapped.ts';
 import { type MappedFile, MappedFiles } from './mapped-files.ts';
 import { listPlaces, type ShownRun, shownPlaces } from './placed-pages.ts';
 import { processGone, readProc } from './proc.ts';
-import { mmAddresses, mmNotes } from './process-fields.ts';
+import { mmAddresses } from './process-fields.ts';
 import { createMappings, describeVmas, type ProcessVma, toScanned } from './process-mappings.ts';
+import { processNotes } from './process-notes.ts';
 import { canStay, framesOf, listPages, listShared, mapMergedPages } from './process-pages.ts';
 import { findReadable } from './readable-files.ts';
 import { runScanPhase, type ScannedRun } from './scan-phase.ts';
 import { findShared, forgetMovedFrames } from './shared-frames.ts';
 import { readSmaps } from './smaps.ts';
+import { NOT_STOPPED, type StoppedProcess } from './stopped-process.ts';
 
 /** The files under /proc that an import keeps open for one process. */
 export interface ProcessFiles {
   readonly pid: number;
   readonly pagemap: FileHandle;
   readonly mem: FileHandle;
+}
+
+/** A process that is imported; `stopped` is there if it stands still. */
+export interface ImportedProcess extends ProcessFiles {
+  readonly stopped: StoppedProcess | undefined;
 }
 
 /** Spare bytes: for the machine's own needs, and for frames that are freed late. */
@@ -60,7 +67,7 @@ const MARGIN = 16 * MiB;
 export class FamilyImport {
   readonly #pool: WorkerPool;
   readonly #target: Machine | MachineFor;
-  readonly #processes: readonly ProcessFiles[];
+  readonly #processes: readonly ImportedProcess[];
   readonly #kpageflags: FileHandle | undefined;
   readonly #options: ImportOptions;
   readonly #yielder: Yielder;
@@ -69,13 +76,15 @@ export class FamilyImport {
   #held: HeldFiles | undefined;
   #endUse: (() => void) | undefined;
   readonly #endBackings: (() => void)[] = [];
+  /** Threads per process whose registers are in its notes. */
+  readonly #registers: number[] = [];
   /** One address space per process, in the order of the processes. */
   readonly spaces: AddressSpace[] = [];
 
   constructor(
     pool: WorkerPool,
     target: Machine | MachineFor,
-    processes: readonly ProcessFiles[],
+    processes: readonly ImportedProcess[],
     kpageflags: FileHandle | undefined,
     options: ImportOptions,
   ) {
@@ -138,7 +147,9 @@ export class FamilyImport {
       const found = { unmappedPages: unmapped.get(at) ?? 0, loadMs: loadMs[at]! };
       const isStill = this.#options.freeze !== false;
       const isPrivileged = isStill && this.#kpageflags !== undefined;
-      reports.push(await reportOf(survey, at, found, isPrivileged, this.#yielder));
+      const report = await reportOf(survey, at, found, isPrivileged, this.#yielder);
+      const how = this.#processes[at]!.stopped?.report ?? NOT_STOPPED;
+      reports.push({ ...report, ...how, registers: this.#registers[at]! });
     }
     return reports;
   }
@@ -240,7 +251,9 @@ export class FamilyImport {
     );
     await space.setAddressesAsync(await mmAddresses(pid, smaps), signal);
     await space.setAuxvAsync(await readProc(pid, 'auxv'), signal);
-    await space.setNotesAsync(await mmNotes(pid), signal);
+    const notes = await processNotes(pid, this.#processes[at]!.stopped?.threads() ?? []);
+    await space.setNotesAsync(notes.bytes, signal);
+    this.#registers.push(notes.threads);
   }
 
   /** Loads the pages that page tables show. Returns the milliseconds that each process took. */
@@ -295,20 +308,4 @@ export class FamilyImport {
     const mms = this.spaces.map(({ reference }) => reference);
     await runLoadPhase(this.#pool, mms, source, list, { signal: this.#options.signal });
   }
-}
-
-function assertEnoughMemory(
-  machine: Machine,
-  pid: number,
-  processes: number,
-  needed: number,
-): void {
-  const { free, total } = machine.memory;
-  if (needed <= free) return;
-  const who =
-    processes === 1 ? `process ${pid} needs` : `${processes} processes, the first ${pid}, need`;
-  const message =
-    `${who} up to ${Math.ceil(needed / MiB)} MiB of simulated memory, ` +
-    `${Math.floor(free / MiB)} of ${Math.floor(total / MiB)} MiB are free: ask for more memory`;
-  throw new MmdumpError('ENOMEM', message, { pid });
 }

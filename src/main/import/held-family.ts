@@ -45,13 +45,13 @@ export class HeldFamily {
 }
 
 /**
- * Stops the processes, runs `capture` with their pids, and leaves them standing if it succeeds. If
+ * Stops the processes, runs `capture` with them, and leaves them standing if it succeeds. If
  * it fails, they go on.
  */
 export async function holdFamily(
   pids: readonly number[],
   options: FamilyOptions,
-  capture: (pids: readonly number[]) => Promise<readonly CaptureReport[]>,
+  capture: (family: readonly StoppedProcess[]) => Promise<readonly CaptureReport[]>,
 ): Promise<HeldFamily> {
   let letGo = (): void => {};
   const released = new Promise<void>((resolve) => {
@@ -59,7 +59,7 @@ export async function holdFamily(
   });
   return await new Promise<HeldFamily>((resolve, reject) => {
     const over = withStoppedFamily(pids, options, async (family) => {
-      const reports = await capture(family.map(({ pid }) => pid));
+      const reports = await capture(family);
       resolve(new HeldFamily({ family, reports }, letGo, over));
       await released;
     });

@@ -14,13 +14,14 @@ import type { WorkerPool } from '../crew/pool.ts';
 import { addSourceCheck } from '../job/page-sources.ts';
 import { undone } from '../load/undo.ts';
 import type { CaptureReport } from './capture-report.ts';
-import { FamilyImport, type ProcessFiles } from './family-import.ts';
+import { FamilyImport, type ImportedProcess, type ProcessFiles } from './family-import.ts';
 import { type HeldFamily, holdFamily } from './held-family.ts';
 import type { ImportOptions, ImportResult, MachineFor } from './import-report.ts';
 import { openProc, processGone, readProc, readStat, residentBytes } from './proc.ts';
 import { withRunningFamily } from './running-family.ts';
 import { descendantsOf, withStoppedFamily } from './stopped-family.ts';
 import type { StoppedProcess } from './stopped-process.ts';
+import { livingThread } from './threads.ts';
 
 /** Imports processes with the workers of a pool: all at one instant, unless `freeze` is false. */
 export async function importWith(
@@ -29,8 +30,8 @@ export async function importWith(
   pids: number | readonly number[],
   options: ImportOptions,
 ): Promise<ImportResult> {
-  const asked = [pids].flat();
-  assertPids(asked);
+  const given = [pids].flat();
+  assertPids(given);
   assertFits(options);
   await assertOwnProc();
   const start = performance.now();
@@ -41,20 +42,22 @@ export async function importWith(
   let isHeld = false;
   try {
     // Threads start while mappings are read.
-    pool.expect(asked.reduce((bytes, pid) => bytes + residentBytes(pid), 0));
+    pool.expect(given.reduce((bytes, pid) => bytes + residentBytes(pid), 0));
     // What is not permitted fails here, before any process is stopped.
-    for (const pid of asked) await assertAlive(pid);
+    const asked: number[] = [];
+    for (const pid of given) asked.push(await readableId(pid));
     const groups = await groupsOf(asked);
     const files = new Map<number, ProcessFiles>();
     for (const pid of asked) files.set(pid, await openFiles(pid, opened));
     const kpageflags = await open('/proc/kpageflags', 'r').catch(() => undefined); // root only
     if (kpageflags !== undefined) opened.push(kpageflags);
     let subject: FamilyImport | undefined;
-    const capture = async (pids: readonly number[]): Promise<CaptureReport[]> => {
-      const all: ProcessFiles[] = [];
-      for (const pid of pids) {
+    const capture: Capture = async (members) => {
+      const all: ImportedProcess[] = [];
+      for (const member of members) {
+        const { pid } = member;
         if (!files.has(pid)) files.set(pid, await openFiles(pid, opened));
-        all.push(files.get(pid)!);
+        all.push({ ...files.get(pid)!, stopped: 'report' in member ? member : undefined });
       }
       subject?.end();
       subject = new FamilyImport(pool, target, all, kpageflags, options);
@@ -69,7 +72,8 @@ export async function importWith(
       await subject!.release();
       const total = performance.now() - start;
       const processes = reports.map((report, at) => {
-        return { ...report, ms: { ...report.ms, stopped: stoppedMs[at]!, total } };
+        const pid = given[at] ?? report.pid;
+        return { ...report, pid, ms: { ...report.ms, stopped: stoppedMs[at]!, total } };
       });
       const result = { mms: subject!.spaces, processes };
       if (family === undefined) return withRelease(result, async () => {});
@@ -132,8 +136,10 @@ function holdUntilReleased(
   return once;
 }
 
-/** Captures the processes with these pids, in this order. */
-type Capture = (pids: readonly number[]) => Promise<CaptureReport[]>;
+/** Captures these processes, which stand still or go on, in this order. */
+type Capture = (
+  members: readonly (StoppedProcess | { readonly pid: number })[],
+) => Promise<CaptureReport[]>;
 
 interface Asked {
   readonly asked: readonly number[];
@@ -172,7 +178,7 @@ async function captureStopped(
   let family: readonly StoppedProcess[] = [];
   const reports = await withStoppedFamily(asked, { children, groups, signal }, (stopped) => {
     family = stopped;
-    return capture(stopped.map(({ pid }) => pid));
+    return capture(stopped);
   });
   const now = performance.now();
   return { reports, stoppedMs: family.map(({ standingSince }) => now - standingSince) };
@@ -185,7 +191,12 @@ async function captureRunning(
   undo: () => Promise<void>,
 ): Promise<Captured> {
   const pids = children ? [...asked, ...(await descendantsOf([...asked, ...groups]))] : asked;
-  const reports = await withRunningFamily(pids, signal, () => capture(pids), undo);
+  const reports = await withRunningFamily(
+    pids,
+    signal,
+    () => capture(pids.map((pid) => ({ pid }))),
+    undo,
+  );
   return { reports, stoppedMs: reports.map(() => 0) };
 }
 
@@ -221,10 +232,17 @@ async function assertOwnProc(): Promise<void> {
   throw new MmdumpError('UNSUPPORTED_PLATFORM', message);
 }
 
-/** PROCESS_GONE for a zombie. Opening its files would fail, too, but for other reasons. */
-async function assertAlive(pid: number): Promise<void> {
+/**
+ * The id through which /proc shows the memory of a process: its own, or that of a thread that lives
+ * if the leader has exited. PROCESS_GONE for a zombie. Opening its files would fail, too, but for
+ * other reasons.
+ */
+async function readableId(pid: number): Promise<number> {
   const { state } = await readStat(pid);
-  if (state === 'Z' || state === 'X') throw processGone(pid);
+  if (state !== 'Z' && state !== 'X') return pid;
+  const living = await livingThread(pid);
+  if (living === undefined) throw processGone(pid);
+  return living;
 }
 
 /** The process of each id, which may be a thread. OPTION_INVALID if two ids are of one process. */

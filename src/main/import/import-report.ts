@@ -72,6 +72,15 @@ export interface ProcessReport {
    * shared, and every page has a frame of its own.
    */
   readonly sharingKnown: boolean;
+  /**
+   * How it was stopped: by ptrace, which nobody notices, or by SIGSTOP, unless it was stopped
+   * before. null if it was not stopped.
+   */
+  readonly stoppedBy: 'ptrace' | 'signal' | null;
+  /** Why it was not stopped by ptrace, as the end of a sentence with "since"; null otherwise. */
+  readonly notTraced: string | null;
+  /** Number of its threads whose registers are in its notes; 0 unless ptrace has stopped it. */
+  readonly registers: number;
   /** Totals of smaps that differ from what was found; null without privilege. */
   readonly smapsDifferences: readonly string[] | null;
   /** Times, in milliseconds. */

@@ -1,7 +1,6 @@
-/** The fields of a process's mm, and the note that names the process. */
+/** The fields of a process's mm. */
 import type { MmAddresses } from '../../mmu/mm/mm-struct.ts';
-import { type ProcStat, readProc, readStat } from './proc.ts';
-import { prpsinfoNote } from './prpsinfo.ts';
+import { readStat } from './proc.ts';
 import type { SmapsVma } from './smaps.ts';
 
 /** Reads the fields of the mm from /proc/PID/stat, by their numbers in proc(5). */
@@ -24,18 +23,4 @@ export async function mmAddresses(pid: number, smaps: readonly SmapsVma[]): Prom
     def_flags: 0,
     flags: 0,
   };
-}
-
-export async function mmNotes(pid: number): Promise<Uint8Array> {
-  const stat: ProcStat = await readStat(pid);
-  const status = (await readProc(pid, 'status')).toString('latin1');
-  const cmdline = await readProc(pid, 'cmdline');
-  const ids = { pid, uid: realId(status, 'Uid'), gid: realId(status, 'Gid') };
-  return prpsinfoNote(stat, ids, cmdline);
-}
-
-/** The first number of a line like `Uid:	1000	1000	1000	1000`. */
-function realId(status: string, name: string): number {
-  const line = new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status);
-  return Number(line?.[1] ?? 0);
 }

@@ -1,31 +1,7 @@
-/**
- * NT_PRPSINFO: the note that tells which process an address space belonged to (struct elf_prpsinfo
- * of x86-64, as in a core file).
- */
+/** NT_PRPSINFO, made of what /proc tells of a process. */
+import { encodeNote, NOTE_TYPE } from '../../shared/formats/elf-notes/note.ts';
+import { PRPSINFO } from '../../shared/formats/elf-notes/prpsinfo.ts';
 import type { ProcStat } from './proc.ts';
-
-const NT_PRPSINFO = 3;
-const OWNER = 'CORE\0';
-/** The fields of the note. */
-const PRPSINFO = {
-  STATE: 0, //  u8
-  SNAME: 1, //  u8
-  ZOMB: 2, //   u8
-  NICE: 3, //   i8
-  FLAG: 8, //   u64
-  UID: 16, //   u32
-  GID: 20, //   u32
-  PID: 24, //   i32
-  PPID: 28, //  i32
-  PGRP: 32, //  i32
-  SID: 36, //   i32
-  FNAME: 40, // char[16]
-  ARGS: 56, //  char[80]
-  SIZE: 136,
-} as const;
-/** The length of the owner, the length of the payload, and the type: three u32. */
-const NOTE_HEADER = 12;
-const OWNER_PADDED = 8; // the owner is padded to a multiple of 4
 
 /** This note gives a state as the position of its letter here. */
 const STATES = 'RSDTZW';
@@ -38,12 +14,7 @@ export interface ProcessIds {
 
 /** Makes the whole note, with its header. `cmdline` holds the bytes of /proc/PID/cmdline. */
 export function prpsinfoNote(stat: ProcStat, ids: ProcessIds, cmdline: Buffer): Uint8Array {
-  const note = Buffer.alloc(NOTE_HEADER + OWNER_PADDED + PRPSINFO.SIZE);
-  note.writeUInt32LE(OWNER.length, 0);
-  note.writeUInt32LE(PRPSINFO.SIZE, 4);
-  note.writeUInt32LE(NT_PRPSINFO, 8);
-  note.write(OWNER, NOTE_HEADER, 'latin1');
-  const info = note.subarray(NOTE_HEADER + OWNER_PADDED);
+  const info = Buffer.alloc(PRPSINFO.SIZE);
   info.writeUInt8(Math.max(0, STATES.indexOf(stat.state)), PRPSINFO.STATE);
   info.write(stat.state, PRPSINFO.SNAME, 1, 'latin1');
   info.writeUInt8(stat.state === 'Z' ? 1 : 0, PRPSINFO.ZOMB);
@@ -57,7 +28,7 @@ export function prpsinfoNote(stat: ProcStat, ids: ProcessIds, cmdline: Buffer): 
   info.writeInt32LE(stat.field(6), PRPSINFO.SID);
   info.write(stat.name.slice(0, 15), PRPSINFO.FNAME, 'latin1');
   argumentsText(cmdline).copy(info, PRPSINFO.ARGS, 0, 79);
-  return note;
+  return encodeNote('CORE', NOTE_TYPE.PRPSINFO, info);
 }
 
 function argumentsText(cmdline: Buffer): Buffer {

@@ -7,6 +7,7 @@ import { MmdumpError } from '../../shared/errors.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { processGone, readStat } from './proc.ts';
 import { StoppedProcess } from './stopped-process.ts';
+import { livingThread } from './threads.ts';
 
 /** Rounds of looking for new descendants. A family that still forks after these is given up. */
 const ROUNDS_MAX = 100;
@@ -71,7 +72,7 @@ async function stopDescendants(
 ): Promise<void> {
   for (let round = 0; round < ROUNDS_MAX; round++) {
     throwIfAborted(signal);
-    const fresh = await descendantsOf([...groups, ...family.map(({ pid }) => pid)]);
+    const fresh = await descendantsOf([...groups, ...family.map(({ group }) => group)]);
     if (fresh.length === 0) return;
     for (const pid of fresh) {
       const stopped = await stopIfThere(pid, signal);
@@ -85,11 +86,13 @@ async function stopDescendants(
 
 /** Stops a descendant and waits until it stands still; undefined if it has ended meanwhile. */
 async function stopIfThere(
-  pid: number,
+  group: number,
   signal: AbortSignal | undefined,
 ): Promise<StoppedProcess | undefined> {
   let stopped: StoppedProcess | undefined;
   try {
+    const pid = await livingThread(group);
+    if (pid === undefined) return undefined;
     stopped = await StoppedProcess.stop(pid);
     await stopped.standStill(signal);
     if (await hasMemory(pid)) return stopped;
@@ -122,7 +125,9 @@ async function descendants(roots: ReadonlySet<number>): Promise<number[]> {
     const pid = Number(name);
     if (!Number.isInteger(pid) || pid === process.pid) continue;
     const stat = await readStat(pid).catch(() => undefined); // it has ended meanwhile
-    if (stat === undefined || stat.state === 'Z' || stat.state === 'X') continue;
+    if (stat === undefined || stat.state === 'X') continue;
+    // The leader of a process may have exited, and its other threads live.
+    if (stat.state === 'Z' && (await livingThread(pid)) === undefined) continue;
     const parent = stat.field(4);
     const siblings = children.get(parent);
     if (siblings === undefined) children.set(parent, [pid]);

@@ -14,6 +14,7 @@ export type CFunction = (...args: readonly (number | ArrayBufferView)[]) => numb
 interface Koffi {
   load(path: null): { func(prototype: string): CFunction };
   address(value: ArrayBufferView): bigint;
+  errno(): number;
 }
 
 interface Library {
@@ -60,6 +61,14 @@ export function hasUsedNativeCalls(): boolean {
  */
 export function addressOfView(view: ArrayBufferView): number {
   return Number(libraryOrThrow().koffi.address(view));
+}
+
+/**
+ * The errno of the last call of this thread, if that call has failed. Nothing may come between the
+ * two. Precondition: `hasNativeCalls()`.
+ */
+export function lastErrno(): number {
+  return libraryOrThrow().koffi.errno();
 }
 
 function libraryOrThrow(): Library {
