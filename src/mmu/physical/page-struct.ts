@@ -15,6 +15,7 @@ import { highWord, join, lowWord } from '../../shared/u64.ts';
  *   free block        next block of the same order   previous block      both: allocator lock
  *   page table        its page-table lock            level, 1 (PTEs) to 4, immutable after init
  *   page-cache node   –                              entries in use, file lock
+ *   PG.BACKED         low word of a backed entry     high word of it      immutable while referenced
  */
 export const PAGE_STRUCT = {
   FLAGS: 0, //    PG bits; set by the allocating thread before it is mapped; then Atomics only
@@ -42,6 +43,7 @@ export const PG = {
   DIRTY: 0x200, //     a file's page that was written and is not in its backing store yet
   ZERO: 0x400, //      the zero page, or a frame of the huge zero page; RESERVED as well
   LAZYFREE: 0x800, //  MADV_FREE: reclaim may drop the page while its leaf is clean
+  BACKED: 0x2000, //   loaded from a backing and not written since: NEXT and PREV have its entry
   ADOPTED: 0x1000, //  memory of the caller: never handed out, freed, copied on write or reclaimed
 } as const;
 
@@ -210,6 +212,17 @@ export class PageStructs {
       words[at + PREV] = 0;
       words[at + REFCOUNT] = 1;
     }
+  }
+
+  /**
+   * Records that the frame has the bytes of the page that a backed entry names. No other thread
+   * uses the frame yet.
+   */
+  setBacked(pfn: number, low: number, high: number): void {
+    const at = pfn * WORDS;
+    this.words[at + NEXT] = low;
+    this.words[at + PREV] = high;
+    this.words[at + FLAGS]! |= PG.BACKED;
   }
 
   /** NEXT of the frame; PAGE_STRUCT says what it means. */

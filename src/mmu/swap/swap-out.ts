@@ -1,6 +1,6 @@
 /**
  * Reclaiming pages of one mm (mm/vmscan.c, driven from the page tables). Anonymous pages go to
- * swap. Pages of files lose their leaf and stay in the page cache, and a dirty leaf marks its page
+ * swap. Pages that were loaded from a backing, and not written since, go back to it. Pages of files lose their leaf and stay in the page cache, and a dirty leaf marks its page
  * PG.DIRTY. Pages of unreachable files are left alone. The mmap lock is held in either mode; every
  * entry is changed under its table's lock.
  *
@@ -16,8 +16,10 @@ import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import { lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
 import {
+  backingOf,
   clearEntry,
   highOf,
+  isBacked,
   isPresent,
   lowOf,
   PTE,
@@ -30,7 +32,7 @@ import { walkRange } from '../tables/walk-range.ts';
 import { dropLeaf, noteDirty } from '../tables/zap.ts';
 
 const { ACCESSED, DIRTY, SPECIAL, HUGE } = PTE;
-const { ANON, RESERVED, KSM, LAZYFREE, ADOPTED } = PG;
+const { ANON, RESERVED, KSM, LAZYFREE, ADOPTED, BACKED } = PG;
 /** Flags of VMAs whose pages are never reclaimed. */
 const KEPT = VM.LOCKED | VM.IO | VM.PFNMAP | VM.HUGETLB;
 
@@ -95,7 +97,7 @@ function reclaimLeaf(mm: Mm, words: Int32Array, at: number, pressure: Pressure):
   if ((flags & KSM) !== 0 || !mm.pages.isExclusive(pfn)) return;
   if ((flags & LAZYFREE) !== 0 && (low & DIRTY) === 0) {
     clearEntry(words, at);
-  } else {
+  } else if (!giveBack(mm, words, at, pfn)) {
     const slot = mm.machine.swap.allocate(mm.thread);
     if (slot < 0) return;
     mm.memory.copy(mm.machine.swap.frameOf(slot), pfn);
@@ -103,6 +105,25 @@ function reclaimLeaf(mm: Mm, words: Int32Array, at: number, pressure: Pressure):
   }
   dropLeaf(mm, pfn);
   pressure.wanted--;
+}
+
+/**
+ * Puts the backed entry of a clean page in the place of its leaf. False if the page was written, or
+ * if the backing was released: the frame is then the last that has the bytes.
+ */
+function giveBack(mm: Mm, words: Int32Array, at: number, pfn: number): boolean {
+  const { pages, machine } = mm;
+  const low = words[at]!;
+  if ((pages.flags(pfn) & BACKED) === 0 || (low & DIRTY) !== 0) return false;
+  const high = words[at + 1]!;
+  const backedLow = pages.next(pfn);
+  const backedHigh = pages.previous(pfn);
+  const backing = backingOf(backedHigh);
+  if (!isBacked(backedLow) || !machine.backings.isOpen(backing)) return false;
+  replaceEntry(words, at, backedLow, backedHigh);
+  if (machine.backings.isOpen(backing)) return true;
+  replaceEntry(words, at, low, high); // it was released in between
+  return false;
 }
 
 /** Whether the page belongs to a file that can supply it again, so not to an unreachable file. */

@@ -71,10 +71,14 @@ function dropEntry(mm: Mm, low: number, high: number): void {
   dropLeaf(mm, pfn);
 }
 
-/** Marks the page of a file as written (folio_mark_dirty). Other frames are left alone. */
+/**
+ * Marks the page of a file as written (folio_mark_dirty). A page that came from a backing is no
+ * longer the same as there. Other frames are left alone.
+ */
 export function noteDirty(mm: Mm, pfn: number): void {
   if (pfn <= 0 || !mm.memory.has(pfn)) return; // damaged on purpose
   const flags = mm.pages.flags(pfn);
+  if ((flags & PG.BACKED) !== 0) mm.pages.clearFlags(pfn, PG.BACKED);
   if ((flags & (PG.ANON | PG.RESERVED | PG.DIRTY)) === 0) mm.pages.addFlags(pfn, PG.DIRTY);
 }
 

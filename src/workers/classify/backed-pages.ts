@@ -7,9 +7,11 @@
  *
  * The buffer belongs to the thread and stays warm from dump to dump.
  */
+import { neighbours } from '../../mmu/backing/load-backed.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
+import { type PageStructs, PG } from '../../mmu/physical/page-struct.ts';
 import { BANK_MASK, type PhysicalMemory } from '../../mmu/physical/physical-memory.ts';
-import { backingOf, isBacked, NEXT_PLACE, placeOf } from '../../mmu/tables/pte.ts';
+import { backingOf, placeOf } from '../../mmu/tables/pte.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex, PAGE_SIZE } from '../../shared/page.ts';
 import { Memory, WASM_PAGE, type WasmMemory } from '../../shared/wasm.ts';
@@ -160,23 +162,19 @@ function named(error: MmdumpError, { vmas }: Mm, mm: number, vpn: number): Mmdum
   return new MmdumpError(error.code, text, { ...error.fields, mm, vmaStart, vmaEnd });
 }
 
-/** Number of entries from words[at] on, at most `limit`, whose pages are neighbours. */
-function neighbours(words: Int32Array, at: number, limit: number): number {
-  const high = words[at + 1]!;
-  let low = words[at]!;
-  let pages = 1;
-  for (; pages < limit; pages++) {
-    low = (low + NEXT_PLACE) | 0;
-    const next = at + pages * 2;
-    if (words[next] !== low || words[next + 1] !== high || !isBacked(low)) break;
-  }
-  return pages;
-}
-
 /**
  * A number that names the page of a backed entry: equal numbers stand for the same page. It is
  * negative, so it equals no number of a frame or swap slot, and it is not -1.
  */
 export function identityOf(low: number, high: number): number {
   return -2 - (backingOf(high) * PLACES + placeOf(low, high));
+}
+
+/**
+ * What a frame shows: its number, or the identity of the page of a backing that it was loaded from,
+ * unless it was written since. Two mms that share such a page may have loaded it into two frames.
+ */
+export function shownBy(pages: PageStructs, pfn: number): number {
+  if ((pages.flags(pfn) & PG.BACKED) === 0) return pfn;
+  return identityOf(pages.next(pfn), pages.previous(pfn));
 }

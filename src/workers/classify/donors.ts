@@ -1,6 +1,7 @@
 /**
  * Row 18: finds out whether an earlier mm of the dump stores the same frame, or the same swap slot,
- * at the same address. The page tables of that mm are walked once per granule. After the walk, each
+ * at the same address. A frame that still has the bytes of a backing's page counts as that page. The
+ * page tables of that mm are walked once per granule. After the walk, each
  * page costs one look at one entry.
  *
  * A clone is an anonymous page, and its donor shows the same frame. Page struct and bytes are the
@@ -14,7 +15,7 @@ import { PageCursor, walk } from '../../mmu/tables/page-table.ts';
 import { isBacked, isPresent, PTE, pfnOf } from '../../mmu/tables/pte.ts';
 import { GRANULE_PAGES, granuleStart } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
-import { identityOf } from './backed-pages.ts';
+import { identityOf, shownBy } from './backed-pages.ts';
 
 const { SPECIAL } = PTE;
 const LOW_BITS = GRANULE_PAGES - 1;
@@ -72,7 +73,8 @@ class DonorView {
     }
     if ((low & SPECIAL) !== 0) return -1;
     const pfn = pfnOf(low, high) + (this.#stride === 0 ? page : 0);
-    return pfn < this.#mm.memory.frames ? pfn : -1; // beyond memory it would look like a swap slot
+    // A frame beyond memory would look like a swap slot.
+    return pfn < this.#mm.memory.frames ? shownBy(this.#mm.pages, pfn) : -1;
   }
 
   /** Whether the VMA around the page is private and not left out. */

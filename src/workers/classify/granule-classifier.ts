@@ -26,7 +26,7 @@ import type { OwnerTable } from '../../shared/dump/owner-table.ts';
 import { PAGE_CLASS, RULE } from '../../shared/dump/page-class.ts';
 import { cloneWord, FILE_PAGES_BIT, unsupportedWord } from '../../shared/dump/run-table.ts';
 import { GRANULE_PAGES } from '../../shared/page.ts';
-import type { BackedPages } from './backed-pages.ts';
+import { type BackedPages, shownBy } from './backed-pages.ts';
 import type { ClassifyPolicy } from './classify-policy.ts';
 import type { Donors } from './donors.ts';
 import type { Leaves } from './leaves.ts';
@@ -37,7 +37,7 @@ import { type VmaView, viewVma } from './vma-view.ts';
 
 // Local copies of what the loops use: see docs/decisions/hot-loops.md.
 const { FLAGS, REFCOUNT, MAPPING, WORDS: PAGE_WORDS } = PAGE_STRUCT;
-const { KSM } = PG;
+const { KSM, BACKED } = PG;
 const { COPY, ZERO, GUARD, UNSUPPORTED, ABSENT } = PAGE_CLASS;
 const RULE_CONTENT = CONTENT;
 const RULE_UNREACHABLE_FILE = RULE.UNREACHABLE_FILE_OWNER;
@@ -279,20 +279,27 @@ export class GranuleClassifier {
     if (word !== COPY || this.#ordinal === 0 || donors === undefined) return word;
     if (vma.isShared || this.#isAlone(pfn)) return word;
     const backed = this.#backed;
-    const shown = backed?.owns(pfn) === true ? backed.identity(pfn) : pfn;
+    const shown = backed?.owns(pfn) === true ? backed.identity(pfn) : this.#shownBy(pfn);
     const donor = donors.find(this.#ordinal, vpn, shown);
     return donor < 0 ? COPY : cloneWord(donor);
   }
 
+  #shownBy(pfn: number): number {
+    return pfn < this.#frames ? shownBy(this.#mm.pages, pfn) : pfn;
+  }
+
   /**
    * Whether the page cannot be a clone: its frame or slot has one reference, or KSM has merged it,
-   * so that other mms have equal bytes by chance.
+   * so that other mms have equal bytes by chance. A page that still is that of a backing can be in
+   * several frames.
    */
   #isAlone(pfn: number): boolean {
     if (this.#backed?.owns(pfn) === true) return false;
     if (pfn >= this.#frames) return this.#swap.references(pfn - this.#swap.base) < 2;
     const page = pfn * PAGE_WORDS;
-    return this.#pageWords[page + REFCOUNT]! < 2 || (this.#pageWords[page + FLAGS]! & KSM) !== 0;
+    const flags = this.#pageWords[page + FLAGS]!;
+    if ((flags & KSM) !== 0) return true;
+    return this.#pageWords[page + REFCOUNT]! < 2 && (flags & BACKED) === 0;
   }
 
   /** Class word by rows 17 and 19: ZERO or COPY. */

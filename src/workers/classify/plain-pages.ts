@@ -13,7 +13,7 @@ import { PTE } from '../../mmu/tables/pte.ts';
 const { FLAGS, REFCOUNT, MAPPING, WORDS: PAGE_WORDS } = PAGE_STRUCT;
 const PRESENT = PTE.PRESENT | PTE.PROTNONE;
 const { SPECIAL } = PTE;
-const { ANON } = PG;
+const { ANON, BACKED } = PG;
 const KIND = PG.ANON | PG.RESERVED;
 const PFN_HIGH = 0xfffff;
 const SHIFT = BANK_SHIFT;
@@ -30,7 +30,10 @@ export interface PlainView {
   readonly banks: readonly Int32Array[];
   /** If true, a page whose first word is 0 is not plain: all of its bytes have to be looked at. */
   readonly detectZero: boolean;
-  /** An earlier mm may show the frame as well: a frame with several references is not plain. */
+  /**
+   * An earlier mm may show the same page: a frame with several references is not plain, nor is one
+   * that was loaded from a backing.
+   */
   readonly mayBeShared: boolean;
   /** The lookahead has covered words [aheadFrom, aheadTo) of the leaves. */
   aheadFrom: number;
@@ -114,7 +117,9 @@ function takeBatch(
     if (pfn >= frames) break;
     const page = pfn * PAGE_WORDS;
     if ((pageWords[page + FLAGS]! & KIND) !== ANON || pageWords[page + MAPPING] === 0) break;
-    if (mayBeShared && pageWords[page + REFCOUNT]! > 1) break;
+    if (mayBeShared) {
+      if (pageWords[page + REFCOUNT]! > 1 || (pageWords[page + FLAGS]! & BACKED) !== 0) break;
+    }
     if (detectZero && banks[pfn >>> SHIFT]![(pfn & MASK) << TO_WORD] === 0) break;
     sources[sourceAt + taken] = pfn;
   }
