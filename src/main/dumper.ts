@@ -36,6 +36,7 @@ import { importWith } from './import/import-process.ts';
 import type { ImportOptions, ImportResult, MachineFor } from './import/import-report.ts';
 import { addressSpaces, MACHINE, SPACE } from './job/handle-arguments.ts';
 import { JobQueue } from './job/job-queue.ts';
+import { Prefetchers, prefetchWith } from './load/prefetch.ts';
 import {
   RESTORE_OPTIONS,
   type RestoreOptions,
@@ -55,6 +56,7 @@ export class Dumper {
   readonly workers: number;
   readonly #engine: Engine;
   readonly #queue: JobQueue;
+  readonly #prefetchers: Prefetchers;
 
   /** @internal */
   constructor(options: DumperOptions = {}) {
@@ -64,6 +66,11 @@ export class Dumper {
     this.workers = pool.workers;
     this.#engine = { pool, buffers: new SharedBuffers(faults) };
     this.#queue = new JobQueue(() => pool.nextJob());
+    this.#prefetchers = new Prefetchers((reference, parts, own) => {
+      return this.#queue.run({ signal: own.signal }, 'prefetch', ({ signal }) => {
+        return prefetchWith(pool, reference, parts, { ...own, signal });
+      });
+    });
   }
 
   /**
@@ -129,9 +136,12 @@ export class Dumper {
     const checked = optionsOf('restore', options, RESTORE_OPTIONS);
     return IMAGE('image', image).use((contents) => {
       return this.#queue.run(checked, 'restore', ({ signal }) => {
-        this.#engine.pool.expectOne();
-        return whileInUse(machine.parts, () => {
-          return restoreImage(this.#engine.pool, contents, machine, { ...checked, signal });
+        if (checked.load !== 'on-demand') this.#engine.pool.expectOne();
+        return whileInUse(machine.parts, async () => {
+          const { pool } = this.#engine;
+          const restored = await restoreImage(pool, contents, machine, { ...checked, signal });
+          if (restored.onDemand > 0) this.#prefetchers.serve(machine.parts);
+          return restored;
         });
       });
     });
@@ -174,7 +184,13 @@ export class Dumper {
     const checked = optionsOf('importProcess', options, IMPORT_OPTIONS);
     return this.#queue.run(checked, 'import', ({ signal }) => {
       this.#engine.pool.expectOne();
-      return importWith(this.#engine.pool, target, asked, { ...checked, signal });
+      const { pool } = this.#engine;
+      const importing = importWith(pool, target, asked, { ...checked, signal });
+      if (checked.load !== 'on-demand') return importing;
+      return importing.then((imported) => {
+        this.#prefetchers.serve(imported.mms[0]!.reference.machine);
+        return imported;
+      });
     });
   }
 
@@ -205,6 +221,7 @@ export class Dumper {
    * ended.
    */
   close(): Promise<void> {
+    this.#prefetchers.close();
     return this.#queue.close(async () => {
       this.#engine.buffers.clear();
       await this.#engine.pool.close();

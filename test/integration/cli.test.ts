@@ -127,6 +127,15 @@ describe('inspect, verify and restore', () => {
     expectFailure(small, 1, 'ENOMEM');
   });
 
+  it('restore leaves pages in the image if asked, and checks them there', async () => {
+    const flags = ['--load', 'on-demand', '--check'];
+    const { stdout } = await inside('restore', 'good.cpt', ...flags);
+    expect(stdout).toMatch(/of which \d+ stay in the image.*equal/);
+    const json = JSON.parse((await inside('restore', 'good.cpt', ...flags, '--json')).stdout);
+    expect(json.onDemand).toBeGreaterThan(0);
+    expect(json.check).toMatchObject({ equal: true });
+  });
+
   it('fault 9: verify and restore are over with their time: exit code 1, one line', async () => {
     expect(mmdump('dump', '--workload', 'dense:16M', '-o', 'dense.cpt').status).toBe(0);
     for (const command of ['verify', 'restore']) {

@@ -188,6 +188,11 @@ function addRestore(program: Command): void {
     .description('restore an image into a simulated machine')
     .argument('<image>')
     .option('--check', 'compare every restored page with the image')
+    .addOption(
+      new Option('--load <when>', "load pages now, or leave them in the image: 'on-demand'")
+        .choices(['now', 'on-demand'])
+        .default('now'),
+    )
     .addOption(timeoutOption())
     .addOption(workersOption())
     .option(

@@ -18,6 +18,7 @@ export interface RestoreFlags extends OutputOptions, TimeoutFlag {
   readonly check?: boolean;
   readonly workers?: number;
   readonly memory?: number;
+  readonly load?: 'now' | 'on-demand';
 }
 
 export function restoreCommand(
@@ -37,21 +38,25 @@ async function restoreUntil(
   const image = await openImage(path, { signal });
   const dumper = await createDumper(workersOption(flags.workers));
   const progress = new Progress(flags);
+  let release = async (): Promise<void> => {};
   try {
     const memory = flags.memory ?? memoryForImage(image);
     const machine = createMachine({ memory, maxAddressSpaces: Math.max(1, image.mms().length) });
     deadline.phase = 'restore';
     const restored = await dumper.restore(image, machine, {
       signal,
+      load: flags.load,
       onProgress: ({ pages, totalPages }) => {
         progress.show('restore', pages * PAGE_SIZE, totalPages * PAGE_SIZE);
       },
     });
+    release = () => restored.release();
     progress.stop();
     deadline.phase = 'check';
     const check = flags.check === true ? await checkRestored(image, restored.mms, signal) : null;
     const vmas = image.mms().reduce((sum, mm) => sum + mm.vmas.length, 0);
-    const summary = { mms: restored.mms.length, vmas, pages: restored.pages, ms: restored.ms };
+    const { pages, onDemand, ms } = restored;
+    const summary = { mms: restored.mms.length, vmas, pages, onDemand, ms };
     const source = { path, id: image.id };
     if (flags.json === true) printJson({ image: source, ...summary, check: checkJson(check) });
     else show(path, summary, check, flags);
@@ -59,6 +64,7 @@ async function restoreUntil(
   } finally {
     progress.stop();
     await dumper.close();
+    await release();
     await image.close();
   }
 }
@@ -70,17 +76,28 @@ function checkJson(check: CheckResult | null): unknown {
   return { ...check, difference: { address: address === null ? null : hex(address), message } };
 }
 
+interface Summary {
+  readonly mms: number;
+  readonly vmas: number;
+  readonly pages: number;
+  readonly onDemand: number;
+  readonly ms: number;
+}
+
 function show(
   path: string,
-  summary: { readonly mms: number; vmas: number; pages: number; ms: number },
+  summary: Summary,
   check: CheckResult | null,
   flags: OutputOptions,
 ): void {
-  const { mms, vmas, pages, ms } = summary;
+  const { mms, vmas, pages, onDemand, ms } = summary;
   if (check !== null && !check.equal) {
     printError(`${path}: restored, but ${check.difference?.message}`);
   } else if (flags.quiet !== true) {
     const checked = check === null ? '' : `; all ${check.pages} pages were checked and are equal`;
-    print(`${path}: ${mms} mm, ${vmas} mappings, ${pages} pages in ${formatMs(ms)}${checked}`);
+    const left = onDemand === 0 ? '' : `, of which ${onDemand} stay in the image`;
+    print(
+      `${path}: ${mms} mm, ${vmas} mappings, ${pages} pages${left} in ${formatMs(ms)}${checked}`,
+    );
   }
 }

@@ -7,6 +7,7 @@ import { CONTENT_OF, contentName, contentOf } from '../../mmu/files/content.ts';
 import type { AddressSpace } from '../../mmu/machine/address-space.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { isZeroPage } from '../../mmu/tables/classify.ts';
+import { backingOf, placeOf } from '../../mmu/tables/pte.ts';
 import { addressOf, hex, PAGE_SIZE } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import type { Image } from '../image/image.ts';
@@ -101,11 +102,12 @@ async function checkBlock(
   const hasBytes = block.kind === BLOCK.DATA || block.kind === BLOCK.CLONE;
   const bytes = new Uint8Array(hasBytes ? block.pages * PAGE_SIZE : 0);
   if (hasBytes) await image.read(address, bytes, { mm: mm.ordinal });
+  const found = new Uint8Array(PAGE_SIZE);
   for (let page = 0; page < block.pages; page++) {
     const content = contentOf(restored, slot, block.start + page);
     const expected = bytes.subarray(page * PAGE_SIZE, (page + 1) * PAGE_SIZE);
     const isEqual = hasBytes
-      ? content > 0 && Buffer.compare(restored.memory.page(content), expected) === 0
+      ? isSame(restored, content, expected, found)
       : block.kind === BLOCK.GUARD
         ? content === CONTENT_OF.GUARD
         : isZero(restored, content);
@@ -114,6 +116,17 @@ async function checkBlock(
     const message = `page ${hex(at)} of mm ${mm.ordinal} differs: ${contentName(content)}`;
     throw new Difference(at, message);
   }
+}
+
+/** Whether the page has these bytes. One that lies in a backing is read to `into`. */
+function isSame(mm: Mm, content: number, expected: Uint8Array, into: Uint8Array): boolean {
+  if (content > 0) return Buffer.compare(mm.memory.page(content), expected) === 0;
+  if (content !== CONTENT_OF.BACKED) return false;
+  const { words, at } = mm.cursor; // where `contentOf` has found the entry
+  const low = words[at]!;
+  const high = words[at + 1]!;
+  mm.machine.backings.read(backingOf(high), placeOf(low, high), 1, into, 0);
+  return Buffer.compare(into, expected) === 0;
 }
 
 function isZero(mm: Mm, content: number): boolean {

@@ -5,10 +5,10 @@
 import { AddressSpace } from '../../mmu/machine/address-space.ts';
 import type { Machine } from '../../mmu/machine/machine.ts';
 import { VMA_KIND, type VmaFields } from '../../mmu/vma/vma-table.ts';
-import { instanceOf, listener, optional } from '../../shared/arguments/checks.ts';
+import { instanceOf, listener, oneOf, optional } from '../../shared/arguments/checks.ts';
 import type { Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
-import { LoadList } from '../../shared/dump/load-table.ts';
+import { LOAD, LoadList, readLoadRun } from '../../shared/dump/load-table.ts';
 import { vpnOf } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import type { WorkerPool } from '../crew/pool.ts';
@@ -17,7 +17,9 @@ import type { ImageContents } from '../image/read/image-contents.ts';
 import { whileIntact } from '../image/source/byte-source.ts';
 import type { PhaseProgress } from '../job/progress.ts';
 import { JOB_OPTIONS, type JobOptions, Yielder } from '../job/stop.ts';
+import { assertReachable, HeldImage } from './held-image.ts';
 import { runLoadPhase } from './load-phase.ts';
+import { EntryMapper } from './map-entries.ts';
 import { listInto, mmFor } from './restore-into.ts';
 import { RestoredFiles } from './restored-files.ts';
 import { assertEnoughMemory, type LoadLists, listPages } from './restored-pages.ts';
@@ -34,6 +36,13 @@ export interface RestoreOptions extends JobOptions {
    * zeros. Default: new address spaces are made.
    */
   readonly into?: AddressSpace | undefined;
+  /**
+   * 'now' (default): all pages are copied into the machine. 'on-demand': private pages stay in the
+   * image, which must be in files, until the machine touches them, or `prefetch` loads them. The
+   * files stay open until `release` of the result is called or the machine is closed, even if the
+   * image is closed. It cannot be combined with `into`.
+   */
+  readonly load?: 'now' | 'on-demand' | undefined;
 }
 
 /** How far a restore is, in pages. */
@@ -48,10 +57,21 @@ export interface RestoreProgress {
 export interface RestoreResult {
   /** The address spaces, in the order of the image. */
   readonly mms: readonly AddressSpace[];
-  /** Pages that were loaded, zero and guard pages included. */
+  /** Pages that were restored, zero and guard pages included. */
   readonly pages: number;
+  /** How many of these stay in the image until they are touched. 0 unless `load` is 'on-demand'. */
+  readonly onDemand: number;
   /** Milliseconds that the restore took. */
   readonly ms: number;
+  /**
+   * Lets go of the image that `load: 'on-demand'` keeps open. Pages that are in no frame by then are
+   * lost, also those that memory pressure has put back: to touch one is SIGBUS, and a dump that
+   * needs one is INPUT_FAILED. Waits while the machine is frozen. Closing the machine lets go of the
+   * image, too. Without 'on-demand', and when it is called again, it does nothing.
+   */
+  release(): Promise<void>;
+  /** Calls `release`, for `await using`. */
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
 /** Mappings that are inserted in one passage of the gate, which takes some milliseconds. */
@@ -69,6 +89,7 @@ export async function restoreImage(
   machine: Machine,
   options: RestoreOptions,
 ): Promise<RestoreResult> {
+  assertFits(image, options);
   const restore = new Restore(image, machine, options);
   try {
     const result = await whileIntact(image.source, () => restore.run(pool));
@@ -79,6 +100,22 @@ export async function restoreImage(
   }
 }
 
+/** OPTION_INVALID if pages cannot stay in the image. */
+function assertFits(image: ImageContents, { load, into }: RestoreOptions): void {
+  if (load !== 'on-demand') return;
+  if (into !== undefined) throw refusal('load', load, "'now' with into");
+  assertReachable(image);
+}
+
+function pagesOnDemand(runs: Int32Array, count: number): number {
+  let pages = 0;
+  for (let index = 0; index < count; index++) {
+    const run = readLoadRun(runs, index);
+    if (run.kind === LOAD.BACKED) pages += run.pages;
+  }
+  return pages;
+}
+
 /** One restore in progress. */
 class Restore {
   readonly files: RestoredFiles;
@@ -87,13 +124,17 @@ class Restore {
   readonly #options: RestoreOptions;
   readonly #yielder: Yielder;
   readonly #spaces: AddressSpace[] = [];
-  readonly #lists: LoadLists = { loaded: new LoadList(), shared: new LoadList(), copied: 0 };
+  readonly #lists: LoadLists;
+  /** The image as a backing of the machine, if pages stay there. */
+  #held: HeldImage | undefined;
 
   constructor(image: ImageContents, machine: Machine, options: RestoreOptions) {
     this.#image = image;
     this.#machine = machine;
     this.#options = options;
     this.#yielder = new Yielder(options.signal);
+    const entries = options.load === 'on-demand' ? new LoadList() : undefined;
+    this.#lists = { loaded: new LoadList(), shared: new LoadList(), copied: 0, entries };
     this.files = new RestoredFiles(machine.parts);
   }
 
@@ -106,9 +147,10 @@ class Restore {
     const { loaded, shared } = this.#lists;
     const spaces = into === undefined ? this.#spaces : [into];
     const references = spaces.map(({ reference }) => reference);
-    const totalPages = loaded.totalPages() + shared.totalPages();
     const { reach } = this.#image;
-    let before = 0;
+    let before = this.#lists.entries?.totalPages() ?? 0;
+    const totalPages = before + loaded.totalPages() + shared.totalPages();
+    const onDemand = await this.#mapEntries(spaces);
     for (const list of [loaded, shared]) {
       await runLoadPhase(pool, references, reach, list, {
         signal,
@@ -119,7 +161,26 @@ class Restore {
       before += list.totalPages();
     }
     throwIfAborted(signal); // it may have fired in the last call of onProgress
-    return { mms: spaces, pages: totalPages, ms: performance.now() - start };
+    const ms = performance.now() - start;
+    const release = async (): Promise<void> => await this.#held?.release();
+    const ends = { release, [Symbol.asyncDispose]: release };
+    return { mms: spaces, pages: totalPages, onDemand, ms, ...ends };
+  }
+
+  /** Sets the entries that need no frame. Returns how many pages stay in the image. */
+  async #mapEntries(spaces: readonly AddressSpace[]): Promise<number> {
+    const { entries } = this.#lists;
+    if (entries === undefined || entries.count === 0) return 0;
+    const { signal } = this.#options;
+    const runs = new Int32Array(entries.share());
+    const pages = pagesOnDemand(runs, entries.count);
+    const machine = this.#machine.parts;
+    if (pages > 0) {
+      this.#held = await HeldImage.add(machine, this.#image, runs, entries.count, signal);
+    }
+    const mapper = new EntryMapper(runs, entries.count, this.#held?.backing ?? 0);
+    await mapper.run(spaces, signal);
+    return pages;
   }
 
   /**
@@ -129,7 +190,7 @@ class Restore {
     try {
       await this.files.release();
     } finally {
-      await destroySpaces(this.#spaces.splice(0));
+      await destroySpaces(this.#spaces.splice(0)).finally(() => this.#held?.release());
     }
   }
 
@@ -155,7 +216,14 @@ class Restore {
     this.#spaces.push(space);
     await this.files.open(mm, signal);
     await this.#createMappings(space, mm);
-    await listPages(this.#lists, this.#image, mm, this.files.ids, this.#yielder);
+    await listPages(
+      this.#lists,
+      this.#image,
+      mm,
+      this.files.ids,
+      this.#machine.parts.hasZeroPage,
+      this.#yielder,
+    );
     assertEnoughMemory(this.#machine, this.#lists);
     await space.setAddressesAsync(mm.fields, signal);
     await restoreExtras(this.#image, mm, space, signal);
@@ -203,4 +271,5 @@ export const RESTORE_OPTIONS: Shape<RestoreOptions> = {
   ...JOB_OPTIONS,
   onProgress: listener(),
   into: optional(instanceOf(AddressSpace, 'an AddressSpace')),
+  load: optional(oneOf(['now', 'on-demand'])),
 };

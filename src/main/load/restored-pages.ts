@@ -21,14 +21,22 @@ export interface LoadLists {
   readonly shared: LoadList;
   /** Pages of clones that get frames of their own. */
   copied: number;
+  /**
+   * On demand: runs that need no frame now, in the order of the image. Pages that stay in the image
+   * are BACKED. Undefined if everything is loaded.
+   */
+  readonly entries: LoadList | undefined;
 }
 
-/** Adds the pages of an mm to the lists. Throws AbortError through `yielder`. */
+/**
+ * Adds the pages of an mm to the lists. `hasZeroPage`: whether the machine has one. Throws AbortError through `yielder`.
+ */
 export async function listPages(
   lists: LoadLists,
   image: ImageContents,
   mm: ImageMm,
   files: FileIds,
+  hasZeroPage: boolean,
   yielder: Yielder,
 ): Promise<void> {
   for (const vma of mm.vmas) {
@@ -36,9 +44,21 @@ export async function listPages(
       if (yielder.isDue()) await yielder.yield();
       const block = mm.blocks.at(index);
       if (block.kind === BLOCK.CLONE) listClone(lists, image, mm, vma, block, files);
-      else lists.loaded.add(loadRun(mm, vma, block, files));
+      else addRun(lists, loadRun(mm, vma, block, files), hasZeroPage);
     }
   }
+}
+
+/**
+ * Adds a run to the list of those that are loaded. On demand, pages of the mm itself stay in the
+ * image. Pages of files, of the vdso and of devices are loaded, since no entry can name them.
+ */
+function addRun({ loaded, entries }: LoadLists, run: LoadRun, hasZeroPage: boolean): void {
+  if (entries === undefined) loaded.add(run);
+  else if (run.kind === LOAD.ANON) entries.add({ ...run, kind: LOAD.BACKED });
+  else if (run.kind === LOAD.GUARD) entries.add(run);
+  else if (run.kind === LOAD.ZERO_PAGE && hasZeroPage) entries.add(run);
+  else loaded.add(run);
 }
 
 function loadRun(mm: ImageMm, vma: ImageVma, block: Block, files: FileIds): LoadRun {

@@ -19,6 +19,11 @@ export function loadDigestKernels(): KernelModules {
   return digests;
 }
 
+/** The bytes of the module xxh3-inside, for threads that compile it themselves. */
+export function digestKernelBytes(): Uint8Array {
+  return readFileSync(kernelUrl('xxh3-inside'));
+}
+
 /**
  * Compiles a pair of kernels; `read` returns the bytes of one by its name. Where Node knows only
  * one memory per module (20), `between` is no valid module and stays undefined.

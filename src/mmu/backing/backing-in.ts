@@ -4,6 +4,7 @@
  * held in either mode.
  */
 import { MmdumpError } from '../../shared/errors.ts';
+import { addressOf, hex } from '../../shared/page.ts';
 import { sigbus } from '../arguments/signal.ts';
 import { describeAnonymous, setLeaf } from '../fault/leaf.ts';
 import type { Mm } from '../mm/mm.ts';
@@ -15,7 +16,8 @@ import { dropLeaf } from '../tables/zap.ts';
 /**
  * Maps a fresh frame with the bytes that the backing has for the entry `low`, `high`. The bytes are
  * read before the page-table lock is taken, since that may take long. Nothing happens if another
- * thread has changed the entry meanwhile. Throws SIGBUS if the page cannot be read.
+ * thread has changed the entry meanwhile. Throws IMAGE_CHECKSUM if the page lies in an image that
+ * has changed, and SIGBUS if the page cannot be read for another reason.
  */
 export function backingIn(
   mm: Mm,
@@ -34,8 +36,7 @@ export function backingIn(
     machine.backings.read(backingOf(high), placeOf(low, high), 1, into, memory.byteAt(pfn));
   } catch (error) {
     allocator.put(pfn, thread);
-    if (error instanceof MmdumpError) throw sigbus(vpn, error.message);
-    throw error;
+    throw error instanceof MmdumpError ? faultError(vpn, error) : error;
   }
   // What a write fault maps is nobody's but the writer's: an ordinary page.
   const isMergedPage = isMerged(low) && !write;
@@ -47,4 +48,12 @@ export function backingIn(
   if (isSame) setLeaf(cursor, pfn, flags, write, write);
   unlockTable(mm, table);
   if (!isSame) dropLeaf(mm, pfn);
+}
+
+/** The error of an access to a page that its backing cannot give. */
+function faultError(vpn: number, error: MmdumpError): MmdumpError {
+  const { code, message, fields } = error;
+  if (code !== 'IMAGE_CHECKSUM') return sigbus(vpn, message);
+  const address = addressOf(vpn);
+  return new MmdumpError(code, `page ${hex(address)}: ${message}`, { ...fields, address });
 }

@@ -15,9 +15,14 @@ const { WRITE, DIRTY, MERGED } = PTE;
 export function backingOut(mm: Mm, words: Int32Array, at: number, pfn: number): boolean {
   const high = mm.pages.originHigh(pfn);
   if (high === 0 || (words[at]! & (WRITE | DIRTY)) !== 0) return false;
-  if (!mm.machine.backings.isOpen(backingOf(high))) return false;
+  const { backings } = mm.machine;
+  if (!backings.isOpen(backingOf(high))) return false;
   // Pages that were merged since then are still the same by chance only.
   const merged = (mm.pages.flags(pfn) & PG.KSM) === 0 ? 0 : MERGED;
+  const leafLow = words[at]!;
+  const leafHigh = words[at + 1]!;
   replaceEntry(words, at, mm.pages.originLow(pfn) | merged, high);
-  return true;
+  if (backings.isOpen(backingOf(high))) return true;
+  replaceEntry(words, at, leafLow, leafHigh); // released meanwhile: the frame alone has the bytes
+  return false;
 }

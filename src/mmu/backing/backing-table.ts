@@ -8,9 +8,12 @@
  *
  * A number is never used again, since entries may still name it.
  */
-import { readSync } from 'node:fs';
-import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
-import { addressOf, hex, PAGE_SIZE } from '../../shared/page.ts';
+import { MmdumpError } from '../../shared/errors.ts';
+import type { Store } from '../files/store.ts';
+import type { BackingReader, OpenBacking } from './backing-reader.ts';
+import { ImageBacking, releasedImage } from './image-backing.ts';
+import { ImageTable } from './image-table.ts';
+import { ProcessBacking } from './process-backing.ts';
 
 /** Words of a backing. */
 export const BACKING = {
@@ -18,7 +21,9 @@ export const BACKING = {
   KIND: 1, //  BACKING_KIND; by the thread that adds the backing, before STATE
   FD: 2, //    descriptor of an open file of this process; the same
   PID: 3, //   the process concerned, or 0; the same
-  WORDS: 4,
+  TABLE: 4, // IMAGE: place of its ImageTable in the store; the same
+  BYTES: 5, // IMAGE: length of the table; the same
+  WORDS: 8,
 } as const;
 
 /** Values of BACKING.STATE. ADDING belongs to one thread, which writes the other words. */
@@ -27,12 +32,13 @@ export const BACKING_STATE = { FREE: 0, ADDING: 1, OPEN: 2, RELEASED: 3 } as con
 /** Values of BACKING.KIND. */
 export const BACKING_KIND = {
   PROCESS: 1, // memory of a stopped process; the place of a page is its number in that process
+  IMAGE: 2, //   an image; the place of a page is its number among the stored pages of the image
 } as const;
 
 /** The most backings that a machine can have in its life. An entry has 7 bits for their number. */
 export const BACKINGS_MAX = 128;
 
-const { STATE, KIND, FD, PID, WORDS } = BACKING;
+const { STATE, KIND, FD, PID, TABLE, BYTES, WORDS } = BACKING;
 const { FREE, ADDING, OPEN, RELEASED } = BACKING_STATE;
 
 /** A backing, as the thread that adds it describes it. */
@@ -43,20 +49,30 @@ export interface BackingFields {
   readonly fd: number;
   /** The process concerned, or 0. */
   readonly pid: number;
+  /** IMAGE: place and length of its ImageTable in the store. */
+  readonly table?: number;
+  readonly bytes?: number;
 }
 
 /** The backings of a machine, in shared words. */
 export class BackingTable {
   readonly #words: Int32Array;
   readonly #base: number;
+  readonly #store: Store;
+  /** A name that no other machine has. */
+  readonly #machine: string;
+  /** The readers of this thread, by number. A number has one reader in its life. */
+  readonly #readers = new Map<number, BackingReader>();
 
-  constructor(words: Int32Array, base: number) {
+  constructor(words: Int32Array, base: number, store: Store, machine: string) {
     this.#words = words;
     this.#base = base;
+    this.#store = store;
+    this.#machine = machine;
   }
 
   /** Adds a backing and returns its number. Throws EMFILE when all numbers were used. */
-  add({ kind, fd, pid }: BackingFields): number {
+  add({ kind, fd, pid, table = 0, bytes = 0 }: BackingFields): number {
     const words = this.#words;
     for (let backing = 0; backing < BACKINGS_MAX; backing++) {
       const at = this.#at(backing);
@@ -64,6 +80,8 @@ export class BackingTable {
       words[at + KIND] = kind;
       words[at + FD] = fd;
       words[at + PID] = pid;
+      words[at + TABLE] = table;
+      words[at + BYTES] = bytes;
       Atomics.store(words, at + STATE, OPEN);
       return backing;
     }
@@ -91,49 +109,51 @@ export class BackingTable {
   }
 
   /**
-   * Reads `pages` neighbouring pages from `place` on to byte `at` of `into`. Throws PROCESS_GONE if
-   * they cannot be read: which page, and why.
+   * Reads `pages` neighbouring pages from `place` on to byte `at` of `into`. Throws if they cannot
+   * be read: which page, and why. PROCESS_GONE for a process. IMAGE_CHECKSUM, IMAGE_TRUNCATED and
+   * INPUT_FAILED for an image.
    */
   read(backing: number, place: number, pages: number, into: Uint8Array, at: number): void {
-    const length = pages * PAGE_SIZE;
-    const position = addressOf(place);
-    this.#assertOpen(backing, position);
-    for (let done = 0; done < length; ) {
-      const fd = this.#words[this.#at(backing) + FD]!;
-      const count = this.#readSome(backing, fd, into, at + done, length - done, position + done);
-      // The backing is released before its file is closed. So this is still open only if no other
-      // file had the descriptor meanwhile.
-      this.#assertOpen(backing, position + done);
-      if (count === 0) throw this.#failure(backing, position + done, 'it has no memory any more');
-      done += count;
-    }
+    this.#reader(backing).read(place, pages, into, at);
   }
 
-  #assertOpen(backing: number, position: number): void {
-    if (this.isOpen(backing)) return;
-    throw this.#failure(backing, position, 'it was released');
+  /** Drops the views once the machine is closed. No page can be read afterwards. */
+  dropViews(): void {
+    this.#readers.clear();
   }
 
-  #readSome(
-    backing: number,
-    fd: number,
-    into: Uint8Array,
-    at: number,
-    length: number,
-    position: number,
-  ): number {
+  #reader(backing: number): BackingReader {
+    const known = this.#readers.get(backing);
+    if (known !== undefined) return known;
+    const reader = this.#newReader(backing);
+    this.#readers.set(backing, reader);
+    return reader;
+  }
+
+  /** The class that reads the backing depends on its kind. */
+  #newReader(backing: number): BackingReader {
+    const words = this.#words;
+    const at = this.#at(backing);
+    const open: OpenBacking = {
+      fd: words[at + FD]!,
+      pid: words[at + PID]!,
+      key: `${this.#machine}/${backing}`,
+      isOpen: () => this.isOpen(backing),
+    };
+    return words[at + KIND] === BACKING_KIND.IMAGE
+      ? this.#imageReader(open, words[at + TABLE]! >>> 0, words[at + BYTES]! >>> 0)
+      : new ProcessBacking(open);
+  }
+
+  #imageReader(open: OpenBacking, table: number, bytes: number): BackingReader {
+    // Other bytes may be in the place of a table that was released.
+    const released = (): MmdumpError => releasedImage('the image of the page');
+    if (!open.isOpen()) throw released();
     try {
-      return readSync(fd, into, at, length, position);
+      return new ImageBacking(open, new ImageTable(this.#store.view(table, bytes)));
     } catch (error) {
-      throw this.#failure(backing, position, reasonOf(error), errnoOf(error) ?? 'EIO');
+      throw open.isOpen() ? error : released();
     }
-  }
-
-  #failure(backing: number, position: number, reason: string, errno = 'EIO'): MmdumpError {
-    const address = position - (position % PAGE_SIZE);
-    const pid = this.pid(backing);
-    const text = `process ${pid}: its page at ${hex(address)} cannot be read: ${reason}`;
-    return new MmdumpError('PROCESS_GONE', text, { pid, address, reason, errno });
   }
 
   #at(backing: number): number {

@@ -18,6 +18,12 @@ import { insertVmas } from '../vma/vma-edit.ts';
 import { type VmaInfo, vmaInfos } from '../vma/vma-info.ts';
 import { VMA_FIELDS, type VmaFields } from '../vma/vma-table.ts';
 import type { MmHandle } from './handles.ts';
+import {
+  type AddressRange,
+  type PrefetchOptions,
+  type PrefetchResult,
+  prefetch,
+} from './prefetch.ts';
 import { SystemCalls } from './system-calls.ts';
 
 /**
@@ -122,6 +128,20 @@ export class AddressSpace extends SystemCalls {
     assertFill(length, value);
     const progress: Progress = { done: 0 };
     return this.later('read', (mm) => fillBytes(mm, address, length, value, progress));
+  }
+
+  /**
+   * Loads pages that still lie elsewhere, since a restore or an import on demand left them there:
+   * those of `range`, or all. Without it a page is loaded when it is touched. The workers of the
+   * dumper of that restore or import load them, else this thread does, in small steps. Others may
+   * use and change the address space meanwhile.
+   *
+   * It rejects with EINVAL for an address that is not a page's, AbortError, ENOMEM if no frame is
+   * free, and the errors of the place where a page lies: IMAGE_CHECKSUM, IMAGE_TRUNCATED,
+   * INPUT_FAILED or PROCESS_GONE, and WORKER_LOST. Pages that are loaded by then stay.
+   */
+  async prefetch(range?: AddressRange, options: PrefetchOptions = {}): Promise<PrefetchResult> {
+    return prefetch(this.reference, range, options);
   }
 
   /**

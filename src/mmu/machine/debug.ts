@@ -67,6 +67,7 @@ export type PageFlag =
   | 'dirty'
   | 'zero'
   | 'lazyfree'
+  | 'backed'
   | 'adopted';
 
 const FLAG_BITS = Object.entries(PG).map(

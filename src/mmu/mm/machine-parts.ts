@@ -116,7 +116,7 @@ export class MachineParts {
     this.store = new Store(control, STORE_AT, handle.store, threads, mayBlock);
     const fileWords = new Int32Array(handle.files);
     this.files = new FileTable(fileWords, 0, FILES_MAX, this.store, threads, mayBlock);
-    this.backings = new BackingTable(control, BACKINGS_AT);
+    this.backings = new BackingTable(control, BACKINGS_AT, this.store, this.id);
     this.mmWords = new Int32Array(handle.mms);
     this.maxAddressSpaces = this.mmWords.length / MM_WORDS;
     const view = new WeakRef(this); // the table may outlive this object, and must not keep it alive
@@ -166,6 +166,7 @@ export class MachineParts {
     this.memory.dropViews();
     this.pages.dropViews();
     this.store.dropViews();
+    this.backings.dropViews();
     this.files.dropViews();
     this.mms.clear();
     this.mmWords = new Int32Array();

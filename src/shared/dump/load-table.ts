@@ -17,6 +17,7 @@ export const LOAD = {
   CONTENT: 7, //     the source is the file: its bytes, into its page cache, except pages of zeros
   SHARE: 8, //       what another mm shows at the same addresses, as after a fork
   BACKED: 9, //      nothing is loaded: entries name the pages of a backing
+  PREFETCH: 10, //   pages that lie in a backing now, into new anonymous frames
 } as const;
 
 /** Bits of FLAGS, which modify a run. */

@@ -8,10 +8,11 @@
  * The buffer belongs to the thread and stays warm from dump to dump.
  */
 import { BACKINGS_MAX } from '../../mmu/backing/backing-table.ts';
+import { neighbours } from '../../mmu/backing/load-backed.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { type PageStructs, PG } from '../../mmu/physical/page-struct.ts';
 import { BANK_MASK, type PhysicalMemory } from '../../mmu/physical/physical-memory.ts';
-import { backingOf, isBacked, isMerged, NEXT_PLACE, placeOf } from '../../mmu/tables/pte.ts';
+import { backingOf, isMerged, placeOf } from '../../mmu/tables/pte.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex, PAGE_SIZE } from '../../shared/page.ts';
 import { Memory, WASM_PAGE, type WasmMemory } from '../../shared/wasm.ts';
@@ -182,19 +183,6 @@ function named(error: MmdumpError, { vmas }: Mm, mm: number, vpn: number): Mmdum
   const vmaEnd = addressOf(vmas.end(slot));
   const text = `mm ${mm}, VMA ${hex(vmaStart)}-${hex(vmaEnd)}: ${error.message}`;
   return new MmdumpError(error.code, text, { ...error.fields, mm, vmaStart, vmaEnd });
-}
-
-/** Number of entries from words[at] on, at most `limit`, whose pages are neighbours. */
-function neighbours(words: Int32Array, at: number, limit: number): number {
-  const high = words[at + 1]!;
-  let low = words[at]!;
-  let pages = 1;
-  for (; pages < limit; pages++) {
-    low = (low + NEXT_PLACE) | 0;
-    const next = at + pages * 2;
-    if (words[next] !== low || words[next + 1] !== high || !isBacked(low)) break;
-  }
-  return pages;
 }
 
 /**

@@ -1,6 +1,7 @@
 /**
  * Row 18: finds out whether an earlier mm of the dump stores the same frame, or the same swap slot,
- * at the same address. The page tables of that mm are walked once per granule. After the walk, each
+ * at the same address. A frame that still has the bytes of a backing's page counts as that page. The
+ * page tables of that mm are walked once per granule. After the walk, each
  * page costs one look at one entry.
  *
  * A clone is an anonymous page, and its donor shows the same frame. Page struct and bytes are the

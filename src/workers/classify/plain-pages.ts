@@ -30,7 +30,10 @@ export interface PlainView {
   readonly banks: readonly Int32Array[];
   /** If true, a page whose first word is 0 is not plain: all of its bytes have to be looked at. */
   readonly detectZero: boolean;
-  /** An earlier mm may show the frame as well: a frame with several references is not plain. */
+  /**
+   * An earlier mm may show the same page: a frame with several references is not plain, nor is one
+   * that was loaded from a backing.
+   */
   readonly mayBeShared: boolean;
   /** The lookahead has covered words [aheadFrom, aheadTo) of the leaves. */
   aheadFrom: number;

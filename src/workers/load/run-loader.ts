@@ -1,4 +1,5 @@
 /** Loads one run after the other into an mm: fills frames, sets leaves, and fills page caches. */
+import { loadBacked } from '../../mmu/backing/load-backed.ts';
 import { mapBacked } from '../../mmu/backing/map-backed.ts';
 import { noteGuards } from '../../mmu/fault/guard.ts';
 import { cacheInsert, cacheLookup } from '../../mmu/files/page-cache.ts';
@@ -65,6 +66,8 @@ export class RunLoader {
   #run: LoadRun = NO_RUN;
   /** Slot of the VMA that the run lies in. */
   #slot = 0;
+  /** Pages that a PREFETCH run has loaded. */
+  #fetched = 0;
 
   constructor(mm: Mm, reader: Reader, digest: FramesDigest, ferried: FerriedFrames | undefined) {
     this.#mm = mm;
@@ -81,6 +84,7 @@ export class RunLoader {
   load(run: LoadRun): number {
     const { kind, start, pages } = run;
     this.#run = run;
+    this.#fetched = 0;
     this.#slot = this.#mm.vmas.lookup(start);
     const isInto = (run.flags & LOAD_FLAG.INTO) !== 0;
     if (isInto) assertStillMapped(this.#mm, this.#slot, run);
@@ -91,7 +95,7 @@ export class RunLoader {
       done += isInto ? this.#loadInto(kind, vpn, wanted) : this.#loadPart(kind, vpn, wanted);
     }
     this.#assertDigest();
-    return DATA_KINDS.has(kind) ? pages * PAGE_SIZE : 0;
+    return (DATA_KINDS.has(kind) ? pages : this.#fetched) * PAGE_SIZE;
   }
 
   /** Does what `#loadPart` does where the pages may be there already. */
@@ -138,6 +142,9 @@ export class RunLoader {
         return 1;
       case LOAD.BACKED:
         this.#mapBacked(vpn, wanted);
+        return wanted;
+      case LOAD.PREFETCH:
+        this.#fetched += loadBacked(this.#mm, vpn, vpn + wanted);
         return wanted;
       default:
         return this.#loadHuge(vpn, wanted) ? wanted : this.#loadFrames(vpn, wanted);

@@ -220,6 +220,15 @@ function addressSpaceCalls({ machine, space, heap, file }: CallFixture): [string
     ...twin('setAuxv', [bytes()], cancel),
     ...twin('notes', []),
     ...twin('setNotes', [bytes()], cancel),
+    method1(
+      'AddressSpace',
+      'prefetch',
+      [
+        optional(options({ address: count(heap), length: count(PAGE_SIZE) })),
+        optional(options({ signal: optional(signal), onProgress: optional(listener) })),
+      ],
+      space,
+    ),
     ['new AddressSpace', construct(space, [object(machine), count(0), count(1)])],
   ];
 }
@@ -470,7 +479,7 @@ function jobCalls(fixture: CallFixture): [string, PublicCall][] {
     method('restore', [
       object(image),
       object(machine),
-      optional(options({ ...job, into: optional(object(undefined)) })),
+      optional(options({ ...job, into: optional(object(undefined)), load: optional(name('now')) })),
     ]),
     method('verify', [from, optional(options(verify))]),
     method('importProcess', [target, process, optional(options(imports))]),

@@ -27,6 +27,9 @@ export class ImageContents {
   readonly mms: readonly ImageMm[];
   readonly #places: PagePlaces;
   readonly #reader: PageReader;
+  /** How many machines have pages that lie in the image. */
+  #holders = 0;
+  #isClosed = false;
 
   constructor(source: ByteSource, records: CheckedRecords, cacheBytes: number) {
     const { head, mms, filePages } = records;
@@ -77,8 +80,25 @@ export class ImageContents {
     throw problemError(this.source.name, problem);
   }
 
+  /**
+   * Keeps the files of the image open, also after `close`, until the returned function is called.
+   * INPUT_FAILED from the last one to let go, if the system cannot close a file.
+   */
+  hold(): () => Promise<void> {
+    this.#holders++;
+    let isHeld = true;
+    return async () => {
+      if (!isHeld) return;
+      isHeld = false;
+      this.#holders--;
+      if (this.#isClosed && this.#holders === 0) await this.source.close();
+    };
+  }
+
+  /** Closes the files, or lets the last holder do that. */
   async close(): Promise<void> {
     this.#reader.clear();
-    await this.source.close();
+    this.#isClosed = true;
+    if (this.#holders === 0) await this.source.close();
   }
 }

@@ -1,0 +1,245 @@
+/**
+ * Where the pages of an image lie, for every thread of a machine. The table is one block of the
+ * machine's store, since the threads that are attached already can reach no other memory:
+ *
+ *   | header | a row for each block | a row for each source | descriptors | kernel | name |
+ *
+ * A source is an image that stores pages: a file, or several parts. The kernel is the WebAssembly
+ * module that computes XXH3, which code of this room could not find by itself. The place of a page
+ * is its number among all stored pages of the image, so pages that are neighbours in a block are
+ * neighbours in the backing. Immutable once it is in the store.
+ */
+import type { DigestKind } from '../../shared/digest/digest-kind.ts';
+import { GRANULE_PAGES } from '../../shared/page.ts';
+import { readU64, writeU64 } from '../../shared/u64.ts';
+
+/** Words of the header of an ImageTable. */
+export const IMAGE_TABLE = {
+  BLOCKS: 0, //       number of rows of blocks
+  SOURCES: 1, //      number of rows of sources
+  FDS: 2, //          number of descriptors
+  KERNEL_BYTES: 3, // 0 if the image has no XXH3
+  NAME_BYTES: 4, //   of the image, UTF-8
+  WORDS: 8,
+} as const;
+
+/** Words of the row of a block. */
+export const IMAGE_BLOCK = {
+  FIRST: 0, //   place of its first page, u64
+  OFFSET: 2, //  byte of the source at which its payload begins, u64
+  START: 4, //   page at which the mm shows it, u64
+  SOURCE: 6, //  index of the source
+  PAGES: 7, //   at most 512
+  DIGEST: 8, //  DigestKind
+  LOW: 9, //     halves of the digest of its pages
+  HIGH: 10,
+  MM: 11, //     ordinal of the mm in the image
+  WORDS: 12,
+} as const;
+
+/** Words of the row of a source. */
+export const IMAGE_SOURCE = {
+  FIRST_FD: 0, //   index of its first descriptor
+  FDS: 1, //        number of its descriptors
+  PART_BYTES: 2, // bytes of every file but the last, u64; 0 = there is one file
+  WORDS: 4,
+} as const;
+
+const { BLOCKS, SOURCES, FDS, KERNEL_BYTES, NAME_BYTES, WORDS: HEAD_WORDS } = IMAGE_TABLE;
+const { FIRST, OFFSET, START, SOURCE, PAGES, DIGEST, LOW, HIGH, MM, WORDS: ROW } = IMAGE_BLOCK;
+const { FIRST_FD, FDS: FD_COUNT, PART_BYTES, WORDS: SOURCE_WORDS } = IMAGE_SOURCE;
+
+/** A block, as the table is told of it. */
+export interface TableBlock {
+  readonly mm: number;
+  readonly start: number; // page
+  readonly pages: number;
+  readonly source: number; // index of the source
+  readonly offset: number;
+  readonly digest: DigestKind;
+  readonly low: number;
+  readonly high: number;
+}
+
+/** Files that hold an image together: one, or parts of `partBytes` bytes. */
+export interface TableSource {
+  readonly fds: readonly number[];
+  /** 0 if there is one file. */
+  readonly partBytes: number;
+}
+
+/** What a table is made of, besides its blocks. */
+export interface TableInput {
+  readonly blocks: number;
+  readonly sources: readonly TableSource[];
+  /** The bytes of the module xxh3-inside; empty if no block has such a digest. */
+  readonly kernel: Uint8Array;
+  readonly name: string;
+}
+
+/** Builds a table, block after block. */
+export class ImageTableWriter {
+  readonly bytes: Uint8Array;
+  readonly #words: Int32Array;
+  #count = 0;
+  #pages = 0;
+
+  constructor({ blocks, sources, kernel, name }: TableInput) {
+    const fds = sources.flatMap((source) => source.fds);
+    const encoded = Buffer.from(name);
+    const sourcesAt = HEAD_WORDS + blocks * ROW;
+    const fdsAt = sourcesAt + sources.length * SOURCE_WORDS;
+    const kernelAt = (fdsAt + fds.length) * 4;
+    this.bytes = new Uint8Array(kernelAt + Math.ceil((kernel.length + encoded.length) / 4) * 4);
+    const words = new Int32Array(this.bytes.buffer);
+    this.#words = words;
+    words[BLOCKS] = blocks;
+    words[SOURCES] = sources.length;
+    words[FDS] = fds.length;
+    words[KERNEL_BYTES] = kernel.length;
+    words[NAME_BYTES] = encoded.length;
+    let fd = 0;
+    for (const [index, source] of sources.entries()) {
+      const at = sourcesAt + index * SOURCE_WORDS;
+      words[at + FIRST_FD] = fd;
+      words[at + FD_COUNT] = source.fds.length;
+      writeU64(words, at + PART_BYTES, source.partBytes);
+      fd += source.fds.length;
+    }
+    words.set(fds, fdsAt);
+    this.bytes.set(kernel, kernelAt);
+    this.bytes.set(encoded, kernelAt + kernel.length);
+  }
+
+  /** Adds the next block, and returns the place of its first page. */
+  add(block: TableBlock): number {
+    const words = this.#words;
+    const at = HEAD_WORDS + this.#count++ * ROW;
+    const place = this.#pages;
+    writeU64(words, at + FIRST, place);
+    writeU64(words, at + OFFSET, block.offset);
+    writeU64(words, at + START, block.start);
+    words[at + SOURCE] = block.source;
+    words[at + PAGES] = block.pages;
+    words[at + DIGEST] = block.digest;
+    words[at + LOW] = block.low | 0;
+    words[at + HIGH] = block.high | 0;
+    words[at + MM] = block.mm;
+    this.#pages += block.pages;
+    return place;
+  }
+}
+
+/**
+ * Reads a table in the store. Its bytes mean something else once the backing is released: then no
+ * number is what it was, but none leads out of bounds either.
+ */
+export class ImageTable {
+  readonly #words: Int32Array;
+  readonly #bytes: Uint8Array;
+  readonly #blocks: number;
+  readonly #sourcesAt: number;
+  readonly #fdsAt: number;
+  readonly #kernelBytes: number;
+  readonly #nameBytes: number;
+
+  /** `bytes` is a view of the store, aligned to words. */
+  constructor(bytes: Uint8Array) {
+    const words = new Int32Array(bytes.buffer, bytes.byteOffset, Math.floor(bytes.length / 4));
+    this.#words = words;
+    this.#bytes = bytes;
+    this.#blocks = words[BLOCKS]!;
+    this.#sourcesAt = HEAD_WORDS + this.#blocks * ROW;
+    this.#fdsAt = this.#sourcesAt + words[SOURCES]! * SOURCE_WORDS;
+    this.#kernelBytes = words[KERNEL_BYTES]!;
+    this.#nameBytes = words[NAME_BYTES]!;
+  }
+
+  /** The row of the block that holds the page at `place`; -1 if there is none. */
+  find(place: number): number {
+    let low = 0;
+    let high = this.#blocks;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.first(middle) + this.pages(middle) > place) high = middle;
+      else low = middle + 1;
+    }
+    return low < this.#blocks && this.first(low) <= place ? low : -1;
+  }
+
+  first(row: number): number {
+    return readU64(this.#words, HEAD_WORDS + row * ROW + FIRST);
+  }
+
+  /** At most 512, whatever the words say. */
+  pages(row: number): number {
+    return Math.min(GRANULE_PAGES, this.#words[HEAD_WORDS + row * ROW + PAGES]! >>> 0);
+  }
+
+  /** Byte of the source at which the payload of the block begins. */
+  offset(row: number): number {
+    return readU64(this.#words, HEAD_WORDS + row * ROW + OFFSET);
+  }
+
+  /** Page at which the mm shows the block. */
+  start(row: number): number {
+    return readU64(this.#words, HEAD_WORDS + row * ROW + START);
+  }
+
+  mm(row: number): number {
+    return this.#words[HEAD_WORDS + row * ROW + MM]!;
+  }
+
+  digest(row: number): DigestKind {
+    return this.#words[HEAD_WORDS + row * ROW + DIGEST]! as DigestKind;
+  }
+
+  low(row: number): number {
+    return this.#words[HEAD_WORDS + row * ROW + LOW]! >>> 0;
+  }
+
+  high(row: number): number {
+    return this.#words[HEAD_WORDS + row * ROW + HIGH]! >>> 0;
+  }
+
+  /** Number of the first descriptor of the source of a block. */
+  firstFd(row: number): number {
+    return this.#words[this.#sourceAt(row) + FIRST_FD]!;
+  }
+
+  /** Bytes of every file of the source of a block but the last; 0 if there is one file. */
+  partBytes(row: number): number {
+    return readU64(this.#words, this.#sourceAt(row) + PART_BYTES);
+  }
+
+  /** The descriptor with this number; -1 if there is none. */
+  fd(index: number): number {
+    return this.#words[this.#fdsAt + index] ?? -1;
+  }
+
+  get hasKernel(): boolean {
+    return this.#kernelBytes > 0;
+  }
+
+  /** The bytes of the module xxh3-inside, copied. */
+  kernel(): Uint8Array {
+    const at = this.#end() - this.#nameBytes - this.#kernelBytes;
+    return this.#bytes.slice(at, at + this.#kernelBytes);
+  }
+
+  /** Name of the image, for messages. */
+  name(): string {
+    const at = this.#end() - this.#nameBytes;
+    return Buffer.from(this.#bytes.subarray(at, this.#end())).toString();
+  }
+
+  /** End of the name, before the pad. */
+  #end(): number {
+    const kernelAt = (this.#fdsAt + this.#words[FDS]!) * 4;
+    return kernelAt + this.#kernelBytes + this.#nameBytes;
+  }
+
+  #sourceAt(row: number): number {
+    return this.#sourcesAt + this.#words[HEAD_WORDS + row * ROW + SOURCE]! * SOURCE_WORDS;
+  }
+}
