@@ -57,6 +57,7 @@ export {
   compareAddressSpaces,
   createDumper,
   Dumper,
+  importCore,
   importProcess,
   verifyImage,
   type WorkerChoice,
@@ -66,6 +67,7 @@ export { memoryUsage } from './image/image-usage.ts';
 export type { ImageFile, ImageMm, ImageVma, Payload, StoredPages } from './image/index/image-mm.ts';
 export type { FamilyUsage, MemoryUsage } from './image/memory-usage.ts';
 export type { Verification, VerifyOptions, VerifyProgress } from './image/verify/verify.ts';
+export type { CoreImport, CoreOptions, CoreReport } from './import/core/core-report.ts';
 export type {
   ImportOptions,
   ImportProgress,

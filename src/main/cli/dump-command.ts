@@ -61,16 +61,16 @@ async function run(
 }
 
 function printDumped(
-  { report, source: { importMs, processes }, output: { name, isStdout } }: Dumped,
+  { report, source: { importMs, processes, core }, output: { name, isStdout } }: Dumped,
   { json, quiet }: OutputOptions,
 ): void {
   // This is printed with --quiet as well: the image may differ from the process.
   for (const { smapsDifferences } of processes) {
     for (const line of smapsDifferences ?? []) printError(`differs from smaps: ${line}`);
   }
-  if (json === true) printJson(dumpJson(report, importMs, processes));
+  if (json === true) printJson(dumpJson(report, importMs, processes, core));
   else if (quiet !== true) {
-    const text = dumpText(report, importMs, processes, name);
+    const text = dumpText(report, importMs, processes, name, core);
     if (isStdout) printAside(text);
     else print(text);
   }

@@ -1,4 +1,5 @@
 /** What `mmdump dump` is asked for, made of its flags: what follows looks at no flag. */
+import { basename } from 'node:path';
 import type { UnsupportedPolicy } from '../../shared/dump/tasks/pass-task.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import type { EstimateOptions } from '../dump/options.ts';
@@ -11,6 +12,7 @@ export interface DumpFlags extends OutputOptions, TimeoutFlag {
   readonly pid?: readonly number[];
   readonly children?: boolean;
   readonly workload?: { readonly name: WorkloadName; readonly size?: number };
+  readonly core?: string;
   readonly output?: string;
   readonly workers?: number;
   readonly zeroPages: 'detect' | 'copy';
@@ -49,6 +51,14 @@ export interface ProcessRequest {
   readonly memory: number | undefined;
 }
 
+/** A core file that is to be imported and dumped. */
+export interface CoreRequest {
+  readonly kind: 'core';
+  readonly path: string;
+  /** Bytes of simulated memory. Undefined: as many as it takes. */
+  readonly memory: number | undefined;
+}
+
 /** Where the image goes. */
 export interface OutputRequest {
   readonly path: string;
@@ -59,7 +69,7 @@ export interface OutputRequest {
 }
 
 export interface DumpRequest {
-  readonly from: WorkloadRequest | ProcessRequest;
+  readonly from: WorkloadRequest | ProcessRequest | CoreRequest;
   /** Undefined: a dry run, which writes nothing. */
   readonly output: OutputRequest | undefined;
   readonly workers: number | undefined;
@@ -89,8 +99,9 @@ export function parseRequest(flags: DumpFlags): DumpRequest {
 }
 
 function outputOf(flags: DumpFlags): OutputRequest | undefined {
-  const { pid, workload, json, force = false, split, sync, dryRun = false } = flags;
-  const path = flags.output ?? `${workload?.name ?? pid?.[0]}.cpt`;
+  const { pid, core, workload, json, force = false, split, sync, dryRun = false } = flags;
+  const name = workload?.name ?? (core === undefined ? pid?.[0] : basename(core));
+  const path = flags.output ?? `${name}.cpt`;
   if (path === '-' && json === true && !dryRun) {
     throw new MmdumpError('OPTION_INVALID', "output: '-': --json also writes to standard output");
   }
@@ -103,12 +114,13 @@ function outputOf(flags: DumpFlags): OutputRequest | undefined {
   return dryRun ? undefined : { path, force, sync, split };
 }
 
-function fromOf(flags: DumpFlags): WorkloadRequest | ProcessRequest {
-  const { workload, pid, children, freeze, memory, seed } = flags;
+function fromOf(flags: DumpFlags): DumpRequest['from'] {
+  const { workload, pid, core, children, freeze, memory, seed } = flags;
   if (workload !== undefined) {
     const { name, size } = workload;
     return { kind: 'workload', name, size, memory, seed };
   }
-  if (pid === undefined) throw new MmdumpError('OPTION_INVALID', 'neither a pid nor a workload');
+  if (core !== undefined) return { kind: 'core', path: core, memory };
+  if (pid === undefined) throw new MmdumpError('OPTION_INVALID', 'no pid, core or workload');
   return { kind: 'processes', pids: pid, children, freeze, memory };
 }

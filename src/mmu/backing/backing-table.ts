@@ -10,7 +10,9 @@
  */
 import { readSync } from 'node:fs';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
-import { addressOf, hex, PAGE_SIZE } from '../../shared/page.ts';
+import { PAGE_SIZE } from '../../shared/page.ts';
+import { fileFailure, filePosition } from './file-backing.ts';
+import { processFailure, processPosition } from './process-backing.ts';
 
 /** Words of a backing. */
 export const BACKING = {
@@ -18,7 +20,8 @@ export const BACKING = {
   KIND: 1, //  BACKING_KIND; by the thread that adds the backing, before STATE
   FD: 2, //    descriptor of an open file of this process; the same
   PID: 3, //   the process concerned, or 0; the same
-  WORDS: 4,
+  WINDOW: 4, // FILE: which part of the file (`file-backing.ts`), else 0; the same
+  WORDS: 8,
 } as const;
 
 /** Values of BACKING.STATE. ADDING belongs to one thread, which writes the other words. */
@@ -27,12 +30,13 @@ export const BACKING_STATE = { FREE: 0, ADDING: 1, OPEN: 2, RELEASED: 3 } as con
 /** Values of BACKING.KIND. */
 export const BACKING_KIND = {
   PROCESS: 1, // memory of a stopped process; the place of a page is its number in that process
+  FILE: 2, //    a window of a file; `file-backing.ts` says what a place is
 } as const;
 
 /** The most backings that a machine can have in its life. An entry has 7 bits for their number. */
 export const BACKINGS_MAX = 128;
 
-const { STATE, KIND, FD, PID, WORDS } = BACKING;
+const { STATE, KIND, FD, PID, WINDOW, WORDS } = BACKING;
 const { FREE, ADDING, OPEN, RELEASED } = BACKING_STATE;
 
 /** A backing, as the thread that adds it describes it. */
@@ -43,6 +47,8 @@ export interface BackingFields {
   readonly fd: number;
   /** The process concerned, or 0. */
   readonly pid: number;
+  /** Of kind FILE: which part of the file. Default 0. */
+  readonly window?: number | undefined;
 }
 
 /** The backings of a machine, in shared words. */
@@ -56,7 +62,7 @@ export class BackingTable {
   }
 
   /** Adds a backing and returns its number. Throws EMFILE when all numbers were used. */
-  add({ kind, fd, pid }: BackingFields): number {
+  add({ kind, fd, pid, window = 0 }: BackingFields): number {
     const words = this.#words;
     for (let backing = 0; backing < BACKINGS_MAX; backing++) {
       const at = this.#at(backing);
@@ -64,6 +70,7 @@ export class BackingTable {
       words[at + KIND] = kind;
       words[at + FD] = fd;
       words[at + PID] = pid;
+      words[at + WINDOW] = window;
       Atomics.store(words, at + STATE, OPEN);
       return backing;
     }
@@ -86,12 +93,12 @@ export class BackingTable {
   }
 
   /**
-   * Reads `pages` neighbouring pages from `place` on to byte `at` of `into`. Throws PROCESS_GONE if
-   * they cannot be read: which page, and why.
+   * Reads `pages` neighbouring pages from `place` on to byte `at` of `into`. If they cannot be read,
+   * throws which page, and why: PROCESS_GONE, or INPUT_FAILED if they lie in a file.
    */
   read(backing: number, place: number, pages: number, into: Uint8Array, at: number): void {
     const length = pages * PAGE_SIZE;
-    const position = addressOf(place);
+    const position = this.#positionOf(backing, place);
     this.#assertOpen(backing, position);
     for (let done = 0; done < length; ) {
       const fd = this.#words[this.#at(backing) + FD]!;
@@ -99,7 +106,7 @@ export class BackingTable {
       // The backing is released before its file is closed. So this is still open only if no other
       // file had the descriptor meanwhile.
       this.#assertOpen(backing, position + done);
-      if (count === 0) throw this.#failure(backing, position + done, 'it has no memory any more');
+      if (count === 0) throw this.#failure(backing, position + done, this.#endText(backing));
       done += count;
     }
   }
@@ -124,11 +131,23 @@ export class BackingTable {
     }
   }
 
+  /** The byte of the open file at which the page at a place begins. */
+  #positionOf(backing: number, place: number): number {
+    if (!this.#isFile(backing)) return processPosition(place);
+    return filePosition(place, this.#words[this.#at(backing) + WINDOW]!);
+  }
+
+  #endText(backing: number): string {
+    return this.#isFile(backing) ? 'it ends there' : 'it has no memory any more';
+  }
+
   #failure(backing: number, position: number, reason: string, errno = 'EIO'): MmdumpError {
-    const address = position - (position % PAGE_SIZE);
-    const pid = this.pid(backing);
-    const text = `process ${pid}: its page at ${hex(address)} cannot be read: ${reason}`;
-    return new MmdumpError('PROCESS_GONE', text, { pid, address, reason, errno });
+    if (this.#isFile(backing)) return fileFailure(position, reason, errno);
+    return processFailure(this.pid(backing), position, reason, errno);
+  }
+
+  #isFile(backing: number): boolean {
+    return this.#words[this.#at(backing) + KIND] === BACKING_KIND.FILE;
   }
 
   #at(backing: number): number {

@@ -138,7 +138,7 @@ describe('segments', () => {
       ],
       [
         [{ ...LOAD, address: 0x40_0800 }],
-        'IMAGE_CORRUPT: the segment at 0x400800: 0x3000 bytes, 0x2000 of them in the file: all three are expected to be multiples of 4096',
+        'IMAGE_CORRUPT: the segment at 0x400800: 0x3000 bytes, 0x2000 of them in the file: all three must be multiples of 4096',
       ],
       [
         [{ ...LOAD, fileBytes: 0x4000 }],

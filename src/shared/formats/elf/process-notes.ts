@@ -27,6 +27,7 @@ export const AUXV_TYPE = {
   PHDR: 3,
   PHENT: 4,
   PHNUM: 5,
+  RANDOM: 25,
   EXECFN: 31,
   SYSINFO_EHDR: 33,
 } as const;

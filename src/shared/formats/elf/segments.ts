@@ -149,23 +149,20 @@ export class SegmentTable {
       this.leftOut += bytes;
       return;
     }
-    const name = `the segment at ${hex(address)}`;
-    const fail = (problem: string): ImageProblem => {
-      const known = address < Number.MAX_SAFE_INTEGER ? address : null;
-      return new ImageProblem('IMAGE_CORRUPT', position, `${name}: ${problem}`, known);
-    };
     if (address >= TASK_SIZE || bytes > TASK_SIZE - address) {
-      throw fail(`its end, ${hex(address + bytes)}, is beyond user space (${hex(TASK_SIZE)})`);
+      const text = `its end, ${hex(address + bytes)}, is beyond user space (${hex(TASK_SIZE)})`;
+      throw broken(position, address, text);
     }
     if (!isPageAligned(address) || !isPageAligned(bytes) || !isPageAligned(fileBytes)) {
       const lengths = `${hex(bytes)} bytes, ${hex(fileBytes)} of them in the file`;
-      throw fail(`${lengths}: all three are expected to be multiples of 4096`);
+      throw broken(position, address, `${lengths}: all three must be multiples of 4096`);
     }
     if (fileBytes > bytes) {
-      throw fail(`the file has ${hex(fileBytes)} bytes of it, and it has only ${hex(bytes)}`);
+      const text = `the file has ${hex(fileBytes)} bytes of it, and it has only ${hex(bytes)}`;
+      throw broken(position, address, text);
     }
     if (fileBytes > 0 && offset + fileBytes > size) {
-      throw beyondEnd(position, name, offset + fileBytes, size, address);
+      throw beyondEnd(position, segmentName(address), offset + fileBytes, size, address);
     }
     const index = this.count++;
     this.#address[index] = address;
@@ -181,24 +178,26 @@ export class SegmentTable {
    */
   sort(): void {
     const { count } = this;
-    const order = Uint32Array.from({ length: count }, (_, index) => index);
-    order.sort((a, b) => this.#address[a]! - this.#address[b]!);
-    for (const column of [this.#address, this.#bytes, this.#fileBytes, this.#offset]) {
-      column.set(Float64Array.from(order, (index) => column[index]!));
-    }
-    this.#flags.set(Uint8Array.from(order, (index) => this.#flags[index]!));
+    if (!isAscending(this.#address, count)) this.#reorder();
     for (let index = 1; index < count; index++) {
       if (this.#address[index - 1]! + this.#bytes[index - 1]! > this.#address[index]!) {
         throw this.#overlap(index - 1, index, 'in memory');
       }
     }
-    this.#assertDisjointInFile(order);
+    this.#assertDisjointInFile();
   }
 
-  /** `order` is scratch memory. */
-  #assertDisjointInFile(order: Uint32Array): void {
-    const stored = order.map((_, index) => index).filter((index) => this.#fileBytes[index]! > 0);
-    stored.sort((a, b) => this.#offset[a]! - this.#offset[b]!);
+  #reorder(): void {
+    const order = sortedBy(this.#address, countUp(this.count));
+    for (const column of [this.#address, this.#bytes, this.#fileBytes, this.#offset]) {
+      column.set(Float64Array.from(order, (index) => column[index]!));
+    }
+    this.#flags.set(Uint8Array.from(order, (index) => this.#flags[index]!));
+  }
+
+  #assertDisjointInFile(): void {
+    const stored = countUp(this.count).filter((index) => this.#fileBytes[index]! > 0);
+    sortedBy(this.#offset, stored);
     for (let at = 1; at < stored.length; at++) {
       const before = stored[at - 1]!;
       const index = stored[at]!;
@@ -213,6 +212,33 @@ export class SegmentTable {
     const text = `the segments at ${hex(first)} and ${hex(second)} overlap ${where}`;
     return new ImageProblem('IMAGE_CORRUPT', this.#offset[b]!, text, second);
   }
+}
+
+function countUp(count: number): Uint32Array {
+  return Uint32Array.from({ length: count }, (_, index) => index);
+}
+
+/** Sorts indices of a column by its values. Most cores have them in order already. */
+function sortedBy(column: Float64Array, indices: Uint32Array): Uint32Array {
+  for (let at = 1; at < indices.length; at++) {
+    if (column[indices[at - 1]!]! <= column[indices[at]!]!) continue;
+    return indices.sort((a, b) => column[a]! - column[b]!);
+  }
+  return indices;
+}
+
+function isAscending(column: Float64Array, count: number): boolean {
+  for (let at = 1; at < count; at++) if (column[at - 1]! > column[at]!) return false;
+  return true;
+}
+
+function segmentName(address: number): string {
+  return `the segment at ${hex(address)}`;
+}
+
+function broken(position: number, address: number, problem: string): ImageProblem {
+  const known = address < Number.MAX_SAFE_INTEGER ? address : null;
+  return new ImageProblem('IMAGE_CORRUPT', position, `${segmentName(address)}: ${problem}`, known);
 }
 
 function beyondEnd(
