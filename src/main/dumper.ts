@@ -105,7 +105,8 @@ export class Dumper {
   ): Promise<DumpEstimate> {
     const checked = optionsOf('estimate', options, ESTIMATE_OPTIONS);
     const report = await this.dump(spaces, { ...checked, to: new NoSink() });
-    return { ...report, image: { path: null, format: 'cpt', bytes: report.image.bytes, id: null } };
+    const { format, bytes } = report.image;
+    return { ...report, image: { path: null, format, bytes, id: null } };
   }
 
   /**

@@ -59,7 +59,8 @@ function save(bytes: Uint8Array): string {
 
 /** Pages that differ from each other. */
 function pages(count: number, seed: number): Buffer {
-  return Buffer.alloc(count * PAGE_SIZE).map((_, at) => ((at >> 12) * 7 + seed + (at & 63)) & 0xff);
+  const bytes = Buffer.alloc(count * PAGE_SIZE);
+  return Buffer.from(bytes.map((_, at) => ((at >> 12) * 7 + seed + (at & 63)) & 0xff));
 }
 
 const HEAP = 0x5555_0000_0000n;

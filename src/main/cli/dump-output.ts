@@ -172,7 +172,7 @@ export function dumpText(
         : `nothing was frozen; mappings could not change for ${formatMs(ms.locked)}`),
     image.id === null
       ? `${output}: the image would have ${image.bytes} bytes (${formatBytes(image.bytes)})`
-      : `${output}: ${formatBytes(image.bytes)}${partsText(image.parts)}, id ${image.id}, ` +
+      : `${output}: ${formatBytes(image.bytes)}${partsText(image.parts)}, ${image.id === '' ? '' : `id ${image.id}, `}` +
           `${formatBytes(report.bytesPerSecond)}/s; workers ${report.workersReason}`,
   );
   return lines.join('\n');

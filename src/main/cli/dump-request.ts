@@ -1,6 +1,6 @@
 /** What `mmdump dump` is asked for, made of its flags: what follows looks at no flag. */
 import { basename } from 'node:path';
-import type { UnsupportedPolicy } from '../../shared/dump/tasks/pass-task.ts';
+import type { ImageFormat, UnsupportedPolicy } from '../../shared/dump/tasks/pass-task.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import type { EstimateOptions } from '../dump/options.ts';
 import type { WorkloadName } from '../workloads/names.ts';
@@ -18,6 +18,8 @@ export interface DumpFlags extends OutputOptions, TimeoutFlag {
   readonly zeroPages: 'detect' | 'copy';
   readonly checksum: 'xxh3' | 'crc32' | 'none';
   readonly blocks: 'run' | 'page';
+  readonly format: ImageFormat;
+  readonly mm?: number;
   readonly unsupported: UnsupportedPolicy;
   readonly hugetlb: UnsupportedPolicy;
   readonly freeze: boolean;
@@ -73,21 +75,25 @@ export interface DumpRequest {
   /** Undefined: a dry run, which writes nothing. */
   readonly output: OutputRequest | undefined;
   readonly workers: number | undefined;
+  /** Ordinal of the only address space that is dumped. Undefined: all of them. */
+  readonly mm: number | undefined;
   readonly options: Omit<EstimateOptions, 'source' | 'signal' | 'timeoutMs' | 'onProgress'>;
   readonly printing: OutputOptions;
 }
 
 /** Throws OPTION_INVALID for flags that contradict each other. */
 export function parseRequest(flags: DumpFlags): DumpRequest {
-  const { zeroPages, checksum, blocks, unsupported, hugetlb, freeze, sizeLimit } = flags;
+  const { zeroPages, checksum, blocks, format, unsupported, hugetlb, freeze, sizeLimit } = flags;
   return {
     output: outputOf(flags),
     from: fromOf(flags),
     workers: flags.workers,
+    mm: flags.mm,
     options: {
       zeroPages,
       checksum,
       blocks,
+      format,
       unsupported,
       hugetlb,
       freeze,
@@ -101,7 +107,7 @@ export function parseRequest(flags: DumpFlags): DumpRequest {
 function outputOf(flags: DumpFlags): OutputRequest | undefined {
   const { pid, core, workload, json, force = false, split, sync, dryRun = false } = flags;
   const name = workload?.name ?? (core === undefined ? pid?.[0] : basename(core));
-  const path = flags.output ?? `${name}.cpt`;
+  const path = flags.output ?? `${name}.${flags.format === 'elf' ? 'core' : 'cpt'}`;
   if (path === '-' && json === true && !dryRun) {
     throw new MmdumpError('OPTION_INVALID', "output: '-': --json also writes to standard output");
   }

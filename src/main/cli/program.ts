@@ -74,6 +74,12 @@ function addDump(program: Command): void {
     .addOption(
       choice('--blocks <unit>', 'one block per run of pages, or per page', ['run', 'page']),
     )
+    .addOption(choice('--format <name>', 'a native image, or an ELF core file', ['cpt', 'elf']))
+    .option(
+      '--mm <n>',
+      'dump only the address space with this number, from 0 on',
+      wholeNumber(0, MAX_PID),
+    )
     .addOption(
       choice('--unsupported <policy>', 'what to do with unsupported pages', [
         'fail',
@@ -142,7 +148,7 @@ function addOutput(command: Command): void {
   command
     .option(
       '-o, --output <file>',
-      "the image; '-' is standard output (default: NAME.cpt, PID.cpt or CORE.cpt)",
+      "the image; '-' is standard output (default: NAME.cpt, PID.cpt or CORE.cpt, with .core for a core file)",
     )
     .option(
       '--split <n or size>',

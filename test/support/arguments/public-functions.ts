@@ -440,6 +440,7 @@ function jobCalls(fixture: CallFixture): [string, PublicCall][] {
     ...job,
     zeroPages: optional(name('copy')),
     checksum: optional(name('none')),
+    format: optional(name('elf')),
     blocks: optional(name('page')),
     unsupported: policy,
     hugetlb: policy,

@@ -119,7 +119,7 @@ export function hostileCore(
   random: Random,
   cores: readonly Buffer[],
 ): { readonly bytes: Buffer; readonly what: string } {
-  let bytes = Buffer.from(cores[random.below(cores.length)]!);
+  let bytes: Buffer = Buffer.from(cores[random.below(cores.length)]!);
   const names: string[] = [];
   for (let left = 1 + random.below(3); left > 0 && bytes.length >= 512; left--) {
     const { name, apply } = CHANGES[random.below(CHANGES.length)]!;

@@ -32,35 +32,77 @@ export interface CoreVma {
 /** What a core file does not tell: every mapping may be given any protection later. */
 const MAY = VM.MAYREAD | VM.MAYWRITE | VM.MAYEXEC;
 
-/** The pieces of all segments, ascending. `files` ascend and do not overlap. */
+/** Protection of a mapping that only NT_FILE names: most of them are code and constants. */
+const NAMED_ONLY = MAY | VM.READ | VM.EXEC;
+
+/**
+ * The pieces of all segments, ascending, and those of mappings that only NT_FILE names: gcore writes
+ * no segment for what the files supply. `files` ascend and do not overlap.
+ */
 export function* piecesOf(
   segments: SegmentTable,
   files: readonly FileRange[],
 ): Generator<Piece, void> {
-  let next = 0;
+  const named = new NamedRanges(files);
   for (let index = 0; index < segments.count; index++) {
     const start = segments.address(index);
     const end = start + segments.bytes(index);
+    yield* named.before(start);
     const stored = segments.fileBytes(index);
     const offset = segments.offset(index);
     const flags = vmFlags(segments.flags(index));
-    while (next < files.length && files[next]!.end <= start) next++;
-    for (let at = start, file = next; at < end; ) {
-      const range = files[file];
-      const isInside = range !== undefined && range.start <= at;
-      const to = Math.min(end, (isInside ? range.end : range?.start) ?? end);
+    for (let at = start; at < end; ) {
+      const file = named.at(at);
+      const to = Math.min(end, file?.end ?? named.nextAfter(at));
       const done = at - start;
-      yield {
-        start: at,
-        end: to,
-        flags,
-        file: isInside ? range : null,
-        stored: Math.min(to - at, Math.max(0, stored - done)),
-        offset: offset + done,
-      };
-      if (isInside && to === range.end) file++;
+      const left = Math.min(to - at, Math.max(0, stored - done));
+      yield { start: at, end: to, flags, file, stored: left, offset: offset + done };
       at = to;
     }
+    named.passed(end);
+  }
+  yield* named.before(Number.POSITIVE_INFINITY);
+}
+
+/** The ranges of NT_FILE, which are asked for by ascending addresses. */
+class NamedRanges {
+  readonly #files: readonly FileRange[];
+  #next = 0;
+  /** What lies below this is in a segment, or was told by `before`. */
+  #done = 0;
+
+  constructor(files: readonly FileRange[]) {
+    this.#files = files;
+  }
+
+  /** The parts of ranges below `limit` that are in no segment. */
+  *before(limit: number): Generator<Piece, void> {
+    for (; this.#next < this.#files.length; this.#next++) {
+      const file = this.#files[this.#next]!;
+      const start = Math.max(this.#done, file.start);
+      const end = Math.min(limit, file.end);
+      if (start < end) yield { start, end, flags: NAMED_ONLY, file, stored: 0, offset: 0 };
+      if (file.end > limit) break;
+    }
+    this.#done = limit;
+  }
+
+  /** Everything below `end` is in a segment. */
+  passed(end: number): void {
+    this.#done = end;
+  }
+
+  /** The range that holds an address. */
+  at(address: number): FileRange | null {
+    while ((this.#files[this.#next]?.end ?? Number.POSITIVE_INFINITY) <= address) this.#next++;
+    const file = this.#files[this.#next];
+    return file !== undefined && file.start <= address ? file : null;
+  }
+
+  /** Where the next range begins, if `address` lies in none. */
+  nextAfter(address: number): number {
+    const start = this.#files[this.#next]?.start ?? Number.POSITIVE_INFINITY;
+    return start > address ? start : Number.POSITIVE_INFINITY;
   }
 }
 
