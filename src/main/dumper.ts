@@ -2,7 +2,7 @@
 import type { AddressSpace } from '../mmu/machine/address-space.ts';
 import { whileInUse } from '../mmu/machine/lifetime.ts';
 import type { Machine } from '../mmu/machine/machine.ts';
-import { instanceOf, optional } from '../shared/arguments/checks.ts';
+import { instanceOf, optional, pathname } from '../shared/arguments/checks.ts';
 import { optionsOf, type Shape } from '../shared/arguments/options.ts';
 import {
   COMPARE_OPTIONS,
@@ -31,6 +31,8 @@ import {
   type VerifyOptions,
   verifyWith,
 } from './image/verify/verify.ts';
+import { CORE_OPTIONS, type CoreImport, type CoreOptions } from './import/core/core-report.ts';
+import { importCoreWith } from './import/core/import-core.ts';
 import { IMPORT_OPTIONS, machineOrMaker, processIds } from './import/import-arguments.ts';
 import { importWith } from './import/import-process.ts';
 import type { ImportOptions, ImportResult, MachineFor } from './import/import-report.ts';
@@ -110,7 +112,8 @@ export class Dumper {
   ): Promise<DumpEstimate> {
     const checked = optionsOf('estimate', options, ESTIMATE_OPTIONS);
     const report = await this.dump(spaces, { ...checked, to: new NoSink() });
-    return { ...report, image: { path: null, format: 'cpt', bytes: report.image.bytes, id: null } };
+    const { format, bytes } = report.image;
+    return { ...report, image: { path: null, format, bytes, id: null } };
   }
 
   /**
@@ -191,6 +194,30 @@ export class Dumper {
         this.#prefetchers.serve(imported.mms[0]!.reference.machine);
         return imported;
       });
+    });
+  }
+
+  /**
+   * Imports an ELF core file of x86-64 Linux into a machine, or into the machine that a function
+   * makes once it is known how much memory it needs. docs/decisions/core-files.md says what a core
+   * does not tell, and how that is filled in.
+   *
+   * It rejects with INPUT_FAILED, IMAGE_NOT_RECOGNISED, IMAGE_VERSION, IMAGE_TRUNCATED,
+   * IMAGE_CORRUPT, IMAGE_TOO_LARGE (more than 2^20 segments or 65 530 mappings), ENOMEM, ENOSPC,
+   * EMFILE, WORKER_LOST and TOO_MANY_THREADS, and as every job with OPTION_INVALID, AbortError,
+   * TIMEOUT, DUMPER_CLOSED, MACHINE_CLOSED and MACHINE_POISONED.
+   */
+  async importCore(
+    machine: Machine | MachineFor,
+    path: string,
+    options: CoreOptions = {},
+  ): Promise<CoreImport> {
+    const target = machineOrMaker('machine', machine);
+    const from = pathname('path', path);
+    const checked = optionsOf('importCore', options, CORE_OPTIONS);
+    return this.#queue.run(checked, 'import', ({ signal }) => {
+      this.#engine.pool.expectOne();
+      return importCoreWith(this.#engine.pool, target, from, { ...checked, signal });
     });
   }
 
@@ -286,6 +313,20 @@ export async function importProcess(
   const shape = { ...IMPORT_OPTIONS, ...WORKER_CHOICE };
   const { dumper, workers, ...rest } = optionsOf('importProcess', options, shape);
   return withDumper({ dumper, workers }, (own) => own.importProcess(machine, pids, rest));
+}
+
+/**
+ * Imports an ELF core file of x86-64 Linux into a machine, or into the machine that a function makes
+ * once it is known how much memory it needs, as `Dumper.importCore` does.
+ */
+export async function importCore(
+  machine: Machine | MachineFor,
+  path: string,
+  options: CoreOptions & WorkerChoice = {},
+): Promise<CoreImport> {
+  const shape = { ...CORE_OPTIONS, ...WORKER_CHOICE };
+  const { dumper, workers, ...rest } = optionsOf('importCore', options, shape);
+  return withDumper({ dumper, workers }, (own) => own.importCore(machine, path, rest));
 }
 
 /**

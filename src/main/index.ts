@@ -39,7 +39,7 @@ export type { MmAddresses, MmAddressName } from '../mmu/mm/mm-struct.ts';
 export type { AdoptableMemory, AdoptedBank } from '../mmu/physical/adopted.ts';
 export type { VmaInfo } from '../mmu/vma/vma-info.ts';
 export type { DigestName } from '../shared/digest/digest-kind.ts';
-export type { UnsupportedPolicy } from '../shared/dump/tasks/pass-task.ts';
+export type { ImageFormat, UnsupportedPolicy } from '../shared/dump/tasks/pass-task.ts';
 export { AbortError, type ErrorCode, type ErrorFields, MmdumpError } from '../shared/errors.ts';
 export type { ImageHead } from '../shared/formats/cpt/head.ts';
 export type { Problem, ProblemCode } from '../shared/formats/problem.ts';
@@ -63,6 +63,7 @@ export {
   compareAddressSpaces,
   createDumper,
   Dumper,
+  importCore,
   importProcess,
   verifyImage,
   type WorkerChoice,
@@ -72,6 +73,7 @@ export { memoryUsage } from './image/image-usage.ts';
 export type { ImageFile, ImageMm, ImageVma, Payload, StoredPages } from './image/index/image-mm.ts';
 export type { FamilyUsage, MemoryUsage } from './image/memory-usage.ts';
 export type { Verification, VerifyOptions, VerifyProgress } from './image/verify/verify.ts';
+export type { CoreImport, CoreOptions, CoreReport } from './import/core/core-report.ts';
 export type {
   ImportOptions,
   ImportProgress,

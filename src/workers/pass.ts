@@ -43,7 +43,10 @@ import { PageMover } from './copy/page-mover.ts';
 import { segmentStage } from './copy/staging.ts';
 import { FerriedPages } from './ferry/ferried-pages.ts';
 import { ImageOutput, PhaseStopped } from './output/image-output.ts';
+import { CoreSizer } from './pass/core-sizer.ts';
+import { CoreWriter } from './pass/core-writer.ts';
 import { CrcList } from './pass/crc-list.ts';
+import type { Sizer, Writer } from './pass/sizer.ts';
 import { UnitSizer } from './pass/unit-sizer.ts';
 import { walkUnit } from './pass/unit-walk.ts';
 import { UnitWriter } from './pass/unit-writer.ts';
@@ -94,12 +97,12 @@ class PassWorker {
   readonly #pinSlots: PinSlots | undefined;
   /** The pin slot that this worker fills for its unit, or -1. */
   #slot = -1;
-  readonly #sizer: UnitSizer;
+  readonly #sizer: Sizer;
   readonly #ferried: FerriedPages | undefined;
   readonly #backed: BackedPages | undefined;
   readonly #crcs = new CrcList();
   readonly #out: ImageOutput | undefined;
-  readonly #writer: UnitWriter | undefined;
+  readonly #writer: Writer | undefined;
   readonly #mmOffsets: number[] = [];
   readonly #runs: UnitRuns[] = [];
 
@@ -133,7 +136,8 @@ class PassWorker {
     const names = new NameTable(task.names);
     const { vmaBases, blockPerPage, target } = task;
     const input = { mms: this.#mms, vmaBases, tallies, names, blockPerPage };
-    this.#sizer = new UnitSizer(input);
+    const isCore = task.format === 'elf';
+    this.#sizer = isCore ? new CoreSizer(input) : new UnitSizer(input);
     if (target === undefined) return;
     this.#out = new ImageOutput(
       target,
@@ -145,7 +149,9 @@ class PassWorker {
     const anonIds = task.anonIds && new Int32Array(task.anonIds);
     const offsetOfMm = (mm: number): number => this.#offsetOfMm(mm);
     const writing = { ...input, anonIds, offsetOfMm };
-    this.#writer = new UnitWriter(writing, this.#out, mover, this.#crcs);
+    this.#writer = isCore
+      ? new CoreWriter(this.#out, mover)
+      : new UnitWriter(writing, this.#out, mover, this.#crcs);
   }
 
   /** Does everything for one unit. Throws PhaseStopped if the phase is stopped while it waits. */

@@ -1,5 +1,5 @@
 /** `mmdump dump` dumps processes or a workload into an image: parse, run, print. */
-
+import { MmdumpError } from '../../shared/errors.ts';
 import { canTrace } from '../../shared/native/ptrace.ts';
 import type { EstimateOptions } from '../dump/options.ts';
 import type { DumpEstimate, DumpReport } from '../dump/report.ts';
@@ -31,7 +31,7 @@ export async function dumpCommand(flags: DumpFlags, signal: AbortSignal): Promis
 }
 
 async function run(
-  { from, output: wanted, workers, options, printing }: DumpRequest,
+  { from, output: wanted, workers, mm, options, printing }: DumpRequest,
   signal: AbortSignal | undefined,
 ): Promise<Dumped> {
   const output = wanted ? await abortable(openOutput(wanted), signal) : NO_OUTPUT;
@@ -41,9 +41,10 @@ async function run(
   try {
     const opened = await openSource(from, dumper, progress, signal);
     source = opened;
+    const chosen = chooseMm(opened, mm);
     const all: EstimateOptions = {
       ...options,
-      source: source.names,
+      source: chosen.names,
       signal,
       onProgress: ({ phase, bytes, totalBytes, etaMs }) => {
         if (phase === 'copy') progress.show('dump  ', bytes, totalBytes, etaMs);
@@ -52,8 +53,8 @@ async function run(
       onCaptured: async () => void (await opened.release()),
     };
     const report = wanted
-      ? await dumper.dump(source.spaces, { ...all, to: output.sink })
-      : await dumper.estimate(source.spaces, all);
+      ? await dumper.dump(chosen.spaces, { ...all, to: output.sink })
+      : await dumper.estimate(chosen.spaces, all);
     return { report, source: { ...source, processes: await source.release() }, output };
   } finally {
     progress.stop();
@@ -62,8 +63,20 @@ async function run(
   }
 }
 
+/** The address spaces that are dumped, with their names: all, or the one that was asked for. */
+function chooseMm(
+  { spaces, names }: Source,
+  mm: number | undefined,
+): Pick<Source, 'spaces' | 'names'> {
+  if (mm === undefined) return { spaces, names };
+  const [space, name] = [spaces[mm], names[mm]];
+  if (space !== undefined && name !== undefined) return { spaces: [space], names: [name] };
+  const text = `mm: ${mm}: there are ${spaces.length} address spaces, numbered from 0 on`;
+  throw new MmdumpError('OPTION_INVALID', text, { mm });
+}
+
 function printDumped(
-  { report, source: { importMs, processes }, output: { name, isStdout } }: Dumped,
+  { report, source: { importMs, processes, core }, output: { name, isStdout } }: Dumped,
   { json, quiet }: OutputOptions,
 ): void {
   // This is printed with --quiet as well: the image lacks something, or may differ.
@@ -75,9 +88,9 @@ function printDumped(
     }
     for (const line of smapsDifferences ?? []) printError(`differs from smaps: ${line}`);
   }
-  if (json === true) printJson(dumpJson(report, importMs, processes));
+  if (json === true) printJson(dumpJson(report, importMs, processes, core));
   else if (quiet !== true) {
-    const text = dumpText(report, importMs, processes, name);
+    const text = dumpText(report, importMs, processes, name, core);
     if (isStdout) printAside(text);
     else print(text);
   }

@@ -5,6 +5,7 @@ import { hasUsedNativeCalls } from '../../shared/native/library.ts';
 import { hex } from '../../shared/page.ts';
 import type { DumpEstimate, DumpReport, WorkerReport } from '../dump/report.ts';
 import type { MemoryUsage } from '../image/memory-usage.ts';
+import type { CoreReport } from '../import/core/core-report.ts';
 import type { ProcessReport } from '../import/import-report.ts';
 import { table } from './terminal.ts';
 
@@ -13,6 +14,7 @@ export function dumpJson(
   report: DumpReport | DumpEstimate,
   importMs: number,
   processes: readonly ProcessReport[],
+  core?: CoreReport,
 ): unknown {
   const { image, workers, workersReason, frozen, mms, skipped, ms, bytesPerSecond } = report;
   return {
@@ -28,6 +30,7 @@ export function dumpJson(
       return { mm, start: hex(start), end: hex(end), reason };
     }),
     import: importsJson(processes),
+    core: core === undefined ? null : coreJson(core),
     native: hasUsedNativeCalls(),
     ms: roundAll({ import: importMs, ...ms, total: importMs + ms.total }),
     bytesPerSecond,
@@ -62,6 +65,22 @@ function importJson(process: ProcessReport): unknown {
     smapsDifferences,
     ms: roundAll(ms),
   };
+}
+
+function coreJson({ ms, ...core }: CoreReport): unknown {
+  return { ...core, ms: round(ms) };
+}
+
+function coreLines({ missingFiles, holesKnown }: CoreReport): string[] {
+  const lines: string[] = [];
+  if (missingFiles.length > 0) {
+    lines.push(
+      `${missingFiles.length} files that the core names are not at hand: their pages that the ` +
+        'core lacks are unknown, and reading such a page fails',
+    );
+  }
+  if (!holesKnown) lines.push('the holes of the core could not be found: all of it was read');
+  return lines;
 }
 
 function importLines(process: ProcessReport): string[] {
@@ -122,9 +141,11 @@ export function dumpText(
   importMs: number,
   processes: readonly ProcessReport[],
   output: string,
+  core?: CoreReport,
 ): string {
   const { image, mms, skipped, ms } = report;
   const lines = [...new Set(processes.flatMap(importLines))];
+  if (core !== undefined) lines.push(...coreLines(core));
   const summaries = mms.map(({ source, vmas, pages, ldtEntries, ...usage }) => {
     const ldt = ldtEntries === 0 ? '' : `, LDT of ${ldtEntries} entries`;
     const shares = mms.length === 1 ? '' : `; ${usageText(usage)}`;
@@ -155,7 +176,7 @@ export function dumpText(
         : `nothing was frozen; mappings could not change for ${formatMs(ms.locked)}`),
     image.id === null
       ? `${output}: the image would have ${image.bytes} bytes (${formatBytes(image.bytes)})`
-      : `${output}: ${formatBytes(image.bytes)}${partsText(image.parts)}, id ${image.id}, ` +
+      : `${output}: ${formatBytes(image.bytes)}${partsText(image.parts)}, ${image.id === '' ? '' : `id ${image.id}, `}` +
           `${formatBytes(report.bytesPerSecond)}/s; workers ${report.workersReason}`,
   );
   return lines.join('\n');

@@ -1,5 +1,6 @@
 /** What `mmdump dump` is asked for, made of its flags: what follows looks at no flag. */
-import type { UnsupportedPolicy } from '../../shared/dump/tasks/pass-task.ts';
+import { basename } from 'node:path';
+import type { ImageFormat, UnsupportedPolicy } from '../../shared/dump/tasks/pass-task.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import type { EstimateOptions } from '../dump/options.ts';
 import type { WorkloadName } from '../workloads/names.ts';
@@ -11,11 +12,14 @@ export interface DumpFlags extends OutputOptions, TimeoutFlag {
   readonly pid?: readonly number[];
   readonly children?: boolean;
   readonly workload?: { readonly name: WorkloadName; readonly size?: number };
+  readonly core?: string;
   readonly output?: string;
   readonly workers?: number;
   readonly zeroPages: 'detect' | 'copy';
   readonly checksum: 'xxh3' | 'crc32' | 'none';
   readonly blocks: 'run' | 'page';
+  readonly format: ImageFormat;
+  readonly mm?: number;
   readonly unsupported: UnsupportedPolicy;
   readonly hugetlb: UnsupportedPolicy;
   readonly freeze: boolean;
@@ -49,6 +53,14 @@ export interface ProcessRequest {
   readonly memory: number | undefined;
 }
 
+/** A core file that is to be imported and dumped. */
+export interface CoreRequest {
+  readonly kind: 'core';
+  readonly path: string;
+  /** Bytes of simulated memory. Undefined: as many as it takes. */
+  readonly memory: number | undefined;
+}
+
 /** Where the image goes. */
 export interface OutputRequest {
   readonly path: string;
@@ -59,25 +71,29 @@ export interface OutputRequest {
 }
 
 export interface DumpRequest {
-  readonly from: WorkloadRequest | ProcessRequest;
+  readonly from: WorkloadRequest | ProcessRequest | CoreRequest;
   /** Undefined: a dry run, which writes nothing. */
   readonly output: OutputRequest | undefined;
   readonly workers: number | undefined;
+  /** Ordinal of the only address space that is dumped. Undefined: all of them. */
+  readonly mm: number | undefined;
   readonly options: Omit<EstimateOptions, 'source' | 'signal' | 'timeoutMs' | 'onProgress'>;
   readonly printing: OutputOptions;
 }
 
 /** Throws OPTION_INVALID for flags that contradict each other. */
 export function parseRequest(flags: DumpFlags): DumpRequest {
-  const { zeroPages, checksum, blocks, unsupported, hugetlb, freeze, sizeLimit } = flags;
+  const { zeroPages, checksum, blocks, format, unsupported, hugetlb, freeze, sizeLimit } = flags;
   return {
     output: outputOf(flags),
     from: fromOf(flags),
     workers: flags.workers,
+    mm: flags.mm,
     options: {
       zeroPages,
       checksum,
       blocks,
+      format,
       unsupported,
       hugetlb,
       freeze,
@@ -89,8 +105,9 @@ export function parseRequest(flags: DumpFlags): DumpRequest {
 }
 
 function outputOf(flags: DumpFlags): OutputRequest | undefined {
-  const { pid, workload, json, force = false, split, sync, dryRun = false } = flags;
-  const path = flags.output ?? `${workload?.name ?? pid?.[0]}.cpt`;
+  const { pid, core, workload, json, force = false, split, sync, dryRun = false } = flags;
+  const name = workload?.name ?? (core === undefined ? pid?.[0] : basename(core));
+  const path = flags.output ?? `${name}.${flags.format === 'elf' ? 'core' : 'cpt'}`;
   if (path === '-' && json === true && !dryRun) {
     throw new MmdumpError('OPTION_INVALID', "output: '-': --json also writes to standard output");
   }
@@ -103,12 +120,13 @@ function outputOf(flags: DumpFlags): OutputRequest | undefined {
   return dryRun ? undefined : { path, force, sync, split };
 }
 
-function fromOf(flags: DumpFlags): WorkloadRequest | ProcessRequest {
-  const { workload, pid, children, freeze, memory, seed } = flags;
+function fromOf(flags: DumpFlags): DumpRequest['from'] {
+  const { workload, pid, core, children, freeze, memory, seed } = flags;
   if (workload !== undefined) {
     const { name, size } = workload;
     return { kind: 'workload', name, size, memory, seed };
   }
-  if (pid === undefined) throw new MmdumpError('OPTION_INVALID', 'neither a pid nor a workload');
+  if (core !== undefined) return { kind: 'core', path: core, memory };
+  if (pid === undefined) throw new MmdumpError('OPTION_INVALID', 'no pid, core or workload');
   return { kind: 'processes', pids: pid, children, freeze, memory };
 }

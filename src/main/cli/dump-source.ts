@@ -1,13 +1,15 @@
 /** What `mmdump dump` dumps: a workload that it creates, or processes that it imports. */
+import { statSync } from 'node:fs';
 import type { AddressSpace } from '../../mmu/machine/address-space.ts';
 import { createMachine } from '../../mmu/machine/attach.ts';
 import type { Machine } from '../../mmu/machine/machine.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import type { Dumper } from '../dumper.ts';
+import type { CoreReport } from '../import/core/core-report.ts';
 import type { ProcessReport } from '../import/import-report.ts';
 import { residentBytes } from '../import/proc.ts';
 import { createWorkload, workloadBytes } from '../workloads/workload.ts';
-import type { DumpRequest, ProcessRequest, WorkloadRequest } from './dump-request.ts';
+import type { CoreRequest, DumpRequest, ProcessRequest, WorkloadRequest } from './dump-request.ts';
 import type { Progress } from './terminal.ts';
 
 /** The address spaces that will be dumped, and where they come from. */
@@ -17,6 +19,8 @@ export interface Source {
   readonly importMs: number;
   /** The reports about imported processes; empty for a workload. */
   readonly processes: readonly ProcessReport[];
+  /** The report about an imported core file. */
+  readonly core?: CoreReport;
   /** Lets imported processes go on. Returns the reports with the time for which they stood still. */
   release(): Promise<readonly ProcessReport[]>;
 }
@@ -26,7 +30,14 @@ export interface Source {
  */
 export function expectedBytes(from: DumpRequest['from']): number {
   if (from.kind === 'workload') return workloadBytes(from.name, from.size);
+  if (from.kind === 'core') return residentFileBytes(from.path);
   return from.pids.reduce((bytes, each) => bytes + residentBytes(each), 0);
+}
+
+/** Bytes that a file takes on its file system; 0 if there is none, which the import reports. */
+function residentFileBytes(path: string): number {
+  const stats = statSync(path, { throwIfNoEntry: false });
+  return stats === undefined ? 0 : Math.min(stats.size, stats.blocks * 512);
 }
 
 export async function openSource(
@@ -36,7 +47,26 @@ export async function openSource(
   signal: AbortSignal | undefined,
 ): Promise<Source> {
   if (from.kind === 'workload') return await openWorkload(from, signal);
+  if (from.kind === 'core') return await openCore(from, dumper, signal);
   return await openProcesses(from, dumper, progress, signal);
+}
+
+async function openCore(
+  { path, memory }: CoreRequest,
+  dumper: Dumper,
+  signal: AbortSignal | undefined,
+): Promise<Source> {
+  const machineFor = (needed: number, maxAddressSpaces: number): Machine =>
+    createMachine({ memory: memory ?? needed, maxAddressSpaces });
+  const options = { signal, load: 'on-demand' } as const;
+  const imported = await dumper.importCore(machineFor, path, options);
+  const { mm, core } = imported;
+  const names = [`core ${path}`];
+  const release = async (): Promise<readonly ProcessReport[]> => {
+    await imported.release();
+    return [];
+  };
+  return { spaces: [mm], names, importMs: core.ms, processes: [], core, release };
 }
 
 async function openWorkload(

@@ -64,7 +64,7 @@ function choice(flags: string, description: string, choices: readonly string[]):
 function addDump(program: Command): void {
   const command = program
     .command('dump')
-    .description('dump a live process or a built-in workload into an image');
+    .description('dump a live process, a core file or a built-in workload into an image');
   addSource(command);
   addOutput(command);
   command
@@ -75,6 +75,12 @@ function addDump(program: Command): void {
     )
     .addOption(
       choice('--blocks <unit>', 'one block per run of pages, or per page', ['run', 'page']),
+    )
+    .addOption(choice('--format <name>', 'a native image, or an ELF core file', ['cpt', 'elf']))
+    .option(
+      '--mm <n>',
+      'dump only the address space with this number, from 0 on',
+      wholeNumber(0, MAX_PID),
     )
     .addOption(
       choice('--unsupported <policy>', 'what to do with unsupported pages', [
@@ -93,8 +99,10 @@ function addDump(program: Command): void {
     .option('--dontdump', 'honour VM_DONTDUMP: store no pages of such mappings')
     .addOption(timeoutOption());
   addCommon(command).action(async (flags: DumpFlags) => {
-    if (flags.pid === undefined && flags.workload === undefined) {
-      command.error("error: one of '--pid <pid>' and '--workload <name[:size]>' is needed");
+    if (flags.pid === undefined && flags.workload === undefined && flags.core === undefined) {
+      command.error(
+        "error: one of '--pid <pid>', '--core <file>' and '--workload <name>' is needed",
+      );
     }
     await runCommand(async (signal) => {
       const { dumpCommand } = await import('./dump-command.ts');
@@ -118,6 +126,13 @@ function addSource(command: Command): void {
       new Option('--children', 'also dump all descendants of the processes').conflicts('workload'),
     )
     .addOption(
+      new Option('--core <file>', 'dump the process of this ELF core file').conflicts([
+        'pid',
+        'children',
+        'workload',
+      ]),
+    )
+    .addOption(
       new Option('--workload <name[:size]>', `one of ${WORKLOADS.join(', ')}`).argParser(
         parseWorkload,
       ),
@@ -135,7 +150,7 @@ function addOutput(command: Command): void {
   command
     .option(
       '-o, --output <file>',
-      "the image; '-' is standard output (default: NAME.cpt or PID.cpt)",
+      "the image; '-' is standard output (default: NAME.cpt, PID.cpt or CORE.cpt, with .core for a core file)",
     )
     .option(
       '--split <n or size>',

@@ -14,6 +14,7 @@ import type { FamilyUsage } from '../image/memory-usage.ts';
 import { snapshotLdt, withHeldMms } from '../job/held-mms.ts';
 import { assertSources } from '../job/page-sources.ts';
 import { abortable, type Deadline, Yielder } from '../job/stop.ts';
+import { assertOneMm } from './core/core-output.ts';
 import { DumpMeter } from './dump-progress.ts';
 import { assertDumpable, describeMms } from './dumped-mms.ts';
 import { noteUsage } from './dumped-usage.ts';
@@ -65,6 +66,7 @@ export async function runDump(
   const dump: Dump = { engine, options, deadline, yielder, meter, startedAt, watch, ...lists };
   throwIfAborted(signal);
   assertDumpable(references);
+  if (options.format === 'elf') assertOneMm(references.length);
   enter(dump, 'open');
   const committed = await withSink(to, deadline, () => writeImage(dump, references));
   return reportOf(dump, committed); // after withSink, so that a failure here keeps the image
@@ -193,7 +195,7 @@ function reportOf(dump: Dump, { capture, mms, usage, id, ms }: Committed): DumpR
   const { mms: usages, savedBytes } = usage;
   const { path, parts } = options.to;
   return {
-    image: { path, format: 'cpt', bytes, id, ...(parts === undefined ? {} : { parts }) },
+    image: { path, format: options.format, bytes, id, ...(parts === undefined ? {} : { parts }) },
     ...workersOf(engine.pool, dump.crews),
     frozen: options.freeze,
     mms: mms.map((mm, ordinal) => mmReport(mm, usages[ordinal]!)),

@@ -13,8 +13,13 @@ import {
 } from '../../shared/arguments/checks.ts';
 import type { Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
-import { type DigestKind, type DigestName, digestKindOf } from '../../shared/digest/digest-kind.ts';
-import type { UnsupportedPolicy } from '../../shared/dump/tasks/pass-task.ts';
+import {
+  DIGEST,
+  type DigestKind,
+  type DigestName,
+  digestKindOf,
+} from '../../shared/digest/digest-kind.ts';
+import type { ImageFormat, UnsupportedPolicy } from '../../shared/dump/tasks/pass-task.ts';
 import { GRANULE_PAGES, GRANULE_SIZE, MiB } from '../../shared/page.ts';
 import { JOB_OPTIONS, type JobOptions } from '../job/stop.ts';
 import { NoSink } from '../sinks/no-sink.ts';
@@ -36,6 +41,11 @@ export interface DumpOptions extends JobOptions {
    * none, and damage is not found.
    */
   readonly checksum?: DigestName | undefined;
+  /**
+   * 'cpt' (default): the native image. 'elf': an ELF core file of one address space, which debuggers
+   * read. It has no checksums and no id.
+   */
+  readonly format?: ImageFormat | undefined;
   /** 'run' (default): one block per run of pages of one class. 'page': one block per page. */
   readonly blocks?: 'run' | 'page' | undefined;
   /**
@@ -94,6 +104,7 @@ export type EstimateOptions = Omit<DumpOptions, 'to'>;
 export interface ResolvedOptions {
   readonly to: Sink;
   readonly detectZero: boolean;
+  readonly format: ImageFormat;
   readonly digest: DigestKind;
   readonly blockPerPage: boolean;
   readonly unsupported: UnsupportedPolicy;
@@ -123,6 +134,7 @@ export const DUMP_OPTIONS: Shape<DumpOptions> = {
   to: SINK,
   zeroPages: optional(oneOf(['detect', 'copy'])),
   checksum: optional(oneOf(['xxh3', 'crc32', 'none'])),
+  format: optional(oneOf(['cpt', 'elf'])),
   blocks: optional(oneOf(['run', 'page'])),
   unsupported: optional(oneOf(POLICIES)),
   hugetlb: optional(oneOf(POLICIES)),
@@ -150,11 +162,17 @@ function unitBytes(what: string, value: unknown): number {
  * Fills in the defaults. Precondition: DUMP_OPTIONS or ESTIMATE_OPTIONS has checked the options.
  */
 export function resolveOptions(options: DumpOptions): ResolvedOptions {
-  const { unitBytes = 2 * GRANULE_SIZE, unsupported = 'fail', hugetlb = 'fail' } = options;
+  const {
+    format = 'cpt',
+    unitBytes = 2 * GRANULE_SIZE,
+    unsupported = 'fail',
+    hugetlb = 'fail',
+  } = options;
   return {
     to: options.to,
     detectZero: options.zeroPages !== 'copy',
-    digest: digestKindOf(options.checksum ?? 'xxh3'),
+    format,
+    digest: format === 'elf' ? DIGEST.NONE : digestKindOf(options.checksum ?? 'xxh3'),
     blockPerPage: options.blocks === 'page',
     unsupported,
     hugetlb,

@@ -48,6 +48,14 @@ export async function decideOwners(
   return { intervals, rivals };
 }
 
+/** Every mapping stores all that it shows: for a format in which no page can stand for another. */
+export function everyMapping(files: ReadonlyMap<number, readonly OrderedMapping[]>): Owners {
+  const all = [...files.values()].flat();
+  const intervals = all.map(({ mm, start, pages }) => ({ mm, start, pages, rival: 0, rivals: 0 }));
+  intervals.sort((a, b) => a.mm - b.mm || a.start - b.start);
+  return { intervals, rivals: [] };
+}
+
 /** Decides for a file of a running machine, where only what shared mappings show is certain. */
 async function decideRunningFile(
   mappings: readonly OrderedMapping[],

@@ -18,7 +18,7 @@ export function passMessage(
   tables: PassTables,
   stage: PassStage,
 ): Omit<TaskFields<DumpPhase>, 'running' | 'reservations' | 'ferry'> {
-  const { detectZero, unsupported, hugetlb, dontDump, blockPerPage, digest } = options;
+  const { detectZero, unsupported, hugetlb, dontDump, blockPerPage, format, digest } = options;
   const { units, unitCount, unitPages, firstUnits, tallies, vmaBases, names, leads } = tables;
   return {
     machine: mms[0]!.mm.machine.handle,
@@ -35,13 +35,14 @@ export function passMessage(
     hugetlb,
     dontDump,
     blockPerPage,
+    format,
     digest,
     tallies,
     vmaBases,
     names,
     leads,
     lookBack: tables.lookBack,
-    reportsRuns: mms.length > 1 && !stage.isCounted,
+    reportsRuns: (mms.length > 1 || format === 'elf') && !stage.isCounted,
     ...stage,
   };
 }

@@ -107,7 +107,7 @@ function withEmptyMms(units: readonly PlannedUnit[], mms: number): readonly Plan
 }
 
 /** Fills the table of units. Returns PassTables.firstUnits. */
-function shareUnits(
+export function shareUnits(
   units: WorkUnits,
   planned: readonly PlannedUnit[],
   mms: readonly DescribedMm[],

@@ -18,6 +18,7 @@ import type { Crew, Work } from '../crew/crew.ts';
 import { Ferry } from '../crew/ferry.ts';
 import { abortable } from '../job/stop.ts';
 import { AnonIds } from './anon-ids.ts';
+import { CoreOutput, placeCoreEnd } from './core/core-output.ts';
 import { type Dump, enter } from './engine.ts';
 import { finishVmas, rewriteIn } from './late-records.ts';
 import { assertSize } from './output.ts';
@@ -60,8 +61,11 @@ export async function runPasses(
   const { options, engine, yielder } = dump;
   const { freeze: frozen, digest, dontDump } = options;
   const head = { frozen, digest, dontDump, mmCount: mms.length, totalLen: 0 };
-  const tables = await preparePass(plan, mms, head, engine.buffers, yielder);
-  const run = new PassRun(dump, mms, plan, tables, pins, head);
+  const core = options.format === 'elf' ? new CoreOutput(mms[0]!) : undefined;
+  const tables =
+    core?.prepare(plan, engine.buffers) ??
+    (await preparePass(plan, mms, head, engine.buffers, yielder));
+  const run = new PassRun(dump, mms, plan, tables, pins, head, core);
   if (run.mustCount) await run.count();
   if (!options.dryRun) await run.write();
   return run.result();
@@ -86,7 +90,11 @@ class PassRun {
   readonly #dump: Dump;
   readonly #mms: readonly DescribedMm[];
   readonly #plan: Plan;
-  readonly #tables: PassTables;
+  #tables: PassTables;
+  /** What a core file has around its pages. Undefined for a native image. */
+  readonly #core: CoreOutput | undefined;
+  /** Bytes behind the last unit. */
+  #lateBytes = 0;
   readonly #pins: Pins | undefined;
   readonly #head: Parameters<typeof encodeHead>[0];
   readonly #lookBack: LookBack;
@@ -104,7 +112,9 @@ class PassRun {
     tables: PassTables,
     pins: Pins | undefined,
     head: Parameters<typeof encodeHead>[0],
+    core: CoreOutput | undefined,
   ) {
+    this.#core = core;
     this.#dump = dump;
     this.#mms = mms;
     this.#plan = plan;
@@ -141,7 +151,7 @@ class PassRun {
 
   /** The length of the image. Valid once every unit is placed. */
   get #bytes(): number {
-    return this.#lookBack.endOf(this.#tables.unitCount - 1);
+    return this.#lookBack.endOf(this.#tables.unitCount - 1) + this.#lateBytes;
   }
 
   async count(): Promise<void> {
@@ -174,15 +184,29 @@ class PassRun {
     let segment = 0;
     let end = 0;
     for (let unit = 0; unit < unitCount; unit++) {
+      if (unit === unitCount - 1) end += this.#placeCore(end);
       end += this.#lookBack.sizeOf(unit);
       this.#lookBack.publishEnd(unit, end);
       units.setFirstSegment(unit, segment);
       segment += units.segments(unit);
     }
+    if (this.#core !== undefined) return;
     const { bytes, crc } = encodeHead({ ...this.#head, totalLen: end });
     new Uint8Array(leads).set(bytes, 0);
     this.#headCrc = crc;
     this.#numberAnonIds();
+  }
+
+  /** Places the end of a core file behind the pages, at byte `end`. Returns its length. */
+  #placeCore(end: number): number {
+    if (this.#core === undefined) return 0;
+    const placed = placeCoreEnd(this.#tables, this.#core.end(this.#runs, this.#lookBack, end));
+    this.#tables = placed.tables;
+    return placed.bytes;
+  }
+
+  get #runs(): UnitRuns[] {
+    return this.#reports.flatMap(({ runs }) => runs);
   }
 
   #numberAnonIds(): void {
@@ -212,7 +236,8 @@ class PassRun {
     const target = await abortable(to.reserve(extent), signal);
     await this.#run('copy', { bytes, target, crew });
     if (!this.#isCounted) this.#assertSupported();
-    this.#crcs = new RecordCrcs(this.#reports.map(({ crcs }) => crcs));
+    if (this.#core === undefined)
+      this.#crcs = new RecordCrcs(this.#reports.map(({ crcs }) => crcs));
     if (!this.#isCounted) await this.#finish(target);
   }
 
@@ -223,6 +248,14 @@ class PassRun {
   /** Writes the late records again. */
   async #finish(target: CopyTarget): Promise<void> {
     const rewrite = rewriteIn(target);
+    if (this.#core !== undefined) {
+      const end = this.#bytes;
+      const { header, trailer } = this.#core.end(this.#runs, this.#lookBack, end);
+      rewrite(end, trailer);
+      rewrite(0, header);
+      this.#lateBytes = trailer.length;
+      return;
+    }
     this.#numberAnonIds();
     const { yielder } = this.#dump;
     await finishVmas(this.#tables, this.#mms, this.#anonIds, this.#crcs!, rewrite, yielder);
@@ -234,14 +267,14 @@ class PassRun {
   result(): PassResult {
     const tables = this.#tables;
     const [first, ...others] = tables.records;
-    const lead = [this.#headCrc!, ...first!.lead.slice(1)];
+    const lead = [this.#headCrc ?? 0, ...first!.lead.slice(1)];
     return {
       bytes: this.#bytes,
       tables: { ...tables, records: [{ ...first!, lead }, ...others] },
       tallies: new VmaTallies(tables.tallies),
       unsupported: this.#unsupported(),
       crcs: this.#crcs,
-      runs: this.#reports.flatMap(({ runs }) => runs),
+      runs: this.#runs,
     };
   }
 

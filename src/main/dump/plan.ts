@@ -10,11 +10,12 @@ import { scanTables } from '../../mmu/tables/table-scan.ts';
 import { type LeftOutPolicy, leftOutFlags } from '../../shared/dump/left-out.ts';
 import { encodeOwners, type OwnerBuffers } from '../../shared/dump/owner-table.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
+import type { ImageFormat } from '../../shared/dump/tasks/pass-task.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, GRANULE_PAGES, granuleEnd, granuleStart, hex } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import type { Yielder } from '../job/stop.ts';
-import { decideOwners, type OrderedMapping } from './owners.ts';
+import { decideOwners, everyMapping, type OrderedMapping } from './owners.ts';
 
 /** A run of whole granules of one mm. */
 export interface PlannedUnit {
@@ -48,6 +49,8 @@ export interface PlanOptions extends LeftOutPolicy {
   readonly unitPages: number;
   /** If true, nothing on the machine changes. If false, only the VMAs stay as they are. */
   readonly freeze: boolean;
+  /** A core file stores a page of a file wherever a mapping shows it. */
+  readonly format?: ImageFormat | undefined;
 }
 
 /** Pages that are planned without a break: what one entry of the top-level table spans. */
@@ -68,7 +71,10 @@ export async function planDump(
     await new MmPlanner(mm, ordinal, options, units, leftOut).run(yielder);
   }
   const files = await unreachableFileMappings(mms, options, yielder);
-  const owners = await decideOwners(files, options.freeze, yielder);
+  const owners =
+    options.format === 'elf'
+      ? everyMapping(files)
+      : await decideOwners(files, options.freeze, yielder);
   return {
     units,
     pages: units.reduce((sum, unit) => sum + unit.pages, 0),

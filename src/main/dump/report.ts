@@ -1,4 +1,5 @@
 /** The report of a dump. Counts are pages unless a name says otherwise, and times milliseconds. */
+import type { ImageFormat } from '../../shared/dump/tasks/pass-task.ts';
 import type { PhaseReport } from '../../shared/dump/tasks/phase-task.ts';
 import type { MemoryUsage } from '../image/memory-usage.ts';
 import type { WorkerProgress } from '../job/progress.ts';
@@ -76,10 +77,10 @@ export interface DumpReport {
     /** Path of the image, or null if it is not in a file. */
     readonly path: string | null;
     /** Its format: docs/IMAGE_FORMAT.md. */
-    readonly format: 'cpt';
+    readonly format: ImageFormat;
     /** Its length in bytes. */
     readonly bytes: number;
-    /** First 16 bytes of sha256 over all record crcs, in hex. Names the image. */
+    /** First 16 bytes of sha256 over all record crcs, in hex. Names the image. Empty for a core. */
     readonly id: string;
     /**
      * Number of parts, only for an image in parts. The name of a part is `path`, a dot, and a
@@ -132,7 +133,7 @@ export interface DumpEstimate extends Omit<DumpReport, 'image'> {
     /** Always null: there is no file. */
     readonly path: null;
     /** Its format: docs/IMAGE_FORMAT.md. */
-    readonly format: 'cpt';
+    readonly format: ImageFormat;
     /** The exact length in bytes of what a dump with the same options would write. */
     readonly bytes: number;
     /** Always null: the id is made of records that an estimate does not write. */

@@ -11,6 +11,7 @@
 import { MmdumpError } from '../../shared/errors.ts';
 import type { Store } from '../files/store.ts';
 import type { BackingReader, OpenBacking } from './backing-reader.ts';
+import { FileBacking } from './file-backing.ts';
 import { ImageBacking, releasedImage } from './image-backing.ts';
 import { ImageTable } from './image-table.ts';
 import { ProcessBacking } from './process-backing.ts';
@@ -23,6 +24,7 @@ export const BACKING = {
   PID: 3, //   the process concerned, or 0; the same
   TABLE: 4, // IMAGE: place of its ImageTable in the store; the same
   BYTES: 5, // IMAGE: length of the table; the same
+  WINDOW: 6, // FILE: which part of the file (`file-backing.ts`); the same
   WORDS: 8,
 } as const;
 
@@ -33,12 +35,13 @@ export const BACKING_STATE = { FREE: 0, ADDING: 1, OPEN: 2, RELEASED: 3 } as con
 export const BACKING_KIND = {
   PROCESS: 1, // memory of a stopped process; the place of a page is its number in that process
   IMAGE: 2, //   an image; the place of a page is its number among the stored pages of the image
+  FILE: 3, //    a window of a file; `file-backing.ts` says what a place is
 } as const;
 
 /** The most backings that a machine can have in its life. An entry has 7 bits for their number. */
 export const BACKINGS_MAX = 128;
 
-const { STATE, KIND, FD, PID, TABLE, BYTES, WORDS } = BACKING;
+const { STATE, KIND, FD, PID, TABLE, BYTES, WINDOW, WORDS } = BACKING;
 const { FREE, ADDING, OPEN, RELEASED } = BACKING_STATE;
 
 /** A backing, as the thread that adds it describes it. */
@@ -52,6 +55,8 @@ export interface BackingFields {
   /** IMAGE: place and length of its ImageTable in the store. */
   readonly table?: number;
   readonly bytes?: number;
+  /** Of kind FILE: which part of the file. Default 0. */
+  readonly window?: number | undefined;
 }
 
 /** The backings of a machine, in shared words. */
@@ -72,7 +77,7 @@ export class BackingTable {
   }
 
   /** Adds a backing and returns its number. Throws EMFILE when all numbers were used. */
-  add({ kind, fd, pid, table = 0, bytes = 0 }: BackingFields): number {
+  add({ kind, fd, pid, table = 0, bytes = 0, window = 0 }: BackingFields): number {
     const words = this.#words;
     for (let backing = 0; backing < BACKINGS_MAX; backing++) {
       const at = this.#at(backing);
@@ -82,6 +87,7 @@ export class BackingTable {
       words[at + PID] = pid;
       words[at + TABLE] = table;
       words[at + BYTES] = bytes;
+      words[at + WINDOW] = window;
       Atomics.store(words, at + STATE, OPEN);
       return backing;
     }
@@ -111,7 +117,7 @@ export class BackingTable {
   /**
    * Reads `pages` neighbouring pages from `place` on to byte `at` of `into`. Throws if they cannot
    * be read: which page, and why. PROCESS_GONE for a process. IMAGE_CHECKSUM, IMAGE_TRUNCATED and
-   * INPUT_FAILED for an image.
+   * INPUT_FAILED for an image, INPUT_FAILED for a file.
    */
   read(backing: number, place: number, pages: number, into: Uint8Array, at: number): void {
     this.#reader(backing).read(place, pages, into, at);
@@ -140,9 +146,10 @@ export class BackingTable {
       key: `${this.#machine}/${backing}`,
       isOpen: () => this.isOpen(backing),
     };
-    return words[at + KIND] === BACKING_KIND.IMAGE
-      ? this.#imageReader(open, words[at + TABLE]! >>> 0, words[at + BYTES]! >>> 0)
-      : new ProcessBacking(open);
+    const kind = words[at + KIND]!;
+    if (kind === BACKING_KIND.PROCESS) return new ProcessBacking(open);
+    if (kind === BACKING_KIND.FILE) return new FileBacking(open, words[at + WINDOW]!);
+    return this.#imageReader(open, words[at + TABLE]! >>> 0, words[at + BYTES]! >>> 0);
   }
 
   #imageReader(open: OpenBacking, table: number, bytes: number): BackingReader {

@@ -101,7 +101,7 @@ export class BackedPages {
   /**
    * Reads page `vpn`, whose entry at words[at] is backed, and with it the pages behind the following
    * entries that are neighbours in the backing. Returns how many pages from `vpn` on are there: at
-   * most `limit`. Throws PROCESS_GONE if they cannot be read.
+   * most `limit`. Throws PROCESS_GONE or INPUT_FAILED if they cannot be read.
    */
   load(mm: number, vpn: number, words: Int32Array, at: number, limit: number): number {
     if (vpn >= this.#loadedTo) {

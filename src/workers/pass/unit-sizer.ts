@@ -11,7 +11,7 @@ import type { UnsupportedRun } from '../../shared/dump/tasks/pass-task.ts';
 import type { VmaTallies } from '../../shared/dump/vma-tally.ts';
 import { PAGES_RECORD, VMA_IMAGE } from '../../shared/formats/cpt/records.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
-import type { UnitVisitor } from './unit-walk.ts';
+import type { Sizer } from './sizer.ts';
 
 const { COPY, CLONE, UNSUPPORTED } = PAGE_CLASS;
 const VMA_BYTES = VMA_IMAGE.SIZE;
@@ -29,7 +29,7 @@ export interface SizerInput {
 }
 
 /** Sizes one unit after the other. */
-export class UnitSizer implements UnitVisitor {
+export class UnitSizer implements Sizer {
   /** Bytes of the unit's part of the image so far, and segments that they fill. */
   bytes = 0;
   segments = 0;

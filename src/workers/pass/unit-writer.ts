@@ -26,7 +26,7 @@ import { addressOf, PAGE_SIZE } from '../../shared/page.ts';
 import type { PageMover } from '../copy/page-mover.ts';
 import type { ImageOutput } from '../output/image-output.ts';
 import type { CrcList } from './crc-list.ts';
-import type { UnitVisitor } from './unit-walk.ts';
+import type { Writer } from './sizer.ts';
 
 const { COPY, CLONE, UNSUPPORTED, GUARD } = PAGE_CLASS;
 const PAGES_BYTES = PAGES_RECORD.SIZE;
@@ -53,7 +53,7 @@ export interface WriterInput {
 }
 
 /** Writes one unit after the other. */
-export class UnitWriter implements UnitVisitor {
+export class UnitWriter implements Writer {
   readonly #input: WriterInput;
   readonly #out: ImageOutput;
   readonly #mover: PageMover;

@@ -2,6 +2,9 @@
  * Every public function and method of the package: its arguments, and a call that works. A test
  * compares this list with the exports of the package, so that no new function is forgotten.
  */
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import {
   type AddressSpace,
@@ -14,6 +17,7 @@ import {
   fileSink,
   type Image,
   imageReport,
+  importCore,
   importProcess,
   type Machine,
   MiB,
@@ -29,6 +33,7 @@ import {
   writePageStruct,
   writePte,
 } from 'mmdump';
+import { buildCore } from '../core/build-core.ts';
 import { NUMBERS, VIEWS } from './wrong-values.ts';
 
 /** The objects that a call needs: all are small, and are made anew after a call changes them. */
@@ -447,6 +452,13 @@ function sinkCalls({ machine }: CallFixture): [string, PublicCall][] {
   ];
 }
 
+/** The path of a core file without pages. */
+function coreFile(): string {
+  const file = join(mkdtempSync(join(tmpdir(), 'mmdump-arguments-')), 'core');
+  writeFileSync(file, buildCore([], []));
+  return file;
+}
+
 function jobCalls(fixture: CallFixture): [string, PublicCall][] {
   const { dumper, space, other, machine, image, memoryImage, pid } = fixture;
   const method = (called: keyof Dumper & string, args: readonly Argument[]): [string, PublicCall] =>
@@ -459,6 +471,7 @@ function jobCalls(fixture: CallFixture): [string, PublicCall][] {
     ...job,
     zeroPages: optional(name('copy')),
     checksum: optional(name('none')),
+    format: optional(name('elf')),
     blocks: optional(name('page')),
     unsupported: policy,
     hugetlb: policy,
@@ -473,6 +486,8 @@ function jobCalls(fixture: CallFixture): [string, PublicCall][] {
   const from = { ...object(memoryImage), accepts: path().accepts, keys: imageKeys(memoryImage) };
   const target = { ...object(machine), accepts: [], skips: ['class'] };
   const process = { valid: pid, accepts: [] };
+  const core = { ...path(), valid: coreFile() };
+  const cores = { ...job, load: optional(name('now')) };
   return [
     method('dump', [object([space]), options({ ...estimate, to: object(memorySink()) })]),
     method('estimate', [object(space), optional(options(estimate))]),
@@ -483,6 +498,7 @@ function jobCalls(fixture: CallFixture): [string, PublicCall][] {
     ]),
     method('verify', [from, optional(options(verify))]),
     method('importProcess', [target, process, optional(options(imports))]),
+    method('importCore', [target, core, optional(options(cores))]),
     method('compare', [object(space), object(other), optional(options(job))]),
     ['createDumper', dumperCall((given) => createDumper(given))],
     ['new Dumper', dumperCall((given) => new (dumper.constructor as typeof Dumper)(given))],
@@ -490,6 +506,7 @@ function jobCalls(fixture: CallFixture): [string, PublicCall][] {
       'importProcess',
       call([target, process, optional(options({ ...imports, ...own }))], importProcess),
     ],
+    ['importCore', call([target, core, optional(options({ ...cores, ...own }))], importCore)],
     ['verifyImage', call([from, optional(options({ ...verify, ...own }))], verifyImage)],
     [
       'compareAddressSpaces',

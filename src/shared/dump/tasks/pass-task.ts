@@ -12,6 +12,9 @@ import type { PhaseReport, PhaseTask } from './phase-task.ts';
 /** What to do about pages that no rule can store: fail the dump, leave them out, or copy them. */
 export type UnsupportedPolicy = 'fail' | 'skip' | 'copy';
 
+/** What a dump writes: a native image, or an ELF core file. */
+export type ImageFormat = 'cpt' | 'elf';
+
 /** What a worker needs to look at a machine that is running. */
 export interface RunningMachine {
   /** Thread id of an onlooker in the thread table of the machine. */
@@ -60,6 +63,7 @@ export interface PassTask extends PhaseTask {
   readonly hugetlb: UnsupportedPolicy;
   readonly dontDump: boolean;
   readonly blockPerPage: boolean;
+  readonly format: ImageFormat;
   readonly digest: DigestKind;
   /** Compiled from src/workers/kernels/xxh3.wat.mjs. */
   readonly digestKernels: KernelModules;
