@@ -61,7 +61,14 @@ export {
   verifyImage,
   type WorkerChoice,
 } from './dumper.ts';
-export { Image, type MmChoice, type OpenOptions, openImage, type PageInfo } from './image/image.ts';
+export {
+  Image,
+  type ImageAncestor,
+  type MmChoice,
+  type OpenOptions,
+  openImage,
+  type PageInfo,
+} from './image/image.ts';
 export { memoryUsage } from './image/image-usage.ts';
 export type { ImageFile, ImageMm, ImageVma, Payload, StoredPages } from './image/index/image-mm.ts';
 export type { FamilyUsage, MemoryUsage } from './image/memory-usage.ts';

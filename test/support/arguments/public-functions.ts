@@ -87,6 +87,12 @@ const optional = (argument: Argument): Argument => ({
   accepts: [...argument.accepts, 'undefined'],
 });
 
+/** Images that another image needs. */
+const PARENTS: Argument = {
+  valid: undefined,
+  accepts: ['undefined', 'empty array', 'array of strings'],
+};
+
 /** An options object whose keys are all optional, except those named in `required`. */
 function options(keys: { readonly [key: string]: Argument }): Argument {
   const isFree = Object.values(keys).every(({ accepts }) => accepts.includes('undefined'));
@@ -362,6 +368,7 @@ function imageCalls({ image, memoryImage }: CallFixture): [string, PublicCall][]
               signal: optional(signal),
               maxIndexBytes: optional(count(MiB)),
               cacheBytes: optional(count(0)),
+              parents: PARENTS,
             }),
           ),
         ],
@@ -434,10 +441,11 @@ function jobCalls(fixture: CallFixture): [string, PublicCall][] {
     freeze: optional(flag),
     dontDump: optional(flag),
     sizeLimit: optional(count(MiB)),
+    parent: optional(object(undefined)),
     unitBytes: optional(count(2 * MiB)),
     source: optional({ ...text, accepts: [...text.accepts, 'empty array', 'array of strings'] }),
   };
-  const verify = { ...job, maxIndexBytes: optional(count(MiB)), maxProblems: optional(count(9)) };
+  const verify = { ...job, maxIndexBytes: optional(count(MiB)), maxProblems: optional(count(9)), parents: PARENTS };
   const imports = { ...job, children: optional(flag), freeze: optional(flag) };
   const from = { ...object(memoryImage), accepts: path().accepts, keys: imageKeys(memoryImage) };
   const target = { ...object(machine), accepts: [], skips: ['class'] };
