@@ -40,6 +40,12 @@ export type { Problem, ProblemCode } from '../shared/formats/problem.ts';
 export type { MachineHandle } from '../shared/machine-handle.ts';
 export { GiB, KiB, MiB, PAGE_SIZE } from '../shared/page.ts';
 export type { CompareOptions, CompareProgress, Comparison } from './compare/compare.ts';
+export {
+  type FlattenOptions,
+  type FlattenProgress,
+  type FlattenReport,
+  flattenImage,
+} from './convert/flatten.ts';
 export type { DumperOptions } from './crew/dumper-options.ts';
 export type { DumpOptions, EstimateOptions } from './dump/options.ts';
 export type {

@@ -34,6 +34,7 @@ import {
   splitSink,
 } from 'mmdump';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { seal } from '../support/images/image-mutations.ts';
 import { ANON, bytesOf, inMemory } from '../support/images/images.ts';
 
 const PAGES = 700;
@@ -204,6 +205,73 @@ describe('a reader of a chain', () => {
     writeFileSync(path('0.cpt'), whole.subarray(0, whole.length - 8));
     await expect(openImage(path('2.cpt')).then((open) => open.close())).resolves.toBeUndefined();
     await expect(firstByte(path('2.cpt'), 0)).rejects.toMatchObject({ code: 'IMAGE_TRUNCATED' });
+  });
+});
+
+describe('a hostile chain', () => {
+  it('is never read without an error where a bit of it was changed', async () => {
+    const images: Buffer[] = [];
+    let parent: Image | undefined;
+    space.munmap(at + 6 * PAGE_SIZE, (PAGES - 6) * PAGE_SIZE);
+    for (let index = 0; index < 3; index++) {
+      write(index, 77);
+      const sink = memorySink();
+      await dumper.dump(space, { to: sink, parent });
+      images.push(bytesOf(sink.image));
+      parent = await openImage(inMemory(images.at(-1)!), { parents: images.map(inMemory) });
+    }
+    const want = new Uint8Array(6 * PAGE_SIZE);
+    space.read(at, want);
+    let step = 7;
+    for (const [which, bytes] of images.entries()) {
+      for (let bit = 0; bit < bytes.length * 8; bit += 1 + (step % (bytes.length / 4))) {
+        step = (step * 75) % 65537;
+        const damaged = images.map((each) => Buffer.from(each));
+        damaged[which]![bit >> 3]! ^= 1 << (bit & 7);
+        const parents = damaged.slice(0, 2).map(inMemory);
+        const { ok, problems } = await dumper.verify(inMemory(damaged[2]!), { parents });
+        expect({ ok, bit }).toEqual({ ok: false, bit });
+        expect(problems[0]!.code).toMatch(/^IMAGE_/);
+        const into = new Uint8Array(6 * PAGE_SIZE);
+        try {
+          const image = await openImage(inMemory(damaged[2]!), { parents });
+          await image.read(at, into);
+          expect(Buffer.compare(into, want)).toBe(0); // the damage is where nothing was read
+        } catch (error) {
+          expect((error as { code: string }).code).toMatch(/^IMAGE_/);
+        }
+      }
+    }
+  });
+
+  it('is refused where its ancestors do not hold what lies in the parent', async () => {
+    const base = memorySink();
+    space.munmap(at + 100 * PAGE_SIZE, (PAGES - 100) * PAGE_SIZE);
+    await dumper.dump(space, { to: base });
+    const child = memorySink();
+    const parent = await openImage(base.image);
+    await dumper.dump(space, { to: child, parent });
+    const bytes = bytesOf(child.image);
+    // The block moves by a page: the last one is no page of the parent.
+    const record = bytes.length - 48;
+    for (const field of [16, 24]) {
+      bytes.writeUInt32LE(bytes.readUInt32LE(record + field) + PAGE_SIZE, record + field);
+    }
+    seal(bytes, record, 48, 40);
+    const vma = record - 96;
+    bytes.writeUInt32LE(bytes.readUInt32LE(vma + 48) + PAGE_SIZE, vma + 48);
+    seal(bytes, vma, 96, 88);
+    const parents = [base.image];
+    const image = await openImage(inMemory(bytes), { parents });
+    const into = new Uint8Array(PAGE_SIZE);
+    const failure = { code: 'IMAGE_CORRUPT', message: expect.stringContaining('in the parent') };
+    await expect(image.read(at + 100 * PAGE_SIZE, into)).rejects.toMatchObject(failure);
+    const machine = createMachine({ memory: 16 * MiB, maxAddressSpaces: 1 });
+    await expect(dumper.restore(image, machine)).rejects.toMatchObject(failure);
+    expect((await dumper.verify(inMemory(bytes), { parents })).problems).toMatchObject([failure]);
+    await expect(dumper.dump(space, { to: memorySink(), parent: image })).rejects.toMatchObject(
+      failure,
+    );
   });
 });
 

@@ -7,6 +7,7 @@
  *   page digests of its parent were kept in memory or are read from the parent
  * - the last image, read through the chain, shows what a whole image shows; restored, it is dumped
  *   as the same bytes as a whole image that was restored
+ * - flattened, the chain is a whole dump, byte for byte
  * - the chain verifies
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -21,6 +22,7 @@ import {
   createMachine,
   type Dumper,
   fileSink,
+  flattenImage,
   type Image,
   MiB,
   type MmdumpError,
@@ -195,12 +197,17 @@ describe('a chain of images', () => {
             const { checksum, blocks, zeroPages, freeze } = later.at(-1)![1];
             const spaces = [history.space, ...history.others];
             const options = { checksum, blocks, zeroPages, freeze, ...POLICIES };
-            const whole = await openImage(inMemory(await imageOf(dumpers[0]!, spaces, options)));
+            const bytes = await imageOf(dumpers[0]!, spaces, options);
+            const whole = await openImage(inMemory(bytes));
             const chained = await openImage(last, open(chain));
             for (const { vmas } of chained.mms()) {
               for (const { pages } of vmas) inParent += pages.parent;
             }
             await assertShowsTheSame(chained, whole);
+            const flat = memorySink();
+            const { id } = await flattenImage(chained, { to: flat, blocks });
+            expect(bytesOf(flat.image).equals(bytes)).toBe(true);
+            expect(id).toBe(whole.id);
             expect((await restored(chained)).equals(await restored(whole))).toBe(true);
             await whole.close();
             await chained.close();

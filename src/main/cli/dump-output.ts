@@ -108,6 +108,10 @@ function roundWorker(worker: WorkerReport): unknown {
   return { ...worker, busyMs: round(worker.busyMs), startMs: round(worker.startMs) };
 }
 
+function parentText(pages: number): string {
+  return pages === 0 ? '' : `${pages} in the parent, `;
+}
+
 function partsText(parts: number | undefined): string {
   if (parts === undefined) return '';
   return parts === 1 ? ' in 1 part' : ` in ${parts} parts`;
@@ -126,7 +130,7 @@ export function dumpText(
     const shares = mms.length === 1 ? '' : `; ${usageText(usage)}`;
     return (
       `${source}: ${vmas.length} mappings, ${pages.copy} pages copied, ${pages.zero} zero, ` +
-      `${pages.clone} cloned, ${pages.absent} absent${ldt}${shares}`
+      `${pages.clone} cloned, ${parentText(pages.parent)}${pages.absent} absent${ldt}${shares}`
     );
   });
   lines.push(...summaries);

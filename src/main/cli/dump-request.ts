@@ -27,6 +27,8 @@ export interface DumpFlags extends OutputOptions, TimeoutFlag {
   readonly dryRun?: boolean;
   readonly sizeLimit?: number;
   readonly split?: Split;
+  readonly parent?: string;
+  readonly parents?: readonly string[];
 }
 
 /** A built-in workload that is to be created and dumped. */
@@ -63,7 +65,13 @@ export interface DumpRequest {
   /** Undefined: a dry run, which writes nothing. */
   readonly output: OutputRequest | undefined;
   readonly workers: number | undefined;
-  readonly options: Omit<EstimateOptions, 'source' | 'signal' | 'timeoutMs' | 'onProgress'>;
+  readonly options: Omit<
+    EstimateOptions,
+    'source' | 'signal' | 'timeoutMs' | 'onProgress' | 'parent'
+  >;
+  /** Path of the parent image, and paths of its ancestors. */
+  readonly parent: string | undefined;
+  readonly parents: readonly string[];
   readonly printing: OutputOptions;
 }
 
@@ -74,6 +82,8 @@ export function parseRequest(flags: DumpFlags): DumpRequest {
     output: outputOf(flags),
     from: fromOf(flags),
     workers: flags.workers,
+    parent: flags.parent,
+    parents: flags.parents ?? [],
     options: {
       zeroPages,
       checksum,

@@ -18,6 +18,7 @@ export interface RestoreFlags extends OutputOptions, TimeoutFlag {
   readonly check?: boolean;
   readonly workers?: number;
   readonly memory?: number;
+  readonly parents?: readonly string[];
 }
 
 export function restoreCommand(
@@ -34,7 +35,7 @@ async function restoreUntil(
   deadline: Deadline,
 ): Promise<number> {
   const { signal } = deadline;
-  const image = await openImage(path, { signal });
+  const image = await openImage(path, { signal, parents: flags.parents });
   const dumper = await createDumper(workersOption(flags.workers));
   const progress = new Progress(flags);
   try {

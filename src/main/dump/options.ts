@@ -1,5 +1,6 @@
 /** The options of a dump: their checks and defaults. */
 import {
+  type Check,
   callback,
   flag,
   instanceOf,
@@ -126,7 +127,8 @@ export interface ResolvedOptions {
 const POLICIES = ['fail', 'skip', 'copy'] as const;
 const MAX_UNIT = 64 * MiB;
 const NAMES = list(text);
-const SINK = objectWith<Sink>(
+/** Checks the sink of an image. */
+export const SINK: Check<Sink> = objectWith<Sink>(
   ['open', 'reserve', 'commit', 'abort'],
   'a sink, made by fileSink, splitSink, memorySink or streamSink',
 );

@@ -12,6 +12,7 @@ import {
   createWorkload,
   type Dumper,
   fileSink,
+  flattenImage,
   type Image,
   importProcess,
   type Machine,
@@ -359,6 +360,22 @@ function imageCalls({ image, memoryImage }: CallFixture): [string, PublicCall][]
     ['new Image', construct(image, [object(undefined)])],
     ['memoryUsage', call([object(image)], memoryUsage)],
     [
+      'flattenImage',
+      call(
+        [
+          object(image),
+          options({
+            signal: optional(signal),
+            timeoutMs: optional({ valid: 60_000, accepts: ['0.5'] }),
+            to: object(memorySink()),
+            blocks: optional(name('page')),
+            onProgress: optional(listener),
+          }),
+        ],
+        flattenImage,
+      ),
+    ],
+    [
       'openImage',
       call(
         [
@@ -445,7 +462,12 @@ function jobCalls(fixture: CallFixture): [string, PublicCall][] {
     unitBytes: optional(count(2 * MiB)),
     source: optional({ ...text, accepts: [...text.accepts, 'empty array', 'array of strings'] }),
   };
-  const verify = { ...job, maxIndexBytes: optional(count(MiB)), maxProblems: optional(count(9)), parents: PARENTS };
+  const verify = {
+    ...job,
+    maxIndexBytes: optional(count(MiB)),
+    maxProblems: optional(count(9)),
+    parents: PARENTS,
+  };
   const imports = { ...job, children: optional(flag), freeze: optional(flag) };
   const from = { ...object(memoryImage), accepts: path().accepts, keys: imageKeys(memoryImage) };
   const target = { ...object(machine), accepts: [], skips: ['class'] };
