@@ -21,6 +21,8 @@ import {
   type EstimateOptions,
   resolveOptions,
 } from './dump/options.ts';
+import { PageDigestCache } from './dump/page-digest-cache.ts';
+import type { DumpParent } from './dump/parent.ts';
 import type { DumpEstimate, DumpReport } from './dump/report.ts';
 import { SharedBuffers } from './dump/shared-buffers.ts';
 import { Image } from './image/image.ts';
@@ -66,7 +68,8 @@ export class Dumper {
     const { workers, rendezvous = false, faults, expectedBytes } = checked;
     const pool = new WorkerPool(workers, { rendezvous, faults }, expectedBytes);
     this.workers = pool.workers;
-    this.#engine = { pool, buffers: new SharedBuffers(faults) };
+    const digests = new PageDigestCache();
+    this.#engine = { pool, buffers: new SharedBuffers(faults), digests };
     this.#queue = new JobQueue(() => pool.nextJob());
     this.#prefetchers = new Prefetchers((reference, parts, own) => {
       return this.#queue.run({ signal: own.signal }, 'prefetch', ({ signal }) => {
@@ -84,7 +87,8 @@ export class Dumper {
    * behind; docs/RELIABILITY.md lists the exceptions, which the error names. The codes are
    * OPTION_INVALID, MM_GONE, PAGE_UNSUPPORTED, HUGETLB_REFUSED, SIZE_LIMIT, OUTPUT_EXISTS,
    * OUTPUT_FAILED, ENOMEM (no memory for the tables of the dump), BANK_UNREACHABLE, WORKER_LOST,
-   * TOO_MANY_THREADS, DUMPER_CLOSED, MACHINE_CLOSED, MACHINE_POISONED and TIMEOUT.
+   * TOO_MANY_THREADS, DUMPER_CLOSED, MACHINE_CLOSED, MACHINE_POISONED and TIMEOUT; with a parent
+   * also those of `openImage`, and IMAGE_CLOSED.
    *
    * docs/CLASSIFICATION.md has the rules for pages, docs/IMAGE_FORMAT.md the bytes of the image.
    */
@@ -95,10 +99,14 @@ export class Dumper {
     const checked = optionsOf('dump', options, DUMP_OPTIONS);
     const references = addressSpaces('spaces', spaces).map(({ reference }) => reference);
     const resolved = resolveOptions(checked);
-    return await this.#queue.run(checked, 'open', (deadline) => {
-      const { signal } = deadline;
-      return runDump(this.#engine, references, { ...resolved, signal }, deadline);
-    });
+    const run = (parent: DumpParent | undefined): Promise<DumpReport> =>
+      this.#queue.run(checked, 'open', (deadline) => {
+        const { signal } = deadline;
+        return runDump(this.#engine, references, { ...resolved, parent, signal }, deadline);
+      });
+    const { parent } = checked;
+    if (parent === undefined) return await run(undefined);
+    return await parent.use((contents) => run({ id: parent.id, contents }));
   }
 
   /**
@@ -251,6 +259,7 @@ export class Dumper {
     this.#prefetchers.close();
     return this.#queue.close(async () => {
       this.#engine.buffers.clear();
+      this.#engine.digests.clear();
       await this.#engine.pool.close();
     });
   }

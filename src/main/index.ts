@@ -46,6 +46,12 @@ export type { Problem, ProblemCode } from '../shared/formats/problem.ts';
 export type { MachineHandle } from '../shared/machine-handle.ts';
 export { GiB, KiB, MiB, PAGE_SIZE } from '../shared/page.ts';
 export type { CompareOptions, CompareProgress, Comparison } from './compare/compare.ts';
+export {
+  type FlattenOptions,
+  type FlattenProgress,
+  type FlattenReport,
+  flattenImage,
+} from './convert/flatten.ts';
 export type { DumperOptions } from './crew/dumper-options.ts';
 export type { DumpOptions, EstimateOptions } from './dump/options.ts';
 export type {
@@ -68,7 +74,14 @@ export {
   verifyImage,
   type WorkerChoice,
 } from './dumper.ts';
-export { Image, type MmChoice, type OpenOptions, openImage, type PageInfo } from './image/image.ts';
+export {
+  Image,
+  type ImageAncestor,
+  type MmChoice,
+  type OpenOptions,
+  openImage,
+  type PageInfo,
+} from './image/image.ts';
 export { memoryUsage } from './image/image-usage.ts';
 export type { ImageFile, ImageMm, ImageVma, Payload, StoredPages } from './image/index/image-mm.ts';
 export type { FamilyUsage, MemoryUsage } from './image/memory-usage.ts';

@@ -24,6 +24,8 @@ export function reasonOf({ k }: ReportVma, { kind, where }: FoundPage): string {
       return 'all of its bytes are zero, so the image only notes that';
     case 'clone':
       return `mm ${where} has the same page, and the image stores it there`;
+    case 'parent':
+      return 'its parent image has the same page, and this one does not store it again';
     case 'guard':
       return 'a guard page: every access to it faults';
     default:

@@ -49,6 +49,8 @@ export const MMDUMP_CODES = [
   'IMAGE_CORRUPT', //        a record or payload contradicts the format
   'IMAGE_CHECKSUM', //       a checksum does not match
   'IMAGE_TOO_LARGE', //      the records of the image need more memory than the reader allows
+  'IMAGE_PARENT_MISSING', // the parent of the image is neither given nor beside it
+  'IMAGE_PARENT_DIFFERS', // what was found as the parent of the image is another image
   'IMAGE_CLOSED', //         the image was closed
   'PAGE_ABSENT', //          the image does not hold this page
   'PROCESS_NOT_FOUND', //    no process with this pid

@@ -37,6 +37,7 @@ import { BackedPages } from './classify/backed-pages.ts';
 import { Donors } from './classify/donors.ts';
 import { GranuleClassifier } from './classify/granule-classifier.ts';
 import { FrozenLeaves, PinnedLeaves } from './classify/leaves.ts';
+import { ParentPages } from './classify/parent-pages.ts';
 import { RunWriter } from './classify/run-writer.ts';
 import { zeroTestsOf } from './classify/zero-test.ts';
 import { PageMover } from './copy/page-mover.ts';
@@ -46,6 +47,7 @@ import { ImageOutput, PhaseStopped } from './output/image-output.ts';
 import { CoreSizer } from './pass/core-sizer.ts';
 import { CoreWriter } from './pass/core-writer.ts';
 import { CrcList } from './pass/crc-list.ts';
+import { ParentDigests } from './pass/parent-digests.ts';
 import type { Sizer, Writer } from './pass/sizer.ts';
 import { UnitSizer } from './pass/unit-sizer.ts';
 import { walkUnit } from './pass/unit-walk.ts';
@@ -100,6 +102,8 @@ class PassWorker {
   readonly #sizer: Sizer;
   readonly #ferried: FerriedPages | undefined;
   readonly #backed: BackedPages | undefined;
+  readonly #parent: ParentPages | undefined;
+  readonly #parentDigests: ParentDigests | undefined;
   readonly #crcs = new CrcList();
   readonly #out: ImageOutput | undefined;
   readonly #writer: Writer | undefined;
@@ -122,6 +126,7 @@ class PassWorker {
     this.#found = foundOf(task);
     this.#ferried = FerriedPages.of(machine, task.ferry, task.unitPages);
     this.#backed = backedOf(task, machine, this.#mms);
+    this.#parent = parentOf(task, machine);
     this.#pinned = pinnedOf(task, this.#mms, faults);
     const slots = task.running?.slots;
     this.#pinSlots = slots && new PinSlots(slots);
@@ -148,7 +153,9 @@ class PassWorker {
     const mover = new PageMover(machine, this.#found.sources, task);
     const anonIds = task.anonIds && new Int32Array(task.anonIds);
     const offsetOfMm = (mm: number): number => this.#offsetOfMm(mm);
-    const writing = { ...input, anonIds, offsetOfMm };
+    const digests = task.parent && new ParentDigests(task.parent, task.digestKernels.inside);
+    this.#parentDigests = digests;
+    const writing = { ...input, anonIds, offsetOfMm, parent: digests };
     this.#writer = isCore
       ? new CoreWriter(this.#out, mover)
       : new UnitWriter(writing, this.#out, mover, this.#crcs);
@@ -203,6 +210,7 @@ class PassWorker {
     this.#fetch(unit);
     this.#pinned?.[units.mm(unit)]?.beginUnit(start, this.#firstPin(unit));
     this.#classifiers[units.mm(unit)]!.classify(start, units.pages(unit));
+    this.#parent?.mark(units.mm(unit), start, this.#found, first);
     units.setRunCount(unit, this.#found.runEnd - first);
     if (this.#task.reportsRuns) this.#runs.push(runsOf(unit, start, this.#found, first));
     return first;
@@ -288,6 +296,7 @@ class PassWorker {
     const mm = units.mm(unit);
     out.begin(start, bytes, units.firstSegment(unit));
     writer.begin(mm, start);
+    this.#parentDigests?.begin(units, unit);
     this.#crcs.beginUnit();
     writer.raw(this.#leads, units.leadAt(unit), units.leadBytes(unit));
     walkUnit(this.#mms[mm]!, units, unit, this.#found, first, writer);
@@ -317,13 +326,21 @@ function pinnedOf(
 
 /** The reader of backed pages. Undefined if no page of the machine lies in a backing. */
 function backedOf(
-  { unitPages, detectZero, target, kept }: PassTask,
+  { unitPages, detectZero, target, kept, parent }: PassTask,
   machine: MachineParts,
   mms: readonly Mm[],
 ): BackedPages | undefined {
   if (machine.backings.isEmpty) return undefined;
-  const needsBytes = detectZero || target !== undefined;
+  const needsBytes = detectZero || target !== undefined || parent !== undefined;
   return new BackedPages(mms, machine.memory, unitPages, needsBytes, kept?.identities);
+}
+
+/** What finds the pages that lie in the parent image. Undefined if there is none. */
+function parentOf(
+  { parent, unitPages, digestKernels }: PassTask,
+  { memory }: MachineParts,
+): ParentPages | undefined {
+  return parent && new ParentPages(parent, memory, unitPages, digestKernels.inside);
 }
 
 /** Where the classifiers of a worker find leaves and pages, and where runs go. */

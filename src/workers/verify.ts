@@ -4,7 +4,11 @@ import { DIGEST } from '../shared/digest/digest-kind.ts';
 import { PayloadDigest } from '../shared/digest/payload-digest.ts';
 import { PayloadTable } from '../shared/dump/payload-table.ts';
 import type { PhaseReport } from '../shared/dump/tasks/phase-task.ts';
-import type { SharedBytes } from '../shared/dump/tasks/source-reach.ts';
+import {
+  imageOfChain,
+  type SharedBytes,
+  type SourceReach,
+} from '../shared/dump/tasks/source-reach.ts';
 import type { VerifyTask } from '../shared/dump/tasks/verify-task.ts';
 import { MmdumpError, type Outcome } from '../shared/errors.ts';
 import { KiB } from '../shared/page.ts';
@@ -34,10 +38,7 @@ export function verify(task: VerifyTask): Outcome<PhaseReport> {
   const unitStarts = new Int32Array(task.unitStarts);
   const { source } = task;
   const digest = new PayloadDigest(() => task.digestKernel);
-  const payloads: Payloads =
-    source.kind === 'memory'
-      ? new SharedPayloads(source.image, source.name)
-      : new ReadPayloads(new Reader(source));
+  const payloads = payloadsOf(source);
   return runUnits(task, task.unitCount, (unit) => {
     let bytes = 0;
     const first = unitStarts[unit]!;
@@ -53,6 +54,32 @@ export function verify(task: VerifyTask): Outcome<PhaseReport> {
     }
     return { pages: 0, bytes };
   });
+}
+
+function payloadsOf(source: SourceReach): Payloads {
+  if (source.kind === 'memory') return new SharedPayloads(source.image, source.name);
+  if (source.kind === 'chain') return new ChainPayloads(source.images, source.starts);
+  return new ReadPayloads(new Reader(source));
+}
+
+/** The images of a chain. A payload lies in one of them. */
+class ChainPayloads implements Payloads {
+  readonly #images: readonly Payloads[];
+  readonly #starts: readonly number[];
+
+  constructor(images: readonly SourceReach[], starts: readonly number[]) {
+    this.#images = images.map(payloadsOf);
+    this.#starts = starts;
+  }
+
+  take(digest: PayloadDigest, offset: number, bytes: number, end: number): void {
+    const image = imageOfChain(this.#starts, offset);
+    const start = this.#starts[image]!;
+    const next = this.#starts[image + 1] ?? Number.POSITIVE_INFINITY;
+    // The unit may end in another image. Nothing is read ahead then.
+    const last = end > offset && end <= next ? end : offset + bytes;
+    this.#images[image]!.take(digest, offset - start, bytes, last - start);
+  }
 }
 
 /** An image in memory, whose payloads are digested where they lie. */

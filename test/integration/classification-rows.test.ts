@@ -44,7 +44,7 @@ describe('a page of row', () => {
     prepare(fixture);
     const to = memorySink();
     const report = await dumper.dump(fixture.space, { to, unsupported: 'skip' });
-    const none = { absent: 0, copy: 0, zero: 0, clone: 0, unsupported: 0 };
+    const none = { absent: 0, copy: 0, zero: 0, clone: 0, unsupported: 0, parent: 0 };
     expect(report.mms[0]!.pages).toEqual({ ...none, ...expected });
     if (reason === undefined) {
       expect(report.skipped).toEqual([]);

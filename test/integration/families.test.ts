@@ -86,7 +86,7 @@ describe('the image of a family', () => {
     expect(report.mms.map(({ source }) => source)).toEqual(['family 0', 'family 1', 'family 2']);
     const image = await openImage(sink.image);
     for (const [mm, { pages, vmas }] of report.mms.entries()) {
-      const counted = { absent: 0, copy: 0, zero: 0, clone: 0, unsupported: 0 };
+      const counted = { absent: 0, copy: 0, zero: 0, clone: 0, unsupported: 0, parent: 0 };
       for (const kind of ['private', 'private file', 'shared'] as Kind[]) {
         for (let page = 0; page < FAMILY_PAGES; page++) {
           counted[expected([0, 1, 2], kind, page)[mm]!.kind]++;

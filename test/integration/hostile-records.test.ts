@@ -109,12 +109,26 @@ describe('a record that contradicts the format', () => {
   it.each([
     ['a version that is not known', 'version 3, expected 1 or 2', 6, 3],
     ['a digest that is not known', 'digest 3, expected 0 to 2', 40, 3],
-    ['a parent', 'the image has a parent', 56, 1],
   ])('is a head with %s', async (_name, message, at, value) => {
     const bytes = await imageOf(dumper, smallSpace());
     bytes.writeUInt16LE(value, at);
     seal(bytes, 0, 72, 64);
     await expectRefused(bytes, 'IMAGE_VERSION', message);
+  });
+
+  it('is a head with a parent that is not there', async () => {
+    const bytes = await imageOf(dumper, smallSpace());
+    bytes.writeUInt16LE(1, 56);
+    seal(bytes, 0, 72, 64);
+    await expectRefused(bytes, 'IMAGE_PARENT_MISSING', '00000000000000000100000000000000');
+  });
+
+  it('is a page in the parent of an image that has none', async () => {
+    const bytes = await imageOf(dumper, smallSpace());
+    const at = recordsOf(bytes, PAGES).find((record) => bytes.readUInt16LE(record + 14) === 0)!;
+    bytes.writeUInt32LE(9, at + 44);
+    seal(bytes, at, PAGES.bytes, PAGES.crcAt);
+    await expectRefused(bytes, 'IMAGE_CORRUPT', 'the file head names none');
   });
 
   it('is a page of a file in a mapping that has none', async () => {

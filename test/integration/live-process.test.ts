@@ -80,6 +80,7 @@ function describeProcess(name: string, start: () => Promise<Capture | Absent>): 
         zero: kinds.filter((kind) => kind === 'zero').length,
         clone: 0,
         unsupported: 0,
+        parent: 0,
       });
       expect(process.pid).toBe(live.pid);
       expect(process.vmas).toBe(reference.vmas.length);
@@ -105,7 +106,7 @@ function describeProcess(name: string, start: () => Promise<Capture | Absent>): 
       for (const { start } of special('[vvar]')) {
         const vma = vmaAt(image, start);
         expect(vma.isVdso).toBe(false);
-        expect(vma.pages).toEqual({ copy: 0, zero: 0, clone: 0, guard: 0 });
+        expect(vma.pages).toEqual({ copy: 0, zero: 0, clone: 0, guard: 0, parent: 0 });
       }
     });
 

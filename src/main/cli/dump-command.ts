@@ -4,6 +4,7 @@ import { canTrace } from '../../shared/native/ptrace.ts';
 import type { EstimateOptions } from '../dump/options.ts';
 import type { DumpEstimate, DumpReport } from '../dump/report.ts';
 import { createDumper } from '../dumper.ts';
+import { openImage } from '../image/image.ts';
 import { abortable } from '../job/stop.ts';
 import { dumpJson, dumpText } from './dump-output.ts';
 import { type DumpFlags, type DumpRequest, parseRequest } from './dump-request.ts';
@@ -31,10 +32,12 @@ export async function dumpCommand(flags: DumpFlags, signal: AbortSignal): Promis
 }
 
 async function run(
-  { from, output: wanted, workers, mm, options, printing }: DumpRequest,
+  { from, output: wanted, workers, mm, options, parent: path, parents, printing }: DumpRequest,
   signal: AbortSignal | undefined,
 ): Promise<Dumped> {
   const output = wanted ? await abortable(openOutput(wanted), signal) : NO_OUTPUT;
+  // Before the process is stopped, which may take as long as all records take to be read.
+  const parent = path === undefined ? undefined : await openImage(path, { signal, parents });
   const dumper = await createDumper(workersOption(workers, expectedBytes(from)));
   const progress = new Progress(printing);
   let source: Source | undefined;
@@ -44,6 +47,7 @@ async function run(
     const chosen = chooseMm(opened, mm);
     const all: EstimateOptions = {
       ...options,
+      parent,
       source: chosen.names,
       signal,
       onProgress: ({ phase, bytes, totalBytes, etaMs }) => {
@@ -60,6 +64,7 @@ async function run(
     progress.stop();
     await source?.release();
     await dumper.close();
+    await parent?.close();
   }
 }
 

@@ -131,6 +131,10 @@ function roundWorker(worker: WorkerReport): unknown {
   return { ...worker, busyMs: round(worker.busyMs), startMs: round(worker.startMs) };
 }
 
+function parentText(pages: number): string {
+  return pages === 0 ? '' : `${pages} in the parent, `;
+}
+
 function partsText(parts: number | undefined): string {
   if (parts === undefined) return '';
   return parts === 1 ? ' in 1 part' : ` in ${parts} parts`;
@@ -151,7 +155,7 @@ export function dumpText(
     const shares = mms.length === 1 ? '' : `; ${usageText(usage)}`;
     return (
       `${source}: ${vmas.length} mappings, ${pages.copy} pages copied, ${pages.zero} zero, ` +
-      `${pages.clone} cloned, ${pages.absent} absent${ldt}${shares}`
+      `${pages.clone} cloned, ${parentText(pages.parent)}${pages.absent} absent${ldt}${shares}`
     );
   });
   lines.push(...summaries);

@@ -31,6 +31,8 @@ export interface DumpFlags extends OutputOptions, TimeoutFlag {
   readonly dryRun?: boolean;
   readonly sizeLimit?: number;
   readonly split?: Split;
+  readonly parent?: string;
+  readonly parents?: readonly string[];
 }
 
 /** A built-in workload that is to be created and dumped. */
@@ -77,7 +79,13 @@ export interface DumpRequest {
   readonly workers: number | undefined;
   /** Ordinal of the only address space that is dumped. Undefined: all of them. */
   readonly mm: number | undefined;
-  readonly options: Omit<EstimateOptions, 'source' | 'signal' | 'timeoutMs' | 'onProgress'>;
+  readonly options: Omit<
+    EstimateOptions,
+    'source' | 'signal' | 'timeoutMs' | 'onProgress' | 'parent'
+  >;
+  /** Path of the parent image, and paths of its ancestors. */
+  readonly parent: string | undefined;
+  readonly parents: readonly string[];
   readonly printing: OutputOptions;
 }
 
@@ -89,6 +97,8 @@ export function parseRequest(flags: DumpFlags): DumpRequest {
     from: fromOf(flags),
     workers: flags.workers,
     mm: flags.mm,
+    parent: flags.parent,
+    parents: flags.parents ?? [],
     options: {
       zeroPages,
       checksum,

@@ -13,12 +13,16 @@ import { type OutputOptions, print, printJson, table } from './terminal.ts';
 
 const LDT_ENTRY_BYTES = 8;
 
+export interface InspectFlags extends OutputOptions {
+  readonly parents?: readonly string[];
+}
+
 export async function inspectCommand(
   path: string,
-  flags: OutputOptions,
+  flags: InspectFlags,
   signal: AbortSignal,
 ): Promise<number> {
-  const image = await openImage(path, { signal });
+  const image = await openImage(path, { signal, parents: flags.parents });
   try {
     const notes = await Promise.all(image.mms().map((mm) => decodedNotes(image, mm.ordinal)));
     if (flags.json === true) printJson(inspectJson(image, notes));
@@ -34,7 +38,7 @@ function ldtEntries({ ldt }: ImageMm): number {
 }
 
 function storedPages({ pages }: ImageVma): number {
-  return pages.copy + pages.zero + pages.clone;
+  return pages.copy + pages.zero + pages.clone + pages.parent;
 }
 
 /** The object that `inspect --json` prints; its keys are a contract. */
@@ -47,6 +51,7 @@ function inspectJson(image: Image, notes: readonly DecodedNotes[]): unknown {
     version: image.head.version,
     digest: image.head.digest,
     frozen: image.head.frozen,
+    ancestors: image.ancestors,
     savedBytes: usage.savedBytes,
     mms: image.mms().map((mm) => ({
       fields: { ...fieldsJson(mm), map_count: mm.vmas.length },
@@ -64,6 +69,7 @@ function inspectJson(image: Image, notes: readonly DecodedNotes[]): unknown {
         vdso: vma.isVdso,
         pages: { copy: vma.pages.copy, zero: vma.pages.zero, clone: vma.pages.clone },
         guardPages: vma.pages.guard,
+        parentPages: vma.pages.parent,
         storedPages: storedPages(vma),
       })),
     })),
@@ -79,6 +85,11 @@ function inspectText(image: Image, notes: readonly DecodedNotes[]): string {
     `${image.path}: ${image.format}, ${formatBytes(image.bytes)}, id ${image.id}, ` +
       `${image.mms().length} mm${image.head.digest === 'none' ? ', pages without checksums' : ''}`,
   ];
+  for (const [index, { id, path, bytes }] of image.ancestors.entries()) {
+    const what = index === 0 ? 'parent' : `ancestor ${index + 1}`;
+    lines.push(`${what}: ${path ?? 'in memory'}, ${formatBytes(bytes)}, id ${id}`);
+  }
+  const hasParent = image.head.parent !== null;
   const usage = memoryUsage(image);
   if (usage.mms.length > 1) lines.push(`${formatBytes(usage.savedBytes)} saved by sharing`);
   for (const mm of image.mms()) {
@@ -93,9 +104,11 @@ function inspectText(image: Image, notes: readonly DecodedNotes[]): string {
       `${vma.pages.copy}`,
       `${vma.pages.zero}`,
       `${vma.pages.clone}`,
+      ...(hasParent ? [`${vma.pages.parent}`] : []),
       vma.isVdso ? '[vdso]' : (vma.file?.path ?? ''),
     ]);
-    lines.push(table(['addresses', 'prot', 'copy', 'zero', 'clone', 'file'], rows));
+    const counts = ['copy', 'zero', 'clone', ...(hasParent ? ['parent'] : [])];
+    lines.push(table(['addresses', 'prot', ...counts, 'file'], rows));
   }
   return lines.join('\n');
 }

@@ -6,16 +6,18 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { WORKERS_MAX } from '../crew/crew.ts';
 import { packageVersion } from '../package/version.ts';
 import { WORKLOADS, type WorkloadName } from '../workloads/names.ts';
+import type { ConvertFlags } from './convert-command.ts';
 import type { DumpFlags } from './dump-request.ts';
+import type { InspectFlags } from './inspect-command.ts';
 import type { ReportFlags } from './report-command.ts';
 import type { RestoreFlags } from './restore-command.ts';
 import { EXIT, runCommand } from './run-command.ts';
 import { parseSize, parseSplit, wholeNumber } from './sizes.ts';
-import type { OutputOptions } from './terminal.ts';
 import { timeoutOption } from './timeout-option.ts';
 import type { VerifyFlags } from './verify-command.ts';
 
 const MAX_PID = 2 ** 22;
+const BLOCKS_HELP = 'one block per run of pages, or per page';
 /** The random number generator takes a seed of 32 bits. */
 const MAX_SEED = 2 ** 32 - 1;
 
@@ -39,6 +41,7 @@ export function createProgram(): Command {
   addInspect(program);
   addVerify(program);
   addRestore(program);
+  addConvert(program);
   addReport(program);
   return program;
 }
@@ -61,6 +64,14 @@ function choice(flags: string, description: string, choices: readonly string[]):
   return new Option(flags, description).choices(choices).default(choices[0]);
 }
 
+/** The option that names images which another image needs. */
+function parentsOption(): Option {
+  return new Option(
+    '--parents <images...>',
+    'images that the image needs (default: found in its directory, as *.cpt)',
+  );
+}
+
 function addDump(program: Command): void {
   const command = program
     .command('dump')
@@ -73,9 +84,7 @@ function addDump(program: Command): void {
     .addOption(
       choice('--checksum <kind>', 'kind of the checksum of each block', ['xxh3', 'crc32', 'none']),
     )
-    .addOption(
-      choice('--blocks <unit>', 'one block per run of pages, or per page', ['run', 'page']),
-    )
+    .addOption(choice('--blocks <unit>', BLOCKS_HELP, ['run', 'page']))
     .addOption(choice('--format <name>', 'a native image, or an ELF core file', ['cpt', 'elf']))
     .option(
       '--mm <n>',
@@ -96,6 +105,8 @@ function addDump(program: Command): void {
       '--no-freeze',
       'let the process run during the dump: its mappings are of one instant, its pages are not',
     )
+    .option('--parent <image>', 'leave out pages that are the same in this image')
+    .addOption(parentsOption())
     .option('--dontdump', 'honour VM_DONTDUMP: store no pages of such mappings')
     .addOption(timeoutOption());
   addCommon(command).action(async (flags: DumpFlags) => {
@@ -152,20 +163,26 @@ function addOutput(command: Command): void {
       '-o, --output <file>',
       "the image; '-' is standard output (default: NAME.cpt, PID.cpt or CORE.cpt, with .core for a core file)",
     )
+    .option('--size-limit <size>', 'fail if the image would be larger than this', parseSize)
+    .option(
+      '--dry-run',
+      'report what the image would hold and how long it would be, but write nothing',
+    );
+  addFiles(command);
+}
+
+/** How the files of an image are written. */
+function addFiles(command: Command): void {
+  command
     .option(
       '--split <n or size>',
       'write so many files, or files of at most this size (512M), named FILE.000 and so on',
       parseSplit,
     )
-    .option('--size-limit <size>', 'fail if the image would be larger than this', parseSize)
     .option('--force', 'replace an existing image')
     .option(
       '--no-sync',
       'do not wait until the image is on the disk: a power failure may lose or damage it',
-    )
-    .option(
-      '--dry-run',
-      'report what the image would hold and how long it would be, but write nothing',
     );
 }
 
@@ -173,8 +190,9 @@ function addInspect(program: Command): void {
   const command = program
     .command('inspect')
     .description('list the mappings of an image and the pages that it holds')
-    .argument('<image>');
-  addCommon(command).action(async (path: string, flags: OutputOptions) => {
+    .argument('<image>')
+    .addOption(parentsOption());
+  addCommon(command).action(async (path: string, flags: InspectFlags) => {
     await runCommand(async (signal) => {
       const { inspectCommand } = await import('./inspect-command.ts');
       return await inspectCommand(path, flags, signal);
@@ -187,6 +205,7 @@ function addVerify(program: Command): void {
     .command('verify')
     .description('check the structure and the checksums of an image')
     .argument('<image>')
+    .addOption(parentsOption())
     .addOption(timeoutOption())
     .addOption(workersOption());
   addCommon(command).action(async (path: string, flags: VerifyFlags) => {
@@ -202,6 +221,7 @@ function addRestore(program: Command): void {
     .command('restore')
     .description('restore an image into a simulated machine')
     .argument('<image>')
+    .addOption(parentsOption())
     .option('--check', 'compare every restored page with the image')
     .addOption(
       new Option('--load <when>', "load pages now, or leave them in the image: 'on-demand'")
@@ -240,6 +260,27 @@ function addReport(program: Command): void {
     await runCommand(async (signal) => {
       const { reportCommand } = await import('./report-command.ts');
       return await reportCommand(path, flags, signal);
+    });
+  });
+}
+
+/** What is made of the image is an option, so that other formats can be options as well. */
+function addConvert(program: Command): void {
+  const command = program
+    .command('convert')
+    .description('make another image of an image')
+    .argument('<image>')
+    .argument('<output>')
+    .option('--flatten', 'make one image of an image and its parents')
+    .addOption(parentsOption())
+    .addOption(choice('--blocks <unit>', BLOCKS_HELP, ['run', 'page']))
+    .addOption(timeoutOption());
+  addFiles(command);
+  addCommon(command).action(async (path: string, output: string, flags: ConvertFlags) => {
+    if (flags.flatten !== true) command.error("error: the option '--flatten' is needed");
+    await runCommand(async (signal) => {
+      const { convertCommand } = await import('./convert-command.ts');
+      return await convertCommand(path, output, flags, signal);
     });
   });
 }

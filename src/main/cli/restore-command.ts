@@ -19,6 +19,7 @@ export interface RestoreFlags extends OutputOptions, TimeoutFlag {
   readonly workers?: number;
   readonly memory?: number;
   readonly load?: 'now' | 'on-demand';
+  readonly parents?: readonly string[];
 }
 
 export function restoreCommand(
@@ -35,7 +36,7 @@ async function restoreUntil(
   deadline: Deadline,
 ): Promise<number> {
   const { signal } = deadline;
-  const image = await openImage(path, { signal });
+  const image = await openImage(path, { signal, parents: flags.parents });
   const dumper = await createDumper(workersOption(flags.workers));
   const progress = new Progress(flags);
   let release = async (): Promise<void> => {};

@@ -12,6 +12,7 @@ import { sizeOf, workersOption } from './workers-option.ts';
 
 export interface VerifyFlags extends OutputOptions, TimeoutFlag {
   readonly workers?: number;
+  readonly parents?: readonly string[];
 }
 
 /** At most this many problems are printed in full; the others are counted. */
@@ -37,7 +38,7 @@ async function verifyUntil(
     const onProgress = ({ bytes, totalBytes }: { bytes: number; totalBytes: number }): void => {
       progress.show('verify', bytes, totalBytes);
     };
-    result = await dumper.verify(path, { signal, onProgress });
+    result = await dumper.verify(path, { signal, onProgress, parents: flags.parents });
   } finally {
     progress.stop();
     await dumper.close();

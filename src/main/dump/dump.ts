@@ -22,6 +22,7 @@ import { type Dump, type Engine, enter } from './engine.ts';
 import { type CountedMm, countMm, mmReport, type NotedMm, noteMm } from './mm-report.ts';
 import type { ResolvedOptions } from './options.ts';
 import { withSink } from './output.ts';
+import { prepareParent } from './parent.ts';
 import { type PassResult, runPasses } from './pass.ts';
 import { type Plan, planDump } from './plan.ts';
 import { type DumpReport, Stopwatch } from './report.ts';
@@ -63,11 +64,12 @@ export async function runDump(
   const meter = new DumpMeter(onProgress);
   const watch = new Stopwatch();
   const lists = { workers: [], crews: [] };
-  const dump: Dump = { engine, options, deadline, yielder, meter, startedAt, watch, ...lists };
+  const parts = { engine, options, deadline, yielder, meter, startedAt, watch, ...lists };
   throwIfAborted(signal);
   assertDumpable(references);
   if (options.format === 'elf') assertOneMm(references.length);
-  enter(dump, 'open');
+  enter({ ...parts, parent: undefined }, 'open');
+  const dump: Dump = { ...parts, parent: await prepareParent({ ...parts, parent: undefined }) };
   const committed = await withSink(to, deadline, () => writeImage(dump, references));
   return reportOf(dump, committed); // after withSink, so that a failure here keeps the image
 }
@@ -93,12 +95,15 @@ async function writeImage(dump: Dump, references: readonly MmReference[]): Promi
   const { crcs, tables } = capture.pass;
   const id = (await crcs?.imageId(tables.records, tables.firstUnits, yielder)) ?? '';
   await assertSources(references[0]!.machine.id);
+  options.parent?.contents.assertIntact(); // the sink may have been the one that holds it
   await abortable(Promise.resolve(options.onCaptured?.()), signal);
   const usage = capture.usage(capture.pass);
   const mms = await countMms(capture, yielder);
   throwIfAborted(signal);
   watch.lap();
   await abortable(to.commit({ bytes: capture.pass.bytes }), signal);
+  const { digests } = capture.pass;
+  if (digests !== undefined) dump.engine.digests.keep(id, digests);
   const ms = { lockWait, pause: freeze ? locked : 0, locked, ...capture.ms, commit: watch.lap() };
   return { capture, mms, usage, id, ms };
 }

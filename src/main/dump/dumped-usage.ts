@@ -10,10 +10,11 @@ import { BLOCK, BlockIndex, type BlockKind } from '../image/index/block-index.ts
 import { type FamilyUsage, familyUsage, type UnreachableMapping } from '../image/memory-usage.ts';
 import type { PassResult } from './pass.ts';
 
-const { COPY } = PAGE_CLASS;
+const { COPY, PARENT } = PAGE_CLASS;
 
 const KINDS: ReadonlyMap<number, BlockKind> = new Map([
   [PAGE_CLASS.COPY, BLOCK.DATA],
+  [PAGE_CLASS.PARENT, BLOCK.PARENT],
   [PAGE_CLASS.ZERO, BLOCK.ZERO],
   [PAGE_CLASS.CLONE, BLOCK.CLONE],
   [PAGE_CLASS.GUARD, BLOCK.GUARD],
@@ -42,7 +43,9 @@ export function noteUsage(mms: readonly Mm[]): (pass: PassResult) => FamilyUsage
 /** The usage of an mm that is dumped alone: everything that is stored is its own. */
 function aloneUsage({ tallies, tables }: PassResult): FamilyUsage {
   let pages = 0;
-  for (let vma = 0; vma < tables.vmaBases.at(-1)!; vma++) pages += tallies.pages(vma, COPY);
+  for (let vma = 0; vma < tables.vmaBases.at(-1)!; vma++) {
+    pages += tallies.pages(vma, COPY) + tallies.pages(vma, PARENT);
+  }
   const bytes = pages * PAGE_SIZE;
   return { mms: [{ rss: bytes, pss: bytes, unique: bytes }], savedBytes: 0 };
 }

@@ -5,6 +5,8 @@ import type { WorkerPool } from '../crew/pool.ts';
 import type { Deadline, Yielder } from '../job/stop.ts';
 import type { DumpMeter } from './dump-progress.ts';
 import type { ResolvedOptions } from './options.ts';
+import type { PageDigestCache } from './page-digest-cache.ts';
+import type { PreparedParent } from './parent.ts';
 import type { Stopwatch, WorkerReport } from './report.ts';
 import type { SharedBuffers } from './shared-buffers.ts';
 
@@ -12,6 +14,7 @@ import type { SharedBuffers } from './shared-buffers.ts';
 export interface Engine {
   readonly pool: WorkerPool;
   readonly buffers: SharedBuffers;
+  readonly digests: PageDigestCache;
 }
 
 /** One dump in progress. */
@@ -26,6 +29,8 @@ export interface Dump {
   readonly workers: WorkerReport[];
   /** The crew of each pass so far. */
   readonly crews: Crew[];
+  /** Undefined if the image has no parent. */
+  readonly parent: PreparedParent | undefined;
 }
 
 /**

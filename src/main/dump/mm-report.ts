@@ -10,18 +10,18 @@ import type { Yielder } from '../job/stop.ts';
 import type { LeftOut } from './plan.ts';
 import type { MmReport, PageCounts, VmaReport } from './report.ts';
 
-const { COPY, ZERO, CLONE, UNSUPPORTED } = PAGE_CLASS;
+const { COPY, ZERO, CLONE, UNSUPPORTED, PARENT } = PAGE_CLASS;
 
 /** The pages of an mm, counted. */
 export interface CountedMm {
   readonly noted: NotedMm;
   readonly pages: PageCounts;
-  /** Pages of each VMA by class, four elements for each: see `COUNTED`. */
+  /** Pages of each VMA by class, five elements for each: see `COUNTED`. */
   readonly perVma: Int32Array;
 }
 
 /** The classes in CountedMm.perVma, in order. */
-const COUNTED = [COPY, ZERO, CLONE, UNSUPPORTED] as const;
+const COUNTED = [COPY, ZERO, CLONE, UNSUPPORTED, PARENT] as const;
 
 /** What a report needs of an mm, noted while its VMAs do not change. */
 export interface NotedMm {
@@ -74,7 +74,7 @@ export async function countMm(
   const { ranges, behindBadTables } = noted;
   const count = ranges.length / 2;
   const perVma = new Int32Array(count * COUNTED.length);
-  const total = [0, 0, 0, 0] as [number, number, number, number];
+  const total = [0, 0, 0, 0, 0] as [number, number, number, number, number];
   let size = 0;
   for (let vma = 0, at = 0; vma < count; vma++) {
     if (yielder.isDue()) await yielder.yield();
@@ -98,8 +98,10 @@ function pageCounts(
   zero: number,
   clone: number,
   unsupported: number,
+  parent: number,
 ): PageCounts {
-  return { absent: size - copy - zero - clone - unsupported, copy, zero, clone, unsupported };
+  const absent = size - copy - zero - clone - unsupported - parent;
+  return { absent, copy, zero, clone, unsupported, parent };
 }
 
 /**
@@ -130,8 +132,9 @@ function vmaReports({ noted: { ranges }, perVma }: CountedMm): VmaReport[] {
   for (let vma = 0, at = 0; vma < ranges.length / 2; vma++, at += COUNTED.length) {
     const start = ranges[vma * 2]!;
     const end = ranges[vma * 2 + 1]!;
-    const [copy, zero, clone, unsupported] = perVma.subarray(at, at + COUNTED.length);
-    const pages = pageCounts(end - start, copy!, zero!, clone!, unsupported!);
+    const counts = perVma.subarray(at, at + COUNTED.length);
+    const [copy, zero, clone, unsupported, parent] = counts;
+    const pages = pageCounts(end - start, copy!, zero!, clone!, unsupported!, parent!);
     reports.push({ start: addressOf(start), end: addressOf(end), pages });
   }
   return reports;

@@ -1,7 +1,9 @@
 /** The options of a dump: their checks and defaults. */
 import {
+  type Check,
   callback,
   flag,
+  instanceOf,
   isArray,
   list,
   listener,
@@ -21,9 +23,11 @@ import {
 } from '../../shared/digest/digest-kind.ts';
 import type { ImageFormat, UnsupportedPolicy } from '../../shared/dump/tasks/pass-task.ts';
 import { GRANULE_PAGES, GRANULE_SIZE, MiB } from '../../shared/page.ts';
+import { Image } from '../image/image.ts';
 import { JOB_OPTIONS, type JobOptions } from '../job/stop.ts';
 import { NoSink } from '../sinks/no-sink.ts';
 import type { Sink } from '../sinks/sink.ts';
+import type { ChangedSince, DumpParent } from './parent.ts';
 import type { DumpProgress } from './report.ts';
 
 /** Options of a dump. */
@@ -78,6 +82,13 @@ export interface DumpOptions extends JobOptions {
    */
   readonly sizeLimit?: number | undefined;
   /**
+   * The parent image, open. The new image records pages that are the same in the parent, at the same
+   * address of the mm with the same ordinal, without their bytes. It needs the parent to be read, and
+   * so does every image that it is the parent of. docs/decisions/chains.md says how the pages are
+   * found. Default: no parent.
+   */
+  readonly parent?: Image | undefined;
+  /**
    * Bytes of address space in a work unit: a multiple of 2 MiB, at most 64 MiB. Default 4 MiB. It
    * does not change the image.
    */
@@ -112,6 +123,9 @@ export interface ResolvedOptions {
   readonly freeze: boolean;
   readonly dontDump: boolean;
   readonly sizeLimit: number | undefined;
+  readonly parent: DumpParent | undefined;
+  /** Undefined if nothing tells which pages may have changed: all of them are compared. */
+  readonly changedSince: ChangedSince | undefined;
   /** Nothing is written: see `estimate`. */
   readonly dryRun: boolean;
   readonly unitPages: number;
@@ -124,7 +138,8 @@ export interface ResolvedOptions {
 const POLICIES = ['fail', 'skip', 'copy'] as const;
 const MAX_UNIT = 64 * MiB;
 const NAMES = list(text);
-const SINK = objectWith<Sink>(
+/** Checks the sink of an image. */
+export const SINK: Check<Sink> = objectWith<Sink>(
   ['open', 'reserve', 'commit', 'abort'],
   'a sink, made by fileSink, splitSink, memorySink or streamSink',
 );
@@ -141,6 +156,7 @@ export const DUMP_OPTIONS: Shape<DumpOptions> = {
   freeze: optional(flag),
   dontDump: optional(flag),
   sizeLimit: optional(wholeNumber(0)),
+  parent: optional(instanceOf(Image, 'an Image')),
   unitBytes: optional(unitBytes),
   source: optional((what, value) => (isArray(value) ? NAMES : text)(what, value)),
   ...JOB_OPTIONS,
@@ -179,6 +195,8 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
     freeze: options.freeze ?? true,
     dontDump: options.dontDump ?? false,
     sizeLimit: options.sizeLimit,
+    parent: undefined, // set while the image is in use
+    changedSince: undefined,
     dryRun: options.to instanceof NoSink,
     unitPages: (unitBytes / GRANULE_SIZE) * GRANULE_PAGES,
     source: options.source ?? 'mm',

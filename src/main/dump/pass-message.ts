@@ -8,7 +8,7 @@ import type { Plan } from './plan.ts';
 import type { DumpPhase } from './report.ts';
 
 /** The fields that may differ between a counting pass and the pass that follows it. */
-export type PassStage = Pick<PassTask, 'anonIds' | 'isCounted' | 'kept' | 'target'>;
+export type PassStage = Pick<PassTask, 'anonIds' | 'isCounted' | 'kept' | 'parent' | 'target'>;
 
 /** The tasks of a pass, except for what each worker has of its own. */
 export function passMessage(

@@ -6,11 +6,17 @@
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { LookBack } from '../../shared/dump/look-back.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
+import { type PageDigestBuffers, pageDigestBytes } from '../../shared/dump/page-digests.ts';
 import { runTableBytes } from '../../shared/dump/run-table.ts';
 import { SEGMENT_BYTES_MAX } from '../../shared/dump/segment-cut.ts';
 import type { StagingReservations } from '../../shared/dump/staging-reservations.ts';
 import type { CopyTarget } from '../../shared/dump/tasks/copy-target.ts';
-import type { KeptRuns, PassReport, UnitRuns } from '../../shared/dump/tasks/pass-task.ts';
+import type {
+  KeptRuns,
+  ParentTask,
+  PassReport,
+  UnitRuns,
+} from '../../shared/dump/tasks/pass-task.ts';
 import { VmaTallies } from '../../shared/dump/vma-tally.ts';
 import { WorkUnits } from '../../shared/dump/work-unit.ts';
 import { encodeHead } from '../../shared/formats/cpt/encode-mm.ts';
@@ -22,6 +28,7 @@ import { CoreOutput, placeCoreEnd } from './core/core-output.ts';
 import { type Dump, enter } from './engine.ts';
 import { finishVmas, rewriteIn } from './late-records.ts';
 import { assertSize } from './output.ts';
+import { keptDigests, parentTask } from './parent.ts';
 import { passMessage } from './pass-message.ts';
 import { runPassPhase } from './pass-phase.ts';
 import { type DescribedMm, type PassTables, preparePass } from './pass-tables.ts';
@@ -45,6 +52,8 @@ export interface PassResult {
   readonly crcs: RecordCrcs | undefined;
   /** The runs of every unit if the dump has several mms, else nothing. */
   readonly runs: readonly UnitRuns[];
+  /** The digests of the pages of the image. Undefined unless it has a parent. */
+  readonly digests: PageDigestBuffers | undefined;
 }
 
 /**
@@ -60,7 +69,8 @@ export async function runPasses(
 ): Promise<PassResult> {
   const { options, engine, yielder } = dump;
   const { freeze: frozen, digest, dontDump } = options;
-  const head = { frozen, digest, dontDump, mmCount: mms.length, totalLen: 0 };
+  const parent = dump.parent?.fields;
+  const head = { frozen, digest, dontDump, mmCount: mms.length, totalLen: 0, parent };
   const core = options.format === 'elf' ? new CoreOutput(mms[0]!) : undefined;
   const tables =
     core?.prepare(plan, engine.buffers) ??
@@ -100,6 +110,7 @@ class PassRun {
   readonly #lookBack: LookBack;
   readonly #reports: PassReport[] = [];
   readonly #anonIds: Int32Array;
+  readonly #parent: ParentTask | undefined;
   #isCounted = false;
   #kept: KeptRuns | undefined;
   #headCrc: number | undefined;
@@ -124,6 +135,8 @@ class PassRun {
     this.#lookBack = new LookBack(new Int32Array(tables.lookBack));
     this.#anonIds = new Int32Array(new SharedArrayBuffer(4 * tables.vmaBases.at(-1)!));
     this.#lookBack.clear(tables.unitCount);
+    const { parent } = dump;
+    this.#parent = parent && parentTask(dump, parent, this.#raw, this.#digestBuffer());
     new VmaTallies(tables.tallies).clear(tables.vmaBases.at(-1)!);
   }
 
@@ -138,7 +151,17 @@ class PassRun {
     if (unsupported === 'fail' && this.#plan.leftOut.some(({ rule }) => rule === RULE.TABLE_BAD)) {
       return true;
     }
-    return to.kind === 'memory' && !isNearBound(this.#bytesAtMost, this.#raw, this.#plan);
+    if (to.kind !== 'memory') return false;
+    // An image with a parent is much shorter than the bound.
+    return this.#parent !== undefined || !isNearBound(this.#bytesAtMost, this.#raw, this.#plan);
+  }
+
+  /** Memory for the digests of all pages, if they are kept. */
+  #digestBuffer(): SharedArrayBuffer | undefined {
+    const { engine, options } = this.#dump;
+    const bytes = pageDigestBytes(this.#tables.pages);
+    if (options.dryRun || bytes === 0 || !engine.digests.takes(bytes)) return undefined;
+    return engine.buffers.fresh('page digests', bytes);
   }
 
   get #raw(): Mm[] {
@@ -157,8 +180,9 @@ class PassRun {
   async count(): Promise<void> {
     const { engine, options } = this.#dump;
     enter(this.#dump, 'count');
+    // With a parent, the pages would have to be compared with it once more.
     const mayChange = this.#pins !== undefined || showsPlaces(this.#raw);
-    if (mayChange && !options.dryRun) {
+    if ((mayChange || this.#parent !== undefined) && !options.dryRun) {
       const { pages } = this.#tables;
       const runs = engine.buffers.take('runs', runTableBytes(pages));
       const sources = engine.buffers.take('sources', pages * 4);
@@ -267,6 +291,7 @@ class PassRun {
   result(): PassResult {
     const tables = this.#tables;
     const [first, ...others] = tables.records;
+    const kept = this.#parent?.kept;
     const lead = [this.#headCrc ?? 0, ...first!.lead.slice(1)];
     return {
       bytes: this.#bytes,
@@ -275,6 +300,7 @@ class PassRun {
       unsupported: this.#unsupported(),
       crcs: this.#crcs,
       runs: this.#runs,
+      digests: kept && keptDigests(tables, kept),
     };
   }
 
@@ -317,6 +343,7 @@ class PassRun {
         anonIds: this.#isCounted ? (this.#anonIds.buffer as SharedArrayBuffer) : undefined,
         isCounted: this.#isCounted,
         kept: this.#kept,
+        parent: this.#parent,
         target,
       });
       if (target !== undefined && message.kernels !== undefined) {

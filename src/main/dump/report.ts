@@ -20,6 +20,8 @@ export interface PageCounts {
   readonly clone: number;
   /** Pages that no rule can store. */
   readonly unsupported: number;
+  /** Pages that are the same in the parent image, recorded without their bytes. */
+  readonly parent: number;
 }
 
 /** The report of one mapping. */

@@ -25,6 +25,11 @@ export class SharedBuffers {
     return fresh;
   }
 
+  /** A new buffer of zeros, which the caller keeps. Throws ENOMEM. */
+  fresh(name: string, bytes: number): SharedArrayBuffer {
+    return create(name, bytes, this.#faults);
+  }
+
   /** Forgets all buffers. */
   clear(): void {
     this.#buffers.clear();

@@ -6,6 +6,7 @@ import { bytesOf } from '../../shared/arguments/bytes.ts';
 import {
   abortSignal,
   isInstance,
+  list,
   number,
   optional,
   wholeNumber,
@@ -14,21 +15,21 @@ import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import type { ImageHead } from '../../shared/formats/cpt/head.ts';
-import { ImageProblem, problemError } from '../../shared/formats/problem.ts';
+import { imageOfFirstPart } from '../../shared/formats/parts.ts';
 import { addressOf, TASK_SIZE, vpnOf } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import type { MemoryImage } from '../sinks/memory-sink.ts';
+import { type Ancestor, findAncestors } from './chain/ancestors.ts';
+import { ImageChain } from './chain/chain.ts';
 import { BLOCK, type Block } from './index/block-index.ts';
-import { IdHash } from './index/id-hash.ts';
 import { findVma, type ImageMm, type ImageVma } from './index/image-mm.ts';
 import { IndexBudget, MAX_INDEX } from './index/index-budget.ts';
 import { CACHE_BYTES } from './read/block-cache.ts';
-import { type CheckedRecords, ImageContents, type PayloadPart } from './read/image-contents.ts';
+import { ImageContents, type PayloadPart } from './read/image-contents.ts';
 import { Uses } from './read/uses.ts';
-import { type ByteSource, whileIntact } from './source/byte-source.ts';
+import { whileIntact } from './source/byte-source.ts';
 import { imageSource, openSource } from './source/open-source.ts';
-import { StreamChecker } from './stream/checker.ts';
-import { readHead, type Visitor, walkObjects } from './stream/walk.ts';
+import { readRecords } from './stream/read-records.ts';
 
 /** The records of an image about one page. */
 export interface PageInfo {
@@ -37,10 +38,11 @@ export interface PageInfo {
    * - 'zero': the page is zeros.
    * - 'clone': an earlier mm stores the bytes of the page.
    * - 'guard': a guard page.
+   * - 'parent': the parent image shows the page at the same place.
    * - 'absent': this mapping does not store the page; `read` may find a page of a file elsewhere.
    * - 'unmapped': there is no mapping.
    */
-  readonly kind: 'copy' | 'zero' | 'clone' | 'guard' | 'absent' | 'unmapped';
+  readonly kind: 'copy' | 'zero' | 'clone' | 'guard' | 'parent' | 'absent' | 'unmapped';
   /** The mapping of the page; null if there is none. */
   readonly vma: ImageVma | null;
   /** Byte of the image at which the page begins; null if it has no bytes of its own there. */
@@ -62,6 +64,22 @@ export interface OpenOptions {
    * block again. Default 8 MiB.
    */
   readonly cacheBytes?: number | undefined;
+  /**
+   * Where the ancestors of an image with a parent are, in any order: paths, or images of memory
+   * sinks. Those that are not among them are looked for in the directory of the image, in files
+   * named *.cpt. Default: in the directory only.
+   */
+  readonly parents?: readonly (string | MemoryImage)[] | undefined;
+}
+
+/** An image that another one needs: its parent, the parent of that, and so on. */
+export interface ImageAncestor {
+  /** Its id. */
+  readonly id: string;
+  /** Its path, that of an image in parts without a number; null for an image in memory. */
+  readonly path: string | null;
+  /** Its length, in bytes. */
+  readonly bytes: number;
 }
 
 /** Chooses an address space of an image. */
@@ -74,6 +92,7 @@ const OPEN_OPTIONS: Shape<OpenOptions> = {
   signal: optional(abortSignal),
   maxIndexBytes: optional(MAX_INDEX),
   cacheBytes: optional(wholeNumber(0)),
+  parents: optional(list(imageSource)),
 };
 const ADDRESS = wholeNumber(0);
 const ORDINAL = wholeNumber(0);
@@ -84,6 +103,7 @@ const KINDS = {
   [BLOCK.ZERO]: 'zero',
   [BLOCK.CLONE]: 'clone',
   [BLOCK.GUARD]: 'guard',
+  [BLOCK.PARENT]: 'parent',
 } as const;
 
 /**
@@ -101,6 +121,8 @@ export class Image {
   readonly path: string | null;
   /** Length of the image, in bytes. */
   readonly bytes: number;
+  /** The images that it needs, its parent first. Empty for an image without a parent. */
+  readonly ancestors: readonly ImageAncestor[];
   readonly #contents: ImageContents;
   readonly #uses: Uses;
 
@@ -116,6 +138,7 @@ export class Image {
     this.path = source.path;
     this.bytes = source.bytes;
     this.id = id;
+    this.ancestors = contents.chain.ancestors.map(ancestorInfo);
   }
 
   /** The address spaces of the image, in the order of the dump. */
@@ -230,6 +253,11 @@ export class Image {
   }
 }
 
+function ancestorInfo({ id, from, head }: Ancestor): ImageAncestor {
+  const path = typeof from === 'string' ? (imageOfFirstPart(from) ?? from) : null;
+  return { id, path, bytes: head.totalLen };
+}
+
 function ordinalOf(choice: MmChoice): number | undefined {
   return optionsOf('choice', choice, MM_CHOICE).mm;
 }
@@ -240,50 +268,30 @@ function ordinalOf(choice: MmChoice): number | undefined {
  * only.
  *
  * It rejects with OPTION_INVALID, INPUT_FAILED, IMAGE_NOT_RECOGNISED, IMAGE_VERSION,
- * IMAGE_TRUNCATED, IMAGE_CORRUPT, IMAGE_CHECKSUM, IMAGE_TOO_LARGE (beyond `maxIndexBytes`) and
- * AbortError. docs/HOSTILE_IMAGES.md says what holds for images that are not trusted.
+ * IMAGE_TRUNCATED, IMAGE_CORRUPT, IMAGE_CHECKSUM, IMAGE_PARENT_MISSING, IMAGE_TOO_LARGE (beyond
+ * `maxIndexBytes`) and AbortError. The records of ancestors are read when a page of theirs is
+ * needed; so reading, restoring and comparing can fail with the same codes, and with
+ * IMAGE_PARENT_DIFFERS. docs/HOSTILE_IMAGES.md says what holds for images that are not trusted.
  */
 export async function openImage(
   from: string | MemoryImage,
   options: OpenOptions = {},
 ): Promise<Image> {
   const checked = optionsOf('openImage', options, OPEN_OPTIONS);
-  const { cacheBytes = CACHE_BYTES } = checked;
-  throwIfAborted(checked.signal);
+  const { cacheBytes = CACHE_BYTES, parents = [], signal } = checked;
+  throwIfAborted(signal);
   const source = await openSource(imageSource('from', from));
   try {
-    const { records, id } = await whileIntact(source, () => readRecords(source, checked));
-    return new Image(new ImageContents(source, records, cacheBytes), id);
+    const budget = new IndexBudget(source.name, checked.maxIndexBytes);
+    const { records, id } = await whileIntact(source, () => readRecords(source, budget, signal));
+    const { name, path } = source;
+    const ancestors = await findAncestors(name, path, records.head, parents, checked);
+    const chain = new ImageChain(ancestors, source.bytes, budget);
+    return new Image(new ImageContents(source, records, chain, cacheBytes), id);
   } catch (error) {
     await source.close().catch(() => {}); // `error` is what the caller needs to know
-    throw error instanceof ImageProblem ? problemError(source.name, error.problem) : error;
+    throw error;
   }
-}
-
-/** Reads and checks every record. */
-async function readRecords(
-  source: ByteSource,
-  options: OpenOptions,
-): Promise<{ readonly records: CheckedRecords; readonly id: string }> {
-  if (source.problem) throw problemError(source.name, source.problem);
-  const budget = new IndexBudget(source.name, options.maxIndexBytes);
-  const head = await readHead(source);
-  const fatal = (problem: ImageProblem): never => {
-    throw problem;
-  };
-  const checker = new StreamChecker(head, budget, fatal);
-  const id = new IdHash(head.recordCrc);
-  const visitor: Visitor = {
-    object: (object, payload) => {
-      id.add(object.recordCrc);
-      checker.add(object, payload);
-    },
-    problem: fatal,
-  };
-  await walkObjects(source, head, visitor, options.signal);
-  checker.finish(head.totalLen);
-  const { mms, filePages } = checker;
-  return { records: { head, mms, filePages }, id: id.digest() };
 }
 
 function pageOffset(block: Block, vpn: number): number {

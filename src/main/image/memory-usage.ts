@@ -9,7 +9,7 @@
  */
 import { PAGE_SIZE } from '../../shared/page.ts';
 import { firstAfter } from '../../shared/ranges.ts';
-import { BLOCK, type Block, type BlockIndex } from './index/block-index.ts';
+import { BLOCK, type Block, type BlockIndex, hasContent } from './index/block-index.ts';
 import { isOfFile } from './index/file-pages.ts';
 import { findVma } from './index/image-mm.ts';
 
@@ -113,7 +113,7 @@ class StoredPages {
       for (let index = 0; index < blocks.count; index++) {
         const block = blocks.at(index);
         places[index] = pages;
-        if (block.kind !== BLOCK.DATA) continue;
+        if (!hasContent(block)) continue;
         const mapping = fileMappingOf(mappings, block);
         if (mapping !== undefined) this.#addFileBlock(owner, mapping, block, pages);
         pages += block.pages;
@@ -156,7 +156,7 @@ class StoredPages {
   #visitBlock(mm: number, index: number, visit: Visit): void {
     const { blocks, mappings, donorOf } = this.#mms[mm]!;
     const block = blocks.at(index);
-    if (block.kind === BLOCK.DATA) {
+    if (hasContent(block)) {
       if (fileMappingOf(mappings, block) !== undefined) return; // #visitMapping visits it
       this.#visitPages(mm, mm, this.#places[mm]![index]!, block.pages, visit);
     } else if (block.kind === BLOCK.CLONE) {
@@ -169,9 +169,10 @@ class StoredPages {
     if (blocks === undefined) return; // openImage accepts no such image
     const end = clone.start + clone.pages;
     for (let index = blocks.firstFrom(clone.start); index < blocks.count; index++) {
-      const { start, pages, kind } = blocks.at(index);
+      const block = blocks.at(index);
+      const { start, pages } = block;
       if (start >= end) break;
-      if (kind !== BLOCK.DATA) continue;
+      if (!hasContent(block)) continue;
       const from = Math.max(start, clone.start);
       const count = Math.min(start + pages, end) - from;
       this.#visitPages(mm, donor, this.#places[donor]![index]! + (from - start), count, visit);

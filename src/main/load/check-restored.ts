@@ -11,7 +11,7 @@ import { backingOf, placeOf } from '../../mmu/tables/pte.ts';
 import { addressOf, hex, PAGE_SIZE } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import type { Image } from '../image/image.ts';
-import { BLOCK, type Block } from '../image/index/block-index.ts';
+import { BLOCK, type Block, hasContent } from '../image/index/block-index.ts';
 import type { ImageMm, ImageVma } from '../image/index/image-mm.ts';
 import { withStoppedMm } from '../job/held-mms.ts';
 
@@ -99,7 +99,7 @@ async function checkBlock(
 ): Promise<void> {
   const address = addressOf(block.start);
   const slot = restored.vmas.slot(ordinal);
-  const hasBytes = block.kind === BLOCK.DATA || block.kind === BLOCK.CLONE;
+  const hasBytes = hasContent(block) || block.kind === BLOCK.CLONE;
   const bytes = new Uint8Array(hasBytes ? block.pages * PAGE_SIZE : 0);
   if (hasBytes) await image.read(address, bytes, { mm: mm.ordinal });
   const found = new Uint8Array(PAGE_SIZE);
@@ -138,7 +138,9 @@ function isZero(mm: Mm, content: number): boolean {
 export function memoryForImage(image: Image): number {
   let frames = 4096; // a margin, and the frames of the machine itself
   for (const { vmas, blocks } of image.mms()) {
-    for (const { pages } of vmas) frames += pages.copy + pages.zero + pages.clone;
+    for (const { pages } of vmas) {
+      frames += pages.copy + pages.zero + pages.clone + pages.parent;
+    }
     frames += blocks.count * 3; // a block lies in one granule: at most one table per level
   }
   return frames * PAGE_SIZE;

@@ -15,8 +15,8 @@ import type { ImageContents } from '../image/read/image-contents.ts';
 import { digestKernelBytes } from '../package/kernels.ts';
 
 /** OPTION_INVALID for an image whose bytes the other threads of a machine cannot reach. */
-export function assertReachable({ reach }: ImageContents): void {
-  if (reach.kind !== 'memory') return;
+export function assertReachable({ source }: ImageContents): void {
+  if (source.reach.kind !== 'memory') return;
   throw refusal(
     'load',
     'on-demand',
@@ -145,8 +145,9 @@ function tableOf(image: ImageContents, runs: Int32Array, count: number): Uint8Ar
   return writer.bytes;
 }
 
-/** The files that hold the image. */
+/** The files that hold the image itself: pages that lie in its ancestors are loaded at once. */
 function sourceOf(reach: SourceReach): TableSource {
+  if (reach.kind === 'chain') return sourceOf(reach.images[0]!);
   if (reach.kind === 'parts') return { fds: reach.fds, partBytes: reach.partBytes };
   return { fds: reach.kind === 'memory' ? [] : [reach.fd], partBytes: 0 };
 }

@@ -41,7 +41,13 @@ export async function runLoadPhase(
 ): Promise<PhaseReport[]> {
   const machine = mms[0]?.machine;
   if (machine === undefined || list.count === 0) return [];
-  const units = cutIntoUnits(list.count, (run) => list.pages(run), UNIT_PAGES);
+  let before = 0; // pages of earlier runs of the same block, which lie in the same unit
+  const weightOf = (run: number): number => {
+    const weight = before + list.pages(run);
+    before = list.hasMore(run) ? weight : 0;
+    return weight - before;
+  };
+  const units = cutIntoUnits(list.count, weightOf, UNIT_PAGES);
   let pages = 0;
   for (let run = 0; run < list.count; run++) pages += list.pages(run);
   const crew = pool.crew({

@@ -15,6 +15,7 @@ import { BLOCK } from '../image/index/block-index.ts';
 import type { ImageMm, ImageVma } from '../image/index/image-mm.ts';
 import type { ImageContents } from '../image/read/image-contents.ts';
 import type { Yielder } from '../job/stop.ts';
+import { addBlock } from './restored-pages.ts';
 
 /** Pages of zeros in one run, so that several workers share a large mapping. */
 const ZEROS_AT_ONCE = 16384;
@@ -84,7 +85,8 @@ export async function listInto(
       const kind = block.kind === BLOCK.GUARD ? LOAD.GUARD : LOAD.ANON;
       const { pages, start, source, digest, low, high } = block;
       const flags = writable | LOAD_FLAG.INTO;
-      list.add({ ...NOWHERE, kind, flags, pages, start, source, digest, low, high });
+      const run = { ...NOWHERE, kind, flags, pages, start, source, digest, low, high };
+      addBlock(list, image, mm, block, run);
     }
     listZeros(list, LOAD.ANON_ZERO, next, vpnOf(vma.end));
   }

@@ -92,7 +92,7 @@ export async function restoreImage(
   assertFits(image, options);
   const restore = new Restore(image, machine, options);
   try {
-    const result = await whileIntact(image.source, () => restore.run(pool));
+    const result = await whileIntact(image, () => restore.run(pool));
     await restore.files.release(); // the mappings hold the files from now on
     return result;
   } catch (error) {
@@ -142,6 +142,7 @@ class Restore {
     const start = performance.now();
     const { signal, onProgress } = this.#options;
     const { into } = this.#options;
+    await this.#image.openChain(signal);
     if (into !== undefined) await this.#prepare(into);
     else for (const mm of this.#image.mms) await this.#createSpace(mm);
     const { loaded, shared } = this.#lists;
@@ -252,7 +253,7 @@ class Restore {
 }
 
 function hasContent({ pages }: ImageVma): boolean {
-  return pages.copy + pages.zero + pages.clone > 0;
+  return pages.copy + pages.zero + pages.clone + pages.parent > 0;
 }
 
 async function restoreExtras(

@@ -44,7 +44,9 @@ export async function listPages(
       if (yielder.isDue()) await yielder.yield();
       const block = mm.blocks.at(index);
       if (block.kind === BLOCK.CLONE) listClone(lists, image, mm, vma, block, files);
-      else addRun(lists, loadRun(mm, vma, block, files), hasZeroPage);
+      else if (block.kind === BLOCK.PARENT) {
+        addBlock(lists.loaded, image, mm, block, loadRun(mm, vma, block, files));
+      } else addRun(lists, loadRun(mm, vma, block, files), hasZeroPage);
     }
   }
 }
@@ -59,6 +61,34 @@ function addRun({ loaded, entries }: LoadLists, run: LoadRun, hasZeroPage: boole
   else if (run.kind === LOAD.GUARD) entries.add(run);
   else if (run.kind === LOAD.ZERO_PAGE && hasZeroPage) entries.add(run);
   else loaded.add(run);
+}
+
+/**
+ * Adds the run of a block. Pages in the parent become a run for each place where ancestors store
+ * them. Precondition: the ancestors of the image are open.
+ */
+export function addBlock(
+  list: LoadList,
+  image: ImageContents,
+  mm: ImageMm,
+  { kind, start, pages }: Block,
+  run: LoadRun,
+): void {
+  if (kind !== BLOCK.PARENT) {
+    list.add(run);
+    return;
+  }
+  for (const part of image.stored(mm, start, pages)) {
+    const isLast = part.start + part.pages === start + pages;
+    list.add({
+      ...run,
+      start: part.start,
+      pages: part.pages,
+      source: part.source,
+      index: run.index + (part.start - start),
+      flags: run.flags | LOAD_FLAG.OF_PAGES | (isLast ? 0 : LOAD_FLAG.MORE),
+    });
+  }
 }
 
 function loadRun(mm: ImageMm, vma: ImageVma, block: Block, files: FileIds): LoadRun {
@@ -118,13 +148,16 @@ function listClone(
     const block = donor?.blocks.find(vpn);
     if (donor === undefined || block === undefined) break; // openImage refuses such an image
     const pages = Math.min(end, block.start + block.pages) - vpn;
-    const source = block.source + addressOf(vpn - block.start);
-    const run = loadRun(mm, vma, { ...block, start: vpn, pages, source, ...NO_DIGEST }, files);
+    const run = loadRun(mm, vma, { ...block, start: vpn, pages, ...NO_DIGEST }, files);
     const given = findVma(donor.vmas, addressOf(vpn));
     if (given === undefined || !canShare(vma, given, run.kind, block)) {
       share(vpn);
       sharedFrom = vpn + pages;
-      lists.loaded.add(run);
+      for (const part of image.stored(donor, vpn, pages)) {
+        const { start, pages: count, source } = part;
+        const index = run.index + (start - vpn);
+        lists.loaded.add({ ...run, start, pages: count, source, index });
+      }
       lists.copied += pages;
     }
     vpn += pages;

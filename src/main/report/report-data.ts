@@ -26,6 +26,7 @@ const KIND_OF: { readonly [kind in BlockKind]: number } = {
   [BLOCK.ZERO]: PAGE_KIND.ZERO,
   [BLOCK.CLONE]: PAGE_KIND.CLONE,
   [BLOCK.GUARD]: PAGE_KIND.GUARD,
+  [BLOCK.PARENT]: PAGE_KIND.PARENT,
 };
 
 /** Gathers everything. `embedBytes`: most bytes of pages that the report holds. AbortError. */

@@ -27,6 +27,8 @@ export const LOAD_FLAG = {
   WRITABLE: 8, //    the leaves are writable
   SPECIAL: 16, //    the leaves are special: there is no normal page behind them
   MERGED: 64, //     BACKED: KSM has merged the pages
+  MORE: 256, //      the following run continues this one: their digest is that of both
+  OF_PAGES: 128, //  the digest is that of the digests of the pages, see PageListDigest
   INTO: 32, //       the pages of the run may be there already; adopted frames are filled in place,
   //                 other pages make room: for nothing if ANON_ZERO, else for what KIND says
 } as const;
@@ -96,6 +98,11 @@ export class LoadList {
   /** Pages of a run, by its index. */
   pages(run: number): number {
     return this.#words[run * WORDS + PAGES]!;
+  }
+
+  /** Whether the run after this one continues it. */
+  hasMore(run: number): boolean {
+    return (this.#words[run * WORDS + FLAGS]! & LOAD_FLAG.MORE) !== 0;
   }
 
   /** Pages of all runs. */

@@ -11,6 +11,7 @@ export const PAGE_CLASS = {
   CLONE: 3,
   UNSUPPORTED: 4,
   GUARD: 5, // has no content, but is recorded: a guard page
+  PARENT: 6, // has content, which the parent image holds
 } as const;
 
 /** Numbers of the rules. */

@@ -30,7 +30,7 @@ export function runTableBytes(runs: number): number {
  * The class word holds PAGE_CLASS in bits 0 to 7. It also holds
  *
  *   for UNSUPPORTED     the RULE in bits 8 to 15
- *   for COPY and ZERO   FILE_PAGES_BIT
+ *   for COPY, ZERO and PARENT   FILE_PAGES_BIT
  *   for CLONE           the ordinal of the donor in bits 8 to 23
  *
  * Neighbouring pages belong to one run if their class words are equal. So a run of clones has one

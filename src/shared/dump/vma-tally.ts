@@ -15,10 +15,11 @@ export const VMA_TALLY = {
   GUARD: 4,
   RECORD_AT: 5, //   offset of its record in the image, u64; by the worker that writes the record
   RECORD: 7, //      index of its record_crc among those of the unit; by the same worker
-  WORDS: 8,
+  PARENT: 8, //      pages of that class, as above
+  WORDS: 10,
 } as const;
 
-const { COPY, ZERO, CLONE, UNSUPPORTED, GUARD, RECORD_AT, RECORD, WORDS } = VMA_TALLY;
+const { COPY, ZERO, CLONE, UNSUPPORTED, GUARD, RECORD_AT, RECORD, PARENT, WORDS } = VMA_TALLY;
 
 /** The word that counts a class, by PAGE_CLASS. */
 const BY_CLASS: readonly number[] = byClass();
@@ -30,6 +31,7 @@ function byClass(): number[] {
   words[PAGE_CLASS.CLONE] = CLONE;
   words[PAGE_CLASS.UNSUPPORTED] = UNSUPPORTED;
   words[PAGE_CLASS.GUARD] = GUARD;
+  words[PAGE_CLASS.PARENT] = PARENT;
   return words;
 }
 
@@ -62,8 +64,9 @@ export class VmaTallies {
 
   /** Pages that the image stores for the VMA: page_num of its record. */
   stored(vma: number): number {
-    const { COPY: copy, ZERO: zero, CLONE: clone } = PAGE_CLASS;
-    return this.pages(vma, copy) + this.pages(vma, zero) + this.pages(vma, clone);
+    const { COPY: copy, ZERO: zero, CLONE: clone, PARENT: parent } = PAGE_CLASS;
+    const stored = this.pages(vma, copy) + this.pages(vma, zero) + this.pages(vma, clone);
+    return stored + this.pages(vma, parent);
   }
 
   setRecord(vma: number, offset: number, record: number): void {

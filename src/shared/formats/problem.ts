@@ -3,12 +3,18 @@ import { MmdumpError } from '../errors.ts';
 import { hex } from '../page.ts';
 
 /** Codes of problems. They are also codes of errors (docs/ERRORS.md). */
-export type ProblemCode =
-  | 'IMAGE_NOT_RECOGNISED'
-  | 'IMAGE_VERSION'
-  | 'IMAGE_TRUNCATED'
-  | 'IMAGE_CORRUPT'
-  | 'IMAGE_CHECKSUM';
+export const PROBLEM_CODES = [
+  'IMAGE_NOT_RECOGNISED',
+  'IMAGE_VERSION',
+  'IMAGE_TRUNCATED',
+  'IMAGE_CORRUPT',
+  'IMAGE_CHECKSUM',
+  'IMAGE_PARENT_MISSING',
+  'IMAGE_PARENT_DIFFERS',
+] as const;
+
+/** A kind of damage. */
+export type ProblemCode = (typeof PROBLEM_CODES)[number];
 
 /** One thing that is wrong with an image. */
 export interface Problem {

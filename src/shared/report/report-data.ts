@@ -4,10 +4,10 @@
  */
 
 /** What a page is, as the page codes it in the stream of runs. Values are indices of PAGE_KINDS. */
-export const PAGE_KIND = { ABSENT: 0, COPY: 1, ZERO: 2, CLONE: 3, GUARD: 4 } as const;
+export const PAGE_KIND = { ABSENT: 0, COPY: 1, ZERO: 2, CLONE: 3, GUARD: 4, PARENT: 5 } as const;
 
 /** The names of the kinds, in the order of their values. */
-export const PAGE_KINDS = ['absent', 'copy', 'zero', 'clone', 'guard'] as const;
+export const PAGE_KINDS = ['absent', 'copy', 'zero', 'clone', 'guard', 'parent'] as const;
 
 /** What a mapping is. */
 export type MappingKind = 'anonymous' | 'file' | 'heap' | 'stack' | 'vdso' | 'device';

@@ -30,6 +30,9 @@ export class PageMover {
   /** The low and the high half of the digest of the last `move`. A crc32 is the low half. */
   low = 0;
   high = 0;
+  /** The halves of the digest that the last `digestPage` computed, as signed words. */
+  pageLow = 0;
+  pageHigh = 0;
   readonly #sources: Int32Array;
   readonly #plain: FrameMover;
   /** For XXH3: copies and digests at once. */
@@ -82,6 +85,19 @@ export class PageMover {
     } else {
       this.#plain.move(first, count, into, at);
     }
+  }
+
+  /** Computes the XXH3-64 of the page that has arrived at byte `at` of `into`. */
+  digestPage(into: ImageWindow, at: number): void {
+    if (into.memory === undefined) {
+      this.#behind.of(DIGEST.XXH3, into.bytes.subarray(at, at + PAGE_SIZE));
+      this.pageLow = this.#behind.low | 0;
+      this.pageHigh = this.#behind.high | 0;
+      return;
+    }
+    const kernels = this.#kernelsIn(into.memory);
+    this.pageLow = kernels.digest((into.at + at) | 0, PAGE_SIZE) | 0;
+    this.pageHigh = kernels.high() | 0;
   }
 
   /**

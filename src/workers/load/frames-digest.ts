@@ -7,8 +7,9 @@ import { crc32 } from 'node:zlib';
 import type { MachineParts } from '../../mmu/mm/machine-parts.ts';
 import { BANK_SHIFT } from '../../mmu/physical/physical-memory.ts';
 import { DIGEST, type Digest, type DigestKind } from '../../shared/digest/digest-kind.ts';
+import { PageListDigest } from '../../shared/digest/page-list-digest.ts';
 import { type DigestKernels, DigestState, digestKernels } from '../../shared/digest/xxh3.ts';
-import { KiB } from '../../shared/page.ts';
+import { KiB, PAGE_SIZE } from '../../shared/page.ts';
 import { Memory, WASM_PAGE, type WasmModule } from '../../shared/wasm.ts';
 
 /** Bytes of the scratch memory, whole wasm pages. */
@@ -20,6 +21,8 @@ export class FramesDigest implements Digest {
   low = 0;
   high = 0;
   digest: DigestKind = DIGEST.NONE;
+  readonly #list: PageListDigest;
+  #isOfPages = false;
   readonly #machine: MachineParts;
   readonly #module: WasmModule;
   readonly #state = new DigestState();
@@ -32,11 +35,17 @@ export class FramesDigest implements Digest {
   constructor(machine: MachineParts, module: WasmModule) {
     this.#machine = machine;
     this.#module = module;
+    this.#list = new PageListDigest(() => module);
   }
 
-  /** Begins the digest of a run. */
-  begin(kind: DigestKind): void {
+  /**
+   * Begins the digest of a run. With `isOfPages` it is that of the digests of the pages: see
+   * PageListDigest.
+   */
+  begin(kind: DigestKind, isOfPages = false): void {
     this.digest = kind;
+    this.#isOfPages = isOfPages;
+    if (isOfPages) this.#list.begin();
     this.#isFirst = true;
     this.low = 0;
     this.high = 0;
@@ -68,6 +77,10 @@ export class FramesDigest implements Digest {
 
   /** Digests `bytes` bytes from byte `at` of the memory of the kernels on. */
   #digest(kernels: DigestKernels, at: number, bytes: number, isLast: boolean): void {
+    if (this.#isOfPages) {
+      this.#digestPages(kernels, at, bytes, isLast);
+      return;
+    }
     if (this.#isFirst) kernels.begin();
     this.#isFirst = false;
     if (!isLast) {
@@ -76,6 +89,19 @@ export class FramesDigest implements Digest {
     }
     this.low = kernels.finish(at | 0, bytes);
     this.high = kernels.high();
+  }
+
+  /** Adds the digest of every page in these bytes to the list. */
+  #digestPages(kernels: DigestKernels, at: number, bytes: number, isLast: boolean): void {
+    const list = this.#list;
+    for (let done = 0; done < bytes; done += PAGE_SIZE) {
+      const low = kernels.digest((at + done) | 0, PAGE_SIZE);
+      list.add(low, kernels.high());
+    }
+    if (!isLast) return;
+    list.finish();
+    this.low = list.low;
+    this.high = list.high;
   }
 
   /** Copies bytes to the start of the scratch memory, and returns its kernels. */

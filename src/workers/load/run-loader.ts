@@ -64,6 +64,8 @@ export class RunLoader {
   /** Undefined if all memory of the machine is shared, or this restore does not reach what is not. */
   readonly #ferried: FerriedFrames | undefined;
   #run: LoadRun = NO_RUN;
+  /** The next run continues the block of this one. */
+  #hasMore = false;
   /** Slot of the VMA that the run lies in. */
   #slot = 0;
   /** Pages that a PREFETCH run has loaded. */
@@ -88,7 +90,10 @@ export class RunLoader {
     this.#slot = this.#mm.vmas.lookup(start);
     const isInto = (run.flags & LOAD_FLAG.INTO) !== 0;
     if (isInto) assertStillMapped(this.#mm, this.#slot, run);
-    this.#digest.begin(run.digest);
+    const isRest = this.#hasMore;
+    this.#hasMore = (run.flags & LOAD_FLAG.MORE) !== 0;
+    const isOfPages = (run.flags & LOAD_FLAG.OF_PAGES) !== 0;
+    if (!isRest) this.#digest.begin(run.digest, isOfPages);
     for (let done = 0; done < pages; ) {
       const vpn = start + done;
       const wanted = Math.min(pages - done, granuleEnd(vpn) - vpn);
@@ -209,7 +214,7 @@ export class RunLoader {
     const length = count * PAGE_SIZE;
     const offset = source + addressOf(vpn - start);
     const isChecked = digest !== DIGEST.NONE;
-    const isEnd = vpn + count === start + pages;
+    const isEnd = vpn + count === start + pages && !this.#hasMore;
     const part = isChecked ? CHECKED_PART : length;
     for (let done = 0; done < length; done += part) {
       const bytesNow = Math.min(part, length - done);
@@ -310,16 +315,17 @@ export class RunLoader {
   #assertDigest(): void {
     const { digest, start, pages, source, mm } = this.#run;
     const found = this.#digest;
-    if (digest === DIGEST.NONE || isSameDigest(this.#run, found)) return;
+    if (digest === DIGEST.NONE || this.#hasMore || isSameDigest(this.#run, found)) return;
     const address = addressOf(start);
     const range = `${hex(address)}-${hex(address + addressOf(pages))}`;
     const slot = this.#slot;
     const vma = `${hex(addressOf(this.#mm.vmas.start(slot)))}-${hex(addressOf(this.#mm.vmas.end(slot)))}`;
+    const { name, offset } = this.#reader.placeOf(source);
     throw new MmdumpError(
       'IMAGE_CHECKSUM',
-      `${this.#reader.name}: mm ${mm}, VMA ${vma}, pages ${range} at byte ${source}: ` +
+      `${name}: mm ${mm}, VMA ${vma}, pages ${range} at byte ${offset}: ` +
         mismatchText(this.#run, found),
-      { mm, address, offset: source },
+      { mm, address, offset },
     );
   }
 }

@@ -26,11 +26,12 @@ import { addressOf, PAGE_SIZE } from '../../shared/page.ts';
 import type { PageMover } from '../copy/page-mover.ts';
 import type { ImageOutput } from '../output/image-output.ts';
 import type { CrcList } from './crc-list.ts';
+import type { ParentDigests } from './parent-digests.ts';
 import type { Writer } from './sizer.ts';
 
-const { COPY, CLONE, UNSUPPORTED, GUARD } = PAGE_CLASS;
+const { COPY, CLONE, UNSUPPORTED, GUARD, PARENT } = PAGE_CLASS;
 const PAGES_BYTES = PAGES_RECORD.SIZE;
-const { GUARD: GUARD_FLAG, FILE_PAGES } = PAGES_FLAG;
+const { GUARD: GUARD_FLAG, FILE_PAGES, IN_PARENT } = PAGES_FLAG;
 
 /** What the writer needs to know of the dump. */
 export interface WriterInput {
@@ -50,6 +51,8 @@ export interface WriterInput {
    * waits.
    */
   readonly offsetOfMm: (mm: number) => number;
+  /** The digests of pages. Undefined if the image has no parent. */
+  readonly parent: ParentDigests | undefined;
 }
 
 /** Writes one unit after the other. */
@@ -139,12 +142,15 @@ export class UnitWriter implements Writer {
     const { window, at } = this.#out;
     const { words } = window;
     const hasData = pageClass === COPY;
-    const flags =
-      (pageClass === GUARD ? GUARD_FLAG : 0) | ((word & FILE_PAGES_BIT) !== 0 ? FILE_PAGES : 0);
-    putPages(words, at >> 2, from, to, hasData, flags);
+    putPages(words, at >> 2, from, to, hasData, flagsOf(word));
     if (hasData) {
       this.#pages(source, count);
+      this.#input.parent?.stored(start, count, this.#mover, window, at + PAGES_BYTES);
       this.copied += count;
+    } else if (pageClass === PARENT) {
+      const digests = this.#input.parent!;
+      digests.block(start, count);
+      putDigest(words, at >> 2, digests.low, digests.high);
     }
     this.#crcs.add(signPages(words, at >> 2));
     this.#advance(PAGES_BYTES + (hasData ? count * PAGE_SIZE : 0));
@@ -161,5 +167,18 @@ export class UnitWriter implements Writer {
   #advance(bytes: number): void {
     this.#offset += bytes;
     this.#out.advance(bytes);
+  }
+}
+
+/** PAGES_FLAG bits of a block, except that of the digest, from its class word. */
+function flagsOf(word: number): number {
+  const filePages = (word & FILE_PAGES_BIT) !== 0 ? FILE_PAGES : 0;
+  switch (classOf(word)) {
+    case GUARD:
+      return GUARD_FLAG;
+    case PARENT:
+      return IN_PARENT | filePages;
+    default:
+      return filePages;
   }
 }

@@ -3,7 +3,7 @@
  */
 import { readSync } from 'node:fs';
 import { assert } from '../../shared/assert.ts';
-import type { SourceReach } from '../../shared/dump/tasks/source-reach.ts';
+import { imageOfChain, type SourceReach } from '../../shared/dump/tasks/source-reach.ts';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import { hex } from '../../shared/page.ts';
 
@@ -11,9 +11,12 @@ import { hex } from '../../shared/page.ts';
 export class Reader {
   readonly #source: SourceReach;
   readonly #chunks: readonly Uint8Array[];
+  /** Of a chain: a reader for each of its images. */
+  readonly #images: readonly Reader[];
 
   constructor(source: SourceReach) {
     this.#source = source;
+    this.#images = source.kind === 'chain' ? source.images.map((image) => new Reader(image)) : [];
     this.#chunks = source.kind === 'memory' ? source.image.chunks : [];
   }
 
@@ -27,6 +30,10 @@ export class Reader {
    */
   read(into: Uint8Array, at: number, length: number, offset: number): void {
     const source = this.#source;
+    if (source.kind === 'chain') {
+      this.#readChain(source.starts, into, at, length, offset);
+      return;
+    }
     if (source.kind === 'parts') {
       this.#readParts(source.fds, source.partBytes, into, at, length, offset);
       return;
@@ -63,6 +70,26 @@ export class Reader {
       }
       done += count;
     }
+  }
+
+  /** What is wanted lies in one image of the chain, since a payload does. */
+  #readChain(
+    starts: readonly number[],
+    into: Uint8Array,
+    at: number,
+    length: number,
+    offset: number,
+  ): void {
+    const image = imageOfChain(starts, offset);
+    this.#images[image]!.read(into, at, length, offset - starts[image]!);
+  }
+
+  /** The name of the image that holds byte `offset`, and the place of the byte in it. */
+  placeOf(offset: number): { readonly name: string; readonly offset: number } {
+    const source = this.#source;
+    if (source.kind !== 'chain') return { name: this.name, offset };
+    const image = imageOfChain(source.starts, offset);
+    return { name: source.images[image]!.name, offset: offset - source.starts[image]! };
   }
 
   #readParts(

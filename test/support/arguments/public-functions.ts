@@ -15,6 +15,7 @@ import {
   createWorkload,
   type Dumper,
   fileSink,
+  flattenImage,
   type Image,
   imageReport,
   importCore,
@@ -92,6 +93,12 @@ const optional = (argument: Argument): Argument => ({
   ...argument,
   accepts: [...argument.accepts, 'undefined'],
 });
+
+/** Images that another image needs. */
+const PARENTS: Argument = {
+  valid: undefined,
+  accepts: ['undefined', 'empty array', 'array of strings'],
+};
 
 /** An options object whose keys are all optional, except those named in `required`. */
 function options(keys: { readonly [key: string]: Argument }): Argument {
@@ -384,6 +391,22 @@ function imageCalls({ image, memoryImage }: CallFixture): [string, PublicCall][]
       ),
     ],
     [
+      'flattenImage',
+      call(
+        [
+          object(image),
+          options({
+            signal: optional(signal),
+            timeoutMs: optional({ valid: 60_000, accepts: ['0.5'] }),
+            to: object(memorySink()),
+            blocks: optional(name('page')),
+            onProgress: optional(listener),
+          }),
+        ],
+        flattenImage,
+      ),
+    ],
+    [
       'openImage',
       call(
         [
@@ -393,6 +416,7 @@ function imageCalls({ image, memoryImage }: CallFixture): [string, PublicCall][]
               signal: optional(signal),
               maxIndexBytes: optional(count(MiB)),
               cacheBytes: optional(count(0)),
+              parents: PARENTS,
             }),
           ),
         ],
@@ -478,10 +502,16 @@ function jobCalls(fixture: CallFixture): [string, PublicCall][] {
     freeze: optional(flag),
     dontDump: optional(flag),
     sizeLimit: optional(count(MiB)),
+    parent: optional(object(undefined)),
     unitBytes: optional(count(2 * MiB)),
     source: optional({ ...text, accepts: [...text.accepts, 'empty array', 'array of strings'] }),
   };
-  const verify = { ...job, maxIndexBytes: optional(count(MiB)), maxProblems: optional(count(9)) };
+  const verify = {
+    ...job,
+    maxIndexBytes: optional(count(MiB)),
+    maxProblems: optional(count(9)),
+    parents: PARENTS,
+  };
   const imports = { ...job, children: optional(flag), freeze: optional(flag) };
   const from = { ...object(memoryImage), accepts: path().accepts, keys: imageKeys(memoryImage) };
   const target = { ...object(machine), accepts: [], skips: ['class'] };

@@ -11,7 +11,7 @@ import {
   type PageFate,
   ReferenceRefusal,
 } from './reference-classifier.ts';
-import { isPrivate, type ReferenceVma } from './reference-memory.ts';
+import { frameBytes, isPrivate, type ReferenceVma } from './reference-memory.ts';
 import {
   assemble,
   type Block,
@@ -22,6 +22,7 @@ import {
   mmObject,
   nameObject,
   type Policy,
+  pageKey,
   pagesObject,
   type ReferenceImage,
   type ReferenceOptions,
@@ -29,11 +30,15 @@ import {
   vmaObject,
 } from './reference-records.ts';
 
-/** Returns the image; throws ReferenceRefusal if the dump must be refused. */
+/**
+ * Returns the image; throws ReferenceRefusal if the dump must be refused. Pages that `parent` holds
+ * are not stored again.
+ */
 export function referenceDump(
   machine: Machine,
   spaces: readonly AddressSpace[],
   options: ReferenceOptions,
+  parent?: ReferenceImage,
 ): ReferenceImage {
   const classified = classifyAll(machine, spaces, options);
   if (options.unsupported === 'fail') refuseUnsupported(classified);
@@ -41,6 +46,7 @@ export function referenceDump(
   const fileIds = new Map<number, number>();
   const objects: ImageObject[] = [];
   const mmOffsets: number[] = [];
+  const pages = new Map<string, Buffer>();
   for (const [mm, space] of spaces.entries()) {
     const vmas = classified[mm]!;
     mmOffsets.push(FILE_HEAD.SIZE + lengthOf(objects));
@@ -51,7 +57,11 @@ export function referenceDump(
     if (notes.length > 0) objects.push(dataObject(OBJECT_TYPE.CORE_NOTES, 'CORE_NOTES', notes));
     for (const each of vmas) {
       const { vma } = each;
-      const blocks = makeBlocks(each, options);
+      const blocks = makeBlocks(machine, mm, each, options, parent);
+      for (const { vpn, as, frame } of blocks.flat()) {
+        const isStored = as === 'DATA' || as === 'PARENT';
+        if (isStored) pages.set(pageKey(mm, vpn), Buffer.from(frameBytes(machine, frame)));
+      }
       objects.push(vmaObject(vma, blocks, anonIds.get(each) ?? 0));
       if (vma.file !== null) objects.push(nameObject(vma.file, fileIds));
       for (const block of blocks) {
@@ -65,7 +75,7 @@ export function referenceDump(
     if (ldt.length > 0) objects.push(bitsObject(ldt));
   }
   const rows = new Set(classified.flat().flatMap((vma) => [...vma.rows]));
-  return { ...assemble(objects, spaces.length, options), rows };
+  return { ...assemble(objects, spaces.length, options, parent), rows, pages };
 }
 
 function lengthOf(objects: readonly ImageObject[]): number {
@@ -131,11 +141,20 @@ function storedPage(vma: ReferenceVma, page: PageFate, policy: Policy): StoredPa
 }
 
 /** Merges neighbouring pages of one class within a granule of 2 MiB; with 'page' it merges none. */
-function makeBlocks({ vma, pages }: ClassifiedVma, options: ReferenceOptions): Block[] {
+function makeBlocks(
+  machine: Machine,
+  mm: number,
+  { vma, pages }: ClassifiedVma,
+  options: ReferenceOptions,
+  parent: ReferenceImage | undefined,
+): Block[] {
   const blocks: StoredPage[][] = [];
   for (const page of pages) {
-    const stored = storedPage(vma, page, options.unsupported);
-    if (stored === null) continue;
+    const found = storedPage(vma, page, options.unsupported);
+    if (found === null) continue;
+    const inParent = parent?.pages.get(pageKey(mm, found.vpn));
+    const isSame = found.as === 'DATA' && inParent?.equals(frameBytes(machine, found.frame));
+    const stored: StoredPage = isSame === true ? { ...found, as: 'PARENT' } : found;
     const before = blocks.at(-1)?.at(-1);
     const merges =
       options.blocks === 'run' &&

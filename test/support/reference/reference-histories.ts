@@ -154,7 +154,9 @@ const step = fc.oneof(
   { weight: 2, arbitrary: otherStep },
 );
 type Arbitrated<T> = T extends fc.Arbitrary<infer Value> ? Value : never;
-type Step = Arbitrated<typeof step>;
+export type Step = Arbitrated<typeof step>;
+
+export const stepsArbitrary = fc.array(step, { minLength: 1, maxLength: 12, size: 'max' });
 
 const address = fc.integer({ min: 0, max: 0x7fff_ffff_ffff });
 export const historyArbitrary = fc.record({
@@ -211,6 +213,12 @@ export function createHistory(recipe: HistoryRecipe): History {
   history.space.setAddresses({ brk, flags, start_code: 1, def_flags: 0x8000_0000 });
   history.space.setAuxv(auxv);
   history.space.setNotes(notes);
+  continueHistory(history, steps);
+  return history;
+}
+
+/** Goes on with these steps. The machine refuses those that Linux would refuse. */
+export function continueHistory(history: History, steps: readonly Step[]): void {
   for (const each of steps) {
     try {
       apply(history, each);
@@ -218,7 +226,6 @@ export function createHistory(recipe: HistoryRecipe): History {
       if (!(error instanceof MmdumpError) || OURS.has(error.code)) throw error;
     }
   }
-  return history;
 }
 
 /** Errors of the history itself: it made a forbidden request, or has broken the machine. */

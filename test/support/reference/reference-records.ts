@@ -1,4 +1,5 @@
 /** Writes the records of a native image one by one, field by field, for the reference dumper. */
+import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import type { AddressSpace, Machine } from 'mmdump';
 import {
@@ -39,6 +40,16 @@ export interface ReferenceImage {
   readonly objects: readonly { readonly offset: number; readonly name: string }[];
   /** Rows of CLASSIFICATION.md that decided about pages of this image. */
   readonly rows: ReadonlySet<number>;
+  /** The bytes of every page that it stores or has in its parent, by mm and page number. */
+  readonly pages: ReadonlyMap<string, Buffer>;
+  /** The first 16 bytes of sha256 over all record_crcs, and that of the head. */
+  readonly id: Buffer;
+  readonly headCrc: number;
+}
+
+/** The key of a page in ReferenceImage.pages. */
+export function pageKey(mm: number, vpn: number): string {
+  return `${mm} ${vpn}`;
 }
 
 const CPT_NULL = 0xffff_ffff_ffff_ffffn;
@@ -46,7 +57,7 @@ const CPT_NULL = 0xffff_ffff_ffff_ffffn;
 /** How the image stores a page; undefined if it omits the page. */
 export interface StoredPage {
   readonly vpn: number;
-  readonly as: 'DATA' | 'ZERO' | 'GUARD' | 'CLONE';
+  readonly as: 'DATA' | 'ZERO' | 'GUARD' | 'CLONE' | 'PARENT';
   /** A page of the file's page cache in a private mapping: PAGES flag FILE_PAGES. */
   readonly filePage: boolean;
   readonly frame: number; // of DATA
@@ -177,8 +188,10 @@ export function pagesObject(
   const content = hasData ? CONTENT.DATA : CONTENT.VOID;
   const header = newHeader(OBJECT_TYPE.PAGES, content, PAGES_RECORD.SIZE, payload);
   const hasDigest = hasData && options.checksum !== 'none';
+  const isInParent = as === 'PARENT';
   const flags =
-    (hasDigest ? PAGES_FLAG.DIGEST : 0) |
+    (hasDigest || isInParent ? PAGES_FLAG.DIGEST : 0) |
+    (isInParent ? PAGES_FLAG.IN_PARENT : 0) |
     (as === 'GUARD' ? PAGES_FLAG.GUARD : 0) |
     (filePage ? PAGES_FLAG.FILE_PAGES : 0);
   put64(header, PAGES_RECORD.START, vpn * 4096);
@@ -187,6 +200,10 @@ export function pagesObject(
     header.writeUInt32LE(crc32(payload), PAGES_RECORD.DIGEST);
   } else if (hasDigest) {
     xxh3Outside(payload).copy(header, PAGES_RECORD.DIGEST);
+  }
+  if (isInParent) {
+    const digests = block.map(({ frame }) => xxh3Outside(frameBytes(machine, frame)));
+    xxh3Outside(Buffer.concat(digests)).copy(header, PAGES_RECORD.DIGEST);
   }
   header.writeUInt32LE(flags, PAGES_RECORD.FLAGS);
   sealRecord(header, PAGES_RECORD.RECORD_CRC);
@@ -213,11 +230,33 @@ export function bitsObject(ldt: Uint8Array): ImageObject {
   return { name: 'BITS', header, payload };
 }
 
+const CRC_AT: ReadonlyMap<number, number> = new Map([
+  [OBJECT_TYPE.MM, MM_RECORD.RECORD_CRC],
+  [OBJECT_TYPE.VMA, VMA_IMAGE.RECORD_CRC],
+  [OBJECT_TYPE.MM_AUXV, DATA_RECORD.RECORD_CRC],
+  [OBJECT_TYPE.CORE_NOTES, DATA_RECORD.RECORD_CRC],
+  [OBJECT_TYPE.PAGES, PAGES_RECORD.RECORD_CRC],
+  [OBJECT_TYPE.COPYPAGES, COPYPAGES_RECORD.RECORD_CRC],
+  [OBJECT_TYPE.NAME, NAME_RECORD.RECORD_CRC],
+  [OBJECT_TYPE.BITS, BITS_RECORD.RECORD_CRC],
+]);
+
+function idOf(head: Buffer, objects: readonly ImageObject[]): Buffer {
+  const hash = createHash('sha256');
+  hash.update(head.subarray(FILE_HEAD.RECORD_CRC, FILE_HEAD.RECORD_CRC + 4));
+  for (const { header } of objects) {
+    const at = CRC_AT.get(header.readUInt32LE(OBJECT.TYPE))!;
+    hash.update(header.subarray(at, at + 4));
+  }
+  return hash.digest().subarray(0, 16);
+}
+
 export function assemble(
   objects: readonly ImageObject[],
   mms: number,
   options: ReferenceOptions,
-): Omit<ReferenceImage, 'rows'> {
+  parent: ReferenceImage | undefined,
+): Omit<ReferenceImage, 'rows' | 'pages'> {
   const body = Buffer.concat(objects.flatMap(({ header, payload }) => [header, payload]));
   const head = Buffer.alloc(FILE_HEAD.SIZE);
   head.writeUInt32LE(CPT_MAGIC, FILE_HEAD.MAGIC);
@@ -229,6 +268,10 @@ export function assemble(
   const leftOut = options.dontDump ? HEAD_FLAG.DONTDUMP_LEFT_OUT : 0;
   head.writeUInt32LE(running | leftOut, FILE_HEAD.FLAGS);
   head.writeUInt32LE(['none', 'crc32', 'xxh3'].indexOf(options.checksum), FILE_HEAD.DIGEST);
+  if (parent !== undefined) {
+    parent.id.copy(head, FILE_HEAD.PARENT);
+    head.writeUInt32LE(parent.headCrc, FILE_HEAD.PARENT_CRC);
+  }
   put64(head, FILE_HEAD.TIME, 0);
   put64(head, FILE_HEAD.TOTAL_LEN, head.length + body.length);
   head.writeUInt32LE(mms, FILE_HEAD.MM_COUNT);
@@ -239,5 +282,7 @@ export function assemble(
     places.push({ offset, name });
     offset += header.length + payload.length;
   }
-  return { bytes: Buffer.concat([head, body]), objects: places };
+  const bytes = Buffer.concat([head, body]);
+  const headCrc = head.readUInt32LE(FILE_HEAD.RECORD_CRC);
+  return { bytes, objects: places, id: idOf(head, objects), headCrc };
 }

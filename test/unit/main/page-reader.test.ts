@@ -1,5 +1,6 @@
 /** Reads pages by blocks: how often this reads the image, and what a read leaves behind. */
 import { describe, expect, it } from 'vitest';
+import { ImageChain } from '../../../src/main/image/chain/chain.ts';
 import { BLOCK, type Block, BlockIndex } from '../../../src/main/image/index/block-index.ts';
 import { FilePages } from '../../../src/main/image/index/file-pages.ts';
 import type { ImageMm, ImageVma } from '../../../src/main/image/index/image-mm.ts';
@@ -9,6 +10,7 @@ import { PageReader } from '../../../src/main/image/read/page-reader.ts';
 import type { ByteSource } from '../../../src/main/image/source/byte-source.ts';
 import { DIGEST, NO_DIGEST } from '../../../src/shared/digest/digest-kind.ts';
 import { PayloadDigest } from '../../../src/shared/digest/payload-digest.ts';
+import type { ImageHead } from '../../../src/shared/formats/cpt/head.ts';
 import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
 import { DIGESTS } from '../../support/machine/kernels.ts';
 import { xxh3Outside } from '../../support/reference/outside-xxh3.ts';
@@ -69,9 +71,10 @@ function fixtureOf(blockPages: readonly number[], options: { cacheBytes?: number
   const source = new CountingSource(Buffer.concat(parts));
   const vma = { start: START, end: start * PAGE_SIZE, flags: 3, pgoff: 0, file: null };
   const mm = mmOf(0, [vma as ImageVma], blocks);
-  const places = placesOf([mm]);
+  const bytes = source as unknown as ByteSource;
+  const places = placesOf([mm], bytes);
   const { cacheBytes = 8 * MiB } = options;
-  const reader = new PageReader(source as unknown as ByteSource, places, cacheBytes, () => digest);
+  const reader = new PageReader(places, NO_ANCESTORS, cacheBytes, () => digest);
   return { source, mm, reader, content: Buffer.concat(contents) };
 }
 
@@ -79,10 +82,15 @@ function mmOf(ordinal: number, vmas: readonly ImageVma[], blocks: BlockIndex): I
   return { ordinal, offset: ordinal * 1000, vmas, blocks } as unknown as ImageMm;
 }
 
-function placesOf(mms: readonly ImageMm[]): PagePlaces {
+const NO_ANCESTORS = new ImageChain([], 0, new IndexBudget('image'));
+
+function placesOf(mms: readonly ImageMm[], source = NO_SOURCE): PagePlaces {
   const filePages = new FilePages(new IndexBudget('image'));
-  return new PagePlaces({ name: "image 'counted'", mms, filePages, dontDump: false });
+  const head = { dontDump: false } as ImageHead;
+  return new PagePlaces(source, { head, mms, filePages }, NO_ANCESTORS);
 }
+
+const NO_SOURCE = { name: "image 'counted'" } as ByteSource;
 
 describe('fault 12: an image is read by whole blocks', () => {
   it('with one read for each large block, straight into the buffer of the caller', async () => {

@@ -1,5 +1,5 @@
 /** The blocks of an mm in order of address. They are packed, since there may be millions. */
-import type { Digest, DigestKind } from '../../../shared/digest/digest-kind.ts';
+import { DIGEST, type Digest, type DigestKind } from '../../../shared/digest/digest-kind.ts';
 import type { IndexBudget } from './index-budget.ts';
 
 /** Values of the kind of a block. */
@@ -8,11 +8,15 @@ export const BLOCK = {
   ZERO: 2, //  the pages are zeros
   CLONE: 3, // an earlier mm stores the bytes
   GUARD: 4, // guard pages, which have no content
+  PARENT: 5, // the parent image shows the pages at the same place
 } as const;
 
 export type BlockKind = (typeof BLOCK)[keyof typeof BLOCK];
 
-/** One block. A DATA block has the digest of its pages, unless the image has no digests. */
+/**
+ * One block. A DATA block has the digest of its pages, unless the image has no digests. A PARENT
+ * block has the digest of the digests of its pages (PageListDigest).
+ */
 export interface Block extends Digest {
   readonly start: number; // page
   readonly pages: number;
@@ -23,6 +27,11 @@ export interface Block extends Digest {
   readonly source: number;
   /** The mapping is private, and these are pages of the mapped file all the same. */
   readonly isFilePages: boolean;
+}
+
+/** Whether an image holds the bytes of a block: this image, or one of its ancestors. */
+export function hasContent({ kind }: Block): boolean {
+  return kind === BLOCK.DATA || kind === BLOCK.PARENT;
 }
 
 /** Bytes of one block in the arrays below: 8 + 8 + 4 + 4 + 4 + 1. */
@@ -79,7 +88,9 @@ export class BlockIndex {
 
   /** Kind of the digest of a block; NONE unless the image stores its bytes with a digest. */
   digest(index: number): DigestKind {
-    return ((this.#bits[index]! >> DIGEST_SHIFT) & 3) as DigestKind;
+    const bits = this.#bits[index]!;
+    if ((bits & KIND_MASK) === BLOCK.PARENT) return DIGEST.NONE;
+    return ((bits >> DIGEST_SHIFT) & 3) as DigestKind;
   }
 
   pages(index: number): number {

@@ -33,6 +33,8 @@ export interface StoredPages {
   clone: number;
   /** Guard pages, which have no content. */
   guard: number;
+  /** Pages that the parent image shows at the same place. */
+  parent: number;
 }
 
 /** A mapping in an image. */

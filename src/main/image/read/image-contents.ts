@@ -4,12 +4,15 @@ import type { SourceReach } from '../../../shared/dump/tasks/source-reach.ts';
 import { MmdumpError } from '../../../shared/errors.ts';
 import type { ImageHead } from '../../../shared/formats/cpt/head.ts';
 import { type Problem, problemError } from '../../../shared/formats/problem.ts';
+import type { ImageChain } from '../chain/chain.ts';
 import type { FilePages } from '../index/file-pages.ts';
 import type { ImageMm } from '../index/image-mm.ts';
 import type { ByteSource } from '../source/byte-source.ts';
-import { PagePlaces } from './page-places.ts';
+import { PagePlaces, type StoredPart } from './page-places.ts';
 import { PageReader } from './page-reader.ts';
 import { threadDigest } from './thread-digest.ts';
+
+export type { StoredPart } from './page-places.ts';
 
 /** The records of an image, checked against each other. */
 export interface CheckedRecords {
@@ -23,6 +26,7 @@ export type PayloadPart = 'ldt' | 'auxv' | 'notes';
 
 export class ImageContents {
   readonly source: ByteSource;
+  readonly chain: ImageChain;
   readonly head: ImageHead;
   readonly mms: readonly ImageMm[];
   readonly #places: PagePlaces;
@@ -31,18 +35,41 @@ export class ImageContents {
   #holders = 0;
   #isClosed = false;
 
-  constructor(source: ByteSource, records: CheckedRecords, cacheBytes: number) {
-    const { head, mms, filePages } = records;
+  constructor(source: ByteSource, records: CheckedRecords, chain: ImageChain, cacheBytes: number) {
+    const { head, mms } = records;
     this.source = source;
+    this.chain = chain;
     this.head = head;
     this.mms = mms;
-    this.#places = new PagePlaces({ name: source.name, mms, filePages, dontDump: head.dontDump });
-    this.#reader = new PageReader(source, this.#places, cacheBytes, threadDigest);
+    this.#places = new PagePlaces(source, records, chain);
+    this.#reader = new PageReader(this.#places, chain, cacheBytes, threadDigest);
   }
 
-  /** The descriptors or the memory from which a worker reads the image while it is open. */
+  /**
+   * The descriptors or the memory from which a worker reads the image, and its ancestors, while it
+   * is open. Precondition: `openChain` has resolved.
+   */
   get reach(): SourceReach {
-    return this.source.reach;
+    return this.chain.reach(this.source.reach);
+  }
+
+  /** Reads the records of all ancestors, for code that finds pages without waiting. */
+  openChain(signal?: AbortSignal): Promise<void> {
+    return this.chain.openAll(signal);
+  }
+
+  /**
+   * The pages of blocks that this image stores or has in its parent, where they lie: see
+   * PagePlaces.stored. Precondition: `openChain` has resolved.
+   */
+  stored(mm: ImageMm, start: number, pages: number): Generator<StoredPart> {
+    return this.#places.stored(mm, start, pages);
+  }
+
+  /** Throws INPUT_FAILED if the memory of the image or of an ancestor was written again. */
+  assertIntact(): void {
+    this.source.assertIntact?.();
+    this.chain.assertIntact();
   }
 
   /** The mm with this ordinal. OPTION_INVALID if there is none. */
@@ -91,7 +118,7 @@ export class ImageContents {
       if (!isHeld) return;
       isHeld = false;
       this.#holders--;
-      if (this.#isClosed && this.#holders === 0) await this.source.close();
+      if (this.#isClosed && this.#holders === 0) await this.#closeFiles();
     };
   }
 
@@ -99,6 +126,11 @@ export class ImageContents {
   async close(): Promise<void> {
     this.#reader.clear();
     this.#isClosed = true;
-    if (this.#holders === 0) await this.source.close();
+    if (this.#holders === 0) await this.#closeFiles();
+  }
+
+  async #closeFiles(): Promise<void> {
+    await this.source.close();
+    await this.chain.close();
   }
 }

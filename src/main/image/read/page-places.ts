@@ -1,13 +1,17 @@
 /**
- * Finds where an image holds the bytes that an mm showed. A range of addresses is divided into
- * stretches. Each lies in one block or in one hole, whatever the records say.
+ * Finds where an image, or one of its ancestors, holds the bytes that an mm showed. A range of
+ * addresses is divided into stretches. Each lies in one block or in one hole, whatever the records
+ * say.
  */
+import { assert } from '../../../shared/assert.ts';
 import { MmdumpError } from '../../../shared/errors.ts';
 import { addressOf, hex, MiB, PAGE_SIZE, vpnOf } from '../../../shared/page.ts';
 import { VM } from '../../../shared/vm-flags.ts';
-import { BLOCK, type Block } from '../index/block-index.ts';
-import type { FilePages } from '../index/file-pages.ts';
+import type { ImageChain } from '../chain/chain.ts';
+import { BLOCK, type Block, hasContent } from '../index/block-index.ts';
 import { findVma, type ImageFile, type ImageMm, type ImageVma } from '../index/image-mm.ts';
+import type { ByteSource } from '../source/byte-source.ts';
+import type { CheckedRecords } from './image-contents.ts';
 
 /** Bytes that are zeros. */
 export interface ZeroStretch {
@@ -19,6 +23,10 @@ export interface ZeroStretch {
 export interface StoredStretch {
   readonly kind: 'stored';
   readonly bytes: number;
+  /** The image that stores the block: the open image, or an ancestor. */
+  readonly source: ByteSource;
+  /** The number of the first byte of that image, among those of the chain. */
+  readonly base: number;
   /** Byte of the payload at which the stretch begins. */
   readonly from: number;
   /** The mm that stores the block. It need not be the mm whose address was asked for. */
@@ -27,27 +35,39 @@ export interface StoredStretch {
   readonly block: Block;
 }
 
-export type Stretch = ZeroStretch | StoredStretch;
+/** Bytes that an ancestor may store whose records were not read yet. */
+export interface UnopenedStretch {
+  readonly kind: 'unopened';
+  readonly bytes: 0;
+  /** Ordinal of the ancestor in the chain. */
+  readonly ancestor: number;
+}
 
-/** The records from which the places of pages follow. */
-export interface ImageRecords {
-  /** Name of the image, for messages. */
-  readonly name: string;
-  readonly mms: readonly ImageMm[];
-  readonly filePages: FilePages;
-  /** Pages of VM_DONTDUMP mappings were left out. */
-  readonly dontDump: boolean;
+export type Stretch = ZeroStretch | StoredStretch | UnopenedStretch;
+
+/** Pages of one block that one image of the chain stores. */
+export interface StoredPart {
+  readonly start: number;
+  readonly pages: number;
+  /** The number of their first byte, among those of the chain. */
+  readonly source: number;
+  /** The block, of kind DATA. */
+  readonly block: Block;
 }
 
 /** Most bytes of zeros per stretch, so that a thread which fills many of them can yield. */
 const ZEROS_MAX = MiB;
 
 export class PagePlaces {
-  readonly #records: ImageRecords;
+  readonly #source: ByteSource;
+  readonly #records: CheckedRecords;
+  readonly #chain: ImageChain;
   readonly #byOffset: ReadonlyMap<number, ImageMm>;
 
-  constructor(records: ImageRecords) {
+  constructor(source: ByteSource, records: CheckedRecords, chain: ImageChain) {
+    this.#source = source;
     this.#records = records;
+    this.#chain = chain;
     this.#byOffset = new Map(records.mms.map((mm) => [mm.offset, mm]));
   }
 
@@ -57,7 +77,8 @@ export class PagePlaces {
   }
 
   /**
-   * Divides `bytes` bytes from `address` on into stretches, in order and without a gap. Throws
+   * Divides `bytes` bytes from `address` on into stretches, in order and without a gap. Whoever is
+   * given an unopened stretch opens the ancestor, before it asks for the next one. Throws
    * PAGE_ABSENT when it comes to a page that the image does not hold.
    */
   *stretches(mm: ImageMm, address: number, bytes: number): Generator<Stretch> {
@@ -65,6 +86,23 @@ export class PagePlaces {
       const stretch = this.stretch(mm, address + done, bytes - done);
       yield stretch;
       done += stretch.bytes;
+    }
+  }
+
+  /**
+   * Divides `pages` pages from page `start` on, which lie in blocks that the image stores or has in
+   * its parent. Throws IMAGE_CORRUPT if the ancestors do not hold them. Precondition: all ancestors
+   * are open.
+   */
+  *stored(mm: ImageMm, start: number, pages: number): Generator<StoredPart> {
+    for (let done = 0; done < pages; ) {
+      const vpn = start + done;
+      const stretch = this.stretch(mm, addressOf(vpn), addressOf(pages - done));
+      assert(stretch.kind === 'stored', 'the pages lie in a block, and all ancestors are open');
+      const { base, block, from, bytes } = stretch;
+      const count = bytes / PAGE_SIZE;
+      yield { start: vpn, pages: count, source: base + block.source + from, block };
+      done += count;
     }
   }
 
@@ -80,17 +118,17 @@ export class PagePlaces {
     }
     if (block.kind === BLOCK.GUARD) throw this.#absent(mm, address, 'a guard page is there');
     if (block.kind === BLOCK.CLONE) return this.#cloned(mm, block, address, most);
-    return inBlock(mm, block, address, most);
+    return this.#inBlock(mm, block, address, most);
   }
 
   /** A stretch of a clone: the donor stores its bytes, at the same address. */
   #cloned(mm: ImageMm, clone: Block, address: number, most: number): Stretch {
     const donor = this.mmAt(clone.source);
     const block = donor?.blocks.find(vpnOf(address));
-    if (donor === undefined || block?.kind !== BLOCK.DATA) {
+    if (donor === undefined || block === undefined || !hasContent(block)) {
       throw this.#contradiction(mm, address, `the MM at byte ${clone.source} does not store it`);
     }
-    return inBlock(donor, block, address, Math.min(most, endOf(clone) - address));
+    return this.#inBlock(donor, block, address, Math.min(most, endOf(clone) - address));
   }
 
   /**
@@ -123,7 +161,7 @@ export class PagePlaces {
       if (owner === undefined || block === undefined) {
         throw this.#contradiction(mm, address, `mm ${stored.mm} does not store page ${index}`);
       }
-      return inBlock(owner, block, addressOf(stored.vpn) + offset, most);
+      return this.#inBlock(owner, block, addressOf(stored.vpn) + offset, most);
     }
     this.#assertNotLeftOut(mm, vma, address);
     const end = Math.ceil(file.size / PAGE_SIZE);
@@ -135,6 +173,47 @@ export class PagePlaces {
     return zeros(Math.min(most, addressOf(pages) - offset));
   }
 
+  /**
+   * A stretch of a block from `address` on, which `mm` has at that address: a block of data, of
+   * zeros, or of pages in the parent.
+   */
+  #inBlock(mm: ImageMm, block: Block, address: number, most: number): Stretch {
+    const bytes = Math.min(most, endOf(block) - address);
+    if (block.kind === BLOCK.ZERO) return zeros(bytes);
+    if (block.kind === BLOCK.PARENT) return this.#inAncestor(mm.ordinal, address, bytes);
+    const { start } = block;
+    const place = { source: this.#source, base: 0 };
+    return { kind: 'stored', bytes, ...place, from: address - addressOf(start), mm, block };
+  }
+
+  /** A stretch in the first ancestor that stores the page itself. */
+  #inAncestor(ordinal: number, address: number, most: number): Stretch {
+    const vpn = vpnOf(address);
+    const { ancestors } = this.#chain;
+    for (let ancestor = 0; ancestor < ancestors.length; ancestor++) {
+      const opened = this.#chain.get(ancestor);
+      if (opened === undefined) return { kind: 'unopened', bytes: 0, ancestor };
+      const mm = opened.records.mms[ordinal];
+      const block = mm?.blocks.find(vpn);
+      if (mm === undefined || block === undefined || !hasContent(block)) {
+        throw this.#notInAncestor(ordinal, address, opened.source.name);
+      }
+      most = Math.min(most, endOf(block) - address);
+      if (block.kind === BLOCK.PARENT) continue;
+      const { source, start: base } = opened;
+      const from = address - addressOf(block.start);
+      return { kind: 'stored', bytes: most, source, base, from, mm, block };
+    }
+    throw this.#notInAncestor(ordinal, address, 'no ancestor');
+  }
+
+  #notInAncestor(ordinal: number, address: number, ancestor: string): MmdumpError {
+    const place = `mm ${ordinal}, page at ${hex(address)}`;
+    const reason = `it lies in the parent, but ${ancestor} does not store it`;
+    const fields = { mm: ordinal, address, reason };
+    return new MmdumpError('IMAGE_CORRUPT', `${this.#source.name}: ${place}: ${reason}`, fields);
+  }
+
   /** PAGE_ABSENT if an absent page of the mapping may have been left out and need not be zeros. */
   #assertNotLeftOut(mm: ImageMm, vma: ImageVma, address: number): void {
     if (this.#isLeftOut(vma)) throw this.#absent(mm, address, LEFT_OUT);
@@ -144,20 +223,20 @@ export class PagePlaces {
   }
 
   #isLeftOut(vma: ImageVma): boolean {
-    return this.#records.dontDump && (vma.flags & VM.DONTDUMP) !== 0;
+    return this.#records.head.dontDump && (vma.flags & VM.DONTDUMP) !== 0;
   }
 
   #absent(mm: ImageMm, address: number, reason: string): MmdumpError {
     const place = `mm ${mm.ordinal} does not hold the page at ${hex(address)}`;
     const fields = { mm: mm.ordinal, address, reason };
-    return new MmdumpError('PAGE_ABSENT', `${this.#records.name}: ${place}: ${reason}`, fields);
+    return new MmdumpError('PAGE_ABSENT', `${this.#source.name}: ${place}: ${reason}`, fields);
   }
 
   /** An error for records that contradict each other. `openImage` accepts no such image. */
   #contradiction(mm: ImageMm, address: number, reason: string): MmdumpError {
     const place = `mm ${mm.ordinal}, page at ${hex(address)}`;
     const fields = { mm: mm.ordinal, address, reason };
-    return new MmdumpError('IMAGE_CORRUPT', `${this.#records.name}: ${place}: ${reason}`, fields);
+    return new MmdumpError('IMAGE_CORRUPT', `${this.#source.name}: ${place}: ${reason}`, fields);
   }
 }
 
@@ -165,17 +244,6 @@ const LEFT_OUT = 'pages of VM_DONTDUMP mappings were left out';
 
 function zeros(most: number): ZeroStretch {
   return { kind: 'zeros', bytes: Math.min(most, ZEROS_MAX) };
-}
-
-/**
- * A stretch of a block from `address` on.
- *
- * Preconditions: the block is DATA or ZERO, and `mm` stores it at `address`.
- */
-function inBlock(mm: ImageMm, block: Block, address: number, most: number): Stretch {
-  const bytes = Math.min(most, endOf(block) - address);
-  if (block.kind === BLOCK.ZERO) return zeros(bytes);
-  return { kind: 'stored', bytes, from: address - addressOf(block.start), mm, block };
 }
 
 function endOf(block: Block): number {

@@ -14,6 +14,7 @@ import { MmdumpError } from '../../../shared/errors.ts';
 import { pagesText } from '../../../shared/formats/problem.ts';
 import { addressOf, KiB, PAGE_SIZE } from '../../../shared/page.ts';
 import { Yielder } from '../../job/stop.ts';
+import type { ImageChain } from '../chain/chain.ts';
 import type { Block } from '../index/block-index.ts';
 import { findVma, type ImageMm } from '../index/image-mm.ts';
 import type { ByteSource } from '../source/byte-source.ts';
@@ -33,25 +34,26 @@ const GAP_BYTES = 4 * KiB;
 interface WantedBlock {
   readonly mm: ImageMm;
   readonly block: Block;
+  readonly source: ByteSource;
   readonly into: Uint8Array;
 }
 
 export class PageReader {
-  readonly #source: ByteSource;
   readonly #places: PagePlaces;
+  readonly #chain: ImageChain;
   readonly #cache: BlockCache;
   readonly #digest: () => PayloadDigest;
 
   /** The cache holds up to `cacheBytes` bytes of payloads. `digest` returns a PayloadDigest. */
   constructor(
-    source: ByteSource,
     places: PagePlaces,
+    chain: ImageChain,
     cacheBytes: number,
     digest: () => PayloadDigest,
   ) {
     this.#digest = digest;
-    this.#source = source;
     this.#places = places;
+    this.#chain = chain;
     this.#cache = new BlockCache(cacheBytes);
   }
 
@@ -84,6 +86,10 @@ export class PageReader {
     let at = 0;
     for (const stretch of this.#places.stretches(mm, address, into.length)) {
       if (yielder.isDue()) await yielder.yield();
+      if (stretch.kind === 'unopened') {
+        await this.#chain.open(stretch.ancestor);
+        continue;
+      }
       const { bytes } = stretch;
       const target = into.subarray(at, at + bytes);
       at += bytes;
@@ -91,13 +97,13 @@ export class PageReader {
       if (bytes < payloadBytes(stretch.block)) {
         await reads.start(() => this.#readPart(stretch, target));
       } else {
-        const { block } = stretch;
-        if (!joins(batch, block)) {
+        const { mm, block, source } = stretch;
+        if (!joins(batch, block, source)) {
           const full = batch;
           batch = [];
           if (full.length > 0) await reads.start(() => this.#readBatch(full));
         }
-        batch.push({ mm: stretch.mm, block, into: target });
+        batch.push({ mm, block, source, into: target });
       }
     }
     if (batch.length > 0) await reads.start(() => this.#readBatch(batch));
@@ -109,23 +115,23 @@ export class PageReader {
       into.fill(0);
       return true;
     }
-    const { block, from, bytes } = stretch;
-    const payload = this.#cache.get(block.source);
+    if (stretch.kind === 'unopened') return false;
+    const { block, base, from, bytes } = stretch;
+    const payload = this.#cache.get(base + block.source);
     payload?.copy(into, 0, from, from + bytes);
     return payload !== undefined;
   }
 
   async #readPart(stretch: StoredStretch, into: Uint8Array): Promise<void> {
-    const { mm, block, from, bytes } = stretch;
+    const { mm, block, source, base, from, bytes } = stretch;
     if (block.digest === DIGEST.NONE) {
-      await this.#source.read(into, block.source + from);
+      await source.read(into, block.source + from);
       return;
     }
     const fill = async (payload: Uint8Array): Promise<void> => {
-      await this.#source.read(payload, block.source);
-      this.#check(mm, block, payload);
+      await this.#readPayload(source, mm, block, payload);
     };
-    await this.#cache.read(block.source, payloadBytes(block), fill, (payload) => {
+    await this.#cache.read(base + block.source, payloadBytes(block), fill, (payload) => {
       payload.copy(into, 0, from, from + bytes);
     });
   }
@@ -135,24 +141,34 @@ export class PageReader {
     const first = batch[0]!;
     const last = batch.at(-1)!;
     if (first === last) {
-      await this.#source.read(first.into, first.block.source);
-      this.#check(first.mm, first.block, first.into);
+      await this.#readPayload(first.source, first.mm, first.block, first.into);
       return;
     }
     const start = first.block.source;
     const end = last.block.source + payloadBytes(last.block);
     const buffer = Buffer.allocUnsafeSlow(end - start);
-    await this.#source.read(buffer, start);
-    for (const { mm, block, into } of batch) {
+    await first.source.read(buffer, start);
+    for (const { mm, block, source, into } of batch) {
       const at = block.source - start;
       const payload = buffer.subarray(at, at + payloadBytes(block));
-      this.#check(mm, block, payload);
+      this.#check(source, mm, block, payload);
       into.set(payload);
     }
   }
 
+  /** Reads the payload of one block, which `source` stores, and checks it. */
+  async #readPayload(
+    source: ByteSource,
+    mm: ImageMm,
+    block: Block,
+    into: Uint8Array,
+  ): Promise<void> {
+    await source.read(into, block.source);
+    this.#check(source, mm, block, into);
+  }
+
   /** IMAGE_CHECKSUM if the payload of a block does not match the digest in its record. */
-  #check(mm: ImageMm, block: Block, payload: Uint8Array): void {
+  #check(source: ByteSource, mm: ImageMm, block: Block, payload: Uint8Array): void {
     if (block.digest === DIGEST.NONE) return;
     const found = this.#digest();
     found.of(block.digest, payload);
@@ -164,7 +180,7 @@ export class PageReader {
     const where = pagesText(mm.ordinal, { start, end }, address, payload.length);
     throw new MmdumpError(
       'IMAGE_CHECKSUM',
-      `${this.#source.name}: ${where}, payload at byte ${block.source}: ${mismatchText(block, found)}`,
+      `${source.name}: ${where}, payload at byte ${block.source}: ${mismatchText(block, found)}`,
       { mm: mm.ordinal, vmaStart: start, vmaEnd: end, address, offset: block.source },
     );
   }
@@ -175,10 +191,11 @@ function payloadBytes({ pages }: Block): number {
 }
 
 /** Whether the read of a batch can take this block as well. */
-function joins(batch: readonly WantedBlock[], block: Block): boolean {
+function joins(batch: readonly WantedBlock[], block: Block, source: ByteSource): boolean {
   const first = batch[0]?.block;
   const last = batch.at(-1)?.block;
   if (first === undefined || last === undefined) return true;
+  if (batch[0]?.source !== source) return false;
   if (payloadBytes(first) > SMALL_BLOCK || payloadBytes(block) > SMALL_BLOCK) return false;
   const gap = block.source - (last.source + payloadBytes(last));
   const bytes = block.source + payloadBytes(block) - first.source;

@@ -111,7 +111,10 @@ export class MemorySource implements ByteSource {
  * Runs a job that reads a source through its `reach`. The result or the error of the job counts
  * only if all the bytes that it has read were those of the image, else INPUT_FAILED.
  */
-export async function whileIntact<T>(source: ByteSource, job: () => Promise<T>): Promise<T> {
+export async function whileIntact<T>(
+  source: Pick<ByteSource, 'assertIntact'>,
+  job: () => Promise<T>,
+): Promise<T> {
   try {
     return await job();
   } finally {

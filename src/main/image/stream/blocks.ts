@@ -27,7 +27,8 @@ import { isUnreachable } from '../index/file-pages.ts';
 import type { ImageFile, ImageVma, Payload, StoredPages } from '../index/image-mm.ts';
 import { INDEX_COST, type IndexBudget } from '../index/index-budget.ts';
 
-const KNOWN_FLAGS = PAGES_FLAG.DIGEST | PAGES_FLAG.GUARD | PAGES_FLAG.FILE_PAGES;
+const KNOWN_FLAGS =
+  PAGES_FLAG.DIGEST | PAGES_FLAG.GUARD | PAGES_FLAG.FILE_PAGES | PAGES_FLAG.IN_PARENT;
 /** Most pages of a file, since the format numbers the bytes of a file with 64 bits. */
 const FILE_PAGES_MAX = 2 ** 52;
 
@@ -128,38 +129,60 @@ export function checkRange(object: PagesObject | CopyPagesObject, vma: OpenVma):
  * Checks a PAGES object, counts its pages in the VMA, and returns it as a block. `kind` is the kind
  * of the digests of the image.
  */
-export function checkPages(object: PagesObject, vma: OpenVma, kind: DigestKind): Block {
+export function checkPages(
+  object: PagesObject,
+  vma: OpenVma,
+  kind: DigestKind,
+  hasParent: boolean,
+): Block {
   const { start, end, hasData, flags } = object;
   const payload = object.length - object.headerLength;
   const expected = hasData ? end - start : 0;
   if (payload !== expected) {
     throw wrong(object, `${payload} bytes of payload, expected ${expected}`, start);
   }
-  const hasDigest = (flags & PAGES_FLAG.DIGEST) !== 0;
   const isGuard = (flags & PAGES_FLAG.GUARD) !== 0;
-  if ((flags & ~KNOWN_FLAGS) !== 0 || (hasData && isGuard)) {
+  const isInParent = (flags & PAGES_FLAG.IN_PARENT) !== 0;
+  const bits = Number(hasData) + Number(isGuard) + Number(isInParent);
+  if ((flags & ~KNOWN_FLAGS) !== 0 || bits > 1) {
     throw wrong(object, `flags ${hex(flags)} are unknown or contradict its content`, start);
+  }
+  if (isInParent && !hasParent) {
+    throw wrong(object, 'pages of the parent image, but the file head names none', start);
   }
   const isFilePages = (flags & PAGES_FLAG.FILE_PAGES) !== 0;
   if (isFilePages && (isGuard || !mayHoldFilePages(vma))) {
     throw wrong(object, 'pages of a file, which this mapping cannot have', start);
   }
-  if (hasDigest !== (hasData && kind !== DIGEST.NONE)) {
-    const message = 'its digest and the file head contradict each other';
-    throw wrong(object, message, start);
+  const hasDigest = (flags & PAGES_FLAG.DIGEST) !== 0;
+  if (hasDigest !== (isInParent || (hasData && kind !== DIGEST.NONE))) {
+    throw wrong(object, 'its digest and the file head contradict each other', start);
   }
   const pages = (end - start) / PAGE_SIZE;
-  if (hasData) vma.pages.copy += pages;
-  else if (isGuard) vma.pages.guard += pages;
-  else vma.pages.zero += pages;
+  const blockKind = hasData
+    ? BLOCK.DATA
+    : isGuard
+      ? BLOCK.GUARD
+      : isInParent
+        ? BLOCK.PARENT
+        : BLOCK.ZERO;
+  vma.pages[COUNTED_AS[blockKind]] += pages;
   return {
     start: vpnOf(start),
     pages,
-    kind: hasData ? BLOCK.DATA : isGuard ? BLOCK.GUARD : BLOCK.ZERO,
+    kind: blockKind,
     source: object.offset + object.headerLength,
-    digest: hasDigest ? kind : DIGEST.NONE,
+    digest: isInParent ? DIGEST.XXH3 : hasDigest ? kind : DIGEST.NONE,
     low: object.digestLow,
     high: object.digestHigh,
     isFilePages,
   };
 }
+
+/** The count of a VMA to which the pages of a PAGES object belong. */
+const COUNTED_AS = {
+  [BLOCK.DATA]: 'copy',
+  [BLOCK.GUARD]: 'guard',
+  [BLOCK.PARENT]: 'parent',
+  [BLOCK.ZERO]: 'zero',
+} as const;

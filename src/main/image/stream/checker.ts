@@ -172,7 +172,7 @@ export class StreamChecker {
       firstBlock,
       lastBlock: mm.blocks.count,
     });
-    const stored = vma.pages.copy + vma.pages.zero + vma.pages.clone;
+    const stored = vma.pages.copy + vma.pages.zero + vma.pages.clone + vma.pages.parent;
     if (stored !== record.pageNum && !this.#vmaDoubtful) {
       const message = `page_num ${record.pageNum}, but ${stored} pages follow`;
       this.#report(wrong(record, message, vma.start));
@@ -213,7 +213,7 @@ export class StreamChecker {
       start,
       end,
       firstBlock: mm.blocks.count,
-      pages: { copy: 0, zero: 0, clone: 0, guard: 0 },
+      pages: { copy: 0, zero: 0, clone: 0, guard: 0, parent: 0 },
       file: null,
       filledTo: start,
     };
@@ -229,7 +229,7 @@ export class StreamChecker {
 
   #addPages(object: PagesObject): void {
     const vma = this.#blockVma(object);
-    const block = checkPages(object, vma, this.#digest);
+    const block = checkPages(object, vma, this.#digest, this.#head.parent !== null);
     this.#mm?.blocks.add(block);
     this.#noteFilePages(object, vma, block);
   }

@@ -4,20 +4,20 @@ import { NO_DIGEST } from '../../../shared/digest/digest-kind.ts';
 import type { CopyPagesObject } from '../../../shared/formats/cpt/objects.ts';
 import { addressOf, hex, PAGE_SIZE, vpnOf } from '../../../shared/page.ts';
 import { VM } from '../../../shared/vm-flags.ts';
-import { BLOCK, type Block } from '../index/block-index.ts';
+import { BLOCK, type Block, hasContent } from '../index/block-index.ts';
 import { findVma, type ImageMm } from '../index/image-mm.ts';
 import { type OpenVma, wrong } from './blocks.ts';
 
 /**
- * Throws an ImageProblem unless the donor itself stores the pages of the clone, as data of its own,
- * at the same addresses, in private mappings that have the same anonvmaid.
+ * Throws an ImageProblem unless the donor itself stores the pages of the clone, as data of its own or
+ * in the parent, at the same addresses, in private mappings that have the same anonvmaid.
  */
 function assertDonates(object: CopyPagesObject, vma: OpenVma, donor: ImageMm): void {
   const last = vpnOf(object.end);
   for (let vpn = vpnOf(object.start) as number; vpn < last; ) {
     const address = addressOf(vpn);
     const block = donor.blocks.find(vpn);
-    if (block === undefined || block.kind !== BLOCK.DATA || block.isFilePages) {
+    if (block === undefined || !hasContent(block) || block.isFilePages) {
       const message = `mm ${donor.ordinal} does not store page ${hex(address)} as its own`;
       throw wrong(object, message, address);
     }

@@ -50,8 +50,8 @@ function* payloadsOf(mms: readonly ImageMm[]): Generator<Checked> {
 function* blocksOf(mm: ImageMm): Generator<Checked> {
   for (const vma of mm.vmas) {
     for (let index = vma.firstBlock; index < vma.lastBlock; index++) {
+      if (mm.blocks.digest(index) === DIGEST.NONE) continue;
       const block = mm.blocks.at(index);
-      if (block.digest === DIGEST.NONE) continue;
       const address = addressOf(block.start);
       const bytes = block.pages * PAGE_SIZE;
       yield { mm: mm.ordinal, vma, address, offset: block.source, bytes, name: 'pages' };

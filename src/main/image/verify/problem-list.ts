@@ -16,6 +16,11 @@ export class ProblemList {
     this.#limit = limit;
   }
 
+  /** All problems so far, listed or not. */
+  get count(): number {
+    return this.listed.length + this.unlisted;
+  }
+
   add(problem: Problem): void {
     if (this.listed.length < this.#limit) this.listed.push(problem);
     else this.unlisted++;

@@ -3,7 +3,7 @@
  * workers verify the payloads. Problems are collected with their places, not thrown.
  */
 
-import { listener, optional, wholeNumber } from '../../../shared/arguments/checks.ts';
+import { list, listener, optional, wholeNumber } from '../../../shared/arguments/checks.ts';
 import type { Shape } from '../../../shared/arguments/options.ts';
 import { ImageProblem, type Problem } from '../../../shared/formats/problem.ts';
 import { throwIfAborted } from '../../../shared/sync/wait.ts';
@@ -14,12 +14,14 @@ import type { MemoryImage } from '../../sinks/memory-sink.ts';
 import { IdHash } from '../index/id-hash.ts';
 import type { ImageMm } from '../index/image-mm.ts';
 import { IndexBudget, MAX_INDEX } from '../index/index-budget.ts';
+import type { CheckedRecords } from '../read/image-contents.ts';
 import { type ByteSource, whileIntact } from '../source/byte-source.ts';
-import { openSource } from '../source/open-source.ts';
+import { imageSource, openSource } from '../source/open-source.ts';
 import { StreamChecker } from '../stream/checker.ts';
 import { readHead, type Visitor, walkObjects } from '../stream/walk.ts';
 import { verifyPayloads } from './payloads.ts';
 import { ProblemList } from './problem-list.ts';
+import { verifyChain } from './verify-chain.ts';
 
 /** Options of a verification. */
 export interface VerifyOptions extends JobOptions {
@@ -32,6 +34,11 @@ export interface VerifyOptions extends JobOptions {
   readonly maxIndexBytes?: number | undefined;
   /** Most problems that are listed, at least 1; the others are counted. Default 10 000. */
   readonly maxProblems?: number | undefined;
+  /**
+   * Where the ancestors of an image with a parent are, as for `openImage`. All of them are verified,
+   * too, and then the pages that the image has in its parent.
+   */
+  readonly parents?: readonly (string | MemoryImage)[] | undefined;
 }
 
 /** The progress of a verification. */
@@ -48,13 +55,16 @@ export interface Verification {
   readonly ok: boolean;
   /** Number of objects that could be read. */
   readonly objects: number;
-  /** Number of pages that the image stores: copied, zero and cloned ones. */
+  /** Number of pages that the image records: copied, zero and cloned ones, and those of the parent. */
   readonly pages: number;
   /** Length of the image, in bytes. */
   readonly bytes: number;
   /** The id of the image (see `Image.id`); null unless `ok`. */
   readonly id: string | null;
-  /** The problems, in the order of the image, at most `maxProblems`. */
+  /**
+   * The problems, in the order of the image, at most `maxProblems`. Those of ancestors follow; their
+   * messages begin with the name of the ancestor, to which their offsets refer.
+   */
   readonly problems: readonly Problem[];
   /** Number of further problems, which are not listed. */
   readonly unlisted: number;
@@ -89,11 +99,16 @@ async function verifySource(
   for (const problem of (await source.extraParts?.()) ?? []) problems.add(problem);
   const structure = await readStructure(source, problems, budget, options.signal);
   await verifyPayloads(source, structure.mms, pool, options, problems, budget);
-  const listed = problems.listed.sort((a, b) => a.offset - b.offset);
-  const { unlisted } = problems;
+  problems.listed.sort((a, b) => a.offset - b.offset);
+  if (structure.records !== undefined) {
+    await verifyChain(pool, source, structure.records, options, problems, budget);
+  }
+  const { listed, unlisted } = problems;
   let pages = 0;
   for (const { vmas } of structure.mms) {
-    for (const { pages: stored } of vmas) pages += stored.copy + stored.zero + stored.clone;
+    for (const { pages: stored } of vmas) {
+      pages += stored.copy + stored.zero + stored.clone + stored.parent;
+    }
   }
   const { objects, id } = structure;
   const ok = listed.length === 0;
@@ -101,12 +116,21 @@ async function verifySource(
   return { ok, objects, pages, bytes, id: ok ? id : null, problems: listed, unlisted };
 }
 
+/** What the records of an image say, as far as they could be read. */
+interface Structure {
+  readonly mms: readonly ImageMm[];
+  readonly objects: number;
+  readonly id: string;
+  /** Undefined if the head could not be read. */
+  readonly records: CheckedRecords | undefined;
+}
+
 async function readStructure(
   source: ByteSource,
   problems: ProblemList,
   budget: IndexBudget,
   signal: AbortSignal | undefined,
-): Promise<{ readonly mms: readonly ImageMm[]; readonly objects: number; readonly id: string }> {
+): Promise<Structure> {
   const report = ({ problem }: ImageProblem): void => {
     problems.add(problem);
   };
@@ -129,11 +153,12 @@ async function readStructure(
     await walkObjects(source, head, visitor, signal);
     if (source.bytes < head.totalLen) checker.lost(); // in half an image counts cannot add up
     checker.finish(head.totalLen);
-    return { mms: checker.mms, objects, id: id.digest() };
+    const { mms, filePages } = checker;
+    return { mms, objects, id: id.digest(), records: { head, mms, filePages } };
   } catch (error) {
     if (!(error instanceof ImageProblem)) throw error;
     report(error);
-    return { mms: [], objects, id: '' };
+    return { mms: [], objects, id: '', records: undefined };
   }
 }
 
@@ -143,4 +168,5 @@ export const VERIFY_OPTIONS: Shape<VerifyOptions> = {
   onProgress: listener(),
   maxIndexBytes: optional(MAX_INDEX),
   maxProblems: optional(wholeNumber(1)),
+  parents: optional(list(imageSource)),
 };

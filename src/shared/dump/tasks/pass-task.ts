@@ -2,9 +2,11 @@
 import type { DigestKind } from '../../digest/digest-kind.ts';
 import type { KernelModules } from '../../kernels.ts';
 import type { MachineHandle } from '../../machine-handle.ts';
+import type { DirtyRanges } from '../dirty-ranges.ts';
 import type { FerryReach } from '../ferry.ts';
 import type { NameBuffers } from '../name-table.ts';
 import type { OwnerBuffers } from '../owner-table.ts';
+import type { PageDigestBuffers } from '../page-digests.ts';
 import type { StagingReservations } from '../staging-reservations.ts';
 import type { CopyTarget } from './copy-target.ts';
 import type { PhaseReport, PhaseTask } from './phase-task.ts';
@@ -42,6 +44,22 @@ export interface KeptRuns {
   readonly identities: SharedArrayBuffer | undefined;
   /** An earlier pass has filled the tables. */
   readonly isFilled: boolean;
+}
+
+/** What the workers need to know of the parent image. */
+export interface ParentTask {
+  /** The digests of the pages that the parent holds. */
+  readonly pages: PageDigestBuffers;
+  /**
+   * Which pages of each mm may have changed since the parent was made; all of them where there are
+   * no ranges, and in all mms if this is undefined.
+   */
+  readonly dirty: readonly (DirtyRanges | undefined)[] | undefined;
+  /**
+   * Takes the digests of the pages that this image holds, by WorkUnits.first: see page-digests.ts.
+   * Undefined if they are not kept.
+   */
+  readonly kept: SharedArrayBuffer | undefined;
 }
 
 /** The task of a pass, with or without output. */
@@ -83,6 +101,8 @@ export interface PassTask extends PhaseTask {
   /** A counting pass has found the sizes and the places of all units. */
   readonly isCounted: boolean;
   readonly kept: KeptRuns | undefined;
+  /** Undefined if the image has no parent. */
+  readonly parent: ParentTask | undefined;
   /** The report must list the runs of every unit, for the memory usage of a family. */
   readonly reportsRuns: boolean;
   /** Undefined in a counting pass, which writes nothing. */

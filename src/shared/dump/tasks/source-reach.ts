@@ -13,7 +13,29 @@ export type SourceReach =
       readonly partBytes: number;
     }
   | { readonly kind: 'process'; readonly name: string; readonly fd: number; readonly pid: number }
-  | { readonly kind: 'memory'; readonly name: string; readonly image: SharedBytes };
+  | { readonly kind: 'memory'; readonly name: string; readonly image: SharedBytes }
+  | {
+      /**
+       * An image and its ancestors, one behind the other: byte `starts[n]` is the first of
+       * `images[n]`, and each of them begins where the one before it ends.
+       */
+      readonly kind: 'chain';
+      readonly name: string;
+      readonly images: readonly SourceReach[];
+      readonly starts: readonly number[];
+    };
+
+/** Ordinal of the image of a chain that holds byte `offset`. `starts` is that of its reach. */
+export function imageOfChain(starts: readonly number[], offset: number): number {
+  let low = 0;
+  let high = starts.length - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >>> 1;
+    if (starts[middle]! <= offset) low = middle;
+    else high = middle - 1;
+  }
+  return low;
+}
 
 /** An image in shared memory. Every chunk except the last one holds `chunkBytes` of it. */
 export interface SharedBytes {

@@ -38,6 +38,16 @@ export interface HeadFields {
   readonly dontDump: boolean;
   readonly mmCount: number;
   readonly totalLen: number;
+  /** The parent image. Undefined if there is none. */
+  readonly parent?: ParentFields | undefined;
+}
+
+/** How the file head names the parent image. */
+export interface ParentFields {
+  /** Its id, 32 hexadecimal digits. */
+  readonly id: string;
+  /** The record_crc of its head. */
+  readonly headCrc: number;
 }
 
 /** Addresses and flags of an mm, by the names of the fields of MM_RECORD. */
@@ -133,6 +143,10 @@ export function encodeHead(head: HeadFields): EncodedObject {
   record.u64(FILE_HEAD.TOTAL_LEN, head.totalLen);
   record.u32(FILE_HEAD.MM_COUNT, head.mmCount);
   record.u32(FILE_HEAD.DIGEST, head.digest);
+  if (head.parent !== undefined) {
+    record.bytes.set(Buffer.from(head.parent.id, 'hex'), FILE_HEAD.PARENT);
+    record.u32(FILE_HEAD.PARENT_CRC, head.parent.headCrc);
+  }
   return record.sign(FILE_HEAD.SIZE, FILE_HEAD.RECORD_CRC);
 }
 

@@ -32,6 +32,10 @@ export interface ImageHead {
   readonly totalLen: number;
   /** Number of address spaces in the image. */
   readonly mmCount: number;
+  /** The id of the parent image, in hexadecimal; null if there is none. */
+  readonly parent: string | null;
+  /** The crc32 of the head of the parent image; 0 if there is none. */
+  readonly parentCrc: number;
   /** The crc32 of the head. */
   readonly recordCrc: number;
 }
@@ -85,6 +89,8 @@ export function decodeHead(start: Uint8Array, imageBytes: number): ImageHead {
     time: fields.u64(FILE_HEAD.TIME),
     totalLen: fields.number(FILE_HEAD.TOTAL_LEN, 'total_len'),
     mmCount,
+    parent: version === CPT_VERSION_1 ? null : parentOf(start),
+    parentCrc: version === CPT_VERSION_1 ? 0 : fields.u32(FILE_HEAD.PARENT_CRC),
     recordCrc: fields.u32(FILE_HEAD.RECORD_CRC),
   };
 }
@@ -101,10 +107,13 @@ function digestOf(fields: Fields): DigestName {
   const kind = fields.u32(FILE_HEAD.DIGEST);
   const name = DIGEST_NAMES[kind];
   if (name === undefined) throw wrongVersion('digest', kind, `0 to ${DIGEST_NAMES.length - 1}`);
-  const parent = fields.u64(FILE_HEAD.PARENT) | fields.u64(FILE_HEAD.PARENT + 8);
-  if (parent === 0n) return name;
-  const message = 'file head: the image has a parent, and images with a parent cannot be read';
-  throw new ImageProblem('IMAGE_VERSION', 0, message);
+  return name;
+}
+
+/** The id of the parent, which is all zeros if there is none. */
+function parentOf(start: Uint8Array): string | null {
+  const id = Buffer.from(start.slice(FILE_HEAD.PARENT, FILE_HEAD.PARENT + 16));
+  return id.every((byte) => byte === 0) ? null : id.toString('hex');
 }
 
 function wrongVersion(what: string, found: number, expected: number | string): ImageProblem {

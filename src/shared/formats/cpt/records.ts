@@ -26,6 +26,7 @@ export const FILE_HEAD = {
   TOTAL_LEN: 24,
   MM_COUNT: 32, //  u32
   DIGEST: 40, //     u32, DIGEST (digest-kind.ts)
+  PARENT_CRC: 44, // u32: record_crc of the head of the parent image, by which it is found
   PARENT: 48, //     u8[16]: id of the parent image; all zeros if it has none
   RECORD_CRC: 64, // u32
   SIZE: 72,
@@ -117,6 +118,9 @@ export const NOTES_MAX_BYTES = 0x100_0000; // 16 MiB: the notes of a core with s
 export const LDT_MAX_BYTES = 0x1_0000;
 export const MMS_MAX = 1024;
 
+/** Most images of a chain: the first one, which has no parent, up to the last one. */
+export const CHAIN_MAX = 255;
+
 /** Bits of NAME_RECORD.FILE_KIND. */
 export const NAME_KIND = {
   DELETED: 1, //       no name leads to it any more
@@ -152,6 +156,7 @@ export const PAGES_FLAG = {
   DIGEST: 1, //     the record has a digest
   GUARD: 2, //      VOID: guard pages, not pages of zeros
   FILE_PAGES: 4, // pages in the page cache of the mapped file, in a private mapping
+  IN_PARENT: 8, //  VOID: the parent image shows the same pages at this address of this mm
 } as const;
 
 /** The fields of COPYPAGES. */

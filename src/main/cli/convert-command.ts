@@ -1,0 +1,70 @@
+/** `mmdump convert` makes another image of an image. */
+
+import { MmdumpError } from '../../shared/errors.ts';
+import { formatBytes, formatMs } from '../../shared/human-units.ts';
+import { flattenImage } from '../convert/flatten.ts';
+import { openImage } from '../image/image.ts';
+import type { Deadline } from '../job/stop.ts';
+import { openOutput } from './output.ts';
+import { EXIT } from './run-command.ts';
+import type { Split } from './sizes.ts';
+import { type OutputOptions, Progress, print, printJson } from './terminal.ts';
+import type { TimeoutFlag } from './timeout-option.ts';
+import { withTimeout } from './with-timeout.ts';
+
+export interface ConvertFlags extends OutputOptions, TimeoutFlag {
+  readonly flatten?: boolean;
+  readonly blocks: 'run' | 'page';
+  readonly parents?: readonly string[];
+  readonly force?: boolean;
+  readonly sync: boolean;
+  readonly split?: Split;
+}
+
+export function convertCommand(
+  from: string,
+  to: string,
+  flags: ConvertFlags,
+  signal: AbortSignal,
+): Promise<number> {
+  if (flags.flatten !== true) {
+    throw new MmdumpError(
+      'OPTION_INVALID',
+      'convert: say what is to be made of the image: --flatten',
+    );
+  }
+  return withTimeout(flags, signal, 'open', (deadline) => flatten(from, to, flags, deadline));
+}
+
+async function flatten(
+  from: string,
+  path: string,
+  flags: ConvertFlags,
+  { signal }: Deadline,
+): Promise<number> {
+  const { blocks, parents, force = false, sync, split } = flags;
+  const image = await openImage(from, { signal, parents });
+  const progress = new Progress(flags);
+  try {
+    const output = await openOutput({ path, force, sync, split });
+    const { ancestors } = image;
+    const report = await flattenImage(image, {
+      to: output.sink,
+      blocks,
+      signal,
+      onProgress: ({ bytes, totalBytes }) => progress.show('flatten', bytes, totalBytes),
+    });
+    progress.stop();
+    const { bytes, id, ms } = report;
+    const of = { path: from, id: image.id, ancestors };
+    if (flags.json === true) printJson({ image: { path, bytes, id }, from: of, ms });
+    else if (flags.quiet !== true) {
+      const chain = `${ancestors.length + 1} ${ancestors.length === 0 ? 'image' : 'images'}`;
+      print(`${path}: ${formatBytes(bytes)}, id ${id}, made of ${chain} in ${formatMs(ms)}`);
+    }
+    return EXIT.DONE;
+  } finally {
+    progress.stop();
+    await image.close();
+  }
+}

@@ -1,0 +1,116 @@
+/**
+ * The parent of a dump: the image that holds the pages which have not changed since it was made.
+ * Changes are found by the XXH3-64 of every page. Those of the parent are known if this dumper has
+ * written it as an image with a parent, and not too long ago (PageDigestCache). Otherwise they are
+ * read: from its records if its blocks are single pages, else from its pages. All this comes before
+ * the machine is frozen.
+ */
+import { realpathSync } from 'node:fs';
+import { resolve } from 'node:path';
+import type { Mm } from '../../mmu/mm/mm.ts';
+import type { DirtyRanges } from '../../shared/dump/dirty-ranges.ts';
+import { describePageDigests, type PageDigestBuffers } from '../../shared/dump/page-digests.ts';
+import type { ParentTask } from '../../shared/dump/tasks/pass-task.ts';
+import { WorkUnits } from '../../shared/dump/work-unit.ts';
+import { MmdumpError } from '../../shared/errors.ts';
+import type { ParentFields } from '../../shared/formats/cpt/encode-mm.ts';
+import { CHAIN_MAX } from '../../shared/formats/cpt/records.ts';
+import { digestPages } from '../image/chain/page-digests.ts';
+import type { ImageContents } from '../image/read/image-contents.ts';
+import type { Sink } from '../sinks/sink.ts';
+import type { Dump } from './engine.ts';
+import type { PassTables } from './pass-tables.ts';
+
+/** The parent image, which stays open until the dump is over. */
+export interface DumpParent {
+  readonly id: string;
+  readonly contents: ImageContents;
+}
+
+/** The parent, with everything that the pass has to know of it. */
+export interface PreparedParent {
+  readonly fields: ParentFields;
+  readonly pages: PageDigestBuffers;
+}
+
+/**
+ * Tells which pages of each mm may have changed since the image with this id was made, from the
+ * first moment that the image shows. `undefined` in place of the ranges of an mm says that any of
+ * its pages may have changed, and `undefined` for all that nothing is known. It is called while the
+ * mms are held. The image does not depend on what it returns, as long as that is true.
+ */
+export type ChangedSince = (
+  parent: string,
+  mms: readonly Mm[],
+) => readonly (DirtyRanges | undefined)[] | undefined;
+
+/**
+ * Prepares the parent of a dump, if it has one. Throws OPTION_INVALID if the chain would be too
+ * long or if the sink would replace an image of the chain, the errors of `digestPages`, and
+ * AbortError.
+ */
+export async function prepareParent(dump: Dump): Promise<PreparedParent | undefined> {
+  const { parent, to, signal } = dump.options;
+  if (parent === undefined) return undefined;
+  const { id, contents } = parent;
+  assertFits(contents);
+  assertElsewhere(to, contents);
+  const { pool, digests } = dump.engine;
+  const known = digests.get(id);
+  const pages = known ?? (await digestPages(pool, contents, 'content', signal));
+  if (known === undefined) digests.keep(id, pages);
+  return { fields: { id, headCrc: contents.head.recordCrc }, pages };
+}
+
+function assertFits({ source, chain }: ImageContents): void {
+  const images = chain.ancestors.length + 2;
+  if (images <= CHAIN_MAX) return;
+  const message =
+    `parent: ${source.name} is the last of ${images - 1} images, and a chain has at most ` +
+    `${CHAIN_MAX}: make one image of it first (mmdump convert --flatten)`;
+  throw new MmdumpError('OPTION_INVALID', message);
+}
+
+/** Throws OPTION_INVALID if the dump would replace an image that it needs. */
+function assertElsewhere({ path }: Sink, { source, chain }: ImageContents): void {
+  if (path === null) return;
+  const paths = [source.path, ...chain.ancestors.map(({ from }) => from)];
+  const same = paths.find((used) => typeof used === 'string' && real(used) === real(path));
+  if (same === undefined) return;
+  const message = `to: '${path}' is an image of the chain of the parent, which the new image needs`;
+  throw new MmdumpError('OPTION_INVALID', message, { path });
+}
+
+function real(path: string): string {
+  const image = path.endsWith('.000') ? path.slice(0, -4) : path;
+  try {
+    return realpathSync(image);
+  } catch {
+    return resolve(image); // there is no such file, or it has parts
+  }
+}
+
+/** What the workers need to know of the parent. `kept` takes the digests of the pages. */
+export function parentTask(
+  { options }: Dump,
+  { fields, pages }: PreparedParent,
+  mms: readonly Mm[],
+  kept: SharedArrayBuffer | undefined,
+): ParentTask {
+  return { pages, dirty: options.changedSince?.(fields.id, mms), kept };
+}
+
+/** The table of the digests in `kept`, which has a place for every page of the units. */
+export function keptDigests(tables: PassTables, kept: SharedArrayBuffer): PageDigestBuffers {
+  const units = new WorkUnits(tables.units);
+  const { firstUnits } = tables;
+  const ranges = firstUnits.slice(1).map((end, mm) => {
+    const ofMm = [];
+    for (let unit = firstUnits[mm]!; unit < end; unit++) {
+      const pages = units.pages(unit);
+      if (pages > 0) ofMm.push({ start: units.start(unit), pages, first: units.first(unit) });
+    }
+    return ofMm;
+  });
+  return describePageDigests(ranges, kept);
+}
