@@ -13,7 +13,7 @@ import {
   writePageStruct,
   writePte,
 } from 'mmdump';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { VMA_KIND } from '../../src/mmu/vma/vma-table.ts';
 import {
   BASE,
@@ -26,11 +26,15 @@ import {
 import { ZERO_PAGE } from '../support/machine/zero-page.ts';
 
 let dumper: Dumper;
+const fixtures: ClassificationFixture[] = [];
 
 beforeAll(async () => {
   dumper = await createDumper({ workers: 1 });
 });
 
+afterEach(() => {
+  for (const fixture of fixtures.splice(0)) fixture.close();
+});
 afterAll(() => dumper.close());
 
 describe('a page of row', () => {
@@ -41,6 +45,7 @@ describe('a page of row', () => {
   ];
   it.each(cases)('$row.0', async ({ row: [, prepare, expected, reason], zeroPage }) => {
     const fixture = new ClassificationFixture(zeroPage);
+    fixtures.push(fixture);
     prepare(fixture);
     const to = memorySink();
     const report = await dumper.dump(fixture.space, { to, unsupported: 'skip' });

@@ -15,6 +15,7 @@ import {
 import { expect } from 'vitest';
 import { VMA_KIND } from '../../../src/mmu/vma/vma-table.ts';
 import { VM } from '../../../src/shared/vm-flags.ts';
+import { BackingFile } from './backed.ts';
 import { ZERO_PAGE } from './zero-page.ts';
 
 export const BASE = 0x4000_0000;
@@ -25,6 +26,7 @@ export const HUGETLB_FLAGS = VM.READ | VM.WRITE | VM.MAYREAD | VM.MAYWRITE | VM.
 export class ClassificationFixture {
   readonly machine: Machine;
   readonly space: AddressSpace;
+  readonly #backings: BackingFile[] = [];
 
   constructor(zeroPage: boolean = ZERO_PAGE) {
     this.machine = createMachine({
@@ -54,6 +56,30 @@ export class ClassificationFixture {
     this.space.mmap({ ...request, prot: 'rw', flags: ['shared', 'fixed'] });
     if (kind === 'memory') this.space.fill(BASE, PAGE_SIZE, 7);
     else this.space.read(BASE, new Uint8Array(1));
+  }
+
+  /** A host's file with one page, in which pages of the machine lie. */
+  #backing(value: number): BackingFile {
+    const file = new BackingFile(this.machine, new Uint8Array(PAGE_SIZE).fill(value));
+    this.#backings.push(file);
+    return file;
+  }
+
+  /** Maps one page at BASE that lies in a backing. */
+  backedPage(value: number): void {
+    this.page();
+    this.#backing(value).map(this.space, BASE, 1);
+  }
+
+  /** Maps one page at BASE of a file in memory, and the page lies in a backing. */
+  placedFile(value: number): void {
+    const file = this.#backing(value).createFile(1, [{ index: 0, pages: 1, place: 0 }]);
+    const request = { address: BASE, length: PAGE_SIZE, file };
+    this.space.mmap({ ...request, prot: 'rw', flags: ['shared', 'fixed'] });
+  }
+
+  close(): void {
+    for (const file of this.#backings.splice(0)) file.close();
   }
 
   insert(flags: number, kind: number): void {
@@ -195,6 +221,17 @@ export const ROWS: readonly RowCase[] = [
     },
     { absent: 1 },
   ],
+  ['6: a backed entry', (fixture) => fixture.backedPage(7), { copy: 1 }],
+  ['6 and 17: zeros in a backing', (fixture) => fixture.backedPage(0), { zero: 1 }],
+  [
+    '6: a page that went back to its backing',
+    (fixture) => {
+      fixture.backedPage(7);
+      fixture.space.read(BASE, new Uint8Array(1));
+      fixture.machine.reclaim(MiB);
+    },
+    { copy: 1 },
+  ],
   [
     '8: a PFN map',
     ({ space }) => {
@@ -232,6 +269,8 @@ export const ROWS: readonly RowCase[] = [
   ],
   ['11: a living file', (fixture) => fixture.file('living'), { absent: 1 }],
   ['12: a memory-backed file', (fixture) => fixture.file('memory'), { copy: 1 }],
+  ['12: its page lies in a backing', (fixture) => fixture.placedFile(7), { copy: 1 }],
+  ['12 and 17: its page is zeros in a backing', (fixture) => fixture.placedFile(0), { zero: 1 }],
   [
     '15: a reserved page',
     (fixture) => {
