@@ -1,6 +1,6 @@
 /**
  * Dumps guest RAM of an emulator where it lies, beside a dump of the same pages in a machine's own
- * frames.
+ * frames, and RAM that is not shared beside RAM that is.
  */
 import { type AddressSpace, createDumper, createMachine, type Dumper, MiB } from 'mmdump';
 import { Memory } from '../../src/shared/wasm.ts';
@@ -12,11 +12,23 @@ import { measure, samplesOf, type Task, type Tasks } from '../measure.ts';
 import { type OutputKind, openOutput, SINKS } from '../outputs.ts';
 
 const OWN = "the machine's own frames";
-const BANKS = {
-  'a WebAssembly.Memory': (bytes: number) => {
+type Bank = SharedArrayBuffer | ArrayBuffer | { readonly buffer: ArrayBufferLike };
+const SHARED = 'a WebAssembly.Memory';
+const BANKS: { readonly [name: string]: (bytes: number) => Bank } = {
+  [SHARED]: (bytes) => {
     return new Memory({ initial: bytes / 0x10000, maximum: bytes / 0x10000, shared: true });
   },
-  'a SharedArrayBuffer': (bytes: number) => new SharedArrayBuffer(bytes),
+  'a SharedArrayBuffer': (bytes) => new SharedArrayBuffer(bytes),
+  'a WebAssembly.Memory that is not shared': (bytes) => {
+    const Private = Memory as unknown as new (_: object) => { readonly buffer: ArrayBuffer };
+    return new Private({ initial: bytes / 0x10000 });
+  },
+  'an ArrayBuffer': (bytes) => new ArrayBuffer(bytes),
+};
+/** What the speed of a line is compared with, where that is not the machine's own frames. */
+const BESIDE: { readonly [name: string]: string } = {
+  'a WebAssembly.Memory that is not shared': SHARED,
+  'an ArrayBuffer': SHARED,
 };
 
 export const adopted: BenchCase = {
@@ -44,11 +56,7 @@ export const adopted: BenchCase = {
 };
 
 /** A machine that has adopted the memory, which holds the same bytes as `own`. */
-function mapped(
-  own: AddressSpace,
-  bank: SharedArrayBuffer | { readonly buffer: SharedArrayBuffer },
-  bytes: number,
-): AddressSpace {
+function mapped(own: AddressSpace, bank: Bank, bytes: number): AddressSpace {
   const [{ start = 0 } = {}] = own.vmas();
   own.read(start, new Uint8Array('buffer' in bank ? bank.buffer : bank));
   const space = createMachine({ memory: 8 * MiB + bytes / 64, banks: [bank] }).createAddressSpace();
@@ -72,8 +80,9 @@ async function linesOf(
   try {
     const samples = await measure(tasks as Tasks, options.rounds);
     const part = kind === 'file' ? ': without fsync' : '';
-    const limit = { name: OWN, samples: samplesOf(samples, `${OWN}${part}`) };
     return Object.keys(spaces).map((name) => {
+      const other = BESIDE[name] ?? OWN;
+      const limit = { name: other, samples: samplesOf(samples, `${other}${part}`) };
       return toLine('adopted', {
         name: `${SINKS[kind]}, ${name}`,
         parameters: { MiB: bytes / MiB, workers },
