@@ -48,6 +48,7 @@ export const TARGETS = {
   peak: atMost(64, 'MiB'),
   serial: atMost(2, '%'),
   overhead: ratio(1, 'the allowance: 2 % of memory + 4 MiB a worker'),
+  onDemand: atMost(10, 'ms'),
   restore: ratio(0.7, 'the copy limit'),
   imageRead: { of: 'value', bound: 'at least', limit: 1, text: '≥ 1 GB/s' },
   reportShown: atMost(2000, 'ms'),

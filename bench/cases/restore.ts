@@ -17,19 +17,23 @@ import { type Line, toLine } from '../line.ts';
 import { measure, type Samples, samplesOf, type Tasks, type Timing } from '../measure.ts';
 import type { Pattern } from '../scatter.ts';
 import { TARGETS, type Target } from '../targets.ts';
+import { restoresOnDemand } from './restore-on-demand.ts';
 
 /** Rounds that are not counted: V8 compiles the loops of a restore over several restores. */
 const WARM_UP = 5;
 
 export const restore: BenchCase = {
   name: 'restore',
-  about: 'an image in memory into a machine whose memory was used before, and into a fresh one',
+  about:
+    'an image in memory into a machine whose memory was used before, and into a fresh one; ' +
+    'on demand, an image in a file: the first byte, and single pages',
   async run(fixtures) {
     const pattern = { bytes: fixtures.options.bytes, run: 16, zeroPercent: 0 };
     const lines: Line[] = [];
     for (const mode of ['bare', 'defaults'] as const) {
       lines.push(...(await restores(fixtures, pattern, mode)));
     }
+    lines.push(...(await restoresOnDemand(fixtures, pattern)));
     return { lines };
   },
 };

@@ -40,7 +40,7 @@ import { importWith } from './import/import-process.ts';
 import type { ImportOptions, ImportResult, MachineFor } from './import/import-report.ts';
 import { addressSpaces, MACHINE, SPACE } from './job/handle-arguments.ts';
 import { JobQueue } from './job/job-queue.ts';
-import { Prefetchers, prefetchWith } from './load/prefetch.ts';
+import { Prefetchers } from './load/prefetch.ts';
 import {
   RESTORE_OPTIONS,
   type RestoreOptions,
@@ -71,11 +71,7 @@ export class Dumper {
     const digests = new PageDigestCache();
     this.#engine = { pool, buffers: new SharedBuffers(faults), digests };
     this.#queue = new JobQueue(() => pool.nextJob());
-    this.#prefetchers = new Prefetchers((reference, parts, own) => {
-      return this.#queue.run({ signal: own.signal }, 'prefetch', ({ signal }) => {
-        return prefetchWith(pool, reference, parts, { ...own, signal });
-      });
-    });
+    this.#prefetchers = new Prefetchers(pool, this.#queue);
   }
 
   /**

@@ -1,10 +1,11 @@
 /**
  * A process of twice the memory that the dump may use. A control group bounds the memory of the
- * command, with the page cache of its output. Long mode only: MMDUMP_LONG=1.
+ * command, with the page cache of its output. Its image is restored on demand in as little memory,
+ * and into a machine that is smaller than the process. Long mode only: MMDUMP_LONG=1.
  */
 import { existsSync, mkdirSync, readFileSync, readSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { MiB, openImage, PAGE_SIZE, verifyImage } from 'mmdump';
+import { createDumper, createMachine, MiB, openImage, PAGE_SIZE, verifyImage } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { LiveFixture } from '../support/live/capture.ts';
 import { startLarge } from '../support/live/failures.ts';
@@ -43,7 +44,7 @@ function boundedGroup(): string | undefined {
 }
 
 describe.runIf(isLong)('a process that is larger than the memory of the command', () => {
-  it('is dumped and verified, and its pages are right', async (context) => {
+  it('is dumped, verified and restored on demand, and its pages are right', async (context) => {
     const group = boundedGroup();
     if (group === undefined) context.skip('no control group can be made here');
     const live = await startLarge(fixture, SIZE);
@@ -55,6 +56,11 @@ describe.runIf(isLong)('a process that is larger than the memory of the command'
       expect(dumped).toMatchObject({ status: 0, stderr: '' });
       expect((await verifyImage(path)).ok).toBe(true);
       await expectPages(path, live.pid);
+      const restore = [process.execPath, CLI, 'restore', path, '--load', 'on-demand', '--json'];
+      const restored = cli.runProgram('sh', ['-c', inGroup, 'sh', ...restore]);
+      expect(restored).toMatchObject({ status: 0, stderr: '' });
+      expect(JSON.parse(restored.stdout).onDemand).toBeGreaterThan(LIMIT / PAGE_SIZE);
+      await expectRestored(path, live.pid);
     } finally {
       await live.kill();
       rmdirSync(group!);
@@ -62,9 +68,30 @@ describe.runIf(isLong)('a process that is larger than the memory of the command'
   });
 });
 
-/** Compares pages of the large buffers with those of the process, which does not write them. */
+/** Compares pages of the image with those of the process. */
 async function expectPages(path: string, pid: number): Promise<void> {
   const image = await openImage(path);
+  await expectSame(pid, (at, into) => image.read(at, into));
+  await image.close();
+}
+
+/** Restores into a machine that is smaller than the process, and compares pages. */
+async function expectRestored(path: string, pid: number): Promise<void> {
+  const dumper = await createDumper();
+  const machine = createMachine({ memory: LIMIT / 4 });
+  const image = await openImage(path);
+  const { mms } = await dumper.restore(image, machine, { load: 'on-demand' });
+  await image.close();
+  await expectSame(pid, (at, into) => mms[0]!.readAsync(at, into));
+  await dumper.close();
+  await machine.close();
+}
+
+/** Compares pages of the large buffers with those of the process, which does not write them. */
+async function expectSame(
+  pid: number,
+  read: (address: number, into: Uint8Array) => Promise<void>,
+): Promise<void> {
   const buffers = readSmaps(pid).filter(({ start, end, perms }) => {
     return perms === 'rw-p' && end - start >= 64 * MiB;
   });
@@ -73,10 +100,9 @@ async function expectPages(path: string, pid: number): Promise<void> {
   const expected = Buffer.alloc(PAGE_SIZE);
   for (const { start, end } of buffers) {
     for (let at = start + MiB; at < end - MiB; at += 7 * MiB + 3 * PAGE_SIZE) {
-      await image.read(at, found);
+      await read(at, found);
       withFile(`/proc/${pid}/mem`, (fd) => readSync(fd, expected, 0, PAGE_SIZE, at));
       expect(Buffer.compare(found, expected), `page ${at.toString(16)}`).toBe(0);
     }
   }
-  await image.close();
 }

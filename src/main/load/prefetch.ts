@@ -13,11 +13,12 @@ import { LOAD, LoadList } from '../../shared/dump/load-table.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import type { WorkerPool } from '../crew/pool.ts';
+import type { JobQueue } from '../job/job-queue.ts';
 import type { PhaseProgress } from '../job/progress.ts';
 import { runLoadPhase } from './load-phase.ts';
 
 /** Lets the workers of a pool load the pages of these parts of an mm that nobody has loaded yet. */
-export async function prefetchWith(
+async function prefetchWith(
   pool: WorkerPool,
   reference: MmReference,
   parts: BackedParts,
@@ -35,6 +36,7 @@ export async function prefetchWith(
       onProgress: onProgress && (({ pages }: PhaseProgress) => onProgress({ pages, totalPages })),
     });
     throwIfAborted(signal);
+    if (parts.length === 0) onProgress?.({ pages: 0, totalPages });
     const bytes = reports.reduce((sum, report) => sum + report.bytes, 0);
     return { pages: bytes / PAGE_SIZE };
   });
@@ -57,8 +59,13 @@ export class Prefetchers {
   readonly #ends = new Map<string, () => void>();
   readonly #deaf: () => void;
 
-  constructor(prefetcher: Prefetcher) {
-    this.#prefetcher = prefetcher;
+  /** A prefetch is a job of the queue. */
+  constructor(pool: WorkerPool, queue: JobQueue) {
+    this.#prefetcher = (reference, parts, options) => {
+      return queue.run({ signal: options.signal }, 'prefetch', ({ signal }) => {
+        return prefetchWith(pool, reference, parts, { ...options, signal });
+      });
+    };
     this.#deaf = onMachineEnd(async (machine) => this.#end(machine));
   }
 

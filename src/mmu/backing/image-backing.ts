@@ -1,21 +1,27 @@
 /**
  * Pages in an image. A digest covers a block, so a whole block is read and checked even if one page
- * of it is wanted. The thread keeps the last one: its neighbours are then copied from memory.
+ * of it is wanted. A thread that wants a second page of the same block reads it once more and keeps
+ * it: the neighbours are then copied from memory. The first time a large block only passes through a
+ * window, which stays in the core's own cache and takes little memory.
  */
 import { readSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
 import {
   DIGEST,
   type Digest,
+  type DigestKind,
   isSameDigest,
   mismatchText,
 } from '../../shared/digest/digest-kind.ts';
 import { type DigestKernels, DigestState, digestKernels } from '../../shared/digest/xxh3.ts';
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
-import { addressOf, GRANULE_SIZE, hex, PAGE_SIZE } from '../../shared/page.ts';
+import { addressOf, GRANULE_SIZE, hex, KiB, PAGE_SIZE } from '../../shared/page.ts';
 import { Memory, Module, WASM_PAGE, type WasmMemory } from '../../shared/wasm.ts';
 import type { BackingReader, OpenBacking } from './backing-reader.ts';
 import type { ImageTable } from './image-table.ts';
+
+/** Bytes of the window. */
+const WINDOW = 128 * KiB;
 
 /** The block that this thread has read and checked last, in memory that the kernel reaches. */
 class LastBlock {
@@ -25,6 +31,9 @@ class LastBlock {
   /** Key of the backing, and the row of the block in its table; -1 = no block. */
   key = '';
   row = -1;
+  /** The block that has passed through the window last, in the same way. */
+  passedKey = '';
+  passedRow = -1;
 
   constructor() {
     const pages = GRANULE_SIZE / WASM_PAGE;
@@ -39,10 +48,32 @@ class LastBlock {
     this.#kernels = digestKernels(module, this.#memory, this.#memory, new DigestState());
   }
 
-  /** XXH3 of the first `length` bytes. */
-  xxh3(length: number): Digest {
+  /** The digest of the first `length` bytes. */
+  digestOf(kind: DigestKind, length: number): Digest {
+    if (kind !== DIGEST.XXH3) {
+      return { digest: kind, low: crc32(this.bytes.subarray(0, length)), high: 0 };
+    }
     const low = this.#kernels!.digest(0, length);
-    return { digest: DIGEST.XXH3, low, high: this.#kernels!.high() };
+    return { digest: kind, low, high: this.#kernels!.high() };
+  }
+
+  /** Begins the digest of a payload in parts, each of which is put into the window. */
+  begin(kind: DigestKind): void {
+    if (kind === DIGEST.XXH3) this.#kernels!.begin();
+  }
+
+  /** Takes a part of the payload. Returns the digest after the last one. `before`: what it returned. */
+  take(before: Digest, length: number, isLast: boolean): Digest {
+    const { digest } = before;
+    if (digest !== DIGEST.XXH3) {
+      return { digest, low: crc32(this.bytes.subarray(0, length), before.low), high: 0 };
+    }
+    if (!isLast) {
+      this.#kernels!.update(0, length);
+      return before;
+    }
+    const low = this.#kernels!.finish(0, length);
+    return { digest, low, high: this.#kernels!.high() };
   }
 }
 
@@ -89,7 +120,41 @@ export class ImageBacking implements BackingReader {
       return;
     }
     const from = skip * PAGE_SIZE;
-    into.set(this.#checked(row).subarray(from, from + count * PAGE_SIZE), at);
+    if (this.#passes(row, count)) this.#passThrough(row, from, count * PAGE_SIZE, into, at);
+    else into.set(this.#checked(row).subarray(from, from + count * PAGE_SIZE), at);
+  }
+
+  /** Whether a block only passes through the window: it is large, and a small part is wanted. */
+  #passes(row: number, count: number): boolean {
+    const block = this.#last;
+    const { key } = this.#backing;
+    const isLarge = this.#table.pages(row) * PAGE_SIZE > WINDOW;
+    if (!isLarge || count * PAGE_SIZE > WINDOW) return false;
+    const isHeld = block.row === row && block.key === key;
+    if (isHeld || (block.passedRow === row && block.passedKey === key)) return false;
+    block.passedRow = row;
+    block.passedKey = key;
+    return true;
+  }
+
+  /** Checks a block part by part, and copies bytes [from, from + length) of it to `into`. */
+  #passThrough(row: number, from: number, length: number, into: Uint8Array, at: number): void {
+    const block = this.#last;
+    const kind = this.#table.digest(row);
+    const bytes = this.#table.pages(row) * PAGE_SIZE;
+    block.row = -1; // the window is a part of its memory
+    block.begin(kind);
+    let found: Digest = { digest: kind, low: 0, high: 0 };
+    for (let done = 0; done < bytes; done += WINDOW) {
+      const count = Math.min(WINDOW, bytes - done);
+      this.#readFiles(row, done, block.bytes, 0, count);
+      found = block.take(found, count, done + count === bytes);
+      const first = Math.max(from, done);
+      const end = Math.min(from + length, done + count);
+      if (first < end) into.set(block.bytes.subarray(first - done, end - done), at + first - from);
+    }
+    this.#assertOpen();
+    this.#check(row, found);
   }
 
   /** The pages of a block, once they were checked. */
@@ -100,7 +165,7 @@ export class ImageBacking implements BackingReader {
     block.row = -1;
     const length = this.#readBlock(row, block.bytes);
     this.#assertOpen();
-    this.#check(row, block, length);
+    this.#check(row, block.digestOf(this.#table.digest(row), length));
     block.key = key;
     block.row = row;
     return block.bytes;
@@ -113,16 +178,13 @@ export class ImageBacking implements BackingReader {
     return length;
   }
 
-  #check(row: number, block: LastBlock, length: number): void {
+  #check(row: number, found: Digest): void {
     const table = this.#table;
     const stored = { digest: table.digest(row), low: table.low(row), high: table.high(row) };
-    const found =
-      stored.digest === DIGEST.XXH3
-        ? block.xxh3(length)
-        : { digest: stored.digest, low: crc32(block.bytes.subarray(0, length)), high: 0 };
     this.#assertOpen();
     if (isSameDigest(stored, found)) return;
     const address = addressOf(table.start(row));
+    const length = table.pages(row) * PAGE_SIZE;
     const offset = table.offset(row);
     const mm = table.mm(row);
     const range = `${hex(address)}-${hex(address + length)}`;
