@@ -14,6 +14,7 @@ import {
   wholeNumber,
 } from '../../shared/arguments/checks.ts';
 import type { Shape } from '../../shared/arguments/options.ts';
+import { MmdumpError } from '../../shared/errors.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
 import {
   DIGEST,
@@ -184,6 +185,10 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
     unsupported = 'fail',
     hugetlb = 'fail',
   } = options;
+  if (format === 'elf' && options.parent !== undefined) {
+    const text = "parent: an ELF core file has no parent: leave it out, or use the format 'cpt'";
+    throw new MmdumpError('OPTION_INVALID', text);
+  }
   return {
     to: options.to,
     detectZero: options.zeroPages !== 'copy',

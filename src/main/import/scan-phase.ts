@@ -8,10 +8,13 @@ import {
 } from '../../shared/dump/scan-table.ts';
 import type { ScanReport } from '../../shared/dump/tasks/scan-task.ts';
 import { GiB, MiB } from '../../shared/page.ts';
+import type { Range, Ranges } from '../../shared/ranges.ts';
 import { readU64, writeU64 } from '../../shared/u64.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import type { WorkerPool } from '../crew/pool.ts';
+import { Yielder } from '../job/stop.ts';
 import type { SmapsVma } from './smaps.ts';
+import { touchedRanges } from './touched-ranges.ts';
 
 /** Pages of address space per unit: 256 KiB of page map, and 8 units per GiB for the workers. */
 const UNIT_PAGES = 0x8000;
@@ -61,7 +64,12 @@ export async function runScanPhase(
   signal: AbortSignal | undefined,
 ): Promise<ScanResult> {
   const buffer = ScanVmas.create(vmas);
-  const { units, unitCount } = planUnits(vmas, smaps.map(isEmpty));
+  const yielder = new Yielder(signal);
+  const ranges: Ranges[] = [];
+  for (const [at, vma] of vmas.entries()) {
+    ranges.push(await rangesToRead(vma, smaps[at]!, input.pagemap, yielder));
+  }
+  const { units, unitCount } = planUnits(ranges);
   const crew = pool.crew({
     units: unitCount,
     bytes: unitCount * UNIT_COST,
@@ -87,18 +95,24 @@ export function isEmpty({ start, end, totals, hasGuards }: SmapsVma): boolean {
   return totals.rss === 0 && totals.swap === 0 && !hasGuards && end - start >= LARGE;
 }
 
-/** Cuts the mappings that are worth scanning into units. Small neighbours share a unit. */
-function planUnits(
-  vmas: readonly ScannedVma[],
-  skipped: readonly boolean[],
-): {
+/** The parts of a mapping whose page map is worth reading. */
+async function rangesToRead(
+  { start, end, flags }: ScannedVma,
+  smaps: SmapsVma,
+  pagemap: number,
+  yielder: Yielder,
+): Promise<Ranges> {
+  if ((flags & (VM.IO | VM.PFNMAP)) !== 0 || isEmpty(smaps)) return []; // the memory of a device
+  return (await touchedRanges(pagemap, smaps, yielder)) ?? [{ from: start, to: end }];
+}
+
+/** Cuts the ranges of the mappings into units. Small neighbours share a unit. */
+function planUnits(ranges: readonly Ranges[]): {
   readonly units: SharedArrayBuffer;
   readonly unitCount: number;
 } {
   const units: { from: number; to: number; first: number; last: number }[] = [];
-  vmas.forEach(({ start, end, flags }, index) => {
-    if ((flags & (VM.IO | VM.PFNMAP)) !== 0) return; // the memory of a device
-    if (skipped[index]) return;
+  const add = (index: number, { from: start, to: end }: Range): void => {
     for (let from = start; from < end; from += UNIT_PAGES) {
       const to = Math.min(end, from + UNIT_PAGES);
       const unit = units.at(-1);
@@ -109,7 +123,8 @@ function planUnits(
         units.push({ from, to, first: index, last: index + 1 });
       }
     }
-  });
+  };
+  for (const [index, each] of ranges.entries()) for (const range of each) add(index, range);
   const buffer = new SharedArrayBuffer(units.length * SCAN_UNIT.WORDS * 4);
   const words = new Int32Array(buffer);
   units.forEach(({ from, to, first, last }, unit) => {
