@@ -21,8 +21,10 @@ const INDEX = (ENTRIES - 1) << 1;
 /** The lowest bits of an address say the place in the page; shifted by 11, they give an index. */
 const INDEX_SHIFT = 11;
 const PAGE = -4096;
-/** No page begins at this address. */
-const NO_PAGE = 1;
+/** The page, and what is not a multiple of four: an aligned address shows its page alone. */
+const PAGE_AND_REST = PAGE | 3;
+/** What no address shows: bits 2 to 11 are never looked at, and are 0 in all that is compared. */
+const NO_PAGE = 4;
 /** How many misses in a row have to lie in another window or bank. */
 const MOVE_AFTER = 64;
 /** An epoch that never is, for a TLB that is not open. */
@@ -52,6 +54,7 @@ export class Tlb {
   /** The bank of the entries. */
   #bytes: Uint8Array = NO_BYTES;
   #view: DataView = NO_VIEW;
+  #words: Int32Array = NEVER;
   /** Where the window of the entries begins, a multiple of 2^32. */
   #window = 0;
   #epochWord: Int32Array = NEVER;
@@ -108,6 +111,20 @@ export class Tlb {
 
   /** Loads 32 bits, as a signed number. */
   load32(address: number): number {
+    const loads = this.#loads;
+    const entry = (address >>> INDEX_SHIFT) & INDEX;
+    if (
+      loads[entry] === (address & PAGE_AND_REST) &&
+      address - (address >>> 0) === this.#window &&
+      this.#epochWord[0] === this.#epoch
+    ) {
+      return this.#words[(loads[entry + 1]! + (address | 0)) >>> 2]!;
+    }
+    return this.#load32(address);
+  }
+
+  /** The same for an address that is not aligned, or a page that is not known. */
+  #load32(address: number): number {
     const entry = (address >>> INDEX_SHIFT) & INDEX;
     if (
       this.#loads[entry] === ((address - -3) & PAGE) &&
@@ -181,6 +198,18 @@ export class Tlb {
 
   /** Stores the lowest 32 bits of `value`. */
   store32(address: number, value: number): void {
+    const stores = this.#stores;
+    const entry = (address >>> INDEX_SHIFT) & INDEX;
+    if (
+      stores[entry] === (address & PAGE_AND_REST) &&
+      address - (address >>> 0) === this.#window &&
+      this.#epochWord[0] === this.#epoch
+    ) {
+      this.#words[(stores[entry + 1]! + (address | 0)) >>> 2] = value;
+    } else this.#store32(address, value);
+  }
+
+  #store32(address: number, value: number): void {
     const entry = (address >>> INDEX_SHIFT) & INDEX;
     if (
       this.#stores[entry] === ((address - -3) & PAGE) &&
@@ -248,6 +277,7 @@ export class Tlb {
       this.#forgetAll();
       this.#bytes = bytes;
       this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      this.#words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
       this.#window = window;
     }
     this.#strangers = 0;
@@ -277,6 +307,7 @@ export class Tlb {
         this.#forgetAll();
         this.#bytes = NO_BYTES;
         this.#view = NO_VIEW;
+        this.#words = NEVER;
       },
     };
   }
