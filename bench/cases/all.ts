@@ -1,5 +1,6 @@
 /** Every case, in the order in which they run. */
 import type { BenchCase } from '../case.ts';
+import { access } from './access.ts';
 import { adopted } from './adopted.ts';
 import { classify } from './classify.ts';
 import { digest } from './digest.ts';
@@ -36,6 +37,7 @@ export const CASES: readonly BenchCase[] = [
   small,
   serial,
   locks,
+  access,
   overhead,
   peak,
   digest,

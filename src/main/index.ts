@@ -26,6 +26,7 @@ export type { FileOptions, MemoryBacked, SimulatedFile } from '../mmu/machine/fi
 export type { Freeze, FreezeOptions } from '../mmu/machine/freeze.ts';
 export type { MmHandle } from '../mmu/machine/handles.ts';
 export { Machine, type MemoryAmount } from '../mmu/machine/machine.ts';
+export type { MemoryAccess } from '../mmu/machine/memory-access.ts';
 export type {
   AddressRange,
   PrefetchOptions,
@@ -33,6 +34,8 @@ export type {
   PrefetchResult,
 } from '../mmu/machine/prefetch.ts';
 export type { SystemCalls } from '../mmu/machine/system-calls.ts';
+export { createTlb, type Tlb } from '../mmu/machine/tlb.ts';
+export type { Access, Translation } from '../mmu/machine/translator.ts';
 export type { MachineOptions } from '../mmu/mm/create-machine.ts';
 export type { AttachOptions } from '../mmu/mm/machine-parts.ts';
 export type { MmAddresses, MmAddressName } from '../mmu/mm/mm-struct.ts';

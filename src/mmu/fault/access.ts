@@ -30,7 +30,7 @@ export interface Progress {
  * last page of that range (at TASK_SIZE), so an access to it faults. An address that is not a
  * number is OPTION_INVALID, a number that is not whole is EINVAL.
  */
-function assertUserRange(address: number, length: number): void {
+export function assertUserRange(address: number, length: number): void {
   const isWhole = Number.isSafeInteger(address) && address >= 0;
   if (isWhole && address + length <= TASK_SIZE + PAGE_SIZE) return;
   if (!Number.isInteger(number('address', address))) {

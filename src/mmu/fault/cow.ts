@@ -5,6 +5,7 @@ import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import { lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
 import { isPresent, PTE, pfnOf, setEntry } from '../tables/pte.ts';
+import { revokePage } from '../tables/revoke.ts';
 import { dropLeaf, noteDirty } from '../tables/zap.ts';
 import { describeAnonymous, setLeaf } from './leaf.ts';
 
@@ -32,6 +33,7 @@ export function breakCow(
       if ((low & SPECIAL) === 0) noteDirty(mm, old);
       return;
     }
+    revokePage(mm);
     copyPage(mm, slot, flags, vpn, cursor, old);
     dropLeaf(mm, old);
   } finally {

@@ -17,6 +17,7 @@ import {
   replaceEntry,
   setEntry,
 } from '../tables/pte.ts';
+import { revokeTranslations } from '../tables/revoke.ts';
 import { splitHuge } from '../tables/split-huge.ts';
 import { dropLeaf } from '../tables/zap.ts';
 import { prepareAnonVma } from '../vma/anon-vma.ts';
@@ -128,7 +129,10 @@ function replaceHugeZero(
   lockTable(mm, cursor.table);
   const low = cursor.words[cursor.at]!;
   const unchanged = (low & HUGE) !== 0 && pfnOf(low, cursor.words[cursor.at + 1]!) === zero;
-  if (unchanged) setHugeLeaf(cursor, fresh, flags, true);
+  if (unchanged) {
+    revokeTranslations(mm);
+    setHugeLeaf(cursor, fresh, flags, true);
+  }
   unlockTable(mm, cursor.table);
   if (!unchanged) dropHuge(mm, fresh);
 }

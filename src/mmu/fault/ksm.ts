@@ -29,6 +29,7 @@ import {
   pfnOf,
   setEntry,
 } from '../tables/pte.ts';
+import { revokeTranslations } from '../tables/revoke.ts';
 import { walkRange } from '../tables/walk-range.ts';
 import { dropLeaf } from '../tables/zap.ts';
 import { describeAnonymous, setLeaf } from './leaf.ts';
@@ -44,6 +45,7 @@ export function mapMerged(mm: Mm, first: number, others: readonly number[]): voi
   lockTable(mm, cursor.table);
   const low = cursor.words[cursor.at]!;
   const high = cursor.words[cursor.at + 1]!;
+  revokeTranslations(mm);
   setEntry(cursor.words, cursor.at, low & ~PTE.WRITE, high);
   unlockTable(mm, cursor.table);
   const pfn = pfnOf(low, high);
@@ -84,6 +86,7 @@ export class MergeScan {
    */
   merge(mm: Mm): void {
     forEachLeaf(mm, VM.MERGEABLE, 0, Number.MAX_SAFE_INTEGER, (_slot, _vpn, pfn, cursor, at) => {
+      revokeTranslations(mm); // the bytes must stand still while they are compared
       const hash = hashOf(mm, pfn);
       if ((this.#counts.get(hash) ?? 0) > 1) this.#mergeLeaf(mm, hash, pfn, cursor, at);
     });
@@ -134,6 +137,7 @@ export function unmergeRange(mm: Mm, from: number, to: number): void {
   forEachLeaf(mm, 0, from, to, (slot, vpn, pfn, cursor, at) => {
     if ((mm.pages.flags(pfn) & PG.KSM) === 0) return;
     const fresh = mm.allocator.allocate(mm.thread);
+    revokeTranslations(mm);
     mm.memory.copy(fresh, pfn);
     describeAnonymous(mm, slot, vpn, fresh);
     cursor.at = at;

@@ -9,6 +9,7 @@ import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import { lockTable, unlockTable, walk } from '../tables/page-table.ts';
 import { isPresent, PTE, pfnOf, setEntry } from '../tables/pte.ts';
+import { revokeTranslations } from '../tables/revoke.ts';
 import type { FilePlaces } from './file-places.ts';
 import { FILE_BACKING, isUnreachableKind } from './file-record.ts';
 import { type CacheContext, cacheLookup, cacheRemove, forEachCachedPage } from './page-cache.ts';
@@ -49,6 +50,7 @@ function cleanLeaf(mm: Mm, vpn: number, pfn: number): void {
   const low = words[at]!;
   const high = words[at + 1]!;
   const isOurs = isPresent(low) && pfnOf(low, high) === pfn;
+  if (isOurs) revokeTranslations(mm);
   if (isOurs) setEntry(words, at, low & ~PTE.DIRTY, high);
   if (isOurs && mm.pages.mapCount(pfn) === 1) mm.pages.clearFlags(pfn, PG.DIRTY);
   unlockTable(mm, table);

@@ -1,6 +1,6 @@
 /**
- * An address space (mm) as its user sees it: the system calls (`system-calls.ts`), fork and exit,
- * loads and stores, the LDT, the list of mappings, and the fields of the mm.
+ * An address space (mm) as its user sees it: the system calls (`system-calls.ts`), loads and stores
+ * (`memory-access.ts`), fork and exit, the LDT, the list of mappings, and the fields of the mm.
  */
 import { bytesOf } from '../../shared/arguments/bytes.ts';
 import { abortSignal, flag, isInstance, list, optional } from '../../shared/arguments/checks.ts';
@@ -9,7 +9,6 @@ import { refusal } from '../../shared/arguments/refuse.ts';
 import { doExit } from '../calls/exit.ts';
 import { doFork } from '../calls/fork.ts';
 import { loadLdt, readLdt, USER_DESC, type UserDesc, withLdt, writeLdt } from '../calls/ldt.ts';
-import { assertFill, fillBytes, loadBytes, type Progress, storeBytes } from '../fault/access.ts';
 import { readBlob, setBlob } from '../mm/blobs.ts';
 import { MachineParts } from '../mm/machine-parts.ts';
 import { claimMm, type Mm } from '../mm/mm.ts';
@@ -18,13 +17,13 @@ import { insertVmas } from '../vma/vma-edit.ts';
 import { type VmaInfo, vmaInfos } from '../vma/vma-info.ts';
 import { VMA_FIELDS, type VmaFields } from '../vma/vma-table.ts';
 import type { MmHandle } from './handles.ts';
+import { MemoryAccess } from './memory-access.ts';
 import {
   type AddressRange,
   type PrefetchOptions,
   type PrefetchResult,
   prefetch,
 } from './prefetch.ts';
-import { SystemCalls } from './system-calls.ts';
 
 /**
  * An address space of a simulated machine (an mm). `createAddressSpace`, `fork`, `attach`, a
@@ -35,7 +34,7 @@ import { SystemCalls } from './system-calls.ts';
  * can fail with MM_GONE (after `exit`), MACHINE_CLOSED, MACHINE_POISONED, and ENOMEM if no frame is
  * free and none can be reclaimed. An Async form can also reject with TOO_MANY_THREADS.
  */
-export class AddressSpace extends SystemCalls {
+export class AddressSpace extends MemoryAccess {
   /** @internal */
   constructor(machine: MachineParts, slot: number, generation: number) {
     if (!isInstance(machine, MachineParts)) {
@@ -72,62 +71,6 @@ export class AddressSpace extends SystemCalls {
   /** Like `exit`, but waits instead of throwing EAGAIN. */
   exitAsync(): Promise<void> {
     return this.later('write', doExit);
-  }
-
-  /**
-   * Loads memory from `address` on into a view, as many bytes as the view has. Pages are faulted in
-   * as the processor does. A page that cannot be accessed is SIGSEGV or SIGBUS, with `address` and
-   * `reason` as fields; pages before it have been read. Throws EINVAL for an address that is not
-   * whole.
-   */
-  read(address: number, into: ArrayBufferView): void {
-    const view = bytesOf('into', into);
-    const progress: Progress = { done: 0 };
-    this.run('read', (mm) => loadBytes(mm, address, view, progress));
-  }
-
-  /** Like `read`, but waits instead of throwing EAGAIN. */
-  async readAsync(address: number, into: ArrayBufferView): Promise<void> {
-    const view = bytesOf('into', into);
-    const progress: Progress = { done: 0 };
-    return this.later('read', (mm) => loadBytes(mm, address, view, progress));
-  }
-
-  /**
-   * Stores the bytes of a view from `address` on; an element of a Uint32Array is four bytes. Throws
-   * the same errors as `read`; pages before the one that failed have been written.
-   */
-  write(address: number, bytes: ArrayBufferView): void {
-    const view = bytesOf('bytes', bytes);
-    const progress: Progress = { done: 0 };
-    this.run('read', (mm) => storeBytes(mm, address, view, progress));
-  }
-
-  /**
-   * Like `write`, but waits instead of throwing EAGAIN. The bytes must not change until it
-   * resolves.
-   */
-  async writeAsync(address: number, bytes: ArrayBufferView): Promise<void> {
-    const view = bytesOf('bytes', bytes);
-    const progress: Progress = { done: 0 };
-    return this.later('read', (mm) => storeBytes(mm, address, view, progress));
-  }
-
-  /**
-   * Sets `length` bytes from `address` on to `value`, which is 0 to 255. Throws the same errors as
-   * `write`.
-   */
-  fill(address: number, length: number, value: number): void {
-    assertFill(length, value);
-    const progress: Progress = { done: 0 };
-    this.run('read', (mm) => fillBytes(mm, address, length, value, progress));
-  }
-
-  /** Like `fill`, but waits instead of throwing EAGAIN. */
-  async fillAsync(address: number, length: number, value: number): Promise<void> {
-    assertFill(length, value);
-    const progress: Progress = { done: 0 };
-    return this.later('read', (mm) => fillBytes(mm, address, length, value, progress));
   }
 
   /**

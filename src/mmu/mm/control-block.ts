@@ -4,7 +4,7 @@
  *   | words of CONTROL | thread table | freeze gate | frame allocator | store | backings |
  */
 import type { MachineHandle } from '../../shared/machine-handle.ts';
-import { FREEZE_GATE } from '../../shared/sync/freeze-gate.ts';
+import { FREEZE_GATE_WORDS } from '../../shared/sync/freeze-gate.ts';
 import { THREAD_TABLE_WORDS } from '../../shared/sync/thread-layout.ts';
 import { ThreadTable } from '../../shared/sync/thread-table.ts';
 import { BACKING, BACKINGS_MAX } from '../backing/backing-table.ts';
@@ -25,7 +25,7 @@ export const CONTROL = {
 } as const;
 /** Words of the control block at which the gate, the allocator, the store and the backings begin. */
 export const GATE_AT: number = CONTROL.THREADS + THREAD_TABLE_WORDS;
-export const ALLOCATOR_AT: number = GATE_AT + FREEZE_GATE.WORDS;
+export const ALLOCATOR_AT: number = GATE_AT + FREEZE_GATE_WORDS;
 export const STORE_AT: number = ALLOCATOR_AT + ALLOCATOR.WORDS;
 export const BACKINGS_AT: number = STORE_AT + STORE.WORDS;
 /** Number of words of the control block. */

@@ -10,6 +10,7 @@ import { type LockMode, wouldBlock } from '../../shared/sync/rw-lock.ts';
 import type { MachineParts } from './machine-parts.ts';
 import type { Mm } from './mm.ts';
 import { enterAsOperation } from './operation.ts';
+import { goOutside } from './translation-user.ts';
 
 /** The mm that a handle or an object refers to: a slot, and which life of the slot it is. */
 export interface MmReference {
@@ -42,8 +43,13 @@ export function holdMm<T>(
   }
 }
 
-/** Enters the gate. Throws EAGAIN if it is closed and the thread must not wait. */
+/**
+ * Enters the gate, after this thread has stopped to use translations: who takes them away waits for
+ * it, and may hold what this thread waits for. Throws EAGAIN if it is closed and the thread must
+ * not wait.
+ */
 function enterGate({ gate, mayBlock }: MachineParts, thread: number): void {
+  goOutside();
   if (mayBlock) gate.enter(thread);
   else if (!gate.tryEnter(thread)) throw wouldBlock('the machine is frozen: its gate');
 }
@@ -59,6 +65,9 @@ export function lockMm<T>(
   else if (!mm.lock.tryLock(mm.thread, mode)) throw wouldBlock('the mmap lock');
   try {
     assertLive(mm, reference);
+    if (mode === 'write' && !mm.machine.translations.revoke(mm.slot, mm.mayBlock)) {
+      throw wouldBlock('a translation of the address space');
+    }
     return operation(mm);
   } finally {
     mm.lock.unlock(mm.thread);
@@ -97,6 +106,7 @@ export async function lockMmAsync<T>(
   await mm.lock.lockAsync(mm.thread, mode, signal);
   try {
     assertLive(mm, reference);
+    if (mode === 'write') await mm.machine.translations.revokeAsync(mm.slot, signal);
     return operation(mm);
   } finally {
     mm.lock.unlock(mm.thread);

@@ -19,6 +19,7 @@ import { FreezeGate } from '../../shared/sync/freeze-gate.ts';
 import { ATTACHED, NO_THREAD } from '../../shared/sync/thread-layout.ts';
 import { ThreadQueue } from '../../shared/sync/thread-queue.ts';
 import type { ThreadTable } from '../../shared/sync/thread-table.ts';
+import { Translations } from '../../shared/sync/translations.ts';
 import { BackingTable } from '../backing/backing-table.ts';
 import { FILES_MAX, FileTable } from '../files/file-table.ts';
 import { HostFiles } from '../files/host-files.ts';
@@ -86,6 +87,8 @@ export class MachineParts {
   /** The mms of this thread's own operations. */
   readonly mms: MmCache = new MmCache();
   readonly gate: FreezeGate;
+  /** Who uses translations without a lock, and how they are taken away. */
+  readonly translations: Translations;
   readonly allocator: FrameAllocator;
   readonly store: Store;
   readonly files: FileTable;
@@ -111,6 +114,7 @@ export class MachineParts {
     this.queue = new ThreadQueue(this.threads);
     this.swap = new SwapArea(handle.swapMap, this.memory.swapBase, this.threads);
     this.gate = new FreezeGate(control, GATE_AT, this.threads);
+    this.translations = new Translations(control, GATE_AT, this.gate, this.threads);
     const { memory, pages, threads, mayBlock } = this;
     this.allocator = new FrameAllocator(control, ALLOCATOR_AT, memory, pages, threads, mayBlock);
     this.store = new Store(control, STORE_AT, handle.store, threads, mayBlock);

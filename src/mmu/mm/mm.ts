@@ -13,6 +13,7 @@ import { allocateTable, PageCursor } from '../tables/page-table.ts';
 import { VmaTable } from '../vma/vma-table.ts';
 import type { MachineParts } from './machine-parts.ts';
 import { MM_ADDRESS, MM_FIELD, MM_LOCK_AT, MmStruct, VMA_TABLE_AT } from './mm-struct.ts';
+import type { TranslationUser } from './translation-user.ts';
 
 /** The parts of one mm, in shared memory. */
 export interface MmParts {
@@ -42,6 +43,13 @@ export interface Mm extends CacheContext, MmParts {
    * Pages that the operation wants to have faulted in after it has released the mm (mm_populate).
    */
   readonly toPopulate: Populate[];
+  /**
+   * How often faults of this object have moved the epoch of the mm on, for one page each. Whoever
+   * is interested sets it to 0.
+   */
+  revokedPages: number;
+  /** What uses translations of the mm in this thread, if anything does. */
+  user: TranslationUser | undefined;
 }
 
 /** Makes the accessors of the mm in a slot, whatever the state of the slot is. */
@@ -124,6 +132,8 @@ export function mmOf(machine: MachineParts, slot: number, thread: number): Mm {
     pgd: parts.struct.get(MM_FIELD.PGD) as Pfn,
     cursor: new PageCursor(),
     toPopulate: [],
+    revokedPages: 0,
+    user: undefined,
   };
 }
 
@@ -146,6 +156,7 @@ export class MmCache {
 
   /** Drops all objects once the machine is closed. */
   clear(): void {
+    for (const known of this.#mms) known?.mm.user?.dropViews();
     this.#mms.length = 0;
   }
 }

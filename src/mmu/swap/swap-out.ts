@@ -30,6 +30,7 @@ import {
   setEntry,
   TABLE_ENTRY,
 } from '../tables/pte.ts';
+import { revokeTranslations } from '../tables/revoke.ts';
 import { walkRange } from '../tables/walk-range.ts';
 import { dropLeaf, noteDirty } from '../tables/zap.ts';
 
@@ -74,6 +75,7 @@ function reclaimRange(mm: Mm, from: number, to: number, pressure: Pressure): voi
 function reclaimTable(mm: Mm, cursor: PageCursor, count: number, pressure: Pressure): void {
   const { words, table } = cursor;
   lockTable(mm, table);
+  revokeTranslations(mm);
   for (let at = cursor.at; at < cursor.at + count * 2 && pressure.wanted > 0; at += 2) {
     const low = words[at]!;
     if (!isPresent(low) || (low & SPECIAL) !== 0) continue;
@@ -144,6 +146,7 @@ function reclaimHuge(mm: Mm, cursor: PageCursor, pressure: Pressure): void {
   const first = pfnOf(low, words[at + 1]!);
   const isOurs = (low & HUGE) !== 0 && isPresent(low) && first + GRANULE_PAGES <= mm.memory.frames;
   if (isOurs && isAllExclusive(mm, first)) {
+    revokeTranslations(mm);
     const spared = pressure.sparesAccessed && (low & ACCESSED) !== 0;
     if (spared) setEntry(words, at, low & ~ACCESSED, words[at + 1]!);
     else if (swapOutHuge(mm, words, at, first)) pressure.wanted -= GRANULE_PAGES - 1;
@@ -191,6 +194,7 @@ export function markLazyFree(mm: Mm, from: number, to: number): void {
 function markTable(mm: Mm, cursor: PageCursor, count: number): void {
   const { words, table } = cursor;
   lockTable(mm, table);
+  revokeTranslations(mm);
   for (let at = cursor.at; at < cursor.at + count * 2; at += 2) {
     const low = words[at]!;
     const high = words[at + 1]!;

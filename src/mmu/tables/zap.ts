@@ -8,6 +8,7 @@ import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import { lockTable, type PageCursor, unlockTable } from './page-table.ts';
 import { clearEntry, isGuard, isPresent, PTE, pfnOf } from './pte.ts';
+import { revokeTranslations } from './revoke.ts';
 import { walkRange } from './walk-range.ts';
 
 const { HUGE, DIRTY, SPECIAL } = PTE;
@@ -31,6 +32,7 @@ export function zapRange(mm: Mm, from: number, to: number, keepGuards = false): 
 function zapTable(mm: Mm, cursor: PageCursor, count: number, keepGuards: boolean): void {
   const { words, table } = cursor;
   lockTable(mm, table);
+  revokeTranslations(mm);
   for (let at = cursor.at; at < cursor.at + count * 2; at += 2) {
     const low = words[at]!;
     if (low === 0) continue;
@@ -52,6 +54,7 @@ function zapHuge(mm: Mm, cursor: PageCursor): boolean {
   const low = words[at]!;
   const first = pfnOf(low, words[at + 1]!);
   const isStillHuge = (low & HUGE) !== 0;
+  if (isStillHuge) revokeTranslations(mm);
   if (isStillHuge) clearEntry(words, at);
   unlockTable(mm, table);
   if (!isStillHuge) return false;

@@ -14,10 +14,25 @@
  * does no harm, so if a freezer dies at any point, clearing its bit undoes what it did. A thread
  * must not enter twice: only the outermost operation enters.
  *
+ * A thread may also be inside by an mm, to use translations of it (`translations.ts`). A freezer or
+ * closer moves the epoch of that mm on, and the thread leaves at its next access.
+ *
+ * WAITERS counts those that wait for a thread to leave, before they look whether it has. A thread
+ * looks at it after it has left. So one of the two sees the other.
+ *
  * CHANGES counts the events that somebody may wait for: a thread that leaves, and a thaw. A waiter
  * reads it before it looks at its condition, so it misses no change in between.
  */
 import { assert } from '../assert.ts';
+import {
+  BY_MM,
+  EPOCHS_AT,
+  epochAt,
+  MM_EPOCH,
+  MM_SLOTS_MAX,
+  slotOf,
+  WITH_OPERATION,
+} from './gate-place.ts';
 import { RANK } from './held-locks.ts';
 import { THREADS_MAX } from './thread-layout.ts';
 import type { ThreadTable } from './thread-table.ts';
@@ -27,12 +42,16 @@ import { throwIfAborted, waitAsync, waitSync, wakeAll } from './wait.ts';
 export const FREEZE_GATE = {
   FREEZERS: 0, // 8 words, one bit per thread that freezes or is about to; Atomics only
   CHANGES: 8, //  waited on; counts what somebody may wait for; Atomics only
-  WORDS: 16,
+  WAITERS: 9, //  at least the number of those that wait for a thread to leave; Atomics only
+  WORDS: 16, //   the epochs of the mms follow
 } as const;
 
-const { FREEZERS, CHANGES } = FREEZE_GATE;
+const { FREEZERS, CHANGES, WAITERS } = FREEZE_GATE;
+/** Words of a gate with the epochs of all mms. */
+export const FREEZE_GATE_WORDS: number = FREEZE_GATE.WORDS + MM_SLOTS_MAX * MM_EPOCH.WORDS;
 const BITS = 32;
 
+assert(FREEZE_GATE.WORDS === EPOCHS_AT, 'the epochs follow the words of the gate');
 assert(THREADS_MAX === (CHANGES - FREEZERS) * BITS, 'a freezer bit for every thread');
 
 /** The gate of a machine, over the words from `base` on. */
@@ -67,7 +86,7 @@ export class FreezeGate {
     this.#assertUsable();
     this.#threads.assertOrder(id, RANK.GATE);
     const mine = this.#threads.gateWord(id);
-    Atomics.store(this.#words, mine, 1);
+    Atomics.store(this.#words, mine, WITH_OPERATION);
     if (!this.isClosed) {
       this.#threads.hold(id, RANK.GATE);
       return true;
@@ -124,7 +143,8 @@ export class FreezeGate {
   leave(id: number): void {
     this.#threads.drop(id, RANK.GATE);
     Atomics.store(this.#words, this.#threads.gateWord(id), 0);
-    if (this.isClosed) wakeAll(this.#words, this.#base + CHANGES);
+    const waiters = Atomics.load(this.#words, this.#base + WAITERS);
+    if (waiters !== 0) wakeAll(this.#words, this.#base + CHANGES);
   }
 
   /**
@@ -137,6 +157,8 @@ export class FreezeGate {
     throwIfAborted(signal);
     const before = Atomics.or(this.#words, this.#freezerWord(id), freezerBit(id));
     assert((before & freezerBit(id)) === 0, `thread ${id} freezes twice`);
+    this.#tellUsers();
+    Atomics.add(this.#words, this.#base + WAITERS, 1);
     try {
       for (;;) {
         const seen = Atomics.load(this.#words, this.#base + CHANGES);
@@ -148,6 +170,8 @@ export class FreezeGate {
     } catch (error) {
       this.thaw(id);
       throw error;
+    } finally {
+      Atomics.sub(this.#words, this.#base + WAITERS, 1);
     }
   }
 
@@ -169,16 +193,34 @@ export class FreezeGate {
    */
   shut(): void {
     this.#threads.close();
+    this.#tellUsers();
     this.wakeAll();
   }
 
   /** Resolves once no thread is inside. Precondition: the gate was shut. */
   async whenEmpty(): Promise<void> {
-    for (;;) {
-      const seen = Atomics.load(this.#words, this.#base + CHANGES);
-      if (!this.anyInside) return;
-      const isTold = await waitAsync(this.#words, this.#base + CHANGES, seen);
-      if (!isTold) this.#threads.lookAround();
+    Atomics.add(this.#words, this.#base + WAITERS, 1);
+    try {
+      for (;;) {
+        const seen = Atomics.load(this.#words, this.#base + CHANGES);
+        if (!this.anyInside) return;
+        const isTold = await waitAsync(this.#words, this.#base + CHANGES, seen);
+        if (!isTold) this.#threads.lookAround();
+      }
+    } finally {
+      Atomics.sub(this.#words, this.#base + WAITERS, 1);
+    }
+  }
+
+  /**
+   * Moves the epochs on of the mms by which threads are inside, so that these threads leave. Called
+   * after the gate was closed: who comes later finds it closed.
+   */
+  #tellUsers(): void {
+    const count = this.#threads.highWater;
+    for (let id = 0; id < count; id++) {
+      const place = Atomics.load(this.#words, this.#threads.gateWord(id));
+      if ((place & BY_MM) !== 0) Atomics.add(this.#words, epochAt(this.#base, slotOf(place)), 1);
     }
   }
 

@@ -17,6 +17,17 @@
  * CHOOSING: otherwise a reader that must not wait could fail because another one was descheduled at
  * that point.
  *
+ * While nobody writes or is about to, a reader takes no ticket, and writes no word but its own
+ * entry, so that readers share no line that all of them write:
+ *
+ *   0 ──▶ PRESENT | HELD ──(no bit in WRITERS)──▶ owns the lock ──▶ 0
+ *                └─(a bit)──▶ 0, and then as above
+ *
+ * It shows its entry before it looks at WRITERS, and a writer sets its bit before it looks at the
+ * entries. So at least one of the two sees the other (Dekker), and the reader queues behind the
+ * writer. A bit that a dead writer has left is cleared with its entry, after the machine was
+ * poisoned; so the reader looks for poison after it has looked at WRITERS.
+ *
  * Mutual exclusion: let A and B conflict, with tickets a < b. Suppose that B saw no entry of A when
  * it looked. Then A stored CHOOSING later, so it took its ticket after B had its own, and a > b,
  * which is a contradiction. So B saw the entry of A, and waited. (CHOOSING closes the gap between
@@ -40,11 +51,13 @@ export const RW_LOCK = {
   NEXT_TICKET: 0, // the ticket of the next thread; Atomics only
   CHANGES: 1, //     waited on; counts changes of entries that somebody may wait for; Atomics only
   WAITERS: 2, //     at least the number of waiting threads; Atomics only
+  WRITERS: 3, //     8 words, one bit per thread that writes or is about to; Atomics only
   ENTRIES: 16, //    one entry per thread, ENTRY_WORDS apart
   ENTRY_WORDS: 16, // 64 bytes
 } as const;
 
-const { NEXT_TICKET, CHANGES, WAITERS, ENTRIES, ENTRY_WORDS } = RW_LOCK;
+const { NEXT_TICKET, CHANGES, WAITERS, WRITERS, ENTRIES, ENTRY_WORDS } = RW_LOCK;
+const BITS = 32;
 
 /** Words of a lock. */
 export const RW_LOCK_WORDS: number = ENTRIES + THREADS_MAX * ENTRY_WORDS;
@@ -83,6 +96,7 @@ export class RwLock {
    * Throws MACHINE_POISONED.
    */
   tryLock(id: number, mode: LockMode): boolean {
+    if (mode === 'read' && this.#readAtOnce(id)) return true;
     this.#prepare(id, mode);
     // Look before taking a ticket, so that a thread that polls does not use up the tickets.
     if (this.#isContended(id, mode)) return false;
@@ -95,12 +109,13 @@ export class RwLock {
       }
       if (obstacle !== CHOOSING) break; // else it is not known yet which of the two is first
     }
-    this.#retreat(id);
+    this.#retreat(id, mode);
     return false;
   }
 
   /** Takes the lock. Blocks the thread until its turn has come. Throws MACHINE_POISONED. */
   lock(id: number, mode: LockMode): void {
+    if (mode === 'read' && this.#readAtOnce(id)) return;
     this.#prepare(id, mode);
     const words = this.#words;
     const mine = this.#announce(id, mode);
@@ -119,7 +134,7 @@ export class RwLock {
       }
       this.#own(id, mine);
     } catch (error) {
-      this.#retreat(id);
+      this.#retreat(id, mode);
       throw error;
     } finally {
       Atomics.sub(words, this.#base + WAITERS, 1);
@@ -131,8 +146,9 @@ export class RwLock {
    * when `signal` fires, or with MACHINE_POISONED.
    */
   async lockAsync(id: number, mode: LockMode, signal?: AbortSignal): Promise<void> {
-    this.#prepare(id, mode);
     throwIfAborted(signal);
+    if (mode === 'read' && this.#readAtOnce(id)) return;
+    this.#prepare(id, mode);
     const words = this.#words;
     const mine = this.#announce(id, mode);
     Atomics.add(words, this.#base + WAITERS, 1);
@@ -146,7 +162,7 @@ export class RwLock {
       }
       this.#own(id, mine);
     } catch (error) {
-      this.#retreat(id);
+      this.#retreat(id, mode);
       throw error;
     } finally {
       Atomics.sub(words, this.#base + WAITERS, 1);
@@ -159,6 +175,7 @@ export class RwLock {
     const entry = this.#words[at]!;
     this.#threads.drop(id, (entry & WRITER) !== 0 ? RANK.MMAP_WRITE : RANK.MMAP_READ);
     Atomics.store(this.#words, at, 0);
+    if ((entry & WRITER) !== 0) this.#clearWriter(id);
     this.#changed();
   }
 
@@ -174,6 +191,7 @@ export class RwLock {
    */
   abandon(id: number): Abandoned {
     const entry = Atomics.exchange(this.#words, this.#entry(id), 0);
+    this.#clearWriter(id);
     wakeAll(this.#words, this.#base + CHANGES);
     if (entry === 0) return 'nothing';
     if ((entry & HELD) === 0) return 'waiting';
@@ -203,10 +221,37 @@ export class RwLock {
     this.#threads.assertOrder(id, rankOf(mode));
   }
 
+  /** Takes the lock for reading if nobody writes or is about to, and returns whether it did. */
+  #readAtOnce(id: number): boolean {
+    this.#threads.assertOrder(id, RANK.MMAP_READ);
+    Atomics.store(this.#words, this.#entry(id), PRESENT | HELD);
+    if (!this.#anyWriter && !this.#threads.isPoisoned) {
+      this.#threads.hold(id, RANK.MMAP_READ);
+      return true;
+    }
+    this.#retreat(id, 'read'); // a writer may have seen the entry
+    return false;
+  }
+
+  get #anyWriter(): boolean {
+    const count = this.#threads.highWater;
+    for (let id = 0, at = this.#base + WRITERS; id < count; id += BITS, at++) {
+      if (Atomics.load(this.#words, at) !== 0) return true;
+    }
+    return false;
+  }
+
+  #clearWriter(id: number): void {
+    Atomics.and(this.#words, this.#base + WRITERS + Math.floor(id / BITS), ~(1 << (id % BITS)));
+  }
+
   #announce(id: number, mode: LockMode): number {
     const words = this.#words;
     const at = this.#entry(id);
     const writer = mode === 'write' ? WRITER : 0;
+    if (writer !== 0) {
+      Atomics.or(words, this.#base + WRITERS + Math.floor(id / BITS), 1 << (id % BITS));
+    }
     Atomics.store(words, at, CHOOSING | writer);
     const ticket = Atomics.add(words, this.#base + NEXT_TICKET, 1);
     const mine = (ticket << TICKET_SHIFT) | PRESENT | writer;
@@ -252,15 +297,16 @@ export class RwLock {
    */
   #own(id: number, mine: number): void {
     if (this.#threads.isPoisoned) {
-      this.#retreat(id);
+      this.#retreat(id, (mine & WRITER) !== 0 ? 'write' : 'read');
       this.#threads.assertTrusted();
     }
     Atomics.store(this.#words, this.#entry(id), mine | HELD);
     this.#threads.hold(id, (mine & WRITER) !== 0 ? RANK.MMAP_WRITE : RANK.MMAP_READ);
   }
 
-  #retreat(id: number): void {
+  #retreat(id: number, mode: LockMode): void {
     Atomics.store(this.#words, this.#entry(id), 0);
+    if (mode === 'write') this.#clearWriter(id);
     this.#changed();
   }
 

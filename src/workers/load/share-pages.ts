@@ -17,6 +17,7 @@ import {
   pfnOf,
   setEntry,
 } from '../../mmu/tables/pte.ts';
+import { revokeTranslations } from '../../mmu/tables/revoke.ts';
 import { assert } from '../../shared/assert.ts';
 import { LOAD_FLAG, type LoadRun } from '../../shared/dump/load-table.ts';
 import { GRANULE_PAGES } from '../../shared/page.ts';
@@ -65,6 +66,7 @@ export class PageSharer {
     const { words, table } = cursor;
     lockTable(mm, table);
     try {
+      revokeTranslations(mm);
       for (let page = 0; page < pages; page++) {
         const at = cursor.at + page * 2;
         const low = words[at]!;
@@ -96,6 +98,7 @@ export class PageSharer {
       const low = words[at]!;
       const high = words[at + 1]!;
       if ((low & PTE.HUGE) === 0 || !isPresent(low)) return false;
+      revokeTranslations(mm);
       if ((low & PTE.WRITE) !== 0) setEntry(words, at, low & ~PTE.WRITE, high);
       const first = pfnOf(low, high) + (start % GRANULE_PAGES);
       for (let page = 0; page < pages; page++) {

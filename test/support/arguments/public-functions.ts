@@ -12,6 +12,7 @@ import {
   compareAddressSpaces,
   createDumper,
   createMachine,
+  createTlb,
   createWorkload,
   type Dumper,
   fileSink,
@@ -221,6 +222,14 @@ function addressSpaceCalls({ machine, space, heap, file }: CallFixture): [string
     ...twin('read', [number(heap), bytes(new Uint8Array(8))]),
     ...twin('write', [number(heap), bytes()]),
     ...twin('fill', [number(heap), count(8), count(255)]),
+    method1('AddressSpace', 'epoch', [], space),
+    method1('AddressSpace', 'inside', [listener], space),
+    [
+      'AddressSpace.translate',
+      call([number(heap), name('read')], (address: number, access: 'read') => {
+        return space.inside(() => space.translate(address, access));
+      }),
+    ],
     ...twin('modifyLdt', [options(desc), optional(flag)]),
     ...twin('readLdt', []),
     ...twin('loadLdt', [bytes(new Uint8Array(8))], cancel),
@@ -307,6 +316,7 @@ function machineCalls({ machine, space, file }: CallFixture): [string, PublicCal
       ),
     ],
     ['attach', attachCall(machine, space)],
+    ['createTlb', call([object(space)], createTlb)],
     ['readPte', call([object(space), number(0)], readPte)],
     [
       'writePte',

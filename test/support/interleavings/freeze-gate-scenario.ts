@@ -30,6 +30,7 @@ export interface GateOptions {
 
 const FREEZERS_WORD = THREAD_TABLE_WORDS + FREEZE_GATE.FREEZERS;
 const CHANGES_WORD = THREAD_TABLE_WORDS + FREEZE_GATE.CHANGES;
+const WAITERS_WORD = THREAD_TABLE_WORDS + FREEZE_GATE.WAITERS;
 
 function parts(context: ProgramContext, gateClass: typeof FreezeGate) {
   const table = new ThreadTable(context.words, 0, true);
@@ -72,9 +73,11 @@ function findHead({ op }: Run): Head | undefined {
   return op?.kind === 'load' && op.at === CHANGES_WORD ? { isCounted: false } : undefined;
 }
 
-/** The code uses these results only to learn whether a freezer exists. */
+/** The code uses these results only to learn whether a freezer or a waiter exists. */
 function alike({ kind, at }: Op, result: number): readonly number[] {
-  if (kind === 'load') return at === FREEZERS_WORD && result !== 0 ? [1] : [];
+  if (kind === 'load') {
+    return (at === FREEZERS_WORD || at === WAITERS_WORD) && result !== 0 ? [1] : [];
+  }
   return kind === 'or' || kind === 'compareExchange' ? [] : [0];
 }
 
@@ -94,7 +97,7 @@ export async function gateSystem({ programs, gateClass, victim }: GateOptions): 
   for (const program of all) threads.push(await ThreadAutomaton.of(program, knowledge));
   return {
     threads,
-    words: threadWords(programs.length).set(FREEZERS_WORD, 0),
+    words: threadWords(programs.length).set(FREEZERS_WORD, 0).set(WAITERS_WORD, 0),
     counters: new Set([CHANGES_WORD]),
     isPrivate: (thread, { kind, at }: Op) =>
       at === HIGH_WATER_WORD || at === POISON_WORD

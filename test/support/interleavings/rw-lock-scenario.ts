@@ -51,7 +51,7 @@ export interface RwOptions {
 export type Reap = (table: ThreadTable, lock: RwLock, victim: number) => void;
 
 const LOCK_AT = THREAD_TABLE_WORDS;
-const { NEXT_TICKET, CHANGES, WAITERS, ENTRIES, ENTRY_WORDS } = RW_LOCK;
+const { NEXT_TICKET, CHANGES, WAITERS, WRITERS, ENTRIES, ENTRY_WORDS } = RW_LOCK;
 const TICKET_WORD = LOCK_AT + NEXT_TICKET;
 const CHANGES_WORD = LOCK_AT + CHANGES;
 const HELD_BIT = 8;
@@ -121,8 +121,9 @@ const CHOOSING = 1;
 function alike({ kind, at }: Op, result: number, id: number): readonly number[] {
   if (kind === 'store' || kind === 'notify' || kind === 'sub' || kind === 'wait') return [0];
   if (kind === 'add' && at !== TICKET_WORD) return [0];
+  if (kind === 'or' || kind === 'and') return [0];
   if (kind !== 'load') return [];
-  if (at === LOCK_AT + WAITERS) return result === 0 ? [] : [1];
+  if (at === LOCK_AT + WAITERS || at === LOCK_AT + WRITERS) return result === 0 ? [] : [1];
   if (at === entryWord(id)) return [result & 0xf];
   const isEntry = at >= LOCK_AT + ENTRIES;
   return isEntry && (result & CHOOSING) === 0 ? [0, EXCLUDES_ALL] : [];
@@ -139,7 +140,8 @@ function knowledge(id: number): Knowledge {
 function initialWords(threads: number, firstTicket: number): Map<number, number> {
   const words = threadWords(threads)
     .set(TICKET_WORD, firstTicket)
-    .set(LOCK_AT + WAITERS, 0);
+    .set(LOCK_AT + WAITERS, 0)
+    .set(LOCK_AT + WRITERS, 0);
   for (let id = 0; id < threads; id++) words.set(entryWord(id), 0);
   return words;
 }
@@ -279,5 +281,6 @@ function ended(view: View, threads: number): string | undefined {
     if (view.word(entryWord(thread)) !== 0) return `rest: the entry of ${thread} is not empty`;
   }
   if (view.death === 0 && view.word(LOCK_AT + WAITERS) !== 0) return 'rest: WAITERS is not 0';
+  if (view.word(LOCK_AT + WRITERS) !== 0) return 'rest: WRITERS is not 0';
   return sleepsForEver(view, threads);
 }

@@ -71,7 +71,7 @@ const CLOSING_MISTAKES: readonly (readonly [string, string, RegExp, readonly Edi
     'who closes wakes nobody at the gate',
     'E|F|C',
     /^(lost wake-up|deadlock)/,
-    [['    this.#threads.close();\n    this.wakeAll();\n', '    this.#threads.close();\n']],
+    [['    this.#tellUsers();\n    this.wakeAll();\n', '    this.#tellUsers();\n']],
   ],
 ];
 
@@ -82,8 +82,10 @@ const MISTAKES: readonly (readonly [string, string, RegExp, readonly Edit[]])[] 
     /^exclusion/,
     [
       [
-        'Atomics.store(this.#words, mine, 1);\n    if (!this.isClosed) {',
-        'const isOpen = !this.isClosed;\n    Atomics.store(this.#words, mine, 1);\n    if (isOpen) {',
+        'Atomics.store(this.#words, mine, WITH_OPERATION);\n    if (!this.isClosed) {',
+        `const isOpen = !this.isClosed;
+         Atomics.store(this.#words, mine, WITH_OPERATION);
+         if (isOpen) {`,
       ],
     ],
   ],
@@ -99,15 +101,15 @@ const MISTAKES: readonly (readonly [string, string, RegExp, readonly Edit[]])[] 
     ],
   ],
   [
-    'who leaves looks at the freezers before it has left',
+    'who leaves looks for waiters before it has left',
     'tE|F',
     /^lost wake-up/,
     [
       [
-        'Atomics.store(this.#words, this.#threads.gateWord(id), 0);\n    if (this.isClosed) wake',
-        `const isClosed = this.isClosed;
-         Atomics.store(this.#words, this.#threads.gateWord(id), 0);
-         if (isClosed) wake`,
+        `Atomics.store(this.#words, this.#threads.gateWord(id), 0);
+    const waiters = Atomics.load(this.#words, this.#base + WAITERS);`,
+        `const waiters = Atomics.load(this.#words, this.#base + WAITERS);
+         Atomics.store(this.#words, this.#threads.gateWord(id), 0);`,
       ],
     ],
   ],
