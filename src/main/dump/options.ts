@@ -14,7 +14,6 @@ import {
   wholeNumber,
 } from '../../shared/arguments/checks.ts';
 import type { Shape } from '../../shared/arguments/options.ts';
-import { MmdumpError } from '../../shared/errors.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
 import {
   DIGEST,
@@ -23,6 +22,7 @@ import {
   digestKindOf,
 } from '../../shared/digest/digest-kind.ts';
 import type { ImageFormat, UnsupportedPolicy } from '../../shared/dump/tasks/pass-task.ts';
+import { MmdumpError } from '../../shared/errors.ts';
 import { GRANULE_PAGES, GRANULE_SIZE, MiB } from '../../shared/page.ts';
 import { Image } from '../image/image.ts';
 import { JOB_OPTIONS, type JobOptions } from '../job/stop.ts';
