@@ -82,7 +82,9 @@ export class TraceHold {
       return;
     }
     if (await isThreadDead(this.#pid, tid)) return; // as the leader may, while others live
-    throw new NotTraceable(await whyNot(tid, errno));
+    const tracer = await tracerOf(tid).catch(() => undefined);
+    if (tracer === undefined) return; // it has ended just now
+    throw new NotTraceable(whyNot(tracer, errno));
   }
 
   /**
@@ -190,8 +192,7 @@ function letGoLater(left: readonly Tracee[], waitMs: number): void {
   timer.unref();
 }
 
-async function whyNot(tid: number, errno: number): Promise<string> {
-  const tracer = await tracerOf(tid);
+function whyNot(tracer: number, errno: number): string {
   if (tracer !== 0) return `process ${tracer} traces it`;
   if (errno === EPERM) return 'the system does not permit tracing it';
   return `tracing it failed with errno ${errno}${errno === ESRCH ? ', ESRCH' : ''}`;
