@@ -1,6 +1,7 @@
 /** Every case, in the order in which they run. */
 import type { BenchCase } from '../case.ts';
 import { adopted } from './adopted.ts';
+import { chain } from './chain.ts';
 import { classify } from './classify.ts';
 import { digest } from './digest.ts';
 import { dumpRuns, dumpSinks, dumpSize, dumpWorkers, dumpZero } from './dump-axes.ts';
@@ -41,6 +42,7 @@ export const CASES: readonly BenchCase[] = [
   verify,
   restore,
   imageRead,
+  chain,
   importCase,
   importFloors,
   start,
