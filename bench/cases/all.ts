@@ -2,6 +2,7 @@
 import type { BenchCase } from '../case.ts';
 import { access } from './access.ts';
 import { adopted } from './adopted.ts';
+import { chain } from './chain.ts';
 import { classify } from './classify.ts';
 import { digest } from './digest.ts';
 import { dumpRuns, dumpSinks, dumpSize, dumpWorkers, dumpZero } from './dump-axes.ts';
@@ -44,6 +45,7 @@ export const CASES: readonly BenchCase[] = [
   verify,
   restore,
   imageRead,
+  chain,
   importCase,
   importFloors,
   report,
