@@ -80,6 +80,23 @@ with open(sys.argv[1], 'rb') as file:
             if bytes.count(0) != 4096: print(hex(at + page), hashlib.md5(bytes).hexdigest())
 `;
 
+const DRGN_PYTHON = ['/usr/bin/python3', 'python3'].find((python) => {
+  return has(python, '-c', 'import drgn, elftools');
+});
+
+/** The threads of a core, and the memory of its stored segments, as drgn reads them. */
+const DRGN = `
+import drgn, hashlib, sys
+from elftools.elf.elffile import ELFFile
+program = drgn.Program()
+program.set_core_dump(sys.argv[1])
+print(sorted(thread.tid for thread in program.threads()))
+with open(sys.argv[2], 'rb') as file:
+    for segment in ELFFile(file).iter_segments(type='PT_LOAD'):
+        at, size = segment['p_vaddr'], segment['p_filesz']
+        if at < 1 << 47 and size: print(hex(at), hashlib.md5(program.read(at, size)).hexdigest())
+`;
+
 const GDB = [
   'thread apply all bt',
   'p counter',
@@ -240,6 +257,17 @@ describe.each(['gcore', 'kernel'])('a core of %s that comes in and goes out', (w
     });
     expect(found).toBe(expected);
     expect(expected!.split('\n').length).toBeGreaterThan(30);
+  });
+
+  it('is the same to drgn', { timeout: 120_000 }, async (context) => {
+    const core = use(context, DRGN_PYTHON !== undefined, 'drgn');
+    const copy = await converted(core);
+    // Both are read where the copy has pages: drgn reads nothing that a core lacks.
+    const [expected, found] = [core, copy].map((path) => {
+      return execFileSync(DRGN_PYTHON!, ['-c', DRGN, path, copy], { encoding: 'utf8' });
+    });
+    expect(found).toBe(expected);
+    expect(expected!.split('\n').length).toBeGreaterThan(10);
   });
 
   it('takes no more of the disk than its pages do', async (context) => {

@@ -116,6 +116,7 @@ async function runCase(random: Random, bytes: Buffer): Promise<string> {
   expect(machine.addressSpaces()).toEqual([]);
   machine.reclaim(MiB);
   expect(machine.memory.free).toBe(free);
+  await machine.close();
   return outcome;
 }
 

@@ -19,7 +19,11 @@ import {
   NOTE_TYPE,
   type Note,
 } from '../../../shared/formats/elf/notes.ts';
-import { emptyProcess, emptyThread } from '../../../shared/formats/elf/process-notes.ts';
+import {
+  decodeProcessId,
+  emptyProcess,
+  emptyThread,
+} from '../../../shared/formats/elf/process-notes.ts';
 import { ImageProblem, problemError } from '../../../shared/formats/problem.ts';
 import { addressOf } from '../../../shared/page.ts';
 import { namePath } from '../encode-name.ts';
@@ -44,7 +48,7 @@ function notesOf(mm: Mm, auxv: Uint8Array, bytes: Uint8Array): Uint8Array {
   const vector = encodeNote(OWNER, AUXV, auxv);
   const has = (type: number): boolean => findNote(notes, type) !== undefined;
   // Readers take the first thread from the first note, and the process from the next one.
-  const first = has(PRSTATUS) ? [] : [encodeNote(OWNER, PRSTATUS, emptyThread(1))];
+  const first = has(PRSTATUS) ? [] : [encodeNote(OWNER, PRSTATUS, emptyThread(idOf(notes)))];
   if (!has(PRPSINFO) && first.length > 0) first.push(encodeNote(OWNER, PRPSINFO, emptyProcess('')));
   const kept = notes.map((note) => {
     if (isCore(note) && note.type === AUXV) return vector;
@@ -53,6 +57,12 @@ function notesOf(mm: Mm, auxv: Uint8Array, bytes: Uint8Array): Uint8Array {
   });
   const last = [...(has(AUXV) ? [] : [vector]), ...(has(FILE) ? [] : [files])];
   return joinBytes([...first, ...kept, ...last]);
+}
+
+/** The id of a process whose threads are not known: that of its first thread, too. */
+function idOf(notes: readonly Note[]): number {
+  const process = findNote(notes, PRPSINFO);
+  return (process && decodeProcessId(process.payload)) ?? 1;
 }
 
 /**

@@ -59,6 +59,11 @@ export function emptyThread(id: number): Uint8Array {
   return payload;
 }
 
+/** The id of the process, from NT_PRPSINFO. Undefined if it is too short to be that of x86-64. */
+export function decodeProcessId(payload: Uint8Array): number | undefined {
+  return payload.length < PRPSINFO_BYTES ? undefined : viewOf(payload).getUint32(24, true);
+}
+
 /** NT_PRPSINFO of a process of which only a name is known. Its state is R. */
 export function emptyProcess(name: string): Uint8Array {
   const payload = new Uint8Array(PRPSINFO_BYTES);
