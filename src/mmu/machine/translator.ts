@@ -233,6 +233,8 @@ export class Translator implements TranslationUser {
     }
     mm.revokedPages = 0;
     const { words, at } = mm.cursor;
+    // Memory that is not shared may grow or go, and no epoch tells: it is looked for each time.
+    if (mm.memory.isUnshared(pfn)) return epoch;
     const entry = (page >>> 12) & (ENTRIES - 1);
     this.#loads[entry] = page;
     this.#stores[entry] = (words[at]! & WRITABLE) === WRITABLE ? page : NO_PAGE;
