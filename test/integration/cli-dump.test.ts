@@ -51,6 +51,7 @@ describe('dump', () => {
       'zero',
       'clone',
       'unsupported',
+      'parent',
     ]);
     for (const key of [
       'import',

@@ -28,7 +28,7 @@ function expectUsage({ status, stdout, stderr }: Result): void {
 describe('usage', () => {
   it.each([
     ['no source', ['dump']],
-    ['an unknown option', ['dump', '--workload', 'dense', '--format', 'elf']],
+    ['an unknown option', ['dump', '--workload', 'dense', '--shape', 'elf']],
     ['an unknown command', ['explode']],
     ['an unknown workload', ['dump', '--workload', 'huge']],
     ['a wrong size', ['dump', '--workload', 'dense:64X']],

@@ -2,7 +2,10 @@
  * The schemas of docs/schemas say what the command line prints with --json. The tests of the
  * commands check their output against them; here it is checked that the schemas are strict.
  */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { buildCore, fileNote, threadNote } from '../support/core/build-core.ts';
 import { CliFolder } from '../support/programs/cli.ts';
 import { assertMatchesSchema, SCHEMAS } from '../support/programs/json-schemas.ts';
 
@@ -24,11 +27,50 @@ async function output(...args: string[]): Promise<Json> {
 
 const image = output('dump', '--workload', 'mixed:4M', '-o', 'a.cpt', '--unsupported', 'skip');
 
+/** An image with a parent. */
+async function dumpChild(): Promise<Json> {
+  await output('dump', '--workload', 'dense:4M', '-o', 'parent.cpt', '--force');
+  const more = ['-o', 'child.cpt', '--force', '--parent', 'parent.cpt'];
+  return await output('dump', '--workload', 'dense:4M', ...more);
+}
+
+/** A core of a process that faulted, with a thread that has all notes and a file that is missing. */
+function smallCore(): Buffer {
+  const address = 0x1_0000n;
+  const registers = Array.from({ length: 27 }, (_, index) => BigInt(index));
+  const signal = Buffer.alloc(128);
+  signal.writeInt32LE(11, 0);
+  signal.writeInt32LE(1, 8);
+  return buildCore(
+    [{ address, flags: 4, bytes: 8192n, content: Buffer.alloc(4096, 1) }],
+    [
+      threadNote(77, registers, 11),
+      { owner: 'CORE', type: 3, payload: Buffer.alloc(136) },
+      { owner: 'CORE', type: 2, payload: Buffer.alloc(512, 3) },
+      { owner: 'CORE', type: 0x5349_4749, payload: signal },
+      fileNote([[address, address + 8192n, 0n, '/no/such/library.so']]),
+    ],
+  );
+}
+
+async function dumpCore(): Promise<Json> {
+  writeFileSync(join(cli.path, 'a.core'), smallCore());
+  return await output('dump', '--core', 'a.core', '-o', 'core.cpt', '--force');
+}
+
 describe.each([
   ['dump', () => image],
   ['dump', () => output('dump', '--workload', 'mixed:4M', '--dry-run')],
   ['dump', () => output('dump', '--workload', 'dense:4M', '-o', 'parts', '--split', '1M')],
+  ['dump', () => output('dump', '--workload', 'mixed:4M', '--format', 'elf', '-o', 'b.core')],
+  ['dump', () => dumpCore()],
   ['inspect', () => image.then(() => output('inspect', 'a.cpt'))],
+  ['inspect', () => dumpCore().then(() => output('inspect', 'core.cpt'))],
+  ['inspect', () => dumpChild().then(() => output('inspect', 'child.cpt'))],
+  [
+    'convert',
+    () => dumpChild().then(() => output('convert', '--flatten', 'child.cpt', 'flat.cpt')),
+  ],
   ['verify', () => image.then(() => output('verify', 'a.cpt'))],
   ['restore', () => image.then(() => output('restore', 'a.cpt', '--check'))],
 ] as const)('the schema of %s', (command, print) => {

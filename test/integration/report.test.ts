@@ -161,11 +161,12 @@ describe.skipIf(chromium === undefined)('the page (skipped without chromium)', (
   it('has the totals of the image, and no errors', async () => {
     const page = await open('mixed.cpt');
     const { mms } = JSON.parse((await cli.inside('inspect', 'mixed.cpt', '--json')).stdout);
-    const sums = { absent: 0, copy: 0, zero: 0, clone: 0, guard: 0 };
-    for (const { start, end, pages, guardPages } of mms[0].vmas) {
+    const sums = { absent: 0, copy: 0, zero: 0, clone: 0, guard: 0, parent: 0 };
+    for (const { start, end, pages, guardPages, parentPages } of mms[0].vmas) {
       for (const kind of ['copy', 'zero', 'clone'] as const) sums[kind] += pages[kind];
       sums.guard += guardPages;
-      const stored = pages.copy + pages.zero + pages.clone + guardPages;
+      sums.parent += parentPages;
+      const stored = pages.copy + pages.zero + pages.clone + guardPages + parentPages;
       sums.absent += (Number(end) - Number(start)) / PAGE_SIZE - stored;
     }
     const totals = await cellsOf(page, /^Pages by kind/);

@@ -18,7 +18,7 @@ export function dumpJson(
 ): unknown {
   const { image, workers, workersReason, frozen, mms, skipped, ms, bytesPerSecond } = report;
   return {
-    image,
+    image: image.id === '' ? { ...image, id: null } : image,
     workers,
     workersReason,
     frozen,
