@@ -16,6 +16,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createDumper, createMachine, type Dumper, fileSink } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CLI } from '../support/programs/cli.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'mmdump-core-programs-'));
 const program = join(folder, 'program');
@@ -197,6 +198,67 @@ function sameIn(
   expect(found).toBe(expected);
   expect(found).toMatch(/deepest/);
 }
+
+/**
+ * What gdb prints of each thread, by its id, and of the whole process. A core lacks the names of
+ * threads. gdb 13 warns of the extended registers in cores of processors that lay them out as
+ * those of AMD do, and in cores of the kernel as well.
+ */
+function seenByGdb(...target: readonly string[]): { [what: string]: string } {
+  const script = [
+    'thread apply all -ascending bt',
+    'thread apply all -ascending p local',
+    'thread apply all -ascending info registers rip rsp rbp rbx fs_base',
+    'echo Whole\\n',
+    'p counter',
+    'p text',
+    'p zeros[70000]',
+    'x/64xb text',
+    'info auxv',
+  ].flatMap((command) => ['-ex', command]);
+  const text = execFileSync('gdb', ['-q', '-batch', '-nx', program, ...target, ...script], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  const seen: { [what: string]: string } = {};
+  let what = '';
+  for (const line of text.split('\n')) {
+    const thread = /^Thread \d+ \(.*LWP (\d+)/.exec(line)?.[1];
+    if (thread !== undefined || line === 'Whole') what = thread ?? line;
+    else if (what !== '' && !/^(\[|warning: )/.test(line)) {
+      seen[what] = `${seen[what] ?? ''}${line.replace(/^\$\d+ /, '')}\n`;
+    }
+  }
+  return seen;
+}
+
+describe('a core of a process that runs', () => {
+  it('is the same to gdb as the process: backtraces, registers, globals, TLS', {
+    timeout: 120_000,
+  }, async (context) => {
+    if (!HAS_GCC || !HAS_GDB) context.skip('gcc or gdb is not installed');
+    const child = await started();
+    try {
+      const core = join(folder, 'live.core');
+      const words = ['dump', '--pid', `${child.pid}`, '--format', 'elf', '-o', core, '--json'];
+      const dumped = JSON.parse(
+        execFileSync(process.execPath, [CLI, ...words], { encoding: 'utf8' }),
+      );
+      const { stoppedBy, notTraced, registers } = dumped.import;
+      if (stoppedBy !== 'ptrace') context.skip(`it cannot be traced: ${notTraced}`);
+      expect(registers).toBe(3);
+      const expected = seenByGdb('-p', `${child.pid}`);
+      expect(Object.keys(expected).length).toBe(4);
+      expect(Object.values(expected).join('')).toMatch(
+        /deepest[\s\S]*= 102[\s\S]*as changed at run time/,
+      );
+      expect(seenByGdb(core)).toEqual(expected);
+    } finally {
+      child.kill('SIGKILL');
+      await ended(child);
+    }
+  });
+});
 
 describe.each(['gcore', 'kernel'])('a core of %s that comes in and goes out', (writer) => {
   const use = (

@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { createMachine, importProcess, MiB } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { processNotes } from '../../src/main/import/process-notes.ts';
-import { decodeProcess } from '../../src/shared/formats/elf-notes/decode-process.ts';
+import { decodeProcess } from '../../src/shared/formats/elf/notes/decode-process.ts';
 import {
   canTrace,
   detach,

@@ -3,7 +3,7 @@ import {
   decodeProcess,
   type ProcessInNotes,
   type ThreadNotes,
-} from '../../shared/formats/elf-notes/decode-process.ts';
+} from '../../shared/formats/elf/notes/decode-process.ts';
 import type { Image } from '../image/image.ts';
 
 export type DecodedNotes = ProcessInNotes;

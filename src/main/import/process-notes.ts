@@ -5,14 +5,14 @@
  */
 
 import { NOTES_MAX_BYTES } from '../../shared/formats/cpt/records.ts';
-import { FPREGSET_BYTES } from '../../shared/formats/elf-notes/fpregset.ts';
-import { encodeNote, NOTE_TYPE, noteBytes } from '../../shared/formats/elf-notes/note.ts';
+import { FPREGSET_BYTES } from '../../shared/formats/elf/notes/fpregset.ts';
+import { encodeNote, NOTE_TYPE, noteBytes } from '../../shared/formats/elf/notes/note.ts';
 import {
   encodePrstatus,
   GENERAL_REGISTERS_BYTES,
   PRSTATUS_BYTES,
-} from '../../shared/formats/elf-notes/prstatus.ts';
-import { SIGINFO_BYTES } from '../../shared/formats/elf-notes/siginfo.ts';
+} from '../../shared/formats/elf/notes/prstatus.ts';
+import { SIGINFO_BYTES } from '../../shared/formats/elf/notes/siginfo.ts';
 import { type ProcStat, parseStat, readProc, readStat } from './proc.ts';
 import { prpsinfoNote } from './prpsinfo.ts';
 import { groupOf } from './threads.ts';

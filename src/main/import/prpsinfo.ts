@@ -1,6 +1,6 @@
 /** NT_PRPSINFO, made of what /proc tells of a process. */
-import { encodeNote, NOTE_TYPE } from '../../shared/formats/elf-notes/note.ts';
-import { PRPSINFO } from '../../shared/formats/elf-notes/prpsinfo.ts';
+import { encodeNote, NOTE_TYPE } from '../../shared/formats/elf/notes/note.ts';
+import { PRPSINFO } from '../../shared/formats/elf/notes/prpsinfo.ts';
 import type { ProcStat } from './proc.ts';
 
 /** This note gives a state as the position of its letter here. */

@@ -6,21 +6,21 @@
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { decodeProcess } from '../../../src/shared/formats/elf-notes/decode-process.ts';
-import { FPREGSET_BYTES } from '../../../src/shared/formats/elf-notes/fpregset.ts';
+import { decodeProcess } from '../../../src/shared/formats/elf/notes/decode-process.ts';
+import { FPREGSET_BYTES } from '../../../src/shared/formats/elf/notes/fpregset.ts';
 import {
-  decodeNotes,
   encodeNote,
   NOTE_TYPE,
   noteBytes,
-} from '../../../src/shared/formats/elf-notes/note.ts';
+  readableNotes,
+} from '../../../src/shared/formats/elf/notes/note.ts';
 import {
   encodePrstatus,
   GENERAL_REGISTERS,
   GENERAL_REGISTERS_BYTES,
   PRSTATUS_BYTES,
-} from '../../../src/shared/formats/elf-notes/prstatus.ts';
-import { SIGINFO_BYTES } from '../../../src/shared/formats/elf-notes/siginfo.ts';
+} from '../../../src/shared/formats/elf/notes/prstatus.ts';
+import { SIGINFO_BYTES } from '../../../src/shared/formats/elf/notes/siginfo.ts';
 
 const owner = fc.constantFrom('CORE' as const, 'LINUX' as const);
 const note = fc.record({
@@ -56,10 +56,11 @@ describe('ELF notes', () => {
       fc.property(fc.array(note, { maxLength: 6 }), fc.boolean(), (notes, isPadded) => {
         const parts = notes.map((each) => encodeNote(each.owner, each.type, each.payload));
         const padding = Buffer.alloc(isPadded ? 4 : 0);
-        const decoded = decodeNotes(Buffer.concat([...parts, padding]));
-        expect(decoded.map((each) => ({ ...each, payload: new Uint8Array(each.payload) }))).toEqual(
-          notes,
-        );
+        const decoded = readableNotes(Buffer.concat([...parts, padding]));
+        const seen = decoded.map(({ owner: name, type, payload }) => {
+          return { owner: name, type, payload: new Uint8Array(payload) };
+        });
+        expect(seen).toEqual(notes);
         parts.forEach((part, at) => {
           const { owner: name, payload } = notes[at]!;
           expect(part.length).toBe(noteBytes(name, payload.length));
@@ -79,7 +80,7 @@ describe('ELF notes', () => {
   });
 
   it('tell of a thread what the struct says, by its offsets in <sys/procfs.h>', () => {
-    const { payload } = decodeNotes(threadNote())[0]!;
+    const { payload } = readableNotes(threadNote())[0]!;
     expect(payload.length).toBe(336);
     expect(payload.readInt32LE(0)).toBe(11);
     expect(payload.readInt16LE(12)).toBe(11);

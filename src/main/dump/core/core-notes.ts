@@ -9,7 +9,7 @@ import {
   decodeFileNote,
   encodeFileNote,
   type FileRange,
-} from '../../../shared/formats/elf/file-note.ts';
+} from '../../../shared/formats/elf/notes/file-note.ts';
 import {
   encodeNote,
   findNote,
@@ -18,12 +18,9 @@ import {
   listNotes,
   NOTE_TYPE,
   type Note,
-} from '../../../shared/formats/elf/notes.ts';
-import {
-  decodeProcessId,
-  emptyProcess,
-  emptyThread,
-} from '../../../shared/formats/elf/process-notes.ts';
+} from '../../../shared/formats/elf/notes/note.ts';
+import { emptyProcess, processId } from '../../../shared/formats/elf/notes/prpsinfo.ts';
+import { emptyThread } from '../../../shared/formats/elf/notes/prstatus.ts';
 import { ImageProblem, problemError } from '../../../shared/formats/problem.ts';
 import { addressOf } from '../../../shared/page.ts';
 import { namePath } from '../encode-name.ts';
@@ -62,7 +59,7 @@ function notesOf(mm: Mm, auxv: Uint8Array, bytes: Uint8Array): Uint8Array {
 /** The id of a process whose threads are not known: that of its first thread, too. */
 function idOf(notes: readonly Note[]): number {
   const process = findNote(notes, PRPSINFO);
-  return (process && decodeProcessId(process.payload)) ?? 1;
+  return (process && processId(process.payload)) ?? 1;
 }
 
 /**

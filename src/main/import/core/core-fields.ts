@@ -6,7 +6,7 @@
  *   start_stack: argc | argv[0] … NULL | envp[0] … NULL | auxv | … | strings | name of the program
  */
 import type { MmAddresses } from '../../../mmu/mm/mm-struct.ts';
-import { AUXV_TYPE, auxvValue } from '../../../shared/formats/elf/process-notes.ts';
+import { AUXV_TYPE, auxvValue } from '../../../shared/formats/elf/notes/auxv.ts';
 import { u64At, viewOf } from '../../../shared/formats/elf/words.ts';
 import { KiB } from '../../../shared/page.ts';
 import type { CoreContents, CoreFile } from './core-file.ts';

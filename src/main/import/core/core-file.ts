@@ -2,7 +2,6 @@
 import type { BigIntStats } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { MmdumpError } from '../../../shared/errors.ts';
-import { decodeFileNote, type FileRange } from '../../../shared/formats/elf/file-note.ts';
 import {
   decodeHeader,
   decodeSegmentCount,
@@ -11,6 +10,8 @@ import {
   SECTION_HEADER,
   SEGMENT_BYTES,
 } from '../../../shared/formats/elf/header.ts';
+import { assertAuxv } from '../../../shared/formats/elf/notes/auxv.ts';
+import { decodeFileNote, type FileRange } from '../../../shared/formats/elf/notes/file-note.ts';
 import {
   findNote,
   isCore,
@@ -19,12 +20,8 @@ import {
   NOTE_TYPE,
   type Note,
   normalNotes,
-} from '../../../shared/formats/elf/notes.ts';
-import {
-  assertAuxv,
-  decodeThread,
-  type ThreadStatus,
-} from '../../../shared/formats/elf/process-notes.ts';
+} from '../../../shared/formats/elf/notes/note.ts';
+import { type ThreadId, threadId } from '../../../shared/formats/elf/notes/prstatus.ts';
 import { SEGMENTS_MAX, SegmentTable } from '../../../shared/formats/elf/segments.ts';
 import { ImageProblem, problemError } from '../../../shared/formats/problem.ts';
 import { MiB } from '../../../shared/page.ts';
@@ -42,7 +39,7 @@ export interface CoreContents {
   readonly notes: Uint8Array;
   readonly files: readonly FileRange[];
   readonly auxv: Uint8Array;
-  readonly threads: readonly ThreadStatus[];
+  readonly threads: readonly ThreadId[];
 }
 
 class CoreSource extends FileSource {
@@ -162,11 +159,11 @@ export class CoreFile {
   }
 }
 
-function threadsOf(notes: readonly Note[]): ThreadStatus[] {
-  const threads: ThreadStatus[] = [];
+function threadsOf(notes: readonly Note[]): ThreadId[] {
+  const threads: ThreadId[] = [];
   for (const note of notes) {
     if (!isCore(note) || note.type !== NOTE_TYPE.PRSTATUS) continue;
-    const thread = decodeThread(note.payload);
+    const thread = threadId(note.payload);
     if (thread !== undefined) threads.push(thread);
   }
   return threads;

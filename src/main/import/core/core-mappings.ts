@@ -4,7 +4,7 @@
  */
 import { MAX_MAP_COUNT } from '../../../mmu/vma/vma-table.ts';
 import { MmdumpError } from '../../../shared/errors.ts';
-import type { FileRange } from '../../../shared/formats/elf/file-note.ts';
+import type { FileRange } from '../../../shared/formats/elf/notes/file-note.ts';
 import { SEGMENT_FLAG, type SegmentTable } from '../../../shared/formats/elf/segments.ts';
 import { VM } from '../../../shared/vm-flags.ts';
 

@@ -9,7 +9,7 @@ import { beginUse, onMachineEnd } from '../../../mmu/machine/lifetime.ts';
 import type { Machine } from '../../../mmu/machine/machine.ts';
 import { VMA_KIND, type VmaFields } from '../../../mmu/vma/vma-table.ts';
 import { MmdumpError } from '../../../shared/errors.ts';
-import { AUXV_TYPE, auxvValue } from '../../../shared/formats/elf/process-notes.ts';
+import { AUXV_TYPE, auxvValue } from '../../../shared/formats/elf/notes/auxv.ts';
 import { MiB, PAGE_SIZE, vpnOf } from '../../../shared/page.ts';
 import { throwIfAborted } from '../../../shared/sync/wait.ts';
 import { VM } from '../../../shared/vm-flags.ts';

@@ -5,8 +5,8 @@
  *
  * Everything is padded to a multiple of 4. Notes of unknown types are kept as they are.
  */
-import { ImageProblem } from '../problem.ts';
-import { viewOf } from './words.ts';
+import { ImageProblem } from '../../problem.ts';
+import { viewOf } from '../words.ts';
 
 /** Values of the type of a note whose owner is CORE or, from X86_XSTATE on, LINUX. */
 export const NOTE_TYPE = {
@@ -30,7 +30,7 @@ export interface Note {
   readonly at: number;
   readonly end: number;
   /** Its bytes, without padding. */
-  readonly payload: Uint8Array;
+  readonly payload: Buffer;
 }
 
 /**
@@ -38,45 +38,61 @@ export interface Note {
  * length leads beyond their end.
  */
 export function listNotes(bytes: Uint8Array, position: number): Note[] {
-  const view = viewOf(bytes);
+  const { notes, problem } = walk(bytes, position);
+  if (problem !== undefined) throw problem;
+  return notes;
+}
+
+/** The notes in `bytes` before the first one that is damaged: what follows it cannot be told apart. */
+export function readableNotes(bytes: Uint8Array): Note[] {
+  return walk(bytes, 0).notes;
+}
+
+function walk(bytes: Uint8Array, position: number): { notes: Note[]; problem?: ImageProblem } {
+  const segment = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const notes: Note[] = [];
   for (let at = 0; at < bytes.length; ) {
     const left = bytes.length - at;
     if (left < HEADER) {
-      if (isZero(bytes.subarray(at))) return notes; // padding behind the last note
-      throw broken(position + at, `${left} bytes are left for a note, which has ${HEADER} or more`);
+      if (isZero(bytes.subarray(at))) break; // padding behind the last note
+      const text = `${left} bytes are left for a note, which has ${HEADER} or more`;
+      return { notes, problem: broken(position + at, text) };
     }
-    const nameBytes = view.getUint32(at, true);
-    const length = view.getUint32(at + 4, true);
+    const nameBytes = segment.readUInt32LE(at);
+    const length = segment.readUInt32LE(at + 4);
     const from = HEADER + padded(nameBytes);
     if (nameBytes > left || from > left || length > left - from) {
       const lengths = `a name of ${nameBytes} and ${length} bytes`;
-      throw broken(position + at, `a note has ${lengths}, and ${left - HEADER} are left`);
+      const text = `a note has ${lengths}, and ${left - HEADER} are left`;
+      return { notes, problem: broken(position + at, text) };
     }
     const end = at + Math.min(left, from + padded(length)); // the last one may lack its padding
     notes.push({
       owner: text(bytes.subarray(at + HEADER, at + HEADER + nameBytes)),
-      type: view.getUint32(at + 8, true),
+      type: segment.readUInt32LE(at + 8),
       at,
       end,
-      payload: bytes.subarray(at + from, at + from + length),
+      payload: segment.subarray(at + from, at + from + length),
     });
     at = end;
   }
-  return notes;
+  return { notes };
+}
+
+/** The bytes that a note takes. */
+export function noteBytes(owner: string, payloadBytes: number): number {
+  return HEADER + padded(owner.length + 1) + padded(payloadBytes);
 }
 
 /** Encodes a note with everything around its payload. */
-export function encodeNote(owner: string, type: number, payload: Uint8Array): Uint8Array {
-  const from = HEADER + padded(owner.length + 1);
-  const bytes = new Uint8Array(from + padded(payload.length));
-  const view = viewOf(bytes);
-  view.setUint32(0, owner.length + 1, true);
-  view.setUint32(4, payload.length, true);
-  view.setUint32(8, type, true);
-  for (let at = 0; at < owner.length; at++) bytes[HEADER + at] = owner.charCodeAt(at);
-  bytes.set(payload, from);
-  return bytes;
+export function encodeNote(owner: string, type: number, payload: Uint8Array): Buffer {
+  const note = Buffer.alloc(noteBytes(owner, payload.length));
+  note.writeUInt32LE(owner.length + 1, 0);
+  note.writeUInt32LE(payload.length, 4);
+  note.writeUInt32LE(type, 8);
+  note.write(owner, HEADER, 'latin1');
+  note.set(payload, HEADER + padded(owner.length + 1));
+  return note;
 }
 
 /** The first note of a type that the kernel owns, if there is one. */

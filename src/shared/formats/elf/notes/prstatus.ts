@@ -115,3 +115,25 @@ export function decodePrstatus(note: Buffer): ThreadStatus & {
     registers,
   };
 }
+
+/** What imports look at first: the id of a thread, and the signal that it was about to get. */
+export interface ThreadId {
+  readonly id: number;
+  readonly signal: number;
+}
+
+/** Reads these of a payload. Undefined if it is too short to be that of x86-64. */
+export function threadId(note: Buffer): ThreadId | undefined {
+  if (note.length < PRSTATUS.SIZE) return undefined;
+  return {
+    id: note.readUInt32LE(PRSTATUS.PID),
+    signal: note.readUInt16LE(PRSTATUS.CURRENT_SIGNAL),
+  };
+}
+
+/** The payload of a thread of which only the id is known: all registers are zero. */
+export function emptyThread(id: number): Buffer {
+  const note = Buffer.alloc(PRSTATUS.SIZE);
+  note.writeUInt32LE(id, PRSTATUS.PID);
+  return note;
+}

@@ -1,6 +1,6 @@
 /** What the notes of an image tell about a process and its threads. */
 import { decodeFpregset, FPREGSET_BYTES } from './fpregset.ts';
-import { decodeNotes, NOTE_TYPE } from './note.ts';
+import { NOTE_TYPE, readableNotes } from './note.ts';
 import { decodePrpsinfo, PRPSINFO, type ProcessNote } from './prpsinfo.ts';
 import { decodePrstatus, PRSTATUS_BYTES, type ThreadStatus } from './prstatus.ts';
 import { decodeSiginfo, SIGINFO_BYTES, type SignalNote } from './siginfo.ts';
@@ -24,7 +24,7 @@ export interface ProcessInNotes {
 export function decodeProcess(bytes: Uint8Array): ProcessInNotes {
   let process: ProcessNote | null = null;
   const threads: ThreadNotes[] = [];
-  for (const { owner, type, payload } of decodeNotes(bytes)) {
+  for (const { owner, type, payload } of readableNotes(bytes)) {
     const thread = threads.at(-1);
     const bytesOf = (size: number): boolean => owner === 'CORE' && payload.length === size;
     if (type === NOTE_TYPE.PRSTATUS && bytesOf(PRSTATUS_BYTES)) {

@@ -3,9 +3,9 @@
  *
  *   u64 count | u64 unit | count × (u64 start, u64 end, u64 offset in units) | names, each with NUL
  */
-import { hex, isPageAligned, PAGE_SIZE, TASK_SIZE } from '../../page.ts';
-import { ImageProblem } from '../problem.ts';
-import { putU64, u64At, viewOf } from './words.ts';
+import { hex, isPageAligned, PAGE_SIZE, TASK_SIZE } from '../../../page.ts';
+import { ImageProblem } from '../../problem.ts';
+import { putU64, u64At, viewOf } from '../words.ts';
 
 const HEADER = 16;
 const ENTRY = 24;

@@ -52,3 +52,18 @@ function text(bytes: Buffer): string {
   const end = bytes.indexOf(0);
   return bytes.toString('utf8', 0, end < 0 ? bytes.length : end);
 }
+
+/** The id of the process. Undefined if the payload is too short to be that of x86-64. */
+export function processId(note: Buffer): number | undefined {
+  return note.length < PRPSINFO.SIZE ? undefined : note.readUInt32LE(PRPSINFO.PID);
+}
+
+/** The payload of a process of which only a name is known. Its state is R. */
+export function emptyProcess(name: string): Buffer {
+  const note = Buffer.alloc(PRPSINFO.SIZE);
+  note.write('R', PRPSINFO.SNAME, 'latin1');
+  const longest = PRPSINFO.ARGS - PRPSINFO.FNAME - 1;
+  note.write(name, PRPSINFO.FNAME, longest);
+  note.write(name, PRPSINFO.ARGS, longest);
+  return note;
+}
