@@ -3,7 +3,8 @@
  * was loaded, side by side:
  * - every operation returns the same bytes or address, or fails with the same code and message
  * - a dump of the one is, byte for byte, a dump of the other, also where mms share pages that some
- *   of them have read, and for every checksum, block size and number of parts of the first image
+ *   of them have read, and for every checksum, block size and number of parts of the first image,
+ *   and for images whose pages lie in their ancestors
  * - the tables and counts of the machine are sound, and pages under memory pressure go back
  */
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -50,8 +51,9 @@ const FORMS: readonly Omit<DumpOptions, 'to'>[] = [
 const folder = mkdtempSync(join(tmpdir(), 'mmdump-demand-'));
 let dumper: Dumper;
 let starts: { readonly [kind in Kind]: number };
-/** Paths of the images, by form; the last one is in parts. */
+/** Paths of the images: by form, in parts, and the images of a chain. */
 const images: string[] = [];
+const IMAGES = FORMS.length + 3;
 
 beforeAll(async () => {
   dumper = await createDumper({ workers: 2 });
@@ -65,11 +67,29 @@ beforeAll(async () => {
   const path = join(folder, 'parts.cpt');
   await dumper.dump(family.spaces, { to: splitSink(path, { partBytes: MiB }) });
   images.push(path);
+  await addChain(family.spaces);
 });
 afterAll(async () => {
   await dumper.close();
   rmSync(folder, { recursive: true });
 });
+
+/** Two more images, which leave out what has not changed. The second one has ancestors in parts. */
+async function addChain(spaces: readonly AddressSpace[]): Promise<void> {
+  const forms = [{ blocks: 'page', checksum: 'crc32' }, { checksum: 'none' }] as const;
+  for (const [generation, options] of forms.entries()) {
+    for (let at = generation; at < FAMILY_PAGES; at += 11) {
+      const address = starts.private + at * PAGE_SIZE;
+      spaces[at % spaces.length]!.fill(address, PAGE_SIZE, 1 + ((at + generation) % 250));
+    }
+    const parents = generation === 0 ? [] : [join(folder, 'parts.cpt')];
+    const parent = await openImage(images.at(-1)!, { parents });
+    const path = join(folder, `chain-${generation}.cpt`);
+    await dumper.dump(spaces, { to: fileSink(path), parent, ...options });
+    await parent.close();
+    images.push(path);
+  }
+}
 
 const page = fc.nat(FAMILY_PAGES - 1);
 const range = {
@@ -168,13 +188,15 @@ async function apply({ spaces }: Side, step: Operation): Promise<unknown> {
 describe('an address space on demand', () => {
   it('is the same as a loaded one, whatever is done to both', async () => {
     const seen = new Set<string>();
+    const forms = new Set<number>();
     await fc.assert(
       fc.asyncProperty(
-        fc.nat(FORMS.length),
+        fc.nat(IMAGES - 1),
         fc.array(operation, { maxLength: 40, size: 'max' }),
         fc.boolean(),
         async (form, steps, isPressed) => {
           const path = images[form]!;
+          forms.add(form);
           const loaded = await restored(path, 'now');
           const onDemand = await restored(path, 'on-demand');
           for (const step of [...BEGINNING, ...steps]) {
@@ -192,6 +214,7 @@ describe('an address space on demand', () => {
       ),
       { numRuns: IS_LONG ? 600 : 12 },
     );
+    expect(Math.max(...forms)).toBeGreaterThan(FORMS.length); // a chain was among them
     expect([...seen]).toEqual(expect.arrayContaining(['read', 'fork', 'SIGSEGV:']));
   });
 });

@@ -2,17 +2,13 @@
  * Images that stay open, because pages of a machine lie in them (`load: 'on-demand'`).
  */
 import { BACKING_KIND } from '../../mmu/backing/backing-table.ts';
-import { ImageTableWriter, type TableSource } from '../../mmu/backing/image-table.ts';
 import { onMachineEnd } from '../../mmu/machine/lifetime.ts';
 import { passGateAsync } from '../../mmu/mm/hold.ts';
 import type { MachineParts } from '../../mmu/mm/machine-parts.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
-import { DIGEST } from '../../shared/digest/digest-kind.ts';
-import { LOAD, readLoadRun } from '../../shared/dump/load-table.ts';
-import type { SourceReach } from '../../shared/dump/tasks/source-reach.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import type { ImageContents } from '../image/read/image-contents.ts';
-import { digestKernelBytes } from '../package/kernels.ts';
+import type { StayingPages } from './staying-pages.ts';
 
 /** OPTION_INVALID for an image whose bytes the other threads of a machine cannot reach. */
 export function assertReachable({ source }: ImageContents): void {
@@ -52,17 +48,16 @@ export class HeldImage {
   }
 
   /**
-   * Makes the image a backing. `runs` are the words of a LoadList: its BACKED runs are the blocks, in
-   * the order of places. Rejects with ENOSPC if the store of the machine is full, and with EMFILE.
+   * Makes the image, with its ancestors, a backing. `pages` are those that stay there. Rejects with
+   * ENOSPC if the store of the machine is full, and with EMFILE.
    */
   static async add(
     machine: MachineParts,
     image: ImageContents,
-    runs: Int32Array,
-    count: number,
+    pages: StayingPages,
     signal: AbortSignal | undefined,
   ): Promise<HeldImage> {
-    const bytes = tableOf(image, runs, count);
+    const bytes = pages.table();
     const letGo = image.hold();
     try {
       return await passGateAsync(
@@ -120,34 +115,3 @@ function letGoAtEnd(machine: string, letGo: () => Promise<void>): () => void {
 }
 
 const GONE: ReadonlySet<string> = new Set(['MACHINE_CLOSED', 'MACHINE_POISONED']);
-
-function tableOf(image: ImageContents, runs: Int32Array, count: number): Uint8Array {
-  const { reach, source } = image;
-  let blocks = 0;
-  let hasXxh3 = false;
-  for (let index = 0; index < count; index++) {
-    const { kind, digest } = readLoadRun(runs, index);
-    if (kind !== LOAD.BACKED) continue;
-    blocks++;
-    hasXxh3 ||= digest === DIGEST.XXH3;
-  }
-  const kernel = hasXxh3 ? digestKernelBytes() : new Uint8Array();
-  const writer = new ImageTableWriter({
-    blocks,
-    sources: [sourceOf(reach)],
-    kernel,
-    name: source.name,
-  });
-  for (let index = 0; index < count; index++) {
-    const run = readLoadRun(runs, index);
-    if (run.kind === LOAD.BACKED) writer.add({ ...run, source: 0, offset: run.source });
-  }
-  return writer.bytes;
-}
-
-/** The files that hold the image itself: pages that lie in its ancestors are loaded at once. */
-function sourceOf(reach: SourceReach): TableSource {
-  if (reach.kind === 'chain') return sourceOf(reach.images[0]!);
-  if (reach.kind === 'parts') return { fds: reach.fds, partBytes: reach.partBytes };
-  return { fds: reach.kind === 'memory' ? [] : [reach.fd], partBytes: 0 };
-}

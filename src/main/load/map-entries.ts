@@ -16,7 +16,7 @@ const STRETCH_MS = 5;
 /** Runs between two looks at the clock. */
 const STEPS = 32;
 
-/** The runs of a LoadList, with the place in the backing of those that stay there. */
+/** The runs of a LoadList; BACKED ones name their places in the backing. */
 export class EntryMapper {
   readonly #words: Int32Array;
   readonly #count: number;
@@ -24,8 +24,6 @@ export class EntryMapper {
   #index = 0;
   /** Pages of the run at hand that are done. */
   #done = 0;
-  /** Place of the first page of the run at hand. */
-  #place = 0;
 
   constructor(words: Int32Array, count: number, backing: number) {
     this.#words = words;
@@ -53,16 +51,15 @@ export class EntryMapper {
     }
   }
 
-  #one(mm: Mm, { kind, start, pages }: LoadRun): void {
+  #one(mm: Mm, { kind, start, pages, source }: LoadRun): void {
     while (this.#done < pages) {
       const vpn = start + this.#done;
       const count = Math.min(pages - this.#done, granuleEnd(vpn) - vpn);
-      if (kind === LOAD.BACKED) mapBacked(mm, vpn, count, this.#backing, this.#place + this.#done);
+      if (kind === LOAD.BACKED) mapBacked(mm, vpn, count, this.#backing, source + this.#done);
       else if (kind === LOAD.GUARD) mapGuards(mm, vpn, count);
       else mapZeroPages(mm, vpn, count);
       this.#done += count;
     }
-    if (kind === LOAD.BACKED) this.#place += pages;
     this.#done = 0;
     this.#index++;
   }

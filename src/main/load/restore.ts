@@ -8,7 +8,7 @@ import { VMA_KIND, type VmaFields } from '../../mmu/vma/vma-table.ts';
 import { instanceOf, listener, oneOf, optional } from '../../shared/arguments/checks.ts';
 import type { Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
-import { LOAD, LoadList, readLoadRun } from '../../shared/dump/load-table.ts';
+import { LoadList } from '../../shared/dump/load-table.ts';
 import { vpnOf } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import type { WorkerPool } from '../crew/pool.ts';
@@ -23,6 +23,7 @@ import { EntryMapper } from './map-entries.ts';
 import { listInto, mmFor } from './restore-into.ts';
 import { RestoredFiles } from './restored-files.ts';
 import { assertEnoughMemory, type LoadLists, listPages } from './restored-pages.ts';
+import { StayingPages } from './staying-pages.ts';
 import { destroySpaces, undone } from './undo.ts';
 
 /** Options of a restore. */
@@ -38,9 +39,10 @@ export interface RestoreOptions extends JobOptions {
   readonly into?: AddressSpace | undefined;
   /**
    * 'now' (default): all pages are copied into the machine. 'on-demand': private pages stay in the
-   * image, which must be in files, until the machine touches them, or `prefetch` loads them. The
-   * files stay open until `release` of the result is called or the machine is closed, even if the
-   * image is closed. It cannot be combined with `into`.
+   * image, which must be in files, and in its ancestors, until the machine touches them, or
+   * `prefetch` loads them. Pages that lie in ancestors in memory are loaded at once. The files stay
+   * open until `release` of the result is called or the machine is closed, even if the image is
+   * closed. It cannot be combined with `into`.
    */
   readonly load?: 'now' | 'on-demand' | undefined;
 }
@@ -107,15 +109,6 @@ function assertFits(image: ImageContents, { load, into }: RestoreOptions): void 
   assertReachable(image);
 }
 
-function pagesOnDemand(runs: Int32Array, count: number): number {
-  let pages = 0;
-  for (let index = 0; index < count; index++) {
-    const run = readLoadRun(runs, index);
-    if (run.kind === LOAD.BACKED) pages += run.pages;
-  }
-  return pages;
-}
-
 /** One restore in progress. */
 class Restore {
   readonly files: RestoredFiles;
@@ -133,8 +126,8 @@ class Restore {
     this.#machine = machine;
     this.#options = options;
     this.#yielder = new Yielder(options.signal);
-    const entries = options.load === 'on-demand' ? new LoadList() : undefined;
-    this.#lists = { loaded: new LoadList(), shared: new LoadList(), copied: 0, entries };
+    const staying = options.load === 'on-demand' ? new StayingPages(image) : undefined;
+    this.#lists = { loaded: new LoadList(), shared: new LoadList(), copied: 0, staying };
     this.files = new RestoredFiles(machine.parts);
   }
 
@@ -149,7 +142,7 @@ class Restore {
     const spaces = into === undefined ? this.#spaces : [into];
     const references = spaces.map(({ reference }) => reference);
     const { reach } = this.#image;
-    let before = this.#lists.entries?.totalPages() ?? 0;
+    let before = this.#lists.staying?.entries.totalPages() ?? 0;
     const totalPages = before + loaded.totalPages() + shared.totalPages();
     const onDemand = await this.#mapEntries(spaces);
     for (const list of [loaded, shared]) {
@@ -170,15 +163,13 @@ class Restore {
 
   /** Sets the entries that need no frame. Returns how many pages stay in the image. */
   async #mapEntries(spaces: readonly AddressSpace[]): Promise<number> {
-    const { entries } = this.#lists;
-    if (entries === undefined || entries.count === 0) return 0;
+    const { staying } = this.#lists;
+    if (staying === undefined || staying.entries.count === 0) return 0;
     const { signal } = this.#options;
+    const { entries, pages } = staying;
     const runs = new Int32Array(entries.share());
-    const pages = pagesOnDemand(runs, entries.count);
     const machine = this.#machine.parts;
-    if (pages > 0) {
-      this.#held = await HeldImage.add(machine, this.#image, runs, entries.count, signal);
-    }
+    if (pages > 0) this.#held = await HeldImage.add(machine, this.#image, staying, signal);
     const mapper = new EntryMapper(runs, entries.count, this.#held?.backing ?? 0);
     await mapper.run(spaces, signal);
     return pages;

@@ -14,6 +14,7 @@ import { findVma, type ImageMm, type ImageVma } from '../image/index/image-mm.ts
 import type { ImageContents } from '../image/read/image-contents.ts';
 import type { Yielder } from '../job/stop.ts';
 import type { FileIds } from './restored-files.ts';
+import type { StayingPages } from './staying-pages.ts';
 
 /** Two lists of runs: those that are loaded first, and those that mms share after that. */
 export interface LoadLists {
@@ -21,11 +22,8 @@ export interface LoadLists {
   readonly shared: LoadList;
   /** Pages of clones that get frames of their own. */
   copied: number;
-  /**
-   * On demand: runs that need no frame now, in the order of the image. Pages that stay in the image
-   * are BACKED. Undefined if everything is loaded.
-   */
-  readonly entries: LoadList | undefined;
+  /** On demand: the pages that need no frame now. Undefined if everything is loaded. */
+  readonly staying: StayingPages | undefined;
 }
 
 /**
@@ -44,23 +42,14 @@ export async function listPages(
       if (yielder.isDue()) await yielder.yield();
       const block = mm.blocks.at(index);
       if (block.kind === BLOCK.CLONE) listClone(lists, image, mm, vma, block, files);
-      else if (block.kind === BLOCK.PARENT) {
-        addBlock(lists.loaded, image, mm, block, loadRun(mm, vma, block, files));
-      } else addRun(lists, loadRun(mm, vma, block, files), hasZeroPage);
+      else {
+        const run = loadRun(mm, vma, block, files);
+        if (lists.staying?.take(mm, block, run, hasZeroPage) !== true) {
+          addBlock(lists.loaded, image, mm, block, run);
+        }
+      }
     }
   }
-}
-
-/**
- * Adds a run to the list of those that are loaded. On demand, pages of the mm itself stay in the
- * image. Pages of files, of the vdso and of devices are loaded, since no entry can name them.
- */
-function addRun({ loaded, entries }: LoadLists, run: LoadRun, hasZeroPage: boolean): void {
-  if (entries === undefined) loaded.add(run);
-  else if (run.kind === LOAD.ANON) entries.add({ ...run, kind: LOAD.BACKED });
-  else if (run.kind === LOAD.GUARD) entries.add(run);
-  else if (run.kind === LOAD.ZERO_PAGE && hasZeroPage) entries.add(run);
-  else loaded.add(run);
 }
 
 /**

@@ -82,6 +82,7 @@ let last: LastBlock | undefined;
 export class ImageBacking implements BackingReader {
   readonly #backing: OpenBacking;
   readonly #table: ImageTable;
+  /** Name of the image that the pages belong to. */
   readonly #name: string;
   readonly #last: LastBlock;
 
@@ -188,9 +189,10 @@ export class ImageBacking implements BackingReader {
     const offset = table.offset(row);
     const mm = table.mm(row);
     const range = `${hex(address)}-${hex(address + length)}`;
+    const name = this.#nameOf(row);
     throw new MmdumpError(
       'IMAGE_CHECKSUM',
-      `${this.#name}: mm ${mm}, pages ${range}, payload at byte ${offset}: ` +
+      `${name}: mm ${mm}, pages ${range}, payload at byte ${offset}: ` +
         `${mismatchText(stored, found)}; the image has changed since it was opened`,
       { mm, address, offset },
     );
@@ -208,34 +210,34 @@ export class ImageBacking implements BackingReader {
       const room = partBytes === 0 ? length : partBytes - from;
       const wanted = Math.min(length - done, room);
       const fd = table.fd(table.firstFd(row) + part);
-      const count = this.#readSome(fd, into, at + done, wanted, from, place);
-      if (count === 0) throw this.#truncated(place);
+      let count: number;
+      try {
+        count = readSync(fd, into, at + done, wanted, from);
+      } catch (error) {
+        throw this.#unreadable(row, place, error);
+      }
+      if (count === 0) throw this.#truncated(row, place);
       done += count;
     }
   }
 
-  #readSome(
-    fd: number,
-    into: Uint8Array,
-    at: number,
-    length: number,
-    from: number,
-    place: number,
-  ): number {
-    try {
-      return readSync(fd, into, at, length, from);
-    } catch (error) {
-      this.#assertOpen();
-      const fields = { offset: place, errno: errnoOf(error) ?? 'EIO', reason: reasonOf(error) };
-      const message = `${this.#name}: read at byte ${place} failed: ${fields.reason}`;
-      throw new MmdumpError('INPUT_FAILED', message, fields, error);
-    }
+  #unreadable(row: number, offset: number, error: unknown): MmdumpError {
+    const fields = { offset, errno: errnoOf(error) ?? 'EIO', reason: reasonOf(error) };
+    const message = `${this.#nameOf(row)}: read at byte ${offset} failed: ${fields.reason}`;
+    return new MmdumpError('INPUT_FAILED', message, fields, error);
   }
 
-  #truncated(offset: number): MmdumpError {
-    this.#assertOpen();
-    const message = `${this.#name} was truncated: it ends before byte ${offset}, where pages lie`;
+  #truncated(row: number, offset: number): MmdumpError {
+    const name = this.#nameOf(row);
+    const message = `${name} was truncated: it ends before byte ${offset}, where pages lie`;
     return new MmdumpError('IMAGE_TRUNCATED', message, { offset });
+  }
+
+  /** Name of the image that stores a block. Throws INPUT_FAILED if the backing was released. */
+  #nameOf(row: number): string {
+    const name = this.#table.name(row);
+    this.#assertOpen();
+    return name;
   }
 
   #assertOpen(): void {

@@ -2,14 +2,15 @@
  * Where the pages of an image lie, for every thread of a machine. The table is one block of the
  * machine's store, since the threads that are attached already can reach no other memory:
  *
- *   | header | a row for each block | a row for each source | descriptors | kernel | name |
+ *   | header | a row for each block | a row for each source | descriptors | kernel | names |
  *
- * A source is an image that stores pages: a file, or several parts. The kernel is the WebAssembly
- * module that computes XXH3, which code of this room could not find by itself. The place of a page
- * is its number among all stored pages of the image, so pages that are neighbours in a block are
- * neighbours in the backing. Immutable once it is in the store.
+ * A source is an image that stores pages: a file, or several parts. Source 0 is the image itself,
+ * and its ancestors follow. The kernel is the WebAssembly module that computes XXH3, which code of
+ * this room could not find by itself. The place of a page is its number among all pages of the
+ * blocks, so pages that are neighbours in a block are neighbours in the backing. Immutable once it
+ * is in the store.
  */
-import type { DigestKind } from '../../shared/digest/digest-kind.ts';
+import { DIGEST as DIGEST_KIND, type DigestKind } from '../../shared/digest/digest-kind.ts';
 import { GRANULE_PAGES } from '../../shared/page.ts';
 import { readU64, writeU64 } from '../../shared/u64.ts';
 
@@ -19,7 +20,7 @@ export const IMAGE_TABLE = {
   SOURCES: 1, //      number of rows of sources
   FDS: 2, //          number of descriptors
   KERNEL_BYTES: 3, // 0 if the image has no XXH3
-  NAME_BYTES: 4, //   of the image, UTF-8
+  NAMES_BYTES: 4, //  of all names
   WORDS: 8,
 } as const;
 
@@ -42,12 +43,16 @@ export const IMAGE_SOURCE = {
   FIRST_FD: 0, //   index of its first descriptor
   FDS: 1, //        number of its descriptors
   PART_BYTES: 2, // bytes of every file but the last, u64; 0 = there is one file
-  WORDS: 4,
+  NAME: 4, //       byte of the names at which its name begins, UTF-8
+  NAME_BYTES: 5,
+  WORDS: 6,
 } as const;
 
-const { BLOCKS, SOURCES, FDS, KERNEL_BYTES, NAME_BYTES, WORDS: HEAD_WORDS } = IMAGE_TABLE;
+const { BLOCKS, SOURCES, FDS, KERNEL_BYTES, NAMES_BYTES, WORDS: HEAD_WORDS } = IMAGE_TABLE;
 const { FIRST, OFFSET, START, SOURCE, PAGES, DIGEST, LOW, HIGH, MM, WORDS: ROW } = IMAGE_BLOCK;
 const { FIRST_FD, FDS: FD_COUNT, PART_BYTES, WORDS: SOURCE_WORDS } = IMAGE_SOURCE;
+const { NAME, NAME_BYTES } = IMAGE_SOURCE;
+const { XXH3 } = DIGEST_KIND;
 
 /** A block, as the table is told of it. */
 export interface TableBlock {
@@ -63,58 +68,34 @@ export interface TableBlock {
 
 /** Files that hold an image together: one, or parts of `partBytes` bytes. */
 export interface TableSource {
+  /** Of the image, for messages. */
+  readonly name: string;
   readonly fds: readonly number[];
   /** 0 if there is one file. */
   readonly partBytes: number;
 }
 
-/** What a table is made of, besides its blocks. */
-export interface TableInput {
-  readonly blocks: number;
-  readonly sources: readonly TableSource[];
-  /** The bytes of the module xxh3-inside; empty if no block has such a digest. */
-  readonly kernel: Uint8Array;
-  readonly name: string;
-}
-
-/** Builds a table, block after block. */
+/** Collects the blocks of a table, and builds it when all are there. */
 export class ImageTableWriter {
-  readonly bytes: Uint8Array;
-  readonly #words: Int32Array;
+  #rows = new Int32Array(64 * ROW);
   #count = 0;
   #pages = 0;
+  #hasXxh3 = false;
 
-  constructor({ blocks, sources, kernel, name }: TableInput) {
-    const fds = sources.flatMap((source) => source.fds);
-    const encoded = Buffer.from(name);
-    const sourcesAt = HEAD_WORDS + blocks * ROW;
-    const fdsAt = sourcesAt + sources.length * SOURCE_WORDS;
-    const kernelAt = (fdsAt + fds.length) * 4;
-    this.bytes = new Uint8Array(kernelAt + Math.ceil((kernel.length + encoded.length) / 4) * 4);
-    const words = new Int32Array(this.bytes.buffer);
-    this.#words = words;
-    words[BLOCKS] = blocks;
-    words[SOURCES] = sources.length;
-    words[FDS] = fds.length;
-    words[KERNEL_BYTES] = kernel.length;
-    words[NAME_BYTES] = encoded.length;
-    let fd = 0;
-    for (const [index, source] of sources.entries()) {
-      const at = sourcesAt + index * SOURCE_WORDS;
-      words[at + FIRST_FD] = fd;
-      words[at + FD_COUNT] = source.fds.length;
-      writeU64(words, at + PART_BYTES, source.partBytes);
-      fd += source.fds.length;
-    }
-    words.set(fds, fdsAt);
-    this.bytes.set(kernel, kernelAt);
-    this.bytes.set(encoded, kernelAt + kernel.length);
+  /** Whether a block has a digest that the kernel computes. */
+  get hasXxh3(): boolean {
+    return this.#hasXxh3;
   }
 
   /** Adds the next block, and returns the place of its first page. */
   add(block: TableBlock): number {
-    const words = this.#words;
-    const at = HEAD_WORDS + this.#count++ * ROW;
+    const at = this.#count++ * ROW;
+    if (at === this.#rows.length) {
+      const larger = new Int32Array(at * 2);
+      larger.set(this.#rows);
+      this.#rows = larger;
+    }
+    const words = this.#rows;
     const place = this.#pages;
     writeU64(words, at + FIRST, place);
     writeU64(words, at + OFFSET, block.offset);
@@ -126,7 +107,44 @@ export class ImageTableWriter {
     words[at + HIGH] = block.high | 0;
     words[at + MM] = block.mm;
     this.#pages += block.pages;
+    this.#hasXxh3 ||= block.digest === XXH3;
     return place;
+  }
+
+  /** The table. `kernel` has the bytes of the module xxh3-inside; empty unless `hasXxh3`. */
+  finish(sources: readonly TableSource[], kernel: Uint8Array): Uint8Array {
+    const fds = sources.flatMap((source) => source.fds);
+    const names = sources.map(({ name }) => Buffer.from(name));
+    const namesBytes = names.reduce((sum, name) => sum + name.length, 0);
+    const rows = this.#count * ROW;
+    const sourcesAt = HEAD_WORDS + rows;
+    const fdsAt = sourcesAt + sources.length * SOURCE_WORDS;
+    const kernelAt = (fdsAt + fds.length) * 4;
+    const bytes = new Uint8Array(kernelAt + Math.ceil((kernel.length + namesBytes) / 4) * 4);
+    const words = new Int32Array(bytes.buffer);
+    words[BLOCKS] = this.#count;
+    words[SOURCES] = sources.length;
+    words[FDS] = fds.length;
+    words[KERNEL_BYTES] = kernel.length;
+    words[NAMES_BYTES] = namesBytes;
+    words.set(this.#rows.subarray(0, rows), HEAD_WORDS);
+    let fd = 0;
+    let name = 0;
+    for (const [index, source] of sources.entries()) {
+      const at = sourcesAt + index * SOURCE_WORDS;
+      const encoded = names[index]!;
+      words[at + FIRST_FD] = fd;
+      words[at + FD_COUNT] = source.fds.length;
+      writeU64(words, at + PART_BYTES, source.partBytes);
+      words[at + NAME] = name;
+      words[at + NAME_BYTES] = encoded.length;
+      bytes.set(encoded, kernelAt + kernel.length + name);
+      fd += source.fds.length;
+      name += encoded.length;
+    }
+    words.set(fds, fdsAt);
+    bytes.set(kernel, kernelAt);
+    return bytes;
   }
 }
 
@@ -141,7 +159,6 @@ export class ImageTable {
   readonly #sourcesAt: number;
   readonly #fdsAt: number;
   readonly #kernelBytes: number;
-  readonly #nameBytes: number;
 
   /** `bytes` is a view of the store, aligned to words. */
   constructor(bytes: Uint8Array) {
@@ -152,7 +169,6 @@ export class ImageTable {
     this.#sourcesAt = HEAD_WORDS + this.#blocks * ROW;
     this.#fdsAt = this.#sourcesAt + words[SOURCES]! * SOURCE_WORDS;
     this.#kernelBytes = words[KERNEL_BYTES]!;
-    this.#nameBytes = words[NAME_BYTES]!;
   }
 
   /** The row of the block that holds the page at `place`; -1 if there is none. */
@@ -223,20 +239,20 @@ export class ImageTable {
 
   /** The bytes of the module xxh3-inside, copied. */
   kernel(): Uint8Array {
-    const at = this.#end() - this.#nameBytes - this.#kernelBytes;
+    const at = this.#kernelAt();
     return this.#bytes.slice(at, at + this.#kernelBytes);
   }
 
-  /** Name of the image, for messages. */
-  name(): string {
-    const at = this.#end() - this.#nameBytes;
-    return Buffer.from(this.#bytes.subarray(at, this.#end())).toString();
+  /** Name of the source of a block, for messages; that of source 0 without a block. */
+  name(row?: number): string {
+    const words = this.#words;
+    const source = row === undefined ? this.#sourcesAt : this.#sourceAt(row);
+    const at = this.#kernelAt() + this.#kernelBytes + words[source + NAME]!;
+    return Buffer.from(this.#bytes.subarray(at, at + words[source + NAME_BYTES]!)).toString();
   }
 
-  /** End of the name, before the pad. */
-  #end(): number {
-    const kernelAt = (this.#fdsAt + this.#words[FDS]!) * 4;
-    return kernelAt + this.#kernelBytes + this.#nameBytes;
+  #kernelAt(): number {
+    return (this.#fdsAt + this.#words[FDS]!) * 4;
   }
 
   #sourceAt(row: number): number {

@@ -10,6 +10,7 @@ import {
   ImageTable,
   ImageTableWriter,
   type TableBlock,
+  type TableSource,
 } from '../../../../src/mmu/backing/image-table.ts';
 import { DIGEST } from '../../../../src/shared/digest/digest-kind.ts';
 
@@ -17,6 +18,10 @@ const SOURCES = [
   { fds: [7], partBytes: 0 },
   { fds: [3, 9, 4], partBytes: 2 ** 33 },
 ];
+
+function sourcesOf(names: readonly string[]): TableSource[] {
+  return SOURCES.map((source, index) => ({ ...source, name: names[index]! }));
+}
 
 const block: fc.Arbitrary<TableBlock> = fc.record({
   mm: fc.nat(9),
@@ -29,26 +34,27 @@ const block: fc.Arbitrary<TableBlock> = fc.record({
   high: fc.nat(2 ** 32 - 1),
 });
 
-function tableOf(blocks: readonly TableBlock[], name: string, kernel: Uint8Array): ImageTable {
-  const writer = new ImageTableWriter({ blocks: blocks.length, sources: SOURCES, kernel, name });
+function bytesOf(blocks: readonly TableBlock[], names: string[], kernel: Uint8Array): Uint8Array {
+  const writer = new ImageTableWriter();
   let place = 0;
   for (const each of blocks) {
     expect(writer.add(each)).toBe(place);
     place += each.pages;
   }
-  return new ImageTable(writer.bytes);
+  expect(writer.hasXxh3).toBe(blocks.some(({ digest }) => digest === DIGEST.XXH3));
+  return writer.finish(sourcesOf(names), kernel);
 }
 
 describe('the table of the blocks of an image', () => {
   it('says what it was told', () => {
     fc.assert(
       fc.property(
-        fc.array(block, { maxLength: 40 }),
-        fc.string({ unit: 'grapheme' }),
+        fc.array(block, { maxLength: 150 }),
+        fc.array(fc.string({ unit: 'grapheme' }), { minLength: 2, maxLength: 2 }),
         fc.uint8Array({ maxLength: 50 }),
-        (blocks, name, kernel) => {
-          const table = tableOf(blocks, name, kernel);
-          expect(table.name()).toBe(name);
+        (blocks, names, kernel) => {
+          const table = new ImageTable(bytesOf(blocks, names, kernel));
+          expect(table.name()).toBe(names[0]);
           expect(table.hasKernel).toBe(kernel.length > 0);
           expect(table.kernel()).toEqual(kernel);
           let first = 0;
@@ -57,6 +63,7 @@ describe('the table of the blocks of an image', () => {
             const found = [table.offset(row), table.start(row), table.mm(row), table.digest(row)];
             expect(found).toEqual([offset, start, mm, digest]);
             expect([table.low(row), table.high(row), table.pages(row)]).toEqual([low, high, pages]);
+            expect(table.name(row)).toBe(names[source]);
             expect(table.partBytes(row)).toBe(SOURCES[source]!.partBytes);
             const fds = SOURCES[source]!.fds.map((_, at) => table.fd(table.firstFd(row) + at));
             expect(fds).toEqual(SOURCES[source]!.fds);
@@ -76,19 +83,14 @@ describe('the table of the blocks of an image', () => {
         fc.infiniteStream(fc.nat(255)),
         fc.nat(2 ** 40),
         (blocks, noise, place) => {
-          const writer = new ImageTableWriter({
-            blocks: blocks.length,
-            sources: SOURCES,
-            kernel: new Uint8Array(),
-            name: 'image',
-          });
-          for (const each of blocks) writer.add(each);
-          const table = new ImageTable(writer.bytes);
-          for (let at = 0; at < writer.bytes.length; at++) writer.bytes[at] = noise.next().value!;
+          const bytes = bytesOf(blocks, ['image', 'parent'], new Uint8Array());
+          const table = new ImageTable(bytes);
+          for (let at = 0; at < bytes.length; at++) bytes[at] = noise.next().value!;
           const row = table.find(place);
           expect(row).toBeLessThan(blocks.length);
           if (row < 0) return;
           expect(table.pages(row)).toBeLessThanOrEqual(512);
+          expect(table.name(row).length).toBeLessThanOrEqual(bytes.length);
           expect(Number.isInteger(table.fd(table.firstFd(row)))).toBe(true);
         },
       ),
