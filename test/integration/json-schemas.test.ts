@@ -24,12 +24,19 @@ async function output(...args: string[]): Promise<Json> {
 
 const image = output('dump', '--workload', 'mixed:4M', '-o', 'a.cpt', '--unsupported', 'skip');
 
+/** The differences of two images in which something of every kind has changed. */
+async function differences(): Promise<Json> {
+  await output('dump', '--workload', 'mixed:4M', '-o', 'b.cpt', '--seed', '9');
+  return output('diff', 'a.cpt', 'b.cpt');
+}
+
 describe.each([
   ['dump', () => image],
   ['dump', () => output('dump', '--workload', 'mixed:4M', '--dry-run')],
   ['dump', () => output('dump', '--workload', 'dense:4M', '-o', 'parts', '--split', '1M')],
   ['inspect', () => image.then(() => output('inspect', 'a.cpt'))],
   ['verify', () => image.then(() => output('verify', 'a.cpt'))],
+  ['diff', () => image.then(differences)],
   ['restore', () => image.then(() => output('restore', 'a.cpt', '--check'))],
 ] as const)('the schema of %s', (command, print) => {
   it('is that of its output, and of no object with a key more or less', async () => {
