@@ -10,6 +10,9 @@ import {
   type Comparison,
   compareWith,
 } from './compare/compare.ts';
+import { ALL_PAYLOADS, diffWith } from './compare/diff.ts';
+import { DIFF_OPTIONS, type DiffOptions, type ImageDiff } from './compare/diff-report.ts';
+import { diffSpaces } from './compare/diff-spaces.ts';
 import { DUMPER_OPTIONS, type DumperOptions, WORKERS } from './crew/dumper-options.ts';
 import { WorkerPool } from './crew/pool.ts';
 import { runDump } from './dump/dump.ts';
@@ -247,6 +250,53 @@ export class Dumper {
   }
 
   /**
+   * Compares two images: their mms by ordinal, the mappings by address, and the pages. Blocks whose
+   * digests are equal, and pages that both have in one ancestor, are not read; so to find damage is
+   * the task of `verify`. Both images stay open until it is done.
+   *
+   * It rejects with INPUT_FAILED, IMAGE_CLOSED, IMAGE_CORRUPT, IMAGE_CHECKSUM, IMAGE_PARENT_DIFFERS
+   * and WORKER_LOST, and as every job with OPTION_INVALID, AbortError, TIMEOUT and DUMPER_CLOSED.
+   */
+  async diffImages(left: Image, right: Image, options: DiffOptions = {}): Promise<ImageDiff> {
+    IMAGE('left', left);
+    IMAGE('right', right);
+    const checked = optionsOf('diffImages', options, DIFF_OPTIONS);
+    return left.use((a) =>
+      right.use((b) =>
+        this.#queue.run(checked, 'diff', ({ signal }) => {
+          const images = [
+            { contents: a, id: left.id },
+            { contents: b, id: right.id },
+          ] as const;
+          return diffWith(this.#engine.pool, ...images, ALL_PAYLOADS, { ...checked, signal });
+        }),
+      ),
+    );
+  }
+
+  /**
+   * Compares an image with address spaces of a machine: what has changed in them since. The image is
+   * the left side, and the address spaces in their order are the mms of the right side. They are
+   * dumped into memory, without the pages that are the same in the image. Pages that no rule can
+   * store are absent on the right side. It rejects as `dump` and `diffImages` do.
+   */
+  async diff(
+    spaces: AddressSpace | readonly AddressSpace[],
+    image: Image,
+    options: DiffOptions = {},
+  ): Promise<ImageDiff> {
+    const references = addressSpaces('spaces', spaces).map(({ reference }) => reference);
+    IMAGE('image', image);
+    const checked = optionsOf('diff', options, DIFF_OPTIONS);
+    return image.use((contents) =>
+      this.#queue.run(checked, 'diff', (deadline) => {
+        const left = { contents, id: image.id };
+        return diffSpaces(this.#engine, references, left, checked, deadline);
+      }),
+    );
+  }
+
+  /**
    * Ends the worker threads, after the jobs that are queued. A later job rejects with
    * DUMPER_CLOSED. Closing twice has no further effect: every call resolves when the threads have
    * ended.
@@ -359,4 +409,26 @@ export async function compareAddressSpaces(
   const shape = { ...COMPARE_OPTIONS, ...WORKER_CHOICE };
   const { dumper, workers, ...rest } = optionsOf('compareAddressSpaces', options, shape);
   return withDumper({ dumper, workers }, (own) => own.compare(left, right, rest));
+}
+
+/** Compares two images, as `Dumper.diffImages` does: the mappings and the pages of their mms. */
+export async function diffImages(
+  left: Image,
+  right: Image,
+  options: DiffOptions & WorkerChoice = {},
+): Promise<ImageDiff> {
+  const shape = { ...DIFF_OPTIONS, ...WORKER_CHOICE };
+  const { dumper, workers, ...rest } = optionsOf('diffImages', options, shape);
+  return withDumper({ dumper, workers }, (own) => own.diffImages(left, right, rest));
+}
+
+/** Compares an image with address spaces, as `Dumper.diff` does: what has changed since. */
+export async function diff(
+  spaces: AddressSpace | readonly AddressSpace[],
+  image: Image,
+  options: DiffOptions & WorkerChoice = {},
+): Promise<ImageDiff> {
+  const shape = { ...DIFF_OPTIONS, ...WORKER_CHOICE };
+  const { dumper, workers, ...rest } = optionsOf('diff', options, shape);
+  return withDumper({ dumper, workers }, (own) => own.diff(spaces, image, rest));
 }

@@ -49,6 +49,17 @@ export type { Problem, ProblemCode } from '../shared/formats/problem.ts';
 export type { MachineHandle } from '../shared/machine-handle.ts';
 export { GiB, KiB, MiB, PAGE_SIZE } from '../shared/page.ts';
 export type { CompareOptions, CompareProgress, Comparison } from './compare/compare.ts';
+export type {
+  ChangedPage,
+  ClassChange,
+  DiffOptions,
+  DiffProgress,
+  FieldChange,
+  ImageDiff,
+  MmDiff,
+  PageState,
+} from './compare/diff-report.ts';
+export type { MappingChange, MappingSide } from './compare/mapping-pairs.ts';
 export {
   type FlattenOptions,
   type FlattenProgress,
@@ -72,6 +83,8 @@ export {
   compareAddressSpaces,
   createDumper,
   Dumper,
+  diff,
+  diffImages,
   importCore,
   importProcess,
   verifyImage,

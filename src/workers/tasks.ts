@@ -3,6 +3,7 @@
  * through it all others.
  */
 export { compare } from './compare.ts';
+export { diff } from './diff.ts';
 export { dropMachines } from './drop-machines.ts';
 export { load } from './load.ts';
 export { pass as copy, pass as count } from './pass.ts';

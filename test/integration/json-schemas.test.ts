@@ -58,6 +58,12 @@ async function dumpCore(): Promise<Json> {
   return await output('dump', '--core', 'a.core', '-o', 'core.cpt', '--force');
 }
 
+/** The differences of two images in which something of every kind has changed. */
+async function differences(): Promise<Json> {
+  await output('dump', '--workload', 'mixed:4M', '-o', 'b.cpt', '--seed', '9');
+  return output('diff', 'a.cpt', 'b.cpt');
+}
+
 describe.each([
   ['dump', () => image],
   ['dump', () => output('dump', '--workload', 'mixed:4M', '--dry-run')],
@@ -72,6 +78,7 @@ describe.each([
     () => dumpChild().then(() => output('convert', '--flatten', 'child.cpt', 'flat.cpt')),
   ],
   ['verify', () => image.then(() => output('verify', 'a.cpt'))],
+  ['diff', () => image.then(differences)],
   ['restore', () => image.then(() => output('restore', 'a.cpt', '--check'))],
 ] as const)('the schema of %s', (command, print) => {
   it('is that of its output, and of no object with a key more or less', async () => {

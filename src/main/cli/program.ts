@@ -7,6 +7,7 @@ import { WORKERS_MAX } from '../crew/crew.ts';
 import { packageVersion } from '../package/version.ts';
 import { WORKLOADS, type WorkloadName } from '../workloads/names.ts';
 import type { ConvertFlags } from './convert-command.ts';
+import { addDiff } from './diff-options.ts';
 import type { DumpFlags } from './dump-request.ts';
 import type { InspectFlags } from './inspect-command.ts';
 import type { ReportFlags } from './report-command.ts';
@@ -43,6 +44,7 @@ export function createProgram(): Command {
   addRestore(program);
   addConvert(program);
   addReport(program);
+  addDiff(program, addCommon, [parentsOption(), timeoutOption(), workersOption()]);
   return program;
 }
 

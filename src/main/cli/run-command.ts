@@ -11,8 +11,14 @@ export const EXIT = { DONE: 0, FAILED: 1, USAGE: 2, INTERRUPTED: 130 } as const;
 /** A terminal and a parent such as npx may both deliver the same Ctrl-C. It counts once. */
 const SAME_SIGNAL_MS = 500;
 
-/** Runs `command` and sets the exit code of the process. A second signal ends it at once. */
-export async function runCommand(command: (signal: AbortSignal) => Promise<number>): Promise<void> {
+/**
+ * Runs `command` and sets the exit code of the process. A second signal ends it at once. `failed` is
+ * the code for an error of the work.
+ */
+export async function runCommand(
+  command: (signal: AbortSignal) => Promise<number>,
+  failed: number = EXIT.FAILED,
+): Promise<void> {
   const controller = new AbortController();
   let firstAt = 0;
   const interrupt = (): void => {
@@ -27,7 +33,7 @@ export async function runCommand(command: (signal: AbortSignal) => Promise<numbe
   try {
     setExitCode(await command(controller.signal));
   } catch (error) {
-    setExitCode(report(error));
+    setExitCode(report(error, failed));
     // Everything is undone. A pending write into a pipe that nobody reads must not delay the exit.
     if (controller.signal.aborted || isTimeout(error)) process.exit();
   } finally {
@@ -45,20 +51,20 @@ function isTimeout(error: unknown): boolean {
 }
 
 /** Prints one line about a failure, and returns the exit code. */
-function report(error: unknown): number {
+function report(error: unknown, failed: number): number {
   if (error instanceof AbortError) {
     printError('interrupted: nothing was left behind');
     return EXIT.INTERRUPTED;
   }
   if (error instanceof MmdumpError) {
     printError(`${error.message} [${error.code}]`);
-    return error.code === 'OPTION_INVALID' ? EXIT.USAGE : EXIT.FAILED;
+    return error.code === 'OPTION_INVALID' ? EXIT.USAGE : failed;
   }
   printError(`internal error: ${reasonOf(error)}`);
   if (process.env.MMDUMP_DEBUG !== undefined && error instanceof Error) {
     process.stderr.write(`${error.stack}\n`);
   }
-  return EXIT.FAILED;
+  return failed;
 }
 
 export function printError(message: string): void {

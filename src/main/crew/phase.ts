@@ -15,6 +15,7 @@
 
 import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
 import type { CompareReport, CompareTask } from '../../shared/dump/tasks/compare-task.ts';
+import type { DiffTask } from '../../shared/dump/tasks/diff-task.ts';
 import type { LoadTask } from '../../shared/dump/tasks/load-task.ts';
 import type { PassReport, PassTask } from '../../shared/dump/tasks/pass-task.ts';
 import type { PhaseReport, PhaseTask, TaskTests } from '../../shared/dump/tasks/phase-task.ts';
@@ -42,6 +43,7 @@ interface Phases {
   readonly load: { readonly task: LoadTask; readonly report: PhaseReport };
   readonly verify: { readonly task: VerifyTask; readonly report: PhaseReport };
   readonly compare: { readonly task: CompareTask; readonly report: CompareReport };
+  readonly diff: { readonly task: DiffTask; readonly report: PhaseReport };
   readonly scan: { readonly task: ScanTask; readonly report: ScanReport };
 }
 

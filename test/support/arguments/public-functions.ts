@@ -15,6 +15,8 @@ import {
   createTlb,
   createWorkload,
   type Dumper,
+  diff,
+  diffImages,
   fileSink,
   flattenImage,
   type Image,
@@ -522,6 +524,7 @@ function jobCalls(fixture: CallFixture): [string, PublicCall][] {
     maxProblems: optional(count(9)),
     parents: PARENTS,
   };
+  const diffs = { ...job, maxPages: optional(count(9)) };
   const imports = { ...job, children: optional(flag), freeze: optional(flag) };
   const from = { ...object(memoryImage), accepts: path().accepts, keys: imageKeys(memoryImage) };
   const target = { ...object(machine), accepts: [], skips: ['class'] };
@@ -540,6 +543,13 @@ function jobCalls(fixture: CallFixture): [string, PublicCall][] {
     method('importProcess', [target, process, optional(options(imports))]),
     method('importCore', [target, core, optional(options(cores))]),
     method('compare', [object(space), object(other), optional(options(job))]),
+    method('diffImages', [object(image), object(image), optional(options(diffs))]),
+    method('diff', [object([space]), object(image), optional(options(diffs))]),
+    [
+      'diffImages',
+      call([object(image), object(image), optional(options({ ...diffs, ...own }))], diffImages),
+    ],
+    ['diff', call([object([space]), object(image), optional(options({ ...diffs, ...own }))], diff)],
     ['createDumper', dumperCall((given) => createDumper(given))],
     ['new Dumper', dumperCall((given) => new (dumper.constructor as typeof Dumper)(given))],
     [

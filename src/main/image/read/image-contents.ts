@@ -8,7 +8,7 @@ import type { ImageChain } from '../chain/chain.ts';
 import type { FilePages } from '../index/file-pages.ts';
 import type { ImageMm } from '../index/image-mm.ts';
 import type { ByteSource } from '../source/byte-source.ts';
-import { PagePlaces, type StoredPart } from './page-places.ts';
+import { type AbsentStretch, PagePlaces, type StoredPart, type Stretch } from './page-places.ts';
 import { PageReader } from './page-reader.ts';
 import { threadDigest } from './thread-digest.ts';
 
@@ -64,6 +64,11 @@ export class ImageContents {
    */
   stored(mm: ImageMm, start: number, pages: number): Generator<StoredPart> {
     return this.#places.stored(mm, start, pages);
+  }
+
+  /** Where the first of `most` bytes from `address` on lie: see PagePlaces.look. */
+  look(mm: ImageMm, address: number, most: number): Stretch | AbsentStretch {
+    return this.#places.look(mm, address, most);
   }
 
   /** Throws INPUT_FAILED if the memory of the image or of an ancestor was written again. */

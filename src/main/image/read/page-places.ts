@@ -43,6 +43,14 @@ export interface UnopenedStretch {
   readonly ancestor: number;
 }
 
+/** Bytes that the image does not know. */
+export interface AbsentStretch {
+  readonly kind: 'absent';
+  readonly bytes: number;
+  /** Why, for messages. */
+  readonly reason: string;
+}
+
 export type Stretch = ZeroStretch | StoredStretch | UnopenedStretch;
 
 /** Pages of one block that one image of the chain stores. */
@@ -108,6 +116,14 @@ export class PagePlaces {
 
   /** The first stretch of `most` bytes from `address` on. PAGE_ABSENT if the image lacks it. */
   stretch(mm: ImageMm, address: number, most: number): Stretch {
+    const found = this.look(mm, address, most);
+    if (found.kind === 'absent') throw this.#absent(mm, address, found.reason);
+    if (found.kind === 'zeros' && found.bytes > ZEROS_MAX) return zeros(ZEROS_MAX);
+    return found;
+  }
+
+  /** The first stretch of `most` bytes from `address` on. Zeros may be as many as are asked for. */
+  look(mm: ImageMm, address: number, most: number): Stretch | AbsentStretch {
     const { blocks } = mm;
     const vpn = vpnOf(address);
     const index = blocks.firstFrom(vpn);
@@ -116,7 +132,9 @@ export class PagePlaces {
     if (block.start > vpn) {
       return this.#hole(mm, address, Math.min(most, addressOf(block.start) - address));
     }
-    if (block.kind === BLOCK.GUARD) throw this.#absent(mm, address, 'a guard page is there');
+    if (block.kind === BLOCK.GUARD) {
+      return absent(Math.min(most, endOf(block) - address), 'a guard page is there');
+    }
     if (block.kind === BLOCK.CLONE) return this.#cloned(mm, block, address, most);
     return this.#inBlock(mm, block, address, most);
   }
@@ -134,23 +152,28 @@ export class PagePlaces {
   /**
    * A stretch without a block: pages of a file or of a device, or pages that were never touched.
    */
-  #hole(mm: ImageMm, address: number, most: number): Stretch {
+  #hole(mm: ImageMm, address: number, most: number): Stretch | AbsentStretch {
     const vma = findVma(mm.vmas, address);
-    if (vma === undefined) throw this.#absent(mm, address, 'no mapping is there');
-    if ((vma.flags & (VM.IO | VM.PFNMAP)) !== 0) {
-      throw this.#absent(mm, address, 'it is the memory of a device');
-    }
+    if (vma === undefined) return absent(most, 'no mapping is there');
+    const bytes = Math.min(most, vma.end - address);
+    if ((vma.flags & (VM.IO | VM.PFNMAP)) !== 0)
+      return absent(bytes, 'it is the memory of a device');
     // A private mapping that was left out may have had copies of its own.
     const isShared = (vma.flags & VM.MAYSHARE) !== 0;
-    if (this.#isLeftOut(vma) && !isShared) throw this.#absent(mm, address, LEFT_OUT);
-    const bytes = Math.min(most, vma.end - address);
+    if (this.#isLeftOut(vma) && !isShared) return absent(bytes, LEFT_OUT);
     if (vma.file !== null) return this.#fileHole(mm, vma, vma.file, address, bytes);
-    this.#assertNotLeftOut(mm, vma, address);
-    return zeros(bytes);
+    const reason = this.#mayBeLeftOut(vma);
+    return reason === null ? zeros(bytes) : absent(bytes, reason);
   }
 
   /** A stretch of a file that this mapping does not store. Another mapping may store it. */
-  #fileHole(mm: ImageMm, vma: ImageVma, file: ImageFile, address: number, most: number): Stretch {
+  #fileHole(
+    mm: ImageMm,
+    vma: ImageVma,
+    file: ImageFile,
+    address: number,
+    most: number,
+  ): Stretch | AbsentStretch {
     const { mms, filePages } = this.#records;
     const index = vma.pgoff + (vpnOf(address) - vpnOf(vma.start));
     const offset = address % PAGE_SIZE;
@@ -163,14 +186,16 @@ export class PagePlaces {
       }
       return this.#inBlock(owner, block, addressOf(stored.vpn) + offset, most);
     }
-    this.#assertNotLeftOut(mm, vma, address);
+    const gap = Math.min(most, addressOf(filePages.gap(file.id, index)) - offset);
+    const reason = this.#mayBeLeftOut(vma);
+    if (reason !== null) return absent(gap, reason);
     const end = Math.ceil(file.size / PAGE_SIZE);
-    if (index >= end) throw this.#absent(mm, address, `it is beyond the end of ${file.path}`);
+    if (index >= end) return absent(gap, `it is beyond the end of ${file.path}`);
+    const bytes = Math.min(gap, addressOf(end - index) - offset);
     if (!file.isMemoryBacked || file.isIncomplete) {
-      throw this.#absent(mm, address, `it is page ${index} of ${file.path}`);
+      return absent(bytes, `it is page ${index} of ${file.path}`);
     }
-    const pages = Math.min(filePages.gap(file.id, index), end - index);
-    return zeros(Math.min(most, addressOf(pages) - offset));
+    return zeros(bytes);
   }
 
   /**
@@ -214,12 +239,11 @@ export class PagePlaces {
     return new MmdumpError('IMAGE_CORRUPT', `${this.#source.name}: ${place}: ${reason}`, fields);
   }
 
-  /** PAGE_ABSENT if an absent page of the mapping may have been left out and need not be zeros. */
-  #assertNotLeftOut(mm: ImageMm, vma: ImageVma, address: number): void {
-    if (this.#isLeftOut(vma)) throw this.#absent(mm, address, LEFT_OUT);
-    if ((vma.flags & VM.HUGETLB) !== 0) {
-      throw this.#absent(mm, address, 'pages of VM_HUGETLB mappings may have been left out');
-    }
+  /** Why an absent page of the mapping may have been left out and need not be zeros, or null. */
+  #mayBeLeftOut(vma: ImageVma): string | null {
+    if (this.#isLeftOut(vma)) return LEFT_OUT;
+    if ((vma.flags & VM.HUGETLB) === 0) return null;
+    return 'pages of VM_HUGETLB mappings may have been left out';
   }
 
   #isLeftOut(vma: ImageVma): boolean {
@@ -242,8 +266,12 @@ export class PagePlaces {
 
 const LEFT_OUT = 'pages of VM_DONTDUMP mappings were left out';
 
-function zeros(most: number): ZeroStretch {
-  return { kind: 'zeros', bytes: Math.min(most, ZEROS_MAX) };
+function zeros(bytes: number): ZeroStretch {
+  return { kind: 'zeros', bytes };
+}
+
+function absent(bytes: number, reason: string): AbsentStretch {
+  return { kind: 'absent', bytes, reason };
 }
 
 function endOf(block: Block): number {
