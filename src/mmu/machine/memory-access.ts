@@ -108,8 +108,8 @@ export abstract class MemoryAccess extends SystemCalls {
   /**
    * Says where the bytes of an address lie, and faults the page in for this access. The result may
    * be used inside the same call of `inside`, as long as `epoch()` equals its `epoch`: look before
-   * each access, or before a few accesses in a row. A page that was translated for writing counts
-   * as accessed and dirty. Throws SIGSEGV or SIGBUS as an access does, EINVAL outside of `inside`,
+   * each access, or before a few accesses in a row. Views of memory that is not shared also end when
+   * that memory grows. A page that was translated for writing counts as accessed and dirty. Throws SIGSEGV or SIGBUS as an access does, EINVAL outside of `inside`,
    * and EAGAIN if the machine is frozen and this thread must not block.
    */
   translate(address: number, access: Access): Translation {

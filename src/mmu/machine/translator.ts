@@ -65,94 +65,95 @@ export interface TranslationTable {
 
 /** The translations of one mm in this thread. */
 export class Translator implements TranslationUser {
-  readonly #mm: Mm;
-  readonly #reference: MmReference;
-  readonly #thread: number;
-  readonly #translations: Translations;
+  // Not #private, for the reason that `TlbEntries` has.
+  private readonly mm: Mm;
+  private readonly reference: MmReference;
+  private readonly thread: number;
+  private readonly translations: Translations;
   /** The word with the epoch of the mm. */
   readonly epochWord: Int32Array;
   /** Addresses of the pages of the entries, which may be read, and of those that may be written. */
-  readonly #loads: Float64Array = new Float64Array(ENTRIES).fill(NO_PAGE);
-  readonly #stores: Float64Array = new Float64Array(ENTRIES).fill(NO_PAGE);
-  readonly #bytes: Uint8Array[] = new Array<Uint8Array>(ENTRIES).fill(EMPTY);
-  readonly #words: Int32Array[] = new Array<Int32Array>(ENTRIES).fill(NO_WORDS);
+  private readonly loads: Float64Array = new Float64Array(ENTRIES).fill(NO_PAGE);
+  private readonly stores: Float64Array = new Float64Array(ENTRIES).fill(NO_PAGE);
+  private readonly bytes: Uint8Array[] = new Array<Uint8Array>(ENTRIES).fill(EMPTY);
+  private readonly words: Int32Array[] = new Array<Int32Array>(ENTRIES).fill(NO_WORDS);
   /** Where the page of an entry begins in its bank, in bytes. */
-  readonly #at: Int32Array = new Int32Array(ENTRIES);
-  #isInside = false;
+  private readonly at: Int32Array = new Int32Array(ENTRIES);
+  private isInside = false;
   /** The epoch that was found on going inside. */
-  #epoch = -1;
+  private enteredAt = -1;
   /** The epoch of the entries. */
-  #filled = -1;
+  private filled = -1;
   /** How many calls of `inside` run. */
-  #depth = 0;
+  private depth = 0;
   /** Tables that use the epoch of this stay inside. */
-  readonly #users: TranslationTable[] = [];
-  #tables: WeakRef<TranslationTable>[] = [];
+  private readonly users: TranslationTable[] = [];
+  private tables: WeakRef<TranslationTable>[] = [];
 
   constructor(mm: Mm, reference: MmReference) {
     const { translations } = mm.machine;
-    this.#mm = mm;
-    this.#reference = reference;
-    this.#thread = mm.thread;
-    this.#translations = translations;
+    this.mm = mm;
+    this.reference = reference;
+    this.thread = mm.thread;
+    this.translations = translations;
     const at = translations.epochWord(mm.slot);
     this.epochWord = translations.words.subarray(at, at + 1);
   }
 
   /** The epoch of the mm at this moment, or NaN while the thread is outside. */
   get epoch(): number {
-    return this.#isInside ? this.epochWord[0]! : Number.NaN;
+    return this.isInside ? this.epochWord[0]! : Number.NaN;
   }
 
   /** Whether a call of `inside` runs. */
   get isHeld(): boolean {
-    return this.#depth > 0;
+    return this.depth > 0;
   }
 
   /** Runs `work`; between its accesses the thread stays inside. */
   inside<T>(work: () => T): T {
-    this.#depth++;
+    this.depth++;
     try {
       return work();
     } finally {
-      this.#depth--;
-      if (this.#depth === 0) this.goOutside();
+      this.depth--;
+      if (this.depth === 0) this.goOutside();
     }
   }
 
   /** Adds a table that takes translations over. It is known as long as somebody else keeps it. */
   addTable(table: TranslationTable): void {
-    this.#tables = this.#tables.filter((each) => each.deref() !== undefined);
-    this.#tables.push(new WeakRef(table));
+    this.tables = this.tables.filter((each) => each.deref() !== undefined);
+    this.tables.push(new WeakRef(table));
   }
 
   goOutside(): void {
-    if (!this.#isInside) return;
-    this.#isInside = false;
+    if (!this.isInside) return;
+    this.isInside = false;
     noteInside(undefined);
-    for (const table of this.#users) table.shut();
-    this.#users.length = 0;
-    this.#translations.leave(this.#thread);
+    for (const table of this.users) table.shut();
+    this.users.length = 0;
+    this.translations.leave(this.thread);
   }
 
   /** Goes inside, unless the gate is closed. Returns whether it is inside. */
-  #goInside(): boolean {
-    if (this.#isInside) {
-      if (this.epochWord[0] === this.#epoch) return true;
+  private goInside(): boolean {
+    if (this.isInside) {
+      if (this.epochWord[0] === this.enteredAt) return true;
       this.goOutside();
     }
     goOutside(); // by another mm
-    if (!this.#translations.tryEnter(this.#thread, this.#mm.slot)) return false;
-    this.#isInside = true;
+    if (!this.translations.tryEnter(this.thread, this.mm.slot)) return false;
+    this.isInside = true;
     noteInside(this);
-    this.#epoch = this.#translations.seen;
-    if (this.#epoch !== this.#filled) this.#forgetAll(this.#epoch);
+    this.enteredAt = this.translations.seen;
+    if (this.enteredAt !== this.filled) this.forgetAll(this.enteredAt);
     return true;
   }
 
   /** Goes inside, and waits while the gate is closed. Throws EAGAIN where it must not wait. */
-  #goInsideOrWait(): void {
-    while (!this.#goInside()) holdGate(this.#mm.machine, this.#thread, () => {});
+  private goInsideOrWait(): void {
+    while (!this.goInside()) holdGate(this.mm.machine, this.thread, () => {});
   }
 
   /**
@@ -160,23 +161,25 @@ export class Translator implements TranslationUser {
    * cannot be loaded without an operation on the mm.
    */
   load(address: number, into: Uint8Array): boolean {
-    if (!this.#goInside()) return false;
+    if (!this.goInside()) return false;
     const offset = address & OFFSET;
     const entry = (address >>> 12) & (ENTRIES - 1);
-    const isKnown = this.#loads[entry] === address - offset;
-    if (isKnown) copyOut(this.#words[entry]!, this.#bytes[entry]!, this.#at[entry]! + offset, into);
-    if (this.#depth === 0) this.goOutside();
+    const bytes = this.bytes[entry]!; // none if memory that is not shared has grown since
+    const isKnown = this.loads[entry] === address - offset && bytes.length > 0;
+    if (isKnown) copyOut(this.words[entry]!, bytes, this.at[entry]! + offset, into);
+    if (this.depth === 0) this.goOutside();
     return isKnown;
   }
 
   /** The same for a store. */
   store(address: number, from: Uint8Array): boolean {
-    if (!this.#goInside()) return false;
+    if (!this.goInside()) return false;
     const offset = address & OFFSET;
     const entry = (address >>> 12) & (ENTRIES - 1);
-    const isKnown = this.#stores[entry] === address - offset;
-    if (isKnown) copyIn(this.#words[entry]!, this.#bytes[entry]!, this.#at[entry]! + offset, from);
-    if (this.#depth === 0) this.goOutside();
+    const bytes = this.bytes[entry]!;
+    const isKnown = this.stores[entry] === address - offset && bytes.length > 0;
+    if (isKnown) copyIn(this.words[entry]!, bytes, this.at[entry]! + offset, from);
+    if (this.depth === 0) this.goOutside();
     return isKnown;
   }
 
@@ -185,7 +188,7 @@ export class Translator implements TranslationUser {
    * of `read`.
    */
   loadSlowly(address: number, into: Uint8Array): void {
-    this.#withPage(address, into.length, false, ({ memory }, pfn) => {
+    this.withPage(address, into.length, false, ({ memory }, pfn) => {
       const at = memory.byteAt(pfn) + (address & OFFSET);
       copyOut(memory.wordsOf(pfn), memory.bytesOf(pfn), at, into);
     });
@@ -193,7 +196,7 @@ export class Translator implements TranslationUser {
 
   /** The same for a store. */
   storeSlowly(address: number, from: Uint8Array): void {
-    this.#withPage(address, from.length, true, ({ memory }, pfn) => {
+    this.withPage(address, from.length, true, ({ memory }, pfn) => {
       const at = memory.byteAt(pfn) + (address & OFFSET);
       copyIn(memory.wordsOf(pfn), memory.bytesOf(pfn), at, from);
     });
@@ -201,10 +204,10 @@ export class Translator implements TranslationUser {
 
   /** Faults the page of an address in for a store. Throws the errors of `write`. */
   prepareStore(address: number): void {
-    this.#withPage(address, 1, true, () => {});
+    this.withPage(address, 1, true, () => {});
   }
 
-  #withPage<T>(
+  private withPage<T>(
     address: number,
     length: number,
     write: boolean,
@@ -212,11 +215,11 @@ export class Translator implements TranslationUser {
   ): T {
     assertUserRange(address, length);
     const offset = address & OFFSET;
-    this.#mm.revokedPages = 0;
-    return runOn(this.#mm, this.#reference, 'read', (mm) => {
+    this.mm.revokedPages = 0;
+    return runOn(this.mm, this.reference, 'read', (mm) => {
       const pfn = lockPage(mm, (address - offset) / PAGE_SIZE, write);
       try {
-        return use(mm, pfn, this.#keep(mm, address - offset, pfn));
+        return use(mm, pfn, this.keep(mm, address - offset, pfn));
       } finally {
         unlockTable(mm, mm.cursor.table);
       }
@@ -224,31 +227,31 @@ export class Translator implements TranslationUser {
   }
 
   /** Keeps the translation of a page, whose table is locked. Returns the epoch. */
-  #keep(mm: Mm, page: number, pfn: number): number {
-    const epoch = this.#translations.make(mm.slot);
-    if (epoch !== this.#filled) {
-      if (((this.#filled + mm.revokedPages) | 0) !== epoch) this.#forgetAll(epoch);
-      else for (const table of this.#tables) table.deref()?.forget(page);
-      this.#filled = epoch;
+  private keep(mm: Mm, page: number, pfn: number): number {
+    const epoch = this.translations.make(mm.slot);
+    if (epoch !== this.filled) {
+      if (((this.filled + mm.revokedPages) | 0) !== epoch) this.forgetAll(epoch);
+      else for (const table of this.tables) table.deref()?.forget(page);
+      this.filled = epoch;
     }
     mm.revokedPages = 0;
     const { words, at } = mm.cursor;
     // Memory that is not shared may grow or go, and no epoch tells: it is looked for each time.
     if (mm.memory.isUnshared(pfn)) return epoch;
     const entry = (page >>> 12) & (ENTRIES - 1);
-    this.#loads[entry] = page;
-    this.#stores[entry] = (words[at]! & WRITABLE) === WRITABLE ? page : NO_PAGE;
-    this.#bytes[entry] = mm.memory.bytesOf(pfn);
-    this.#words[entry] = mm.memory.wordsOf(pfn);
-    this.#at[entry] = mm.memory.byteAt(pfn);
+    this.bytes[entry] = mm.memory.bytesOf(pfn); // before it counts: memory that is gone throws here
+    this.words[entry] = mm.memory.wordsOf(pfn);
+    this.at[entry] = mm.memory.byteAt(pfn);
+    this.loads[entry] = page;
+    this.stores[entry] = (words[at]! & WRITABLE) === WRITABLE ? page : NO_PAGE;
     return epoch;
   }
 
-  #forgetAll(epoch: number): void {
-    this.#loads.fill(NO_PAGE);
-    this.#stores.fill(NO_PAGE);
-    for (const table of this.#tables) table.deref()?.forgetAll();
-    this.#filled = epoch;
+  private forgetAll(epoch: number): void {
+    this.loads.fill(NO_PAGE);
+    this.stores.fill(NO_PAGE);
+    for (const table of this.tables) table.deref()?.forgetAll();
+    this.filled = epoch;
   }
 
   /**
@@ -256,19 +259,19 @@ export class Translator implements TranslationUser {
    * in `bytesOf(address)`; -1 if no translation is kept. Precondition: `isHeld`.
    */
   find(table: TranslationTable, address: number, write: boolean): number {
-    this.#goInsideOrWait();
-    if (!this.#users.includes(table)) {
-      table.open(this.#epoch);
-      this.#users.push(table);
+    this.goInsideOrWait();
+    if (!this.users.includes(table)) {
+      table.open(this.enteredAt);
+      this.users.push(table);
     }
     const page = address - (address & OFFSET);
     const entry = (address >>> 12) & (ENTRIES - 1);
-    return (write ? this.#stores : this.#loads)[entry] === page ? this.#at[entry]! : -1;
+    return (write ? this.stores : this.loads)[entry] === page ? this.at[entry]! : -1;
   }
 
   /** The bank of the page that `find` has found last. */
   bytesOf(address: number): Uint8Array {
-    return this.#bytes[(address >>> 12) & (ENTRIES - 1)]!;
+    return this.bytes[(address >>> 12) & (ENTRIES - 1)]!;
   }
 
   /** Translates an address. Throws EINVAL outside `inside`, and the errors of an access. */
@@ -279,7 +282,7 @@ export class Translator implements TranslationUser {
         `translate ${hex(address)}: nothing would hold the translation: call it in mm.inside(…)`,
       );
     }
-    const found = this.#withPage(address, 1, access === 'write', (mm, pfn, epoch) => {
+    const found = this.withPage(address, 1, access === 'write', (mm, pfn, epoch) => {
       const vpn = (address - (address & OFFSET)) / PAGE_SIZE;
       if (access === 'execute') assertExecutable(mm, vpn);
       const { memory, cursor } = mm;
@@ -292,15 +295,15 @@ export class Translator implements TranslationUser {
         epoch,
       };
     });
-    this.#goInsideOrWait();
+    this.goInsideOrWait();
     return found;
   }
 
   dropViews(): void {
-    this.#forgetAll(-1);
-    this.#bytes.fill(EMPTY);
-    this.#words.fill(NO_WORDS);
-    for (const table of this.#tables) table.deref()?.dropViews();
+    this.forgetAll(-1);
+    this.bytes.fill(EMPTY);
+    this.words.fill(NO_WORDS);
+    for (const table of this.tables) table.deref()?.dropViews();
   }
 }
 
