@@ -236,8 +236,6 @@ export class Translator implements TranslationUser {
     }
     mm.revokedPages = 0;
     const { words, at } = mm.cursor;
-    // Memory that is not shared may grow or go, and no epoch tells: it is looked for each time.
-    if (mm.memory.isUnshared(pfn)) return epoch;
     const entry = (page >>> 12) & (ENTRIES - 1);
     this.bytes[entry] = mm.memory.bytesOf(pfn); // before it counts: memory that is gone throws here
     this.words[entry] = mm.memory.wordsOf(pfn);
