@@ -71,6 +71,7 @@ describe.each([
     'convert',
     () => dumpChild().then(() => output('convert', '--flatten', 'child.cpt', 'flat.cpt')),
   ],
+  ['convert', () => image.then(() => output('convert', 'a.cpt', 'c.core', '--format', 'elf'))],
   ['verify', () => image.then(() => output('verify', 'a.cpt'))],
   ['restore', () => image.then(() => output('restore', 'a.cpt', '--check'))],
 ] as const)('the schema of %s', (command, print) => {
