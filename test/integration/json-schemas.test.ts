@@ -77,6 +77,7 @@ describe.each([
     'convert',
     () => dumpChild().then(() => output('convert', '--flatten', 'child.cpt', 'flat.cpt')),
   ],
+  ['convert', () => image.then(() => output('convert', 'a.cpt', 'c.core', '--format', 'elf'))],
   ['verify', () => image.then(() => output('verify', 'a.cpt'))],
   ['diff', () => image.then(differences)],
   ['restore', () => image.then(() => output('restore', 'a.cpt', '--check'))],

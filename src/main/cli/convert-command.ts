@@ -1,10 +1,12 @@
 /** `mmdump convert` makes another image of an image. */
 
+import type { ImageFormat } from '../../shared/dump/tasks/pass-task.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { formatBytes, formatMs } from '../../shared/human-units.ts';
 import { flattenImage } from '../convert/flatten.ts';
 import { openImage } from '../image/image.ts';
 import type { Deadline } from '../job/stop.ts';
+import { convertFormat } from './convert-format.ts';
 import { openOutput } from './output.ts';
 import { EXIT } from './run-command.ts';
 import type { Split } from './sizes.ts';
@@ -14,6 +16,10 @@ import { withTimeout } from './with-timeout.ts';
 
 export interface ConvertFlags extends OutputOptions, TimeoutFlag {
   readonly flatten?: boolean;
+  readonly format?: ImageFormat;
+  /** Ordinal of the only address space that is converted. */
+  readonly mm?: number;
+  readonly workers?: number;
   readonly blocks: 'run' | 'page';
   readonly parents?: readonly string[];
   readonly force?: boolean;
@@ -27,11 +33,20 @@ export function convertCommand(
   flags: ConvertFlags,
   signal: AbortSignal,
 ): Promise<number> {
-  if (flags.flatten !== true) {
-    throw new MmdumpError(
-      'OPTION_INVALID',
-      'convert: say what is to be made of the image: --flatten',
-    );
+  const { format, mm, workers } = flags;
+  if (flags.flatten !== true || format === 'elf') {
+    if (format === undefined) {
+      throw new MmdumpError(
+        'OPTION_INVALID',
+        'convert: say what is to be made of the image: --format or --flatten',
+      );
+    }
+    return withTimeout(flags, signal, 'open', (deadline) => {
+      return convertFormat(from, to, format, flags, deadline);
+    });
+  }
+  if (mm !== undefined || workers !== undefined) {
+    throw new MmdumpError('OPTION_INVALID', 'convert: --mm and --workers need --format, alone');
   }
   return withTimeout(flags, signal, 'open', (deadline) => flatten(from, to, flags, deadline));
 }
@@ -56,8 +71,9 @@ async function flatten(
     });
     progress.stop();
     const { bytes, id, ms } = report;
-    const of = { path: from, id: image.id, ancestors };
-    if (flags.json === true) printJson({ image: { path, bytes, id }, from: of, ms });
+    const of = { path: from, format: 'cpt', id: image.id, ancestors };
+    const made = { path, format: 'cpt', bytes, id };
+    if (flags.json === true) printJson({ image: made, from: of, warnings: [], ms });
     else if (flags.quiet !== true) {
       const chain = `${ancestors.length + 1} ${ancestors.length === 0 ? 'image' : 'images'}`;
       print(`${path}: ${formatBytes(bytes)}, id ${id}, made of ${chain} in ${formatMs(ms)}`);

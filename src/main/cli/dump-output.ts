@@ -71,7 +71,8 @@ function coreJson({ ms, ...core }: CoreReport): unknown {
   return { ...core, ms: round(ms) };
 }
 
-function coreLines({ missingFiles, holesKnown }: CoreReport): string[] {
+/** What people should know about a core file that was imported. */
+export function coreLines({ missingFiles, holesKnown }: CoreReport): string[] {
   const lines: string[] = [];
   if (missingFiles.length > 0) {
     lines.push(

@@ -266,20 +266,33 @@ function addReport(program: Command): void {
   });
 }
 
-/** What is made of the image is an option, so that other formats can be options as well. */
 function addConvert(program: Command): void {
   const command = program
     .command('convert')
-    .description('make another image of an image')
-    .argument('<image>')
+    .description('write an image or a core file in another format')
+    .argument('<input>', 'an image or a core file, which is recognised by its first bytes')
     .argument('<output>')
     .option('--flatten', 'make one image of an image and its parents')
+    .addOption(
+      new Option('--format <name>', 'make a native image, or an ELF core file').choices([
+        'cpt',
+        'elf',
+      ]),
+    )
+    .option(
+      '--mm <n>',
+      'take only the address space with this number, from 0 on',
+      wholeNumber(0, MAX_PID),
+    )
+    .addOption(workersOption())
     .addOption(parentsOption())
     .addOption(choice('--blocks <unit>', BLOCKS_HELP, ['run', 'page']))
     .addOption(timeoutOption());
   addFiles(command);
   addCommon(command).action(async (path: string, output: string, flags: ConvertFlags) => {
-    if (flags.flatten !== true) command.error("error: the option '--flatten' is needed");
+    if (flags.flatten !== true && flags.format === undefined) {
+      command.error("error: one of '--format <name>' and '--flatten' is needed");
+    }
     await runCommand(async (signal) => {
       const { convertCommand } = await import('./convert-command.ts');
       return await convertCommand(path, output, flags, signal);

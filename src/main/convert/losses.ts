@@ -1,0 +1,58 @@
+/** What an ELF core file cannot hold of an address space, as lines for people. */
+import { LDT_ENTRY_SIZE } from '../../mmu/calls/ldt.ts';
+import { VM, vmFlagNames } from '../../shared/vm-flags.ts';
+import type { Image } from '../image/image.ts';
+import type { ImageFile, ImageMm } from '../image/index/image-mm.ts';
+
+/** Flags that a core file has, or that an import of one makes up again. */
+const KEPT =
+  VM.READ | VM.WRITE | VM.EXEC | VM.MAYREAD | VM.MAYWRITE | VM.MAYEXEC | VM.ACCOUNT | VM.EXECUTABLE;
+
+/** Fields that no core tells: the others follow from the program, and from what is on the stack. */
+const LOST_FIELDS = ['start_brk', 'brk', 'def_flags', 'flags'] as const;
+
+/** What is lost if only one mm of an image is taken. Empty if it has no other. */
+export function lossesOfOne(image: Image): string[] {
+  const others = image.mms().length - 1;
+  if (others === 0) return [];
+  return [
+    `${counted(others, 'other address space')}, and which pages are shared: they are left out`,
+  ];
+}
+
+/** What a core file cannot hold of an mm of an image. */
+export function lossesInCore(image: Image, mm: ImageMm): string[] {
+  return [...(image.head.frozen ? [] : ['that the process ran meanwhile']), ...lossesOfMm(mm)];
+}
+
+function lossesOfMm({ fields, ldt, vmas }: ImageMm): string[] {
+  const lines: string[] = [];
+  const set = LOST_FIELDS.filter((name) => fields[name] !== 0);
+  if (set.length > 0) lines.push(`the fields ${set.join(', ')} of the mm`);
+  if (ldt !== null) lines.push(`an LDT of ${counted(ldt.bytes / LDT_ENTRY_SIZE, 'entry')}`);
+  const guards = vmas.reduce((sum, { pages }) => sum + pages.guard, 0);
+  if (guards > 0) lines.push(`guard pages, which become absent pages: ${guards}`);
+  const flagged = vmas.filter(({ flags }) => lostFlags(flags).length > 0);
+  if (flagged.length > 0) {
+    const names = [...new Set(flagged.flatMap(({ flags }) => lostFlags(flags)))].sort();
+    lines.push(`flags of ${counted(flagged.length, 'mapping')}: ${names.join(', ')}`);
+  }
+  const files = new Map<number, ImageFile>();
+  for (const { file } of vmas) if (file !== null) files.set(file.id, file);
+  const gone = [...files.values()].filter((file) => file.isDeleted || file.isMemoryBacked);
+  if (gone.length > 0) {
+    lines.push(`that ${counted(gone.length, 'file')} had been deleted or lay in memory`);
+  }
+  return lines;
+}
+
+/** Names of the flags of a mapping that get lost. Bit 31 makes a number negative: names do not. */
+function lostFlags(flags: number): string[] {
+  const kept = new Set(vmFlagNames(KEPT));
+  return vmFlagNames(flags).filter((name) => !kept.has(name));
+}
+
+function counted(count: number, what: string): string {
+  if (count === 1) return `1 ${what}`;
+  return `${count} ${what.endsWith('y') ? `${what.slice(0, -1)}ies` : `${what}s`}`;
+}
