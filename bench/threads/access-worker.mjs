@@ -2,28 +2,15 @@
 // thread of its own, so that V8 compiles each for itself.
 import { parentPort, workerData } from 'node:worker_threads';
 import { attach, createTlb } from 'mmdump';
-import { PlainMemory, prepare, run } from './rv32i.mjs';
+import { onArray, onMm } from './rv32i.mjs';
 
 const { handle, thread, at, bytes, way, gate } = workerData;
 const mm = attach(handle, { thread });
 const tlb = createTlb(mm);
-const plain = new PlainMemory(way.startsWith('plain') ? bytes : 4);
-const { words } = plain;
+const words = new Int32Array(way.startsWith('plain') ? bytes / 4 : 1);
 const eight = new Uint8Array(8);
 const longer = new Uint8Array(64);
 const mask = bytes - 64;
-const CODE = 0x100;
-const DATA = 0x2000;
-const DATA_WORDS = 16_384;
-
-/** Runs the interpreter over the same words again and again. Returns the instructions. */
-function interpret(memory, base, times) {
-  const first = prepare(memory, base + CODE, base + DATA, DATA_WORDS);
-  let instructions = 0;
-  while (instructions < times) instructions += run(memory, base + CODE, first.slice());
-  return instructions;
-}
-
 /** Each makes `times` accesses, and returns how many it made. */
 const WAYS = {
   'mm.read 8': (times) => {
@@ -59,8 +46,8 @@ const WAYS = {
     for (let turn = 0; turn < times; turn++) words[((turn * 4) & mask) >> 2] = turn;
     return times;
   },
-  'TLB interpreter': (times) => mm.inside(() => interpret(tlb, at, times)),
-  'plain interpreter': (times) => interpret(plain, 0, times),
+  'TLB interpreter': way === 'TLB interpreter' ? onMm(mm, at) : undefined,
+  'plain interpreter': way === 'plain interpreter' ? onArray(bytes) : undefined,
 };
 
 const go = WAYS[way];

@@ -13,12 +13,13 @@ const ACCESS = oneOf<Access>(['read', 'write', 'execute']);
 
 /** The loads and stores of an address space, which AddressSpace inherits. */
 export abstract class MemoryAccess extends SystemCalls {
-  #translator: Translator | undefined;
+  // Not #private, for the reason that `TlbEntries` has.
+  private known: Translator | undefined;
 
   /** @internal What keeps translations of this address space in this thread. */
   get translator(): Translator {
-    this.#translator ??= this.#makeTranslator();
-    return this.#translator;
+    this.known ??= this.#makeTranslator();
+    return this.known;
   }
 
   #makeTranslator(): Translator {
