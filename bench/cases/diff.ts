@@ -36,17 +36,21 @@ export const diff: BenchCase = {
       images.push(image);
       return image;
     };
-    const change = (page: number, value: number): void => {
-      space.write(heap + page * PAGE_SIZE + 100, Uint8Array.of(value));
+    const byte = new Uint8Array(1);
+    const change = (page: number): void => {
+      const at = heap + page * PAGE_SIZE + 100;
+      space.read(at, byte);
+      byte[0]!++;
+      space.write(at, byte);
     };
     try {
       const first = await dump();
       const single = await dump({ blocks: 'page' });
       for (let page = 0; page < pages; page += 100 * CLUSTER) {
-        for (let next = page; next < Math.min(pages, page + CLUSTER); next++) change(next, 1);
+        for (let next = page; next < Math.min(pages, page + CLUSTER); next++) change(next);
       }
       const close = await dump();
-      for (let page = 50; page < pages; page += 100) change(page, 2);
+      for (let page = 50; page < pages; page += 100) change(page);
       const far = await dump();
       const farSingle = await dump({ blocks: 'page' });
       const child = await dump({ parent: close });
