@@ -7,7 +7,7 @@ import { sigbus } from '../arguments/signal.ts';
 import { describeAnonymous, setLeaf } from '../fault/leaf.ts';
 import type { Mm } from '../mm/mm.ts';
 import { lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
-import { backingOf, placeOf } from '../tables/pte.ts';
+import { backingOf, placeOf, softOfSwapped } from '../tables/pte.ts';
 import { dropLeaf } from '../tables/zap.ts';
 
 /**
@@ -39,7 +39,7 @@ export function backingIn(
   const { words, at, table } = cursor;
   lockTable(mm, table);
   const isSame = words[at] === low && words[at + 1] === high;
-  if (isSame) setLeaf(cursor, pfn, flags, write, write);
+  if (isSame) setLeaf(cursor, pfn, flags, write, write, write || softOfSwapped(low) !== 0);
   unlockTable(mm, table);
   if (!isSame) dropLeaf(mm, pfn);
 }

@@ -4,11 +4,11 @@ import { BEYOND_MEMORY, sigbus } from '../arguments/signal.ts';
 import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import { lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
-import { isPresent, PTE, pfnOf, setEntry } from '../tables/pte.ts';
+import { isPresent, PTE, pfnOf, setEntry, WRITTEN } from '../tables/pte.ts';
 import { dropLeaf, noteDirty } from '../tables/zap.ts';
 import { describeAnonymous, setLeaf } from './leaf.ts';
 
-const { WRITE, DIRTY, SPECIAL } = PTE;
+const { WRITE, SPECIAL } = PTE;
 const { ANON, RESERVED, ZERO, KSM, ADOPTED } = PG;
 
 export function breakCow(
@@ -27,7 +27,7 @@ export function breakCow(
     const old = pfnOf(low, high);
     if (!mm.memory.has(old)) throw sigbus(vpn, BEYOND_MEMORY);
     if ((flags & VM.SHARED) !== 0 || mayReuse(mm, low, old)) {
-      setEntry(words, at, low | WRITE | DIRTY, high);
+      setEntry(words, at, low | WRITE | WRITTEN, high);
       if ((low & SPECIAL) === 0) noteDirty(mm, old);
       return;
     }

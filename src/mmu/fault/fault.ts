@@ -32,7 +32,7 @@ import {
   unlockTable,
   walk,
 } from '../tables/page-table.ts';
-import { isBacked, isGuard, isPresent, PTE, pfnOf, setEntry } from '../tables/pte.ts';
+import { isBacked, isGuard, isPresent, PTE, pfnOf, setEntry, WRITTEN } from '../tables/pte.ts';
 import { dropLeaf, noteDirty } from '../tables/zap.ts';
 import { prepareAnonVma } from '../vma/anon-vma.ts';
 import { growStack } from '../vma/stack.ts';
@@ -164,12 +164,13 @@ function leafAllows(low: number, write: boolean): boolean {
 }
 
 /**
- * Sets the ACCESSED and DIRTY bits, as the processor does. The caller holds the page-table lock.
+ * Sets the ACCESSED and DIRTY bits, as the processor does, and the soft-dirty bit with DIRTY. So no
+ * leaf has to be write-protected to notice the next write, as Linux has to. The caller holds the page-table lock.
  */
 function touchLeaf(mm: Mm, cursor: PageCursor, pfn: number, write: boolean): void {
   const { words, at } = cursor;
   const low = words[at]!;
-  const touched = low | ACCESSED | (write ? DIRTY : 0);
+  const touched = low | ACCESSED | (write ? WRITTEN : 0);
   if (touched === low) return;
   setEntry(words, at, touched, words[at + 1]!);
   if (write && (low & (DIRTY | PTE.SPECIAL)) === 0) noteDirty(mm, pfn);

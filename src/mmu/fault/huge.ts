@@ -16,13 +16,14 @@ import {
   pfnOf,
   replaceEntry,
   setEntry,
+  WRITTEN,
 } from '../tables/pte.ts';
 import { splitHuge } from '../tables/split-huge.ts';
 import { dropLeaf } from '../tables/zap.ts';
 import { prepareAnonVma } from '../vma/anon-vma.ts';
 import { describeAnonymous } from './leaf.ts';
 
-const { HUGE, WRITE, DIRTY } = PTE;
+const { HUGE, WRITE } = PTE;
 
 /**
  * Maps a huge page on the first access to a granule (do_huge_pmd_anonymous_page). A read maps the
@@ -105,7 +106,7 @@ function reuseHuge(mm: Mm, cursor: PageCursor, first: number): boolean {
   const high = words[at + 1]!;
   const isSame = (low & HUGE) !== 0 && isPresent(low) && pfnOf(low, high) === first;
   const reuse = isSame && isAllExclusive(mm, first);
-  if (reuse) setEntry(words, at, low | WRITE | DIRTY, high);
+  if (reuse) setEntry(words, at, low | WRITE | WRITTEN, high);
   unlockTable(mm, table);
   return reuse;
 }

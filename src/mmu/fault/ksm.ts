@@ -124,7 +124,8 @@ export function unmergeRange(mm: Mm, from: number, to: number): void {
     describeAnonymous(mm, slot, vpn, fresh);
     cursor.at = at;
     const flags = mm.vmas.flags(slot);
-    setLeaf(cursor, fresh, flags, (flags & VM.WRITE) !== 0, true);
+    const isSoft = (cursor.words[at]! & PTE.SOFT_DIRTY) !== 0; // its bytes stay as they are
+    setLeaf(cursor, fresh, flags, (flags & VM.WRITE) !== 0, true, isSoft);
     dropLeaf(mm, pfn);
   });
 }

@@ -7,9 +7,14 @@ import { MmdumpError, reasonOf } from '../../shared/errors.ts';
 import type { MachineHandle } from '../../shared/machine-handle.ts';
 import { GiB, MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { NO_THREAD } from '../../shared/sync/thread-layout.ts';
-import type { WasmMemory } from '../../shared/wasm.ts';
 import { FILES_MAX, fileTableWords } from '../files/file-table.ts';
-import { ADOPTABLE, type AdoptableMemory, adoptedParts } from '../physical/adopted.ts';
+import {
+  ADOPTABLE,
+  type AdoptableMemory,
+  adoptedParts,
+  type CheckedMemory,
+  type MarkedMemory,
+} from '../physical/adopted.ts';
 import { FIRST_FREE_PFN, PAGE_STRUCT, PG, ZERO_PAGE_PFN } from '../physical/page-struct.ts';
 import {
   adviseHugeBanks,
@@ -38,9 +43,10 @@ export interface MachineOptions {
    * Memory of the caller that becomes physical memory of the machine, such as the guest RAM of an
    * emulator: each a shared WebAssembly.Memory or a SharedArrayBuffer, of whole pages. `mapFrames`
    * maps it, and only that. It stays the caller's: the machine never hands it out, and closing the
-   * machine leaves it as it is. Default: none.
+   * machine leaves it as it is. A MarkedMemory brings marks of the pages that the caller writes.
+   * Default: none.
    */
-  readonly banks?: readonly AdoptableMemory[] | undefined;
+  readonly banks?: readonly (AdoptableMemory | MarkedMemory)[] | undefined;
   /**
    * Bytes of swap, to which anonymous pages go when memory runs out: at most 62 GiB, rounded up to
    * a multiple of 64 KiB. Default 0: no swap.
@@ -76,7 +82,7 @@ export const MAX_ADDRESS_SPACES = 1024;
 const MACHINE_OPTIONS: Shape<MachineOptions> = {
   memory: wholeNumber(MiB, MAX_MEMORY),
   deviceMemory: optional(wholeNumber(0, MAX_MEMORY / 2)),
-  banks: optional(list(ADOPTABLE)) as Check<MachineOptions['banks']>,
+  banks: optional(list(ADOPTABLE)) as unknown as Check<MachineOptions['banks']>,
   swap: optional(wholeNumber(0, SWAP_SLOTS_MAX * PAGE_SIZE)),
   store: optional(wholeNumber(PAGE_SIZE, 4 * GiB)),
   maxAddressSpaces: optional(wholeNumber(1, MAX_ADDRESS_SPACES)),
@@ -97,8 +103,8 @@ export function createMachineHandle(options: MachineOptions): MachineHandle {
   }
   const frames = (Math.ceil(memory / MEMORY_UNIT) * MEMORY_UNIT) / PAGE_SIZE;
   const slots = (Math.ceil(swap / MEMORY_UNIT) * MEMORY_UNIT) / PAGE_SIZE;
-  // ADOPTABLE has replaced other kinds of memory.
-  const adopted = adoptedParts((checked.banks ?? []) as (WasmMemory | SharedArrayBuffer)[]);
+  // ADOPTABLE has replaced the elements.
+  const adopted = adoptedParts((checked.banks ?? []) as unknown as CheckedMemory[]);
   assertRoom(frames, adopted.length);
   const own = { banks: createBanks(frames), frames, adopted };
   const handle: MachineHandle = {

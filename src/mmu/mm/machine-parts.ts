@@ -23,7 +23,8 @@ import { BackingTable } from '../backing/backing-table.ts';
 import { FILES_MAX, FileTable } from '../files/file-table.ts';
 import { HostFiles } from '../files/host-files.ts';
 import { Store } from '../files/store.ts';
-import { type AdoptedBank, adoptedBanks } from '../physical/adopted.ts';
+import { type AdoptedBank, adoptedBanks, adoptedMarks } from '../physical/adopted.ts';
+import type { AdoptedMarks } from '../physical/adopted-marks.ts';
 import { FrameAllocator } from '../physical/frame-allocator.ts';
 import { hugeZeroPage } from '../physical/huge-zero.ts';
 import { PAGE_STRUCT, PageStructs, PG } from '../physical/page-struct.ts';
@@ -90,6 +91,8 @@ export class MachineParts {
   readonly files: FileTable;
   /** Where pages lie that are in no frame. */
   readonly backings: BackingTable;
+  /** Marks of adopted memory. Undefined if there is none, and once the machine is closed. */
+  adoptedMarks: AdoptedMarks | undefined;
   readonly hostFiles: HostFiles = new HostFiles();
   /** Whether reads of untouched anonymous memory map a zero page (not mm_forbids_zeropage). */
   readonly hasZeroPage: boolean;
@@ -105,6 +108,7 @@ export class MachineParts {
     this.#control = control;
     this.hasZeroPage = control[CONTROL.ZERO_PAGE] !== 0;
     this.memory = new PhysicalMemory(handle);
+    this.adoptedMarks = adoptedMarks(handle.banks.length, handle.adopted);
     this.pages = new PageStructs(handle.pages);
     this.threads = threadsOf(handle);
     this.queue = new ThreadQueue(this.threads);
@@ -166,6 +170,7 @@ export class MachineParts {
     this.store.dropViews();
     this.files.dropViews();
     this.mms.clear();
+    this.adoptedMarks = undefined;
     this.mmWords = new Int32Array();
     this.hasDroppedViews = true;
     this.#handle = {

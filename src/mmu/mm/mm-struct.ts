@@ -29,6 +29,8 @@ export const MM_FIELD = {
   NOTES_AT: 10, //    their place in the store, u64; mmap lock
   MMAP_BASE: 38, //   new mappings are placed downwards from this address, u64; mmap lock
   MARKERS: 40, //     1 once a guard marker was set in the mm; Atomics only, never reset
+  DIRTY_INSTANT: 41, // counts how often dirty pages were taken; mmap lock
+  WRITE_RIGHTS: 42, // counts how often write translations were taken away; Atomics only
   WORDS: 64,
 } as const;
 

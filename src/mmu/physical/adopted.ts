@@ -9,10 +9,12 @@
  */
 import type { Check } from '../../shared/arguments/checks.ts';
 import { isInstance, read } from '../../shared/arguments/checks.ts';
+import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
 import type { AdoptedPart } from '../../shared/machine-handle.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import { Instance, Memory, Module, type WasmMemory, type WasmModule } from '../../shared/wasm.ts';
+import { AdoptedMarks } from './adopted-marks.ts';
 import { BANK_FRAMES } from './physical-memory.ts';
 
 /** Memory that a machine can adopt: a shared WebAssembly.Memory, or a SharedArrayBuffer. */
@@ -23,13 +25,56 @@ export type AdoptableMemory =
       readonly buffer: ArrayBufferLike;
     };
 
+/** Memory that a machine can adopt, with marks of the pages that its owner writes. */
+export interface MarkedMemory {
+  /** The memory. */
+  readonly memory: AdoptableMemory;
+  /**
+   * One byte per page of the memory, over a SharedArrayBuffer. The owner stores a page first and
+   * then any value but 0 in its byte. `mm.dirty.take()` lists the page, and stores 0.
+   */
+  readonly dirty: Uint8Array;
+}
+
+/** An element of `banks` that was checked. */
+export interface CheckedMemory {
+  readonly memory: WasmMemory | SharedArrayBuffer;
+  readonly marks: Uint8Array | undefined;
+}
+
 const EXPECTED = 'a shared WebAssembly.Memory or a SharedArrayBuffer of fixed length';
 const UNSHARED =
   `${EXPECTED}, since worker threads cannot see any other memory: create it with shared: true, ` +
   'or copy its bytes into an ordinary mapping with write()';
 
+const MARKED: Shape<MarkedMemory> = {
+  memory: (_what, value) => value as AdoptableMemory, // `memoryOf` checks it
+  dirty: (what, value) => {
+    const isMarks = isInstance(value, Uint8Array) && isInstance(value.buffer, SharedArrayBuffer);
+    if (!isMarks) throw refusal(what, value, 'a Uint8Array over a SharedArrayBuffer');
+    return value;
+  },
+};
+
 /** Checks one element of `banks`. Throws OPTION_INVALID. */
-export const ADOPTABLE: Check<WasmMemory | SharedArrayBuffer> = (what, value) => {
+export const ADOPTABLE: Check<CheckedMemory> = (what, value) => {
+  const isMarked =
+    typeof value === 'object' && value !== null && read(value, 'memory') !== undefined;
+  if (!isMarked) return { memory: memoryOf(what, value), marks: undefined };
+  const { memory: given, dirty: marks } = optionsOf(what, value as MarkedMemory, MARKED);
+  const memory = memoryOf(`${what}.memory`, given);
+  const pages = bytesOfMemory(memory) / PAGE_SIZE;
+  if (marks.length !== pages) {
+    throw refusal(`${what}.dirty: bytes`, marks.length, `${pages}: one for each page`);
+  }
+  return { memory, marks };
+};
+
+function bytesOfMemory(memory: WasmMemory | SharedArrayBuffer): number {
+  return 'buffer' in memory ? memory.buffer.byteLength : memory.byteLength;
+}
+
+function memoryOf(what: string, value: unknown): WasmMemory | SharedArrayBuffer {
   const isMemory = isInstance(value, Memory);
   const buffer: unknown = isMemory ? value.buffer : value;
   if (isInstance(buffer, ArrayBuffer)) throw refusal(what, value, UNSHARED);
@@ -40,16 +85,17 @@ export const ADOPTABLE: Check<WasmMemory | SharedArrayBuffer> = (what, value) =>
     throw refusal(`${what}: bytes`, byteLength, `a multiple of ${PAGE_SIZE}, and not 0`);
   }
   return isMemory && isReachable(value) ? value : buffer;
-};
+}
 
 /** Splits the memories into parts of at most 2 GiB, each of which is one bank. */
-export function adoptedParts(memories: readonly (WasmMemory | SharedArrayBuffer)[]): AdoptedPart[] {
-  return memories.flatMap((memory) => {
-    const { byteLength } = 'buffer' in memory ? memory.buffer : memory;
-    const all = byteLength / PAGE_SIZE;
+export function adoptedParts(memories: readonly CheckedMemory[]): AdoptedPart[] {
+  return memories.flatMap(({ memory, marks }) => {
+    const all = bytesOfMemory(memory) / PAGE_SIZE;
     return Array.from({ length: Math.ceil(all / BANK_FRAMES) }, (_, part) => {
       const first = part * BANK_FRAMES;
-      return { memory, at: first * PAGE_SIZE, pages: Math.min(all - first, BANK_FRAMES) };
+      const pages = Math.min(all - first, BANK_FRAMES);
+      const isMarked = part === 0 && marks !== undefined;
+      return { memory, at: first * PAGE_SIZE, pages, ...(isMarked ? { marks } : {}) };
     });
   });
 }
@@ -71,6 +117,14 @@ export function adoptedBanks(own: number, parts: readonly AdoptedPart[]): Adopte
     banks.push({ pfn, pages: (bank?.pages ?? 0) + pages });
   }
   return banks;
+}
+
+/** The marks of the banks, or undefined if the machine has adopted no memory. */
+export function adoptedMarks(own: number, parts: readonly AdoptedPart[]): AdoptedMarks | undefined {
+  if (parts.length === 0) return undefined;
+  const firsts = parts.filter(({ at }) => at === 0);
+  const banks = adoptedBanks(own, parts);
+  return new AdoptedMarks(banks.map((bank, index) => ({ ...bank, marks: firsts[index]!.marks })));
 }
 
 let probe: WasmModule | undefined;

@@ -24,6 +24,7 @@ import {
   pfnOf,
   replaceEntry,
   setEntry,
+  swappedOfSoft,
   TABLE_ENTRY,
 } from '../tables/pte.ts';
 import { walkRange } from '../tables/walk-range.ts';
@@ -99,7 +100,8 @@ function reclaimLeaf(mm: Mm, words: Int32Array, at: number, pressure: Pressure):
     const slot = mm.machine.swap.allocate(mm.thread);
     if (slot < 0) return;
     mm.memory.copy(mm.machine.swap.frameOf(slot), pfn);
-    replaceEntry(words, at, mm.machine.swap.lowOf(slot), mm.machine.swap.highOf(slot));
+    const swapped = mm.machine.swap.lowOf(slot) | swappedOfSoft(low);
+    replaceEntry(words, at, swapped, mm.machine.swap.highOf(slot));
   }
   dropLeaf(mm, pfn);
   pressure.wanted--;
@@ -156,9 +158,10 @@ function swapOutHuge(mm: Mm, words: Int32Array, at: number, first: number): bool
   mm.pages.setPrevious(first, 1); // its level
   const entries = mm.memory.wordsOf(first);
   const base = mm.memory.wordAt(first);
+  const soft = swappedOfSoft(words[at]!);
   for (let page = 0; page < GRANULE_PAGES; page++) {
     const slot = slots[page]!;
-    replaceEntry(entries, base + page * 2, swap.lowOf(slot), swap.highOf(slot));
+    replaceEntry(entries, base + page * 2, swap.lowOf(slot) | soft, swap.highOf(slot));
   }
   replaceEntry(words, at, lowOf(first, TABLE_ENTRY), highOf(first, 0));
   for (let page = 1; page < GRANULE_PAGES; page++) dropLeaf(mm, first + page);

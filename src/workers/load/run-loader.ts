@@ -1,5 +1,6 @@
 /** Loads one run after the other into an mm: fills frames, sets leaves, and fills page caches. */
 import { mapBacked } from '../../mmu/backing/map-backed.ts';
+import { markPages } from '../../mmu/calls/dirty.ts';
 import { noteGuards } from '../../mmu/fault/guard.ts';
 import { cacheInsert, cacheLookup } from '../../mmu/files/page-cache.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
@@ -100,6 +101,7 @@ export class RunLoader {
     }
     if (DATA_KINDS.has(kind)) this.#read(vpn, first, pages);
     else mm.memory.zero(first, pages);
+    markPages(mm, vpn, vpn + pages);
     return pages;
   }
 
