@@ -28,6 +28,7 @@ export type { FileOptions, MemoryBacked, SimulatedFile } from '../mmu/machine/fi
 export type { Freeze, FreezeOptions } from '../mmu/machine/freeze.ts';
 export type { MmHandle } from '../mmu/machine/handles.ts';
 export { Machine, type MemoryAmount } from '../mmu/machine/machine.ts';
+export { Snapshot, type SnapshotOptions, type SnapshotState } from '../mmu/machine/snapshot.ts';
 export type { SystemCalls } from '../mmu/machine/system-calls.ts';
 export type { MachineOptions } from '../mmu/mm/create-machine.ts';
 export type { AttachOptions } from '../mmu/mm/machine-parts.ts';

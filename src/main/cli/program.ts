@@ -88,6 +88,14 @@ function addDump(program: Command): void {
       '--no-freeze',
       'let the process run during the dump: its mappings are of one instant, its pages are not',
     )
+    .addOption(
+      new Option(
+        '--pause <how>',
+        'how a workload stands still: for a snapshot in memory only, which is dumped',
+      )
+        .choices(['fork'])
+        .conflicts('pid'),
+    )
     .option('--dontdump', 'honour VM_DONTDUMP: store no pages of such mappings')
     .addOption(timeoutOption());
   addCommon(command).action(async (flags: DumpFlags) => {

@@ -1,5 +1,6 @@
 /** The options of a dump: their checks and defaults. */
 import {
+  type Check,
   callback,
   flag,
   isArray,
@@ -57,6 +58,13 @@ export interface DumpOptions extends JobOptions {
    */
   readonly freeze?: boolean | undefined;
   /**
+   * 'fork': the machine stands still only while a snapshot is taken, in memory. The dump reads the
+   * snapshot, and the image shows that instant. Shared memory and files are of later moments. It
+   * needs a slot of `maxAddressSpaces` per address space, and cannot be combined with `freeze`.
+   * Default: no snapshot is taken.
+   */
+  readonly pause?: 'fork' | undefined;
+  /**
    * true: VM_DONTDUMP is honoured. The image describes such mappings without their pages, the
    * report lists them, and reading one of the pages from the image fails with PAGE_ABSENT. Default
    * false.
@@ -99,6 +107,9 @@ export interface ResolvedOptions {
   readonly unsupported: UnsupportedPolicy;
   readonly hugetlb: UnsupportedPolicy;
   readonly freeze: boolean;
+  readonly pause: 'fork' | undefined;
+  /** Whether the image shows one instant. */
+  readonly isInstant: boolean;
   readonly dontDump: boolean;
   readonly sizeLimit: number | undefined;
   /** Nothing is written: see `estimate`. */
@@ -127,6 +138,7 @@ export const DUMP_OPTIONS: Shape<DumpOptions> = {
   unsupported: optional(oneOf(POLICIES)),
   hugetlb: optional(oneOf(POLICIES)),
   freeze: optional(flag),
+  pause: optional(oneOf(['fork'])) as Check<DumpOptions['pause']>,
   dontDump: optional(flag),
   sizeLimit: optional(wholeNumber(0)),
   unitBytes: optional(unitBytes),
@@ -150,6 +162,9 @@ function unitBytes(what: string, value: unknown): number {
  * Fills in the defaults. Precondition: DUMP_OPTIONS or ESTIMATE_OPTIONS has checked the options.
  */
 export function resolveOptions(options: DumpOptions): ResolvedOptions {
+  if (options.pause !== undefined && options.freeze !== undefined) {
+    throw refusal('pause', options.pause, "'fork' without the option freeze");
+  }
   const { unitBytes = 2 * GRANULE_SIZE, unsupported = 'fail', hugetlb = 'fail' } = options;
   return {
     to: options.to,
@@ -159,6 +174,8 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
     unsupported,
     hugetlb,
     freeze: options.freeze ?? true,
+    pause: options.pause,
+    isInstant: options.freeze ?? true,
     dontDump: options.dontDump ?? false,
     sizeLimit: options.sizeLimit,
     dryRun: options.to instanceof NoSink,

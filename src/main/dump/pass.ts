@@ -57,7 +57,7 @@ export async function runPasses(
   pins: Pins | undefined,
 ): Promise<PassResult> {
   const { options, engine, yielder } = dump;
-  const { freeze: frozen, digest, dontDump } = options;
+  const { isInstant: frozen, digest, dontDump } = options;
   const head = { frozen, digest, dontDump, mmCount: mms.length, totalLen: 0 };
   const tables = await preparePass(plan, mms, head, engine.buffers, yielder);
   const run = new PassRun(dump, mms, plan, tables, pins, head);

@@ -1,8 +1,9 @@
 /** Sets backed entries: pages that a machine has from the start, although they lie elsewhere. */
 import { assert } from '../../shared/assert.ts';
 import type { Mm } from '../mm/mm.ts';
-import { ensureTables, lockTable, unlockTable } from '../tables/page-table.ts';
+import { lockTable, unlockTable } from '../tables/page-table.ts';
 import { backedHigh, backedLow, NEXT_PLACE, PLACES_OF_LOW, setEntries } from '../tables/pte.ts';
+import { ensureTables } from '../tables/shared-table.ts';
 import { countEmpty } from '../tables/table-scan.ts';
 
 /**

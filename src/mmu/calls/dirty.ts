@@ -97,7 +97,7 @@ export function markDirty(mm: Mm, address: number, length: number): void {
 /** Marks the pages [from, to) that have entries. The mmap lock is held in either mode. */
 export function markPages(mm: Mm, from: number, to: number): void {
   const { cursor } = mm;
-  walkRange(mm, from, to, false, (found, vpn, end) => {
+  walkRange(mm, from, to, 'look', (found, vpn, end) => {
     const { words, at: first, table } = cursor;
     const count = found === 'huge' ? 1 : end - vpn;
     lockTable(mm, table);
@@ -153,7 +153,7 @@ function collect(mm: Mm, wanted: Wanted): DirtyRange[] {
 function collectVma(mm: Mm, slot: number, wanted: Wanted, ranges: Ranges): void {
   const { cursor, vmas, machine } = mm;
   const marks = machine.adoptedMarks;
-  walkRange(mm, vmas.start(slot), vmas.end(slot), false, (found, vpn, end) => {
+  walkRange(mm, vmas.start(slot), vmas.end(slot), 'look', (found, vpn, end) => {
     const { words, at } = cursor;
     if (found === 'huge') {
       // Of a leaf of 2 MiB, only the part that lies in the VMA is listed.

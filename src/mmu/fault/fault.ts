@@ -25,14 +25,9 @@ import { cacheGetPage } from '../files/filemap.ts';
 import type { Mm } from '../mm/mm.ts';
 import { ZERO_PAGE_PFN } from '../physical/page-struct.ts';
 import { swapIn } from '../swap/swap-in.ts';
-import {
-  ensureTables,
-  lockTable,
-  type PageCursor,
-  unlockTable,
-  walk,
-} from '../tables/page-table.ts';
+import { lockTable, type PageCursor, unlockTable, walk } from '../tables/page-table.ts';
 import { isBacked, isGuard, isPresent, PTE, pfnOf, setEntry, WRITTEN } from '../tables/pte.ts';
+import { ensureTables, openTable } from '../tables/shared-table.ts';
 import { dropLeaf, noteDirty } from '../tables/zap.ts';
 import { prepareAnonVma } from '../vma/anon-vma.ts';
 import { growStack } from '../vma/stack.ts';
@@ -186,6 +181,7 @@ export function lockPage(mm: Mm, vpn: number, write: boolean): Pfn {
   for (;;) {
     const found = walk(mm, mm.pgd, vpn, cursor);
     if (found === 'bad') throw sigbus(vpn, 'its page tables are damaged');
+    if (write && found === 'table') openTable(mm, vpn, cursor);
     // This first check takes no lock. An entry that must fault is checked again by the fault.
     if (found !== 'none' && (found === 'huge' || leafAllows(cursor.words[cursor.at]!, write))) {
       lockTable(mm, cursor.table);

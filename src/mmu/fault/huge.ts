@@ -6,7 +6,7 @@ import { GRANULE_PAGES, granuleEnd, granuleStart, type Pfn } from '../../shared/
 import { pagePrivileges, VM } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
-import { ensureTables, lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
+import { lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
 import {
   highOf,
   isPresent,
@@ -18,6 +18,7 @@ import {
   setEntry,
   WRITTEN,
 } from '../tables/pte.ts';
+import { ensureTables } from '../tables/shared-table.ts';
 import { splitHuge } from '../tables/split-huge.ts';
 import { dropLeaf } from '../tables/zap.ts';
 import { prepareAnonVma } from '../vma/anon-vma.ts';

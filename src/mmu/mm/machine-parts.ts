@@ -232,6 +232,11 @@ export class MachineParts {
     return Atomics.add(this.#control, CONTROL.ANON_VMAS, 1) + 1;
   }
 
+  /** A new id of a snapshot, which is not 0. */
+  nextSnapshot(): number {
+    return Atomics.add(this.#control, CONTROL.SNAPSHOTS, 1) + 1 || this.nextSnapshot();
+  }
+
   /** Whether the thread, which is dead, still owns a page-table lock. Looks at all page structs. */
   holdsTableLock(thread: number): boolean {
     const words = this.pages.words;

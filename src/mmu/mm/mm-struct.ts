@@ -31,6 +31,8 @@ export const MM_FIELD = {
   MARKERS: 40, //     1 once a guard marker was set in the mm; Atomics only, never reset
   DIRTY_INSTANT: 41, // counts how often dirty pages were taken; mmap lock
   WRITE_RIGHTS: 42, // counts how often write translations were taken away; Atomics only
+  SNAPSHOT: 43, //    1: the mm of a snapshot; immutable while LIVE
+  BASE: 44, //        id of the snapshot to which protected tables are equal; mmap lock, write
   WORDS: 64,
 } as const;
 
@@ -126,6 +128,16 @@ export class MmStruct {
   /** Records that there may be guard markers in the mm from now on. */
   noteMarker(): void {
     Atomics.store(this.words, this.base + MM_FIELD.MARKERS, 1);
+  }
+
+  /** Whether it is the mm of a snapshot, which nobody changes and no list shows. */
+  get isSnapshot(): boolean {
+    return this.words[this.base + MM_FIELD.SNAPSHOT] !== 0;
+  }
+
+  /** Whether a snapshot was ever taken of the mm, so that page tables may be shared. */
+  get mayShareTables(): boolean {
+    return this.words[this.base + MM_FIELD.BASE] !== 0;
   }
 
   /** Makes a NEW mm LIVE. */

@@ -27,6 +27,7 @@ import {
   swappedOfSoft,
   TABLE_ENTRY,
 } from '../tables/pte.ts';
+import { openOwnTable } from '../tables/shared-table.ts';
 import { walkRange } from '../tables/walk-range.ts';
 import { dropLeaf, noteDirty } from '../tables/zap.ts';
 
@@ -61,8 +62,11 @@ export function reclaimMm(mm: Mm, pressure: Pressure): void {
 
 function reclaimRange(mm: Mm, from: number, to: number, pressure: Pressure): void {
   const { cursor } = mm;
-  walkRange(mm, from, to, false, (found, vpn, end) => {
-    if (found === 'table') reclaimTable(mm, cursor, end - vpn, pressure);
+  walkRange(mm, from, to, 'look', (found, vpn, end) => {
+    // Pages of a shared table stay, as pages do that forks share.
+    if (found === 'table' && openOwnTable(mm, vpn, cursor)) {
+      reclaimTable(mm, cursor, end - vpn, pressure);
+    } else if (found === 'table') return true;
     else if (end - vpn === GRANULE_PAGES) reclaimHuge(mm, cursor, pressure);
     return pressure.wanted > 0;
   });
@@ -173,7 +177,7 @@ function swapOutHuge(mm: Mm, words: Int32Array, at: number, first: number): bool
  * Shared pages and huge pages are left alone, which advice allows.
  */
 export function markLazyFree(mm: Mm, from: number, to: number): void {
-  walkRange(mm, from, to, false, (found, vpn, end) => {
+  walkRange(mm, from, to, 'change', (found, vpn, end) => {
     if (found === 'table') markTable(mm, mm.cursor, end - vpn);
   });
 }

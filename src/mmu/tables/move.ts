@@ -2,8 +2,9 @@
 import { GRANULE_PAGES } from '../../shared/page.ts';
 import { RANK } from '../../shared/sync/held-locks.ts';
 import type { Mm } from '../mm/mm.ts';
-import { ensureTables, lockTable, PageCursor, unlockTable, walk } from './page-table.ts';
+import { lockTable, PageCursor, unlockTable, walk } from './page-table.ts';
 import { clearEntry, replaceEntry, withSoftDirty } from './pte.ts';
+import { ensureTables, openTable } from './shared-table.ts';
 import { splitHuge } from './split-huge.ts';
 import { skipHole } from './walk-range.ts';
 
@@ -35,6 +36,7 @@ export function moveEntries(
       progress.done += GRANULE_PAGES;
       continue;
     }
+    openTable(mm, vpn, cursor);
     // One step ends where the first of the two tables ends.
     const inFrom = GRANULE_PAGES - (vpn % GRANULE_PAGES);
     const inTo = GRANULE_PAGES - (there % GRANULE_PAGES);

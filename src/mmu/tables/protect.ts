@@ -17,7 +17,7 @@ const { HUGE, SPECIAL, DIRTY, SOFT_DIRTY } = PTE;
 export function protectRange(mm: Mm, from: number, to: number, flags: number): void {
   mm.threads.assertHeld(mm.thread, RANK.MMAP_WRITE, 'leaves get another protection');
   const { cursor } = mm;
-  walkRange(mm, from, to, true, (found, vpn, end) => {
+  walkRange(mm, from, to, 'split', (found, vpn, end) => {
     protectEntries(mm, cursor, found === 'huge' ? 1 : end - vpn, flags);
   });
 }

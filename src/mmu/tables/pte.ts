@@ -34,6 +34,7 @@ export const PTE = {
   DIRTY: 0x40,
   HUGE: 0x80, //      PSE: a 2 MiB leaf, in a pmd
   PROTNONE: 0x100, // present for the kernel, not for the processor
+  ADOPTED_COPY: 0x400, // bit 10, of a snapshot's leaf: its frame is a copy of an adopted one
   SPECIAL: 0x200, //  bit 9, for software: no normal page is behind the entry (vm_normal_page)
   BACKED: 0x800, //   bit 11, of an entry that is not present: its page lies in a backing
   SOFT_DIRTY: 0x800, // bit 11, of a present entry: written since dirty pages were last taken

@@ -6,7 +6,7 @@ import { cacheInsert, cacheLookup } from '../../mmu/files/page-cache.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { PG, ZERO_PAGE_PFN } from '../../mmu/physical/page-struct.ts';
 import { adoptedRun } from '../../mmu/tables/adopted-run.ts';
-import { ensureTables, lockTable, unlockTable } from '../../mmu/tables/page-table.ts';
+import { lockTable, unlockTable } from '../../mmu/tables/page-table.ts';
 import {
   highOf,
   leafFlags,
@@ -18,6 +18,7 @@ import {
   setEntries,
   setEntry,
 } from '../../mmu/tables/pte.ts';
+import { ensureTables } from '../../mmu/tables/shared-table.ts';
 import { zapRange } from '../../mmu/tables/zap.ts';
 import { prepareAnonVma } from '../../mmu/vma/anon-vma.ts';
 import { assert } from '../../shared/assert.ts';
