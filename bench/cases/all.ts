@@ -17,6 +17,7 @@ import { peers } from './peers.ts';
 import { restore } from './restore.ts';
 import { serial } from './serial.ts';
 import { small } from './small.ts';
+import { snapshots } from './snapshots.ts';
 import { start } from './start.ts';
 import { targets } from './targets.ts';
 import { verify } from './verify.ts';
@@ -41,6 +42,7 @@ export const CASES: readonly BenchCase[] = [
   verify,
   restore,
   imageRead,
+  snapshots,
   importCase,
   importFloors,
   start,

@@ -31,9 +31,9 @@ interface Shape {
   readonly steps: number;
 }
 const SHAPES: readonly Shape[] = [
-  { name: 'few pages', pages: 24, memory: 16 * MiB, runs: 20, steps: 60 },
-  { name: 'short of memory', pages: 60, memory: MiB + 256 * KiB, runs: 12, steps: 60 },
-  { name: 'whole granules', pages: GRANULE_PAGES + 24, memory: 32 * MiB, runs: 2, steps: 40 },
+  { name: 'few pages', pages: 24, memory: 16 * MiB, runs: 10, steps: 50 },
+  { name: 'short of memory', pages: 60, memory: MiB + 256 * KiB, runs: 8, steps: 50 },
+  { name: 'whole granules', pages: GRANULE_PAGES + 24, memory: 32 * MiB, runs: 1, steps: 40 },
 ];
 
 const OPERATIONS = [

@@ -20,7 +20,7 @@ import { cloneMm } from '../calls/snapshot.ts';
 import { isUnreachableKind } from '../files/file-record.ts';
 import { holdAll, holdAllAsync } from '../mm/hold-all.ts';
 import type { MachineParts } from '../mm/machine-parts.ts';
-import { type Mm, mmOf } from '../mm/mm.ts';
+import type { Mm } from '../mm/mm.ts';
 import { AddressSpace } from './address-space.ts';
 import { isMended, type MmReference, retryAfterReclaim, runOn, runOnAsync } from './enter.ts';
 import { livingMms } from './merge-pages.ts';
@@ -136,8 +136,9 @@ export class Snapshot {
 
   #rewind(pairs: readonly Pair[], mms: readonly Mm[]): void {
     for (const [index, mm] of mms.entries()) {
-      const clone = mmOf(this.#machine, pairs[index]!.clone.slot, mm.thread);
-      rewindMm(mm, clone, this.#id);
+      const { slot, generation } = pairs[index]!.clone;
+      // Only the parts of the clone are used, and not its thread.
+      rewindMm(mm, this.#machine.mms.of(this.#machine, slot, generation), this.#id);
     }
   }
 
@@ -149,7 +150,8 @@ export class Snapshot {
     if (this.#machine.threads.isClosed) this.#pairs = [];
     while (this.#pairs.length > 0) {
       const { clone } = this.#pairs[0]!;
-      runOn(mmOf(this.#machine, clone.slot, this.#machine.thread), clone, 'write', doExit);
+      const { slot, generation } = clone;
+      runOn(this.#machine.mms.of(this.#machine, slot, generation), clone, 'write', doExit);
       this.#pairs = this.#pairs.slice(1);
     }
   }

@@ -60,7 +60,13 @@ export async function holdAllAsync<T>(
 }
 
 function mmsOf(references: readonly MmReference[], ids: readonly number[]): Mm[] {
-  return references.map(({ machine, slot }, index) => mmOf(machine, slot, ids[index]!));
+  return references.map(({ machine, slot, generation }, index) => {
+    const id = ids[index]!;
+    // The thread's own objects are kept, so that snapshots in a row make no new ones.
+    return id === machine.thread
+      ? machine.mms.of(machine, slot, generation)
+      : mmOf(machine, slot, id);
+  });
 }
 
 /** Enters the gate with all ids, or with none if it is closed. */
@@ -107,7 +113,10 @@ function locked<T>(
     assertLive(mms, references);
     return action(mms);
   } finally {
-    for (const mm of taken) mm.lock.unlock(mm.thread);
+    for (const mm of taken) {
+      mm.cursor.dropViews();
+      mm.lock.unlock(mm.thread);
+    }
   }
 }
 
