@@ -59,6 +59,23 @@ describe('a snapshot', () => {
     expect(mm.vmas()[0]?.flagNames).not.toContain('MERGEABLE');
   });
 
+  it('can be gone back to after another one was taken, and the other way round', () => {
+    const { machine, mm } = mapped();
+    const first = machine.snapshot();
+    mm.fill(at(1), 1, 2);
+    const second = machine.snapshot();
+    const seen = (): number => readBytes(mm, at(1), 1)[0]!;
+    first.rewind(); // no table was written since the second one
+    expect(seen()).toBe(1);
+    second.rewind();
+    expect(seen()).toBe(2);
+    first.drop();
+    mm.fill(at(1), 1, 3);
+    second.rewind();
+    expect(seen()).toBe(2);
+    assertTablesTrue(machine);
+  });
+
   it('marks what a rewind puts back as written', () => {
     const { machine, mm } = mapped();
     const snapshot = machine.snapshot();
