@@ -77,7 +77,14 @@ describe.for(GOLDEN_IMAGES)('the golden image "%s" of version %i', ([name, versi
         });
         expect(found).toEqual(described);
         for (const [index, vma] of vmas.entries()) {
-          const pages = { copy: 0, zero: 0, clone: 0, guard: 0, parent: 0, ...wanted.vmas[index]!.pages };
+          const pages = {
+            copy: 0,
+            zero: 0,
+            clone: 0,
+            guard: 0,
+            parent: 0,
+            ...wanted.vmas[index]!.pages,
+          };
           expect({ absent: 0, ...vma.pages }).toEqual({ ...pages, absent: 0 });
         }
       }

@@ -3,7 +3,7 @@
  * in the browser, draws it. It is JSON, so that it can stand in the page as text.
  */
 
-/** What a page is, as the page codes it in the stream of runs. Values are indices of PAGE_KINDS. */
+/** Values of what a page is, in the stream of runs: indices of PAGE_KINDS. */
 export const PAGE_KIND = { ABSENT: 0, COPY: 1, ZERO: 2, CLONE: 3, GUARD: 4, PARENT: 5 } as const;
 
 /** The names of the kinds, in the order of their values. */

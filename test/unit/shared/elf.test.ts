@@ -14,10 +14,10 @@ import {
   PN_XNUM,
 } from '../../../src/shared/formats/elf/header.ts';
 import {
+  CORE_NOTE_TYPE,
   encodeNote,
   joinBytes,
   listNotes,
-  NOTE_TYPE,
   normalNotes,
 } from '../../../src/shared/formats/elf/notes.ts';
 import {
@@ -213,7 +213,7 @@ describe('notes', () => {
   });
 
   it('with an absurd length are refused with one line', () => {
-    const bytes = encodeNote('CORE', NOTE_TYPE.PRSTATUS, emptyThread(1));
+    const bytes = encodeNote('CORE', CORE_NOTE_TYPE.PRSTATUS, emptyThread(1));
     viewOf(bytes).setUint32(4, 0xffff_fff0, true);
     expect(refusal(() => listNotes(bytes, 1000))).toBe(
       'IMAGE_CORRUPT: a note has a name of 5 and 4294967280 bytes, and 344 are left',

@@ -11,12 +11,12 @@ import {
   type FileRange,
 } from '../../../shared/formats/elf/file-note.ts';
 import {
+  CORE_NOTE_TYPE,
   encodeNote,
   findNote,
   isCore,
   joinBytes,
   listNotes,
-  NOTE_TYPE,
   type Note,
 } from '../../../shared/formats/elf/notes.ts';
 import { emptyProcess, emptyThread } from '../../../shared/formats/elf/process-notes.ts';
@@ -26,7 +26,7 @@ import { namePath } from '../encode-name.ts';
 import type { DescribedMm } from '../pass-tables.ts';
 
 const OWNER = 'CORE';
-const { PRSTATUS, PRPSINFO, AUXV, FILE } = NOTE_TYPE;
+const { PRSTATUS, PRPSINFO, AUXV, FILE } = CORE_NOTE_TYPE;
 
 /** All notes of the core. Throws IMAGE_CORRUPT if the mm's own notes cannot be read. */
 export function coreNotes({ mm, auxv, notes }: DescribedMm): Uint8Array {

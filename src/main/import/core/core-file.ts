@@ -12,11 +12,11 @@ import {
   SEGMENT_BYTES,
 } from '../../../shared/formats/elf/header.ts';
 import {
+  CORE_NOTE_TYPE,
   findNote,
   isCore,
   joinBytes,
   listNotes,
-  NOTE_TYPE,
   type Note,
   normalNotes,
 } from '../../../shared/formats/elf/notes.ts';
@@ -150,8 +150,8 @@ export class CoreFile {
     }
     const at = segments.notes[0]?.offset ?? 0;
     const found = parts.flatMap((part) => listNotes(part, at));
-    const file = findNote(found, NOTE_TYPE.FILE);
-    const auxv = findNote(found, NOTE_TYPE.AUXV);
+    const file = findNote(found, CORE_NOTE_TYPE.FILE);
+    const auxv = findNote(found, CORE_NOTE_TYPE.AUXV);
     if (auxv !== undefined) assertAuxv(auxv.payload, at);
     return {
       notes: joinBytes(parts),
@@ -165,7 +165,7 @@ export class CoreFile {
 function threadsOf(notes: readonly Note[]): ThreadStatus[] {
   const threads: ThreadStatus[] = [];
   for (const note of notes) {
-    if (!isCore(note) || note.type !== NOTE_TYPE.PRSTATUS) continue;
+    if (!isCore(note) || note.type !== CORE_NOTE_TYPE.PRSTATUS) continue;
     const thread = decodeThread(note.payload);
     if (thread !== undefined) threads.push(thread);
   }

@@ -4,7 +4,7 @@
  */
 
 /** Fields of struct elf_prstatus. */
-const PRSTATUS = {
+const PRSTATUS_FIELD = {
   SIGNAL: 0, //         i32, the signal, code and errno of a siginfo_t
   SIGNAL_CODE: 4, //    i32
   SIGNAL_ERRNO: 8, //   i32
@@ -36,7 +36,7 @@ export const GENERAL_REGISTERS: readonly string[] = [
 ];
 
 export const GENERAL_REGISTERS_BYTES = 216;
-export const PRSTATUS_BYTES: number = PRSTATUS.SIZE;
+export const PRSTATUS_BYTES: number = PRSTATUS_FIELD.SIZE;
 
 /** Processor times in ticks of 10 ms: of the thread, and of its children that have ended. */
 export interface ThreadTimes {
@@ -68,23 +68,23 @@ export function encodePrstatus(
   registers: Uint8Array,
   hasFpregset: boolean,
 ): Buffer {
-  const note = Buffer.alloc(PRSTATUS.SIZE);
-  note.writeInt32LE(thread.signal, PRSTATUS.SIGNAL);
-  note.writeInt32LE(thread.signalCode, PRSTATUS.SIGNAL_CODE);
-  note.writeInt32LE(thread.signalErrno, PRSTATUS.SIGNAL_ERRNO);
-  note.writeInt16LE(thread.signal, PRSTATUS.CURRENT_SIGNAL);
-  note.writeBigUInt64LE(thread.pending, PRSTATUS.PENDING);
-  note.writeBigUInt64LE(thread.blocked, PRSTATUS.BLOCKED);
-  note.writeInt32LE(thread.tid, PRSTATUS.PID);
-  note.writeInt32LE(thread.ppid, PRSTATUS.PPID);
-  note.writeInt32LE(thread.pgrp, PRSTATUS.PGRP);
-  note.writeInt32LE(thread.sid, PRSTATUS.SID);
-  writeTime(note, PRSTATUS.UTIME, times.user);
-  writeTime(note, PRSTATUS.STIME, times.system);
-  writeTime(note, PRSTATUS.CUTIME, times.childrenUser);
-  writeTime(note, PRSTATUS.CSTIME, times.childrenSystem);
-  note.set(registers, PRSTATUS.REGISTERS);
-  note.writeInt32LE(hasFpregset ? 1 : 0, PRSTATUS.HAS_FPREGSET);
+  const note = Buffer.alloc(PRSTATUS_FIELD.SIZE);
+  note.writeInt32LE(thread.signal, PRSTATUS_FIELD.SIGNAL);
+  note.writeInt32LE(thread.signalCode, PRSTATUS_FIELD.SIGNAL_CODE);
+  note.writeInt32LE(thread.signalErrno, PRSTATUS_FIELD.SIGNAL_ERRNO);
+  note.writeInt16LE(thread.signal, PRSTATUS_FIELD.CURRENT_SIGNAL);
+  note.writeBigUInt64LE(thread.pending, PRSTATUS_FIELD.PENDING);
+  note.writeBigUInt64LE(thread.blocked, PRSTATUS_FIELD.BLOCKED);
+  note.writeInt32LE(thread.tid, PRSTATUS_FIELD.PID);
+  note.writeInt32LE(thread.ppid, PRSTATUS_FIELD.PPID);
+  note.writeInt32LE(thread.pgrp, PRSTATUS_FIELD.PGRP);
+  note.writeInt32LE(thread.sid, PRSTATUS_FIELD.SID);
+  writeTime(note, PRSTATUS_FIELD.UTIME, times.user);
+  writeTime(note, PRSTATUS_FIELD.STIME, times.system);
+  writeTime(note, PRSTATUS_FIELD.CUTIME, times.childrenUser);
+  writeTime(note, PRSTATUS_FIELD.CSTIME, times.childrenSystem);
+  note.set(registers, PRSTATUS_FIELD.REGISTERS);
+  note.writeInt32LE(hasFpregset ? 1 : 0, PRSTATUS_FIELD.HAS_FPREGSET);
   return note;
 }
 
@@ -100,18 +100,18 @@ export function decodePrstatus(note: Buffer): ThreadStatus & {
 } {
   const registers = new Map<string, bigint>();
   for (const [at, name] of GENERAL_REGISTERS.entries()) {
-    registers.set(name, note.readBigUInt64LE(PRSTATUS.REGISTERS + at * 8));
+    registers.set(name, note.readBigUInt64LE(PRSTATUS_FIELD.REGISTERS + at * 8));
   }
   return {
-    tid: note.readInt32LE(PRSTATUS.PID),
-    ppid: note.readInt32LE(PRSTATUS.PPID),
-    pgrp: note.readInt32LE(PRSTATUS.PGRP),
-    sid: note.readInt32LE(PRSTATUS.SID),
-    signal: note.readInt16LE(PRSTATUS.CURRENT_SIGNAL),
-    signalCode: note.readInt32LE(PRSTATUS.SIGNAL_CODE),
-    signalErrno: note.readInt32LE(PRSTATUS.SIGNAL_ERRNO),
-    pending: note.readBigUInt64LE(PRSTATUS.PENDING),
-    blocked: note.readBigUInt64LE(PRSTATUS.BLOCKED),
+    tid: note.readInt32LE(PRSTATUS_FIELD.PID),
+    ppid: note.readInt32LE(PRSTATUS_FIELD.PPID),
+    pgrp: note.readInt32LE(PRSTATUS_FIELD.PGRP),
+    sid: note.readInt32LE(PRSTATUS_FIELD.SID),
+    signal: note.readInt16LE(PRSTATUS_FIELD.CURRENT_SIGNAL),
+    signalCode: note.readInt32LE(PRSTATUS_FIELD.SIGNAL_CODE),
+    signalErrno: note.readInt32LE(PRSTATUS_FIELD.SIGNAL_ERRNO),
+    pending: note.readBigUInt64LE(PRSTATUS_FIELD.PENDING),
+    blocked: note.readBigUInt64LE(PRSTATUS_FIELD.BLOCKED),
     registers,
   };
 }

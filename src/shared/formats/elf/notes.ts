@@ -9,7 +9,7 @@ import { ImageProblem } from '../problem.ts';
 import { viewOf } from './words.ts';
 
 /** Values of the type of a note whose owner is CORE or, from X86_XSTATE on, LINUX. */
-export const NOTE_TYPE = {
+export const CORE_NOTE_TYPE = {
   PRSTATUS: 1, //           registers of a thread; the notes after it belong to the same thread
   FPREGSET: 2, //           its floating-point registers
   PRPSINFO: 3, //           the process: its name, arguments and ids
