@@ -21,6 +21,7 @@ import { report } from './report.ts';
 import { restore } from './restore.ts';
 import { serial } from './serial.ts';
 import { small } from './small.ts';
+import { snapshots } from './snapshots.ts';
 import { start } from './start.ts';
 import { targets } from './targets.ts';
 import { verify } from './verify.ts';
@@ -48,6 +49,7 @@ export const CASES: readonly BenchCase[] = [
   imageRead,
   chain,
   diff,
+  snapshots,
   importCase,
   importFloors,
   report,

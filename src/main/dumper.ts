@@ -1,7 +1,9 @@
 /** The dumper: a pool of workers, and the jobs that run on it. */
 import type { AddressSpace } from '../mmu/machine/address-space.ts';
+import type { MmReference } from '../mmu/machine/enter.ts';
 import { whileInUse } from '../mmu/machine/lifetime.ts';
 import type { Machine } from '../mmu/machine/machine.ts';
+import { isSnapshot, type Snapshot } from '../mmu/machine/snapshot.ts';
 import { instanceOf, optional, pathname } from '../shared/arguments/checks.ts';
 import { optionsOf, type Shape } from '../shared/arguments/options.ts';
 import {
@@ -28,6 +30,7 @@ import { PageDigestCache } from './dump/page-digest-cache.ts';
 import type { DumpParent } from './dump/parent.ts';
 import type { DumpEstimate, DumpReport } from './dump/report.ts';
 import { SharedBuffers } from './dump/shared-buffers.ts';
+import { dumpForked, dumpSnapshot } from './dump/snapshot-dump.ts';
 import { Image } from './image/image.ts';
 import { imageSource } from './image/source/open-source.ts';
 import {
@@ -80,7 +83,8 @@ export class Dumper {
   /**
    * Dumps one address space, or several of one machine, into one image, in the order given. A page
    * that a later address space shares with an earlier one is stored once. The machine is frozen
-   * meanwhile, so all of them show the same instant, unless the option `freeze` is false.
+   * meanwhile, so all of them show the same instant, unless the option `freeze` is false. A snapshot
+   * is dumped as it is, while the machine runs on.
    *
    * If anything fails, the dump rejects with one MmdumpError or AbortError and leaves nothing
    * behind; docs/RELIABILITY.md lists the exceptions, which the error names. The codes are
@@ -92,16 +96,19 @@ export class Dumper {
    * docs/CLASSIFICATION.md has the rules for pages, docs/IMAGE_FORMAT.md the bytes of the image.
    */
   async dump(
-    spaces: AddressSpace | readonly AddressSpace[],
+    spaces: AddressSpace | readonly AddressSpace[] | Snapshot,
     options: DumpOptions,
   ): Promise<DumpReport> {
     const checked = optionsOf('dump', options, DUMP_OPTIONS);
-    const references = addressSpaces('spaces', spaces).map(({ reference }) => reference);
     const resolved = resolveOptions(checked);
+    const snapshot = isSnapshot(spaces) ? spaces : undefined;
+    const references = snapshot?.references ?? referencesOf(spaces);
     const run = (parent: DumpParent | undefined): Promise<DumpReport> =>
       this.#queue.run(checked, 'open', (deadline) => {
-        const { signal } = deadline;
-        return runDump(this.#engine, references, { ...resolved, parent, signal }, deadline);
+        const chosen = { ...resolved, parent, signal: deadline.signal };
+        if (snapshot !== undefined) return dumpSnapshot(this.#engine, snapshot, chosen, deadline);
+        const dump = resolved.pause === 'fork' ? dumpForked : runDump;
+        return dump(this.#engine, references, chosen, deadline);
       });
     const { parent } = checked;
     if (parent === undefined) return await run(undefined);
@@ -114,7 +121,7 @@ export class Dumper {
    * creates nothing. It rejects as the dump would, except for failures of an output.
    */
   async estimate(
-    spaces: AddressSpace | readonly AddressSpace[],
+    spaces: AddressSpace | readonly AddressSpace[] | Snapshot,
     options: EstimateOptions = {},
   ): Promise<DumpEstimate> {
     const checked = optionsOf('estimate', options, ESTIMATE_OPTIONS);
@@ -334,6 +341,10 @@ export interface WorkerChoice {
    * is chosen as for `createDumper`.
    */
   readonly workers?: number | undefined;
+}
+
+function referencesOf(spaces: unknown): readonly MmReference[] {
+  return addressSpaces('spaces', spaces).map(({ reference }) => reference);
 }
 
 const IMAGE = instanceOf(Image, 'an Image');

@@ -2,6 +2,7 @@
 
 export type { Prot } from '../mmu/arguments/prot.ts';
 export type { DeviceRequest } from '../mmu/calls/device.ts';
+export type { DirtyRange } from '../mmu/calls/dirty.ts';
 export type { FramesFlag, FramesRequest } from '../mmu/calls/frames.ts';
 export type { UserDesc } from '../mmu/calls/ldt.ts';
 export type { Advice, FlagAdvice, PageAdvice } from '../mmu/calls/madvise.ts';
@@ -22,6 +23,7 @@ export {
   writePageStruct,
   writePte,
 } from '../mmu/machine/debug.ts';
+export type { DirtyPages } from '../mmu/machine/dirty-pages.ts';
 export type { FileOptions, MemoryBacked, SimulatedFile } from '../mmu/machine/file.ts';
 export type { Freeze, FreezeOptions } from '../mmu/machine/freeze.ts';
 export type { MmHandle } from '../mmu/machine/handles.ts';
@@ -33,13 +35,14 @@ export type {
   PrefetchProgress,
   PrefetchResult,
 } from '../mmu/machine/prefetch.ts';
+export { Snapshot, type SnapshotOptions, type SnapshotState } from '../mmu/machine/snapshot.ts';
 export type { SystemCalls } from '../mmu/machine/system-calls.ts';
 export { createTlb, type Tlb } from '../mmu/machine/tlb.ts';
 export type { Access, Translation } from '../mmu/machine/translator.ts';
 export type { MachineOptions } from '../mmu/mm/create-machine.ts';
 export type { AttachOptions } from '../mmu/mm/machine-parts.ts';
 export type { MmAddresses, MmAddressName } from '../mmu/mm/mm-struct.ts';
-export type { AdoptableMemory, AdoptedBank } from '../mmu/physical/adopted.ts';
+export type { AdoptableMemory, AdoptedBank, MarkedMemory } from '../mmu/physical/adopted.ts';
 export type { VmaInfo } from '../mmu/vma/vma-info.ts';
 export type { DigestName } from '../shared/digest/digest-kind.ts';
 export type { ImageFormat, UnsupportedPolicy } from '../shared/dump/tasks/pass-task.ts';

@@ -15,6 +15,8 @@ export interface AdoptedPart {
   readonly at: number;
   /** Number of frames. Every part is 2 GiB long, except the last part of a memory. */
   readonly pages: number;
+  /** The owner's marks, one byte for each page of the whole memory: in its first part only. */
+  readonly marks?: Uint8Array | undefined;
 }
 
 /** Everything that another thread needs to attach to a machine. It can be posted to a thread. */

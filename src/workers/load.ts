@@ -4,7 +4,7 @@
  * one mm, it passes the freeze gate and holds the mmap lock for reading. It sets leaves under the
  * lock of their table.
  */
-import { holdMm } from '../mmu/mm/hold.ts';
+import { holdMm, holdToChange } from '../mmu/mm/hold.ts';
 import { MachineParts } from '../mmu/mm/machine-parts.ts';
 import { mmOf } from '../mmu/mm/mm.ts';
 import { LOAD, loadRunKind, loadRunMm, readLoadRun } from '../shared/dump/load-table.ts';
@@ -52,7 +52,7 @@ export function load(task: LoadTask): Outcome<PhaseReport> {
       } else {
         // Loads the following runs of the same mm, too. There may be very many runs of one page,
         // and passing the gate for each of them would cost too much.
-        holdMm(mm, reference, 'read', () => {
+        holdToChange(mm, reference, () => {
           const loader = new RunLoader(mm, reader, digest, ferried);
           bytes += loader.load(run);
           for (; index < last && isNext(runs, index, run.mm); index++) {

@@ -363,7 +363,9 @@ function classifiersOf(
   const policy = { detectZero, copyUnsupported: unsupported === 'copy', leftOut, zeroTests };
   const owners = new OwnerTable(task.owners);
   // On a running machine two mms are not seen at one instant, so each stores what they share.
-  const donors = pinned === undefined ? new Donors(mms, leftOut) : undefined;
+  // The tables of running mms change, but those of snapshots stand still on a running machine, too.
+  const isStill = pinned === undefined || mms.every(({ struct }) => struct.isSnapshot);
+  const donors = isStill ? new Donors(mms, leftOut) : undefined;
   return mms.map((mm, ordinal) => {
     const leaves = pinned?.[ordinal] ?? new FrozenLeaves(mm);
     const bytes = { backed, ferried };

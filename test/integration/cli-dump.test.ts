@@ -275,6 +275,25 @@ describe('dump', () => {
     expect((await inside('verify', name)).status).toBe(0);
   });
 
+  it('dumps a snapshot of a workload, with the same image', async () => {
+    const args = [
+      'dump',
+      '--workload',
+      'dense:8M',
+      '--json',
+      '--quiet',
+      '--force',
+      '-o',
+      'fork.cpt',
+    ];
+    const frozen = JSON.parse((await inside(...args)).stdout);
+    const forked = JSON.parse((await inside(...args, '--pause', 'fork')).stdout);
+    expect(forked.image.id).toBe(frozen.image.id);
+    expect(forked.frozen).toBe(true);
+    expect((await inside(...args, '--pause', 'fork', '--no-freeze')).status).toBe(2);
+    expect((await inside('dump', '--pid', '1', '--pause', 'fork')).status).not.toBe(0);
+  });
+
   it('has a workload for every seed that it takes', async () => {
     const args = ['dump', '--workload', 'sparse:1G', '-o', 'seeds.cpt', '--force', '--seed'];
     expect((await inside(...args, '4294967295')).status).toBe(0);

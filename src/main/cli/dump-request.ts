@@ -23,6 +23,7 @@ export interface DumpFlags extends OutputOptions, TimeoutFlag {
   readonly unsupported: UnsupportedPolicy;
   readonly hugetlb: UnsupportedPolicy;
   readonly freeze: boolean;
+  readonly pause?: 'fork';
   readonly seed?: number;
   readonly memory?: number;
   readonly force?: boolean;
@@ -91,7 +92,11 @@ export interface DumpRequest {
 
 /** Throws OPTION_INVALID for flags that contradict each other. */
 export function parseRequest(flags: DumpFlags): DumpRequest {
-  const { zeroPages, checksum, blocks, format, unsupported, hugetlb, freeze, sizeLimit } = flags;
+  const { zeroPages, checksum, blocks, format, unsupported, hugetlb, freeze, pause, sizeLimit } =
+    flags;
+  if (pause !== undefined && !freeze) {
+    throw new MmdumpError('OPTION_INVALID', 'pause: --no-freeze already lets the workload run');
+  }
   return {
     output: outputOf(flags),
     from: fromOf(flags),
@@ -106,7 +111,7 @@ export function parseRequest(flags: DumpFlags): DumpRequest {
       format,
       unsupported,
       hugetlb,
-      freeze,
+      ...(pause === undefined ? { freeze } : { pause }),
       dontDump: flags.dontdump ?? false,
       sizeLimit,
     },

@@ -109,6 +109,14 @@ function addDump(program: Command): void {
     )
     .option('--parent <image>', 'leave out pages that are the same in this image')
     .addOption(parentsOption())
+    .addOption(
+      new Option(
+        '--pause <how>',
+        'how a workload stands still: for a snapshot in memory only, which is dumped',
+      )
+        .choices(['fork'])
+        .conflicts('pid'),
+    )
     .option('--dontdump', 'honour VM_DONTDUMP: store no pages of such mappings')
     .addOption(timeoutOption());
   addCommon(command).action(async (flags: DumpFlags) => {

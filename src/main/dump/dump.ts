@@ -202,7 +202,7 @@ function reportOf(dump: Dump, { capture, mms, usage, id, ms }: Committed): DumpR
   return {
     image: { path, format: options.format, bytes, id, ...(parts === undefined ? {} : { parts }) },
     ...workersOf(engine.pool, dump.crews),
-    frozen: options.freeze,
+    frozen: options.isInstant,
     mms: mms.map((mm, ordinal) => mmReport(mm, usages[ordinal]!)),
     savedBytes,
     skipped: capture.skipped,

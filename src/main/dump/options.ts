@@ -72,6 +72,13 @@ export interface DumpOptions extends JobOptions {
    */
   readonly freeze?: boolean | undefined;
   /**
+   * 'fork': the machine stands still only while a snapshot is taken, in memory. The dump reads the
+   * snapshot, and the image shows that instant. Shared memory and files are of later moments. It
+   * needs a slot of `maxAddressSpaces` per address space, and cannot be combined with `freeze`.
+   * Default: no snapshot is taken.
+   */
+  readonly pause?: 'fork' | undefined;
+  /**
    * true: VM_DONTDUMP is honoured. The image describes such mappings without their pages, the
    * report lists them, and reading one of the pages from the image fails with PAGE_ABSENT. Default
    * false.
@@ -122,6 +129,9 @@ export interface ResolvedOptions {
   readonly unsupported: UnsupportedPolicy;
   readonly hugetlb: UnsupportedPolicy;
   readonly freeze: boolean;
+  readonly pause: 'fork' | undefined;
+  /** Whether the image shows one instant. */
+  readonly isInstant: boolean;
   readonly dontDump: boolean;
   readonly sizeLimit: number | undefined;
   readonly parent: DumpParent | undefined;
@@ -155,6 +165,7 @@ export const DUMP_OPTIONS: Shape<DumpOptions> = {
   unsupported: optional(oneOf(POLICIES)),
   hugetlb: optional(oneOf(POLICIES)),
   freeze: optional(flag),
+  pause: optional(oneOf(['fork'])) as Check<DumpOptions['pause']>,
   dontDump: optional(flag),
   sizeLimit: optional(wholeNumber(0)),
   parent: optional(instanceOf(Image, 'an Image')),
@@ -179,6 +190,9 @@ function unitBytes(what: string, value: unknown): number {
  * Fills in the defaults. Precondition: DUMP_OPTIONS or ESTIMATE_OPTIONS has checked the options.
  */
 export function resolveOptions(options: DumpOptions): ResolvedOptions {
+  if (options.pause !== undefined && options.freeze !== undefined) {
+    throw refusal('pause', options.pause, "'fork' without the option freeze");
+  }
   const {
     format = 'cpt',
     unitBytes = 2 * GRANULE_SIZE,
@@ -198,6 +212,8 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
     unsupported,
     hugetlb,
     freeze: options.freeze ?? true,
+    pause: options.pause,
+    isInstant: options.freeze ?? true,
     dontDump: options.dontDump ?? false,
     sizeLimit: options.sizeLimit,
     parent: undefined, // set while the image is in use

@@ -68,7 +68,7 @@ export async function runPasses(
   pins: Pins | undefined,
 ): Promise<PassResult> {
   const { options, engine, yielder } = dump;
-  const { freeze: frozen, digest, dontDump } = options;
+  const { isInstant: frozen, digest, dontDump } = options;
   const parent = dump.parent?.fields;
   const head = { frozen, digest, dontDump, mmCount: mms.length, totalLen: 0, parent };
   const core = options.format === 'elf' ? new CoreOutput(mms[0]!) : undefined;

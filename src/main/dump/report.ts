@@ -94,7 +94,7 @@ export interface DumpReport {
   readonly workers: number;
   /** Why, as `2: one per available core`, `1: the dump is small (212 KiB)` or `4 as asked`. */
   readonly workersReason: string;
-  /** true: the image shows one instant. false: the machine ran meanwhile. */
+  /** true: the image shows one instant. false: the machine ran meanwhile, and pages of it show. */
   readonly frozen: boolean;
   /** The address spaces, in the order of the dump. */
   readonly mms: readonly MmReport[];
@@ -106,7 +106,10 @@ export interface DumpReport {
   readonly ms: {
     /** Waiting for threads inside the machine, and for locks. */
     readonly lockWait: number;
-    /** How long the machine stood still. 0 if it ran meanwhile (`freeze: false`). */
+    /**
+     * How long the machine stood still. With `pause: 'fork'`, how long the address spaces did while
+     * the snapshot was taken. 0 if nothing stood still (`freeze: false`).
+     */
     readonly pause: number;
     /**
      * How long the mmap locks were held for reading. Threads that needed one for writing had to

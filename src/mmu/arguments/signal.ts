@@ -24,10 +24,15 @@ export function sigbus(vpn: number, reason: string): MmdumpError {
 }
 
 /**
- * Thrown when the stack has to grow but the operation holds the mmap lock for reading only. Growth
- * changes a VMA, so the caller that took the lock runs the operation again with it held for
- * writing.
+ * Thrown when an operation that holds the mmap lock for reading needs it for writing: to replace a
+ * page table that a snapshot shares, or to grow the stack. The caller that took the lock runs the
+ * operation again with it held for writing.
  */
-export class StackGrowth extends Error {
+export class WantsWriteLock extends Error {
+  override readonly name: string = 'WantsWriteLock';
+}
+
+/** Thrown when the stack has to grow, which changes a VMA. */
+export class StackGrowth extends WantsWriteLock {
   override readonly name = 'StackGrowth';
 }

@@ -10,7 +10,7 @@ import { describeAnonymous, setLeaf } from '../fault/leaf.ts';
 import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import { lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
-import { backingOf, isMerged, placeOf } from '../tables/pte.ts';
+import { backingOf, isMerged, namedPage, placeOf, softOfSwapped } from '../tables/pte.ts';
 import { dropLeaf } from '../tables/zap.ts';
 
 /**
@@ -41,11 +41,11 @@ export function backingIn(
   // What a write fault maps is nobody's but the writer's: an ordinary page.
   const isMergedPage = isMerged(low) && !write;
   describeAnonymous(mm, slot, vpn, pfn, isMergedPage ? PG.KSM : 0);
-  if (!write) mm.pages.setOrigin(pfn, low, high);
+  if (!write) mm.pages.setOrigin(pfn, namedPage(low), high);
   const { words, at, table } = cursor;
   lockTable(mm, table);
   const isSame = words[at] === low && words[at + 1] === high;
-  if (isSame) setLeaf(cursor, pfn, flags, write, write);
+  if (isSame) setLeaf(cursor, pfn, flags, write, write, write || softOfSwapped(low) !== 0);
   unlockTable(mm, table);
   if (!isSame) dropLeaf(mm, pfn);
 }

@@ -1,7 +1,7 @@
 /** Reclaim of pages that were loaded from a backing: nothing has to be written anywhere. */
 import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
-import { backingOf, PTE, replaceEntry } from '../tables/pte.ts';
+import { backingOf, PTE, replaceEntry, swappedOfSoft } from '../tables/pte.ts';
 
 const { WRITE, DIRTY, MERGED } = PTE;
 
@@ -21,7 +21,7 @@ export function backingOut(mm: Mm, words: Int32Array, at: number, pfn: number): 
   const merged = (mm.pages.flags(pfn) & PG.KSM) === 0 ? 0 : MERGED;
   const leafLow = words[at]!;
   const leafHigh = words[at + 1]!;
-  replaceEntry(words, at, mm.pages.originLow(pfn) | merged, high);
+  replaceEntry(words, at, mm.pages.originLow(pfn) | merged | swappedOfSoft(leafLow), high);
   if (backings.isOpen(backingOf(high))) return true;
   replaceEntry(words, at, leafLow, leafHigh); // released meanwhile: the frame alone has the bytes
   return false;

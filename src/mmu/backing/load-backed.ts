@@ -8,7 +8,16 @@ import { setLeaf } from '../fault/leaf.ts';
 import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import { lockTable, unlockTable } from '../tables/page-table.ts';
-import { backingOf, isBacked, isMerged, NEXT_PLACE, placeOf } from '../tables/pte.ts';
+import {
+  backingOf,
+  isBacked,
+  isMerged,
+  NEXT_PLACE,
+  namedPage,
+  placeOf,
+  softOfSwapped,
+} from '../tables/pte.ts';
+import { openTable } from '../tables/shared-table.ts';
 import { walkRange } from '../tables/walk-range.ts';
 import { dropLeaf } from '../tables/zap.ts';
 import { prepareAnonVma } from '../vma/anon-vma.ts';
@@ -33,7 +42,7 @@ export function findBacked(mm: Mm, from: number, to: number): BackedGranules {
     const slot = vmas.slot(ordinal);
     const start = Math.max(from, vmas.start(slot));
     if (start >= to) break;
-    walkRange(mm, start, Math.min(to, vmas.end(slot)), false, (found, vpn, end) => {
+    walkRange(mm, start, Math.min(to, vmas.end(slot)), 'look', (found, vpn, end) => {
       if (seen++ === GRANULES_AT_ONCE) {
         next = vpn;
         return false;
@@ -54,8 +63,8 @@ function hasBacked(words: Int32Array, at: number, count: number): boolean {
 
 /**
  * Loads the backed pages of [from, to), as reads of them would. Returns how many. Throws ENOMEM if
- * no frame is free, and what the backing throws if a page cannot be read; the pages before it are
- * loaded.
+ * no frame is free, WantsWriteLock where a snapshot shares a table, and what the backing throws if a
+ * page cannot be read; the pages before it are loaded.
  */
 export function loadBacked(mm: Mm, from: number, to: number): number {
   let loaded = 0;
@@ -64,7 +73,7 @@ export function loadBacked(mm: Mm, from: number, to: number): number {
     const slot = vmas.slot(ordinal);
     const start = Math.max(from, vmas.start(slot));
     if (start >= to) break;
-    walkRange(mm, start, Math.min(to, vmas.end(slot)), false, (found, vpn, end) => {
+    walkRange(mm, start, Math.min(to, vmas.end(slot)), 'look', (found, vpn, end) => {
       if (found === 'table') loaded += loadGranule(mm, slot, vpn, end - vpn);
     });
   }
@@ -74,11 +83,13 @@ export function loadBacked(mm: Mm, from: number, to: number): number {
 /** Loads the backed pages behind the `count` entries from the cursor of the mm on. */
 function loadGranule(mm: Mm, slot: number, vpn: number, count: number): number {
   const { cursor } = mm;
+  if (!hasBacked(cursor.words, cursor.at, count)) return 0;
+  openTable(mm, vpn, cursor);
   const { words, at, table } = cursor;
   let loaded = 0;
   for (let page = 0; page < count; ) {
     lockTable(mm, table);
-    const low = words[at + page * 2]!;
+    const low = namedPage(words[at + page * 2]!);
     const high = words[at + page * 2 + 1]!;
     const pages = isBacked(low) ? neighbours(words, at + page * 2, count - page) : 0;
     unlockTable(mm, table);
@@ -125,8 +136,9 @@ function loadRun(mm: Mm, slot: number, vpn: number, run: Run): number {
     pages.setOrigin(first + page, expected, high);
     const { words } = cursor;
     cursor.at = at + page * 2;
-    if (words[cursor.at] === expected && words[cursor.at + 1] === high) {
-      setLeaf(cursor, first + page, flags, false, false);
+    const found = words[cursor.at]!;
+    if (namedPage(found) === expected && words[cursor.at + 1] === high) {
+      setLeaf(cursor, first + page, flags, false, false, softOfSwapped(found) !== 0);
       loaded++;
     } else {
       dropLeaf(mm, first + page);
@@ -139,12 +151,12 @@ function loadRun(mm: Mm, slot: number, vpn: number, run: Run): number {
 /** Number of entries from words[at] on, at most `limit`, whose pages are neighbours in a backing. */
 export function neighbours(words: Int32Array, at: number, limit: number): number {
   const high = words[at + 1]!;
-  let low = words[at]!;
+  let low = namedPage(words[at]!);
   let pages = 1;
   for (; pages < limit; pages++) {
     low = (low + NEXT_PLACE) | 0;
     const next = at + pages * 2;
-    if (words[next] !== low || words[next + 1] !== high || !isBacked(low)) break;
+    if (namedPage(words[next]!) !== low || words[next + 1] !== high || !isBacked(low)) break;
   }
   return pages;
 }

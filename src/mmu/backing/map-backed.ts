@@ -1,7 +1,7 @@
 /** Sets backed entries: pages that a machine has from the start, although they lie elsewhere. */
 import { assert } from '../../shared/assert.ts';
 import type { Mm } from '../mm/mm.ts';
-import { ensureTables, lockTable, unlockTable } from '../tables/page-table.ts';
+import { lockTable, unlockTable } from '../tables/page-table.ts';
 import {
   backedHigh,
   backedLow,
@@ -10,12 +10,13 @@ import {
   PTE,
   setEntries,
 } from '../tables/pte.ts';
+import { ensureTables } from '../tables/shared-table.ts';
 import { countEmpty } from '../tables/table-scan.ts';
 
 /**
  * Gives `count` pages from `vpn` on, which lie in one granule, the pages of a backing from `place`
- * on. `isMerged`: KSM has merged them. Nothing is mapped there yet. Throws ENOMEM if there is no frame for a page table. The mmap
- * lock is held in either mode.
+ * on. `isMerged`: KSM has merged them. Nothing is mapped there yet. Throws ENOMEM if there is no
+ * frame for a page table, and WantsWriteLock. The mmap lock is held in either mode.
  */
 export function mapBacked(
   mm: Mm,

@@ -12,8 +12,9 @@ import { GRANULE_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
-import { ensureTables, PageCursor } from '../tables/page-table.ts';
+import { PageCursor } from '../tables/page-table.ts';
 import { highOf, isPresent, lowOf, PTE, pfnOf, setEntry } from '../tables/pte.ts';
+import { ensureTables, shareFrame } from '../tables/shared-table.ts';
 import { walkRange } from '../tables/walk-range.ts';
 import type { VmaFields } from '../vma/vma-table.ts';
 
@@ -28,7 +29,7 @@ export function copyRange(parent: Mm, child: Mm, vma: VmaFields): void {
   const from = parent.cursor;
   const to = new PageCursor();
   const isShared = (vma.flags & VM.MAYSHARE) !== 0;
-  walkRange(parent, vma.start, vma.end, false, (found, vpn, end) => {
+  walkRange(parent, vma.start, vma.end, 'look', (found, vpn, end) => {
     if (found === 'table') {
       copyTable(child, from, to, vpn, end - vpn, isShared);
       return;
@@ -112,14 +113,6 @@ function copyAdopted(
   pages.addMapping(pfn);
   to.words[there] = lowOf(pfn, low & FLAGS); // no other thread sees the child yet
   to.words[there + 1] = highOf(pfn, high & NX_HIGH);
-}
-
-/** Takes the reference of one more leaf to the frame, and counts its mapping. */
-function shareFrame(child: Mm, pfn: number): void {
-  if (pfn <= 0 || !child.memory.has(pfn)) return; // the entry was damaged on purpose
-  if ((child.pages.flags(pfn) & PG.RESERVED) !== 0) return;
-  child.pages.get(pfn);
-  child.pages.addMapping(pfn);
 }
 
 /** Copies a huge leaf. It is private and anonymous, so it becomes read-only in both mms. */

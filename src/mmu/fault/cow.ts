@@ -4,12 +4,12 @@ import { BEYOND_MEMORY, sigbus } from '../arguments/signal.ts';
 import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import { lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
-import { isPresent, PTE, pfnOf, setEntry } from '../tables/pte.ts';
+import { isPresent, PTE, pfnOf, setEntry, WRITTEN } from '../tables/pte.ts';
 import { revokePage } from '../tables/revoke.ts';
 import { dropLeaf, noteDirty } from '../tables/zap.ts';
 import { describeAnonymous, setLeaf } from './leaf.ts';
 
-const { WRITE, DIRTY, SPECIAL } = PTE;
+const { WRITE, SPECIAL } = PTE;
 const { ANON, RESERVED, ZERO, KSM, ADOPTED } = PG;
 
 export function breakCow(
@@ -29,7 +29,7 @@ export function breakCow(
     if (!mm.memory.has(old)) throw sigbus(vpn, BEYOND_MEMORY);
     if ((flags & VM.SHARED) !== 0 || mayReuse(mm, low, old)) {
       if ((mm.pages.flags(old) & ANON) !== 0) mm.pages.setOrigin(old, 0, 0); // it gets written
-      setEntry(words, at, low | WRITE | DIRTY, high);
+      setEntry(words, at, low | WRITE | WRITTEN, high);
       if ((low & SPECIAL) === 0) noteDirty(mm, old);
       return;
     }

@@ -25,14 +25,9 @@ import { cacheGetPage } from '../files/filemap.ts';
 import type { Mm } from '../mm/mm.ts';
 import { ZERO_PAGE_PFN } from '../physical/page-struct.ts';
 import { swapIn } from '../swap/swap-in.ts';
-import {
-  ensureTables,
-  lockTable,
-  type PageCursor,
-  unlockTable,
-  walk,
-} from '../tables/page-table.ts';
-import { isBacked, isGuard, isPresent, PTE, pfnOf, setEntry } from '../tables/pte.ts';
+import { lockTable, type PageCursor, unlockTable, walk } from '../tables/page-table.ts';
+import { isBacked, isGuard, isPresent, PTE, pfnOf, setEntry, WRITTEN } from '../tables/pte.ts';
+import { ensureTables, openTable } from '../tables/shared-table.ts';
 import { dropLeaf, noteDirty } from '../tables/zap.ts';
 import { prepareAnonVma } from '../vma/anon-vma.ts';
 import { growStack } from '../vma/stack.ts';
@@ -164,12 +159,13 @@ function leafAllows(low: number, write: boolean): boolean {
 }
 
 /**
- * Sets the ACCESSED and DIRTY bits, as the processor does. The caller holds the page-table lock.
+ * Sets the ACCESSED and DIRTY bits, as the processor does, and the soft-dirty bit with DIRTY. So no
+ * leaf has to be write-protected to notice the next write, as Linux has to. The caller holds the page-table lock.
  */
 function touchLeaf(mm: Mm, cursor: PageCursor, pfn: number, write: boolean): void {
   const { words, at } = cursor;
   const low = words[at]!;
-  const touched = low | ACCESSED | (write ? DIRTY : 0);
+  const touched = low | ACCESSED | (write ? WRITTEN : 0);
   if (touched === low) return;
   setEntry(words, at, touched, words[at + 1]!);
   if (write && (low & (DIRTY | PTE.SPECIAL)) === 0) noteDirty(mm, pfn);
@@ -185,6 +181,7 @@ export function lockPage(mm: Mm, vpn: number, write: boolean): Pfn {
   for (;;) {
     const found = walk(mm, mm.pgd, vpn, cursor);
     if (found === 'bad') throw sigbus(vpn, 'its page tables are damaged');
+    if (write && found === 'table') openTable(mm, vpn, cursor);
     // This first check takes no lock. An entry that must fault is checked again by the fault.
     if (found !== 'none' && (found === 'huge' || leafAllows(cursor.words[cursor.at]!, write))) {
       lockTable(mm, cursor.table);

@@ -1,8 +1,9 @@
 /** Guard pages (MADV_GUARD_INSTALL, Linux 6.13): markers that make every access fail. */
 import { granuleEnd } from '../../shared/page.ts';
 import type { Mm } from '../mm/mm.ts';
-import { ensureTables, lockTable, unlockTable } from '../tables/page-table.ts';
+import { lockTable, unlockTable } from '../tables/page-table.ts';
 import { clearEntry, isGuard, MARKER, MARKER_HIGH, markerLow, setEntry } from '../tables/pte.ts';
+import { ensureTables } from '../tables/shared-table.ts';
 import { walkRange } from '../tables/walk-range.ts';
 import { zapRange } from '../tables/zap.ts';
 import { prepareAnonVma } from '../vma/anon-vma.ts';
@@ -52,7 +53,7 @@ function isFree(words: Int32Array, at: number): boolean {
  */
 export function removeGuards(mm: Mm, from: number, to: number): void {
   const { cursor } = mm;
-  walkRange(mm, from, to, false, (found, vpn, end) => {
+  walkRange(mm, from, to, 'change', (found, vpn, end) => {
     if (found === 'huge') return;
     const { words, at: first, table } = cursor;
     lockTable(mm, table);

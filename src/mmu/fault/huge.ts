@@ -6,7 +6,7 @@ import { GRANULE_PAGES, granuleEnd, granuleStart, type Pfn } from '../../shared/
 import { pagePrivileges, VM } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
-import { ensureTables, lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
+import { lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
 import {
   highOf,
   isPresent,
@@ -16,14 +16,16 @@ import {
   pfnOf,
   replaceEntry,
   setEntry,
+  WRITTEN,
 } from '../tables/pte.ts';
 import { revokeTranslations } from '../tables/revoke.ts';
+import { ensureTables } from '../tables/shared-table.ts';
 import { splitHuge } from '../tables/split-huge.ts';
 import { dropLeaf } from '../tables/zap.ts';
 import { prepareAnonVma } from '../vma/anon-vma.ts';
 import { describeAnonymous } from './leaf.ts';
 
-const { HUGE, WRITE, DIRTY } = PTE;
+const { HUGE, WRITE } = PTE;
 
 /**
  * Maps a huge page on the first access to a granule (do_huge_pmd_anonymous_page). A read maps the
@@ -106,7 +108,7 @@ function reuseHuge(mm: Mm, cursor: PageCursor, first: number): boolean {
   const high = words[at + 1]!;
   const isSame = (low & HUGE) !== 0 && isPresent(low) && pfnOf(low, high) === first;
   const reuse = isSame && isAllExclusive(mm, first);
-  if (reuse) setEntry(words, at, low | WRITE | DIRTY, high);
+  if (reuse) setEntry(words, at, low | WRITE | WRITTEN, high);
   unlockTable(mm, table);
   return reuse;
 }

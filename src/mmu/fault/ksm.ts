@@ -12,13 +12,7 @@ import type { Pfn } from '../../shared/page.ts';
 import { pagePrivileges, VM } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
-import {
-  ensureTables,
-  lockTable,
-  type PageCursor,
-  unlockTable,
-  walk,
-} from '../tables/page-table.ts';
+import { lockTable, type PageCursor, unlockTable, walk } from '../tables/page-table.ts';
 import {
   highOf,
   isMerged,
@@ -30,7 +24,8 @@ import {
   setEntry,
 } from '../tables/pte.ts';
 import { revokeTranslations } from '../tables/revoke.ts';
-import { walkRange } from '../tables/walk-range.ts';
+import { ensureTables, openTable } from '../tables/shared-table.ts';
+import { type LeavesUse, walkRange } from '../tables/walk-range.ts';
 import { dropLeaf } from '../tables/zap.ts';
 import { describeAnonymous, setLeaf } from './leaf.ts';
 
@@ -42,6 +37,7 @@ import { describeAnonymous, setLeaf } from './leaf.ts';
 export function mapMerged(mm: Mm, first: number, others: readonly number[]): void {
   const { cursor, pages } = mm;
   if (walk(mm, mm.pgd, first, cursor) !== 'table') return;
+  openTable(mm, first, cursor);
   lockTable(mm, cursor.table);
   const low = cursor.words[cursor.at]!;
   const high = cursor.words[cursor.at + 1]!;
@@ -74,7 +70,7 @@ export class MergeScan {
 
   /** First pass: counts the contents of one mm. The caller holds the mmap lock in either mode. */
   count(mm: Mm): void {
-    forEachLeaf(mm, VM.MERGEABLE, 0, Number.MAX_SAFE_INTEGER, (_slot, _vpn, pfn) => {
+    forEachLeaf(mm, 'look', VM.MERGEABLE, 0, Number.MAX_SAFE_INTEGER, (_slot, _vpn, pfn) => {
       const hash = hashOf(mm, pfn);
       this.#counts.set(hash, (this.#counts.get(hash) ?? 0) + 1);
     });
@@ -82,14 +78,21 @@ export class MergeScan {
 
   /**
    * Second pass: merges pages of one mm whose content occurs more than once. The caller holds the
-   * mmap lock in either mode.
+   * mmap lock for writing, since page tables that snapshots share are copied.
    */
   merge(mm: Mm): void {
-    forEachLeaf(mm, VM.MERGEABLE, 0, Number.MAX_SAFE_INTEGER, (_slot, _vpn, pfn, cursor, at) => {
-      revokeTranslations(mm); // the bytes must stand still while they are compared
-      const hash = hashOf(mm, pfn);
-      if ((this.#counts.get(hash) ?? 0) > 1) this.#mergeLeaf(mm, hash, pfn, cursor, at);
-    });
+    forEachLeaf(
+      mm,
+      'change',
+      VM.MERGEABLE,
+      0,
+      Number.MAX_SAFE_INTEGER,
+      (_slot, _vpn, pfn, cursor, at) => {
+        revokeTranslations(mm); // the bytes must stand still while they are compared
+        const hash = hashOf(mm, pfn);
+        if ((this.#counts.get(hash) ?? 0) > 1) this.#mergeLeaf(mm, hash, pfn, cursor, at);
+      },
+    );
   }
 
   /** Drops the references to the stable frames. The caller is inside the freeze gate. */
@@ -131,10 +134,10 @@ export class MergeScan {
  * holds the mmap lock.
  */
 export function unmergeRange(mm: Mm, from: number, to: number): void {
-  walkRange(mm, from, to, false, (found, vpn, end) => {
+  walkRange(mm, from, to, 'change', (found, vpn, end) => {
     if (found === 'table') unmergeBacked(mm, end - vpn);
   });
-  forEachLeaf(mm, 0, from, to, (slot, vpn, pfn, cursor, at) => {
+  forEachLeaf(mm, 'change', 0, from, to, (slot, vpn, pfn, cursor, at) => {
     if ((mm.pages.flags(pfn) & PG.KSM) === 0) return;
     const fresh = mm.allocator.allocate(mm.thread);
     revokeTranslations(mm);
@@ -142,7 +145,8 @@ export function unmergeRange(mm: Mm, from: number, to: number): void {
     describeAnonymous(mm, slot, vpn, fresh);
     cursor.at = at;
     const flags = mm.vmas.flags(slot);
-    setLeaf(cursor, fresh, flags, (flags & VM.WRITE) !== 0, true);
+    const isSoft = (cursor.words[at]! & PTE.SOFT_DIRTY) !== 0; // its bytes stay as they are
+    setLeaf(cursor, fresh, flags, (flags & VM.WRITE) !== 0, true, isSoft);
     dropLeaf(mm, pfn);
   });
 }
@@ -172,14 +176,21 @@ type LeafVisit = (slot: number, vpn: number, pfn: Pfn, cursor: PageCursor, at: n
  * Visits the 4 KiB leaves of anonymous pages in [from, to), in VMAs whose flags have all bits of
  * `wanted`. The lock of the leaf's table is held during a visit. Huge leaves are not visited.
  */
-function forEachLeaf(mm: Mm, wanted: number, from: number, to: number, visit: LeafVisit): void {
+function forEachLeaf(
+  mm: Mm,
+  use: LeavesUse,
+  wanted: number,
+  from: number,
+  to: number,
+  visit: LeafVisit,
+): void {
   const { vmas } = mm;
   for (let ordinal = vmas.find(from); ordinal < vmas.count; ordinal++) {
     const slot = vmas.slot(ordinal);
     if (vmas.start(slot) >= to) return;
     if ((vmas.flags(slot) & wanted) >>> 0 !== wanted) continue;
     const start = Math.max(from, vmas.start(slot));
-    walkRange(mm, start, Math.min(to, vmas.end(slot)), false, (found, vpn, end) => {
+    walkRange(mm, start, Math.min(to, vmas.end(slot)), use, (found, vpn, end) => {
       if (found === 'table') visitTable(mm, slot, vpn, end - vpn, visit);
     });
   }

@@ -4,19 +4,24 @@ import { pagePrivileges } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
 import type { PageCursor } from '../tables/page-table.ts';
-import { highOf, leafFlags, lowOf, replaceEntry } from '../tables/pte.ts';
+import { highOf, leafFlags, lowOf, PTE, replaceEntry } from '../tables/pte.ts';
 import { prepareAnonVma } from '../vma/anon-vma.ts';
 
-/** Writes the leaf at the cursor for a VMA with `flags`. The caller holds the page-table lock. */
+/**
+ * Writes the leaf at the cursor for a VMA with `flags`. A dirty leaf is soft-dirty unless `isSoft`
+ * says otherwise. The caller holds the page-table lock.
+ */
 export function setLeaf(
   cursor: PageCursor,
   pfn: number,
   flags: number,
   writable: boolean,
   dirty: boolean,
+  isSoft: boolean = dirty,
 ): void {
   const privileges = pagePrivileges(flags);
-  const low = lowOf(pfn, leafFlags(privileges.low, writable, dirty));
+  const bits = leafFlags(privileges.low, writable, dirty) & ~PTE.SOFT_DIRTY;
+  const low = lowOf(pfn, isSoft ? bits | PTE.SOFT_DIRTY : bits);
   replaceEntry(cursor.words, cursor.at, low, highOf(pfn, privileges.high));
 }
 

@@ -7,7 +7,7 @@ import { assert } from '../../shared/assert.ts';
 import { pagePrivileges } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm/mm.ts';
 import { ZERO_PAGE_PFN } from '../physical/page-struct.ts';
-import { ensureTables, lockTable, unlockTable } from '../tables/page-table.ts';
+import { lockTable, unlockTable } from '../tables/page-table.ts';
 import {
   highOf,
   leafFlags,
@@ -17,6 +17,7 @@ import {
   markerLow,
   setEntries,
 } from '../tables/pte.ts';
+import { ensureTables } from '../tables/shared-table.ts';
 import { countEmpty } from '../tables/table-scan.ts';
 import { noteGuards } from './guard.ts';
 

@@ -16,6 +16,7 @@ import { MM_ADDRESSES, MM_FIELD, type MmAddresses, MmStruct } from '../mm/mm-str
 import { insertVmas } from '../vma/vma-edit.ts';
 import { type VmaInfo, vmaInfos } from '../vma/vma-info.ts';
 import { VMA_FIELDS, type VmaFields } from '../vma/vma-table.ts';
+import { DirtyPages } from './dirty-pages.ts';
 import type { MmHandle } from './handles.ts';
 import { MemoryAccess } from './memory-access.ts';
 import {
@@ -150,6 +151,11 @@ export class AddressSpace extends MemoryAccess {
     const checked = MAPPINGS('vmas', vmas);
     assertSignal(signal);
     return this.later('write', (mm) => insertVmas(mm, checked), signal);
+  }
+
+  /** Which pages were written: dirty tracking. */
+  get dirty(): DirtyPages {
+    return new DirtyPages(this.reference);
   }
 
   /** Lists the mappings by ascending address, as /proc/PID/maps does. */

@@ -20,6 +20,7 @@ import { holdGate } from '../mm/hold.ts';
 import { PG } from '../physical/page-struct.ts';
 import { lockTable, unlockTable, walk } from '../tables/page-table.ts';
 import { pfnOf, replaceEntry } from '../tables/pte.ts';
+import { openTable } from '../tables/shared-table.ts';
 import { AddressSpace } from './address-space.ts';
 import { runOn } from './enter.ts';
 import { Machine } from './machine.ts';
@@ -130,6 +131,7 @@ export function writePte(space: AddressSpace, address: number, words: PteWords):
     if (cursor.level !== level) {
       throw new MmdumpError('EINVAL', `the walk to ${hex(address)} ends at level ${cursor.level}`);
     }
+    if (level === 1) openTable(mm, pageOf(address), cursor);
     const slot = mm.vmas.lookup(pageOf(address));
     if (slot >= 0) noteGuards(mm, slot); // the new entry may be a guard marker
     lockTable(mm, cursor.table);

@@ -2,7 +2,8 @@
  * How every operation on an mm runs. It holds the mm (`hold.ts`), and runs again in two cases:
  *
  * - No frame was free. Memory is reclaimed first, while no lock is held.
- * - The stack has to grow. The operation then takes the mmap lock for writing.
+ * - The stack has to grow, or a page table is shared with a snapshot (`tables/shared-table.ts`). The
+ *   operation then takes the mmap lock for writing.
  *
  * An operation must therefore change nothing before it fails, or be harmless to repeat, or keep its
  * progress.
@@ -10,7 +11,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { MmdumpError } from '../../shared/errors.ts';
 import { type LockMode, wouldBlock } from '../../shared/sync/rw-lock.ts';
-import { StackGrowth } from '../arguments/signal.ts';
+import { WantsWriteLock } from '../arguments/signal.ts';
 import type { Progress } from '../fault/access.ts';
 import { populateRange } from '../fault/populate.ts';
 import { holdMm, holdMmInside, type MmReference } from '../mm/hold.ts';
@@ -38,7 +39,7 @@ export function runOn<T>(
       try {
         return holdMm(mm, reference, wanted, operation);
       } catch (error) {
-        if (error instanceof StackGrowth) wanted = 'write';
+        if (error instanceof WantsWriteLock) wanted = 'write';
         else mendOrThrow(mm.machine, mm.thread, error);
       }
     }
@@ -111,7 +112,7 @@ async function attemptAs<T>(
   try {
     return { value: await holdMmInside(mm, reference, mode, operation, signal) };
   } catch (error) {
-    if (error instanceof StackGrowth) return 'wants to write';
+    if (error instanceof WantsWriteLock) return 'wants to write';
     if (isBusy(error)) return 'has to wait';
     return isMended(machine, thread, error) ? 'mended' : 'has to wait';
   } finally {
@@ -200,7 +201,7 @@ function holdInside<T>(machine: MachineParts, thread: number, change: (thread: n
  * Returns true if memory was reclaimed for an operation that failed with `error`, and false if the
  * operation has to wait for other threads. Throws `error` if a reclaim does not help.
  */
-function isMended(machine: MachineParts, thread: number, error: unknown): boolean {
+export function isMended(machine: MachineParts, thread: number, error: unknown): boolean {
   try {
     mendOrThrow(machine, thread, error);
     return true;

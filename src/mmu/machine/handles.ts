@@ -10,6 +10,7 @@ import {
   isInstance,
   list,
   oneOf,
+  optional,
   wholeNumber,
 } from '../../shared/arguments/checks.ts';
 import { optionsOf, record, type Shape } from '../../shared/arguments/options.ts';
@@ -46,6 +47,7 @@ const ADOPTED: Shape<AdoptedPart> = {
   },
   at: wholeNumber(0),
   pages: wholeNumber(1, BANK_FRAMES),
+  marks: optional(instanceOf(Uint8Array, 'a Uint8Array')),
 };
 
 const MACHINE_HANDLE: Shape<MachineHandle> = {

@@ -30,6 +30,12 @@ import { FREEZE_OPTIONS, type Freeze, type FreezeOptions, freezeMachine } from '
 import { closeMachine } from './lifetime.ts';
 import { reclaim, reclaimAsync } from './memory-pressure.ts';
 import { livingMms, mergePages, mergePagesAsync } from './merge-pages.ts';
+import {
+  type Snapshot,
+  type SnapshotOptions,
+  takeSnapshot,
+  takeSnapshotAsync,
+} from './snapshot.ts';
 
 /** An amount of memory and how much of it is free, in bytes. */
 export interface MemoryAmount {
@@ -157,6 +163,24 @@ export class Machine {
     const { reference } = SPACE('space', space);
     if (reference.machine.isSameMachine(this.parts)) return space;
     throw refusal('space', space, 'an AddressSpace of this machine, not of another');
+  }
+
+  /**
+   * Takes a snapshot of address spaces at one instant: copy-on-write clones, which share page tables
+   * and pages with them until they are written. `rewind` brings them back. Throws OPTION_INVALID,
+   * ENOMEM if all slots (`maxAddressSpaces`) or all frames are taken, MM_GONE, TOO_MANY_THREADS (it
+   * takes an id per address space meanwhile), and EAGAIN.
+   */
+  snapshot(options: SnapshotOptions = {}): Snapshot {
+    return takeSnapshot(this.parts, options);
+  }
+
+  /**
+   * Like `snapshot`, but waits while the machine is frozen or an address space is held. Rejects
+   * with AbortError if `signal` fires during a wait.
+   */
+  async snapshotAsync(options: SnapshotOptions = {}, signal?: AbortSignal): Promise<Snapshot> {
+    return takeSnapshotAsync(this.parts, options, signal);
   }
 
   /**

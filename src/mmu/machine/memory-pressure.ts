@@ -139,7 +139,7 @@ function livingMm(
 ): { readonly mm: Mm; readonly reference: MmReference } | undefined {
   const struct = new MmStruct(machine.mmWords, slot);
   const { generation } = struct; // read first: what is read later is of this life or a later one
-  if (!struct.isLive) return undefined;
+  if (!struct.isLive || struct.isSnapshot) return undefined;
   return { mm: mmOf(machine, slot, thread), reference: { machine, slot, generation } };
 }
 

@@ -11,13 +11,13 @@ import type { MachineParts } from '../mm/machine-parts.ts';
 import { type Mm, mmOf } from '../mm/mm.ts';
 import { MmStruct } from '../mm/mm-struct.ts';
 
-/** Returns references to all living mms of the machine. */
+/** Returns references to all living mms of the machine, without those of snapshots. */
 export function livingMms(machine: MachineParts): MmReference[] {
   const found: MmReference[] = [];
   for (let slot = 0; slot < machine.maxAddressSpaces; slot++) {
     const struct = new MmStruct(machine.mmWords, slot);
     const { generation } = struct; // read first: what is read later is of this life or a later one
-    if (struct.isLive) found.push({ machine, slot, generation });
+    if (struct.isLive && !struct.isSnapshot) found.push({ machine, slot, generation });
   }
   return found;
 }
@@ -37,7 +37,7 @@ export function mergePages(machine: MachineParts): number {
     try {
       for (const visit of visitsOf(scan)) {
         for (const reference of livingMms(machine)) {
-          passOver(() => lockMm(mmOf(machine, reference.slot, thread), reference, 'read', visit));
+          passOver(() => lockMm(mmOf(machine, reference.slot, thread), reference, 'write', visit));
         }
       }
     } finally {
@@ -59,7 +59,7 @@ export function mergePagesAsync(machine: MachineParts, signal?: AbortSignal): Pr
         for (const visit of visitsOf(scan)) {
           for (const reference of livingMms(machine)) {
             const mm = mmOf(machine, reference.slot, thread);
-            await lockMmAsync(mm, reference, 'read', visit, signal).catch(ignoreGone);
+            await lockMmAsync(mm, reference, 'write', visit, signal).catch(ignoreGone);
           }
         }
       } finally {

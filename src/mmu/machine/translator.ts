@@ -20,7 +20,7 @@ import { holdGate, type MmReference } from '../mm/hold.ts';
 import type { Mm } from '../mm/mm.ts';
 import { goOutside, noteInside, type TranslationUser } from '../mm/translation-user.ts';
 import { unlockTable } from '../tables/page-table.ts';
-import { PTE } from '../tables/pte.ts';
+import { PTE, WRITTEN } from '../tables/pte.ts';
 import { runOn } from './enter.ts';
 
 /** Accesses of more bytes do not come here: copying them takes longer than finding the page. */
@@ -28,7 +28,8 @@ const SMALL = 64;
 const ENTRIES = 256;
 const OFFSET = PAGE_SIZE - 1;
 const NO_PAGE = -1;
-const WRITABLE = PTE.WRITE | PTE.DIRTY;
+/** What a leaf has to have before stores may go around it: a store sets no bit. */
+const WRITABLE = PTE.WRITE | WRITTEN;
 const EMPTY: Uint8Array = new Uint8Array();
 const NO_WORDS: Int32Array = new Int32Array();
 
@@ -235,13 +236,14 @@ export class Translator implements TranslationUser {
       this.filled = epoch;
     }
     mm.revokedPages = 0;
-    const { words, at } = mm.cursor;
+    const { words, at, isProtected } = mm.cursor;
+    const isStored = !isProtected && (words[at]! & WRITABLE) === WRITABLE;
     const entry = (page >>> 12) & (ENTRIES - 1);
     this.bytes[entry] = mm.memory.bytesOf(pfn); // before it counts: memory that is gone throws here
     this.words[entry] = mm.memory.wordsOf(pfn);
     this.at[entry] = mm.memory.byteAt(pfn);
     this.loads[entry] = page;
-    this.stores[entry] = (words[at]! & WRITABLE) === WRITABLE ? page : NO_PAGE;
+    this.stores[entry] = isStored ? page : NO_PAGE;
     return epoch;
   }
 

@@ -21,6 +21,7 @@ export const CONTROL = {
   ID_LOW: 5, //        64 random bits that name the machine; immutable after init
   ID_HIGH: 6, //       … high word
   ZERO_PAGE: 7, //     1 = read faults map the zero page, 0 = fresh pages; immutable after init
+  SNAPSHOTS: 8, //     ids of snapshots handed out; Atomics only
   THREADS: 16, //      the thread table
 } as const;
 /** Words of the control block at which the gate, the allocator, the store and the backings begin. */

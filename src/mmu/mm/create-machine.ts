@@ -13,6 +13,7 @@ import {
   type AdoptableMemory,
   adoptedParts,
   type CheckedMemory,
+  type MarkedMemory,
 } from '../physical/adopted.ts';
 import { FIRST_FREE_PFN, PAGE_STRUCT, PG, ZERO_PAGE_PFN } from '../physical/page-struct.ts';
 import {
@@ -44,9 +45,9 @@ export interface MachineOptions {
    * emulator: each a WebAssembly.Memory, an ArrayBuffer or a SharedArrayBuffer, of whole pages.
    * `mapFrames` maps it, and only that. It stays the caller's: the machine never hands it out, and
    * closing the machine leaves it as it is. If it is not shared, only the calling thread reaches it.
-   * Default: none.
+   * A MarkedMemory brings marks of the pages that the caller writes. Default: none.
    */
-  readonly banks?: readonly AdoptableMemory[] | undefined;
+  readonly banks?: readonly (AdoptableMemory | MarkedMemory)[] | undefined;
   /**
    * Bytes of swap, to which anonymous pages go when memory runs out: at most 62 GiB, rounded up to
    * a multiple of 64 KiB. Default 0: no swap.
@@ -82,7 +83,7 @@ export const MAX_ADDRESS_SPACES = 1024;
 const MACHINE_OPTIONS: Shape<MachineOptions> = {
   memory: wholeNumber(MiB, MAX_MEMORY),
   deviceMemory: optional(wholeNumber(0, MAX_MEMORY / 2)),
-  banks: optional(list(ADOPTABLE)) as Check<MachineOptions['banks']>,
+  banks: optional(list(ADOPTABLE)) as unknown as Check<MachineOptions['banks']>,
   swap: optional(wholeNumber(0, SWAP_SLOTS_MAX * PAGE_SIZE)),
   store: optional(wholeNumber(PAGE_SIZE, 4 * GiB)),
   maxAddressSpaces: optional(wholeNumber(1, MAX_ADDRESS_SPACES)),
@@ -103,8 +104,8 @@ export function createMachineHandle(options: MachineOptions): MachineHandle {
   }
   const frames = (Math.ceil(memory / MEMORY_UNIT) * MEMORY_UNIT) / PAGE_SIZE;
   const slots = (Math.ceil(swap / MEMORY_UNIT) * MEMORY_UNIT) / PAGE_SIZE;
-  // ADOPTABLE has replaced other kinds of memory.
-  const banks = (checked.banks ?? []) as CheckedMemory[];
+  // ADOPTABLE has replaced the elements.
+  const banks = (checked.banks ?? []) as unknown as CheckedMemory[];
   const { parts: adopted, unshared } = adoptedParts(banks);
   assertRoom(frames, adopted.length);
   const own = { banks: createBanks(frames), frames, adopted };

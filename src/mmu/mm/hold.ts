@@ -44,6 +44,21 @@ export function holdMm<T>(
 }
 
 /**
+ * As `holdMm` for reading, for a change that cannot begin anew with the lock held for writing: where
+ * snapshots may share page tables of the mm, it is held for writing from the start.
+ */
+export function holdToChange<T>(mm: Mm, reference: MmReference, operation: (mm: Mm) => T): T {
+  for (;;) {
+    const mode = mm.struct.mayShareTables ? 'write' : 'read';
+    const done = holdMm(mm, reference, mode, (held) => {
+      if (mode === 'read' && held.struct.mayShareTables) return undefined; // since just now
+      return { value: operation(held) };
+    });
+    if (done !== undefined) return done.value;
+  }
+}
+
+/**
  * Enters the gate, after this thread has stopped to use translations: who takes them away waits for
  * it, and may hold what this thread waits for. Throws EAGAIN if it is closed and the thread must
  * not wait.

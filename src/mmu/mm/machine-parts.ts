@@ -24,7 +24,8 @@ import { BackingTable } from '../backing/backing-table.ts';
 import { FILES_MAX, FileTable } from '../files/file-table.ts';
 import { HostFiles } from '../files/host-files.ts';
 import { Store } from '../files/store.ts';
-import { type AdoptedBank, adoptedBanks } from '../physical/adopted.ts';
+import { type AdoptedBank, adoptedBanks, adoptedMarks } from '../physical/adopted.ts';
+import type { AdoptedMarks } from '../physical/adopted-marks.ts';
 import { FrameAllocator } from '../physical/frame-allocator.ts';
 import { hugeZeroPage } from '../physical/huge-zero.ts';
 import { PAGE_STRUCT, PageStructs, PG } from '../physical/page-struct.ts';
@@ -94,6 +95,8 @@ export class MachineParts {
   readonly files: FileTable;
   /** Where pages lie that are in no frame. */
   readonly backings: BackingTable;
+  /** Marks of adopted memory. Undefined if there is none, and once the machine is closed. */
+  adoptedMarks: AdoptedMarks | undefined;
   readonly hostFiles: HostFiles = new HostFiles();
   /** Whether reads of untouched anonymous memory map a zero page (not mm_forbids_zeropage). */
   readonly hasZeroPage: boolean;
@@ -109,6 +112,7 @@ export class MachineParts {
     this.#control = control;
     this.hasZeroPage = control[CONTROL.ZERO_PAGE] !== 0;
     this.memory = new PhysicalMemory({ ...handle, unshared: unsharedOf(handle.control) });
+    this.adoptedMarks = adoptedMarks(handle.banks.length, handle.adopted);
     this.pages = new PageStructs(handle.pages);
     this.threads = threadsOf(handle);
     this.queue = new ThreadQueue(this.threads);
@@ -173,6 +177,7 @@ export class MachineParts {
     this.backings.dropViews();
     this.files.dropViews();
     this.mms.clear();
+    this.adoptedMarks = undefined;
     this.mmWords = new Int32Array();
     this.hasDroppedViews = true;
     this.#handle = {
@@ -232,6 +237,11 @@ export class MachineParts {
   /** A new anon_vma id, which is at least 1. */
   nextAnonVma(): number {
     return Atomics.add(this.#control, CONTROL.ANON_VMAS, 1) + 1;
+  }
+
+  /** A new id of a snapshot, which is not 0. */
+  nextSnapshot(): number {
+    return Atomics.add(this.#control, CONTROL.SNAPSHOTS, 1) + 1 || this.nextSnapshot();
   }
 
   /** Whether the thread, which is dead, still owns a page-table lock. Looks at all page structs. */

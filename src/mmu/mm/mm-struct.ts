@@ -29,6 +29,9 @@ export const MM_FIELD = {
   NOTES_AT: 10, //    their place in the store, u64; mmap lock
   MMAP_BASE: 38, //   new mappings are placed downwards from this address, u64; mmap lock
   MARKERS: 40, //     1 once a guard marker was set in the mm; Atomics only, never reset
+  DIRTY_INSTANT: 41, // counts how often dirty pages were taken; mmap lock
+  SNAPSHOT: 42, //    1: the mm of a snapshot; immutable while LIVE
+  BASE: 43, //        id of the snapshot to which protected tables are equal; mmap lock, write
   WORDS: 64,
 } as const;
 
@@ -124,6 +127,16 @@ export class MmStruct {
   /** Records that there may be guard markers in the mm from now on. */
   noteMarker(): void {
     Atomics.store(this.words, this.base + MM_FIELD.MARKERS, 1);
+  }
+
+  /** Whether it is the mm of a snapshot, which nobody changes and no list shows. */
+  get isSnapshot(): boolean {
+    return this.words[this.base + MM_FIELD.SNAPSHOT] !== 0;
+  }
+
+  /** Whether a snapshot was ever taken of the mm, so that page tables may be shared. */
+  get mayShareTables(): boolean {
+    return this.words[this.base + MM_FIELD.BASE] !== 0;
   }
 
   /** Makes a NEW mm LIVE. */

@@ -9,11 +9,13 @@
  * swapped out, and no fork shares it (a child gets copies, as Linux does for pinned pages).
  */
 import type { Check } from '../../shared/arguments/checks.ts';
-import { isInstance } from '../../shared/arguments/checks.ts';
+import { isInstance, read } from '../../shared/arguments/checks.ts';
+import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
 import type { AdoptedPart } from '../../shared/machine-handle.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import { Instance, Memory, Module, type WasmMemory, type WasmModule } from '../../shared/wasm.ts';
+import { AdoptedMarks } from './adopted-marks.ts';
 import { BANK_FRAMES } from './physical-memory.ts';
 import { isUnshared, type UnsharedMemory } from './unshared.ts';
 
@@ -29,13 +31,53 @@ export type AdoptableMemory =
       readonly buffer: ArrayBufferLike;
     };
 
-/** Memory that ADOPTABLE has checked. */
-export type CheckedMemory = WasmMemory | SharedArrayBuffer | UnsharedMemory;
+/** Memory that a machine can adopt, with marks of the pages that its owner writes. */
+export interface MarkedMemory {
+  /** The memory. */
+  readonly memory: AdoptableMemory;
+  /**
+   * One byte per page of the memory, over a SharedArrayBuffer. The owner stores a page first and
+   * then any value but 0 in its byte. `mm.dirty.take()` lists the page, and stores 0.
+   */
+  readonly dirty: Uint8Array;
+}
+
+/** An element of `banks` that ADOPTABLE has checked. */
+export interface CheckedMemory {
+  readonly memory: WasmMemory | SharedArrayBuffer | UnsharedMemory;
+  readonly marks: Uint8Array | undefined;
+}
 
 const EXPECTED = 'a WebAssembly.Memory, an ArrayBuffer or a SharedArrayBuffer';
 
+const MARKED: Shape<MarkedMemory> = {
+  memory: (_what, value) => value as AdoptableMemory, // `memoryOf` checks it
+  dirty: (what, value) => {
+    const isMarks = isInstance(value, Uint8Array) && isInstance(value.buffer, SharedArrayBuffer);
+    if (!isMarks) throw refusal(what, value, 'a Uint8Array over a SharedArrayBuffer');
+    return value;
+  },
+};
+
 /** Checks one element of `banks`. Throws OPTION_INVALID. */
 export const ADOPTABLE: Check<CheckedMemory> = (what, value) => {
+  const isMarked =
+    typeof value === 'object' && value !== null && read(value, 'memory') !== undefined;
+  if (!isMarked) return { memory: memoryOf(what, value), marks: undefined };
+  const { memory: given, dirty: marks } = optionsOf(what, value as MarkedMemory, MARKED);
+  const memory = memoryOf(`${what}.memory`, given);
+  const pages = bytesOfMemory(memory) / PAGE_SIZE;
+  if (marks.length !== pages) {
+    throw refusal(`${what}.dirty: bytes`, marks.length, `${pages}: one for each page`);
+  }
+  return { memory, marks };
+};
+
+function bytesOfMemory(memory: CheckedMemory['memory']): number {
+  return 'buffer' in memory ? memory.buffer.byteLength : memory.byteLength;
+}
+
+function memoryOf(what: string, value: unknown): CheckedMemory['memory'] {
   const isMemory = isInstance(value, Memory);
   const buffer: unknown = isMemory ? value.buffer : value;
   const isShared = isInstance(buffer, SharedArrayBuffer);
@@ -46,7 +88,7 @@ export const ADOPTABLE: Check<CheckedMemory> = (what, value) => {
   }
   if (!isShared) return (isMemory ? value : buffer) as UnsharedMemory;
   return isMemory && isReachable(value) ? value : buffer;
-};
+}
 
 /** The parts of adopted memories as they are posted, and the memories that cannot be posted. */
 export interface AdoptedParts {
@@ -59,13 +101,14 @@ export interface AdoptedParts {
 export function adoptedParts(memories: readonly CheckedMemory[]): AdoptedParts {
   const parts: AdoptedPart[] = [];
   const unshared: (UnsharedMemory | null)[] = [];
-  for (const memory of memories) {
-    const { byteLength } = 'buffer' in memory ? memory.buffer : memory;
-    const all = byteLength / PAGE_SIZE;
+  for (const { memory, marks } of memories) {
+    const all = bytesOfMemory(memory) / PAGE_SIZE;
     const isShared = !isUnshared(memory);
     for (let first = 0; first < all; first += BANK_FRAMES) {
       const pages = Math.min(all - first, BANK_FRAMES);
-      parts.push({ memory: isShared ? memory : null, at: first * PAGE_SIZE, pages });
+      const isMarked = first === 0 && marks !== undefined;
+      const at = first * PAGE_SIZE;
+      parts.push({ memory: isShared ? memory : null, at, pages, ...(isMarked ? { marks } : {}) });
       unshared.push(isShared ? null : memory);
     }
   }
@@ -89,6 +132,14 @@ export function adoptedBanks(own: number, parts: readonly AdoptedPart[]): Adopte
     banks.push({ pfn, pages: (bank?.pages ?? 0) + pages });
   }
   return banks;
+}
+
+/** The marks of the banks, or undefined if the machine has adopted no memory. */
+export function adoptedMarks(own: number, parts: readonly AdoptedPart[]): AdoptedMarks | undefined {
+  if (parts.length === 0) return undefined;
+  const firsts = parts.filter(({ at }) => at === 0);
+  const banks = adoptedBanks(own, parts);
+  return new AdoptedMarks(banks.map((bank, index) => ({ ...bank, marks: firsts[index]!.marks })));
 }
 
 let probe: WasmModule | undefined;

@@ -16,6 +16,7 @@ import { highWord, join, lowWord } from '../../shared/u64.ts';
  *   page table        its page-table lock            level, 1 (PTEs) to 4, immutable after init
  *   page-cache node   –                              entries in use, file lock
  *   anonymous page    low word of its origin         high word of its origin, or both 0
+ *   … of a snapshot   the adopted frame it copies    0
  *
  * The origin of an anonymous page is the backed entry from which it was loaded, as long as nobody
  * has written to it. All leaves of such a page are read-only and clean. The origin is written before

@@ -12,7 +12,7 @@
 import { assert } from '../../shared/assert.ts';
 import type { ThreadTable } from '../../shared/sync/thread-table.ts';
 import { BANK_FRAMES, BANK_MASK, BANK_SHIFT } from '../physical/physical-memory.ts';
-import { SWAP_TYPE, swapHigh, swapLow, swapTypeOf, swapValueOf } from '../tables/pte.ts';
+import { PTE, SWAP_TYPE, swapHigh, swapLow, swapTypeOf, swapValueOf } from '../tables/pte.ts';
 
 /** The words of the swap map. */
 export const SWAP_MAP = {
@@ -22,7 +22,7 @@ export const SWAP_MAP = {
 } as const;
 
 const { FREE, HINT, COUNTS } = SWAP_MAP;
-const LOW_BITS = 0xfff;
+const LOW_BITS = 0xfff & ~PTE.SWAP_SOFT_DIRTY;
 const TYPE_BITS = 0x7ff_ffff; // of the high word, below the type
 
 /** Most slots that page-table entries can name: 62 GiB. */

@@ -3,6 +3,7 @@
 import { describeAnonymous, setLeaf } from '../fault/leaf.ts';
 import type { Mm } from '../mm/mm.ts';
 import { lockTable, type PageCursor, unlockTable } from '../tables/page-table.ts';
+import { softOfSwapped } from '../tables/pte.ts';
 import { dropLeaf } from '../tables/zap.ts';
 
 /**
@@ -27,7 +28,9 @@ export function swapIn(
   const swapped = swap.slotOf(words[at]!, words[at + 1]!);
   if (swapped >= 0) {
     mm.memory.copy(pfn, swap.frameOf(swapped));
-    setLeaf(cursor, pfn, flags, write, true);
+    // Dirty in any case, since the slot is freed; soft-dirty only if the page was written.
+    const isSoft = write || softOfSwapped(words[at]!) !== 0;
+    setLeaf(cursor, pfn, flags, write, true, isSoft);
   }
   unlockTable(mm, table);
   if (swapped >= 0) swap.put(swapped, mm.thread);

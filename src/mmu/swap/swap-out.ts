@@ -28,9 +28,11 @@ import {
   pfnOf,
   replaceEntry,
   setEntry,
+  swappedOfSoft,
   TABLE_ENTRY,
 } from '../tables/pte.ts';
 import { revokeTranslations } from '../tables/revoke.ts';
+import { openOwnTable } from '../tables/shared-table.ts';
 import { walkRange } from '../tables/walk-range.ts';
 import { dropLeaf, noteDirty } from '../tables/zap.ts';
 
@@ -65,8 +67,11 @@ export function reclaimMm(mm: Mm, pressure: Pressure): void {
 
 function reclaimRange(mm: Mm, from: number, to: number, pressure: Pressure): void {
   const { cursor } = mm;
-  walkRange(mm, from, to, false, (found, vpn, end) => {
-    if (found === 'table') reclaimTable(mm, cursor, end - vpn, pressure);
+  walkRange(mm, from, to, 'look', (found, vpn, end) => {
+    // Pages of a shared table stay, as pages do that forks share.
+    if (found === 'table' && openOwnTable(mm, vpn, cursor)) {
+      reclaimTable(mm, cursor, end - vpn, pressure);
+    } else if (found === 'table') return true;
     else if (end - vpn === GRANULE_PAGES) reclaimHuge(mm, cursor, pressure);
     return pressure.wanted > 0;
   });
@@ -112,7 +117,8 @@ function reclaimLeaf(mm: Mm, words: Int32Array, at: number, pressure: Pressure):
     const slot = mm.machine.swap.allocate(mm.thread);
     if (slot < 0) return;
     mm.memory.copy(mm.machine.swap.frameOf(slot), pfn);
-    replaceEntry(words, at, mm.machine.swap.lowOf(slot), mm.machine.swap.highOf(slot));
+    const swapped = mm.machine.swap.lowOf(slot) | swappedOfSoft(low);
+    replaceEntry(words, at, swapped, mm.machine.swap.highOf(slot));
   }
   dropLeaf(mm, pfn);
   pressure.wanted--;
@@ -172,9 +178,10 @@ function swapOutHuge(mm: Mm, words: Int32Array, at: number, first: number): bool
   mm.pages.setPrevious(first, 1); // its level
   const entries = mm.memory.wordsOf(first);
   const base = mm.memory.wordAt(first);
+  const soft = swappedOfSoft(words[at]!);
   for (let page = 0; page < GRANULE_PAGES; page++) {
     const slot = slots[page]!;
-    replaceEntry(entries, base + page * 2, swap.lowOf(slot), swap.highOf(slot));
+    replaceEntry(entries, base + page * 2, swap.lowOf(slot) | soft, swap.highOf(slot));
   }
   replaceEntry(words, at, lowOf(first, TABLE_ENTRY), highOf(first, 0));
   for (let page = 1; page < GRANULE_PAGES; page++) dropLeaf(mm, first + page);
@@ -186,7 +193,7 @@ function swapOutHuge(mm: Mm, words: Int32Array, at: number, first: number): bool
  * Shared pages and huge pages are left alone, which advice allows.
  */
 export function markLazyFree(mm: Mm, from: number, to: number): void {
-  walkRange(mm, from, to, false, (found, vpn, end) => {
+  walkRange(mm, from, to, 'change', (found, vpn, end) => {
     if (found === 'table') markTable(mm, mm.cursor, end - vpn);
   });
 }

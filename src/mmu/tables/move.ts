@@ -2,14 +2,14 @@
 import { GRANULE_PAGES } from '../../shared/page.ts';
 import { RANK } from '../../shared/sync/held-locks.ts';
 import type { Mm } from '../mm/mm.ts';
-import { ensureTables, lockTable, PageCursor, unlockTable, walk } from './page-table.ts';
-import { clearEntry, replaceEntry } from './pte.ts';
+import { lockTable, PageCursor, unlockTable, walk } from './page-table.ts';
+import { clearEntry, replaceEntry, withSoftDirty } from './pte.ts';
+import { ensureTables, openTable } from './shared-table.ts';
 import { splitHuge } from './split-huge.ts';
 import { skipHole } from './walk-range.ts';
 
 /**
- * Moves the entries of `pages` pages from page `from` to page `to`, unchanged: frames, swap slots
- * and markers. The target has no entries yet. Throws ENOMEM when no frame is free for a table. The
+ * Moves the entries of `pages` pages from page `from` to page `to`: frames, swap slots and markers. The target has no entries yet. Throws ENOMEM when no frame is free for a table. The
  * entries that were moved by then stay at the target, and `progress.done` is the number of their
  * pages, from `from` on.
  */
@@ -36,6 +36,7 @@ export function moveEntries(
       progress.done += GRANULE_PAGES;
       continue;
     }
+    openTable(mm, vpn, cursor);
     // One step ends where the first of the two tables ends.
     const inFrom = GRANULE_PAGES - (vpn % GRANULE_PAGES);
     const inTo = GRANULE_PAGES - (there % GRANULE_PAGES);
@@ -89,7 +90,7 @@ function moveTable(
 }
 
 /**
- * Moves one entry. One page-table lock at a time is enough: while the mmap lock is held for
+ * Moves one entry, whose page is soft-dirty at its new place (move_soft_dirty_pte). One page-table lock at a time is enough: while the mmap lock is held for
  * writing, no other thread uses the entries, so none sees the state between the two steps.
  */
 function moveEntry(mm: Mm, from: PageCursor, at: number, to: PageCursor, there: number): void {
@@ -99,6 +100,6 @@ function moveEntry(mm: Mm, from: PageCursor, at: number, to: PageCursor, there: 
   clearEntry(from.words, at);
   unlockTable(mm, from.table);
   lockTable(mm, to.table);
-  replaceEntry(to.words, there, low, high);
+  replaceEntry(to.words, there, withSoftDirty(low, high), high);
   unlockTable(mm, to.table);
 }

@@ -52,6 +52,8 @@ export class PageCursor {
   at = 0; //                    word index of the entry
   table: Pfn = 0 as Pfn; //     the table that holds the entry
   level = 0; //                 level of the table: 1 for a PTE, 2 for a huge leaf, up to 4
+  /** Whether the table, a leaf table, has to be opened before an entry changes (shared-table.ts). */
+  isProtected = false;
 
   /** Called after an operation, so that an unused cursor keeps no memory of a closed machine. */
   dropViews(): void {
@@ -124,6 +126,7 @@ export function walk(
     if (low === 0) return 'none';
     if (level === 2 && (low & HUGE) !== 0) return isBadHugeLeaf(low) ? 'bad' : 'huge';
     if (isBadTableEntry(context, low, high)) return 'bad';
+    cursor.isProtected = (low & WRITE) === 0;
     table = pfnOf(low, high) as Pfn;
   }
   return 'none';
@@ -133,9 +136,10 @@ export function walk(
  * Makes the tables of `vpn` that are missing down to level `bottom` (1, or 2 for a huge leaf), and
  * leaves the cursor at the entry there (__pte_alloc). Returns 'huge' when a huge leaf is in the way
  * of level 1; the cursor is left at that leaf. Throws ENOMEM when no frame is free, and EFAULT at a
- * bad entry. The mmap lock is held in either mode.
+ * bad entry. The mmap lock is held in either mode. Who changes entries calls `ensureTables` instead
+ * (`shared-table.ts`).
  */
-export function ensureTables(
+export function makeTables(
   context: TableContext,
   pgd: Pfn,
   vpn: number,
@@ -161,6 +165,7 @@ export function ensureTables(
         address: vpn * 4096,
       });
     }
+    cursor.isProtected = (low & WRITE) === 0;
     table = pfnOf(low, high) as Pfn;
   }
 }
@@ -185,6 +190,24 @@ export function lockTable(context: TableContext, table: Pfn): void {
 export function unlockTable(context: TableContext, table: Pfn): void {
   const { pages, threads, thread } = context;
   spinUnlock(pages.words, pages.lockWord(table), thread, RANK.PAGE_TABLE, threads);
+}
+
+/** Whether other mms have the leaf table, too. The mmap lock is held in either mode. */
+export function isShared({ pages }: TableContext, table: Pfn): boolean {
+  return pages.references(table) > 1;
+}
+
+/**
+ * Drops this mm's reference to a leaf table if others have it, too, and returns whether it did. The
+ * caller clears the entry that points to it. The mmap lock is held for writing.
+ */
+export function dropShared(context: TableContext, table: Pfn): boolean {
+  if (!isShared(context, table)) return false;
+  lockTable(context, table);
+  const drops = isShared(context, table);
+  if (drops) context.pages.dropReference(table);
+  unlockTable(context, table);
+  return drops;
 }
 
 /** The pages [from, to) that were unmapped, and the hole between VMAs that they lie in. */
@@ -231,6 +254,6 @@ function freeBelow(
     lockTable(context, table);
     clearEntry(words, at);
     unlockTable(context, table);
-    context.allocator.put(child, context.thread);
+    if (!dropShared(context, child)) context.allocator.put(child, context.thread);
   }
 }

@@ -6,7 +6,7 @@ import { lockTable, type PageCursor, unlockTable } from './page-table.ts';
 import { highOf, isPresent, leafFlags, lowOf, PTE, pfnOf, setEntry } from './pte.ts';
 import { walkRange } from './walk-range.ts';
 
-const { HUGE, SPECIAL, DIRTY } = PTE;
+const { HUGE, SPECIAL, DIRTY, SOFT_DIRTY } = PTE;
 
 /**
  * Gives the present leaves of pages [from, to) the protection that the VM_* bits `flags` imply.
@@ -17,7 +17,7 @@ const { HUGE, SPECIAL, DIRTY } = PTE;
 export function protectRange(mm: Mm, from: number, to: number, flags: number): void {
   mm.threads.assertHeld(mm.thread, RANK.MMAP_WRITE, 'leaves get another protection');
   const { cursor } = mm;
-  walkRange(mm, from, to, true, (found, vpn, end) => {
+  walkRange(mm, from, to, 'split', (found, vpn, end) => {
     protectEntries(mm, cursor, found === 'huge' ? 1 : end - vpn, flags);
   });
 }
@@ -32,8 +32,8 @@ function protectEntries(mm: Mm, cursor: PageCursor, count: number, flags: number
     if (!isPresent(low)) continue;
     const pfn = pfnOf(low, words[at + 1]!);
     const writable = shared && (low & HUGE) === 0;
-    const bits =
-      leafFlags(privileges.low, writable, (low & DIRTY) !== 0) | (low & (HUGE | SPECIAL));
+    const kept = low & (HUGE | SPECIAL | DIRTY | SOFT_DIRTY);
+    const bits = leafFlags(privileges.low, writable, false) | kept;
     setEntry(words, at, lowOf(pfn, bits), highOf(pfn, privileges.high));
   }
   unlockTable(mm, table);

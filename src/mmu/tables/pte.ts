@@ -14,6 +14,10 @@
  * low half of the page's place in it. Its type is that of markers, which have no such bit. Bit 10 of
  * a backed entry marks a page that KSM has merged.
  *
+ * A page that was written since its mm's dirty pages were last taken is soft-dirty (`dirty.ts`).
+ * Present entries say so by bit 11, as in Linux (_PAGE_SOFT_DIRTY). Bit 11 of other entries means
+ * BACKED, so swap entries and backed ones say it by bit 1 (_PAGE_SWP_SOFT_DIRTY). Markers never do.
+ *
  * The low word holds P. So an entry is published by writing the high word first, and withdrawn in
  * the other order. Only `setEntry`, `setEntries`, `replaceEntry` and `clearEntry` write entries,
  * and fork, which writes them with plain stores where no other thread can walk
@@ -32,8 +36,11 @@ export const PTE = {
   HUGE: 0x80, //      PSE: a 2 MiB leaf, in a pmd
   PROTNONE: 0x100, // present for the kernel, not for the processor
   SPECIAL: 0x200, //  bit 9, for software: no normal page is behind the entry (vm_normal_page)
+  ADOPTED_COPY: 0x400, // bit 10, of a snapshot's leaf: its frame is a copy of an adopted one
   MERGED: 0x400, //   bit 10, of a backed entry: KSM has merged its page
   BACKED: 0x800, //   bit 11, of an entry that is not present: its page lies in a backing
+  SOFT_DIRTY: 0x800, // bit 11, of a present entry: written since dirty pages were last taken
+  SWAP_SOFT_DIRTY: 0x2, // bit 1, of a swap entry or a backed one: the same of its page
   NX_HIGH: -0x8000_0000, // bit 63, in the high word, as a signed word
 } as const;
 
@@ -53,6 +60,9 @@ export const SWAP_TYPE = {
 export const MARKER = { POISONED: 2, GUARD: 4 } as const;
 
 const { PRESENT, WRITE, USER, ACCESSED, DIRTY, PROTNONE, MERGED, BACKED } = PTE;
+const { SOFT_DIRTY, SWAP_SOFT_DIRTY } = PTE;
+/** What a write to a page sets in its leaf (pte_mkdirty). */
+export const WRITTEN: number = DIRTY | SOFT_DIRTY;
 const PFN_HIGH_MASK = 0xfffff;
 const PFN_HIGH_SHIFT = 20;
 const PFN_HIGH_UNIT = 0x10_0000;
@@ -201,11 +211,36 @@ export function clearEntry(words: Int32Array, at: number): void {
   words[at + 1] = 0;
 }
 
+/** Low word of a backed entry without its soft-dirty bit: equal entries name the same page. */
+export function namedPage(low: number): number {
+  return low & ~SWAP_SOFT_DIRTY;
+}
+
+/** The bit of a present leaf for the soft-dirty bit of a swap entry or a backed one. */
+export function softOfSwapped(low: number): number {
+  return (low & SWAP_SOFT_DIRTY) !== 0 ? SOFT_DIRTY : 0;
+}
+
+/** The bit of a swap entry for the soft-dirty bit of the present leaf whose place it takes. */
+export function swappedOfSoft(low: number): number {
+  return (low & SOFT_DIRTY) !== 0 ? SWAP_SOFT_DIRTY : 0;
+}
+
+/**
+ * The entry with its page soft-dirty (move_soft_dirty_pte). Empty entries and markers have no page,
+ * and stay as they are.
+ */
+export function withSoftDirty(low: number, high: number): number {
+  if (isPresent(low)) return low | SOFT_DIRTY;
+  const hasPage = low !== 0 && (isBacked(low) || swapTypeOf(high) !== SWAP_TYPE.MARKER);
+  return hasPage ? low | SWAP_SOFT_DIRTY : low;
+}
+
 /**
  * Low bits of a leaf for the privileges of its VMA (low word of `pagePrivileges`), writable and
- * dirty or not. Under PROT_NONE the leaf is never writable.
+ * written or not. Under PROT_NONE the leaf is never writable.
  */
 export function leafFlags(privilegesLow: number, writable: boolean, dirty: boolean): number {
-  if ((privilegesLow & PRESENT) === 0) return PROTNONE | ACCESSED | (dirty ? DIRTY : 0);
-  return PRESENT | USER | ACCESSED | (writable ? WRITE : 0) | (dirty ? DIRTY : 0);
+  if ((privilegesLow & PRESENT) === 0) return PROTNONE | ACCESSED | (dirty ? WRITTEN : 0);
+  return PRESENT | USER | ACCESSED | (writable ? WRITE : 0) | (dirty ? WRITTEN : 0);
 }

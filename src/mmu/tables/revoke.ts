@@ -1,6 +1,7 @@
 /**
- * Taking translations away (flush_tlb_range). Called wherever leaves lose rights or change their
- * frame, before they do: `docs/decisions/translations.md`.
+ * Taking translations away (flush_tlb_range). Called wherever leaves lose rights or their dirty bits,
+ * change their frame, or come to lie in a table that a snapshot shares, before they do:
+ * `docs/decisions/translations.md`.
  */
 import { RANK } from '../../shared/sync/held-locks.ts';
 import { Patience } from '../../shared/sync/patience.ts';
@@ -15,7 +16,7 @@ const LOOK_MS = 10;
 /**
  * Takes away all translations of the mm, and returns once no thread uses one. The page-table lock
  * of the leaves is held, so that none is made of them meanwhile. Under the mmap lock for writing
- * nothing is left to do: it took them away when it was taken (`mm/hold.ts`). If a user does not
+ * nothing is left to do: it took them away when it was taken (`mm/hold.ts`, `mm/hold-all.ts`). If a user does not
  * come out, the machine is poisoned after as long as for a page-table lock.
  */
 export function revokeTranslations(mm: Mm): void {

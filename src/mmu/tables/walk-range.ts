@@ -2,7 +2,16 @@
 import { GRANULE_PAGES, granuleEnd } from '../../shared/page.ts';
 import type { Mm } from '../mm/mm.ts';
 import { walk } from './page-table.ts';
+import { openTable } from './shared-table.ts';
 import { splitHuge } from './split-huge.ts';
+
+/**
+ * What the visits do. 'look': they change no entry, or only what a shared table may have changed,
+ * or they open tables themselves. 'change': leaf tables are opened before they are visited, which
+ * throws ENOMEM or WantsWriteLock. 'split': in addition, a 2 MiB leaf that lies only partly in the
+ * range is split before, which throws ENOMEM when no frame is free for the table.
+ */
+export type LeavesUse = 'look' | 'change' | 'split';
 
 /**
  * Called for the pages [vpn, end) of one granule, with the mm's cursor at the entry of `vpn`. If it
@@ -14,25 +23,24 @@ export type LeavesVisit = (found: 'table' | 'huge', vpn: number, end: number) =>
 /**
  * Visits the granules of pages [from, to) that have a leaf table or a 2 MiB leaf, in ascending
  * order. Bad entries are skipped. The cost follows the tables that exist, not the size of the
- * range. With `splits`, a 2 MiB leaf that lies only partly in the range is split before it is
- * visited, which throws ENOMEM when no frame is free for the table. The mmap lock is held in either
- * mode.
+ * range. Throws ENOMEM and WantsWriteLock as `use` says. The mmap lock is held in either mode.
  */
 export function walkRange(
   mm: Mm,
   from: number,
   to: number,
-  splits: boolean,
+  use: LeavesUse,
   visit: LeavesVisit,
 ): void {
   const { cursor } = mm;
   for (let vpn = from; vpn < to; ) {
     const end = Math.min(to, granuleEnd(vpn));
     let found = walk(mm, mm.pgd, vpn, cursor);
-    if (found === 'huge' && splits && end - vpn < GRANULE_PAGES) {
+    if (found === 'huge' && use === 'split' && end - vpn < GRANULE_PAGES) {
       splitHuge(mm, cursor);
       found = walk(mm, mm.pgd, vpn, cursor);
     }
+    if (found === 'table' && use !== 'look') openTable(mm, vpn, cursor);
     if (found === 'none' || found === 'bad') {
       vpn = skipHole(vpn, cursor.level);
       continue;

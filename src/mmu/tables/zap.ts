@@ -3,12 +3,22 @@
  * reading where pages go but VMAs stay (MADV_DONTNEED).
  */
 import { GRANULE_PAGES } from '../../shared/page.ts';
-import { MMAP } from '../../shared/sync/held-locks.ts';
+import { MMAP, RANK } from '../../shared/sync/held-locks.ts';
+import { WantsWriteLock } from '../arguments/signal.ts';
 import type { Mm } from '../mm/mm.ts';
 import { PG } from '../physical/page-struct.ts';
-import { lockTable, type PageCursor, unlockTable } from './page-table.ts';
+import {
+  dropShared,
+  isShared,
+  lockTable,
+  type PageCursor,
+  unlockTable,
+  walk,
+} from './page-table.ts';
 import { clearEntry, isGuard, isPresent, PTE, pfnOf } from './pte.ts';
 import { revokeTranslations } from './revoke.ts';
+import { openTable } from './shared-table.ts';
+import { splitHuge } from './split-huge.ts';
 import { walkRange } from './walk-range.ts';
 
 const { HUGE, DIRTY, SPECIAL } = PTE;
@@ -21,11 +31,34 @@ const { HUGE, DIRTY, SPECIAL } = PTE;
 export function zapRange(mm: Mm, from: number, to: number, keepGuards = false): void {
   mm.threads.assertHeld(mm.thread, MMAP, 'pages are zapped');
   const { cursor } = mm;
-  walkRange(mm, from, to, true, (found, vpn, end) => {
+  walkRange(mm, from, to, 'look', (found, vpn, end) => {
+    const isWhole = end - vpn === GRANULE_PAGES;
+    if (found === 'huge' && !isWhole) {
+      splitHuge(mm, cursor);
+      return 'again';
+    }
     if (found === 'huge') return zapHuge(mm, cursor) ? 'done' : 'again';
+    if (isWhole && !keepGuards && zapShared(mm, vpn, cursor)) return 'done';
+    openTable(mm, vpn, cursor);
     zapTable(mm, cursor, end - vpn, keepGuards);
     return 'done';
   });
+}
+
+/**
+ * Removes a whole leaf table that the mm shares, without a look at its entries, and returns true.
+ * Returns false if the mm has the table for itself. Throws WantsWriteLock.
+ */
+function zapShared(mm: Mm, vpn: number, cursor: PageCursor): boolean {
+  const { table } = cursor;
+  if (!cursor.isProtected || !isShared(mm, table)) return false;
+  if (!mm.threads.holds(mm.thread, RANK.MMAP_WRITE)) throw new WantsWriteLock();
+  if (!dropShared(mm, table)) return false;
+  walk(mm, mm.pgd, vpn, cursor, 2);
+  lockTable(mm, cursor.table);
+  clearEntry(cursor.words, cursor.at);
+  unlockTable(mm, cursor.table);
+  return true;
 }
 
 /** Removes `count` entries of a leaf table, from the cursor on. */
@@ -63,7 +96,7 @@ function zapHuge(mm: Mm, cursor: PageCursor): boolean {
 }
 
 /** Drops the reference of a withdrawn 4 KiB entry to its frame or swap slot. */
-function dropEntry(mm: Mm, low: number, high: number): void {
+export function dropEntry(mm: Mm, low: number, high: number): void {
   if (!isPresent(low)) {
     const slot = mm.machine.swap.slotOf(low, high);
     if (slot >= 0) mm.machine.swap.put(slot, mm.thread);

@@ -115,6 +115,7 @@ function mergePair(mm: Mm, ordinal: number): boolean {
     vmas.setAnonVma(left, vmas.anonVma(right), vmas.isForked(right));
   }
   if (vmas.isGuarded(right)) vmas.noteGuard(left);
+  if (!vmas.isClean(right)) vmas.setClean(left, false); // dirtiness is sticky, as VM_STICKY makes it
   vmas.remove(ordinal);
   if (file !== 0) putFile(mm, file);
   return true;

@@ -31,6 +31,7 @@ export const VMA_RECORD = {
   NEXT_FREE: 10, // in a free slot: the next free slot, plus 1; 0 = end
   GUARDED: 12, //  1: guard markers were set in it (VM_MAYBE_GUARD); Atomics only: set under read
   FORKED: 11, //   1: the anon_vma was inherited by fork, its chain is not singular (`anon-vma.ts`)
+  CLEAN: 13, //    0: VM_SOFTDIRTY, so all of its pages are dirty; 1: their entries say which are
   WORDS: 16, //   64 bytes
 } as const;
 
@@ -46,7 +47,7 @@ export const VMA_TABLE = {
   RECORDS: 65_552, // SLOTS records
 } as const;
 
-const { START, END, FLAGS, FILE, PGOFF, ANON_VMA, KIND, NEXT_FREE, FORKED, GUARDED, WORDS } =
+const { START, END, FLAGS, FILE, PGOFF, ANON_VMA, KIND, NEXT_FREE, FORKED, GUARDED, CLEAN, WORDS } =
   VMA_RECORD;
 const { COUNT, USED, FREE, ORDER, RECORDS } = VMA_TABLE;
 
@@ -66,6 +67,8 @@ export interface VmaFields {
   readonly isForked?: boolean | undefined;
   /** Whether there may be guard markers in it. Default false. */
   readonly isGuarded?: boolean | undefined;
+  /** Whether it was there when dirty pages were last taken (no VM_SOFTDIRTY). Default false. */
+  readonly isClean?: boolean | undefined;
 }
 
 /** Checks for the fields of a VMA that a caller supplies. */
@@ -79,6 +82,7 @@ export const VMA_FIELDS: Shape<VmaFields> = {
   kind: wholeNumber(VMA_KIND.ORDINARY, VMA_KIND.VDSO),
   isForked: optional(flag),
   isGuarded: optional(flag),
+  isClean: optional(flag),
 };
 
 /** Accessors of the VMA table of one mm. Addresses are page numbers. */
@@ -171,6 +175,16 @@ export class VmaTable {
     Atomics.store(this.#words, this.#record(slot) + GUARDED, 1);
   }
 
+  /** Whether its entries say which of its pages are dirty. If not, all of them are. */
+  isClean(slot: number): boolean {
+    return this.#words[this.#record(slot) + CLEAN] !== 0;
+  }
+
+  /** Sets or clears what `isClean` tells. The mmap lock is held for writing. */
+  setClean(slot: number, isClean: boolean): void {
+    this.#words[this.#record(slot) + CLEAN] = isClean ? 1 : 0;
+  }
+
   /** A copy of all fields of a VMA. */
   fields(slot: number): VmaFields {
     return {
@@ -183,6 +197,7 @@ export class VmaTable {
       kind: this.kind(slot),
       isForked: this.isForked(slot),
       isGuarded: this.isGuarded(slot),
+      isClean: this.isClean(slot),
     };
   }
 
@@ -244,6 +259,7 @@ export class VmaTable {
     words[record + FILE] = vma.file;
     words[record + KIND] = vma.kind;
     words[record + FORKED] = vma.isForked === true ? 1 : 0;
+    words[record + CLEAN] = vma.isClean === true ? 1 : 0;
     Atomics.store(words, record + GUARDED, vma.isGuarded === true ? 1 : 0);
     Atomics.store(words, record + ANON_VMA, vma.anonVma);
     const at = this.#base + ORDER + ordinal;

@@ -1,12 +1,13 @@
 /** Loads one run after the other into an mm: fills frames, sets leaves, and fills page caches. */
 import { loadBacked } from '../../mmu/backing/load-backed.ts';
 import { mapBacked } from '../../mmu/backing/map-backed.ts';
+import { markPages } from '../../mmu/calls/dirty.ts';
 import { noteGuards } from '../../mmu/fault/guard.ts';
 import { cacheInsert, cacheLookup } from '../../mmu/files/page-cache.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { PG, ZERO_PAGE_PFN } from '../../mmu/physical/page-struct.ts';
 import { adoptedRun } from '../../mmu/tables/adopted-run.ts';
-import { ensureTables, lockTable, unlockTable } from '../../mmu/tables/page-table.ts';
+import { lockTable, unlockTable } from '../../mmu/tables/page-table.ts';
 import {
   highOf,
   leafFlags,
@@ -18,6 +19,7 @@ import {
   setEntries,
   setEntry,
 } from '../../mmu/tables/pte.ts';
+import { ensureTables } from '../../mmu/tables/shared-table.ts';
 import { zapRange } from '../../mmu/tables/zap.ts';
 import { prepareAnonVma } from '../../mmu/vma/anon-vma.ts';
 import { assert } from '../../shared/assert.ts';
@@ -114,6 +116,7 @@ export class RunLoader {
     if (mm.memory.isUnshared(first)) this.#loadUnshared(kind, vpn, first, pages);
     else if (DATA_KINDS.has(kind)) this.#read(vpn, first, pages);
     else mm.memory.zero(first, pages);
+    markPages(mm, vpn, vpn + pages);
     return pages;
   }
 

@@ -4,9 +4,9 @@
  * lock at a time. In between, a reference on every page keeps it from being freed or written in
  * place.
  */
-import { holdMm, type MmReference } from '../../mmu/mm/hold.ts';
+import { holdMm, holdToChange, type MmReference } from '../../mmu/mm/hold.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
-import { ensureTables, lockTable, unlockTable, walk } from '../../mmu/tables/page-table.ts';
+import { lockTable, unlockTable, walk } from '../../mmu/tables/page-table.ts';
 import {
   highOf,
   isBacked,
@@ -18,6 +18,7 @@ import {
   setEntry,
 } from '../../mmu/tables/pte.ts';
 import { revokeTranslations } from '../../mmu/tables/revoke.ts';
+import { ensureTables } from '../../mmu/tables/shared-table.ts';
 import { assert } from '../../shared/assert.ts';
 import { LOAD_FLAG, type LoadRun } from '../../shared/dump/load-table.ts';
 import { GRANULE_PAGES } from '../../shared/page.ts';
@@ -50,7 +51,7 @@ export class PageSharer {
     this.#isHuge = false;
     try {
       holdMm(donor.mm, donor.reference, 'read', (mm) => this.#pin(mm, run));
-      holdMm(taker.mm, taker.reference, 'read', (mm) => this.#show(mm, run));
+      holdToChange(taker.mm, taker.reference, (mm) => this.#show(mm, run));
     } finally {
       if (this.#shown < this.#pinned) this.#unpin(taker.mm);
     }

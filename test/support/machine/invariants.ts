@@ -4,6 +4,7 @@
  */
 import type { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
 import type { Machine } from '../../../src/mmu/machine/machine.ts';
+import { MmStruct } from '../../../src/mmu/mm/mm-struct.ts';
 import { PAGE_STRUCT, PG } from '../../../src/mmu/physical/page-struct.ts';
 import { VMA_KIND } from '../../../src/mmu/vma/vma-table.ts';
 import { VM } from '../../../src/shared/vm-flags.ts';
@@ -30,15 +31,18 @@ function isPresent(low: number): boolean {
   return (low & 0x101) !== 0;
 }
 
-/** Returns all non-zero leaves of an mm by address, a huge one as 512. Calls `visit` per table. */
+/**
+ * Returns all non-zero leaves of an mm by address, a huge one as 512. Calls `visit` per table, which
+ * skips it by false.
+ */
 export function leaves(
   machine: Machine,
-  space: AddressSpace,
-  visit: (table: number) => void = () => {},
+  space: Space,
+  visit: (table: number) => boolean = () => true,
 ): Leaf[] {
   const found: Leaf[] = [];
   const descend = (table: number, level: number, base: number): void => {
-    visit(table);
+    if (!visit(table)) return;
     for (let index = 0; index < 512; index++) {
       const [low, high] = entry(machine, table, index);
       if (low === 0) continue;
@@ -62,6 +66,31 @@ interface Census {
   /** Number of entries that refer to each swap slot. */
   readonly swapped: Map<number, number>;
   tables: number;
+  /** How many entries point to each table. A shared one is looked at once. */
+  readonly entries: Map<number, number>;
+}
+
+/** What is looked at of an address space. */
+type Space = Pick<AddressSpace, 'mm'>;
+
+/** All living address spaces, also those of snapshots, which no list shows. */
+function allSpaces(machine: Machine): Space[] {
+  const { parts } = machine;
+  const found: Space[] = [];
+  for (let slot = 0; slot < parts.maxAddressSpaces; slot++) {
+    const struct = new MmStruct(parts.mmWords, slot);
+    if (struct.isLive) found.push({ mm: parts.mms.of(parts, slot, struct.generation) });
+  }
+  return found;
+}
+
+/** Checks that a table has a reference for each entry that points to it. */
+function assertSharedTrue(machine: Machine, { entries }: Census): void {
+  const { words } = machine.parts.pages;
+  for (const [table, count] of entries) {
+    const references = words[table * PAGE_STRUCT.WORDS + PAGE_STRUCT.REFCOUNT]!;
+    if (references !== count) fail(`table ${table}: ${count} entries, ${references} references`);
+  }
 }
 
 function fail(message: string): never {
@@ -70,11 +99,12 @@ function fail(message: string): never {
 
 /** Throws unless counts, VMAs, swap and the allocator agree with the tables of all mms. */
 export function assertTablesTrue(machine: Machine): void {
-  const census: Census = { mapped: new Map(), swapped: new Map(), tables: 0 };
-  for (const space of machine.addressSpaces()) {
+  const census: Census = { mapped: new Map(), swapped: new Map(), tables: 0, entries: new Map() };
+  for (const space of allSpaces(machine)) {
     assertVmasTrue(space);
     countLeaves(machine, space, census);
   }
+  assertSharedTrue(machine, census);
   assertSwapTrue(machine, census);
   const used = assertFramesTrue(machine, census);
   assertAdoptedTrue(machine, census);
@@ -86,7 +116,7 @@ export function assertTablesTrue(machine: Machine): void {
 }
 
 /** Checks that VMAs are sorted, disjoint and not empty. */
-function assertVmasTrue(space: AddressSpace): void {
+function assertVmasTrue(space: Space): void {
   const { vmas } = space.mm;
   for (let ordinal = 0; ordinal < vmas.count; ordinal++) {
     const slot = vmas.slot(ordinal);
@@ -98,10 +128,16 @@ function assertVmasTrue(space: AddressSpace): void {
 }
 
 /** Counts leaves and slots; each must lie in a VMA, and an anonymous page must record its place. */
-function countLeaves(machine: Machine, space: AddressSpace, census: Census): void {
+function countLeaves(machine: Machine, space: Space, census: Census): void {
   const { vmas } = space.mm;
   const { words } = machine.parts.pages;
-  for (const { vpn, pfn, low, high } of leaves(machine, space, () => census.tables++)) {
+  const isNew = (table: number): boolean => {
+    const count = census.entries.get(table) ?? 0;
+    census.entries.set(table, count + 1);
+    if (count === 0) census.tables++;
+    return count === 0;
+  };
+  for (const { vpn, pfn, low, high } of leaves(machine, space, isNew)) {
     const place = `page 0x${(vpn * 4096).toString(16)}`;
     const slot = vmas.lookup(vpn);
     if (slot < 0) fail(`${place} has an entry outside of every VMA`);

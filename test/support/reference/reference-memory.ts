@@ -85,8 +85,8 @@ export function markerOf(entry: bigint): number | null {
   return entry >> 59n === 31n ? Number((entry >> 12n) & 0xf_ffffn) : null;
 }
 
-/** Bits that are 0 in a swap entry: all but the bank (63 to 59) and the slot (31 to 12). */
-const NOT_SWAP = 0x07ff_ffff_0000_0fffn;
+/** Bits that are 0 in a swap entry: all but the bank (63 to 59), the slot (31 to 12), soft-dirty (1). */
+const NOT_SWAP = 0x07ff_ffff_0000_0ffdn;
 const BANK = 0x80000;
 
 /**

@@ -342,8 +342,8 @@ describe('the memories that createMachine adopts', () => {
 
   it('keeps a WebAssembly.Memory that kernels reach, and splits it into parts of 2 GiB', () => {
     const memory = new Memory({ initial: 0x8001, maximum: 0x10000, shared: true });
-    expect(ADOPTABLE('bank', memory)).toBe(memory);
-    expect(adoptedParts([memory])).toEqual({
+    expect(ADOPTABLE('bank', memory).memory).toBe(memory);
+    expect(adoptedParts([{ memory, marks: undefined }])).toEqual({
       parts: [
         { memory, at: 0, pages: BANK_FRAMES },
         { memory, at: 2 * GiB, pages: 16 },

@@ -1,0 +1,89 @@
+/** Snapshots of adopted memory: shared or not, with marks or without, and once it is gone. */
+import { describe, expect, it } from 'vitest';
+import { MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
+import { assertTablesTrue } from '../../support/machine/invariants.ts';
+import { codeOf, readBytes, testMachine } from '../../support/machine/machine.ts';
+
+const AT = 0x4000_0000;
+const LENGTH = 4 * PAGE_SIZE;
+const Resizable = ArrayBuffer as unknown as new (
+  length: number,
+  options: { maxByteLength: number },
+) => ArrayBuffer & { resize(length: number): void };
+
+function fixture(memory: ArrayBuffer | SharedArrayBuffer, isMarked: boolean) {
+  const dirty = new Uint8Array(new SharedArrayBuffer(4));
+  const bank = isMarked ? { memory, dirty } : memory;
+  const machine = testMachine({ memory: 16 * MiB, maxAddressSpaces: 8, banks: [bank] });
+  const mm = machine.createAddressSpace();
+  mm.mapFrames({ length: LENGTH, prot: 'rw', address: AT });
+  return { machine, mm, dirty, ram: new Uint8Array(memory) };
+}
+
+describe.each([
+  ['shared', () => new SharedArrayBuffer(LENGTH)],
+  ['not shared', () => new ArrayBuffer(LENGTH)],
+])('adopted memory, %s', (_name, make) => {
+  it.each([false, true])('goes back where it came from; marks: %s', (isMarked) => {
+    const { machine, mm, ram, dirty } = fixture(make(), isMarked);
+    ram.fill(1);
+    const snapshot = machine.snapshot();
+    ram[PAGE_SIZE] = 2;
+    dirty[1] = 1;
+    mm.write(AT + 2 * PAGE_SIZE, Uint8Array.of(3)); // by a translation, where one is kept
+    snapshot.rewind();
+    expect(ram.every((byte) => byte === 1)).toBe(true);
+    expect(readBytes(mm, AT, LENGTH).every((byte) => byte === 1)).toBe(true);
+    mm.munmap(AT, LENGTH);
+    ram.fill(4);
+    snapshot.rewind();
+    expect(ram.every((byte) => byte === 1)).toBe(true);
+    ram[5] = 6;
+    expect(readBytes(mm, AT + 5, 1)).toEqual(Uint8Array.of(6));
+    assertTablesTrue(machine);
+    snapshot.drop();
+    assertTablesTrue(machine);
+  });
+
+  it('tells by its marks, and by stores of the machine, which pages were written', () => {
+    const { mm, ram, dirty } = fixture(make(), true);
+    mm.dirty.start();
+    ram[PAGE_SIZE] = 2;
+    dirty[1] = 1;
+    mm.write(AT + 3 * PAGE_SIZE, Uint8Array.of(3));
+    const page = (number: number) => AT + number * PAGE_SIZE;
+    expect(mm.dirty.take()).toEqual([
+      { start: page(1), end: page(2) },
+      { start: page(3), end: page(4) },
+    ]);
+    expect([...dirty]).toEqual([0, 0, 0, 0]);
+    mm.write(AT + 3 * PAGE_SIZE, Uint8Array.of(3));
+    expect(mm.dirty.take()).toEqual([{ start: page(3), end: page(4) }]);
+    expect(mm.dirty.take()).toEqual([]);
+  });
+});
+
+describe('adopted memory that is gone', () => {
+  it('fails a rewind before any page has changed', () => {
+    const memory = new Resizable(LENGTH, { maxByteLength: LENGTH });
+    const { machine, mm } = fixture(memory, false);
+    const place = mm.mmap({ length: PAGE_SIZE, prot: 'rw', flags: ['private', 'anonymous'] });
+    const other = mm.fork();
+    mm.fill(place, PAGE_SIZE, 1);
+    other.fill(place, PAGE_SIZE, 1);
+    const snapshot = machine.snapshot({ spaces: [other, mm] });
+    mm.fill(place, PAGE_SIZE, 2);
+    other.fill(place, PAGE_SIZE, 2);
+    memory.resize(LENGTH - PAGE_SIZE);
+    expect(codeOf(() => snapshot.rewind())).toBe('BANK_UNREACHABLE');
+    expect(codeOf(() => machine.snapshot({ spaces: [mm] }))).toBe('BANK_UNREACHABLE');
+    expect(readBytes(mm, place, 1)).toEqual(Uint8Array.of(2));
+    expect(readBytes(other, place, 1)).toEqual(Uint8Array.of(2));
+    assertTablesTrue(machine);
+    memory.resize(LENGTH);
+    snapshot.rewind();
+    expect(readBytes(mm, place, 1)).toEqual(Uint8Array.of(1));
+    expect(readBytes(other, place, 1)).toEqual(Uint8Array.of(1));
+    assertTablesTrue(machine);
+  });
+});
