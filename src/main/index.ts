@@ -35,7 +35,8 @@ export type {
   PrefetchProgress,
   PrefetchResult,
 } from '../mmu/machine/prefetch.ts';
-export { Snapshot, type SnapshotOptions, type SnapshotState } from '../mmu/machine/snapshot.ts';
+export { Snapshot } from '../mmu/machine/snapshot.ts';
+export type { SnapshotOptions, SnapshotState } from '../mmu/machine/snapshot-options.ts';
 export type { SystemCalls } from '../mmu/machine/system-calls.ts';
 export { createTlb, type Tlb } from '../mmu/machine/tlb.ts';
 export type { Access, Translation } from '../mmu/machine/translator.ts';

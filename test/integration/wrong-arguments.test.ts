@@ -242,7 +242,7 @@ describe('fault 13, trial 9: wrong arguments', () => {
 
   it('with right values every call works, so that it is the wrong one that is refused', async () => {
     for (const name of publicCalls(newFixture()).keys()) {
-      if (/^new (Machine|AddressSpace|Image)$|mportProcess$/.test(name)) continue;
+      if (/^new (Machine|AddressSpace|Image|Snapshot)$|mportProcess$/.test(name)) continue;
       const call = publicCalls(newFixture()).get(name)!;
       const outcome = await outcomeOf(call, valid(call));
       expect(outcome, name).toBe('done');

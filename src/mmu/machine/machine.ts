@@ -30,12 +30,8 @@ import { FREEZE_OPTIONS, type Freeze, type FreezeOptions, freezeMachine } from '
 import { closeMachine } from './lifetime.ts';
 import { reclaim, reclaimAsync } from './memory-pressure.ts';
 import { livingMms, mergePages, mergePagesAsync } from './merge-pages.ts';
-import {
-  type Snapshot,
-  type SnapshotOptions,
-  takeSnapshot,
-  takeSnapshotAsync,
-} from './snapshot.ts';
+import { type Snapshot, takeSnapshot, takeSnapshotAsync } from './snapshot.ts';
+import type { SnapshotOptions } from './snapshot-options.ts';
 
 /** An amount of memory and how much of it is free, in bytes. */
 export interface MemoryAmount {

@@ -1,63 +1,20 @@
 /** Snapshots of address spaces in memory, as their user sees them. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { bytesOf } from '../../shared/arguments/bytes.ts';
-import {
-  abortSignal,
-  instanceOf,
-  isInstance,
-  list,
-  optional,
-  wholeNumber,
-} from '../../shared/arguments/checks.ts';
-import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
+import { abortSignal, isInstance, optional } from '../../shared/arguments/checks.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
 import { errnoOf } from '../../shared/errors.ts';
-import { MiB } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { doExit } from '../calls/exit.ts';
 import { prepareRewind, rewindMm } from '../calls/rewind.ts';
 import { cloneMm } from '../calls/snapshot.ts';
 import { isUnreachableKind } from '../files/file-record.ts';
 import { holdAll, holdAllAsync } from '../mm/hold-all.ts';
-import type { MachineParts } from '../mm/machine-parts.ts';
+import { MachineParts } from '../mm/machine-parts.ts';
 import type { Mm } from '../mm/mm.ts';
-import { AddressSpace } from './address-space.ts';
 import { isMended, type MmReference, retryAfterReclaim, runOn, runOnAsync } from './enter.ts';
-import { livingMms } from './merge-pages.ts';
+import { type SnapshotOptions, type SnapshotRequest, snapshotRequest } from './snapshot-options.ts';
 
-/** State that a snapshot keeps beside memory: bytes under a name, such as registers of a CPU. */
-export type SnapshotState = { readonly [name: string]: ArrayBufferView };
-
-/** Options of `snapshot`. */
-export interface SnapshotOptions {
-  /** The address spaces to keep. Default: all of the machine. */
-  readonly spaces?: readonly AddressSpace[] | undefined;
-  /** Bytes to keep beside them, by name. They are copied. Default: none. */
-  readonly state?: SnapshotState | undefined;
-  /** The most bytes that `state` may have altogether. Default 64 MiB. */
-  readonly maxStateBytes?: number | undefined;
-}
-
-const STATE_BYTES = 64 * MiB;
-const SPACES = list(instanceOf(AddressSpace, 'an AddressSpace'));
 const SIGNAL = optional(abortSignal);
-
-const OPTIONS: Shape<SnapshotOptions> = {
-  spaces: optional((what, value) => SPACES(what, value)),
-  state: optional((what, value) => {
-    if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
-      return value as SnapshotState;
-    }
-    throw refusal(what, value, 'an object with bytes under names');
-  }),
-  maxStateBytes: optional(wholeNumber(0)),
-};
-
-/** What `snapshot` was asked for, checked and copied. */
-interface Request {
-  readonly references: readonly MmReference[];
-  readonly state: ReadonlyMap<string, Uint8Array>;
-}
 
 /** What else a snapshot is made of. */
 interface Taken {
@@ -89,6 +46,9 @@ export class Snapshot {
 
   /** @internal */
   constructor(machine: MachineParts, id: number, pairs: readonly Pair[], taken: Taken) {
+    if (!isInstance(machine, MachineParts)) {
+      throw refusal('new Snapshot', machine, 'a call of machine.snapshot');
+    }
     this.#machine = machine;
     this.#id = id;
     this.#pairs = pairs;
@@ -184,7 +144,7 @@ export class Snapshot {
 
 /** Takes a snapshot. Throws as `Machine.snapshot` does. */
 export function takeSnapshot(machine: MachineParts, options: SnapshotOptions): Snapshot {
-  const request = requestOf(machine, options);
+  const request = snapshotRequest(machine, options);
   const { references } = request;
   return retryAfterReclaim(machine, () => {
     return holdAll(references, (mms) => cloneAll(machine, request, mms));
@@ -198,7 +158,7 @@ export async function takeSnapshotAsync(
   signal?: AbortSignal,
 ): Promise<Snapshot> {
   SIGNAL('signal', signal);
-  const request = requestOf(machine, options);
+  const request = snapshotRequest(machine, options);
   return snapshotOfAsync(machine, request, signal);
 }
 
@@ -213,7 +173,7 @@ export function snapshotOf(
 
 function snapshotOfAsync(
   machine: MachineParts,
-  request: Request,
+  request: SnapshotRequest,
   signal: AbortSignal | undefined,
 ): Promise<Snapshot> {
   const { references } = request;
@@ -235,7 +195,7 @@ async function waiting<T>(machine: MachineParts, attempt: () => Promise<T>): Pro
 }
 
 /** Clones all mms, or none. */
-function cloneAll(machine: MachineParts, request: Request, mms: readonly Mm[]): Snapshot {
+function cloneAll(machine: MachineParts, request: SnapshotRequest, mms: readonly Mm[]): Snapshot {
   const begun = performance.now();
   const id = machine.nextSnapshot();
   const pairs: Pair[] = [];
@@ -269,37 +229,6 @@ function showsNoLiveFile({ vmas, files }: Mm): boolean {
     if (file !== 0 && isUnreachableKind(files.kind(file))) return false;
   }
   return true;
-}
-
-function requestOf(machine: MachineParts, options: SnapshotOptions): Request {
-  const {
-    spaces,
-    state = {},
-    maxStateBytes = STATE_BYTES,
-  } = optionsOf('snapshot', options, OPTIONS);
-  const references = spaces?.map((space) => space.reference) ?? livingMms(machine);
-  for (const [index, { machine: other }] of references.entries()) {
-    if (other.isSameMachine(machine)) continue;
-    throw refusal(`spaces[${index}]`, spaces?.[index], 'an AddressSpace of this machine');
-  }
-  const slots = new Set(references.map(({ slot }) => slot));
-  if (slots.size < references.length) throw refusal('spaces', spaces, 'each address space once');
-  if (references.length === 0) throw refusal('spaces', spaces, 'at least one address space');
-  return { references, state: copyState(state, maxStateBytes) };
-}
-
-function copyState(state: SnapshotState, limit: number): Map<string, Uint8Array> {
-  const copies = new Map<string, Uint8Array>();
-  let bytes = 0;
-  for (const [name, value] of Object.entries(state)) {
-    const view = bytesOf(`state.${name}`, value);
-    bytes += view.length;
-    if (bytes > limit) {
-      throw refusal('state: bytes', bytes, `at most ${limit} (maxStateBytes)`);
-    }
-    copies.set(name, Uint8Array.from(view));
-  }
-  return copies;
 }
 
 /** Whether the value is a Snapshot. */

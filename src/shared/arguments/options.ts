@@ -29,6 +29,19 @@ function readOption(options: object, key: string): unknown {
   }
 }
 
+/**
+ * The values of a plain object by their names, which the caller chooses. Each is read once.
+ * OPTION_INVALID if it is no such object; `expected` says what the values are.
+ */
+export function namedValues(what: string, value: unknown, expected: string): [string, unknown][] {
+  if (typeof value !== 'object' || value === null || isArray(value) || !isPlain(value)) {
+    throw refusal(what, value, expected);
+  }
+  const keys = keysOf(value);
+  if (keys === undefined) throw refusal(what, value, 'an object that can be read');
+  return keys.map((key) => [key, readOption(value, key)]);
+}
+
 /** Makes a check for an options object inside another one. */
 export function record<T extends object>(shape: Shape<T>): Check<T> {
   return (what, value) => optionsOf(what, value, shape);

@@ -268,6 +268,15 @@ function machineCalls({ machine, space, file }: CallFixture): [string, PublicCal
     args: readonly Argument[],
   ): [string, PublicCall] => method1('Machine', called, args, machine);
   const rawPath: Argument = { ...path('/file'), accepts: [...path().accepts, ...VIEWS] };
+  const snapshot = machine.snapshot({ spaces: [space] });
+  const snapshotOptions = options({
+    spaces: optional(object([space])),
+    state: optional({
+      valid: { cpu: new Uint8Array(4) },
+      accepts: ['empty object', 'null prototype', 'throwing getters'], // which has no keys
+    }),
+    maxStateBytes: optional(count(64)),
+  });
   const fileOptions = options({
     path: rawPath,
     content: optional(bytes()),
@@ -284,6 +293,11 @@ function machineCalls({ machine, space, file }: CallFixture): [string, PublicCal
     method('mergePagesAsync', [optional(signal)]),
     method('reclaim', [count(PAGE_SIZE)]),
     method('reclaimAsync', [count(PAGE_SIZE), optional(signal)]),
+    ...twins('Machine', 'snapshot', [optional(snapshotOptions)], machine, [optional(signal)]),
+    ...twins('Snapshot', 'rewind', [], snapshot, [optional(signal)]),
+    method1('Snapshot', 'drop', [], snapshot),
+    method1('Snapshot', 'dropAsync', [], snapshot),
+    ['new Snapshot', construct(snapshot, [object(undefined)])],
     method('close', []),
     method('createFile', [fileOptions]),
     method('createFileAsync', [fileOptions, optional(signal)]),

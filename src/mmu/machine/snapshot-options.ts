@@ -1,0 +1,78 @@
+/** What `machine.snapshot` is asked for. */
+import { bytesOf } from '../../shared/arguments/bytes.ts';
+import {
+  type Check,
+  instanceOf,
+  list,
+  optional,
+  wholeNumber,
+} from '../../shared/arguments/checks.ts';
+import { namedValues, optionsOf, type Shape } from '../../shared/arguments/options.ts';
+import { refusal } from '../../shared/arguments/refuse.ts';
+import { MiB } from '../../shared/page.ts';
+import type { MachineParts } from '../mm/machine-parts.ts';
+import { AddressSpace } from './address-space.ts';
+import type { MmReference } from './enter.ts';
+import { livingMms } from './merge-pages.ts';
+
+/** State that a snapshot keeps beside memory: bytes under a name, such as registers of a CPU. */
+export type SnapshotState = { readonly [name: string]: ArrayBufferView };
+
+/** Options of `snapshot`. */
+export interface SnapshotOptions {
+  /** The address spaces to keep. Default: all of the machine. */
+  readonly spaces?: readonly AddressSpace[] | undefined;
+  /** Bytes to keep beside them, by name. They are copied. Default: none. */
+  readonly state?: SnapshotState | undefined;
+  /** The most bytes that `state` may have altogether. Default 64 MiB. */
+  readonly maxStateBytes?: number | undefined;
+}
+
+const STATE_BYTES = 64 * MiB;
+const SPACES = list(instanceOf(AddressSpace, 'an AddressSpace'));
+
+const OPTIONS: Shape<SnapshotOptions> = {
+  spaces: optional((what, value) => SPACES(what, value)),
+  state: optional((what, value) => {
+    return Object.fromEntries(namedValues(what, value, 'an object with bytes under names'));
+  }) as Check<SnapshotOptions['state']>,
+  maxStateBytes: optional(wholeNumber(0)),
+};
+
+/** What `snapshot` was asked for, checked and copied. */
+export interface SnapshotRequest {
+  readonly references: readonly MmReference[];
+  readonly state: ReadonlyMap<string, Uint8Array>;
+}
+
+/** Checks and copies the options. Throws OPTION_INVALID. */
+export function snapshotRequest(machine: MachineParts, options: SnapshotOptions): SnapshotRequest {
+  const {
+    spaces,
+    state = {},
+    maxStateBytes = STATE_BYTES,
+  } = optionsOf('snapshot', options, OPTIONS);
+  const references = spaces?.map((space) => space.reference) ?? livingMms(machine);
+  for (const [index, { machine: other }] of references.entries()) {
+    if (other.isSameMachine(machine)) continue;
+    throw refusal(`spaces[${index}]`, spaces?.[index], 'an AddressSpace of this machine');
+  }
+  const slots = new Set(references.map(({ slot }) => slot));
+  if (slots.size < references.length) throw refusal('spaces', spaces, 'each address space once');
+  if (references.length === 0) throw refusal('spaces', spaces, 'at least one address space');
+  return { references, state: copyState(state, maxStateBytes) };
+}
+
+function copyState(state: SnapshotState, limit: number): Map<string, Uint8Array> {
+  const copies = new Map<string, Uint8Array>();
+  let bytes = 0;
+  for (const [name, value] of Object.entries(state)) {
+    const view = bytesOf(`state.${name}`, value);
+    bytes += view.length;
+    if (bytes > limit) {
+      throw refusal('state: bytes', bytes, `at most ${limit} (maxStateBytes)`);
+    }
+    copies.set(name, Uint8Array.from(view));
+  }
+  return copies;
+}
