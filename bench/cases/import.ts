@@ -1,7 +1,8 @@
 /**
  * Measures `dump --pid --no-sync` as a whole command, from its start to its end, beside what a user
- * would take instead: gcore, and CRIU where it is installed. Nobody waits for the disk. The commands
- * run in turn, first with a warm page cache and then with a cold one.
+ * would take instead: gcore, and CRIU where it is installed. The same is measured of a dump that
+ * writes a core file, as gcore does. Nobody waits for the disk. The commands run in turn, first with
+ * a warm page cache and then with a cold one.
  */
 import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -19,6 +20,7 @@ import { TARGETS, type Target } from '../targets.ts';
 
 const COMMAND = fileURLToPath(new URL('../../dist/main/cli/mmdump.js', import.meta.url));
 const DUMP = 'mmdump dump --pid --no-sync';
+const CORE = 'mmdump dump --pid --format elf --no-sync';
 const EMPTY = 'empty Node';
 const PHASES = ['scan', 'load', 'plan', 'copy', 'commit', 'other'] as const;
 const ROUNDS_MAX = 3;
@@ -52,9 +54,9 @@ interface Subject {
   bytes: number;
 }
 
-function dumpCommand(subject: Subject, fixtures: Fixtures): Command {
-  const path = fixtures.path('.cpt');
-  const where = ['--pid', `${subject.live.pid}`, '-o', path, '--no-sync'];
+function dumpCommand(subject: Subject, fixtures: Fixtures, format: 'cpt' | 'elf'): Command {
+  const path = fixtures.path(`.${format}`);
+  const where = ['--pid', `${subject.live.pid}`, '-o', path, '--no-sync', '--format', format];
   const how = ['--workers', `${fixtures.workers}`, '--json', '--quiet'];
   return {
     peaks: [],
@@ -114,7 +116,8 @@ async function commandsOf(
   const empty: Command = { peaks: [], run: () => runProgram(process.execPath, ['-e', '0']) };
   const commands: { [name: string]: Command } = {
     [EMPTY]: empty,
-    [DUMP]: dumpCommand(subject, fixtures),
+    [DUMP]: dumpCommand(subject, fixtures, 'cpt'),
+    [CORE]: dumpCommand(subject, fixtures, 'elf'),
   };
   const skipped: { [peer: string]: string } = {};
   const peers = [
@@ -218,9 +221,10 @@ function timeLines(
   const parameters = { MiB: Math.round(subject.bytes / MiB), workers, cache };
   const shape = { parameters, unit: 'ms', bytes: subject.bytes } as const;
   const own = samplesOf(samples, DUMP);
-  const lines = [
-    toLine('import', { ...shape, name: DUMP, samples: own, phases: phasesOf(samples) }),
-  ];
+  const lines = [DUMP, CORE].map((name) => {
+    const phases = phasesOf(samples, name);
+    return toLine('import', { ...shape, name, samples: samplesOf(samples, name), phases });
+  });
   for (const peer of ['gcore', 'CRIU']) {
     const name = `${DUMP}, beside ${peer}`;
     const target = targetBytes === undefined ? undefined : timeTarget(peer, targetBytes);
@@ -235,7 +239,23 @@ function timeLines(
       toLine('import', { name, parameters, unit: '×', samples: quotients(own, theirs), target }),
     );
   }
-  return lines;
+  return [...lines, coreLine(samples, parameters, skipped, targetBytes)];
+}
+
+/** The dump that writes a core file beside gcore, which writes one, too. */
+function coreLine(
+  samples: Samples,
+  parameters: NonNullable<LineParts['parameters']>,
+  { gcore: why }: Skipped,
+  targetBytes: number | undefined,
+): Line {
+  const name = `${CORE}, beside gcore`;
+  const target = targetBytes === undefined ? undefined : TARGETS.importCoreGcore;
+  if (why !== undefined) {
+    return { ...skippedLine('import', name, `gcore: ${why}`, target), parameters };
+  }
+  const times = quotients(samplesOf(samples, CORE), samplesOf(samples, 'gcore'));
+  return toLine('import', { name, parameters, unit: '×', samples: times, target });
 }
 
 /** The peak of resident memory of each command, and of the dump beside an empty Node. */
@@ -259,9 +279,9 @@ function memoryLines(commands: Commands, { bytes }: Subject, { workers }: Fixtur
   return [...lines, line({ name: beside, samples, limit, target })];
 }
 
-function phasesOf(samples: Samples): { [phase: string]: number } {
+function phasesOf(samples: Samples, name: string): { [phase: string]: number } {
   const medianOf = (part: string): number => {
-    const sorted = [...samplesOf(samples, `${DUMP}: ${part}`)].sort((a, b) => a - b);
+    const sorted = [...samplesOf(samples, `${name}: ${part}`)].sort((a, b) => a - b);
     return sorted[sorted.length >> 1]!;
   };
   return Object.fromEntries(PHASES.map((phase) => [phase, medianOf(phase)]));

@@ -29,6 +29,7 @@ export async function convertFormat(
   }
   const { blocks, parents, force = false, sync, split, mm } = flags;
   const { signal } = deadline;
+  const start = performance.now();
   const output = await openOutput({ path, force, sync, split });
   const bytes = expectedBytes({ kind: 'core', path: from, memory: undefined });
   const dumper = await createDumper(workersOption(flags.workers, bytes));
@@ -46,7 +47,8 @@ export async function convertFormat(
       onProgress: ({ bytes: done, totalBytes }) => progress.show('convert', done, totalBytes),
     });
     progress.stop();
-    show(from, output.isStdout ? null : path, flags, source, report);
+    const ms = performance.now() - start;
+    show(from, output.isStdout ? null : path, flags, source, report, ms);
     return EXIT.DONE;
   } finally {
     progress.stop();
@@ -61,7 +63,8 @@ function show(
   path: string | null,
   flags: ConvertFlags,
   { format, id, ancestors, warnings: before }: ConvertSource,
-  { image, skipped, ms: { total: ms } }: DumpReport,
+  { image, skipped }: DumpReport,
+  ms: number,
 ): void {
   const warnings = [
     ...before,
