@@ -95,6 +95,20 @@ export {
   type WorkerChoice,
 } from './dumper.ts';
 export {
+  explainImagePage,
+  type ImageBlock,
+  type ImagePageExplanation,
+  type StoredPlace,
+} from './explain/explain-image.ts';
+export { type ExplainOptions, explainPage, type PageExplanation } from './explain/explain-page.ts';
+export type {
+  BackedPlace,
+  ShownFrame,
+  ShownPage,
+  ShownSlot,
+  TableEntry,
+} from './explain/walk-tables.ts';
+export {
   Image,
   type ImageAncestor,
   type MmChoice,

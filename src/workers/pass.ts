@@ -17,10 +17,8 @@
 import { KeptNames } from '../mmu/files/kept-names.ts';
 import { MachineParts } from '../mmu/mm/machine-parts.ts';
 import { type Mm, mmOf } from '../mmu/mm/mm.ts';
-import { leftOutFlags } from '../shared/dump/left-out.ts';
 import { LookBack } from '../shared/dump/look-back.ts';
 import { NameTable } from '../shared/dump/name-table.ts';
-import { OwnerTable } from '../shared/dump/owner-table.ts';
 import { PAGE_CLASS } from '../shared/dump/page-class.ts';
 import { PartClaims } from '../shared/dump/part-claims.ts';
 import { PhaseControl } from '../shared/dump/phase-control.ts';
@@ -34,12 +32,11 @@ import type { Outcome } from '../shared/errors.ts';
 import { FILE_HEAD } from '../shared/formats/cpt/records.ts';
 import { NO_THREAD } from '../shared/sync/thread-layout.ts';
 import { BackedPages } from './classify/backed-pages.ts';
-import { Donors } from './classify/donors.ts';
-import { GranuleClassifier } from './classify/granule-classifier.ts';
-import { FrozenLeaves, PinnedLeaves } from './classify/leaves.ts';
+import { classifiersOf } from './classify/classifiers.ts';
+import type { GranuleClassifier } from './classify/granule-classifier.ts';
+import { PinnedLeaves } from './classify/leaves.ts';
 import { ParentPages } from './classify/parent-pages.ts';
 import { RunWriter } from './classify/run-writer.ts';
-import { zeroTestsOf } from './classify/zero-test.ts';
 import { PageMover } from './copy/page-mover.ts';
 import { segmentStage } from './copy/staging.ts';
 import { FerriedPages } from './ferry/ferried-pages.ts';
@@ -341,36 +338,6 @@ function parentOf(
   { memory }: MachineParts,
 ): ParentPages | undefined {
   return parent && new ParentPages(parent, memory, unitPages, digestKernels.inside);
-}
-
-/** Where the classifiers of a worker find leaves and pages, and where runs go. */
-interface ClassifierParts {
-  readonly pinned: readonly PinnedLeaves[] | undefined;
-  readonly found: RunWriter;
-  readonly backed: BackedPages | undefined;
-  readonly ferried: FerriedPages | undefined;
-}
-
-function classifiersOf(
-  task: PassTask,
-  machine: MachineParts,
-  mms: readonly Mm[],
-  { pinned, found, backed, ferried }: ClassifierParts,
-): readonly GranuleClassifier[] {
-  const { detectZero, unsupported } = task;
-  const leftOut = leftOutFlags(task);
-  const zeroTests = detectZero ? zeroTestsOf(machine, task.kernels) : [];
-  const policy = { detectZero, copyUnsupported: unsupported === 'copy', leftOut, zeroTests };
-  const owners = new OwnerTable(task.owners);
-  // On a running machine two mms are not seen at one instant, so each stores what they share.
-  // The tables of running mms change, but those of snapshots stand still on a running machine, too.
-  const isStill = pinned === undefined || mms.every(({ struct }) => struct.isSnapshot);
-  const donors = isStill ? new Donors(mms, leftOut) : undefined;
-  return mms.map((mm, ordinal) => {
-    const leaves = pinned?.[ordinal] ?? new FrozenLeaves(mm);
-    const bytes = { backed, ferried };
-    return new GranuleClassifier(mms, ordinal, leaves, owners, donors, policy, found, bytes);
-  });
 }
 
 /** The runs of a unit for the report: first page, pages and class word of each. */

@@ -9,6 +9,7 @@ import { WORKLOADS, type WorkloadName } from '../workloads/names.ts';
 import type { ConvertFlags } from './convert-command.ts';
 import { addDiff } from './diff-options.ts';
 import type { DumpFlags } from './dump-request.ts';
+import { addExplain } from './explain-options.ts';
 import type { InspectFlags } from './inspect-command.ts';
 import type { ReportFlags } from './report-command.ts';
 import type { RestoreFlags } from './restore-command.ts';
@@ -44,6 +45,7 @@ export function createProgram(): Command {
   addRestore(program);
   addConvert(program);
   addReport(program);
+  addExplain(program, addCommon, [parentsOption(), timeoutOption()]);
   addDiff(program, addCommon, [parentsOption(), timeoutOption(), workersOption()]);
   return program;
 }

@@ -16,6 +16,7 @@
 import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
 import type { CompareReport, CompareTask } from '../../shared/dump/tasks/compare-task.ts';
 import type { DiffTask } from '../../shared/dump/tasks/diff-task.ts';
+import type { ExplainTask, PageVerdict } from '../../shared/dump/tasks/explain-task.ts';
 import type { LoadTask } from '../../shared/dump/tasks/load-task.ts';
 import type { PassReport, PassTask } from '../../shared/dump/tasks/pass-task.ts';
 import type { PhaseReport, PhaseTask, TaskTests } from '../../shared/dump/tasks/phase-task.ts';
@@ -168,7 +169,7 @@ function isLoss(failure: Failure): boolean {
 }
 
 /** The module of the tasks, which every worker thread loads, loaded into this thread. */
-type Tasks = Record<PhaseName, (message: unknown) => unknown>;
+type Tasks = Record<PhaseName | 'explain', (message: unknown) => unknown>;
 let tasksHere: Tasks | undefined;
 
 /** The thread of the caller, for work that ends before another thread would have begun it. */
@@ -178,3 +179,11 @@ export const RUN_HERE: Runner = {
     return tasksHere[phase](message) as T;
   },
 };
+
+/** Explains one page on the thread of the caller. This is no phase: there is nothing to share. */
+export async function explainHere(task: ExplainTask): Promise<PageVerdict> {
+  tasksHere ??= (await import(tasksUrl())) as Tasks;
+  const outcome = tasksHere.explain(task) as Outcome<PageVerdict>;
+  if (outcome.ok) return outcome.value;
+  throw fromFailure(outcome.failure, 0, 'explain');
+}

@@ -7,7 +7,7 @@ import { isUnreachableKind } from '../../mmu/files/file-record.ts';
 import { CACHE_NODE_PAGES, forEachCacheNode } from '../../mmu/files/page-cache.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { scanTables } from '../../mmu/tables/table-scan.ts';
-import { type LeftOutPolicy, leftOutFlags } from '../../shared/dump/left-out.ts';
+import { type LeftOutPolicy, leftOutFlags, ruleOfLeftOut } from '../../shared/dump/left-out.ts';
 import { encodeOwners, type OwnerBuffers } from '../../shared/dump/owner-table.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
 import type { ImageFormat } from '../../shared/dump/tasks/pass-task.ts';
@@ -129,21 +129,13 @@ class MmPlanner {
     const { vmas } = this.#mm;
     const start = vmas.start(slot);
     const end = vmas.end(slot);
-    const flags = vmas.flags(slot);
-    if ((flags & VM.IO) !== 0) {
-      this.#leave(start, end, RULE.VM_IO);
-      return true;
+    const rule = ruleOfLeftOut(vmas.flags(slot), this.#options);
+    if (rule === 0) return false;
+    if (rule === RULE.HUGETLB && this.#options.hugetlb === 'fail') {
+      throw refuseHugetlb(this.#ordinal, start, end);
     }
-    if ((flags & VM.DONTDUMP) !== 0 && this.#options.dontDump) {
-      this.#leave(start, end, RULE.DONTDUMP);
-      return true;
-    }
-    if ((flags & VM.HUGETLB) !== 0 && this.#options.hugetlb !== 'copy') {
-      if (this.#options.hugetlb === 'fail') throw refuseHugetlb(this.#ordinal, start, end);
-      this.#leave(start, end, RULE.HUGETLB);
-      return true;
-    }
-    return false;
+    this.#leave(start, end, rule);
+    return true;
   }
 
   /** Plans pages [start, end) of a VMA. Returns a promise where it may have to wait for a lock. */

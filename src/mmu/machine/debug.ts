@@ -17,7 +17,7 @@ import { MmdumpError } from '../../shared/errors.ts';
 import { hex, TASK_PAGES, vpnOf } from '../../shared/page.ts';
 import { noteGuards } from '../fault/guard.ts';
 import { holdGate } from '../mm/hold.ts';
-import { PG } from '../physical/page-struct.ts';
+import { type PageStructs, PG } from '../physical/page-struct.ts';
 import { lockTable, unlockTable, walk } from '../tables/page-table.ts';
 import { pfnOf, replaceEntry } from '../tables/pte.ts';
 import { openTable } from '../tables/shared-table.ts';
@@ -151,7 +151,11 @@ function pageOf(address: number): number {
 export function readPageStruct(machine: Machine, pfn: number): PageStructInfo {
   MACHINE('machine', machine);
   assertFrame(machine, pfn);
-  const { pages } = machine.parts;
+  return pageStructOf(machine.parts.pages, pfn);
+}
+
+/** The contents of the page struct of a frame that exists. */
+export function pageStructOf(pages: PageStructs, pfn: number): PageStructInfo {
   const flags = pages.flags(pfn);
   return {
     flags: FLAG_BITS.filter(([, bit]) => (flags & bit) !== 0).map(([name]) => name),

@@ -25,7 +25,7 @@ import { countEmpty } from '../../mmu/tables/table-scan.ts';
 import type { OwnerTable } from '../../shared/dump/owner-table.ts';
 import { PAGE_CLASS, RULE } from '../../shared/dump/page-class.ts';
 import { cloneWord, FILE_PAGES_BIT, unsupportedWord } from '../../shared/dump/run-table.ts';
-import { GRANULE_PAGES } from '../../shared/page.ts';
+import { GRANULE_PAGES, granuleStart } from '../../shared/page.ts';
 import type { FerriedPages } from '../ferry/ferried-pages.ts';
 import { type BackedPages, identityOfFrame } from './backed-pages.ts';
 import type { ClassifyPolicy } from './classify-policy.ts';
@@ -42,6 +42,7 @@ const { KSM } = PG;
 const { COPY, ZERO, GUARD, UNSUPPORTED, ABSENT } = PAGE_CLASS;
 const RULE_CONTENT = CONTENT;
 const RULE_UNREACHABLE_FILE = RULE.UNREACHABLE_FILE_OWNER;
+const NO_ENTRY = RULE.NO_ENTRY;
 const PAGE_SHIFT = 12;
 const LOW_BITS = GRANULE_PAGES - 1;
 /** Stands in for a class word: a page of an unreachable file, whose owner is not known yet. */
@@ -79,6 +80,8 @@ export class GranuleClassifier {
   readonly #ownPlain: PlainView;
   /** For plain pages of private VMAs, which may be clones. */
   readonly #plain: PlainView;
+  /** The RULE of the last page, or of the last run of plain or empty pages. For `explain`. */
+  #rule: number = NO_ENTRY;
 
   constructor(
     mms: readonly Mm[],
@@ -118,6 +121,17 @@ export class GranuleClassifier {
     };
     this.#ownPlain = { ...view, mayBeShared: false };
     this.#plain = { ...view, mayBeShared: ordinal > 0 && donors !== undefined };
+  }
+
+  /**
+   * Classifies page `vpn` alone and returns the RULE that has decided. The page becomes a run, unless
+   * it is absent. Precondition: a VMA covers the page, and is not left out (rows 1 and 2).
+   */
+  explain(vpn: number): number {
+    const found = this.#leaves.enter(granuleStart(vpn));
+    this.#rule = found === 'bad' ? RULE.TABLE_BAD : found === 'none' ? RULE.NO_TABLE : NO_ENTRY;
+    this.#classifyPart(this.#mm.vmas.lookup(vpn), vpn, vpn + 1, found);
+    return this.#rule;
   }
 
   /** Classifies `pages` pages from page `start` on, which are whole granules. */
@@ -171,12 +185,14 @@ export class GranuleClassifier {
       const at = first + (vpn - from) * 2;
       const empty = countEmpty(words, at, to - vpn);
       if (empty > 0) {
+        this.#rule = NO_ENTRY;
         out.page(vpn, NOTHING, 0);
         vpn += empty - 1;
         continue;
       }
       const taken = takePlainPages(plain, words, at, to - vpn, out.sources, out.sourceEnd);
       if (taken > 0) {
+        this.#rule = RULE_CONTENT;
         out.copies(vpn, taken);
         vpn += taken - 1;
         continue;
@@ -238,14 +254,22 @@ export class GranuleClassifier {
         // On a running machine a private VMA stores what it shows as its own: see dump/owners.ts.
         const isOwn = vma.isShared || this.#donors === undefined;
         const bits = isOwn ? 0 : FILE_PAGES_BIT;
+        const rule = pfn === 0 && low === 0 ? this.#ruleOfHole(found) : RULE_UNREACHABLE_FILE;
         word = pfn === 0 ? NOTHING : this.#contentWord(vpn, pfn) | bits;
+        this.#rule = rule;
       } else if (vma.isShared && (word === COPY || word === ZERO)) {
         // What a shared VMA stores is read as the file's page. This is another page, and no policy
         // can make the image say so.
         word = unsupportedWord(RULE.OTHER_MAPPING);
+        this.#rule = RULE.OTHER_MAPPING;
       }
       this.#out.page(vpn, word, pfn);
     }
+  }
+
+  /** The rule of a page that no leaf shows: row 3 or 5. */
+  #ruleOfHole(found: WalkEnd): number {
+    return found === 'none' ? RULE.NO_TABLE : NO_ENTRY;
   }
 
   /** Class word for a leaf that is not zero, or LOST_PAGE. `slot`: the leaf's swap slot, or -1. */
@@ -298,7 +322,9 @@ export class GranuleClassifier {
     if (word !== COPY || this.#ordinal === 0 || donors === undefined) return word;
     if (vma.isShared || this.#isAlone(pfn)) return word;
     const donor = donors.find(this.#ordinal, vpn, this.#identity(pfn));
-    return donor < 0 ? COPY : cloneWord(donor);
+    if (donor < 0) return COPY;
+    this.#rule = RULE.CLONE;
+    return cloneWord(donor);
   }
 
   /** What the page is to other mms: its frame or swap slot, or the backed page that it is. */
@@ -321,16 +347,20 @@ export class GranuleClassifier {
 
   /** Class word by rows 17 and 19: ZERO or COPY. */
   #contentWord(vpn: number, pfn: number): number {
+    this.#rule = RULE_CONTENT;
     if (!this.#policy.detectZero) return COPY;
     const ferried = this.#ferried;
     const number = ferried?.owns(pfn) === true ? ferried.numberOf(vpn, pfn) : pfn;
     const at = number & BANK_MASK;
     if (this.#banks[number >>> BANK_SHIFT]![at << WORD_SHIFT] !== 0) return COPY; // most pages
-    return this.#policy.zeroTests[number >>> BANK_SHIFT]!(at << PAGE_SHIFT) ? ZERO : COPY;
+    if (!this.#policy.zeroTests[number >>> BANK_SHIFT]!(at << PAGE_SHIFT)) return COPY;
+    this.#rule = RULE.ALL_ZERO;
+    return ZERO;
   }
 
   /** Class word for all rules but CONTENT. Rule NOTHING: the leaf points beyond physical memory. */
   #otherWord(rule: number): number {
+    this.#rule = rule === NOTHING ? RULE.NO_FRAME : rule;
     // There is no frame, so no policy can copy it.
     if (rule === NOTHING) return unsupportedWord(RULE.NO_FRAME);
     switch (classOfRule(rule)) {

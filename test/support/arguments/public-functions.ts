@@ -17,6 +17,8 @@ import {
   type Dumper,
   diff,
   diffImages,
+  explainImagePage,
+  explainPage,
   fileSink,
   flattenImage,
   type Image,
@@ -510,7 +512,7 @@ function coreFile(): string {
 }
 
 function jobCalls(fixture: CallFixture): [string, PublicCall][] {
-  const { dumper, space, other, machine, image, memoryImage, pid } = fixture;
+  const { dumper, space, other, machine, heap, image, memoryImage, pid } = fixture;
   const method = (called: keyof Dumper & string, args: readonly Argument[]): [string, PublicCall] =>
     method1('Dumper', called, args, dumper);
   const timeoutMs = optional({ valid: 60_000, accepts: ['0.5'] });
@@ -564,6 +566,33 @@ function jobCalls(fixture: CallFixture): [string, PublicCall][] {
       call([object(image), object(image), optional(options({ ...diffs, ...own }))], diffImages),
     ],
     ['diff', call([object([space]), object(image), optional(options({ ...diffs, ...own }))], diff)],
+    [
+      'explainPage',
+      call(
+        [
+          object([space]),
+          count(heap),
+          optional(
+            options({
+              signal: optional(signal),
+              timeoutMs,
+              mm: optional(count(0)),
+              zeroPages: optional(name('copy')),
+              hugetlb: optional(name('skip')),
+              dontDump: optional(flag),
+            }),
+          ),
+        ],
+        explainPage,
+      ),
+    ],
+    [
+      'explainImagePage',
+      call(
+        [object(image), count(heap), optional(options({ mm: optional(count(0)) }))],
+        explainImagePage,
+      ),
+    ],
     ['createDumper', dumperCall((given) => createDumper(given))],
     ['new Dumper', dumperCall((given) => new (dumper.constructor as typeof Dumper)(given))],
     [
