@@ -1,10 +1,11 @@
 /** The diff phase: reads pages of two images and compares them byte by byte. */
 
-import { PagePairs, ZEROS } from '../shared/dump/page-pairs.ts';
+import { PagePairs, type PairPlace, ZEROS } from '../shared/dump/page-pairs.ts';
 import type { DiffTask } from '../shared/dump/tasks/diff-task.ts';
 import type { PhaseReport } from '../shared/dump/tasks/phase-task.ts';
 import type { Outcome } from '../shared/errors.ts';
 import { KiB, PAGE_SIZE, WORDS_PER_PAGE } from '../shared/page.ts';
+import { PackedBlocks } from './task/packed-blocks.ts';
 import { Reader } from './task/read-at.ts';
 import { runUnits } from './task/run-units.ts';
 
@@ -81,6 +82,8 @@ function comparePage(
   pairs.setDifferent(result, first, count);
 }
 
+const NOWHERE: PairPlace = { place: ZEROS, packed: 0, whole: 0, skip: 0 };
+
 /** One of the two images, as this worker reads it. */
 class Side {
   readonly #reader: Reader;
@@ -88,31 +91,40 @@ class Side {
   readonly #zeros = Buffer.alloc(PAGES_AT_ONCE * PAGE_SIZE);
   readonly #readWords = wordsOf(this.#read);
   readonly #zeroWords = wordsOf(this.#zeros);
-  #place = ZEROS;
+  readonly #blocks: PackedBlocks;
+  #at: PairPlace = NOWHERE;
 
   constructor(source: DiffTask['left']) {
     this.#reader = new Reader(source);
+    this.#blocks = new PackedBlocks(this.#reader);
   }
 
   /** The pages that were loaded last. */
   get buffer(): Buffer {
-    return this.#place === ZEROS ? this.#zeros : this.#read;
+    return this.#at.place === ZEROS ? this.#zeros : this.#read;
   }
 
   /** The same as `buffer`, in words. */
   get words(): Int32Array {
-    return this.#place === ZEROS ? this.#zeroWords : this.#readWords;
+    return this.#at.place === ZEROS ? this.#zeroWords : this.#readWords;
   }
 
   /** Begins a stretch. */
-  begin(place: number): void {
-    this.#place = place;
+  begin(at: PairPlace): void {
+    this.#at = at;
   }
 
   /** Loads `pages` pages from page `from` of the stretch on. */
   load(from: number, pages: number): void {
-    if (this.#place === ZEROS) return;
-    this.#reader.read(this.#read, 0, pages * PAGE_SIZE, this.#place + from * PAGE_SIZE);
+    const { place, packed, whole, skip } = this.#at;
+    if (place === ZEROS) return;
+    const start = from * PAGE_SIZE;
+    const length = pages * PAGE_SIZE;
+    if (packed === 0) this.#reader.read(this.#read, 0, length, place + start);
+    else {
+      const block = this.#blocks.pages(place, packed, whole);
+      this.#read.set(block.subarray(skip + start, skip + start + length));
+    }
   }
 }
 

@@ -2,7 +2,7 @@
  * Finds the pages that have changed. The records tell what need not be read; all workers read and
  * compare the rest, in rounds, so that the tables of a comparison do not grow with the images.
  */
-import { PagePairs, pagePairBytes, ZEROS } from '../../shared/dump/page-pairs.ts';
+import { PagePairs, type PairPlace, pagePairBytes } from '../../shared/dump/page-pairs.ts';
 import { GiB, MiB, PAGE_SIZE } from '../../shared/page.ts';
 import type { WorkerPool } from '../crew/pool.ts';
 import { cutIntoUnits } from '../crew/units.ts';
@@ -11,7 +11,7 @@ import { ProgressPace } from '../job/progress.ts';
 import { Yielder } from '../job/stop.ts';
 import type { ChangedPage, ClassChange, DiffOptions } from './diff-report.ts';
 import { PAGES_MAX } from './diff-report.ts';
-import { type ImageSide, isTold, type Piece } from './image-side.ts';
+import { type ImageSide, isTold, type Piece, ZERO_PLACE } from './image-side.ts';
 import type { MappingPair } from './mapping-pairs.ts';
 
 /** Pages that are compared in one phase. Their results take 4 bytes per page. */
@@ -24,8 +24,8 @@ interface Waiting {
   readonly mm: number;
   readonly left: number; //  address
   readonly right: number; // address
-  readonly leftPlace: number;
-  readonly rightPlace: number;
+  readonly leftAt: PairPlace;
+  readonly rightAt: PairPlace;
   readonly pages: number;
 }
 
@@ -121,9 +121,9 @@ export class PageChanges {
       this.#pagesDone += pages;
       return;
     }
-    const leftPlace = a.content === 'zeros' ? ZEROS : a.place;
-    const rightPlace = b.content === 'zeros' ? ZEROS : b.place;
-    this.#waiting.push({ mm, left, right, leftPlace, rightPlace, pages });
+    const leftAt = a.content === 'zeros' ? ZERO_PLACE : a.at;
+    const rightAt = b.content === 'zeros' ? ZERO_PLACE : b.at;
+    this.#waiting.push({ mm, left, right, leftAt, rightAt, pages });
     this.#waitingPages += pages;
   }
 
@@ -162,8 +162,8 @@ export class PageChanges {
     const pairs = new PagePairs(stretches, results);
     let first = 0;
     let bytes = 0;
-    waiting.forEach(({ leftPlace, rightPlace, pages }, index) => {
-      pairs.set(index, leftPlace, rightPlace, pages, first);
+    waiting.forEach(({ leftAt, rightAt, pages }, index) => {
+      pairs.set(index, leftAt, rightAt, pages, first);
       first += pages;
       bytes += pairs.bytes(index);
     });
@@ -218,11 +218,9 @@ export class PageChanges {
 /** What is left of a piece behind its first `pages` pages; undefined if there is nothing. */
 function restOf(piece: Piece, pages: number): Piece | undefined {
   if (piece.pages === pages) return undefined;
-  return {
-    ...piece,
-    pages: piece.pages - pages,
-    place: piece.place + pages * PAGE_SIZE,
-    block: null,
-    offset: piece.offset + pages * PAGE_SIZE,
-  };
+  const { at, offset } = piece;
+  const bytes = pages * PAGE_SIZE;
+  const rest = { ...piece, pages: piece.pages - pages, block: null };
+  if (at.packed > 0) return { ...rest, at: { ...at, skip: at.skip + bytes } };
+  return { ...rest, at: { ...at, place: at.place + bytes }, offset: offset + bytes };
 }

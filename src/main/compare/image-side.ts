@@ -1,6 +1,7 @@
 /** One of two images that are compared: what it says about pages, and where it holds them. */
 import { assert } from '../../shared/assert.ts';
 import { DIGEST } from '../../shared/digest/digest-kind.ts';
+import { type PairPlace, ZEROS } from '../../shared/dump/page-pairs.ts';
 import { PAGE_SIZE, vpnOf } from '../../shared/page.ts';
 import { BLOCK, type Block } from '../image/index/block-index.ts';
 import type { ImageMm } from '../image/index/image-mm.ts';
@@ -14,15 +15,18 @@ export interface Piece {
   readonly pages: number;
   /** Whether the bytes are zeros, lie at `place`, or are not known. */
   readonly content: 'zeros' | 'stored' | 'unknown';
-  /** Byte of the chain at which they begin. */
-  readonly place: number;
+  /** Where they lie, if they are stored. */
+  readonly at: PairPlace;
   /** The block that holds them, if they are the whole of it; otherwise null. */
   readonly block: Block | null;
   /** Id of the image that stores them; null if the id does not tell the bytes. */
   readonly image: string | null;
-  /** Byte of that image at which they begin. */
+  /** Byte of that image at which they begin; if they are compressed, at which their block does. */
   readonly offset: number;
 }
+
+/** The place of pages that are zeros. */
+export const ZERO_PLACE: PairPlace = { place: ZEROS, packed: 0, whole: 0, skip: 0 };
 
 const STATES = {
   [BLOCK.DATA]: 'copy',
@@ -58,17 +62,26 @@ export class ImageSide {
     const state = next !== undefined && next.start <= vpn ? STATES[next.kind] : 'absent';
     const found = this.contents.look(mm, address, pages * PAGE_SIZE);
     const count = found.bytes / PAGE_SIZE;
-    const none = { state, pages: count, place: 0, block: null, image: null, offset: 0 } as const;
+    const none = {
+      state,
+      pages: count,
+      at: ZERO_PLACE,
+      block: null,
+      image: null,
+      offset: 0,
+    } as const;
     if (found.kind === 'absent') return { ...none, content: 'unknown' };
     if (found.kind === 'zeros') return { ...none, content: 'zeros' };
     assert(found.kind === 'stored', 'all ancestors are open');
     const { source, base, from, block } = found;
-    const offset = block.source + from;
+    const { packed } = block;
+    const offset = packed === 0 ? block.source + from : block.source;
+    const whole = packed === 0 ? 0 : block.pages * PAGE_SIZE;
     return {
       state,
       pages: count,
       content: 'stored',
-      place: base + offset,
+      at: { place: base + offset, packed, whole, skip: packed === 0 ? 0 : from },
       block: from === 0 && count === block.pages ? block : null,
       image: this.#ids.get(source) ?? null,
       offset,
@@ -78,7 +91,9 @@ export class ImageSide {
 
 /** Whether the first pages of two pieces hold the same bytes, as far as the records tell. */
 export function isTold(a: Piece, b: Piece): boolean {
-  if (a.image !== null && a.image === b.image && a.offset === b.offset) return true;
+  if (a.image !== null && a.image === b.image && a.offset === b.offset) {
+    if (a.at.skip === b.at.skip) return true;
+  }
   if (a.pages !== b.pages) return false;
   const left = a.block;
   const right = b.block;

@@ -8,14 +8,32 @@ import { readU64, writeU64 } from '../u64.ts';
 
 /** The words of a stretch. */
 export const PAGE_PAIR = {
-  LEFT: 0, //  first byte on the left side, among those of its chain, u64; or ZEROS
-  RIGHT: 2, // the same on the right side, u64
-  PAGES: 4, // at most those of a block
-  FIRST: 5, // number of the result of the first page
-  WORDS: 6,
+  LEFT: 0, //   where the left side has the pages, PAIR_SIDE
+  RIGHT: 5, //  where the right side has them, PAIR_SIDE
+  PAGES: 10, // at most those of a block
+  FIRST: 11, // number of the result of the first page
+  WORDS: 12,
+} as const;
+
+/** The words of one side of a stretch. */
+export const PAIR_SIDE = {
+  PLACE: 0, //  first byte of the pages, among those of the chain, u64; or ZEROS. PACKED: of the frame
+  PACKED: 2, // length of the frame that holds the block; 0: it is not compressed
+  WHOLE: 3, //  PACKED: bytes of the pages of the block
+  SKIP: 4, //   PACKED: byte of the pages of the block at which the stretch begins
+  WORDS: 5,
 } as const;
 
 const { LEFT, RIGHT, PAGES, FIRST, WORDS } = PAGE_PAIR;
+const { PLACE, PACKED, WHOLE, SKIP } = PAIR_SIDE;
+
+/** Where one side has the pages of a stretch: see PAIR_SIDE. */
+export interface PairPlace {
+  readonly place: number;
+  readonly packed: number;
+  readonly whole: number;
+  readonly skip: number;
+}
 
 /** Stands for a place: the pages are zeros there, and nothing has to be read. */
 export const ZEROS: number = 2 ** 53 - 1;
@@ -40,20 +58,42 @@ export class PagePairs {
     this.#results = new Int32Array(results);
   }
 
-  set(index: number, left: number, right: number, pages: number, first: number): void {
+  set(index: number, left: PairPlace, right: PairPlace, pages: number, first: number): void {
     const at = index * WORDS;
-    writeU64(this.#words, at + LEFT, left);
-    writeU64(this.#words, at + RIGHT, right);
+    this.#setSide(at + LEFT, left);
+    this.#setSide(at + RIGHT, right);
     this.#words[at + PAGES] = pages;
     this.#words[at + FIRST] = first;
   }
 
-  left(index: number): number {
-    return readU64(this.#words, index * WORDS + LEFT);
+  #setSide(at: number, { place, packed, whole, skip }: PairPlace): void {
+    writeU64(this.#words, at + PLACE, place);
+    this.#words[at + PACKED] = packed;
+    this.#words[at + WHOLE] = whole;
+    this.#words[at + SKIP] = skip;
   }
 
-  right(index: number): number {
-    return readU64(this.#words, index * WORDS + RIGHT);
+  left(index: number): PairPlace {
+    return this.#side(index * WORDS + LEFT);
+  }
+
+  right(index: number): PairPlace {
+    return this.#side(index * WORDS + RIGHT);
+  }
+
+  #side(at: number): PairPlace {
+    const words = this.#words;
+    const place = readU64(words, at + PLACE);
+    return {
+      place,
+      packed: words[at + PACKED]!,
+      whole: words[at + WHOLE]!,
+      skip: words[at + SKIP]!,
+    };
+  }
+
+  #isRead(at: number): number {
+    return readU64(this.#words, at + PLACE) === ZEROS ? 0 : 1;
   }
 
   pages(index: number): number {
@@ -66,7 +106,7 @@ export class PagePairs {
 
   /** Bytes that have to be read for a stretch, on both sides. */
   bytes(index: number): number {
-    const sides = (this.left(index) === ZEROS ? 0 : 1) + (this.right(index) === ZEROS ? 0 : 1);
+    const sides = this.#isRead(index * WORDS + LEFT) + this.#isRead(index * WORDS + RIGHT);
     return this.pages(index) * PAGE_SIZE * sides;
   }
 
