@@ -7,6 +7,7 @@ import { flattenImage } from '../convert/flatten.ts';
 import { openImage } from '../image/image.ts';
 import type { Deadline } from '../job/stop.ts';
 import { convertFormat } from './convert-format.ts';
+import { convertOpenvz } from './convert-openvz.ts';
 import { openOutput } from './output.ts';
 import { EXIT } from './run-command.ts';
 import type { Split } from './sizes.ts';
@@ -16,7 +17,7 @@ import { withTimeout } from './with-timeout.ts';
 
 export interface ConvertFlags extends OutputOptions, TimeoutFlag {
   readonly flatten?: boolean;
-  readonly format?: ImageFormat;
+  readonly format?: ImageFormat | 'openvz';
   /** Ordinal of the only address space that is converted. */
   readonly mm?: number;
   readonly workers?: number;
@@ -34,7 +35,7 @@ export function convertCommand(
   signal: AbortSignal,
 ): Promise<number> {
   const { format, mm, workers } = flags;
-  if (flags.flatten !== true || format === 'elf') {
+  if (flags.flatten !== true || (format ?? 'cpt') !== 'cpt') {
     if (format === undefined) {
       throw new MmdumpError(
         'OPTION_INVALID',
@@ -42,6 +43,7 @@ export function convertCommand(
       );
     }
     return withTimeout(flags, signal, 'open', (deadline) => {
+      if (format === 'openvz') return convertOpenvz(from, to, flags, deadline);
       return convertFormat(from, to, format, flags, deadline);
     });
   }

@@ -99,7 +99,8 @@ async function openRestored(
   }
 }
 
-function assertOrdinal(mm: number | undefined, count: number): void {
+/** Throws OPTION_INVALID if there is no such address space. */
+export function assertOrdinal(mm: number | undefined, count: number): void {
   if (mm === undefined || mm < count) return;
   const there = count === 1 ? 'there is 1 address space' : `there are ${count} address spaces`;
   const text = `mm: ${mm}: ${there}, numbered from 0 on`;

@@ -285,9 +285,10 @@ function addConvert(program: Command): void {
     .argument('<output>')
     .option('--flatten', 'make one image of an image and its parents')
     .addOption(
-      new Option('--format <name>', 'make a native image, or an ELF core file').choices([
+      new Option('--format <name>', 'a native image, an ELF core file, an OpenVZ 6 file').choices([
         'cpt',
         'elf',
+        'openvz',
       ]),
     )
     .option(

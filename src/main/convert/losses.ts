@@ -1,5 +1,7 @@
-/** What an ELF core file cannot hold of an address space, as lines for people. */
+/** What other formats cannot hold of an address space, as lines for people. */
 import { LDT_ENTRY_SIZE } from '../../mmu/calls/ldt.ts';
+import { NOTE_TYPE, readableNotes } from '../../shared/formats/elf/notes/note.ts';
+import { AUXV_WORDS } from '../../shared/formats/openvz/records.ts';
 import { VM, vmFlagNames } from '../../shared/vm-flags.ts';
 import type { Image } from '../image/image.ts';
 import type { ImageFile, ImageMm } from '../image/index/image-mm.ts';
@@ -7,6 +9,15 @@ import type { ImageFile, ImageMm } from '../image/index/image-mm.ts';
 /** Flags that a core file has, or that an import of one makes up again. */
 const KEPT =
   VM.READ | VM.WRITE | VM.EXEC | VM.MAYREAD | VM.MAYWRITE | VM.MAYEXEC | VM.ACCOUNT | VM.EXECUTABLE;
+
+/** Notes of which a task has what matters. */
+const TASK_NOTES: ReadonlySet<number> = new Set([
+  NOTE_TYPE.PRSTATUS,
+  NOTE_TYPE.FPREGSET,
+  NOTE_TYPE.PRPSINFO,
+  NOTE_TYPE.AUXV,
+  NOTE_TYPE.FILE,
+]);
 
 /** Fields that no core tells: the others follow from the program, and from what is on the stack. */
 const LOST_FIELDS = ['start_brk', 'brk', 'def_flags', 'flags'] as const;
@@ -42,6 +53,31 @@ function lossesOfMm({ fields, ldt, vmas }: ImageMm): string[] {
   const gone = [...files.values()].filter((file) => file.isDeleted || file.isMemoryBacked);
   if (gone.length > 0) {
     lines.push(`that ${counted(gone.length, 'file')} had been deleted or lay in memory`);
+  }
+  return lines;
+}
+
+/** What an OpenVZ file cannot hold of an mm of an image, and what its readers need. */
+export async function lossesInOpenvz(image: Image, mm: ImageMm): Promise<string[]> {
+  const choice = { mm: mm.ordinal };
+  const notes = readableNotes(await image.notes(choice));
+  const others = notes.filter(({ owner, type }) => owner !== 'CORE' || !TASK_NOTES.has(type));
+  const pairs = Math.floor((await image.auxv(choice)).length / 16) - 1;
+  const guards = mm.vmas.reduce((sum, { pages }) => sum + pages.guard, 0);
+  const lines = image.head.frozen ? [] : ['not kept: that the process ran meanwhile'];
+  if (guards > 0) lines.push(`not kept: guard pages, which become absent pages: ${guards}`);
+  if (others.length > 0) {
+    lines.push(`not kept: ${counted(others.length, 'note')} besides those of registers`);
+  }
+  if (pairs > AUXV_WORDS / 2) {
+    const lost = counted(pairs - AUXV_WORDS / 2, 'pair');
+    lines.push(`not kept: the last ${lost} of the auxiliary vector`);
+  }
+  if (mm.vmas.some(({ file }) => file?.isIncomplete === true)) {
+    lines.push('not kept: that pages of some files in memory are unknown');
+  }
+  if (!mm.vmas.some(({ file, flags }) => file !== null && (flags & VM.EXECUTABLE) !== 0)) {
+    lines.push(`mm ${mm.ordinal} has no mapping of its program, which readers of OpenVZ need`);
   }
   return lines;
 }

@@ -1,0 +1,94 @@
+/**
+ * Writes the address spaces of an image as a container file of OpenVZ 6. The file is written in
+ * order, by one thread, a mebibyte of pages at a time.
+ */
+import { ImageProblem, problemError } from '../../../shared/formats/problem.ts';
+import { MiB, PAGE_SIZE } from '../../../shared/page.ts';
+import { throwIfAborted } from '../../../shared/sync/wait.ts';
+import { withSink } from '../../dump/output.ts';
+import type { Image } from '../../image/image.ts';
+import type { ImageContents } from '../../image/read/image-contents.ts';
+import { abortable, type Deadline } from '../../job/stop.ts';
+import type { Sink } from '../../sinks/sink.ts';
+import { TargetWriter } from '../target-writer.ts';
+import { inOrder, type TreePages } from './object-tree.ts';
+import { layOut, type OpenvzFile } from './openvz-file.ts';
+
+const AT_ONCE = MiB / PAGE_SIZE;
+
+export interface OpenvzRequest {
+  /** A sink of kind file, split or memory. */
+  readonly to: Sink;
+  /** Ordinal of the only mm that is wanted. Undefined: all of them. */
+  readonly mm: number | undefined;
+  readonly deadline: Deadline;
+  readonly onProgress: (bytes: number, totalBytes: number) => void;
+}
+
+/** Returns the length of the file. */
+export async function writeOpenvz(image: Image, request: OpenvzRequest): Promise<number> {
+  return await image.use(async (contents) => {
+    try {
+      return await write(contents, request);
+    } catch (error) {
+      if (!(error instanceof ImageProblem)) throw error;
+      throw problemError(contents.source.name, error.problem);
+    }
+  });
+}
+
+async function write(
+  contents: ImageContents,
+  { to, mm, deadline, onProgress }: OpenvzRequest,
+): Promise<number> {
+  const { signal } = deadline;
+  throwIfAborted(signal);
+  await contents.openChain(signal);
+  const file = await layOut(contents, mm === undefined ? contents.mms : [contents.mm(mm)]);
+  return await withSink(to, deadline, async () => {
+    const { bytes } = file;
+    const extent = { bytes, isExact: true, segments: 0, maxSegmentBytes: 0, workers: 1 };
+    const units = { count: 1, offset: () => 0 };
+    const target = await abortable(to.reserve({ ...extent, units }), signal);
+    deadline.phase = 'copy';
+    const writer = new TargetWriter(target);
+    await writeAll(contents, file, writer, () => {
+      throwIfAborted(signal);
+      onProgress(writer.offset, bytes);
+    });
+    contents.assertIntact();
+    deadline.phase = 'commit';
+    await abortable(to.commit({ bytes }), signal);
+    return bytes;
+  });
+}
+
+async function writeAll(
+  contents: ImageContents,
+  { head, sections }: OpenvzFile,
+  writer: TargetWriter,
+  told: () => void,
+): Promise<void> {
+  writer.write(head);
+  for (const section of sections) {
+    for (const { record, pages } of inOrder(section)) {
+      writer.write(record);
+      if (pages !== undefined) await writePages(contents, pages, writer, told);
+    }
+  }
+}
+
+async function writePages(
+  contents: ImageContents,
+  { mm, address, pages }: TreePages,
+  writer: TargetWriter,
+  told: () => void,
+): Promise<void> {
+  const buffer = new Uint8Array(Math.min(pages, AT_ONCE) * PAGE_SIZE);
+  for (let done = 0; done < pages; done += AT_ONCE) {
+    const bytes = buffer.subarray(0, Math.min(AT_ONCE, pages - done) * PAGE_SIZE);
+    await contents.read(contents.mm(mm), address + done * PAGE_SIZE, bytes);
+    writer.write(bytes);
+    told();
+  }
+}
