@@ -4,13 +4,15 @@
  * one mm, it passes the freeze gate and holds the mmap lock for reading. It sets leaves under the
  * lock of their table.
  */
-import { holdMm, holdToChange } from '../mmu/mm/hold.ts';
+import type { PageRange } from '../mmu/arguments/range.ts';
+import { markPages } from '../mmu/calls/dirty.ts';
+import { holdMm, holdToChange, type MmReference } from '../mmu/mm/hold.ts';
 import { MachineParts } from '../mmu/mm/machine-parts.ts';
-import { mmOf } from '../mmu/mm/mm.ts';
+import { type Mm, mmOf } from '../mmu/mm/mm.ts';
 import { LOAD, loadRunKind, loadRunMm, readLoadRun } from '../shared/dump/load-table.ts';
 import type { LoadTask } from '../shared/dump/tasks/load-task.ts';
 import type { PhaseReport } from '../shared/dump/tasks/phase-task.ts';
-import { type Outcome, toFailure } from '../shared/errors.ts';
+import { errnoOf, type Outcome, toFailure } from '../shared/errors.ts';
 import { PAGE_SIZE } from '../shared/page.ts';
 import { FerriedFrames } from './ferry/ferried-frames.ts';
 import { FileContents } from './load/file-contents.ts';
@@ -35,6 +37,7 @@ export function load(task: LoadTask): Outcome<PhaseReport> {
   const sharer = new PageSharer();
   const digest = new FramesDigest(machine, task.digestKernel);
   const ferried = task.ferry && new FerriedFrames(machine, task.ferry);
+  const underWay: Ferried[] = [];
   const outcome = runUnits(task, task.unitCount, (unit, phase) => {
     let pages = 0;
     let bytes = 0;
@@ -60,6 +63,7 @@ export function load(task: LoadTask): Outcome<PhaseReport> {
             bytes += loader.load(next);
             pages += next.pages;
           }
+          for (const range of loader.underWay) underWay.push({ mm, reference, ...range });
         });
       }
     }
@@ -68,9 +72,28 @@ export function load(task: LoadTask): Outcome<PhaseReport> {
   if (!outcome.ok || ferried === undefined) return outcome;
   try {
     ferried.finish();
+    for (const range of underWay) markWritten(range);
     return outcome;
   } catch (error) {
     return { ok: false, failure: toFailure(error) };
+  }
+}
+
+/** Pages of an mm that were sent to memory that is not shared. */
+interface Ferried extends PageRange {
+  readonly mm: Mm;
+  readonly reference: MmReference;
+}
+
+/**
+ * Marks pages dirty whose bytes have arrived. They were marked when they were sent, too, but those
+ * marks may have been taken before the bytes came.
+ */
+function markWritten({ mm, reference, from, to }: Ferried): void {
+  try {
+    holdMm(mm, reference, 'read', () => markPages(mm, from, to));
+  } catch (error) {
+    if (errnoOf(error) !== 'MM_GONE') throw error;
   }
 }
 

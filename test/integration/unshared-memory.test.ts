@@ -221,8 +221,10 @@ describe('unshared memory', () => {
     for (const workers of [1, 2, 4]) {
       const other = await createDumper({ workers });
       guest.ram().fill(workers);
+      guest.space.dirty.start();
       await other.restore(image, guest.machine, { into: guest.space });
       expect(Buffer.compare(guest.ram(), before)).toBe(0);
+      expect(guest.space.dirty.take()).toContainEqual({ start: AT, end: AT + LENGTH + MiB });
       await other.close();
     }
     await image.close();

@@ -1,4 +1,5 @@
 /** Loads one run after the other into an mm: fills frames, sets leaves, and fills page caches. */
+import type { PageRange } from '../../mmu/arguments/range.ts';
 import { loadBacked } from '../../mmu/backing/load-backed.ts';
 import { mapBacked } from '../../mmu/backing/map-backed.ts';
 import { markPages } from '../../mmu/calls/dirty.ts';
@@ -72,6 +73,8 @@ export class RunLoader {
   #hasMore = false;
   /** Slot of the VMA that the run lies in. */
   #slot = 0;
+  /** Pages whose bytes are on their way to memory that is not shared. */
+  readonly underWay: PageRange[] = [];
   /** Pages that a PREFETCH run has loaded. */
   #fetched = 0;
 
@@ -116,8 +119,10 @@ export class RunLoader {
       zapRange(mm, vpn, vpn + pages);
       return kind === LOAD.ANON_ZERO ? pages : this.#loadPart(kind, vpn, pages);
     }
-    if (mm.memory.isUnshared(first)) this.#loadUnshared(kind, vpn, first, pages);
-    else if (DATA_KINDS.has(kind)) this.#read(vpn, first, pages);
+    if (mm.memory.isUnshared(first)) {
+      this.#loadUnshared(kind, vpn, first, pages);
+      this.underWay.push({ from: vpn, to: vpn + pages });
+    } else if (DATA_KINDS.has(kind)) this.#read(vpn, first, pages);
     else mm.memory.zero(first, pages);
     markPages(mm, vpn, vpn + pages);
     return pages;
