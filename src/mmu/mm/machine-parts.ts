@@ -39,6 +39,7 @@ import {
   STORE_AT,
   threadsOf,
 } from './control-block.ts';
+import { FaultLog } from './fault-log.ts';
 import { MmCache } from './mm.ts';
 import { MM_WORDS } from './mm-struct.ts';
 import { MmTurns } from './mm-turns.ts';
@@ -95,6 +96,8 @@ export class MachineParts {
   /** Where pages lie that are in no frame. */
   readonly backings: BackingTable;
   readonly hostFiles: HostFiles = new HostFiles();
+  /** Who listens to the page faults of this thread. */
+  readonly faults: FaultLog = new FaultLog();
   /** Whether reads of untouched anonymous memory map a zero page (not mm_forbids_zeropage). */
   readonly hasZeroPage: boolean;
   /** Words of all mm slots. */
@@ -173,6 +176,7 @@ export class MachineParts {
     this.backings.dropViews();
     this.files.dropViews();
     this.mms.clear();
+    this.faults.clear();
     this.mmWords = new Int32Array();
     this.hasDroppedViews = true;
     this.#handle = {

@@ -29,6 +29,7 @@ export const MM_FIELD = {
   NOTES_AT: 10, //    their place in the store, u64; mmap lock
   MMAP_BASE: 38, //   new mappings are placed downwards from this address, u64; mmap lock
   MARKERS: 40, //     1 once a guard marker was set in the mm; Atomics only, never reset
+  COUNTERS: 46, //    9 counters of page faults (`fault-log.ts`), u64 each; Atomics only
   WORDS: 64,
 } as const;
 
@@ -124,6 +125,19 @@ export class MmStruct {
   /** Records that there may be guard markers in the mm from now on. */
   noteMarker(): void {
     Atomics.store(this.words, this.base + MM_FIELD.MARKERS, 1);
+  }
+
+  /** Adds 1 to a counter. Faults of several threads may count at the same time. */
+  count(counter: number): void {
+    const at = this.base + MM_FIELD.COUNTERS + counter * 2;
+    if (Atomics.add(this.words, at, 1) === -1) Atomics.add(this.words, at + 1, 1);
+  }
+
+  /** The value of a counter. It may be behind while other threads count. */
+  counted(counter: number): number {
+    const at = this.base + MM_FIELD.COUNTERS + counter * 2;
+    const high = Atomics.load(this.words, at + 1) >>> 0;
+    return high * 2 ** 32 + (Atomics.load(this.words, at) >>> 0);
   }
 
   /** Makes a NEW mm LIVE. */

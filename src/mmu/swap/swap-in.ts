@@ -28,6 +28,7 @@ export function swapIn(
   if (swapped >= 0) {
     mm.memory.copy(pfn, swap.frameOf(swapped));
     setLeaf(cursor, pfn, flags, write, true);
+    mm.faulted = 'swapIn';
   }
   unlockTable(mm, table);
   if (swapped >= 0) swap.put(swapped, mm.thread);
