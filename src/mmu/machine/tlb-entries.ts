@@ -32,8 +32,8 @@ const SPACE = instanceOf(AddressSpace, 'an AddressSpace');
 
 /** What a TLB keeps, and its way to the translator. */
 export abstract class TlbEntries {
-  // Not #private: V8 11.3 looks the name of such a field up at each access, which makes a hit take
-  // a quarter longer.
+  // Not #private: V8 11.3 looks the name of such a field up at each access
+  // (`docs/decisions/hot-loops.md`).
   private readonly translator: Translator;
   private readonly space: AddressSpace;
   private readonly table: TranslationTable;
