@@ -46,6 +46,7 @@ export function backingIn(
   lockTable(mm, table);
   const isSame = words[at] === low && words[at + 1] === high;
   if (isSame) setLeaf(cursor, pfn, flags, write, write, write || softOfSwapped(low) !== 0);
+  if (isSame) mm.faulted = 'backing';
   unlockTable(mm, table);
   if (!isSame) dropLeaf(mm, pfn);
 }

@@ -31,11 +31,13 @@ export function breakCow(
       if ((mm.pages.flags(old) & ANON) !== 0) mm.pages.setOrigin(old, 0, 0); // it gets written
       setEntry(words, at, low | WRITE | WRITTEN, high);
       if ((low & SPECIAL) === 0) noteDirty(mm, old);
+      mm.faulted = 'reuse';
       return;
     }
     revokePage(mm);
     copyPage(mm, slot, flags, vpn, cursor, old);
     dropLeaf(mm, old);
+    mm.faulted = 'cow';
   } finally {
     unlockTable(mm, table);
   }

@@ -34,6 +34,7 @@ import { growStack } from '../vma/stack.ts';
 import { breakCow } from './cow.ts';
 import { faultHuge, writeHuge } from './huge.ts';
 import { describeAnonymous, setLeaf } from './leaf.ts';
+import { noteFault } from './note-fault.ts';
 
 const { WRITE, DIRTY, ACCESSED } = PTE;
 
@@ -112,6 +113,7 @@ function faultAnonymous(
   lockTable(mm, cursor.table);
   const free = cursor.words[cursor.at] === 0;
   if (free) setLeaf(cursor, pfn, flags, writable, writable);
+  if (free) mm.faulted = isFresh ? 'anonymous' : 'zeroPage';
   unlockTable(mm, cursor.table);
   if (!free) dropLeaf(mm, pfn);
 }
@@ -149,6 +151,7 @@ function faultFile(
   lockTable(mm, cursor.table);
   const free = cursor.words[cursor.at] === 0;
   if (free) setLeaf(cursor, pfn, flags, writable, write);
+  if (free) mm.faulted = pfn === cached ? 'file' : 'cow';
   unlockTable(mm, cursor.table);
   if (!free) dropLeaf(mm, pfn);
 }
@@ -202,7 +205,10 @@ export function lockPage(mm: Mm, vpn: number, write: boolean): Pfn {
       unlockTable(mm, cursor.table);
       if (!isSame) continue;
     }
+    mm.faulted = undefined;
+    mm.hasRead = false;
     handleMmFault(mm, vpn, write);
+    if (mm.faulted !== undefined) noteFault(mm, vpn, write, mm.faulted);
   }
 }
 

@@ -54,6 +54,7 @@ export function faultHuge(
   lockTable(mm, cursor.table);
   const free = cursor.words[cursor.at] === 0;
   if (free) setHugeLeaf(cursor, first, flags, writable);
+  if (free) mm.faulted = isFresh ? 'huge' : 'zeroPage';
   unlockTable(mm, cursor.table);
   if (!free) dropHuge(mm, first);
   return true;
@@ -109,6 +110,7 @@ function reuseHuge(mm: Mm, cursor: PageCursor, first: number): boolean {
   const isSame = (low & HUGE) !== 0 && isPresent(low) && pfnOf(low, high) === first;
   const reuse = isSame && isAllExclusive(mm, first);
   if (reuse) setEntry(words, at, low | WRITE | WRITTEN, high);
+  if (reuse) mm.faulted = 'reuse';
   unlockTable(mm, table);
   return reuse;
 }
@@ -134,6 +136,7 @@ function replaceHugeZero(
   if (unchanged) {
     revokeTranslations(mm);
     setHugeLeaf(cursor, fresh, flags, true);
+    mm.faulted = 'huge';
   }
   unlockTable(mm, cursor.table);
   if (!unchanged) dropHuge(mm, fresh);

@@ -10,10 +10,11 @@ import { type CacheContext, cacheInsert, cacheLookup } from './page-cache.ts';
  * Returns the cached page at `index`, which is read in if need be, with a reference for the caller
  * (filemap_fault, shmem_fault). `address`, in bytes, is where the fault was. Takes the file lock.
  * Throws SIGBUS beyond the end of the file or when the bytes cannot be read, ENOMEM when no frame
- * is free, and EAGAIN when the thread would have to wait for the lock and must not.
+ * is free, and EAGAIN when the thread would have to wait for the lock and must not. Sets `hasRead`
+ * of the context if it reads bytes.
  */
 export function cacheGetPage(
-  context: CacheContext,
+  context: CacheContext & { hasRead?: boolean },
   file: number,
   index: number,
   address: number,
@@ -33,7 +34,7 @@ export function cacheGetPage(
     if (pfn === 0) {
       pfn = context.allocator.allocateZeroed(context.thread);
       try {
-        readBacking(context, file, index, context.memory.page(pfn), address);
+        context.hasRead = readBacking(context, file, index, context.memory.page(pfn), address);
         const memoryBacked = (files.kind(file) & FILE_KIND.MEMORY) !== 0;
         pages.describe(pfn, memoryBacked ? PG.SWAPBACKED : 0, file, index);
         cacheInsert(context, file, index, pfn);
@@ -53,7 +54,7 @@ export function cacheGetPage(
  * Reads one page of a file from where it lies: from a backing of the machine, or from the backing
  * store of the file. `into` has 4096 bytes that are zero, and stays
  * zero beyond the end of the file. Throws SIGBUS, with `address` in bytes, when the page cannot be
- * read. File lock held, or the machine is frozen.
+ * read. Returns whether the page lies anywhere. File lock held, or the machine is frozen.
  */
 export function readBacking(
   context: CacheContext,
@@ -61,7 +62,7 @@ export function readBacking(
   index: number,
   into: Uint8Array,
   address: number,
-): void {
+): boolean {
   const { files } = context;
   const offset = index * PAGE_SIZE;
   const length = Math.min(PAGE_SIZE, files.size(file) - offset);
@@ -69,15 +70,15 @@ export function readBacking(
   const run = places === undefined ? -1 : places.find(index);
   if (run >= 0) {
     readPlaced(context, file, places!.backing(run), places!.place(run, index), into, address);
-    return;
+    return true;
   }
   switch (files.backing(file)) {
     case FILE_BACKING.STORE:
       into.set(files.content(file, offset, length));
-      return;
+      return true;
     case FILE_BACKING.HOST:
       readHostPage(context, file, offset, into.subarray(0, length), address);
-      return;
+      return true;
     case FILE_BACKING.UNREACHABLE:
       throw new MmdumpError(
         'SIGBUS',
@@ -85,6 +86,7 @@ export function readBacking(
         { address, path: files.pathText(file) },
       );
     default: // a memory-backed file has no backing store: an absent page is zeros
+      return false;
   }
 }
 

@@ -48,6 +48,7 @@ export function runOn<T>(
     for (const populate of populations(mm.toPopulate)) {
       ignoreFailure(() => runOn(mm, reference, 'read', populate));
     }
+    mm.machine.faults.tell();
   }
 }
 
@@ -74,6 +75,7 @@ export async function runOnAsync<T>(
     for (const populate of populations(toPopulate)) {
       await runOnAsync(reference, 'read', populate).catch(ignoreOurs);
     }
+    reference.machine.faults.tell();
   }
 }
 

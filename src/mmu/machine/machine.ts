@@ -28,6 +28,7 @@ import {
 } from './file.ts';
 import { FREEZE_OPTIONS, type Freeze, type FreezeOptions, freezeMachine } from './freeze.ts';
 import { closeMachine } from './lifetime.ts';
+import { MachineEvents } from './machine-events.ts';
 import { reclaim, reclaimAsync } from './memory-pressure.ts';
 import { livingMms, mergePages, mergePagesAsync } from './merge-pages.ts';
 import { type Snapshot, takeSnapshot, takeSnapshotAsync } from './snapshot.ts';
@@ -54,11 +55,12 @@ const SIGNAL = optional(abortSignal);
  * members throw MACHINE_CLOSED once the machine is closed, except `thread`, `threadGone`, `detach`
  * and `close`. Operations fail with MACHINE_POISONED after a thread died in the middle of a change.
  */
-export class Machine {
+export class Machine extends MachineEvents {
   readonly #parts: MachineParts;
 
   /** @internal */
   constructor(parts: MachineParts) {
+    super();
     if (!isInstance(parts, MachineParts)) {
       throw refusal('new Machine', parts, 'a call of createMachine or attach');
     }
@@ -66,7 +68,7 @@ export class Machine {
   }
 
   /** @internal For the dumper and other rooms of mmdump. Throws MACHINE_CLOSED after `close`. */
-  get parts(): MachineParts {
+  override get parts(): MachineParts {
     this.#parts.threads.assertOpen();
     return this.#parts;
   }

@@ -6,6 +6,8 @@ import { bytesOf } from '../../shared/arguments/bytes.ts';
 import { number, oneOf } from '../../shared/arguments/checks.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
 import { assertFill, fillBytes, loadBytes, type Progress, storeBytes } from '../fault/access.ts';
+import { type FaultCounters, faultCounters } from '../mm/fault-log.ts';
+import type { Mm } from '../mm/mm.ts';
 import { SystemCalls } from './system-calls.ts';
 import { type Access, isSmall, type Translation, Translator } from './translator.ts';
 
@@ -95,6 +97,20 @@ export abstract class MemoryAccess extends SystemCalls {
   }
 
   /**
+   * How many page faults of the address space were handled since it was made, whichever thread
+   * caused them. Those that ended in a signal do not count, and neither do those that found the work
+   * done by another thread.
+   */
+  counters(): FaultCounters {
+    return this.run('read', countersOf);
+  }
+
+  /** Like `counters`, but waits instead of throwing EAGAIN. */
+  countersAsync(): Promise<FaultCounters> {
+    return this.later('read', countersOf);
+  }
+
+  /**
    * Runs `work` and returns its result. Meanwhile the thread is inside the machine's gate, so that
    * translations of this address space stay valid from one look at `epoch` to the next, and the
    * accesses of a TLB cost little. `work` must not be asynchronous, and must not wait for other
@@ -126,4 +142,8 @@ export abstract class MemoryAccess extends SystemCalls {
   epoch(): number {
     return this.translator.epoch;
   }
+}
+
+function countersOf({ struct }: Mm): FaultCounters {
+  return faultCounters(struct);
 }

@@ -32,23 +32,30 @@ const SPACE = instanceOf(AddressSpace, 'an AddressSpace');
 
 /** What a TLB keeps, and its way to the translator. */
 export abstract class TlbEntries {
-  // Not #private: V8 11.3 looks the name of such a field up at each access, which makes a hit take
-  // a quarter longer.
+  // Not #private: V8 11.3 looks the name of such a field up at each access
+  // (`docs/decisions/hot-loops.md`).
   private readonly translator: Translator;
   private readonly space: AddressSpace;
   private readonly table: TranslationTable;
+  /** @internal */
   protected readonly loads: Int32Array = new Int32Array(ENTRIES * 2).fill(NO_PAGE);
+  /** @internal */
   protected readonly stores: Int32Array = new Int32Array(ENTRIES * 2).fill(NO_PAGE);
   private readonly scratch: Uint8Array = new Uint8Array(8);
   private readonly parts: Uint8Array[];
+  /** @internal */
   protected readonly value: DataView;
-  /** The bank of the entries. It shows nothing once memory that is not shared has grown. */
+  /** @internal The bank of the entries. It shows nothing once memory that is not shared has grown. */
   protected bytes: Uint8Array = NO_BYTES;
+  /** @internal */
   protected halves: Uint16Array = NO_HALVES;
+  /** @internal */
   protected words: Int32Array = NO_WORDS;
-  /** Where the window of the entries begins, a multiple of 2^32. */
+  /** @internal Where the window of the entries begins, a multiple of 2^32. */
   protected window = 0;
+  /** @internal */
   protected epochWord: Int32Array = NEVER;
+  /** @internal */
   protected epoch = 0;
   private strangers = 0;
 
@@ -79,7 +86,7 @@ export abstract class TlbEntries {
     return (table[entry + 1]! + (address | 0)) | 0;
   }
 
-  /** Loads into the scratch where no aligned word is known, and returns a view of it. */
+  /** @internal Loads into the scratch where no aligned word is known, and returns a view of it. */
   protected loadSlowly(address: number, bytes: number): DataView {
     const at = this.find(this.loads, address, bytes);
     if (at >= 0) {
@@ -87,12 +94,20 @@ export abstract class TlbEntries {
       return this.value;
     }
     if (typeof address !== 'number') throw refusal('address', address, 'a number');
+    if (this.translator.isHeard) return this.loadApart(address, bytes);
     this.space.read(address, this.parts[bytes]!);
     if (this.translator.isHeld) this.fill(address, this.loads, false);
     return this.value;
   }
 
-  /** Stores what is in the scratch where no aligned word is known. */
+  /** The same where a listener may load by this TLB meanwhile, and use the scratch. */
+  private loadApart(address: number, bytes: number): DataView {
+    const apart = new Uint8Array(8);
+    this.space.read(address, apart.subarray(0, bytes));
+    return new DataView(apart.buffer);
+  }
+
+  /** @internal Stores what is in the scratch where no aligned word is known. */
   protected storeSlowly(address: number, bytes: number): void {
     const at = this.find(this.stores, address, bytes);
     if (at >= 0) {
@@ -100,11 +115,12 @@ export abstract class TlbEntries {
       return;
     }
     if (typeof address !== 'number') throw refusal('address', address, 'a number');
+    const from = this.translator.isHeard ? this.parts[bytes]!.slice() : this.parts[bytes]!;
     if (!isSmall(address, bytes)) {
       this.translator.prepareStore(address);
       this.translator.prepareStore(address + bytes - 1); // or the first page would be written alone
     }
-    this.space.write(address, this.parts[bytes]!);
+    this.space.write(address, from);
     if (this.translator.isHeld) this.fill(address, this.stores, true);
   }
 

@@ -111,6 +111,11 @@ export class Translator implements TranslationUser {
     return this.depth > 0;
   }
 
+  /** Whether somebody listens to faults, and may use this in the middle of an access of a TLB. */
+  get isHeard(): boolean {
+    return this.mm.machine.faults.isOn;
+  }
+
   /** Runs `work`; between its accesses the thread stays inside. */
   inside<T>(work: () => T): T {
     this.depth++;

@@ -40,6 +40,7 @@ import {
   STORE_AT,
   threadsOf,
 } from './control-block.ts';
+import { FaultLog } from './fault-log.ts';
 import { MmCache } from './mm.ts';
 import { MM_WORDS } from './mm-struct.ts';
 import { MmTurns } from './mm-turns.ts';
@@ -98,6 +99,8 @@ export class MachineParts {
   /** Marks of adopted memory. Undefined if there is none, and once the machine is closed. */
   adoptedMarks: AdoptedMarks | undefined;
   readonly hostFiles: HostFiles = new HostFiles();
+  /** Who listens to the page faults of this thread. */
+  readonly faults: FaultLog = new FaultLog();
   /** Whether reads of untouched anonymous memory map a zero page (not mm_forbids_zeropage). */
   readonly hasZeroPage: boolean;
   /** Words of all mm slots. */
@@ -178,6 +181,7 @@ export class MachineParts {
     this.files.dropViews();
     this.mms.clear();
     this.adoptedMarks = undefined;
+    this.faults.clear();
     this.mmWords = new Int32Array();
     this.hasDroppedViews = true;
     this.#handle = {

@@ -32,6 +32,7 @@ export const MM_FIELD = {
   DIRTY_INSTANT: 41, // counts how often dirty pages were taken; mmap lock
   SNAPSHOT: 42, //    1: the mm of a snapshot; immutable while LIVE
   BASE: 43, //        id of the snapshot to which protected tables are equal; mmap lock, write
+  COUNTERS: 46, //    9 counters of page faults (`fault-log.ts`), u64 each; Atomics only
   WORDS: 64,
 } as const;
 
@@ -137,6 +138,19 @@ export class MmStruct {
   /** Whether a snapshot was ever taken of the mm, so that page tables may be shared. */
   get mayShareTables(): boolean {
     return this.words[this.base + MM_FIELD.BASE] !== 0;
+  }
+
+  /** Adds 1 to a counter. Faults of several threads may count at the same time. */
+  count(counter: number): void {
+    const at = this.base + MM_FIELD.COUNTERS + counter * 2;
+    if (Atomics.add(this.words, at, 1) === -1) Atomics.add(this.words, at + 1, 1);
+  }
+
+  /** The value of a counter. It may be behind while other threads count. */
+  counted(counter: number): number {
+    const at = this.base + MM_FIELD.COUNTERS + counter * 2;
+    const high = Atomics.load(this.words, at + 1) >>> 0;
+    return high * 2 ** 32 + (Atomics.load(this.words, at) >>> 0);
   }
 
   /** Makes a NEW mm LIVE. */

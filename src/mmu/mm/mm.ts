@@ -11,6 +11,7 @@ import { RwLock } from '../../shared/sync/rw-lock.ts';
 import type { CacheContext } from '../files/page-cache.ts';
 import { allocateTable, PageCursor } from '../tables/page-table.ts';
 import { VmaTable } from '../vma/vma-table.ts';
+import type { FaultKind } from './fault-log.ts';
 import type { MachineParts } from './machine-parts.ts';
 import { MM_ADDRESS, MM_FIELD, MM_LOCK_AT, MmStruct, VMA_TABLE_AT } from './mm-struct.ts';
 import type { TranslationUser } from './translation-user.ts';
@@ -48,6 +49,10 @@ export interface Mm extends CacheContext, MmParts {
    * is interested sets it to 0.
    */
   revokedPages: number;
+  /** What the fault that is being handled has done so far; undefined if nothing. */
+  faulted: FaultKind | undefined;
+  /** Whether a page of a file was read in for it. */
+  hasRead: boolean;
   /** What uses translations of the mm in this thread, if anything does. */
   user: TranslationUser | undefined;
 }
@@ -133,6 +138,8 @@ export function mmOf(machine: MachineParts, slot: number, thread: number): Mm {
     cursor: new PageCursor(),
     toPopulate: [],
     revokedPages: 0,
+    faulted: undefined,
+    hasRead: false,
     user: undefined,
   };
 }

@@ -31,6 +31,7 @@ export function swapIn(
     // Dirty in any case, since the slot is freed; soft-dirty only if the page was written.
     const isSoft = write || softOfSwapped(words[at]!) !== 0;
     setLeaf(cursor, pfn, flags, write, true, isSoft);
+    mm.faulted = 'swapIn';
   }
   unlockTable(mm, table);
   if (swapped >= 0) swap.put(swapped, mm.thread);

@@ -226,6 +226,7 @@ function addressSpaceCalls({ machine, space, heap, file }: CallFixture): [string
     ...twin('read', [number(heap), bytes(new Uint8Array(8))]),
     ...twin('write', [number(heap), bytes()]),
     ...twin('fill', [number(heap), count(8), count(255)]),
+    ...twin('counters', []),
     method1('AddressSpace', 'epoch', [], space),
     method1('AddressSpace', 'inside', [listener], space),
     [
@@ -301,6 +302,8 @@ function machineCalls({ machine, space, file }: CallFixture): [string, PublicCal
     method1('Snapshot', 'dropAsync', [], snapshot),
     ['new Snapshot', construct(snapshot, [object(undefined)])],
     method('close', []),
+    method('on', [name('fault'), listener]),
+    method('off', [name('fault'), listener]),
     method('createFile', [fileOptions]),
     method('createFileAsync', [fileOptions, optional(signal)]),
     method('hostFile', [path('/proc/self/exe')]),
