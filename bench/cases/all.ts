@@ -19,6 +19,7 @@ import { peak } from './peak.ts';
 import { peers } from './peers.ts';
 import { report } from './report.ts';
 import { restore } from './restore.ts';
+import { search } from './search.ts';
 import { serial } from './serial.ts';
 import { small } from './small.ts';
 import { start } from './start.ts';
@@ -48,6 +49,7 @@ export const CASES: readonly BenchCase[] = [
   imageRead,
   chain,
   diff,
+  search,
   importCase,
   importFloors,
   report,
