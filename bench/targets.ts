@@ -58,6 +58,7 @@ export const TARGETS = {
   imageRead: { of: 'value', bound: 'at least', limit: 1, text: '≥ 1 GB/s' },
   reportShown: atMost(2000, 'ms'),
   reportFrame: atMost(33, 'ms'),
+  search: { of: 'value', bound: 'at least', limit: 2, text: '≥ 2 GB/s' },
   diff: times(0.3, 'reading both'),
   verify: ratio(0.9, "the digest's speed on as many threads"),
   verifyFile: ratio(0.85, "reading the file's speed on as many threads"),

@@ -20,6 +20,7 @@ import { peak } from './peak.ts';
 import { peers } from './peers.ts';
 import { report } from './report.ts';
 import { restore } from './restore.ts';
+import { search } from './search.ts';
 import { serial } from './serial.ts';
 import { small } from './small.ts';
 import { snapshots } from './snapshots.ts';
@@ -51,6 +52,7 @@ export const CASES: readonly BenchCase[] = [
   chain,
   compress,
   diff,
+  search,
   snapshots,
   importCase,
   importFloors,

@@ -53,6 +53,13 @@ import {
   type RestoreResult,
   restoreImage,
 } from './load/restore.ts';
+import {
+  SEARCH_OPTIONS,
+  type SearchOptions,
+  type SearchResult,
+  searchWith,
+  wanted,
+} from './search/search.ts';
 import type { MemoryImage } from './sinks/memory-sink.ts';
 import { NoSink } from './sinks/no-sink.ts';
 
@@ -304,6 +311,28 @@ export class Dumper {
   }
 
   /**
+   * Searches an image for a sequence of bytes, or for a text in UTF-8. Matches may cross pages and
+   * blocks, and may overlap. At least one byte of a match lies in a page that the image or an
+   * ancestor stores; pages of zeros alone are not searched. Checksums are not verified.
+   *
+   * It rejects with INPUT_FAILED, IMAGE_CLOSED, IMAGE_CORRUPT, IMAGE_CHECKSUM, IMAGE_PARENT_DIFFERS
+   * and WORKER_LOST, and as every job with OPTION_INVALID, AbortError, TIMEOUT and DUMPER_CLOSED.
+   */
+  async search(
+    image: Image,
+    pattern: string | ArrayBufferView,
+    options: SearchOptions = {},
+  ): Promise<SearchResult> {
+    const bytes = wanted('pattern', pattern);
+    const checked = optionsOf('search', options, SEARCH_OPTIONS);
+    return IMAGE('image', image).use((contents) =>
+      this.#queue.run(checked, 'search', ({ signal }) =>
+        searchWith(this.#engine.pool, contents, bytes, { ...checked, signal }),
+      ),
+    );
+  }
+
+  /**
    * Ends the worker threads, after the jobs that are queued. A later job rejects with
    * DUMPER_CLOSED. Closing twice has no further effect: every call resolves when the threads have
    * ended.
@@ -442,4 +471,15 @@ export async function diff(
   const shape = { ...DIFF_OPTIONS, ...WORKER_CHOICE };
   const { dumper, workers, ...rest } = optionsOf('diff', options, shape);
   return withDumper({ dumper, workers }, (own) => own.diff(spaces, image, rest));
+}
+
+/** Searches an image for bytes or a text, as `Dumper.search` does. */
+export async function searchImage(
+  image: Image,
+  pattern: string | ArrayBufferView,
+  options: SearchOptions & WorkerChoice = {},
+): Promise<SearchResult> {
+  const shape = { ...SEARCH_OPTIONS, ...WORKER_CHOICE };
+  const { dumper, workers, ...rest } = optionsOf('searchImage', options, shape);
+  return withDumper({ dumper, workers }, (own) => own.search(image, pattern, rest));
 }

@@ -94,6 +94,7 @@ export {
   diffImages,
   importCore,
   importProcess,
+  searchImage,
   verifyImage,
   type WorkerChoice,
 } from './dumper.ts';
@@ -135,6 +136,7 @@ export type { WorkerProgress } from './job/progress.ts';
 export type { JobOptions } from './job/stop.ts';
 export type { RestoreOptions, RestoreProgress, RestoreResult } from './load/restore.ts';
 export { imageReport, type ReportOptions } from './report/html.ts';
+export type { Match, SearchOptions, SearchProgress, SearchResult } from './search/search.ts';
 export { type FileSink, type FileSinkOptions, fileSink } from './sinks/file-sink.ts';
 export {
   type MemoryImage,

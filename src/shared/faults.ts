@@ -10,7 +10,15 @@ import { constants } from 'node:os';
 import { getSystemErrorMap } from 'node:util';
 
 /** The phases that run on workers. */
-export type PhaseName = 'count' | 'copy' | 'load' | 'verify' | 'compare' | 'diff' | 'scan';
+export type PhaseName =
+  | 'count'
+  | 'copy'
+  | 'load'
+  | 'verify'
+  | 'compare'
+  | 'diff'
+  | 'scan'
+  | 'search';
 
 /** Every point at which a fault can be injected. */
 export const FAULT_POINTS = [

@@ -9,6 +9,7 @@ export { explain } from './explain.ts';
 export { load } from './load.ts';
 export { pass as copy, pass as count } from './pass.ts';
 export { scan } from './scan-pagemap.ts';
+export { search } from './search.ts';
 export { verify } from './verify.ts';
 
 /** The first task of a thread. When it returns, the modules of the thread are loaded. */

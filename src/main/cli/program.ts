@@ -14,6 +14,7 @@ import type { InspectFlags } from './inspect-command.ts';
 import type { ReportFlags } from './report-command.ts';
 import type { RestoreFlags } from './restore-command.ts';
 import { EXIT, runCommand } from './run-command.ts';
+import { addSearch } from './search-options.ts';
 import { parseSize, parseSplit, wholeNumber } from './sizes.ts';
 import { timeoutOption } from './timeout-option.ts';
 import type { VerifyFlags } from './verify-command.ts';
@@ -46,6 +47,7 @@ export function createProgram(): Command {
   addConvert(program);
   addReport(program);
   addExplain(program, addCommon, [parentsOption(), timeoutOption()]);
+  addSearch(program, addCommon, [parentsOption(), timeoutOption(), workersOption()]);
   addDiff(program, addCommon, [parentsOption(), timeoutOption(), workersOption()]);
   return program;
 }

@@ -21,6 +21,7 @@ import type { LoadTask } from '../../shared/dump/tasks/load-task.ts';
 import type { PassReport, PassTask } from '../../shared/dump/tasks/pass-task.ts';
 import type { PhaseReport, PhaseTask, TaskTests } from '../../shared/dump/tasks/phase-task.ts';
 import type { ScanReport, ScanTask } from '../../shared/dump/tasks/scan-task.ts';
+import type { SearchReport, SearchTask } from '../../shared/dump/tasks/search-task.ts';
 import type { VerifyTask } from '../../shared/dump/tasks/verify-task.ts';
 import {
   type Failure,
@@ -45,6 +46,7 @@ interface Phases {
   readonly verify: { readonly task: VerifyTask; readonly report: PhaseReport };
   readonly compare: { readonly task: CompareTask; readonly report: CompareReport };
   readonly diff: { readonly task: DiffTask; readonly report: PhaseReport };
+  readonly search: { readonly task: SearchTask; readonly report: SearchReport };
   readonly scan: { readonly task: ScanTask; readonly report: ScanReport };
 }
 

@@ -33,6 +33,7 @@ import {
   PAGE_SIZE,
   readPageStruct,
   readPte,
+  searchImage,
   splitSink,
   streamSink,
   verifyImage,
@@ -543,6 +544,16 @@ function jobCalls(fixture: CallFixture): [string, PublicCall][] {
     maxProblems: optional(count(9)),
     parents: PARENTS,
   };
+  const isFull = (value: string): boolean => !value.startsWith('empty');
+  const pattern = { valid: 'text', accepts: [...text.accepts, ...VIEWS].filter(isFull) };
+  const searches = {
+    ...job,
+    mm: optional(count(0)),
+    start: optional(count(0)),
+    end: optional(count(2 ** 40)),
+    prot: optional({ valid: 'rw', accepts: ['empty string', 'string'] }),
+    maxMatches: optional(count(9)),
+  };
   const diffs = { ...job, maxPages: optional(count(9)) };
   const imports = { ...job, children: optional(flag), freeze: optional(flag) };
   const from = { ...object(memoryImage), accepts: path().accepts, keys: imageKeys(memoryImage) };
@@ -562,6 +573,11 @@ function jobCalls(fixture: CallFixture): [string, PublicCall][] {
     method('importProcess', [target, process, optional(options(imports))]),
     method('importCore', [target, core, optional(options(cores))]),
     method('compare', [object(space), object(other), optional(options(job))]),
+    method('search', [object(image), pattern, optional(options(searches))]),
+    [
+      'searchImage',
+      call([object(image), pattern, optional(options({ ...searches, ...own }))], searchImage),
+    ],
     method('diffImages', [object(image), object(image), optional(options(diffs))]),
     method('diff', [object([space]), object(image), optional(options(diffs))]),
     [

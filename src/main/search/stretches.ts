@@ -1,0 +1,162 @@
+/**
+ * What a search of an image looks at: stretches of bytes that follow each other in an mm. Bytes that
+ * the image stores are in them, and of zeros around them as many as a match can reach into.
+ */
+import { SEARCH_PIECE, SEARCH_UNIT } from '../../shared/dump/tasks/search-task.ts';
+import { MiB } from '../../shared/page.ts';
+import type { ImageMm } from '../image/index/image-mm.ts';
+import type { ImageContents } from '../image/read/image-contents.ts';
+import type { Yielder } from '../job/stop.ts';
+
+/** Bytes per unit at which a match may begin. */
+const UNIT_BYTES = MiB;
+
+/** Bytes of an mm that are searched: those of mappings that pass the filters. */
+export interface SearchRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+interface Piece {
+  readonly place: number; // -1: zeros
+  readonly bytes: number;
+}
+
+/** Gathers the tables of a search. */
+export class SearchTables {
+  readonly #pattern: number;
+  readonly #pieces: number[] = [];
+  readonly #units: number[] = [];
+  #unitBytes = 0;
+  #totalBytes = 0;
+  /** The stretch that is being gathered: its pieces, its mm, and the address of its first byte. */
+  #stretch: Piece[] = [];
+  #mm = 0;
+  #address = 0;
+  #next = -1;
+
+  /** `pattern` is the length of what is searched for. */
+  constructor(pattern: number) {
+    this.#pattern = pattern;
+  }
+
+  /** Bytes of the longest unit. */
+  get unitBytes(): number {
+    return this.#unitBytes;
+  }
+
+  /** Bytes at which a match may begin. */
+  get totalBytes(): number {
+    return this.#totalBytes;
+  }
+
+  get unitCount(): number {
+    return this.#units.length / SEARCH_UNIT.WORDS;
+  }
+
+  get pieces(): SharedArrayBuffer {
+    return shared(this.#pieces);
+  }
+
+  get units(): SharedArrayBuffer {
+    return shared(this.#units);
+  }
+
+  /** Adds a range of an mm. Ranges ascend; one that begins where the last one ends continues it. */
+  async add(
+    contents: ImageContents,
+    mm: ImageMm,
+    { start, end }: SearchRange,
+    yielder: Yielder,
+  ): Promise<void> {
+    for (let address = start; address < end; ) {
+      if (yielder.isDue()) await yielder.yield();
+      // A stretch of zeros or bytes, which ends with a block at the latest.
+      const found = contents.look(mm, address, end - address);
+      if (found.kind === 'absent') this.#end();
+      else if (found.kind === 'stored') {
+        const { base, block, from, bytes } = found;
+        this.#add(mm.ordinal, address, { place: base + block.source + from, bytes });
+      } else this.#addZeros(mm.ordinal, address, found.bytes);
+      address += found.bytes;
+    }
+  }
+
+  /** Ends the last stretch. */
+  finish(): void {
+    this.#end();
+  }
+
+  /** Zeros in which a whole match would fit end a stretch and begin the next one. */
+  #addZeros(mm: number, address: number, bytes: number): void {
+    const reach = this.#pattern - 1;
+    if (bytes <= reach) {
+      this.#add(mm, address, { place: -1, bytes });
+      return;
+    }
+    if (this.#continues(mm, address) && reach > 0)
+      this.#add(mm, address, { place: -1, bytes: reach });
+    this.#end();
+    if (reach > 0) this.#add(mm, address + bytes - reach, { place: -1, bytes: reach });
+  }
+
+  #continues(mm: number, address: number): boolean {
+    return this.#stretch.length > 0 && this.#mm === mm && this.#next === address;
+  }
+
+  #add(mm: number, address: number, piece: Piece): void {
+    if (!this.#continues(mm, address)) {
+      this.#end();
+      this.#mm = mm;
+      this.#address = address;
+    }
+    this.#stretch.push(piece);
+    this.#next = address + piece.bytes;
+  }
+
+  /** Cuts the stretch into units, unless it consists of zeros. */
+  #end(): void {
+    const stretch = this.#stretch;
+    this.#stretch = [];
+    const total = stretch.reduce((sum, { bytes }) => sum + bytes, 0);
+    const starts = total - this.#pattern + 1;
+    if (starts <= 0 || stretch.every(({ place }) => place < 0)) return;
+    const first = this.#pieces.length / SEARCH_PIECE.WORDS;
+    for (const { place, bytes } of stretch) this.#pieces.push(place, bytes);
+    let piece = 0;
+    let before = 0; // bytes of the stretch before the piece
+    for (let from = 0; from < starts; from += UNIT_BYTES) {
+      while (before + stretch[piece]!.bytes <= from) before += stretch[piece++]!.bytes;
+      const count = Math.min(UNIT_BYTES, starts - from);
+      const bytes = count + this.#pattern - 1;
+      this.#units.push(first + piece, from - before, count, bytes, this.#mm, this.#address + from);
+      this.#unitBytes = Math.max(this.#unitBytes, bytes);
+      this.#totalBytes += count;
+    }
+  }
+}
+
+function shared(values: readonly number[]): SharedArrayBuffer {
+  const buffer = new SharedArrayBuffer(Math.max(8, values.length * 8));
+  new Float64Array(buffer).set(values);
+  return buffer;
+}
+
+/** The ranges of an mm that pass the filters. Neighbours are joined. */
+export function rangesOf(
+  { vmas }: ImageMm,
+  flags: number,
+  { start, end }: SearchRange,
+): SearchRange[] {
+  const ranges: { start: number; end: number }[] = [];
+  for (const vma of vmas) {
+    if ((vma.flags & flags) !== flags) continue;
+    const from = Math.max(start, vma.start);
+    const to = Math.min(end, vma.end);
+    if (from >= to) continue;
+    const last = ranges.at(-1);
+    if (last?.end === from) last.end = to;
+    else ranges.push({ start: from, end: to });
+  }
+  return ranges;
+}
