@@ -4,6 +4,7 @@ import { access } from './access.ts';
 import { adopted } from './adopted.ts';
 import { chain } from './chain.ts';
 import { classify } from './classify.ts';
+import { compress } from './compress.ts';
 import { digest } from './digest.ts';
 import { dumpRuns, dumpSinks, dumpSize, dumpWorkers, dumpZero } from './dump-axes.ts';
 import { file } from './file.ts';
@@ -46,6 +47,7 @@ export const CASES: readonly BenchCase[] = [
   restore,
   imageRead,
   chain,
+  compress,
   importCase,
   importFloors,
   report,

@@ -52,6 +52,7 @@ export const MMDUMP_CODES = [
   'IMAGE_PARENT_MISSING', // the parent of the image is neither given nor beside it
   'IMAGE_PARENT_DIFFERS', // what was found as the parent of the image is another image
   'IMAGE_CLOSED', //         the image was closed
+  'ZSTD_MISSING', //         compressed pages, and this Node has no zstd
   'PAGE_ABSENT', //          the image does not hold this page
   'PROCESS_NOT_FOUND', //    no process with this pid
   'PROCESS_DENIED', //       the system does not allow reading the process

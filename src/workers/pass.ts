@@ -21,6 +21,7 @@ import { leftOutFlags } from '../shared/dump/left-out.ts';
 import { LookBack } from '../shared/dump/look-back.ts';
 import { NameTable } from '../shared/dump/name-table.ts';
 import { OwnerTable } from '../shared/dump/owner-table.ts';
+import { type KeptUnit, PackedUnit } from '../shared/dump/packed-unit.ts';
 import { PAGE_CLASS } from '../shared/dump/page-class.ts';
 import { PartClaims } from '../shared/dump/part-claims.ts';
 import { PhaseControl } from '../shared/dump/phase-control.ts';
@@ -44,6 +45,7 @@ import { PageMover } from './copy/page-mover.ts';
 import { segmentStage } from './copy/staging.ts';
 import { FerriedPages } from './ferry/ferried-pages.ts';
 import { ImageOutput, PhaseStopped } from './output/image-output.ts';
+import { BlockPacker } from './pass/block-packer.ts';
 import { CoreSizer } from './pass/core-sizer.ts';
 import { CoreWriter } from './pass/core-writer.ts';
 import { CrcList } from './pass/crc-list.ts';
@@ -109,6 +111,8 @@ class PassWorker {
   readonly #writer: Writer | undefined;
   readonly #mmOffsets: number[] = [];
   readonly #runs: UnitRuns[] = [];
+  readonly #packer: BlockPacker | undefined;
+  readonly #packed: KeptUnit[] = [];
 
   constructor(task: PassTask) {
     this.#task = task;
@@ -140,25 +144,30 @@ class PassWorker {
     const tallies = new VmaTallies(task.tallies);
     const names = new NameTable(task.names);
     const { vmaBases, blockPerPage, target } = task;
-    const input = { mms: this.#mms, vmaBases, tallies, names, blockPerPage };
+    const stage = segmentStage(machine, task.reservations);
+    const digests = task.parent && new ParentDigests(task.parent, task.digestKernels.inside);
+    this.#parentDigests = digests;
+    const packs = task.compress && task.packed === undefined;
+    const mover =
+      packs || target !== undefined ? new PageMover(machine, this.#found.sources, task) : undefined;
+    if (packs) {
+      // Staging is empty while a unit is packed: it takes segments after that.
+      const isCounting = target === undefined && !task.keepsPacked;
+      this.#packer = new BlockPacker(mover!, stage, digests, isCounting);
+    }
+    const packer = this.#packer;
+    const input = { mms: this.#mms, vmaBases, tallies, names, blockPerPage, packer };
     const isCore = task.format === 'elf';
     this.#sizer = isCore ? new CoreSizer(input) : new UnitSizer(input);
     if (target === undefined) return;
-    this.#out = new ImageOutput(
-      target,
-      segmentStage(machine, task.reservations),
-      this.#phase,
-      faults,
-    );
-    const mover = new PageMover(machine, this.#found.sources, task);
+    this.#out = new ImageOutput(target, stage, this.#phase, faults);
     const anonIds = task.anonIds && new Int32Array(task.anonIds);
     const offsetOfMm = (mm: number): number => this.#offsetOfMm(mm);
-    const digests = task.parent && new ParentDigests(task.parent, task.digestKernels.inside);
-    this.#parentDigests = digests;
-    const writing = { ...input, anonIds, offsetOfMm, parent: digests };
+    const packedOf = task.compress ? (unit: number) => this.#packedOf(unit) : undefined;
+    const writing = { ...input, anonIds, offsetOfMm, parent: digests, packedOf };
     this.#writer = isCore
-      ? new CoreWriter(this.#out, mover)
-      : new UnitWriter(writing, this.#out, mover, this.#crcs);
+      ? new CoreWriter(this.#out, mover!)
+      : new UnitWriter(writing, this.#out, mover!, this.#crcs);
   }
 
   /** Does everything for one unit. Throws PhaseStopped if the phase is stopped while it waits. */
@@ -173,9 +182,11 @@ class PassWorker {
 
   #unit(unit: number): UnitResult {
     const first = this.#classify(unit);
+    if (this.#packer !== undefined) this.#ferried?.place(this.#found, first);
     if (!this.#task.isCounted) this.#size(unit, first);
+    if (this.#task.keepsPacked) this.#packed.push(this.#packer!.unit.kept(unit));
     if (this.#writer === undefined) return { pages: this.#sizer.copied, bytes: 0 };
-    this.#ferried?.place(this.#found, first);
+    if (!this.#task.compress) this.#ferried?.place(this.#found, first);
     const start = this.#startOf(unit);
     if (!this.#task.isCounted) this.#lookBack.publishEnd(unit, start + this.#sizer.bytes);
     this.#faults?.whenPlaced();
@@ -190,7 +201,8 @@ class PassWorker {
 
   report(): Omit<PassReport, keyof PhaseReport> {
     const { unsupported, joins } = this.#sizer;
-    return { crcs: this.#crcs.taken(), unsupported, joins, runs: this.#runs };
+    const packed = this.#packed;
+    return { crcs: this.#crcs.taken(), unsupported, joins, runs: this.#runs, packed };
   }
 
   /** Classifies a unit or takes over its kept runs. Returns the index of its first run record. */
@@ -204,7 +216,7 @@ class PassWorker {
     this.#ferried?.begin(this.#mms[units.mm(unit)]!, start);
     if (kept?.isFilled === true) {
       this.#found.resume(units.runCount(unit));
-      this.#reload(units.mm(unit), first);
+      if (!this.#task.compress) this.#reload(units.mm(unit), first);
       return first;
     }
     this.#fetch(unit);
@@ -225,7 +237,7 @@ class PassWorker {
     const ferried = this.#ferried;
     const { detectZero, target, unitCount } = this.#task;
     if (ferried === undefined || this.#pinned !== undefined) return;
-    if (!detectZero && target === undefined) return;
+    if (!detectZero && target === undefined && this.#packer === undefined) return;
     const units = this.#units;
     ferried.fetchUnit(this.#mms[units.mm(unit)]!, units.pages(unit));
     const next = unit + this.#phase.workers;
@@ -261,6 +273,7 @@ class PassWorker {
     const sizer = this.#sizer;
     const mm = units.mm(unit);
     const before = sizer.unsupported.length;
+    if (this.#packer !== undefined) this.#parentDigests?.begin(units, unit);
     sizer.begin(mm, units.leadBytes(unit));
     walkUnit(this.#mms[mm]!, units, unit, this.#found, first, sizer);
     sizer.end(units.trailBytes(unit));
@@ -271,6 +284,11 @@ class PassWorker {
     if (sizer.unsupported.length > before && this.#task.unsupported === 'fail') this.#phase.stop();
     this.#faults?.whenSized();
     this.#lookBack.publishSize(unit, sizer.bytes);
+  }
+
+  /** What this pass, or the counting pass before it, has compressed of a unit. */
+  #packedOf(unit: number): PackedUnit {
+    return this.#packer?.unit ?? PackedUnit.of(this.#task.packed![unit]!);
   }
 
   #startOf(unit: number): number {
@@ -295,7 +313,7 @@ class PassWorker {
     const out = this.#out!;
     const mm = units.mm(unit);
     out.begin(start, bytes, units.firstSegment(unit));
-    writer.begin(mm, start);
+    writer.begin(mm, start, unit);
     this.#parentDigests?.begin(units, unit);
     this.#crcs.beginUnit();
     writer.raw(this.#leads, units.leadAt(unit), units.leadBytes(unit));
@@ -326,12 +344,12 @@ function pinnedOf(
 
 /** The reader of backed pages. Undefined if no page of the machine lies in a backing. */
 function backedOf(
-  { unitPages, detectZero, target, kept, parent }: PassTask,
+  { unitPages, detectZero, target, kept, parent, compress }: PassTask,
   machine: MachineParts,
   mms: readonly Mm[],
 ): BackedPages | undefined {
   if (machine.backings.isEmpty) return undefined;
-  const needsBytes = detectZero || target !== undefined || parent !== undefined;
+  const needsBytes = detectZero || target !== undefined || parent !== undefined || compress;
   return new BackedPages(mms, machine.memory, unitPages, needsBytes, kept?.identities);
 }
 

@@ -12,6 +12,7 @@ import {
 import type { VerifyTask } from '../shared/dump/tasks/verify-task.ts';
 import { MmdumpError, type Outcome } from '../shared/errors.ts';
 import { KiB } from '../shared/page.ts';
+import { PackedBlocks } from './task/packed-blocks.ts';
 import { Reader } from './task/read-at.ts';
 import { runUnits } from './task/run-units.ts';
 
@@ -39,21 +40,52 @@ export function verify(task: VerifyTask): Outcome<PhaseReport> {
   const { source } = task;
   const digest = new PayloadDigest(() => task.digestKernel);
   const payloads = payloadsOf(source);
+  const packed = new PackedBlocks(new Reader(source));
   return runUnits(task, task.unitCount, (unit) => {
     let bytes = 0;
     const first = unitStarts[unit]!;
     const last = unitStarts[unit + 1]!;
-    const end = table.offset(last - 1) + table.bytes(last - 1);
+    const end = table.end(last - 1);
     for (let index = first; index < last; index++) {
       const count = table.bytes(index);
-      digest.begin(table.kind(index));
-      payloads.take(digest, table.offset(index), count, end);
+      const kind = table.kind(index);
+      if (kind !== DIGEST.NONE) digest.begin(kind);
+      if (table.packed(index) > 0) {
+        if (!takePacked(digest, table, index, packed)) continue;
+        if (kind === DIGEST.NONE) {
+          table.setFound(index, 0, 0);
+          bytes += count;
+          continue;
+        }
+      } else {
+        payloads.take(digest, table.offset(index), count, end);
+      }
       digest.finish();
       table.setFound(index, digest.low, digest.high);
       bytes += count;
     }
     return { pages: 0, bytes };
   });
+}
+
+/** Adds a payload that lies in a zstd frame. Notes in the table, and returns, if it does not. */
+function takePacked(
+  digest: PayloadDigest,
+  table: PayloadTable,
+  index: number,
+  packed: PackedBlocks,
+): boolean {
+  try {
+    const pages = packed.pages(table.offset(index), table.packed(index), table.whole(index));
+    const skip = table.skip(index);
+    const isDigested = table.kind(index) !== DIGEST.NONE;
+    if (isDigested) digest.update(pages.subarray(skip, skip + table.bytes(index)));
+    return true;
+  } catch (error) {
+    if (!(error instanceof MmdumpError) || error.code !== 'IMAGE_CORRUPT') throw error;
+    table.setBroken(index);
+    return false;
+  }
 }
 
 function payloadsOf(source: SourceReach): Payloads {

@@ -109,7 +109,7 @@ async function pageOf(image: Image, mm: number, address: number): Promise<SlowCo
     return page;
   } catch (error) {
     const code = cleanCode(error);
-    expect(['PAGE_ABSENT', 'IMAGE_CHECKSUM']).toContain(code);
+    expect(['PAGE_ABSENT', 'IMAGE_CHECKSUM', 'IMAGE_CORRUPT']).toContain(code);
     return code === 'PAGE_ABSENT' ? null : 'damaged';
   }
 }
@@ -300,7 +300,8 @@ async function runCase(random: Random, bytes: Buffer, counts: Counts): Promise<v
     const outcome = await checkRestore(random, image, bytes, slow);
     counts.add(`restore: ${outcome}`);
     // Everything that verify finds good is restored, and nothing else is.
-    if (slow.badPayloads.length > 0) expect(['IMAGE_CHECKSUM', 'ENOMEM']).toContain(outcome);
+    const refusals = ['IMAGE_CHECKSUM', 'IMAGE_CORRUPT', 'ENOMEM'];
+    if (slow.badPayloads.length > 0) expect(refusals).toContain(outcome);
     else if (outcome !== 'restored') expect(memoryFor(image)).toBeGreaterThan(MACHINE_BYTES);
   }
 }

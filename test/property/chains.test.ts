@@ -33,6 +33,7 @@ import {
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { bytesOf, imageOf, inMemory } from '../support/images/images.ts';
+import { HAS_ZSTD } from '../support/images/zstd.ts';
 import { referenceDump } from '../support/reference/reference-dumper.ts';
 import {
   continueHistory,
@@ -69,6 +70,7 @@ interface DumpChoice {
   readonly blocks: ReferenceOptions['blocks'];
   readonly zeroPages: ReferenceOptions['zeroPages'];
   readonly freeze: boolean;
+  readonly compress: 'none' | 'zstd';
 }
 
 const dumpChoice: fc.Arbitrary<DumpChoice> = fc.record({
@@ -79,6 +81,8 @@ const dumpChoice: fc.Arbitrary<DumpChoice> = fc.record({
   blocks: fc.constantFrom('run', 'run', 'page'),
   zeroPages: fc.constantFrom('detect', 'detect', 'copy'),
   freeze: fc.constantFrom(true, true, false),
+  // Without zstd, all images are plain.
+  compress: HAS_ZSTD ? fc.constantFrom('none', 'zstd') : fc.constant('none'),
 });
 
 /** Dumps to the sink of this choice, and returns the bytes of the image. */
@@ -123,8 +127,8 @@ async function addImage(
   choice: DumpChoice,
 ): Promise<void> {
   const spaces = [history.space, ...history.others];
-  const { checksum, blocks, zeroPages, freeze } = choice;
-  const options = { checksum, blocks, zeroPages, freeze, ...POLICIES };
+  const { checksum, blocks, zeroPages, freeze, compress } = choice;
+  const options = { checksum, blocks, zeroPages, freeze, compress, ...POLICIES };
   const expected = referenceDump(history.machine, spaces, options, chain.last);
   const parent = chain.last && (await openImage(inMemory(chain.images.at(-1)!), open(chain)));
   for (const dumper of dumpers.keys()) {

@@ -33,6 +33,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { FILE_HEAD, PAGES_FLAG, PAGES_RECORD } from '../../src/shared/formats/cpt/records.ts';
 import { checkUntil } from '../support/check-until.ts';
 import { bytesOf, inMemory } from '../support/images/images.ts';
+import { HAS_ZSTD } from '../support/images/zstd.ts';
 import { ZERO_PAGE, ZERO_PAGE_WAYS } from '../support/machine/zero-page.ts';
 import { ReferenceRefusal } from '../support/reference/reference-classifier.ts';
 import { CORRUPTIONS, corrupt } from '../support/reference/reference-corruptions.ts';
@@ -80,6 +81,9 @@ const PLAINEST: ReferenceOptions = {
   blocks: 'page',
 };
 
+/** On a Node without zstd, all images are plain. */
+const COMPRESS: readonly ('none' | 'zstd')[] = HAS_ZSTD ? ['none', 'none', 'zstd'] : ['none'];
+
 const optionsArbitrary: fc.Arbitrary<ReferenceOptions> = fc.record({
   zeroPages: fc.constantFrom('detect', 'detect', 'copy'),
   checksum: fc.constantFrom('xxh3', 'xxh3', 'crc32', 'none'),
@@ -88,6 +92,7 @@ const optionsArbitrary: fc.Arbitrary<ReferenceOptions> = fc.record({
   hugetlb: fc.constantFrom('fail', 'skip', 'skip', 'copy', 'copy'),
   freeze: fc.constantFrom(true, true, false),
   dontDump: fc.boolean(),
+  compress: fc.constantFrom(...COMPRESS),
 });
 
 /** Selects the mms of a history to dump; children may also come before their parents. */

@@ -27,6 +27,7 @@ import {
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { imageOf } from '../support/images/images.ts';
+import { HAS_ZSTD } from '../support/images/zstd.ts';
 import {
   createFamily,
   FAMILY_PAGES,
@@ -46,6 +47,7 @@ const FORMS: readonly Omit<DumpOptions, 'to'>[] = [
   { checksum: 'none' },
   { blocks: 'page' },
   { zeroPages: 'copy' },
+  ...(HAS_ZSTD ? ([{ compress: 'zstd' }, { compress: 'zstd', checksum: 'none' }] as const) : []),
 ];
 
 const folder = mkdtempSync(join(tmpdir(), 'mmdump-demand-'));
@@ -76,7 +78,11 @@ afterAll(async () => {
 
 /** Two more images, which leave out what has not changed. The second one has ancestors in parts. */
 async function addChain(spaces: readonly AddressSpace[]): Promise<void> {
-  const forms = [{ blocks: 'page', checksum: 'crc32' }, { checksum: 'none' }] as const;
+  const compress = HAS_ZSTD ? 'zstd' : 'none';
+  const forms = [
+    { blocks: 'page', checksum: 'crc32' },
+    { checksum: 'none', compress },
+  ] as const;
   for (const [generation, options] of forms.entries()) {
     for (let at = generation; at < FAMILY_PAGES; at += 11) {
       const address = starts.private + at * PAGE_SIZE;

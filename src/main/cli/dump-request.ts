@@ -17,6 +17,7 @@ export interface DumpFlags extends OutputOptions, TimeoutFlag {
   readonly workers?: number;
   readonly zeroPages: 'detect' | 'copy';
   readonly checksum: 'xxh3' | 'crc32' | 'none';
+  readonly compress: 'none' | 'zstd';
   readonly blocks: 'run' | 'page';
   readonly format: ImageFormat;
   readonly mm?: number;
@@ -91,7 +92,8 @@ export interface DumpRequest {
 
 /** Throws OPTION_INVALID for flags that contradict each other. */
 export function parseRequest(flags: DumpFlags): DumpRequest {
-  const { zeroPages, checksum, blocks, format, unsupported, hugetlb, freeze, sizeLimit } = flags;
+  const { zeroPages, checksum, compress, blocks, format } = flags;
+  const { unsupported, hugetlb, freeze, sizeLimit } = flags;
   return {
     output: outputOf(flags),
     from: fromOf(flags),
@@ -102,6 +104,7 @@ export function parseRequest(flags: DumpFlags): DumpRequest {
     options: {
       zeroPages,
       checksum,
+      compress,
       blocks,
       format,
       unsupported,

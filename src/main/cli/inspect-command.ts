@@ -50,6 +50,7 @@ function inspectJson(image: Image, notes: readonly DecodedNotes[]): unknown {
     bytes: image.bytes,
     version: image.head.version,
     digest: image.head.digest,
+    compress: image.head.compress,
     frozen: image.head.frozen,
     ancestors: image.ancestors,
     savedBytes: usage.savedBytes,
@@ -76,6 +77,11 @@ function inspectJson(image: Image, notes: readonly DecodedNotes[]): unknown {
   };
 }
 
+function headText({ head }: Image): string {
+  const checksums = head.digest === 'none' ? ', pages without checksums' : '';
+  return checksums + (head.compress === 'none' ? '' : `, compressed with ${head.compress}`);
+}
+
 function fieldsJson(mm: ImageMm): { [name: string]: string } {
   return Object.fromEntries(Object.entries(mm.fields).map(([name, value]) => [name, hex(value)]));
 }
@@ -83,7 +89,7 @@ function fieldsJson(mm: ImageMm): { [name: string]: string } {
 function inspectText(image: Image, notes: readonly DecodedNotes[]): string {
   const lines = [
     `${image.path}: ${image.format}, ${formatBytes(image.bytes)}, id ${image.id}, ` +
-      `${image.mms().length} mm${image.head.digest === 'none' ? ', pages without checksums' : ''}`,
+      `${image.mms().length} mm${headText(image)}`,
   ];
   for (const [index, { id, path, bytes }] of image.ancestors.entries()) {
     const what = index === 0 ? 'parent' : `ancestor ${index + 1}`;

@@ -84,6 +84,7 @@ function addDump(program: Command): void {
     .addOption(
       choice('--checksum <kind>', 'kind of the checksum of each block', ['xxh3', 'crc32', 'none']),
     )
+    .addOption(choice('--compress <how>', 'how blocks are compressed', ['none', 'zstd']))
     .addOption(choice('--blocks <unit>', BLOCKS_HELP, ['run', 'page']))
     .addOption(choice('--format <name>', 'a native image, or an ELF core file', ['cpt', 'elf']))
     .option(

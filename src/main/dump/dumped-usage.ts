@@ -63,6 +63,7 @@ function blocksOf(units: readonly Float64Array[]): BlockIndex {
         start: runs[run]!,
         pages: runs[run + 1]!,
         kind,
+        packed: 0,
         source: isClone ? donorOf(word) : 0,
         ...NO_DIGEST,
         isFilePages: !isClone && (word & FILE_PAGES_BIT) !== 0,

@@ -24,6 +24,7 @@ import {
 import type { ImageFormat, UnsupportedPolicy } from '../../shared/dump/tasks/pass-task.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { GRANULE_PAGES, GRANULE_SIZE, MiB } from '../../shared/page.ts';
+import { assertZstd } from '../../shared/zstd.ts';
 import { Image } from '../image/image.ts';
 import { JOB_OPTIONS, type JobOptions } from '../job/stop.ts';
 import { NoSink } from '../sinks/no-sink.ts';
@@ -46,6 +47,13 @@ export interface DumpOptions extends JobOptions {
    * none, and damage is not found.
    */
   readonly checksum?: DigestName | undefined;
+  /**
+   * 'none' (default), or 'zstd': blocks are compressed at level 1, and those that do not shrink are
+   * stored as they are. Node 22.15, 23.8 or later can write and read such blocks: ZSTD_MISSING.
+   * Streams, parts, `sizeLimit` and `estimate` need the length of the image before its first byte: a
+   * dump compresses all pages first, and keeps them in memory until they are written.
+   */
+  readonly compress?: 'none' | 'zstd' | undefined;
   /**
    * 'cpt' (default): the native image. 'elf': an ELF core file of one address space, which debuggers
    * read. It has no checksums and no id.
@@ -118,6 +126,8 @@ export interface ResolvedOptions {
   readonly detectZero: boolean;
   readonly format: ImageFormat;
   readonly digest: DigestKind;
+  /** Blocks are compressed. */
+  readonly compress: boolean;
   readonly blockPerPage: boolean;
   readonly unsupported: UnsupportedPolicy;
   readonly hugetlb: UnsupportedPolicy;
@@ -150,6 +160,7 @@ export const DUMP_OPTIONS: Shape<DumpOptions> = {
   to: SINK,
   zeroPages: optional(oneOf(['detect', 'copy'])),
   checksum: optional(oneOf(['xxh3', 'crc32', 'none'])),
+  compress: optional(oneOf(['none', 'zstd'])),
   format: optional(oneOf(['cpt', 'elf'])),
   blocks: optional(oneOf(['run', 'page'])),
   unsupported: optional(oneOf(POLICIES)),
@@ -189,11 +200,18 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
     const text = "parent: an ELF core file has no parent: leave it out, or use the format 'cpt'";
     throw new MmdumpError('OPTION_INVALID', text);
   }
+  const compress = options.compress === 'zstd';
+  if (format === 'elf' && compress) {
+    const text = "compress: an ELF core file has no compressed pages: use the format 'cpt'";
+    throw new MmdumpError('OPTION_INVALID', text);
+  }
+  if (compress) assertZstd("compress: 'zstd'");
   return {
     to: options.to,
     detectZero: options.zeroPages !== 'copy',
     format,
     digest: format === 'elf' ? DIGEST.NONE : digestKindOf(options.checksum ?? 'xxh3'),
+    compress,
     blockPerPage: options.blocks === 'page',
     unsupported,
     hugetlb,

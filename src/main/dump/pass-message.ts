@@ -8,7 +8,10 @@ import type { Plan } from './plan.ts';
 import type { DumpPhase } from './report.ts';
 
 /** The fields that may differ between a counting pass and the pass that follows it. */
-export type PassStage = Pick<PassTask, 'anonIds' | 'isCounted' | 'kept' | 'parent' | 'target'>;
+export type PassStage = Pick<
+  PassTask,
+  'anonIds' | 'isCounted' | 'kept' | 'packed' | 'keepsPacked' | 'parent' | 'target'
+>;
 
 /** The tasks of a pass, except for what each worker has of its own. */
 export function passMessage(
@@ -18,7 +21,8 @@ export function passMessage(
   tables: PassTables,
   stage: PassStage,
 ): Omit<TaskFields<DumpPhase>, 'running' | 'reservations' | 'ferry'> {
-  const { detectZero, unsupported, hugetlb, dontDump, blockPerPage, format, digest } = options;
+  const { detectZero, unsupported, hugetlb, dontDump, blockPerPage, format, digest, compress } =
+    options;
   const { units, unitCount, unitPages, firstUnits, tallies, vmaBases, names, leads } = tables;
   return {
     machine: mms[0]!.mm.machine.handle,
@@ -37,6 +41,7 @@ export function passMessage(
     blockPerPage,
     format,
     digest,
+    compress,
     tallies,
     vmaBases,
     names,

@@ -5,6 +5,7 @@
  */
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { LookBack } from '../../shared/dump/look-back.ts';
+import type { KeptUnit } from '../../shared/dump/packed-unit.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
 import { type PageDigestBuffers, pageDigestBytes } from '../../shared/dump/page-digests.ts';
 import { runTableBytes } from '../../shared/dump/run-table.ts';
@@ -68,9 +69,9 @@ export async function runPasses(
   pins: Pins | undefined,
 ): Promise<PassResult> {
   const { options, engine, yielder } = dump;
-  const { freeze: frozen, digest, dontDump } = options;
+  const { freeze: frozen, digest, dontDump, compress: zstd } = options;
   const parent = dump.parent?.fields;
-  const head = { frozen, digest, dontDump, mmCount: mms.length, totalLen: 0, parent };
+  const head = { frozen, digest, dontDump, zstd, mmCount: mms.length, totalLen: 0, parent };
   const core = options.format === 'elf' ? new CoreOutput(mms[0]!) : undefined;
   const tables =
     core?.prepare(plan, engine.buffers) ??
@@ -182,7 +183,8 @@ class PassRun {
     enter(this.#dump, 'count');
     // With a parent, the pages would have to be compared with it once more.
     const mayChange = this.#pins !== undefined || showsPlaces(this.#raw);
-    if ((mayChange || this.#parent !== undefined) && !options.dryRun) {
+    const isKept = mayChange || this.#parent !== undefined || options.compress;
+    if (isKept && !options.dryRun) {
       const { pages } = this.#tables;
       const runs = engine.buffers.take('runs', runTableBytes(pages));
       const sources = engine.buffers.take('sources', pages * 4);
@@ -190,7 +192,8 @@ class PassRun {
       const identities = hasBackings ? engine.buffers.take('identities', pages * 8) : undefined;
       this.#kept = { runs, sources, identities, isFilled: false };
     }
-    await this.#run('count', { bytes: bytesToClassify(this.#raw, this.#plan), target: undefined });
+    const work = options.compress ? bytesToCopy : bytesToClassify;
+    await this.#run('count', { bytes: work(this.#raw, this.#plan), target: undefined });
     this.#assertSupported();
     this.#place();
     this.#isCounted = true;
@@ -231,6 +234,13 @@ class PassRun {
 
   get #runs(): UnitRuns[] {
     return this.#reports.flatMap(({ runs }) => runs);
+  }
+
+  /** What a counting pass has compressed, by unit. */
+  get #packed(): KeptUnit[] {
+    const units: KeptUnit[] = [];
+    for (const { packed } of this.#reports) for (const kept of packed) units[kept.unit] = kept;
+    return units;
   }
 
   #numberAnonIds(): void {
@@ -329,6 +339,7 @@ class PassRun {
   ): Promise<void> {
     const { target } = work;
     const { unitCount } = this.#tables;
+    const { compress, dryRun } = this.#dump.options;
     const isClassifying = this.#kept?.isFilled !== true;
     const pins = isClassifying ? this.#pins : undefined;
     const mayRunHere = pins === undefined; // else workers wait for the locks of page tables
@@ -343,10 +354,13 @@ class PassRun {
         anonIds: this.#isCounted ? (this.#anonIds.buffer as SharedArrayBuffer) : undefined,
         isCounted: this.#isCounted,
         kept: this.#kept,
+        packed: this.#isCounted && compress ? this.#packed : undefined,
+        keepsPacked: compress && target === undefined && !dryRun,
         parent: this.#parent,
         target,
       });
-      if (target !== undefined && message.kernels !== undefined) {
+      const moves = target !== undefined || compress;
+      if (moves && message.kernels !== undefined) {
         reservations = lendReservations(this.#raw[0]!.machine, crewSize);
       }
       const bytes = this.#isCounted ? this.#bytes : 0;

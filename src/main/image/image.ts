@@ -45,7 +45,7 @@ export interface PageInfo {
   readonly kind: 'copy' | 'zero' | 'clone' | 'guard' | 'parent' | 'absent' | 'unmapped';
   /** The mapping of the page; null if there is none. */
   readonly vma: ImageVma | null;
-  /** Byte of the image at which the page begins; null if it has no bytes of its own there. */
+  /** Byte of the image at which the page begins; null if it has none, or is compressed. */
   readonly offset: number | null;
 }
 
@@ -176,7 +176,8 @@ export class Image {
     const vpn = vpnOf(address);
     const block = mm.blocks.find(vpn);
     if (block === undefined) return { kind: 'absent', vma, offset: null };
-    const offset = block.kind === BLOCK.DATA ? pageOffset(block, vpn) : null;
+    const isPlain = block.kind === BLOCK.DATA && block.packed === 0;
+    const offset = isPlain ? pageOffset(block, vpn) : null;
     return { kind: KINDS[block.kind], vma, offset };
   }
 

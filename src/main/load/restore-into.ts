@@ -85,7 +85,8 @@ export async function listInto(
       const kind = block.kind === BLOCK.GUARD ? LOAD.GUARD : LOAD.ANON;
       const { pages, start, source, digest, low, high } = block;
       const flags = writable | LOAD_FLAG.INTO;
-      const run = { ...NOWHERE, kind, flags, pages, start, source, digest, low, high };
+      const place = { pages, start, source, packed: block.packed, blockPages: pages };
+      const run = { ...NOWHERE, ...place, kind, flags, digest, low, high };
       addBlock(list, image, mm, block, run);
     }
     listZeros(list, LOAD.ANON_ZERO, next, vpnOf(vma.end));

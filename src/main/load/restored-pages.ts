@@ -11,7 +11,7 @@ import { VM } from '../../shared/vm-flags.ts';
 import { BLOCK, type Block } from '../image/index/block-index.ts';
 import { isOfFile, isUnreachable } from '../image/index/file-pages.ts';
 import { findVma, type ImageMm, type ImageVma } from '../image/index/image-mm.ts';
-import type { ImageContents } from '../image/read/image-contents.ts';
+import type { ImageContents, StoredPart } from '../image/read/image-contents.ts';
 import type { Yielder } from '../job/stop.ts';
 import type { FileIds } from './restored-files.ts';
 import type { StayingPages } from './staying-pages.ts';
@@ -70,14 +70,21 @@ export function addBlock(
   for (const part of image.stored(mm, start, pages)) {
     const isLast = part.start + part.pages === start + pages;
     list.add({
-      ...run,
-      start: part.start,
-      pages: part.pages,
-      source: part.source,
+      ...runIn(run, part),
       index: run.index + (part.start - start),
       flags: run.flags | LOAD_FLAG.OF_PAGES | (isLast ? 0 : LOAD_FLAG.MORE),
     });
   }
+}
+
+/** The run of pages that lie in a block of the image or of an ancestor. */
+function runIn(run: LoadRun, { start, pages, payload, block }: StoredPart): LoadRun {
+  const skip = start - block.start;
+  if (block.packed === 0) {
+    return { ...run, start, pages, source: payload + addressOf(skip), packed: 0 };
+  }
+  const { packed, pages: blockPages } = block;
+  return { ...run, start, pages, source: payload, packed, blockPages, skip };
 }
 
 function loadRun(mm: ImageMm, vma: ImageVma, block: Block, files: FileIds): LoadRun {
@@ -95,6 +102,8 @@ function loadRun(mm: ImageMm, vma: ImageVma, block: Block, files: FileIds): Load
     digest: block.digest,
     low: block.low,
     high: block.high,
+    packed: block.packed,
+    blockPages: block.pages,
   };
 }
 
@@ -143,9 +152,8 @@ function listClone(
       share(vpn);
       sharedFrom = vpn + pages;
       for (const part of image.stored(donor, vpn, pages)) {
-        const { start, pages: count, source } = part;
-        const index = run.index + (start - vpn);
-        lists.loaded.add({ ...run, start, pages: count, source, index });
+        const index = run.index + (part.start - vpn);
+        lists.loaded.add({ ...runIn(run, part), index });
       }
       lists.copied += pages;
     }

@@ -9,7 +9,8 @@
 import { ImageTableWriter, type TableSource } from '../../mmu/backing/image-table.ts';
 import { LOAD, LoadList, type LoadRun } from '../../shared/dump/load-table.ts';
 import { imageOfChain, type SourceReach } from '../../shared/dump/tasks/source-reach.ts';
-import { addressOf, granuleStart } from '../../shared/page.ts';
+import { granuleStart } from '../../shared/page.ts';
+import { assertZstd } from '../../shared/zstd.ts';
 import { BLOCK, type Block } from '../image/index/block-index.ts';
 import type { ImageMm } from '../image/index/image-mm.ts';
 import type { ImageContents, StoredPart } from '../image/read/image-contents.ts';
@@ -46,7 +47,8 @@ export class StayingPages {
 
   /**
    * Takes the run of a block if it needs no frame, and tells whether it has. Pages of files, of the
-   * vdso and of devices need one, since no entry can name them.
+   * vdso and of devices need one, since no entry can name them. ZSTD_MISSING if pages are compressed
+   * that this Node could not load later.
    */
   take(mm: ImageMm, block: Block, run: LoadRun, hasZeroPage: boolean): boolean {
     if (run.kind === LOAD.ANON) return this.#takeBacked(mm, block, run);
@@ -63,7 +65,9 @@ export class StayingPages {
 
   #takeBacked(mm: ImageMm, block: Block, run: LoadRun): boolean {
     if (block.kind === BLOCK.PARENT) return this.#takeFromAncestors(mm, block, run);
-    const place = this.#writer.add({ ...run, source: 0, offset: block.source });
+    const { source: offset, packed } = block;
+    if (packed > 0) assertZstd(this.#image.source.name);
+    const place = this.#writer.add({ ...run, source: 0, offset, packed });
     this.#enter(run, place);
     return true;
   }
@@ -72,8 +76,8 @@ export class StayingPages {
   #takeFromAncestors(mm: ImageMm, { start, pages }: Block, run: LoadRun): boolean {
     const parts = [...this.#image.stored(mm, start, pages)];
     const { images, starts } = this.#images();
-    const isReached = ({ source }: StoredPart): boolean => {
-      return images[imageOfChain(starts, source)]!.kind !== 'memory';
+    const isReached = ({ payload }: StoredPart): boolean => {
+      return images[imageOfChain(starts, payload)]!.kind !== 'memory';
     };
     if (!parts.every(isReached)) return false;
     const granule = granuleStart(start);
@@ -88,15 +92,15 @@ export class StayingPages {
   }
 
   /** Place of the first page of the block that has the pages. Adds its row if it has none. */
-  #placeOf(mm: ImageMm, { start, source, block }: StoredPart): number {
-    const first = source - addressOf(start - block.start);
-    const known = this.#places.get(first);
+  #placeOf(mm: ImageMm, { payload, block }: StoredPart): number {
+    const known = this.#places.get(payload);
     if (known !== undefined) return known;
+    if (block.packed > 0) assertZstd(`an ancestor of ${this.#image.source.name}`);
     const { starts } = this.#images();
-    const image = imageOfChain(starts, first);
-    const offset = first - starts[image]!;
+    const image = imageOfChain(starts, payload);
+    const offset = payload - starts[image]!;
     const place = this.#writer.add({ ...block, mm: mm.ordinal, source: image, offset });
-    this.#places.set(first, place);
+    this.#places.set(payload, place);
     return place;
   }
 

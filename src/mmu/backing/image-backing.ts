@@ -17,6 +17,7 @@ import { type DigestKernels, DigestState, digestKernels } from '../../shared/dig
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import { addressOf, GRANULE_SIZE, hex, KiB, PAGE_SIZE } from '../../shared/page.ts';
 import { Memory, Module, WASM_PAGE, type WasmMemory } from '../../shared/wasm.ts';
+import { packedRoom, unpackBlock } from '../../shared/zstd.ts';
 import type { BackingReader, OpenBacking } from './backing-reader.ts';
 import type { ImageTable } from './image-table.ts';
 
@@ -96,7 +97,8 @@ export class ImageBacking implements BackingReader {
   }
 
   /**
-   * Throws IMAGE_CHECKSUM if a block does not have its digest any more, IMAGE_TRUNCATED if the file
+   * Throws IMAGE_CHECKSUM if a block does not have its digest any more, IMAGE_CORRUPT if it cannot be
+   * decompressed, IMAGE_TRUNCATED if the file
    * has become shorter, and INPUT_FAILED if it cannot be read or the backing was released.
    */
   read(place: number, pages: number, into: Uint8Array, at: number): void {
@@ -115,7 +117,7 @@ export class ImageBacking implements BackingReader {
 
   /** Reads `count` pages of a block, from its page `skip` on. */
   #readPages(row: number, skip: number, count: number, into: Uint8Array, at: number): void {
-    if (this.#table.digest(row) === DIGEST.NONE) {
+    if (this.#table.digest(row) === DIGEST.NONE && this.#table.packed(row) === 0) {
       this.#readFiles(row, skip * PAGE_SIZE, into, at, count * PAGE_SIZE);
       this.#assertOpen();
       return;
@@ -130,7 +132,7 @@ export class ImageBacking implements BackingReader {
     const block = this.#last;
     const { key } = this.#backing;
     const isLarge = this.#table.pages(row) * PAGE_SIZE > WINDOW;
-    if (!isLarge || count * PAGE_SIZE > WINDOW) return false;
+    if (!isLarge || count * PAGE_SIZE > WINDOW || this.#table.packed(row) > 0) return false;
     const isHeld = block.row === row && block.key === key;
     if (isHeld || (block.passedRow === row && block.passedKey === key)) return false;
     block.passedRow = row;
@@ -166,7 +168,8 @@ export class ImageBacking implements BackingReader {
     block.row = -1;
     const length = this.#readBlock(row, block.bytes);
     this.#assertOpen();
-    this.#check(row, block.digestOf(this.#table.digest(row), length));
+    const kind = this.#table.digest(row);
+    if (kind !== DIGEST.NONE) this.#check(row, block.digestOf(kind, length));
     block.key = key;
     block.row = row;
     return block.bytes;
@@ -174,9 +177,21 @@ export class ImageBacking implements BackingReader {
 
   /** Reads all pages of a block, and returns how many bytes they are. */
   #readBlock(row: number, into: Uint8Array): number {
-    const length = this.#table.pages(row) * PAGE_SIZE;
-    this.#readFiles(row, 0, into, 0, length);
-    return length;
+    const table = this.#table;
+    const length = table.pages(row) * PAGE_SIZE;
+    const packed = table.packed(row);
+    if (packed === 0) {
+      this.#readFiles(row, 0, into, 0, length);
+      return length;
+    }
+    const frame = new Uint8Array(packedRoom(packed));
+    this.#readFiles(row, 0, frame, 0, frame.length);
+    const offset = table.offset(row);
+    const name = this.#nameOf(row); // the numbers above are right
+    const reason = unpackBlock(frame, packed, into.subarray(0, length), name);
+    if (reason === null) return length;
+    const text = `${name}: payload at byte ${offset}: ${reason}`;
+    throw new MmdumpError('IMAGE_CORRUPT', text, { offset, reason });
   }
 
   #check(row: number, found: Digest): void {

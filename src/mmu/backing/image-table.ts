@@ -11,7 +11,7 @@
  * is in the store.
  */
 import { DIGEST as DIGEST_KIND, type DigestKind } from '../../shared/digest/digest-kind.ts';
-import { GRANULE_PAGES } from '../../shared/page.ts';
+import { GRANULE_PAGES, PAGE_SIZE } from '../../shared/page.ts';
 import { readU64, writeU64 } from '../../shared/u64.ts';
 
 /** Words of the header of an ImageTable. */
@@ -35,7 +35,8 @@ export const IMAGE_BLOCK = {
   LOW: 9, //     halves of the digest of its pages
   HIGH: 10,
   MM: 11, //     ordinal of the mm in the image
-  WORDS: 12,
+  PACKED: 12, // length of the zstd frame that is its payload, or 0
+  WORDS: 13,
 } as const;
 
 /** Words of the row of a source. */
@@ -50,6 +51,7 @@ export const IMAGE_SOURCE = {
 
 const { BLOCKS, SOURCES, FDS, KERNEL_BYTES, NAMES_BYTES, WORDS: HEAD_WORDS } = IMAGE_TABLE;
 const { FIRST, OFFSET, START, SOURCE, PAGES, DIGEST, LOW, HIGH, MM, WORDS: ROW } = IMAGE_BLOCK;
+const { PACKED } = IMAGE_BLOCK;
 const { FIRST_FD, FDS: FD_COUNT, PART_BYTES, WORDS: SOURCE_WORDS } = IMAGE_SOURCE;
 const { NAME, NAME_BYTES } = IMAGE_SOURCE;
 const { XXH3 } = DIGEST_KIND;
@@ -61,6 +63,7 @@ export interface TableBlock {
   readonly pages: number;
   readonly source: number; // index of the source
   readonly offset: number;
+  readonly packed: number;
   readonly digest: DigestKind;
   readonly low: number;
   readonly high: number;
@@ -106,6 +109,7 @@ export class ImageTableWriter {
     words[at + LOW] = block.low | 0;
     words[at + HIGH] = block.high | 0;
     words[at + MM] = block.mm;
+    words[at + PACKED] = block.packed;
     this.#pages += block.pages;
     this.#hasXxh3 ||= block.digest === XXH3;
     return place;
@@ -195,6 +199,12 @@ export class ImageTable {
   /** Byte of the source at which the payload of the block begins. */
   offset(row: number): number {
     return readU64(this.#words, HEAD_WORDS + row * ROW + OFFSET);
+  }
+
+  /** Length of the zstd frame of the block, which is shorter than its pages; 0 if it has none. */
+  packed(row: number): number {
+    const packed = this.#words[HEAD_WORDS + row * ROW + PACKED]! >>> 0;
+    return Math.min(packed, this.pages(row) * PAGE_SIZE);
   }
 
   /** Page at which the mm shows the block. */

@@ -46,10 +46,14 @@ const LOAD_RUN = {
   INDEX: 10, // page of the file at START, u64
   LOW: 12, //   halves of the digest of its bytes
   HIGH: 13,
-  WORDS: 14,
+  PACKED: 14, // length of the zstd frame at SOURCE that holds the block of the pages, or 0
+  BLOCK: 15, //  then: pages of that block
+  SKIP: 16, //   and those of them before START
+  WORDS: 17,
 } as const;
 
 const { MM, KIND, FLAGS, PAGES, START, SOURCE, FILE, DIGEST, INDEX, LOW, HIGH, WORDS } = LOAD_RUN;
+const { PACKED, BLOCK, SKIP } = LOAD_RUN;
 
 /** A run, decoded. Its digest, if any, is that of its bytes in the source. */
 export interface LoadRun extends Digest {
@@ -61,6 +65,10 @@ export interface LoadRun extends Digest {
   readonly source: number;
   readonly file: number;
   readonly index: number;
+  /** Of a run in a compressed block; otherwise 0 or left out. */
+  readonly packed?: number;
+  readonly blockPages?: number;
+  readonly skip?: number;
 }
 
 /** Collects runs on the main thread. `share` makes the table for the workers. */
@@ -92,6 +100,9 @@ export class LoadList {
     writeU64(words, at + INDEX, run.index);
     words[at + LOW] = run.low | 0;
     words[at + HIGH] = run.high | 0;
+    words[at + PACKED] = run.packed ?? 0;
+    words[at + BLOCK] = run.blockPages ?? 0;
+    words[at + SKIP] = run.skip ?? 0;
     this.#count++;
   }
 
@@ -135,6 +146,9 @@ export function readLoadRun(words: Int32Array, run: number): LoadRun {
     digest: words[at + DIGEST] as DigestKind,
     low: words[at + LOW]! >>> 0,
     high: words[at + HIGH]! >>> 0,
+    packed: words[at + PACKED]!,
+    blockPages: words[at + BLOCK]!,
+    skip: words[at + SKIP]!,
   };
 }
 

@@ -13,7 +13,8 @@
  *
  * Units are claimed in ascending order. So every earlier unit was claimed before this one, and its
  * worker waits for no other worker before it publishes the size. Therefore a worker waits for the
- * classification of earlier units at most, and never for a copy. There is no deadlock, because some
+ * classification of earlier units at most, and for their compression if there is one, but never for
+ * a copy. There is no deadlock, because some
  * worker is always working on the lowest unit without a size. A single worker never waits here.
  */
 

@@ -13,10 +13,14 @@ export const PAYLOAD = {
   KIND: 3, //   DigestKind
   STORED: 4, // digest in the image, u64 as low and high half
   FOUND: 6, //  digest that was computed, u64 in the same way; by the worker that claims the payload
-  WORDS: 8,
+  PACKED: 8, // length of the zstd frame at OFFSET that holds the payload, or 0
+  WHOLE: 9, //  then: bytes that the frame has
+  SKIP: 10, //  and those of them before the payload
+  STATE: 11, // 1 if the frame does not have these bytes; by the worker that claims the payload
+  WORDS: 12,
 } as const;
 
-const { OFFSET, BYTES, KIND, STORED, FOUND, WORDS } = PAYLOAD;
+const { OFFSET, BYTES, KIND, STORED, FOUND, PACKED, WHOLE, SKIP, STATE, WORDS } = PAYLOAD;
 
 /** Bytes of a table of `count` payloads. */
 export function payloadTableBytes(count: number): number {
@@ -51,6 +55,41 @@ export class PayloadTable {
     this.#words[at + STORED + 1] = high | 0;
     this.#words[at + FOUND] = ~low;
     this.#words[at + FOUND + 1] = high | 0;
+  }
+
+  /** Says that the payload lies in a zstd frame, which has `whole` bytes; it follows `skip` of them. */
+  setPacked(index: number, packed: number, whole: number, skip: number): void {
+    const at = index * WORDS;
+    this.#words[at + PACKED] = packed;
+    this.#words[at + WHOLE] = whole;
+    this.#words[at + SKIP] = skip;
+  }
+
+  /** Length of the zstd frame that holds the payload, or 0 if it lies in none. */
+  packed(index: number): number {
+    return this.#words[index * WORDS + PACKED]!;
+  }
+
+  whole(index: number): number {
+    return this.#words[index * WORDS + WHOLE]!;
+  }
+
+  skip(index: number): number {
+    return this.#words[index * WORDS + SKIP]!;
+  }
+
+  /** Byte of the image at which what holds the payload ends. */
+  end(index: number): number {
+    return this.offset(index) + (this.packed(index) || this.bytes(index));
+  }
+
+  setBroken(index: number): void {
+    this.#words[index * WORDS + STATE] = 1;
+  }
+
+  /** Whether the zstd frame does not hold what it should. */
+  isBroken(index: number): boolean {
+    return this.#words[index * WORDS + STATE] === 1;
   }
 
   offset(index: number): number {

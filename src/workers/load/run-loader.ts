@@ -35,6 +35,7 @@ import {
 } from '../../shared/page.ts';
 import { pagePrivileges } from '../../shared/vm-flags.ts';
 import type { FerriedFrames } from '../ferry/ferried-frames.ts';
+import { PackedBlocks } from '../task/packed-blocks.ts';
 import type { Reader } from '../task/read-at.ts';
 import type { FramesDigest } from './frames-digest.ts';
 import { assertStillMapped } from './still-mapped.ts';
@@ -60,6 +61,7 @@ const NO_RUN: LoadRun = {
 export class RunLoader {
   readonly #mm: Mm;
   readonly #reader: Reader;
+  readonly #packed: PackedBlocks;
   readonly #digest: FramesDigest;
   /** Undefined if all memory of the machine is shared, or this restore does not reach what is not. */
   readonly #ferried: FerriedFrames | undefined;
@@ -74,6 +76,7 @@ export class RunLoader {
   constructor(mm: Mm, reader: Reader, digest: FramesDigest, ferried: FerriedFrames | undefined) {
     this.#mm = mm;
     this.#reader = reader;
+    this.#packed = new PackedBlocks(reader);
     this.#digest = digest;
     this.#ferried = ferried;
   }
@@ -208,20 +211,32 @@ export class RunLoader {
   /** Reads the bytes of `count` pages from `vpn` on into frames, and digests them. */
   #read(vpn: number, first: number, count: number): void {
     const { memory } = this.#mm;
-    const { source, start, pages, digest } = this.#run;
+    const { start, pages, digest } = this.#run;
     const bytes = memory.bytesOf(first);
     const at = memory.byteAt(first);
     const length = count * PAGE_SIZE;
-    const offset = source + addressOf(vpn - start);
+    const offset = addressOf(vpn - start);
     const isChecked = digest !== DIGEST.NONE;
     const isEnd = vpn + count === start + pages && !this.#hasMore;
     const part = isChecked ? CHECKED_PART : length;
     for (let done = 0; done < length; done += part) {
       const bytesNow = Math.min(part, length - done);
-      this.#reader.read(bytes, at + done, bytesNow, offset + done);
+      this.#take(bytes, at + done, bytesNow, offset + done);
       if (!isChecked) continue;
       this.#digest.take(first, at + done, bytesNow, isEnd && done + bytesNow === length);
     }
+  }
+
+  /** Reads `length` bytes of the pages of the run, from byte `from` of them on. */
+  #take(into: Uint8Array, at: number, length: number, from: number): void {
+    const { source, packed = 0, blockPages = 0, skip = 0 } = this.#run;
+    if (packed === 0) {
+      this.#reader.read(into, at, length, source + from);
+      return;
+    }
+    const pages = this.#packed.pages(source, packed, addressOf(blockPages));
+    const first = addressOf(skip) + from;
+    into.set(pages.subarray(first, first + length), at);
   }
 
   /** Writes the page structs of `count` new frames, for the pages from `vpn` on. */

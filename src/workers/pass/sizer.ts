@@ -23,8 +23,8 @@ export interface Sizer extends UnitVisitor {
 export interface Writer extends UnitVisitor {
   /** Pages of the unit that are stored with their bytes. */
   readonly copied: number;
-  /** Begins a unit of mm `ordinal`, whose part of the image begins at byte `offset`. */
-  begin(ordinal: number, offset: number): void;
+  /** Begins unit `unit` of mm `ordinal`, whose part of the image begins at byte `offset`. */
+  begin(ordinal: number, offset: number, unit: number): void;
   /**
    * Copies what the coordinator has encoded: bytes [at, at + bytes) of `words`. Both numbers are
    * multiples of 8.

@@ -11,6 +11,7 @@ import type { UnsupportedRun } from '../../shared/dump/tasks/pass-task.ts';
 import type { VmaTallies } from '../../shared/dump/vma-tally.ts';
 import { PAGES_RECORD, VMA_IMAGE } from '../../shared/formats/cpt/records.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
+import type { BlockPacker } from './block-packer.ts';
 import type { Sizer } from './sizer.ts';
 
 const { COPY, CLONE, UNSUPPORTED } = PAGE_CLASS;
@@ -26,6 +27,8 @@ export interface SizerInput {
   readonly tallies: VmaTallies;
   readonly names: NameTable;
   readonly blockPerPage: boolean;
+  /** What compresses the blocks of this pass. Undefined if it compresses none. */
+  readonly packer: BlockPacker | undefined;
 }
 
 /** Sizes one unit after the other. */
@@ -60,6 +63,7 @@ export class UnitSizer implements Sizer {
     this.bytes = 0;
     this.segments = 0;
     this.copied = 0;
+    this.#input.packer?.begin();
     this.#raw(lead);
   }
 
@@ -76,7 +80,7 @@ export class UnitSizer implements Sizer {
     if (file !== 0) this.#raw(this.#input.names.bytes(file));
   }
 
-  run(vma: number, start: number, count: number, word: number): void {
+  run(vma: number, start: number, count: number, word: number, source: number): void {
     const pageClass = classOf(word);
     this.#input.tallies.add(this.#base + vma, pageClass, count);
     if (pageClass === UNSUPPORTED) {
@@ -84,13 +88,17 @@ export class UnitSizer implements Sizer {
       return;
     }
     if (pageClass === CLONE) this.#join(vma, donorOf(word), start, start + count);
-    const payload = pageClass === COPY ? PAGE_SIZE : 0;
-    if (pageClass === COPY) this.copied += count;
-    if (!this.#input.blockPerPage) {
-      this.#place(BLOCK_BYTES + payload * count);
-      return;
+    const hasData = pageClass === COPY;
+    if (hasData) this.copied += count;
+    const pages = this.#input.blockPerPage ? 1 : count;
+    for (let page = 0; page < count; page += pages) {
+      this.#place(BLOCK_BYTES + (hasData ? this.#payload(start + page, pages, source + page) : 0));
     }
-    for (let page = 0; page < count; page++) this.#place(BLOCK_BYTES + payload);
+  }
+
+  /** Length of the payload of a block of `count` pages from page `start` on. */
+  #payload(start: number, count: number, source: number): number {
+    return this.#input.packer?.add(start, count, source) ?? PAGE_SIZE * count;
   }
 
   #place(bytes: number): void {

@@ -5,6 +5,7 @@
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { vmaRecordOf } from '../../mmu/vma/vma-record.ts';
 import type { NameTable } from '../../shared/dump/name-table.ts';
+import type { PackedUnit } from '../../shared/dump/packed-unit.ts';
 import { PAGE_CLASS } from '../../shared/dump/page-class.ts';
 import { classOf, donorOf, FILE_PAGES_BIT } from '../../shared/dump/run-table.ts';
 import { RAW_PIECE } from '../../shared/dump/segment-cut.ts';
@@ -19,10 +20,12 @@ import {
 import {
   COPYPAGES_RECORD,
   PAGES_FLAG,
+  PAGES_PAD_SHIFT,
   PAGES_RECORD,
   VMA_IMAGE,
 } from '../../shared/formats/cpt/records.ts';
 import { addressOf, PAGE_SIZE } from '../../shared/page.ts';
+import { packedRoom } from '../../shared/zstd.ts';
 import type { PageMover } from '../copy/page-mover.ts';
 import type { ImageOutput } from '../output/image-output.ts';
 import type { CrcList } from './crc-list.ts';
@@ -31,7 +34,7 @@ import type { Writer } from './sizer.ts';
 
 const { COPY, CLONE, UNSUPPORTED, GUARD, PARENT } = PAGE_CLASS;
 const PAGES_BYTES = PAGES_RECORD.SIZE;
-const { GUARD: GUARD_FLAG, FILE_PAGES, IN_PARENT } = PAGES_FLAG;
+const { GUARD: GUARD_FLAG, FILE_PAGES, IN_PARENT, ZSTD } = PAGES_FLAG;
 
 /** What the writer needs to know of the dump. */
 export interface WriterInput {
@@ -53,6 +56,8 @@ export interface WriterInput {
   readonly offsetOfMm: (mm: number) => number;
   /** The digests of pages. Undefined if the image has no parent. */
   readonly parent: ParentDigests | undefined;
+  /** The compressed blocks of a unit. Undefined if no block is compressed. */
+  readonly packedOf: ((unit: number) => PackedUnit) | undefined;
 }
 
 /** Writes one unit after the other. */
@@ -63,6 +68,8 @@ export class UnitWriter implements Writer {
   readonly #crcs: CrcList;
   #mm: Mm;
   #base = 0;
+  /** The blocks of the unit, if they are compressed. */
+  #packed: PackedUnit | undefined;
   /** Pages of the unit that are stored with their bytes. */
   copied = 0;
   /** Image offset of the next piece. */
@@ -76,8 +83,9 @@ export class UnitWriter implements Writer {
     this.#mm = input.mms[0]!;
   }
 
-  /** Begins a unit of mm `ordinal`, whose part of the image begins at byte `offset`. */
-  begin(ordinal: number, offset: number): void {
+  /** Begins unit `unit` of mm `ordinal`, whose part of the image begins at byte `offset`. */
+  begin(ordinal: number, offset: number, unit: number): void {
+    this.#packed = this.#input.packedOf?.(unit);
     this.#mm = this.#input.mms[ordinal]!;
     this.#base = this.#input.vmaBases[ordinal]!;
     this.#offset = offset;
@@ -139,9 +147,14 @@ export class UnitWriter implements Writer {
       return;
     }
     this.#out.room();
+    const hasData = pageClass === COPY;
+    if (hasData && this.#packed !== undefined) {
+      this.#packedBlock(this.#packed, from, to, flagsOf(word));
+      this.copied += count;
+      return;
+    }
     const { window, at } = this.#out;
     const { words } = window;
-    const hasData = pageClass === COPY;
     putPages(words, at >> 2, from, to, hasData, flagsOf(word));
     if (hasData) {
       this.#pages(source, count);
@@ -154,6 +167,25 @@ export class UnitWriter implements Writer {
     }
     this.#crcs.add(signPages(words, at >> 2));
     this.#advance(PAGES_BYTES + (hasData ? count * PAGE_SIZE : 0));
+  }
+
+  /** Writes a block that was packed before. Only its payload may be a frame or the pages. */
+  #packedBlock(packed: PackedUnit, from: number, to: number, flags: number): void {
+    packed.next();
+    const { payload, low, high } = packed;
+    const { window, at } = this.#out;
+    const { words, bytes } = window;
+    const room = packedRoom(payload.length);
+    const pad = room - payload.length;
+    const isFrame = payload.length < to - from;
+    const packing = isFrame ? ZSTD | (pad << PAGES_PAD_SHIFT) : 0;
+    putPages(words, at >> 2, from, to, true, flags | packing, room);
+    const end = at + PAGES_BYTES + payload.length;
+    bytes.set(payload, at + PAGES_BYTES);
+    bytes.fill(0, end, end + pad);
+    if (this.#mover.hasDigest) putDigest(words, at >> 2, low, high);
+    this.#crcs.add(signPages(words, at >> 2));
+    this.#advance(PAGES_BYTES + room);
   }
 
   /** Copies the pages after a record, and enters the digest of the copied bytes if there is one. */

@@ -3,6 +3,7 @@ import { type AddressSpace, createMachine, type Dumper, MiB, PAGE_SIZE } from 'm
 import { ZERO_PAGE } from '../machine/zero-page.ts';
 import { seal } from './image-mutations.ts';
 import { ANON, imageOf, smallSpace } from './images.ts';
+import { HAS_ZSTD } from './zstd.ts';
 
 /** Three mms that share pages as after a fork, and memory-backed or deleted files. */
 export function smallFamily(): AddressSpace[] {
@@ -67,6 +68,11 @@ export async function hostileSeeds(dumper: Dumper): Promise<Buffer[]> {
     await imageOf(dumper, smallFamily(), { checksum: 'none' }),
     await imageOf(dumper, smallFamily(), crcs),
   ];
+  if (HAS_ZSTD) {
+    const compress = 'zstd';
+    version2.push(await imageOf(dumper, smallFamily(), { compress }));
+    version2.push(await imageOf(dumper, smallFamily(), { compress, checksum: 'none' }));
+  }
   const version1 = [
     await imageOf(dumper, smallSpace(), crcs),
     await imageOf(dumper, smallFamily(), crcs),

@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { xxh3Outside } from '../reference/outside-xxh3.ts';
+import { fromZstd } from './zstd.ts';
 
 const PAGE = 4096;
 const GRANULE = 2 * 1024 * 1024;
@@ -26,6 +27,8 @@ export interface SlowPage {
   /** copy: start of the payload that contains the page. */
   readonly payloadAt: number;
   readonly isFilePage: boolean;
+  /** Of a page in a compressed block, if that is whole. */
+  readonly bytes: Buffer | undefined;
 }
 
 export interface SlowFile {
@@ -141,6 +144,8 @@ class SlowReader {
   readonly #version: number;
   /** 0 none, 1 crc32, 2 xxh3. */
   readonly #digest: number;
+  /** Blocks may be compressed. */
+  readonly #mayPack: boolean;
   readonly #files: SlowFile[] = [];
   readonly #filePages = new Set<string>();
   readonly #counts = { maps: 0, pages: 0 };
@@ -151,7 +156,8 @@ class SlowReader {
   #ended = false;
   #filledTo = 0;
 
-  constructor(version: number, digest: number) {
+  constructor(version: number, digest: number, mayPack: boolean) {
+    this.#mayPack = mayPack;
     this.#version = version;
     this.#digest = digest;
   }
@@ -282,17 +288,29 @@ class SlowReader {
     const [start, end, vma] = this.#range(object);
     const flags = header.readUInt32LE(this.#version === 1 ? 36 : 44);
     const [hasData, isGuard, isFilePage] = [content === 2, (flags & 2) !== 0, (flags & 4) !== 0];
-    refuse(payload.length === (hasData ? end - start : 0), 'payload of PAGES');
-    refuse(flags < 8 && !(hasData && isGuard), 'flags of PAGES');
+    const isPacked = (flags & 16) !== 0;
+    const pad = flags >>> 8;
+    refuse(!isPacked || (this.#mayPack && hasData && pad < 8), 'a compressed block');
+    const packed = payload.length - pad;
+    const isShorter = packed > 0 && payload.length < end - start;
+    refuse(isPacked ? isShorter : payload.length === (hasData ? end - start : 0), 'PAGES');
+    const rest = isPacked ? flags & ~(16 | (7 << 8)) : flags;
+    refuse(rest < 8 && !(hasData && isGuard), 'flags of PAGES');
+    const isPadded = payload.subarray(packed).every((byte) => byte === 0);
+    const unpacked =
+      isPacked && isPadded ? fromZstd(payload.subarray(0, packed), end - start) : null;
+    const pages = isPacked ? unpacked : payload;
+    if (pages === null) this.badPayloads.push(object.payloadAt);
     refuse(((flags & 1) !== 0) === (hasData && this.#digest !== 0), 'digest there or not');
     const isLost = vma.file !== null && (vma.file.kind & 3) !== 0;
     const mayHaveFilePages = isLost && (vma.flags & MAYSHARE) === 0;
     refuse(!isFilePage || (mayHaveFilePages && !isGuard), 'file pages');
-    if ((flags & 1) !== 0) this.#checkPages(object);
+    if ((flags & 1) !== 0 && pages !== null) this.#checkPages(object, pages);
     const kind = hasData ? 'copy' : isGuard ? 'guard' : 'zero';
     for (let at = start; at < end; at += PAGE) {
       const source = hasData ? object.payloadAt + (at - start) : 0;
-      vma.pages.set(at, { kind, source, payloadAt: object.payloadAt, isFilePage });
+      const bytes = unpacked?.subarray(at - start, at - start + PAGE);
+      vma.pages.set(at, { kind, source, payloadAt: object.payloadAt, isFilePage, bytes });
       if (isLost && !isGuard && (isFilePage || !mayHaveFilePages)) this.#takeFilePage(vma, at);
     }
   }
@@ -316,7 +334,8 @@ class SlowReader {
       refuse(page?.kind === 'copy' && !page.isFilePage, 'what the donor gives');
       refuse(given !== undefined && (given.flags & MAYSHARE) === 0, 'shared donor');
       refuse(vma.anonvmaid !== 0 && vma.anonvmaid === given.anonvmaid, 'anonvmaid');
-      vma.pages.set(at, { kind: 'clone', source, payloadAt: 0, isFilePage: false });
+      const bytes = undefined;
+      vma.pages.set(at, { kind: 'clone', source, payloadAt: 0, isFilePage: false, bytes });
     }
   }
 
@@ -342,10 +361,10 @@ class SlowReader {
     }
   }
 
-  #checkPages({ header, payload, payloadAt }: SlowObject): void {
+  #checkPages({ header, payloadAt }: SlowObject, pages: Buffer): void {
     const digest = Buffer.alloc(8);
-    if (this.#digest === 2) xxh3Outside(payload).copy(digest);
-    else digest.writeUInt32LE(crc32(payload));
+    if (this.#digest === 2) xxh3Outside(pages).copy(digest);
+    else digest.writeUInt32LE(crc32(pages));
     const stored = header.subarray(32, this.#version === 1 ? 36 : 40);
     if (!digest.subarray(0, stored.length).equals(stored)) this.badPayloads.push(payloadAt);
   }
@@ -378,7 +397,11 @@ export function readSlowly(bytes: Buffer): SlowImage {
   const digest = version === 1 ? ~(head.readUInt32LE(12) >> 1) & 1 : head.readUInt32LE(40);
   refuse(digest <= 2, 'digest');
   refuse(version === 1 || head.subarray(48, 64).equals(Buffer.alloc(16)), 'parent');
-  const reader = new SlowReader(version, digest);
+  const reader = new SlowReader(
+    version,
+    digest,
+    version === 2 && (head.readUInt32LE(12) & 8) !== 0,
+  );
   for (let offset = 72; offset < bytes.length; ) {
     const object = slowObject(bytes, offset);
     reader.take(object);
@@ -451,7 +474,7 @@ function contentOf(bytes: Buffer, image: SlowImage, page: SlowPage, address: num
   if (page.kind === 'zero') return Buffer.alloc(PAGE);
   if (page.kind === 'copy') {
     if (image.badPayloads.includes(page.payloadAt)) return 'damaged';
-    return bytes.subarray(page.source, page.source + PAGE);
+    return page.bytes ?? bytes.subarray(page.source, page.source + PAGE);
   }
   const donor = image.mms.find(({ offset }) => offset === page.source)!;
   return contentOf(bytes, image, vmaAt(donor, address)!.pages.get(address)!, address);

@@ -22,6 +22,7 @@ import {
   VMA_IMAGE,
   VMA_TYPE,
 } from '../../../src/shared/formats/cpt/records.ts';
+import { zstdOf } from '../images/zstd.ts';
 import { xxh3Outside } from './outside-xxh3.ts';
 import type { ClassifyOptions } from './reference-classifier.ts';
 import { frameBytes, type ReferenceFile, type ReferenceVma } from './reference-memory.ts';
@@ -32,6 +33,7 @@ export interface ReferenceOptions extends ClassifyOptions {
   readonly checksum: 'xxh3' | 'crc32' | 'none';
   readonly blocks: 'run' | 'page';
   readonly unsupported: Policy;
+  readonly compress?: 'none' | 'zstd';
 }
 
 export interface ReferenceImage {
@@ -182,9 +184,12 @@ export function pagesObject(
 ): ImageObject {
   const { vpn, as, filePage } = block[0]!;
   const hasData = as === 'DATA';
-  const payload = hasData
+  const pages = hasData
     ? Buffer.concat(block.map(({ frame }) => frameBytes(machine, frame)))
     : NO_PAYLOAD;
+  const frame = hasData && options.compress === 'zstd' ? zstdOf(pages) : pages;
+  const isPacked = padded(frame).length < pages.length;
+  const payload = isPacked ? padded(frame) : pages;
   const content = hasData ? CONTENT.DATA : CONTENT.VOID;
   const header = newHeader(OBJECT_TYPE.PAGES, content, PAGES_RECORD.SIZE, payload);
   const hasDigest = hasData && options.checksum !== 'none';
@@ -193,13 +198,14 @@ export function pagesObject(
     (hasDigest || isInParent ? PAGES_FLAG.DIGEST : 0) |
     (isInParent ? PAGES_FLAG.IN_PARENT : 0) |
     (as === 'GUARD' ? PAGES_FLAG.GUARD : 0) |
-    (filePage ? PAGES_FLAG.FILE_PAGES : 0);
+    (filePage ? PAGES_FLAG.FILE_PAGES : 0) |
+    (isPacked ? 16 | ((payload.length - frame.length) << 8) : 0);
   put64(header, PAGES_RECORD.START, vpn * 4096);
   put64(header, PAGES_RECORD.END, (vpn + block.length) * 4096);
   if (hasDigest && options.checksum === 'crc32') {
-    header.writeUInt32LE(crc32(payload), PAGES_RECORD.DIGEST);
+    header.writeUInt32LE(crc32(pages), PAGES_RECORD.DIGEST);
   } else if (hasDigest) {
-    xxh3Outside(payload).copy(header, PAGES_RECORD.DIGEST);
+    xxh3Outside(pages).copy(header, PAGES_RECORD.DIGEST);
   }
   if (isInParent) {
     const digests = block.map(({ frame }) => xxh3Outside(frameBytes(machine, frame)));
@@ -266,7 +272,8 @@ export function assemble(
   head.writeUInt16LE(12, FILE_HEAD.PAGE_SHIFT);
   const running = options.freeze ? 0 : HEAD_FLAG.NOT_FROZEN;
   const leftOut = options.dontDump ? HEAD_FLAG.DONTDUMP_LEFT_OUT : 0;
-  head.writeUInt32LE(running | leftOut, FILE_HEAD.FLAGS);
+  const packed = options.compress === 'zstd' ? 8 : 0;
+  head.writeUInt32LE(running | leftOut | packed, FILE_HEAD.FLAGS);
   head.writeUInt32LE(['none', 'crc32', 'xxh3'].indexOf(options.checksum), FILE_HEAD.DIGEST);
   if (parent !== undefined) {
     parent.id.copy(head, FILE_HEAD.PARENT);

@@ -61,7 +61,14 @@ function fixtureOf(blockPages: readonly number[], options: { cacheBytes?: number
     payload[payload.length - 1] = number + 1;
     const expected = xxh3Outside(payload);
     const [low, high] = [expected.readUInt32LE(0), expected.readUInt32LE(4)];
-    const block = { start, pages, kind: BLOCK.DATA, source: offset + RECORD, isFilePages: false };
+    const block = {
+      start,
+      pages,
+      kind: BLOCK.DATA,
+      source: offset + RECORD,
+      packed: 0,
+      isFilePages: false,
+    };
     blocks.add({ ...block, digest: DIGEST.XXH3, low, high });
     parts.push(Buffer.alloc(RECORD), payload);
     contents.push(payload);
@@ -154,7 +161,7 @@ describe('fault 12: an image is read by whole blocks', () => {
 describe('fault 12: no part of a buffer stays unfilled without an error', () => {
   const clone: Block = {
     ...{ start: FIRST_PAGE, pages: 2, kind: BLOCK.CLONE, source: 0 },
-    ...{ ...NO_DIGEST, isFilePages: false },
+    ...{ ...NO_DIGEST, packed: 0, isFilePages: false },
   };
 
   function stretchesOf(donorBlocks: readonly Block[], source: number): () => unknown {

@@ -11,6 +11,7 @@ import {
   pageDigestBytes,
 } from '../../../shared/dump/page-digests.ts';
 import { PayloadTable, payloadTableBytes } from '../../../shared/dump/payload-table.ts';
+import { MmdumpError } from '../../../shared/errors.ts';
 import { addressOf, GRANULE_PAGES, granuleStart, MiB, PAGE_SIZE } from '../../../shared/page.ts';
 import type { WorkerPool } from '../../crew/pool.ts';
 import { cutIntoUnits } from '../../crew/units.ts';
@@ -86,6 +87,10 @@ class PageDigester {
   readonly #signal: AbortSignal | undefined;
   readonly #offsets: number[] = [];
   readonly #numbers: number[] = [];
+  /** The blocks of the pages: length of the frame or 0, pages, and pages before the page. */
+  readonly #frames: number[] = [];
+  readonly #blockPages: number[] = [];
+  readonly #skips: number[] = [];
 
   constructor(
     pool: WorkerPool,
@@ -115,14 +120,18 @@ class PageDigester {
     await this.#flush();
   }
 
-  #add(mm: number, { start, pages, source, block }: StoredPart): void {
+  #add(mm: number, { start, pages, payload, block }: StoredPart): void {
     const first = this.#table.numberOf(mm, start);
     if (block.pages === 1 && block.digest === DIGEST.XXH3) {
       this.#set(first, block.low, block.high);
       return;
     }
     for (let page = 0; page < pages; page++) {
-      this.#offsets.push(source + addressOf(page));
+      const skip = start - block.start + page;
+      this.#frames.push(block.packed);
+      this.#blockPages.push(block.pages);
+      this.#skips.push(skip);
+      this.#offsets.push(payload + (block.packed > 0 ? 0 : addressOf(skip)));
       this.#numbers.push(first + page);
     }
   }
@@ -143,6 +152,14 @@ class PageDigester {
     const table = new PayloadTable(payloads);
     order.forEach((page, index) => {
       table.set(index, offsets[page]!, PAGE_SIZE, DIGEST.XXH3, 0, 0);
+      const frame = this.#frames[page]!;
+      if (frame === 0) return;
+      table.setPacked(
+        index,
+        frame,
+        addressOf(this.#blockPages[page]!),
+        addressOf(this.#skips[page]!),
+      );
     });
     const units = cutIntoUnits(count, () => PAGE_SIZE, UNIT_BYTES);
     const crew = this.#pool.crew({
@@ -154,10 +171,19 @@ class PageDigester {
     const task = { ...units, source: this.#contents.reach, payloads, digestKernel };
     await this.#pool.phase('verify', crew).run(() => task, { signal: this.#signal });
     order.forEach((page, index) => {
+      if (table.isBroken(index)) throw broken(this.#contents.source.name, offsets[page]!);
       const { low, high } = table.found(index);
       this.#set(this.#numbers[page]!, low, high);
     });
     this.#offsets.length = 0;
     this.#numbers.length = 0;
+    this.#frames.length = 0;
+    this.#blockPages.length = 0;
+    this.#skips.length = 0;
   }
+}
+
+function broken(name: string, offset: number): MmdumpError {
+  const text = `${name}, or an ancestor of it: a compressed block, at byte ${offset} of the chain`;
+  return new MmdumpError('IMAGE_CORRUPT', `${text}: its zstd frame is damaged`, { offset });
 }

@@ -25,6 +25,8 @@ export interface Block extends Digest {
    * DATA: byte of the image at which the pages begin. CLONE: byte of the MM object of the donor.
    */
   readonly source: number;
+  /** DATA: length of the zstd frame that is stored instead of the pages, or 0 if the pages are. */
+  readonly packed: number;
   /** The mapping is private, and these are pages of the mapped file all the same. */
   readonly isFilePages: boolean;
 }
@@ -37,6 +39,9 @@ export function hasContent({ kind }: Block): boolean {
 /** Bytes of one block in the arrays below: 8 + 8 + 4 + 4 + 4 + 1. */
 const BYTES_PER_BLOCK = 29;
 
+/** Bytes of one block in `#packed`. */
+const BYTES_PER_PACKED = 4;
+
 const DIGEST_SHIFT = 4; // DigestKind has two bits
 const FILE_PAGES = 0x40;
 const KIND_MASK = 0xf;
@@ -48,6 +53,8 @@ export class BlockIndex {
   #lows = new Int32Array(64);
   #highs = new Int32Array(64);
   #bits = new Uint8Array(64);
+  /** Undefined as long as no block is compressed. */
+  #packed: Int32Array | undefined;
   #count = 0;
   readonly #budget: IndexBudget | undefined;
 
@@ -70,6 +77,7 @@ export class BlockIndex {
     this.#highs[at] = block.high | 0;
     this.#bits[at] =
       block.kind | (block.digest << DIGEST_SHIFT) | (block.isFilePages ? FILE_PAGES : 0);
+    if (block.packed > 0) this.#lengths()[at] = block.packed;
   }
 
   at(index: number): Block {
@@ -79,6 +87,7 @@ export class BlockIndex {
       pages: this.#pages[index]!,
       kind: (bits & KIND_MASK) as BlockKind,
       source: this.#sources[index]!,
+      packed: this.packed(index),
       digest: ((bits >> DIGEST_SHIFT) & 3) as DigestKind,
       low: this.low(index),
       high: this.high(index),
@@ -99,6 +108,10 @@ export class BlockIndex {
 
   source(index: number): number {
     return this.#sources[index]!;
+  }
+
+  packed(index: number): number {
+    return this.#packed === undefined ? 0 : this.#packed[index]!;
   }
 
   low(index: number): number {
@@ -128,8 +141,22 @@ export class BlockIndex {
     return low;
   }
 
+  /** The lengths of frames, by block. */
+  #lengths(): Int32Array {
+    if (this.#packed === undefined) {
+      const { length } = this.#starts;
+      this.#budget?.take(length * BYTES_PER_PACKED);
+      this.#packed = new Int32Array(length);
+    }
+    return this.#packed;
+  }
+
   #grow(): void {
     const length = this.#starts.length * 2;
+    if (this.#packed !== undefined) {
+      this.#budget?.take((length / 2) * BYTES_PER_PACKED);
+      this.#packed = grown(new Int32Array(length), this.#packed);
+    }
     this.#budget?.take((length / 2) * BYTES_PER_BLOCK);
     this.#starts = grown(new Float64Array(length), this.#starts);
     this.#sources = grown(new Float64Array(length), this.#sources);

@@ -22,7 +22,7 @@ export const INDEX_COST = {
   FILE: 1024, // and three times the path: as bytes, as text, and the payload that both come from
   FILE_GRANULE: 512, // 512 pages of a file, some of which the image stores
   FILE_RUN: 128, //     neighbouring pages of a granule that one mm stores
-  PAYLOAD: 40, //       an entry in the table of the verification, and its unit
+  PAYLOAD: 56, //       an entry in the table of the verification, and its unit
 } as const;
 
 export class IndexBudget {

@@ -49,8 +49,8 @@ export type Stretch = ZeroStretch | StoredStretch | UnopenedStretch;
 export interface StoredPart {
   readonly start: number;
   readonly pages: number;
-  /** The number of their first byte, among those of the chain. */
-  readonly source: number;
+  /** The number of the first byte of the payload of their block, among those of the chain. */
+  readonly payload: number;
   /** The block, of kind DATA. */
   readonly block: Block;
 }
@@ -99,9 +99,9 @@ export class PagePlaces {
       const vpn = start + done;
       const stretch = this.stretch(mm, addressOf(vpn), addressOf(pages - done));
       assert(stretch.kind === 'stored', 'the pages lie in a block, and all ancestors are open');
-      const { base, block, from, bytes } = stretch;
+      const { base, block, bytes } = stretch;
       const count = bytes / PAGE_SIZE;
-      yield { start: vpn, pages: count, source: base + block.source + from, block };
+      yield { start: vpn, pages: count, payload: base + block.source, block };
       done += count;
     }
   }

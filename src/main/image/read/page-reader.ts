@@ -12,7 +12,8 @@ import { DIGEST, isSameDigest, mismatchText } from '../../../shared/digest/diges
 import type { PayloadDigest } from '../../../shared/digest/payload-digest.ts';
 import { MmdumpError } from '../../../shared/errors.ts';
 import { pagesText } from '../../../shared/formats/problem.ts';
-import { addressOf, KiB, PAGE_SIZE } from '../../../shared/page.ts';
+import { addressOf, hex, KiB, PAGE_SIZE } from '../../../shared/page.ts';
+import { packedRoom, unpackBlock } from '../../../shared/zstd.ts';
 import { Yielder } from '../../job/stop.ts';
 import type { ImageChain } from '../chain/chain.ts';
 import type { Block } from '../index/block-index.ts';
@@ -124,7 +125,7 @@ export class PageReader {
 
   async #readPart(stretch: StoredStretch, into: Uint8Array): Promise<void> {
     const { mm, block, source, base, from, bytes } = stretch;
-    if (block.digest === DIGEST.NONE) {
+    if (block.digest === DIGEST.NONE && block.packed === 0) {
       await source.read(into, block.source + from);
       return;
     }
@@ -145,14 +146,15 @@ export class PageReader {
       return;
     }
     const start = first.block.source;
-    const end = last.block.source + payloadBytes(last.block);
+    const end = last.block.source + storedBytes(last.block);
     const buffer = Buffer.allocUnsafeSlow(end - start);
     await first.source.read(buffer, start);
     for (const { mm, block, source, into } of batch) {
       const at = block.source - start;
-      const payload = buffer.subarray(at, at + payloadBytes(block));
-      this.#check(source, mm, block, payload);
-      into.set(payload);
+      const payload = buffer.subarray(at, at + storedBytes(block));
+      if (block.packed > 0) unpack(source, block, payload, into);
+      else into.set(payload);
+      this.#check(source, mm, block, into);
     }
   }
 
@@ -163,7 +165,13 @@ export class PageReader {
     block: Block,
     into: Uint8Array,
   ): Promise<void> {
-    await source.read(into, block.source);
+    if (block.packed > 0) {
+      const frame = Buffer.allocUnsafeSlow(storedBytes(block));
+      await source.read(frame, block.source);
+      unpack(source, block, frame, into);
+    } else {
+      await source.read(into, block.source);
+    }
     this.#check(source, mm, block, into);
   }
 
@@ -186,8 +194,24 @@ export class PageReader {
   }
 }
 
+/** Bytes of the pages of a block. */
 function payloadBytes({ pages }: Block): number {
   return pages * PAGE_SIZE;
+}
+
+/** Bytes that a block takes in the image. */
+function storedBytes(block: Block): number {
+  return block.packed > 0 ? packedRoom(block.packed) : payloadBytes(block);
+}
+
+/** Decompresses a block. IMAGE_CORRUPT if its frame does not hold its pages, and ZSTD_MISSING. */
+function unpack({ name }: ByteSource, block: Block, frame: Uint8Array, into: Uint8Array): void {
+  const reason = unpackBlock(frame, block.packed, into, name);
+  if (reason === null) return;
+  const { source: offset } = block;
+  const address = addressOf(block.start);
+  const text = `${name}: payload at byte ${offset}, pages from ${hex(address)} on: ${reason}`;
+  throw new MmdumpError('IMAGE_CORRUPT', text, { offset, address, reason });
 }
 
 /** Whether the read of a batch can take this block as well. */
@@ -197,8 +221,8 @@ function joins(batch: readonly WantedBlock[], block: Block, source: ByteSource):
   if (first === undefined || last === undefined) return true;
   if (batch[0]?.source !== source) return false;
   if (payloadBytes(first) > SMALL_BLOCK || payloadBytes(block) > SMALL_BLOCK) return false;
-  const gap = block.source - (last.source + payloadBytes(last));
-  const bytes = block.source + payloadBytes(block) - first.source;
+  const gap = block.source - (last.source + storedBytes(last));
+  const bytes = block.source + storedBytes(block) - first.source;
   return gap >= 0 && gap <= GAP_BYTES && bytes <= BATCH_BYTES;
 }
 

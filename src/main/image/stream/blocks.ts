@@ -1,6 +1,7 @@
 /** Checks mms, VMAs and blocks of pages by themselves. `checker.ts` checks their order. */
 
 import { DIGEST, type DigestKind } from '../../../shared/digest/digest-kind.ts';
+import type { ImageHead } from '../../../shared/formats/cpt/head.ts';
 import {
   type BitsObject,
   type CopyPagesObject,
@@ -11,7 +12,7 @@ import {
   type VmaObject,
   whereIs,
 } from '../../../shared/formats/cpt/objects.ts';
-import { PAGES_FLAG, VMA_TYPE } from '../../../shared/formats/cpt/records.ts';
+import { PAGES_FLAG, PAGES_PAD_SHIFT, VMA_TYPE } from '../../../shared/formats/cpt/records.ts';
 import { ImageProblem } from '../../../shared/formats/problem.ts';
 import {
   granuleStart,
@@ -28,7 +29,12 @@ import type { ImageFile, ImageVma, Payload, StoredPages } from '../index/image-m
 import { INDEX_COST, type IndexBudget } from '../index/index-budget.ts';
 
 const KNOWN_FLAGS =
-  PAGES_FLAG.DIGEST | PAGES_FLAG.GUARD | PAGES_FLAG.FILE_PAGES | PAGES_FLAG.IN_PARENT;
+  PAGES_FLAG.DIGEST |
+  PAGES_FLAG.GUARD |
+  PAGES_FLAG.FILE_PAGES |
+  PAGES_FLAG.IN_PARENT |
+  PAGES_FLAG.ZSTD |
+  (7 << PAGES_PAD_SHIFT);
 /** Most pages of a file, since the format numbers the bytes of a file with 64 bits. */
 const FILE_PAGES_MAX = 2 ** 52;
 
@@ -126,19 +132,42 @@ export function checkRange(object: PagesObject | CopyPagesObject, vma: OpenVma):
 }
 
 /**
+ * The length of the zstd frame of a block, or 0 if it has none. A frame is shorter than the pages,
+ * so what it takes to read it is bounded.
+ */
+function checkPacked(object: PagesObject, compress: ImageHead['compress']): number {
+  const { start, end, hasData, flags } = object;
+  const pad = flags >>> PAGES_PAD_SHIFT;
+  const isPacked = (flags & PAGES_FLAG.ZSTD) !== 0;
+  if (!isPacked && pad === 0) return 0;
+  if (!isPacked || !hasData) {
+    throw wrong(object, `flags ${hex(flags)} are unknown or contradict its content`, start);
+  }
+  if (compress === 'none') {
+    throw wrong(object, 'it is compressed, but the file head says that no block is', start);
+  }
+  const payload = object.length - object.headerLength;
+  const packed = payload - pad;
+  if (packed > 0 && payload < end - start) return packed;
+  const text = `a zstd frame of ${packed} bytes, expected fewer than the ${end - start} of its pages`;
+  throw wrong(object, text, start);
+}
+
+/**
  * Checks a PAGES object, counts its pages in the VMA, and returns it as a block. `kind` is the kind
- * of the digests of the image.
+ * of the digests of the image, `head` its file head.
  */
 export function checkPages(
   object: PagesObject,
   vma: OpenVma,
   kind: DigestKind,
-  hasParent: boolean,
+  { parent, compress }: Pick<ImageHead, 'parent' | 'compress'>,
 ): Block {
   const { start, end, hasData, flags } = object;
   const payload = object.length - object.headerLength;
   const expected = hasData ? end - start : 0;
-  if (payload !== expected) {
+  const packed = checkPacked(object, compress);
+  if (packed === 0 && payload !== expected) {
     throw wrong(object, `${payload} bytes of payload, expected ${expected}`, start);
   }
   const isGuard = (flags & PAGES_FLAG.GUARD) !== 0;
@@ -147,7 +176,7 @@ export function checkPages(
   if ((flags & ~KNOWN_FLAGS) !== 0 || bits > 1) {
     throw wrong(object, `flags ${hex(flags)} are unknown or contradict its content`, start);
   }
-  if (isInParent && !hasParent) {
+  if (isInParent && parent === null) {
     throw wrong(object, 'pages of the parent image, but the file head names none', start);
   }
   const isFilePages = (flags & PAGES_FLAG.FILE_PAGES) !== 0;
@@ -172,6 +201,7 @@ export function checkPages(
     pages,
     kind: blockKind,
     source: object.offset + object.headerLength,
+    packed,
     digest: isInParent ? DIGEST.XXH3 : hasDigest ? kind : DIGEST.NONE,
     low: object.digestLow,
     high: object.digestHigh,

@@ -229,7 +229,7 @@ export class StreamChecker {
 
   #addPages(object: PagesObject): void {
     const vma = this.#blockVma(object);
-    const block = checkPages(object, vma, this.#digest, this.#head.parent !== null);
+    const block = checkPages(object, vma, this.#digest, this.#head);
     this.#mm?.blocks.add(block);
     this.#noteFilePages(object, vma, block);
   }

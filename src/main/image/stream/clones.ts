@@ -55,5 +55,6 @@ export function checkCopyPages(
   const pages = (end - start) / PAGE_SIZE;
   vma.pages.clone += pages;
   const kind = BLOCK.CLONE;
-  return { start: vpnOf(start), pages, kind, source, ...NO_DIGEST, isFilePages: false };
+  const rest = { ...NO_DIGEST, packed: 0, isFilePages: false };
+  return { start: vpnOf(start), pages, kind, source, ...rest };
 }

@@ -11,6 +11,7 @@ import type { WorkerPool } from '../../crew/pool.ts';
 import { cutIntoUnits } from '../../crew/units.ts';
 import type { PhaseProgress } from '../../job/progress.ts';
 import { loadDigestKernels } from '../../package/kernels.ts';
+import type { BlockIndex } from '../index/block-index.ts';
 import type { ImageMm, ImageVma } from '../index/image-mm.ts';
 import { INDEX_COST, type IndexBudget } from '../index/index-budget.ts';
 import type { ByteSource } from '../source/byte-source.ts';
@@ -47,10 +48,15 @@ function* payloadsOf(mms: readonly ImageMm[]): Generator<Checked> {
   }
 }
 
+/** A compressed block without a digest is checked, too: its frame must have as many bytes as it. */
+function isChecked(blocks: BlockIndex, index: number): boolean {
+  return blocks.digest(index) !== DIGEST.NONE || blocks.packed(index) > 0;
+}
+
 function* blocksOf(mm: ImageMm): Generator<Checked> {
   for (const vma of mm.vmas) {
     for (let index = vma.firstBlock; index < vma.lastBlock; index++) {
-      if (mm.blocks.digest(index) === DIGEST.NONE) continue;
+      if (!isChecked(mm.blocks, index)) continue;
       const block = mm.blocks.at(index);
       const address = addressOf(block.start);
       const bytes = block.pages * PAGE_SIZE;
@@ -104,8 +110,7 @@ function tableOf(
 } {
   let count = 0;
   for (const { blocks, ...mm } of mms) {
-    for (let index = 0; index < blocks.count; index++)
-      if (blocks.digest(index) !== DIGEST.NONE) count++;
+    for (let index = 0; index < blocks.count; index++) if (isChecked(blocks, index)) count++;
     for (const part of PAYLOAD_PARTS) if (mm[part] !== null) count++;
   }
   budget.take(count * INDEX_COST.PAYLOAD);
@@ -115,10 +120,12 @@ function tableOf(
   let set = 0;
   for (const { blocks, ...mm } of mms) {
     for (let index = 0; index < blocks.count; index++) {
+      if (!isChecked(blocks, index)) continue;
       const kind = blocks.digest(index);
-      if (kind === DIGEST.NONE) continue;
       const bytes = blocks.pages(index) * PAGE_SIZE;
-      table.set(set++, blocks.source(index), bytes, kind, blocks.low(index), blocks.high(index));
+      table.set(set, blocks.source(index), bytes, kind, blocks.low(index), blocks.high(index));
+      if (blocks.packed(index) > 0) table.setPacked(set, blocks.packed(index), bytes, 0);
+      set++;
       totalBytes += bytes;
     }
     for (const part of PAYLOAD_PARTS) {
@@ -146,6 +153,11 @@ function reportDifferences(
   for (const payload of payloadsOf(mms)) {
     if (table.isSame(++index)) continue;
     const { offset, address } = payload;
+    if (table.isBroken(index)) {
+      const message = `${whatIs(payload)}, payload at byte ${offset}: its zstd frame is damaged`;
+      problems.add({ code: 'IMAGE_CORRUPT', offset, address, message });
+      continue;
+    }
     const differs = mismatchText(table.stored(index), table.found(index));
     const message = `${whatIs(payload)}, payload at byte ${offset}: ${differs}`;
     problems.add({ code: 'IMAGE_CHECKSUM', offset, address, message });

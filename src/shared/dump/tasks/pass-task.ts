@@ -6,6 +6,7 @@ import type { DirtyRanges } from '../dirty-ranges.ts';
 import type { FerryReach } from '../ferry.ts';
 import type { NameBuffers } from '../name-table.ts';
 import type { OwnerBuffers } from '../owner-table.ts';
+import type { KeptUnit } from '../packed-unit.ts';
 import type { PageDigestBuffers } from '../page-digests.ts';
 import type { StagingReservations } from '../staging-reservations.ts';
 import type { CopyTarget } from './copy-target.ts';
@@ -83,6 +84,12 @@ export interface PassTask extends PhaseTask {
   readonly blockPerPage: boolean;
   readonly format: ImageFormat;
   readonly digest: DigestKind;
+  /** Blocks become zstd frames, unless that makes them longer. */
+  readonly compress: boolean;
+  /** What a counting pass has compressed, by unit. Undefined if this pass compresses. */
+  readonly packed: readonly KeptUnit[] | undefined;
+  /** Whether the report has to have what this pass compresses: a counting pass before another. */
+  readonly keepsPacked: boolean;
   /** Compiled from src/workers/kernels/xxh3.wat.mjs. */
   readonly digestKernels: KernelModules;
   /** The words of VmaTallies, and for each mm the number of its first VMA, counted over all mms. */
@@ -124,6 +131,8 @@ export interface PassReport extends PhaseReport {
   readonly joins: readonly number[];
   /** The runs of each unit. Empty unless `reportsRuns` is set. */
   readonly runs: readonly UnitRuns[];
+  /** The compressed blocks of each unit. Empty unless `keepsPacked` is set. */
+  readonly packed: readonly KeptUnit[];
 }
 
 /** Neighbouring pages that cannot be stored. */

@@ -36,6 +36,8 @@ export interface HeadFields {
   readonly digest: DigestKind;
   /** Pages of VM_DONTDUMP mappings were left out. */
   readonly dontDump: boolean;
+  /** Blocks may be compressed. Default: none is. */
+  readonly zstd?: boolean;
   readonly mmCount: number;
   readonly totalLen: number;
   /** The parent image. Undefined if there is none. */
@@ -138,7 +140,9 @@ export function encodeHead(head: HeadFields): EncodedObject {
   record.u16(FILE_HEAD.PAGE_SHIFT, PAGE_SHIFT);
   record.u32(
     FILE_HEAD.FLAGS,
-    (head.frozen ? 0 : HEAD_FLAG.NOT_FROZEN) | (head.dontDump ? HEAD_FLAG.DONTDUMP_LEFT_OUT : 0),
+    (head.frozen ? 0 : HEAD_FLAG.NOT_FROZEN) |
+      (head.dontDump ? HEAD_FLAG.DONTDUMP_LEFT_OUT : 0) |
+      (head.zstd === true ? HEAD_FLAG.ZSTD : 0),
   );
   record.u64(FILE_HEAD.TOTAL_LEN, head.totalLen);
   record.u32(FILE_HEAD.MM_COUNT, head.mmCount);

@@ -68,6 +68,7 @@ function sign(words: Int32Array, at: number, count: number, crcAt: number): numb
 /**
  * Writes a PAGES record. It is not signed yet, because it may hold the digest of the pages that
  * follow. `start` and `end` are addresses in bytes, and `flags` are PAGES_FLAG bits without DIGEST.
+ * `stored` is the length of the payload of a block that has one.
  */
 export function putPages(
   words: Int32Array,
@@ -76,8 +77,9 @@ export function putPages(
   end: number,
   hasData: boolean,
   flags: number,
+  stored: number = end - start,
 ): void {
-  const payload = hasData ? end - start : 0;
+  const payload = hasData ? stored : 0;
   putU64(words, at, PAGES_HEAD + payload);
   words[at + 2] = PAGES_TYPE;
   words[at + 3] = PAGES_HEAD | ((hasData ? DATA : VOID) << 16);

@@ -26,6 +26,8 @@ export interface ImageHead {
   readonly digest: DigestName;
   /** Pages of VM_DONTDUMP mappings were left out. */
   readonly dontDump: boolean;
+  /** Whether blocks of pages may be compressed, and how. */
+  readonly compress: 'none' | 'zstd';
   /** When the dump began, in nanoseconds since 1970. 0 if that was not recorded. */
   readonly time: bigint;
   /** Length that the image must have, in bytes. */
@@ -86,6 +88,7 @@ export function decodeHead(start: Uint8Array, imageBytes: number): ImageHead {
     frozen: (flags & HEAD_FLAG.NOT_FROZEN) === 0,
     digest: version === CPT_VERSION_1 ? digestOf1(flags) : digestOf(fields),
     dontDump: (flags & HEAD_FLAG.DONTDUMP_LEFT_OUT) !== 0,
+    compress: version === CPT_VERSION_1 ? 'none' : compressOf(flags),
     time: fields.u64(FILE_HEAD.TIME),
     totalLen: fields.number(FILE_HEAD.TOTAL_LEN, 'total_len'),
     mmCount,
@@ -101,6 +104,10 @@ function isKnown(version: number): boolean {
 
 function digestOf1(flags: number): DigestName {
   return (flags & HEAD_FLAG.NO_PAYLOAD_CRC) === 0 ? 'crc32' : 'none';
+}
+
+function compressOf(flags: number): 'none' | 'zstd' {
+  return (flags & HEAD_FLAG.ZSTD) === 0 ? 'none' : 'zstd';
 }
 
 function digestOf(fields: Fields): DigestName {

@@ -37,6 +37,7 @@ export const HEAD_FLAG = {
   NOT_FROZEN: 1,
   NO_PAYLOAD_CRC: 2, // version 1 only
   DONTDUMP_LEFT_OUT: 4,
+  ZSTD: 8, // blocks may be compressed
 } as const;
 
 /** The fields of the header with which every object after the file head begins. */
@@ -157,7 +158,11 @@ export const PAGES_FLAG = {
   GUARD: 2, //      VOID: guard pages, not pages of zeros
   FILE_PAGES: 4, // pages in the page cache of the mapped file, in a private mapping
   IN_PARENT: 8, //  VOID: the parent image shows the same pages at this address of this mm
+  ZSTD: 16, //      DATA: a zstd frame follows instead of the pages
 } as const;
+
+/** Bits 8 to 10 of PAGES_RECORD.FLAGS: zero bytes after the zstd frame, up to a multiple of 8. */
+export const PAGES_PAD_SHIFT = 8;
 
 /** The fields of COPYPAGES. */
 export const COPYPAGES_RECORD = {

@@ -29,6 +29,7 @@ const block: fc.Arbitrary<TableBlock> = fc.record({
   pages: fc.integer({ min: 1, max: 512 }),
   source: fc.nat(1),
   offset: fc.nat(2 ** 42),
+  packed: fc.nat(4095),
   digest: fc.constantFrom(DIGEST.NONE, DIGEST.CRC32, DIGEST.XXH3),
   low: fc.nat(2 ** 32 - 1),
   high: fc.nat(2 ** 32 - 1),
@@ -63,6 +64,7 @@ describe('the table of the blocks of an image', () => {
             const found = [table.offset(row), table.start(row), table.mm(row), table.digest(row)];
             expect(found).toEqual([offset, start, mm, digest]);
             expect([table.low(row), table.high(row), table.pages(row)]).toEqual([low, high, pages]);
+            expect(table.packed(row)).toBe(fields.packed);
             expect(table.name(row)).toBe(names[source]);
             expect(table.partBytes(row)).toBe(SOURCES[source]!.partBytes);
             const fds = SOURCES[source]!.fds.map((_, at) => table.fd(table.firstFd(row) + at));
