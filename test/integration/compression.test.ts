@@ -253,13 +253,14 @@ describe.runIf(HAS_ZSTD)('a frame that lies', () => {
     const restored = await codeOf(dumper.restore(image, machine));
     const { mms } = await dumper.restore(image, machine, { load: 'on-demand' });
     const prefetched = await codeOf(mms[0]!.prefetch());
+    const touched = await codeOf(mms[0]!.readAsync(AT, new Uint8Array(1)));
     const { problems } = await dumper.verify(path);
     await machine.close();
     await image.close();
-    return [read, whole, restored, prefetched, ...problems.map(({ code }) => code)];
+    return [read, whole, restored, prefetched, touched, ...problems.map(({ code }) => code)];
   }
 
-  const corrupt = Array(5).fill('IMAGE_CORRUPT');
+  const corrupt = Array(6).fill('IMAGE_CORRUPT');
 
   it.each(['xxh3', 'none'] as const)('is IMAGE_CORRUPT: checksum %s', async (checksum) => {
     const image = await imageOf(dumper, createSpace(8), { compress, checksum });
@@ -276,10 +277,35 @@ describe.runIf(HAS_ZSTD)('a frame that lies', () => {
     }
   });
 
+  it('that is damaged anywhere is found, or shows the same', async () => {
+    const image = await imageOf(dumper, createSpace(8), { compress });
+    const expected = Buffer.alloc(8 * PAGE_SIZE);
+    const whole = await openImage(inMemory(image));
+    await whole.read(AT, expected);
+    await whole.close();
+    let same = 0;
+    for (let at = 72; at < image.length; at++) {
+      const bytes = Buffer.from(image);
+      bytes[at]! ^= 1 << ((at * 5) % 8);
+      const { ok, problems } = await dumper.verify(inMemory(bytes));
+      if (!ok) {
+        expect(['IMAGE_CHECKSUM', 'IMAGE_CORRUPT', 'IMAGE_TRUNCATED']).toContain(problems[0]!.code);
+        continue;
+      }
+      const found = Buffer.alloc(expected.length);
+      const damaged = await openImage(inMemory(bytes));
+      await damaged.read(AT, found);
+      await damaged.close();
+      expect(found.equals(expected), `byte ${at}`).toBe(true);
+      same++;
+    }
+    expect(same).toBeLessThan(5); // of all bytes of the frame
+  });
+
   it('holds other pages: IMAGE_CHECKSUM', async () => {
     const image = await imageOf(dumper, createSpace(8), { compress });
     const other = withFrame(image, zstdOf(new Uint8Array(8 * PAGE_SIZE)));
-    expect(await outcomes(other)).toEqual(Array(5).fill('IMAGE_CHECKSUM'));
+    expect(await outcomes(other)).toEqual(Array(6).fill('IMAGE_CHECKSUM'));
   });
 
   it('is padded with zeros, fewer than 8', async () => {
@@ -346,6 +372,14 @@ describe('the golden compressed image', () => {
     expect(image.head.compress).toBe('zstd');
     await expect(image.read(address, new Uint8Array(1))).rejects.toMatchObject(error);
     await expect(dumper.restore(image, machine)).rejects.toMatchObject(error);
+    const path = join(folder, 'golden.cpt');
+    writeFileSync(path, bytes);
+    const file = await openImage(path);
+    const late = { code: 'ZSTD_MISSING' };
+    const load = 'on-demand';
+    await expect(dumper.restore(file, machine, { load })).rejects.toMatchObject(late);
+    await file.close();
+    expect(machine.addressSpaces()).toEqual([]);
     await expect(dumper.verify(inMemory(bytes))).rejects.toMatchObject(error);
     await image.close();
   });

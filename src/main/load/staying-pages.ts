@@ -10,6 +10,7 @@ import { ImageTableWriter, type TableSource } from '../../mmu/backing/image-tabl
 import { LOAD, LoadList, type LoadRun } from '../../shared/dump/load-table.ts';
 import { imageOfChain, type SourceReach } from '../../shared/dump/tasks/source-reach.ts';
 import { granuleStart } from '../../shared/page.ts';
+import { assertZstd } from '../../shared/zstd.ts';
 import { BLOCK, type Block } from '../image/index/block-index.ts';
 import type { ImageMm } from '../image/index/image-mm.ts';
 import type { ImageContents, StoredPart } from '../image/read/image-contents.ts';
@@ -46,7 +47,8 @@ export class StayingPages {
 
   /**
    * Takes the run of a block if it needs no frame, and tells whether it has. Pages of files, of the
-   * vdso and of devices need one, since no entry can name them.
+   * vdso and of devices need one, since no entry can name them. ZSTD_MISSING if pages are compressed
+   * that this Node could not load later.
    */
   take(mm: ImageMm, block: Block, run: LoadRun, hasZeroPage: boolean): boolean {
     if (run.kind === LOAD.ANON) return this.#takeBacked(mm, block, run);
@@ -64,6 +66,7 @@ export class StayingPages {
   #takeBacked(mm: ImageMm, block: Block, run: LoadRun): boolean {
     if (block.kind === BLOCK.PARENT) return this.#takeFromAncestors(mm, block, run);
     const { source: offset, packed } = block;
+    if (packed > 0) assertZstd(this.#image.source.name);
     const place = this.#writer.add({ ...run, source: 0, offset, packed });
     this.#enter(run, place);
     return true;
@@ -92,6 +95,7 @@ export class StayingPages {
   #placeOf(mm: ImageMm, { payload, block }: StoredPart): number {
     const known = this.#places.get(payload);
     if (known !== undefined) return known;
+    if (block.packed > 0) assertZstd(`an ancestor of ${this.#image.source.name}`);
     const { starts } = this.#images();
     const image = imageOfChain(starts, payload);
     const offset = payload - starts[image]!;

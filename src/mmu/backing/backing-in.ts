@@ -17,7 +17,8 @@ import { dropLeaf } from '../tables/zap.ts';
  * Maps a fresh frame with the bytes that the backing has for the entry `low`, `high`. The bytes are
  * read before the page-table lock is taken, since that may take long. Nothing happens if another
  * thread has changed the entry meanwhile. Throws IMAGE_CHECKSUM if the page lies in an image that
- * has changed, and SIGBUS if the page cannot be read for another reason.
+ * has changed, IMAGE_CORRUPT if it lies in a zstd frame that is damaged, and SIGBUS if the page
+ * cannot be read for another reason.
  */
 export function backingIn(
   mm: Mm,
@@ -54,7 +55,7 @@ export function backingIn(
 /** The error of an access to a page that its backing cannot give. */
 function faultError(vpn: number, error: MmdumpError): MmdumpError {
   const { code, message, fields } = error;
-  if (code !== 'IMAGE_CHECKSUM') return sigbus(vpn, message);
+  if (code !== 'IMAGE_CHECKSUM' && code !== 'IMAGE_CORRUPT') return sigbus(vpn, message);
   const address = addressOf(vpn);
   return new MmdumpError(code, `page ${hex(address)}: ${message}`, { ...fields, address });
 }

@@ -97,7 +97,8 @@ export class ImageBacking implements BackingReader {
   }
 
   /**
-   * Throws IMAGE_CHECKSUM if a block does not have its digest any more, IMAGE_TRUNCATED if the file
+   * Throws IMAGE_CHECKSUM if a block does not have its digest any more, IMAGE_CORRUPT if it cannot be
+   * decompressed, IMAGE_TRUNCATED if the file
    * has become shorter, and INPUT_FAILED if it cannot be read or the backing was released.
    */
   read(place: number, pages: number, into: Uint8Array, at: number): void {
