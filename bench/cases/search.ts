@@ -23,7 +23,9 @@ export const search: BenchCase = {
     space.write(space.vmas()[0]!.start + bytes - 5000, Buffer.from(TEXT));
     await dumper.dump(space, { to: fileSink(path, { sync: false }) });
     const image = await openImage(path);
-    const grep = (): string => spawnSync('grep', ['-c', '-F', '-a', TEXT, path]).stdout?.toString();
+    const env = { ...process.env, LC_ALL: 'C' }; // bytes, not characters: far quicker
+    const grep = (): string =>
+      spawnSync('grep', ['-c', '-F', '-a', TEXT, path], { env }).stdout?.toString();
     const hasGrep = grep() === '1\n';
     try {
       const tasks: Record<string, Task> = {
