@@ -26,6 +26,7 @@ import {
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { imageOf, inMemory } from '../support/images/images.ts';
+import { HAS_ZSTD } from '../support/images/zstd.ts';
 import { referenceDiff } from '../support/reference/reference-diff.ts';
 import {
   continueHistory,
@@ -49,6 +50,7 @@ const choice = fc.record({
   checksum: fc.constantFrom('xxh3', 'xxh3', 'crc32', 'none'),
   blocks: fc.constantFrom('run', 'run', 'page'),
   zeroPages: fc.constantFrom('detect', 'detect', 'copy'),
+  compress: fc.constantFrom('none', HAS_ZSTD ? 'zstd' : 'none'),
 });
 
 /** Moves of mappings, which random histories do not have. */

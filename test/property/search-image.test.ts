@@ -23,6 +23,7 @@ import {
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ANON, imageOf, inMemory } from '../support/images/images.ts';
+import { HAS_ZSTD } from '../support/images/zstd.ts';
 
 const IS_LONG = process.env.MMDUMP_LONG === '1';
 const TIME_TO_SHRINK = 600_000;
@@ -94,8 +95,9 @@ describe('searchImage', () => {
           fc.array(writeArbitrary, { maxLength: 3 }),
           fc.array(fc.constantFrom(0, 1, 1, 2), { minLength: 1, maxLength: 5 }),
           fc.constantFrom('run' as const, 'page' as const),
+          fc.constantFrom('none' as const, HAS_ZSTD ? ('zstd' as const) : ('none' as const)),
           fc.nat({ max: PAGES - 1 }),
-          async (before, after, wanted, blocks, readOnly) => {
+          async (before, after, wanted, blocks, compress, readOnly) => {
             fc.pre(wanted.some((byte) => byte !== 0)); // zeros match nearly everywhere
             const machine = createMachine({ memory: 4 * MiB });
             const space = machine.createAddressSpace();
@@ -108,11 +110,11 @@ describe('searchImage', () => {
             };
             const [one, three] = dumpers as [Dumper, Dumper];
             before.forEach(write);
-            const first = inMemory(await imageOf(one, space, { blocks }));
+            const first = inMemory(await imageOf(one, space, { blocks, compress }));
             const parent = await openImage(first);
             after.forEach(write);
             space.mprotect(HEAP + readOnly * PAGE_SIZE, PAGE_SIZE, 'r');
-            const last = inMemory(await imageOf(one, space, { blocks, parent }));
+            const last = inMemory(await imageOf(one, space, { blocks, compress, parent }));
             const image = await openImage(last, { parents: [first] });
             const pattern = Uint8Array.from(wanted);
             const pages = await pagesOf(image);

@@ -3,7 +3,8 @@
  * the image stores are in them, and of zeros around them as many as a match can reach into.
  */
 import { SEARCH_PIECE, SEARCH_UNIT } from '../../shared/dump/tasks/search-task.ts';
-import { MiB } from '../../shared/page.ts';
+import { MiB, PAGE_SIZE } from '../../shared/page.ts';
+import type { Block } from '../image/index/block-index.ts';
 import type { ImageMm } from '../image/index/image-mm.ts';
 import type { ImageContents } from '../image/read/image-contents.ts';
 import type { Yielder } from '../job/stop.ts';
@@ -20,6 +21,20 @@ export interface SearchRange {
 interface Piece {
   readonly place: number; // -1: zeros
   readonly bytes: number;
+  /** For a compressed block: see SEARCH_PIECE. */
+  readonly packed: number;
+  readonly whole: number;
+  readonly from: number;
+}
+
+function zeros(bytes: number): Piece {
+  return { place: -1, bytes, packed: 0, whole: 0, from: 0 };
+}
+
+/** Bytes of a block, whose payload begins at byte `payload` of the chain. */
+function stored({ packed, pages }: Block, payload: number, from: number, bytes: number): Piece {
+  if (packed === 0) return { place: payload + from, bytes, packed, whole: 0, from: 0 };
+  return { place: payload, bytes, packed, whole: pages * PAGE_SIZE, from };
 }
 
 /** Gathers the tables of a search. */
@@ -76,7 +91,7 @@ export class SearchTables {
       if (found.kind === 'absent') this.#end();
       else if (found.kind === 'stored') {
         const { base, block, from, bytes } = found;
-        this.#add(mm.ordinal, address, { place: base + block.source + from, bytes });
+        this.#add(mm.ordinal, address, stored(block, base + block.source, from, bytes));
       } else this.#addZeros(mm.ordinal, address, found.bytes);
       address += found.bytes;
     }
@@ -91,13 +106,12 @@ export class SearchTables {
   #addZeros(mm: number, address: number, bytes: number): void {
     const reach = this.#pattern - 1;
     if (bytes <= reach) {
-      this.#add(mm, address, { place: -1, bytes });
+      this.#add(mm, address, zeros(bytes));
       return;
     }
-    if (this.#continues(mm, address) && reach > 0)
-      this.#add(mm, address, { place: -1, bytes: reach });
+    if (this.#continues(mm, address) && reach > 0) this.#add(mm, address, zeros(reach));
     this.#end();
-    if (reach > 0) this.#add(mm, address + bytes - reach, { place: -1, bytes: reach });
+    if (reach > 0) this.#add(mm, address + bytes - reach, zeros(reach));
   }
 
   #continues(mm: number, address: number): boolean {
@@ -122,7 +136,9 @@ export class SearchTables {
     const starts = total - this.#pattern + 1;
     if (starts <= 0 || stretch.every(({ place }) => place < 0)) return;
     const first = this.#pieces.length / SEARCH_PIECE.WORDS;
-    for (const { place, bytes } of stretch) this.#pieces.push(place, bytes);
+    for (const { place, bytes, packed, whole, from } of stretch) {
+      this.#pieces.push(place, bytes, packed, whole, from);
+    }
     let piece = 0;
     let before = 0; // bytes of the stretch before the piece
     for (let from = 0; from < starts; from += UNIT_BYTES) {

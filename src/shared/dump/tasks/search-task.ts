@@ -4,9 +4,12 @@ import type { SourceReach } from './source-reach.ts';
 
 /** The words of a piece, neighbouring bytes of an mm. A word is a number of 64 bits here. */
 export const SEARCH_PIECE = {
-  PLACE: 0, // first byte, among those of the chain; -1 if the bytes are zeros
+  PLACE: 0, //  first byte, among those of the chain, of a frame if PACKED; -1 if they are zeros
   BYTES: 1,
-  WORDS: 2,
+  PACKED: 2, // length of the frame that holds the block; 0 if it is not compressed
+  WHOLE: 3, //  PACKED: bytes of the pages of the block
+  FROM: 4, //   PACKED: byte of the pages of the block at which the piece begins
+  WORDS: 5,
 } as const;
 
 /**
