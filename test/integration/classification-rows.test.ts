@@ -113,7 +113,7 @@ describe('the debug interface', () => {
     const { machine, space } = fixture;
     const entry = readPte(space, BASE);
     expect(entry).toMatchObject({ level: 1, pfn: fixture.pfn });
-    expect(entry.low & 0xfff).toBe(0x67); // present, writable, user, accessed, dirty
+    expect(entry.low & 0xfff).toBe(0x867); // present, writable, user, accessed, dirty, soft-dirty
     const child = space.fork();
     expect(readPageStruct(machine, fixture.pfn)).toEqual({
       flags: ['anon', 'swapbacked'],

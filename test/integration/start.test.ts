@@ -41,7 +41,7 @@ describe('few files are loaded', () => {
   it('before a command is known, and the command brings the rest', () => {
     const program = readFileSync(join(dist, 'main/cli/program.js'), 'utf8');
     const later = [...program.matchAll(/import\("\.\.\/([\w-]+-command-[\w-]+\.js)"\)/g)];
-    expect(later).toHaveLength(5);
+    expect(later).toHaveLength(9);
     for (const [, file = ''] of later) {
       const rest = loadedWith(join('main', file));
       expect(rest.filter((name) => !name.endsWith('-command.js'))).toEqual([

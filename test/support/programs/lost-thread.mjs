@@ -35,7 +35,8 @@ const ACTIONS = {
   read: (space) => space.read(address, new Uint8Array(1)),
   mmap: (space) => space.mmap(ANON),
   stopReading: (space) => stopInside(space, 'read'),
-  stopCopying: (space) => space.read(address, new StopsAtSet(1)),
+  // More bytes than a load without locks takes.
+  stopCopying: (space) => space.read(address, new StopsAtSet(128)),
   stopMapping: (space) => stopInside(space, 'write'),
 };
 
