@@ -41,6 +41,8 @@ export class PageMap {
   readonly #sums: Float64Array;
   /** Width of the pages of each kind in all mappings before each one. */
   readonly #widthSums: Float64Array;
+  /** Pages of each kind in each mapping. */
+  readonly #totals: Float64Array;
   readonly #here = new Float64Array(KINDS);
   readonly #there = new Float64Array(KINDS);
 
@@ -54,6 +56,7 @@ export class PageMap {
     this.#wheres = new Float64Array(runCount);
     this.#sums = new Float64Array((Math.floor(runCount / STRIDE) + 1) * KINDS);
     this.#widthSums = new Float64Array((vmas.length + 1) * KINDS);
+    this.#totals = new Float64Array(vmas.length * KINDS);
     this.#placeMappings();
     this.#readRuns(new RunReader(fromBase64(runs)));
     this.#sumWidths();
@@ -69,11 +72,9 @@ export class PageMap {
     return this.#firsts[this.vmas.length]!;
   }
 
-  /** Pages of each kind in a mapping, by PAGE_KINDS. */
-  totals(vma: number): number[] {
-    this.#sumUpTo(this.#firsts[vma]!, this.#here);
-    this.#sumUpTo(this.#firsts[vma + 1]!, this.#there);
-    return Array.from(this.#there, (value, kind) => value - this.#here[kind]!);
+  /** Pages of a kind in a mapping. */
+  total(vma: number, kind: number): number {
+    return this.#totals[vma * KINDS + kind]!;
   }
 
   /** Bytes of a mapping in front of `address`, as a place on the line. */
@@ -197,7 +198,10 @@ export class PageMap {
   #readRuns(reader: RunReader): void {
     const before = new Float64Array(KINDS);
     let number = 0;
+    let vma = 0;
     for (let run = 0; reader.next(); run++) {
+      while (number >= this.#firsts[vma + 1]!) vma++;
+      this.#totals[vma * KINDS + reader.kind]! += reader.pages;
       if (run % STRIDE === 0) this.#sums.set(before, (run / STRIDE) * KINDS);
       this.#starts[run] = number;
       this.#kinds[run] = reader.kind;
@@ -214,10 +218,9 @@ export class PageMap {
   #sumWidths(): void {
     for (let vma = 0; vma < this.vmas.length; vma++) {
       const width = this.pageWidth(vma);
-      this.totals(vma).forEach((pages, kind) => {
-        const before = this.#widthSums[vma * KINDS + kind]!;
-        this.#widthSums[(vma + 1) * KINDS + kind] = before + pages * width;
-      });
+      for (let at = vma * KINDS; at < (vma + 1) * KINDS; at++) {
+        this.#widthSums[at + KINDS] = this.#widthSums[at]! + this.#totals[at]! * width;
+      }
     }
   }
 

@@ -164,9 +164,7 @@ class Report {
   #totals(map: PageMap): HTMLElement {
     const totals = PAGE_KINDS.map(() => 0);
     for (let vma = 0; vma < map.vmas.length; vma++) {
-      map.totals(vma).forEach((pages, kind) => {
-        totals[kind]! += pages;
-      });
+      for (let kind = 0; kind < totals.length; kind++) totals[kind]! += map.total(vma, kind);
     }
     const rows = PAGE_KINDS.map((kind, index) => {
       return [kind, totals[index]!, formatBytes(totals[index]! * PAGE_SIZE)];

@@ -16,13 +16,6 @@ type Value = string | number;
 /** Columns that begin with the largest number: the sizes, and the numbers of pages. */
 const COUNTS: ReadonlySet<number> = new Set([1, ...PAGE_KINDS.map((_, kind) => kind + 3)]);
 
-/** A row, with the values by which the table is sorted. */
-interface Row {
-  readonly vma: number;
-  readonly values: readonly Value[];
-  readonly cells: readonly Value[];
-}
-
 const COLUMNS = ['addresses', 'size', 'prot', ...PAGE_KINDS, 'what'];
 
 export class VmaTable {
@@ -32,8 +25,10 @@ export class VmaTable {
   readonly #heads: readonly HTMLTableCellElement[];
   readonly #filter = h('input', { type: 'search', id: 'filter', autocomplete: 'off' });
   readonly #goTo: (vma: number) => void;
-  #rows: readonly Row[] = [];
-  #shown: readonly Row[] = [];
+  #data: ReportData | undefined;
+  #map: PageMap | undefined;
+  /** The mappings that are shown, in their order. */
+  #shown: readonly number[] = [];
   #from = 0;
   #column = 0;
   #isAscending = true;
@@ -69,18 +64,27 @@ export class VmaTable {
   }
 
   setMap(data: ReportData, map: PageMap): void {
-    this.#rows = map.vmas.map((mapping, vma) => {
-      const size = mapping.e - mapping.s;
-      const prot = protLetters(mapping.f);
-      const totals = map.totals(vma);
-      const name = nameOf(data, mapping);
-      return {
-        vma,
-        values: [mapping.s, size, prot, ...totals, name],
-        cells: [rangeOf(mapping), formatBytes(size), prot, ...totals, name],
-      };
-    });
+    this.#data = data;
+    this.#map = map;
     this.#update();
+  }
+
+  /** The value of a column, by which the table is sorted. */
+  #value(vma: number, column: number): Value {
+    const map = this.#map!;
+    const mapping = map.vmas[vma]!;
+    if (column === 0) return mapping.s;
+    if (column === 1) return mapping.e - mapping.s;
+    if (column === 2) return protLetters(mapping.f);
+    if (column < COLUMNS.length - 1) return map.total(vma, column - 3);
+    return nameOf(this.#data!, mapping);
+  }
+
+  /** What the cells of a row show. */
+  #cells(vma: number): Value[] {
+    const mapping = this.#map!.vmas[vma]!;
+    const values = COLUMNS.map((_, column) => this.#value(vma, column));
+    return [rangeOf(mapping), formatBytes(mapping.e - mapping.s), ...values.slice(2)];
   }
 
   #head(name: string, column: number): HTMLTableCellElement {
@@ -107,9 +111,18 @@ export class VmaTable {
     const wanted = this.#filter.value.toLowerCase();
     const column = this.#column;
     const sign = this.#isAscending ? 1 : -1;
-    this.#shown = this.#rows
-      .filter(({ cells }) => cells.some((value) => String(value).toLowerCase().includes(wanted)))
-      .sort((a, b) => sign * compare(a.values[column]!, b.values[column]!) || a.vma - b.vma);
+    const isWanted = (vma: number): boolean => {
+      return this.#cells(vma).some((value) => String(value).toLowerCase().includes(wanted));
+    };
+    // Nothing is made for a row before it is shown: there may be very many.
+    const all = Array.from(this.#map?.vmas ?? [], (_, vma) => vma);
+    const shown = wanted === '' ? all : all.filter(isWanted);
+    this.#shown =
+      column === 0 && sign > 0
+        ? shown
+        : shown.sort(
+            (a, b) => sign * compare(this.#value(a, column), this.#value(b, column)) || a - b,
+          );
     this.#heads.forEach((head, index) => {
       const order = this.#isAscending ? 'ascending' : 'descending';
       head.setAttribute('aria-sort', index === column ? order : 'none');
@@ -120,7 +133,7 @@ export class VmaTable {
 
   #fill(): void {
     const rows = this.#shown.slice(this.#from, this.#from + AT_ONCE);
-    this.#body.replaceChildren(...rows.map((row) => this.#rowElement(row)));
+    this.#body.replaceChildren(...rows.map((vma) => this.#rowElement(vma)));
     const to = this.#from + rows.length;
     this.#status.textContent =
       rows.length === 0
@@ -128,8 +141,8 @@ export class VmaTable {
         : ` ${grouped(this.#from + 1)} to ${grouped(to)} of ${grouped(this.#shown.length)}`;
   }
 
-  #rowElement({ vma, cells }: Row): HTMLTableRowElement {
-    const [addresses, ...others] = cells;
+  #rowElement(vma: number): HTMLTableRowElement {
+    const [addresses, ...others] = this.#cells(vma);
     const button = h('button', { type: 'button', class: 'link' }, String(addresses));
     button.addEventListener('click', () => this.#goTo(vma));
     return h('tr', {}, h('td', {}, button), ...others.map(cell));
