@@ -153,7 +153,9 @@ describe('mmdump explain', () => {
         'the system does not let us read a process',
       );
       const found = JSON.parse(printed.stdout);
-      expect(found).toMatchObject({ of: 'process', address: `0x${start}`, vma: { prot: 'rw-p' } });
+      // maps pads addresses with zeros
+      const address = `0x${Number.parseInt(start, 16).toString(16)}`;
+      expect(found).toMatchObject({ of: 'process', address, vma: { prot: 'rw-p' } });
       expect(found.row).toBeGreaterThan(0);
       expect(found.walk[0]).toMatchObject({ table: 'pgd', entry: expect.stringMatching(ENTRY) });
       const text = await inside('explain', '--pid', `${child.pid}`, start);
