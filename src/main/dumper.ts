@@ -4,21 +4,17 @@ import type { MmReference } from '../mmu/machine/enter.ts';
 import { whileInUse } from '../mmu/machine/lifetime.ts';
 import type { Machine } from '../mmu/machine/machine.ts';
 import { isSnapshot, type Snapshot } from '../mmu/machine/snapshot.ts';
-import { instanceOf, optional, pathname } from '../shared/arguments/checks.ts';
-import { optionsOf, type Shape } from '../shared/arguments/options.ts';
+import { pathname } from '../shared/arguments/checks.ts';
+import { optionsOf } from '../shared/arguments/options.ts';
 import {
   COMPARE_OPTIONS,
   type CompareOptions,
   type Comparison,
   compareWith,
 } from './compare/compare.ts';
-import { ALL_PAYLOADS, diffWith } from './compare/diff.ts';
-import { DIFF_OPTIONS, type DiffOptions, type ImageDiff } from './compare/diff-report.ts';
-import { diffSpaces } from './compare/diff-spaces.ts';
-import { DUMPER_OPTIONS, type DumperOptions, WORKERS } from './crew/dumper-options.ts';
+import { DUMPER_OPTIONS, type DumperOptions } from './crew/dumper-options.ts';
 import { WorkerPool } from './crew/pool.ts';
 import { runDump } from './dump/dump.ts';
-import type { Engine } from './dump/engine.ts';
 import {
   DUMP_OPTIONS,
   type DumpOptions,
@@ -31,21 +27,14 @@ import type { DumpParent } from './dump/parent.ts';
 import type { DumpEstimate, DumpReport } from './dump/report.ts';
 import { SharedBuffers } from './dump/shared-buffers.ts';
 import { dumpForked, dumpSnapshot } from './dump/snapshot-dump.ts';
-import { Image } from './image/image.ts';
-import { imageSource } from './image/source/open-source.ts';
-import {
-  VERIFY_OPTIONS,
-  type Verification,
-  type VerifyOptions,
-  verifyWith,
-} from './image/verify/verify.ts';
+import type { Image } from './image/image.ts';
+import { IMAGE, ImageJobs } from './image-jobs.ts';
 import { CORE_OPTIONS, type CoreImport, type CoreOptions } from './import/core/core-report.ts';
 import { importCoreWith } from './import/core/import-core.ts';
 import { IMPORT_OPTIONS, machineOrMaker, processIds } from './import/import-arguments.ts';
 import { importWith } from './import/import-process.ts';
 import type { ImportOptions, ImportResult, MachineFor } from './import/import-report.ts';
 import { addressSpaces, MACHINE, SPACE } from './job/handle-arguments.ts';
-import { JobQueue } from './job/job-queue.ts';
 import { Prefetchers } from './load/prefetch.ts';
 import {
   RESTORE_OPTIONS,
@@ -53,14 +42,6 @@ import {
   type RestoreResult,
   restoreImage,
 } from './load/restore.ts';
-import {
-  SEARCH_OPTIONS,
-  type SearchOptions,
-  type SearchResult,
-  searchWith,
-  wanted,
-} from './search/search.ts';
-import type { MemoryImage } from './sinks/memory-sink.ts';
 import { NoSink } from './sinks/no-sink.ts';
 
 /**
@@ -68,11 +49,9 @@ import { NoSink } from './sinks/no-sink.ts';
  * one. Starting threads takes time, so keep a dumper for several jobs, and close it in the end:
  * until then it keeps Node alive. After `close`, every job rejects with DUMPER_CLOSED.
  */
-export class Dumper {
+export class Dumper extends ImageJobs {
   /** The number of workers that was asked for, else the most that a phase is given. */
   readonly workers: number;
-  readonly #engine: Engine;
-  readonly #queue: JobQueue;
   readonly #prefetchers: Prefetchers;
 
   /** @internal */
@@ -80,11 +59,9 @@ export class Dumper {
     const checked = optionsOf('createDumper', options, DUMPER_OPTIONS);
     const { workers, rendezvous = false, faults, expectedBytes } = checked;
     const pool = new WorkerPool(workers, { rendezvous, faults }, expectedBytes);
+    super({ pool, buffers: new SharedBuffers(faults), digests: new PageDigestCache() });
     this.workers = pool.workers;
-    const digests = new PageDigestCache();
-    this.#engine = { pool, buffers: new SharedBuffers(faults), digests };
-    this.#queue = new JobQueue(() => pool.nextJob());
-    this.#prefetchers = new Prefetchers(pool, this.#queue);
+    this.#prefetchers = new Prefetchers(pool, this.queue);
   }
 
   /**
@@ -111,11 +88,11 @@ export class Dumper {
     const snapshot = isSnapshot(spaces) ? spaces : undefined;
     const references = snapshot?.references ?? referencesOf(spaces);
     const run = (parent: DumpParent | undefined): Promise<DumpReport> =>
-      this.#queue.run(checked, 'open', (deadline) => {
+      this.queue.run(checked, 'open', (deadline) => {
         const chosen = { ...resolved, parent, signal: deadline.signal };
-        if (snapshot !== undefined) return dumpSnapshot(this.#engine, snapshot, chosen, deadline);
+        if (snapshot !== undefined) return dumpSnapshot(this.engine, snapshot, chosen, deadline);
         const dump = resolved.pause === 'fork' ? dumpForked : runDump;
-        return dump(this.#engine, references, chosen, deadline);
+        return dump(this.engine, references, chosen, deadline);
       });
     const { parent } = checked;
     if (parent === undefined) return await run(undefined);
@@ -159,30 +136,16 @@ export class Dumper {
     MACHINE('machine', machine);
     const checked = optionsOf('restore', options, RESTORE_OPTIONS);
     return IMAGE('image', image).use((contents) => {
-      return this.#queue.run(checked, 'restore', ({ signal }) => {
-        if (checked.load !== 'on-demand') this.#engine.pool.expectOne();
+      return this.queue.run(checked, 'restore', ({ signal }) => {
+        if (checked.load !== 'on-demand') this.engine.pool.expectOne();
         return whileInUse(machine.parts, async () => {
-          const { pool } = this.#engine;
+          const { pool } = this.engine;
           const restored = await restoreImage(pool, contents, machine, { ...checked, signal });
           if (restored.onDemand > 0) this.#prefetchers.serve(machine.parts);
           return restored;
         });
       });
     });
-  }
-
-  /**
-   * Verifies structure, order, bounds and checksums of an image (docs/IMAGE_FORMAT.md). Problems of
-   * the image are listed, not thrown. It rejects with INPUT_FAILED where the image cannot be read
-   * at all, IMAGE_TOO_LARGE beyond `maxIndexBytes`, WORKER_LOST, and as every job with
-   * OPTION_INVALID, AbortError, TIMEOUT and DUMPER_CLOSED.
-   */
-  async verify(from: string | MemoryImage, options: VerifyOptions = {}): Promise<Verification> {
-    const source = imageSource('from', from);
-    const checked = optionsOf('verify', options, VERIFY_OPTIONS);
-    return this.#queue.run(checked, 'verify', ({ signal }) =>
-      verifyWith(this.#engine.pool, source, { ...checked, signal }),
-    );
   }
 
   /**
@@ -206,9 +169,9 @@ export class Dumper {
     const target = machineOrMaker('machine', machine);
     const asked = processIds('pid', pids);
     const checked = optionsOf('importProcess', options, IMPORT_OPTIONS);
-    return this.#queue.run(checked, 'import', ({ signal }) => {
-      this.#engine.pool.expectOne();
-      const { pool } = this.#engine;
+    return this.queue.run(checked, 'import', ({ signal }) => {
+      this.engine.pool.expectOne();
+      const { pool } = this.engine;
       const importing = importWith(pool, target, asked, { ...checked, signal });
       if (checked.load !== 'on-demand') return importing;
       return importing.then((imported) => {
@@ -236,9 +199,14 @@ export class Dumper {
     const target = machineOrMaker('machine', machine);
     const from = pathname('path', path);
     const checked = optionsOf('importCore', options, CORE_OPTIONS);
-    return this.#queue.run(checked, 'import', ({ signal }) => {
-      this.#engine.pool.expectOne();
-      return importCoreWith(this.#engine.pool, target, from, { ...checked, signal });
+    return this.queue.run(checked, 'import', ({ signal }) => {
+      this.engine.pool.expectOne();
+      const importing = importCoreWith(this.engine.pool, target, from, { ...checked, signal });
+      if (checked.load !== 'on-demand') return importing;
+      return importing.then((imported) => {
+        this.#prefetchers.serve(imported.mm.reference.machine);
+        return imported;
+      });
     });
   }
 
@@ -258,77 +226,8 @@ export class Dumper {
     SPACE('left', left);
     SPACE('right', right);
     const checked = optionsOf('compare', options, COMPARE_OPTIONS);
-    return this.#queue.run(checked, 'compare', ({ signal }) =>
-      compareWith(this.#engine.pool, left, right, { ...checked, signal }),
-    );
-  }
-
-  /**
-   * Compares two images: their mms by ordinal, the mappings by address, and the pages. Blocks whose
-   * digests are equal, and pages that both have in one ancestor, are not read; so to find damage is
-   * the task of `verify`. Both images stay open until it is done.
-   *
-   * It rejects with INPUT_FAILED, IMAGE_CLOSED, IMAGE_CORRUPT, IMAGE_CHECKSUM, IMAGE_PARENT_DIFFERS
-   * and WORKER_LOST, and as every job with OPTION_INVALID, AbortError, TIMEOUT and DUMPER_CLOSED.
-   */
-  async diffImages(left: Image, right: Image, options: DiffOptions = {}): Promise<ImageDiff> {
-    IMAGE('left', left);
-    IMAGE('right', right);
-    const checked = optionsOf('diffImages', options, DIFF_OPTIONS);
-    return left.use((a) =>
-      right.use((b) =>
-        this.#queue.run(checked, 'diff', ({ signal }) => {
-          const images = [
-            { contents: a, id: left.id },
-            { contents: b, id: right.id },
-          ] as const;
-          return diffWith(this.#engine.pool, ...images, ALL_PAYLOADS, { ...checked, signal });
-        }),
-      ),
-    );
-  }
-
-  /**
-   * Compares an image with address spaces of a machine: what has changed in them since. The image is
-   * the left side, and the address spaces in their order are the mms of the right side. They are
-   * dumped into memory, without the pages that are the same in the image. Pages that no rule can
-   * store are absent on the right side. It rejects as `dump` and `diffImages` do.
-   */
-  async diff(
-    spaces: AddressSpace | readonly AddressSpace[],
-    image: Image,
-    options: DiffOptions = {},
-  ): Promise<ImageDiff> {
-    const references = addressSpaces('spaces', spaces).map(({ reference }) => reference);
-    IMAGE('image', image);
-    const checked = optionsOf('diff', options, DIFF_OPTIONS);
-    return image.use((contents) =>
-      this.#queue.run(checked, 'diff', (deadline) => {
-        const left = { contents, id: image.id };
-        return diffSpaces(this.#engine, references, left, checked, deadline);
-      }),
-    );
-  }
-
-  /**
-   * Searches an image for a sequence of bytes, or for a text in UTF-8. Matches may cross pages and
-   * blocks, and may overlap. At least one byte of a match lies in a page that the image or an
-   * ancestor stores; pages of zeros alone are not searched. Checksums are not verified.
-   *
-   * It rejects with INPUT_FAILED, IMAGE_CLOSED, IMAGE_CORRUPT, IMAGE_CHECKSUM, IMAGE_PARENT_DIFFERS
-   * and WORKER_LOST, and as every job with OPTION_INVALID, AbortError, TIMEOUT and DUMPER_CLOSED.
-   */
-  async search(
-    image: Image,
-    pattern: string | ArrayBufferView,
-    options: SearchOptions = {},
-  ): Promise<SearchResult> {
-    const bytes = wanted('pattern', pattern);
-    const checked = optionsOf('search', options, SEARCH_OPTIONS);
-    return IMAGE('image', image).use((contents) =>
-      this.#queue.run(checked, 'search', ({ signal }) =>
-        searchWith(this.#engine.pool, contents, bytes, { ...checked, signal }),
-      ),
+    return this.queue.run(checked, 'compare', ({ signal }) =>
+      compareWith(this.engine.pool, left, right, { ...checked, signal }),
     );
   }
 
@@ -339,10 +238,10 @@ export class Dumper {
    */
   close(): Promise<void> {
     this.#prefetchers.close();
-    return this.#queue.close(async () => {
-      this.#engine.buffers.clear();
-      this.#engine.digests.clear();
-      await this.#engine.pool.close();
+    return this.queue.close(async () => {
+      this.engine.buffers.clear();
+      this.engine.digests.clear();
+      await this.engine.pool.close();
     });
   }
 
@@ -361,125 +260,6 @@ export async function createDumper(options: DumperOptions = {}): Promise<Dumper>
   return new Dumper(options);
 }
 
-/** Which workers a single job runs on: those of a dumper, or threads that end with the job. */
-export interface WorkerChoice {
-  /** The dumper whose workers run the job. By default the job has threads of its own. */
-  readonly dumper?: Dumper | undefined;
-  /**
-   * Number of threads to start for the job, 1 to 128. It has no effect with `dumper`. By default it
-   * is chosen as for `createDumper`.
-   */
-  readonly workers?: number | undefined;
-}
-
 function referencesOf(spaces: unknown): readonly MmReference[] {
   return addressSpaces('spaces', spaces).map(({ reference }) => reference);
-}
-
-const IMAGE = instanceOf(Image, 'an Image');
-const WORKER_CHOICE: Shape<WorkerChoice> = {
-  dumper: optional(instanceOf(Dumper, 'a Dumper')),
-  workers: optional(WORKERS),
-};
-
-async function withDumper<T>(
-  { dumper, workers }: WorkerChoice,
-  job: (dumper: Dumper) => Promise<T>,
-): Promise<T> {
-  if (dumper !== undefined) return job(dumper);
-  const own = await createDumper({ workers });
-  try {
-    return await job(own);
-  } finally {
-    await own.close();
-  }
-}
-
-/**
- * Imports live processes into a machine, or into the machine that a function makes once it is known
- * how much memory they need, as `Dumper.importProcess` does. They are stopped at one instant while
- * they are read, and go on afterwards unless they were stopped before.
- */
-export async function importProcess(
-  machine: Machine | MachineFor,
-  pids: number | readonly number[],
-  options: ImportOptions & WorkerChoice = {},
-): Promise<ImportResult> {
-  const shape = { ...IMPORT_OPTIONS, ...WORKER_CHOICE };
-  const { dumper, workers, ...rest } = optionsOf('importProcess', options, shape);
-  return withDumper({ dumper, workers }, (own) => own.importProcess(machine, pids, rest));
-}
-
-/**
- * Imports an ELF core file of x86-64 Linux into a machine, or into the machine that a function makes
- * once it is known how much memory it needs, as `Dumper.importCore` does.
- */
-export async function importCore(
-  machine: Machine | MachineFor,
-  path: string,
-  options: CoreOptions & WorkerChoice = {},
-): Promise<CoreImport> {
-  const shape = { ...CORE_OPTIONS, ...WORKER_CHOICE };
-  const { dumper, workers, ...rest } = optionsOf('importCore', options, shape);
-  return withDumper({ dumper, workers }, (own) => own.importCore(machine, path, rest));
-}
-
-/**
- * Verifies structure, order, bounds and checksums of an image, as `Dumper.verify` does. Problems of
- * the image are listed, not thrown.
- */
-export async function verifyImage(
-  from: string | MemoryImage,
-  options: VerifyOptions & WorkerChoice = {},
-): Promise<Verification> {
-  const shape = { ...VERIFY_OPTIONS, ...WORKER_CHOICE };
-  const { dumper, workers, ...rest } = optionsOf('verifyImage', options, shape);
-  return withDumper({ dumper, workers }, (own) => own.verify(from, rest));
-}
-
-/**
- * Compares the mappings, the LDTs and the pages of two address spaces, as `Dumper.compare` does,
- * and names the first difference.
- */
-export async function compareAddressSpaces(
-  left: AddressSpace,
-  right: AddressSpace,
-  options: CompareOptions & WorkerChoice = {},
-): Promise<Comparison> {
-  const shape = { ...COMPARE_OPTIONS, ...WORKER_CHOICE };
-  const { dumper, workers, ...rest } = optionsOf('compareAddressSpaces', options, shape);
-  return withDumper({ dumper, workers }, (own) => own.compare(left, right, rest));
-}
-
-/** Compares two images, as `Dumper.diffImages` does: the mappings and the pages of their mms. */
-export async function diffImages(
-  left: Image,
-  right: Image,
-  options: DiffOptions & WorkerChoice = {},
-): Promise<ImageDiff> {
-  const shape = { ...DIFF_OPTIONS, ...WORKER_CHOICE };
-  const { dumper, workers, ...rest } = optionsOf('diffImages', options, shape);
-  return withDumper({ dumper, workers }, (own) => own.diffImages(left, right, rest));
-}
-
-/** Compares an image with address spaces, as `Dumper.diff` does: what has changed since. */
-export async function diff(
-  spaces: AddressSpace | readonly AddressSpace[],
-  image: Image,
-  options: DiffOptions & WorkerChoice = {},
-): Promise<ImageDiff> {
-  const shape = { ...DIFF_OPTIONS, ...WORKER_CHOICE };
-  const { dumper, workers, ...rest } = optionsOf('diff', options, shape);
-  return withDumper({ dumper, workers }, (own) => own.diff(spaces, image, rest));
-}
-
-/** Searches an image for bytes or a text, as `Dumper.search` does. */
-export async function searchImage(
-  image: Image,
-  pattern: string | ArrayBufferView,
-  options: SearchOptions & WorkerChoice = {},
-): Promise<SearchResult> {
-  const shape = { ...SEARCH_OPTIONS, ...WORKER_CHOICE };
-  const { dumper, workers, ...rest } = optionsOf('searchImage', options, shape);
-  return withDumper({ dumper, workers }, (own) => own.search(image, pattern, rest));
 }

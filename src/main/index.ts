@@ -86,18 +86,7 @@ export type {
   WorkerReport,
 } from './dump/report.ts';
 export type { SkippedPages } from './dump/tally.ts';
-export {
-  compareAddressSpaces,
-  createDumper,
-  Dumper,
-  diff,
-  diffImages,
-  importCore,
-  importProcess,
-  searchImage,
-  verifyImage,
-  type WorkerChoice,
-} from './dumper.ts';
+export { createDumper, Dumper } from './dumper.ts';
 export {
   explainImagePage,
   type ImageBlock,
@@ -124,6 +113,7 @@ export { memoryUsage } from './image/image-usage.ts';
 export type { ImageFile, ImageMm, ImageVma, Payload, StoredPages } from './image/index/image-mm.ts';
 export type { FamilyUsage, MemoryUsage } from './image/memory-usage.ts';
 export type { Verification, VerifyOptions, VerifyProgress } from './image/verify/verify.ts';
+export type { ImageJobs } from './image-jobs.ts';
 export type { CoreImport, CoreOptions, CoreReport } from './import/core/core-report.ts';
 export type {
   ImportOptions,
@@ -137,6 +127,16 @@ export type { JobOptions } from './job/stop.ts';
 export type { RestoreOptions, RestoreProgress, RestoreResult } from './load/restore.ts';
 export { imageReport, type ReportOptions } from './report/html.ts';
 export type { Match, SearchOptions, SearchProgress, SearchResult } from './search/search.ts';
+export {
+  compareAddressSpaces,
+  diff,
+  diffImages,
+  importCore,
+  importProcess,
+  searchImage,
+  verifyImage,
+  type WorkerChoice,
+} from './single-jobs.ts';
 export { type FileSink, type FileSinkOptions, fileSink } from './sinks/file-sink.ts';
 export {
   type MemoryImage,
