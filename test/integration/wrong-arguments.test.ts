@@ -7,7 +7,7 @@
  * the machine, not an address space, not a file, not the dumper.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -31,6 +31,7 @@ import {
   publicCalls,
 } from '../support/arguments/public-functions.ts';
 import { WRONG_VALUES } from '../support/arguments/wrong-values.ts';
+import { buildCore } from '../support/core/build-core.ts';
 
 const isLong = process.env.MMDUMP_LONG === '1';
 /**
@@ -50,6 +51,7 @@ let image: Image;
 let memoryImage: CallFixture['memoryImage'];
 let target: ChildProcess;
 let directory: string;
+let core: string;
 const before = process.cwd();
 
 beforeAll(async () => {
@@ -60,6 +62,8 @@ beforeAll(async () => {
   image = await openImage(memoryImage);
   target = spawn('sleep', ['600'], { stdio: 'ignore' });
   directory = mkdtempSync(join(tmpdir(), 'mmdump-arguments-'));
+  core = join(directory, 'core');
+  writeFileSync(core, buildCore([], []));
   process.chdir(directory);
 });
 
@@ -79,7 +83,7 @@ function newFixture(): CallFixture {
   space.fill(heap, PAGE_SIZE, 7);
   const file = machine.createFile({ path: '/file', content: new Uint8Array(PAGE_SIZE).fill(9) });
   const pid = target?.pid ?? 1;
-  return { machine, space, other, heap, file, dumper, image, memoryImage, pid };
+  return { machine, space, other, heap, file, dumper, image, memoryImage, core, pid };
 }
 
 /** Everything that a call could have changed. Memory cannot be read where its mapping is gone. */

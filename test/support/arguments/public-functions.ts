@@ -2,9 +2,6 @@
  * Every public function and method of the package: its arguments, and a call that works. A test
  * compares this list with the exports of the package, so that no new function is forgotten.
  */
-import { mkdtempSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import {
   type AddressSpace,
@@ -40,7 +37,6 @@ import {
   writePageStruct,
   writePte,
 } from 'mmdump';
-import { buildCore } from '../core/build-core.ts';
 import { NUMBERS, VIEWS } from './wrong-values.ts';
 
 /** The objects that a call needs: all are small, and are made anew after a call changes them. */
@@ -54,6 +50,8 @@ export interface CallFixture {
   readonly dumper: Dumper;
   readonly image: Image;
   readonly memoryImage: ReturnType<typeof memorySink>['image'];
+  /** Path of a core file. */
+  readonly core: string;
   /** A process that may be stopped. */
   readonly pid: number;
 }
@@ -508,13 +506,6 @@ function sinkCalls({ machine }: CallFixture): [string, PublicCall][] {
   ];
 }
 
-/** The path of a core file without pages. */
-function coreFile(): string {
-  const file = join(mkdtempSync(join(tmpdir(), 'mmdump-arguments-')), 'core');
-  writeFileSync(file, buildCore([], []));
-  return file;
-}
-
 function jobCalls(fixture: CallFixture): [string, PublicCall][] {
   const { dumper, space, other, machine, heap, image, memoryImage, pid } = fixture;
   const method = (called: keyof Dumper & string, args: readonly Argument[]): [string, PublicCall] =>
@@ -559,7 +550,7 @@ function jobCalls(fixture: CallFixture): [string, PublicCall][] {
   const from = { ...object(memoryImage), accepts: path().accepts, keys: imageKeys(memoryImage) };
   const target = { ...object(machine), accepts: [], skips: ['class'] };
   const process = { valid: pid, accepts: [] };
-  const core = { ...path(), valid: coreFile() };
+  const core = { ...path(), valid: fixture.core };
   const cores = { ...job, load: optional(name('now')) };
   return [
     method('dump', [object([space]), options({ ...estimate, to: object(memorySink()) })]),
