@@ -77,6 +77,23 @@ describe('a page of row', () => {
     expect(copied.mms[0]!.pages.copy).toBe(1);
   });
 
+  it('3: a bad table is told of the next mapping, too, if a file has its granule planned', async () => {
+    const fixture = new ClassificationFixture();
+    fixtures.push(fixture);
+    const { machine, space } = fixture;
+    const file = machine.createFile({ path: '/memfd:m', memoryBacked: { size: 2 * PAGE_SIZE } });
+    space.mmap({ address: BASE, length: PAGE_SIZE, prot: 'rw', flags: ['shared'], file: file.id });
+    space.fill(BASE, 1, 1);
+    const next = BASE + PAGE_SIZE;
+    space.mmap({ address: next, length: PAGE_SIZE, prot: 'rw', flags: ['private', 'anonymous'] });
+    writePte(space, BASE, { level: 2, low: 0x1067, high: 0x10_0000 });
+    const { skipped } = await dumper.dump(space, { to: memorySink(), unsupported: 'skip' });
+    expect(skipped.map(({ start, end }) => [start, end])).toEqual([
+      [BASE, next],
+      [next, next + PAGE_SIZE],
+    ]);
+  });
+
   it('18: a frame that an earlier mm of the dump stores at the same address', async () => {
     const fixture = new ClassificationFixture();
     fixture.page(1);

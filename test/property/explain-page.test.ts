@@ -21,9 +21,15 @@ import {
   readPte,
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ZERO_PAGE } from '../support/machine/zero-page.ts';
 import { classifyAll, type Fate } from '../support/reference/reference-classifier.ts';
 import { CORRUPTIONS, corrupt } from '../support/reference/reference-corruptions.ts';
-import { createHistory, historyArbitrary } from '../support/reference/reference-histories.ts';
+import {
+  createHistory,
+  type HistoryRecipe,
+  historyArbitrary,
+  type Step,
+} from '../support/reference/reference-histories.ts';
 
 const IS_LONG = process.env.MMDUMP_LONG === '1';
 const TIME_TO_SHRINK = 600_000;
@@ -50,6 +56,36 @@ const damageArbitrary = fc.record({
   page: fc.nat({ max: 15 }),
   choice: fc.nat({ max: 100 }),
 });
+
+const mapStep = (what: 'anonymous' | 'shared file', place: number): Step => ({
+  ...{ op: 'map', what, place, file: 3, pages: 8, offset: 0, prot: 'rw', flag: undefined },
+});
+const pageStep = <Op extends string>(op: Op, vma: number, page: number) => ({
+  ...{ op, vma, page, count: 1, value: 1, within: 0 },
+});
+
+/** Reaches rows 2 (with `dontDump`), 3, 5, 7, 12, 17, 18 and 19 on any machine. */
+const ROWS_OF_ALL_MACHINES: HistoryRecipe = {
+  steps: [
+    mapStep('anonymous', 0x1_0000),
+    mapStep('anonymous', 0x4000_0000),
+    mapStep('shared file', 0x4100_0000),
+    mapStep('anonymous', 0x5555_5555_4000),
+    pageStep('write', 2, 0),
+    pageStep('write', 0, 0),
+    pageStep('zero', 0, 1),
+    { ...pageStep('guard_install', 0, 2), place: 0, prot: '' },
+    { ...pageStep('dontdump', 1, 0), place: 0, prot: '' },
+    { op: 'fork', file: 0, entryNumber: 0, baseAddr: 0 },
+    pageStep('write', 0, 3),
+  ],
+  auxv: new Uint8Array(0),
+  notes: new Uint8Array(0),
+  brk: 0,
+  flags: 0,
+  zeroPage: ZERO_PAGE,
+};
+const DONT_DUMP = { zeroPages: 'detect', hugetlb: 'skip', dontDump: true } as const;
 
 /** What the dump has made of each page, by mm and address. */
 async function dumped(
@@ -129,7 +165,10 @@ describe('explainPage', () => {
             machine.close();
           },
         ),
-        { numRuns: IS_LONG ? 1000 : 25 },
+        {
+          numRuns: IS_LONG ? 1000 : 25,
+          examples: [[ROWS_OF_ALL_MACHINES, [], DONT_DUMP]],
+        },
       );
       expect([...rows]).toEqual(expect.arrayContaining([2, 3, 5, 7, 12, 17, 18, 19]));
     },

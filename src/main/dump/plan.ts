@@ -92,6 +92,8 @@ class MmPlanner {
   readonly #leftOut: LeftOut[];
   /** All granules below this page are planned. */
   #planned = 0;
+  /** The tables of all pages below this one have been looked at. */
+  #scanned = 0;
 
   constructor(
     mm: Mm,
@@ -144,8 +146,9 @@ class MmPlanner {
     if (file !== 0 && isUnreachableKind(this.#mm.files.kind(file))) {
       return this.#planUnreachableFile(slot, file, start, end, yielder);
     }
-    if (end > this.#planned) {
-      this.#scan(Math.max(start, this.#planned), end, (granule) => this.#addGranule(granule));
+    if (end > this.#scanned) {
+      this.#scan(Math.max(start, this.#scanned), end, (granule) => this.#addGranule(granule));
+      this.#scanned = Math.max(end, this.#planned); // a granule lies in one table
     }
     return undefined;
   }
@@ -172,6 +175,8 @@ class MmPlanner {
   ): Promise<void> {
     const granules = new Set<number>();
     this.#scan(start, end, (granule) => granules.add(granule));
+    // The granules of its cache may go on into the next VMA, whose tables nobody has looked at.
+    this.#scanned = end;
     const pgoff = this.#mm.vmas.fileIndex(slot, start);
     this.#addPlacedGranules(granules, file, pgoff, start, end);
     // On a running machine another thread may have the lock. The plan so far stays right meanwhile.

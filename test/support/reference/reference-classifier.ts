@@ -195,9 +195,10 @@ function classifyPage(walk: Walk, vma: ReferenceVma, vpn: number, translation: T
   if (!isKept(vma.file) || isPrivate(vma) || showsFilePage(walk.machine, vma.file, translation)) {
     return fate;
   }
-  // A shared mapping can store only the page of its file, no other content.
-  const hasContent = fate.is !== 'ABSENT' && fate.is !== 'GUARD';
-  return hasContent ? { row: fate.row, is: 'UNSUPPORTED', frame: null } : fate;
+  // A shared mapping can store only the page of its file. Other content is row 10.
+  if (fate.is === 'ABSENT' || fate.is === 'GUARD') return fate;
+  const row = fate.is === 'UNSUPPORTED' ? fate.row : 10;
+  return { row, is: 'UNSUPPORTED', frame: null };
 }
 
 /** Applies rows 3 to 17, and 19. */
