@@ -8,7 +8,15 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { createDumper, createMachine, fileSink, MiB, openImage, PAGE_SIZE } from 'mmdump';
+import {
+  createDumper,
+  createMachine,
+  fileSink,
+  MiB,
+  memoryUsage,
+  openImage,
+  PAGE_SIZE,
+} from 'mmdump';
 import { afterAll, describe, expect, it } from 'vitest';
 import { buildCore, fileNote, threadNote } from '../support/core/build-core.ts';
 import { pageOf, readCore } from '../support/core/slow-core.ts';
@@ -189,7 +197,9 @@ describe('other conversions', () => {
       })`;
     const run = (...words: string[]): number => {
       const all = ['-e', script, 'convert', ...words, '--no-sync', '--quiet', '--workers', '2'];
-      return Number(cli.run(all).stdout);
+      const { status, stdout, stderr } = cli.run(all);
+      expect({ status, stderr }).toEqual({ status: 0, stderr: expect.not.stringContaining('[') });
+      return Number(stdout);
     };
     for (const words of [
       ['long.cpt', 'long.core', '--format', 'elf'],
@@ -199,5 +209,12 @@ describe('other conversions', () => {
       expect(peak).toBeGreaterThan(0);
       expect(peak).toBeLessThan(256);
     }
+    const [before, after] = await Promise.all(
+      ['long.cpt', 'again.cpt'].map((name) => openImage(join(cli.path, name))),
+    );
+    expect(memoryUsage(after!).mms).toEqual(memoryUsage(before!).mms);
+    await before!.close();
+    await after!.close();
+    expect((await inside('verify', 'again.cpt')).status).toBe(0);
   });
 });

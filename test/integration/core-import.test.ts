@@ -207,7 +207,7 @@ describe.each(LOADS)('a core that is loaded %s', (load) => {
 });
 
 describe('holes of a core', () => {
-  it('are skipped, so that 20 GiB open at once', async () => {
+  it('are skipped, so that 20 GiB open at once', async (context) => {
     const bytes = buildCore(
       [{ address: HEAP, flags: 6, bytes: 0x5_0000_0000n, content: Buffer.alloc(0) }],
       [],
@@ -225,17 +225,15 @@ describe('holes of a core', () => {
     });
     open.push(result);
     const { mm, core } = result;
-    if (!core.holesKnown) console.log('skipped: holes cannot be found on this file system');
-    else {
-      // Without lseek they are found in steps of 4 MiB.
-      expect(core.contentPages).toBeLessThanOrEqual(hasNativeCalls() ? 64 : 4096);
-      expect(core.contentPages).toBeGreaterThanOrEqual(2);
-    }
     const page = Buffer.alloc(PAGE_SIZE);
     mm.read(Number(HEAP) + 0x2_0000_0000 - 0x1000, page);
     expect(page.equals(pages(2, 8).subarray(0, PAGE_SIZE))).toBe(true);
     mm.read(Number(HEAP) + 0x4_0000_0000, page);
     expect(page.every((byte) => byte === 0)).toBe(true);
+    if (!core.holesKnown) context.skip('holes cannot be found on this file system');
+    // Without lseek they are found in steps of 4 MiB.
+    expect(core.contentPages).toBeLessThanOrEqual(hasNativeCalls() ? 64 : 4096);
+    expect(core.contentPages).toBeGreaterThanOrEqual(2);
   });
 });
 

@@ -279,7 +279,7 @@ describe.each(['gcore', 'kernel'])('a core of %s that comes in and goes out', (w
     const copy = await converted(core);
     const expected = gdb(core);
     expect(without(gdb(copy), copy)).toBe(without(expected, core));
-    expect(expected).toMatch(/counter|\$1 = 4711/);
+    expect(expected).toMatch(/\$1 = 4711/);
     expect(expected).toMatch(/as changed at run time/);
     expect(expected).toMatch(/= 102/);
     expect(expected.match(/deepest/g)?.length).toBeGreaterThanOrEqual(2);
@@ -298,12 +298,8 @@ describe.each(['gcore', 'kernel'])('a core of %s that comes in and goes out', (w
     sameIn('eu-stack', (path) => [`--core=${path}`, `--executable=${program}`], core, copy);
   });
 
-  it.each(['readelf', 'eu-readelf'])('is read by %s without a complaint', async (name) => {
-    const core = cores.get(writer);
-    if (core === undefined || !has(name)) {
-      console.log(`skipped: ${name}, or no core of ${writer}`);
-      return;
-    }
+  it.for(['readelf', 'eu-readelf'])('is read by %s without a complaint', async (name, context) => {
+    const core = use(context, has(name), name);
     const copy = await converted(core);
     const { status, stdout, stderr } = spawnSync(name, ['-hln', copy], { encoding: 'utf8' });
     expect(stderr).toBe('');

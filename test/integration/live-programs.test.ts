@@ -17,6 +17,7 @@ import {
 } from '../support/live/capture.ts';
 import { familyOf } from '../support/live/family.ts';
 import { isInstalled, LiveProcess } from '../support/live/live-process.ts';
+import { readReference } from '../support/live/reference.ts';
 
 const JAVA = `
 public class Ready {
@@ -77,7 +78,12 @@ describe('redis-server that saves by a child', () => {
       expect(pids).toHaveLength(2);
       const machine = createMachine({ memory: 512 * MiB });
       const { dumper } = fixture;
-      const imported = await importProcess(machine, pids[0]!, { children: true, dumper });
+      const load = 'on-demand';
+      await using imported = await importProcess(machine, pids[0]!, {
+        children: true,
+        load,
+        dumper,
+      });
       const path = join(socket, '..', 'family.cpt');
       const { mms, savedBytes } = await dumper.dump(imported.mms, {
         to: fileSink(path),
@@ -88,6 +94,18 @@ describe('redis-server that saves by a child', () => {
         if (sharingKnown) expect(savedBytes).toBeGreaterThan(100 * PAGE_SIZE);
       }
       expect(await verifyImage(path, { dumper })).toMatchObject({ ok: true });
+      const image = await fixture.open(path);
+      for (const [mm, pid] of pids.entries()) {
+        const { stored, contradictions } = readReference(pid);
+        expect(contradictions).toEqual([]);
+        const page = Buffer.alloc(PAGE_SIZE);
+        for (const [address, { bytes }] of stored) {
+          if (bytes === null) continue;
+          await image.read(address, page, { mm });
+          expect(page.equals(bytes), `mm ${mm}, page ${address.toString(16)}`).toBe(true);
+        }
+      }
+      await imported.release();
       expect(redis('ping').trim()).toBe('PONG'); // it goes on
     } finally {
       for (const pid of familyOf(live.pid).slice(1)) process.kill(pid, 'SIGKILL');

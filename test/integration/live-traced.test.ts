@@ -7,8 +7,9 @@
  * notices a process that is traced · the registers of each thread are those that gdb prints.
  */
 import { execFileSync, type SpawnSyncReturns, spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { createMachine, importProcess, MiB } from 'mmdump';
+import { createMachine, fileSink, importProcess, MiB, memorySink } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { processNotes } from '../../src/main/import/process-notes.ts';
 import { decodeProcess } from '../../src/shared/formats/elf/notes/decode-process.ts';
@@ -21,10 +22,17 @@ import {
   signalInfo,
   stopOf,
 } from '../../src/shared/native/ptrace.ts';
-import { LiveFixture } from '../support/live/capture.ts';
+import {
+  differences,
+  expectedKinds,
+  LiveFixture,
+  storedIn,
+  wrongPages,
+} from '../support/live/capture.ts';
 import { isInstalled, mmdumpUrl, programPath, stopProcess } from '../support/live/live-process.ts';
 import { needNamespace } from '../support/live/mounts.ts';
 import { threadStates, until, untilNow } from '../support/live/proc.ts';
+import { readReference } from '../support/live/reference.ts';
 import {
   belowShell,
   end,
@@ -45,8 +53,23 @@ beforeAll(() => fixture.start());
 afterAll(() => fixture.close());
 
 const byCalls = canTrace();
+/** Bit of the capability without which yama may forbid to trace (capability.h). */
+const CAP_SYS_PTRACE = 1n << 19n;
 
 describe('what others notice of a process that is read', () => {
+  it('it is traced where nothing forbids that', async (context) => {
+    const program = needTraced(context, fixture);
+    const mine = statusOf(process.pid);
+    const rights = BigInt(`0x${/^CapEff:\s+(\w+)/m.exec(mine)![1]}`);
+    const isFree = (rights & CAP_SYS_PTRACE) !== 0n && /^Seccomp:\s+0$/m.test(mine);
+    if (!byCalls || !isFree) context.skip('no native calls, or this process may not trace');
+    const { live, pid } = await startApart(fixture, belowShell(program, 'plain'));
+    const { imported } = await hold(fixture, pid);
+    await imported.release();
+    expect(imported.processes[0]).toMatchObject({ stoppedBy: 'ptrace', notTraced: null });
+    await end(live, pid);
+  });
+
   it('its parent gets no SIGCHLD if it is traced, and two if it is not', async (context) => {
     const program = needTraced(context, fixture);
     const { live, pid } = await startApart(fixture, [program, 'parent', program, 'waiting']);
@@ -92,6 +115,12 @@ describe('what others notice of a process that is read', () => {
     const { imported } = await hold(fixture, pid);
     process.kill(pid, 'SIGKILL');
     await until('it is dead', () => /^Z*$/.test(threadStates(pid)));
+    const path = join(fixture.workshop.newDirectory(), 'killed.cpt');
+    await expect(fixture.dumper.dump(imported.mms, { to: fileSink(path) })).rejects.toMatchObject({
+      code: 'PROCESS_GONE',
+      fields: { pid },
+    });
+    expect(existsSync(path)).toBe(false);
     await expect(imported.release()).rejects.toMatchObject({ code: 'PROCESS_GONE' });
     expect(await live.ended()).toBe(128 + 9);
   });
@@ -295,13 +324,24 @@ describe('processes in another state', () => {
 
   it('one whose leader has exited, as the child of another', async (context) => {
     const program = needTraced(context, fixture);
-    const { live, pid } = await startApart(fixture, belowShell(program, 'leader-exits'));
+    const { live, pid, threads } = await startApart(fixture, belowShell(program, 'leader-exits'));
+    const [tid] = threads.keys();
     await until('the leader has exited', () => /^State:\s+Z/m.test(statusOf(pid)));
     const { dumper } = fixture;
     const machine = createMachine({ memory: 256 * MiB });
-    const imported = await importProcess(machine, live.pid, { dumper, children: true });
+    const options = { dumper, children: true, load: 'on-demand' } as const;
+    const imported = await importProcess(machine, live.pid, options);
     expect(imported.processes.length).toBe(2);
     expect(imported.processes[1]!.contentPages).toBeGreaterThan(64);
+    expect(imported.processes[1]!.smapsDifferences ?? []).toEqual([]);
+    const sink = memorySink();
+    await dumper.dump(imported.mms[1]!, { to: sink });
+    const reference = readReference(tid!);
+    await imported.release();
+    const image = await fixture.open(sink.image);
+    expect(reference.stored.size).toBeGreaterThan(64);
+    expect(differences(expectedKinds(reference), storedIn(image))).toEqual([]);
+    expect(await wrongPages(image, reference)).toEqual([]);
     expect(await live.request('ping family')).toBe('pong family');
     await end(live, pid);
   });

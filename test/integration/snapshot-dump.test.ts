@@ -79,9 +79,12 @@ describe('a dump of an instant', () => {
       if (!isDone) setImmediate(write);
     };
     write();
+    let torn = 0;
     for (let dumps = 0; dumps < 5; dumps++) {
       const to = memorySink();
+      const written = round * PAGES + page;
       const report = await dumper.dump(mm, { to, pause: 'fork' });
+      expect(round * PAGES + page).toBeGreaterThan(written); // the writer went on
       expect(report.ms.pause).toBeGreaterThan(0);
       expect(report.ms.pause).toBeLessThanOrEqual(report.ms.total);
       const image = await openImage(to.image);
@@ -91,7 +94,9 @@ describe('a dump of an instant', () => {
       const border = found.findIndex((stamp) => stamp !== first);
       const rest = border < 0 ? [] : found.slice(border);
       expect(rest.every((stamp) => stamp === first - 1)).toBe(true);
+      if (border > 0) torn++;
     }
+    expect(torn).toBeGreaterThan(0); // instants in the middle of a round
     isDone = true;
     expect(machine.addressSpaces()).toHaveLength(1);
     const memory = machine.memory.free;

@@ -264,8 +264,12 @@ describe('unshared memory', () => {
       expect(turns).toBeGreaterThan(1);
       expect((await verifyImage(sink.image)).problems).toEqual([]);
       const image = await openImage(sink.image);
+      isOver = false;
       turns = 0;
+      turn();
       await dumper.restore(image, guest.machine, { into: guest.space });
+      isOver = true;
+      expect(turns).toBeGreaterThan(1);
       await image.close();
     }
   });

@@ -33,6 +33,9 @@ export class Operations {
   readonly #tlb;
   #seen: Counts | undefined;
   readonly did: Record<string, number> = {};
+  /** Words that had changed and were listed as dirty, and rewinds that were checked. */
+  compared = 0;
+  rewound = 0;
 
   constructor(run: SnapshotRun, dumper: Dumper, seed: number) {
     this.#run = run;
@@ -106,6 +109,7 @@ export class Operations {
       await insist(() => kept.snapshot.rewindAsync());
       const counts = await insist(byTlb);
       await this.#check(kept, counts);
+      this.rewound++;
       const { space } = this.#run;
       expect(await insist(() => countsBy((at, into) => space.readAsync(at, into)))).toEqual(counts);
       this.#seen = undefined;
@@ -133,6 +137,7 @@ export class Operations {
           const isListed = ranges.some(({ start, end }) => start <= at && at < end);
           if (this.#seen !== undefined && this.#seen[thread]![link] !== count) {
             expect(isListed, `${at} has changed`).toBe(true);
+            this.compared++;
           }
         }
       }

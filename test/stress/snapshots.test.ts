@@ -60,6 +60,8 @@ describe('four threads that store, and snapshots of their address space', () => 
       }
       for (const { kind, message } of await run.stop()) expect(kind, message).toBe('done');
       console.log(name, operations.did, run.published(1));
+      expect(operations.compared).toBeGreaterThan(0);
+      expect(operations.rewound).toBeGreaterThan(0);
       assertTablesTrue(asSource(run.machine));
       await operations.end();
       assertTablesTrue(asSource(run.machine));

@@ -61,7 +61,7 @@ export function belowShell(...command: readonly string[]): string[] {
 export interface Held {
   readonly imported: ImportResult;
   readonly image: Image;
-  /** Pages that are missing, too many or wrong. */
+  /** Pages that are missing, too many or wrong, and totals that differ from smaps. */
   readonly wrong: readonly string[];
 }
 
@@ -82,7 +82,9 @@ export async function hold(
   await dumper.dump(imported.mms[0]!, { to: sink });
   const image = await fixture.open(sink.image);
   const kinds = differences(expectedKinds(reference), storedIn(image));
-  return { imported, image, wrong: [...kinds, ...(await wrongPages(image, reference))] };
+  const totals = imported.processes[0]!.smapsDifferences ?? [];
+  const pages = await wrongPages(image, reference);
+  return { imported, image, wrong: [...kinds, ...totals, ...reference.contradictions, ...pages] };
 }
 
 /** Skips a test of tracing where this process may not trace. Returns whether it was traced. */
