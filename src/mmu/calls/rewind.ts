@@ -218,13 +218,8 @@ function rewindLeaves(mm: Mm, table: Pfn, clones: Pfn): boolean {
 }
 
 function rewindLeaf(mm: Mm, words: Int32Array, at: number, from: Int32Array, there: number): void {
-  let kept = from[there]!;
+  const kept = from[there] === 0 ? 0 : shareEntry(mm, from, there);
   const high = from[there + 1]!;
-  if (isPresent(kept) && (kept & WRITE) !== 0) {
-    kept &= ~WRITE; // both leaves show the frame from now on
-    from[there] = kept;
-  }
-  if (kept !== 0) shareEntry(mm, kept, high);
   const low = words[at]!;
   if (low !== 0) dropEntry(mm, low, words[at + 1]!);
   words[at + 1] = high;
