@@ -29,6 +29,7 @@ export type { Freeze, FreezeOptions } from '../mmu/machine/freeze.ts';
 export type { MmHandle } from '../mmu/machine/handles.ts';
 export { Machine, type MemoryAmount } from '../mmu/machine/machine.ts';
 export type { MachineEvents } from '../mmu/machine/machine-events.ts';
+export type { MachineFiles } from '../mmu/machine/machine-files.ts';
 export type { MemoryAccess } from '../mmu/machine/memory-access.ts';
 export type {
   AddressRange,
