@@ -29,6 +29,7 @@ export type { Freeze, FreezeOptions } from '../mmu/machine/freeze.ts';
 export type { MmHandle } from '../mmu/machine/handles.ts';
 export { Machine, type MemoryAmount } from '../mmu/machine/machine.ts';
 export type { MachineEvents } from '../mmu/machine/machine-events.ts';
+export type { MachineFiles } from '../mmu/machine/machine-files.ts';
 export type { MemoryAccess } from '../mmu/machine/memory-access.ts';
 export type {
   AddressRange,
@@ -41,7 +42,7 @@ export type { SnapshotOptions, SnapshotState } from '../mmu/machine/snapshot-opt
 export type { SystemCalls } from '../mmu/machine/system-calls.ts';
 export { createTlb, type Tlb } from '../mmu/machine/tlb.ts';
 export type { TlbEntries } from '../mmu/machine/tlb-entries.ts';
-export type { Access, Translation } from '../mmu/machine/translator.ts';
+export type { Access, Translation } from '../mmu/machine/translation.ts';
 export type { MachineOptions } from '../mmu/mm/create-machine.ts';
 export type { Fault, FaultCounters, FaultKind } from '../mmu/mm/fault-log.ts';
 export type { AttachOptions } from '../mmu/mm/machine-parts.ts';

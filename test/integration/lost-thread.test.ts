@@ -9,7 +9,7 @@ import { Worker } from 'node:worker_threads';
 import { type AddressSpace, createMachine, type Machine, MiB, PAGE_SIZE } from 'mmdump';
 import { afterEach, describe, expect, it } from 'vitest';
 import { MM_LOCK_AT } from '../../src/mmu/mm/mm-struct.ts';
-import { RW_LOCK } from '../../src/shared/sync/rw-lock.ts';
+import { RW_LOCK } from '../../src/shared/sync/rw-lock-layout.ts';
 import { codeOf } from '../support/machine/machine.ts';
 
 const ANON = { prot: 'rw', flags: ['private', 'anonymous'], length: PAGE_SIZE } as const;

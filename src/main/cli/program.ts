@@ -1,28 +1,23 @@
 /**
- * The commands of the program, their options, and the help. What a command does is loaded when it
- * runs: nothing else needs it, and it is most of the program.
+ * The commands of the program and the help. Commands with many options have them in files of their
+ * own (`dump-options.ts`, …). What a command does is loaded when it runs: nothing else needs it, and
+ * it is most of the program.
  */
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { WORKERS_MAX } from '../crew/crew.ts';
+import { Command, CommanderError, Option } from 'commander';
 import { packageVersion } from '../package/version.ts';
-import { WORKLOADS, type WorkloadName } from '../workloads/names.ts';
-import type { ConvertFlags } from './convert-command.ts';
+import { addCommon, parentsOption, workersOption } from './common-options.ts';
+import { addConvert } from './convert-options.ts';
 import { addDiff } from './diff-options.ts';
-import type { DumpFlags } from './dump-request.ts';
+import { addDump } from './dump-options.ts';
 import { addExplain } from './explain-options.ts';
 import type { InspectFlags } from './inspect-command.ts';
 import type { ReportFlags } from './report-command.ts';
 import type { RestoreFlags } from './restore-command.ts';
 import { EXIT, runCommand } from './run-command.ts';
 import { addSearch } from './search-options.ts';
-import { parseSize, parseSplit, wholeNumber } from './sizes.ts';
+import { parseSize } from './sizes.ts';
 import { timeoutOption } from './timeout-option.ts';
 import type { VerifyFlags } from './verify-command.ts';
-
-const MAX_PID = 2 ** 22;
-const BLOCKS_HELP = 'one block per run of pages, or per page';
-/** The random number generator takes a seed of 32 bits. */
-const MAX_SEED = 2 ** 32 - 1;
 
 /** Runs the command that these arguments name, and sets the exit code of the process. */
 export async function runProgram(args: readonly string[]): Promise<void> {
@@ -50,155 +45,6 @@ export function createProgram(): Command {
   addSearch(program, addCommon, [parentsOption(), timeoutOption(), workersOption()]);
   addDiff(program, addCommon, [parentsOption(), timeoutOption(), workersOption()]);
   return program;
-}
-
-/** Options that every command has. */
-function addCommon(command: Command): Command {
-  return command
-    .option('--json', 'print one JSON object on standard output, and nothing else')
-    .option('--quiet', 'print only errors, warnings and what --json prints');
-}
-
-function workersOption(): Option {
-  return new Option(
-    '--workers <n>',
-    'number of worker threads (default: chosen by the size of the work)',
-  ).argParser(wholeNumber(1, WORKERS_MAX));
-}
-
-function choice(flags: string, description: string, choices: readonly string[]): Option {
-  return new Option(flags, description).choices(choices).default(choices[0]);
-}
-
-/** The option that names images which another image needs. */
-function parentsOption(): Option {
-  return new Option(
-    '--parents <images...>',
-    'images that the image needs (default: found in its directory, as *.cpt)',
-  );
-}
-
-function addDump(program: Command): void {
-  const command = program
-    .command('dump')
-    .description('dump a live process, a core file or a built-in workload into an image');
-  addSource(command);
-  addOutput(command);
-  command
-    .addOption(workersOption())
-    .addOption(choice('--zero-pages <how>', 'what to do with pages of zeros', ['detect', 'copy']))
-    .addOption(
-      choice('--checksum <kind>', 'kind of the checksum of each block', ['xxh3', 'crc32', 'none']),
-    )
-    .addOption(choice('--compress <how>', 'how blocks are compressed', ['none', 'zstd']))
-    .addOption(choice('--blocks <unit>', BLOCKS_HELP, ['run', 'page']))
-    .addOption(choice('--format <name>', 'a native image, or an ELF core file', ['cpt', 'elf']))
-    .option(
-      '--mm <n>',
-      'dump only the address space with this number, from 0 on',
-      wholeNumber(0, MAX_PID),
-    )
-    .addOption(
-      choice('--unsupported <policy>', 'what to do with unsupported pages', [
-        'fail',
-        'skip',
-        'copy',
-      ]),
-    )
-    .addOption(
-      choice('--hugetlb <policy>', 'what to do with VM_HUGETLB mappings', ['fail', 'skip', 'copy']),
-    )
-    .option(
-      '--no-freeze',
-      'let the process run during the dump: its mappings are of one instant, its pages are not',
-    )
-    .option('--parent <image>', 'leave out pages that are the same in this image')
-    .addOption(parentsOption())
-    .addOption(
-      new Option(
-        '--pause <how>',
-        'how a workload stands still: for a snapshot in memory only, which is dumped',
-      )
-        .choices(['fork'])
-        .conflicts('pid'),
-    )
-    .option('--dontdump', 'honour VM_DONTDUMP: store no pages of such mappings')
-    .addOption(timeoutOption());
-  addCommon(command).action(async (flags: DumpFlags) => {
-    if (flags.pid === undefined && flags.workload === undefined && flags.core === undefined) {
-      command.error(
-        "error: one of '--pid <pid>', '--core <file>' and '--workload <name>' is needed",
-      );
-    }
-    await runCommand(async (signal) => {
-      const { dumpCommand } = await import('./dump-command.ts');
-      return await dumpCommand(flags, signal);
-    });
-  });
-}
-
-/** What is dumped. */
-function addSource(command: Command): void {
-  command
-    .addOption(
-      new Option(
-        '--pid <pid>',
-        'dump this live process, which is stopped while it is read; may be repeated',
-      )
-        .argParser(severalPids)
-        .conflicts('workload'),
-    )
-    .addOption(
-      new Option('--children', 'also dump all descendants of the processes').conflicts('workload'),
-    )
-    .addOption(
-      new Option('--core <file>', 'dump the process of this ELF core file').conflicts([
-        'pid',
-        'children',
-        'workload',
-      ]),
-    )
-    .addOption(
-      new Option('--workload <name[:size]>', `one of ${WORKLOADS.join(', ')}`).argParser(
-        parseWorkload,
-      ),
-    )
-    .option('--seed <n>', 'seed of the workload', wholeNumber(0, MAX_SEED))
-    .option(
-      '--memory <size>',
-      'size of the simulated memory (default: as much as is needed)',
-      parseSize,
-    );
-}
-
-/** Where an image goes, and how. */
-function addOutput(command: Command): void {
-  command
-    .option(
-      '-o, --output <file>',
-      "the image; '-' is standard output (default: NAME.cpt, PID.cpt or CORE.cpt, with .core for a core file)",
-    )
-    .option('--size-limit <size>', 'fail if the image would be larger than this', parseSize)
-    .option(
-      '--dry-run',
-      'report what the image would hold and how long it would be, but write nothing',
-    );
-  addFiles(command);
-}
-
-/** How the files of an image are written. */
-function addFiles(command: Command): void {
-  command
-    .option(
-      '--split <n or size>',
-      'write so many files, or files of at most this size (512M), named FILE.000 and so on',
-      parseSplit,
-    )
-    .option('--force', 'replace an existing image')
-    .option(
-      '--no-sync',
-      'do not wait until the image is on the disk: a power failure may lose or damage it',
-    );
 }
 
 function addInspect(program: Command): void {
@@ -277,57 +123,4 @@ function addReport(program: Command): void {
       return await reportCommand(path, flags, signal);
     });
   });
-}
-
-function addConvert(program: Command): void {
-  const command = program
-    .command('convert')
-    .description('write an image or a core file in another format')
-    .argument('<input>', 'an image or a core file, which is recognised by its first bytes')
-    .argument('<output>')
-    .option('--flatten', 'make one image of an image and its parents')
-    .addOption(
-      new Option('--format <name>', 'a native image, an ELF core file, an OpenVZ 6 file').choices([
-        'cpt',
-        'elf',
-        'openvz',
-      ]),
-    )
-    .option(
-      '--mm <n>',
-      'take only the address space with this number, from 0 on',
-      wholeNumber(0, MAX_PID),
-    )
-    .addOption(workersOption())
-    .addOption(parentsOption())
-    .addOption(choice('--blocks <unit>', BLOCKS_HELP, ['run', 'page']))
-    .addOption(timeoutOption());
-  addFiles(command);
-  addCommon(command).action(async (path: string, output: string, flags: ConvertFlags) => {
-    if (flags.flatten !== true && flags.format === undefined) {
-      command.error("error: one of '--format <name>' and '--flatten' is needed");
-    }
-    await runCommand(async (signal) => {
-      const { convertCommand } = await import('./convert-command.ts');
-      return await convertCommand(path, output, flags, signal);
-    });
-  });
-}
-
-function severalPids(text: string, before: readonly number[] = []): number[] {
-  return [...before, wholeNumber(1, MAX_PID)(text)];
-}
-
-function parseWorkload(text: string): NonNullable<DumpFlags['workload']> {
-  const [name, size, ...rest] = text.split(':');
-  if (!isWorkload(name) || rest.length > 0) {
-    throw new InvalidArgumentError(
-      `expected one of ${WORKLOADS.join(', ')}, optionally followed by :SIZE.`,
-    );
-  }
-  return size === undefined ? { name } : { name, size: parseSize(size) };
-}
-
-function isWorkload(name: string | undefined): name is WorkloadName {
-  return (WORKLOADS as readonly (string | undefined)[]).includes(name);
 }

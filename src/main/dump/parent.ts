@@ -9,7 +9,11 @@ import { realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Mm } from '../../mmu/mm/mm.ts';
 import type { DirtyRanges } from '../../shared/dump/dirty-ranges.ts';
-import { describePageDigests, type PageDigestBuffers } from '../../shared/dump/page-digests.ts';
+import {
+  describePageDigests,
+  type PageDigestBuffers,
+  pageDigestBytes,
+} from '../../shared/dump/page-digests.ts';
 import type { ParentTask } from '../../shared/dump/tasks/pass-task.ts';
 import { WorkUnits } from '../../shared/dump/work-unit.ts';
 import { MmdumpError } from '../../shared/errors.ts';
@@ -90,14 +94,25 @@ function real(path: string): string {
   }
 }
 
-/** What the workers need to know of the parent. `kept` takes the digests of the pages. */
+/** What the workers need to know of the parent. */
 export function parentTask(
-  { options }: Dump,
+  dump: Dump,
   { fields, pages }: PreparedParent,
   mms: readonly Mm[],
-  kept: SharedArrayBuffer | undefined,
+  tables: PassTables,
 ): ParentTask {
-  return { pages, dirty: options.changedSince?.(fields.id, mms), kept };
+  const kept = digestBuffer(dump, tables);
+  return { pages, dirty: dump.options.changedSince?.(fields.id, mms), kept };
+}
+
+/** Memory for the digests of all pages, if they are kept. */
+function digestBuffer(
+  { engine, options }: Dump,
+  tables: PassTables,
+): SharedArrayBuffer | undefined {
+  const bytes = pageDigestBytes(tables.pages);
+  if (options.dryRun || bytes === 0 || !engine.digests.takes(bytes)) return undefined;
+  return engine.buffers.fresh('page digests', bytes);
 }
 
 /** The table of the digests in `kept`, which has a place for every page of the units. */

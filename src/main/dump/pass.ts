@@ -6,11 +6,8 @@
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { LookBack } from '../../shared/dump/look-back.ts';
 import type { KeptUnit } from '../../shared/dump/packed-unit.ts';
-import { RULE } from '../../shared/dump/page-class.ts';
-import { type PageDigestBuffers, pageDigestBytes } from '../../shared/dump/page-digests.ts';
-import { runTableBytes } from '../../shared/dump/run-table.ts';
+import type { PageDigestBuffers } from '../../shared/dump/page-digests.ts';
 import { SEGMENT_BYTES_MAX } from '../../shared/dump/segment-cut.ts';
-import type { StagingReservations } from '../../shared/dump/staging-reservations.ts';
 import type { CopyTarget } from '../../shared/dump/tasks/copy-target.ts';
 import type {
   KeptRuns,
@@ -20,26 +17,27 @@ import type {
 } from '../../shared/dump/tasks/pass-task.ts';
 import { VmaTallies } from '../../shared/dump/vma-tally.ts';
 import { WorkUnits } from '../../shared/dump/work-unit.ts';
-import { encodeHead } from '../../shared/formats/cpt/encode-mm.ts';
 import type { Crew, Work } from '../crew/crew.ts';
 import { Ferry } from '../crew/ferry.ts';
 import { abortable } from '../job/stop.ts';
-import { AnonIds } from './anon-ids.ts';
-import { CoreOutput, placeCoreEnd } from './core/core-output.ts';
+import { CoreOutput } from './core/core-output.ts';
+import { emptyRuns, mustCount } from './counting-pass.ts';
 import { type Dump, enter } from './engine.ts';
-import { finishVmas, rewriteIn } from './late-records.ts';
+import type { FormatOutput, PassFindings } from './format-output.ts';
+import { rewriteIn } from './late-records.ts';
+import { NativeOutput } from './native-output.ts';
 import { assertSize } from './output.ts';
 import { keptDigests, parentTask } from './parent.ts';
 import { passMessage } from './pass-message.ts';
 import { runPassPhase } from './pass-phase.ts';
-import { type DescribedMm, type PassTables, preparePass } from './pass-tables.ts';
+import type { DescribedMm, PassTables } from './pass-tables.ts';
 import type { Plan } from './plan.ts';
-import { RecordCrcs } from './record-crcs.ts';
+import type { RecordCrcs } from './record-crcs.ts';
 import type { DumpPhase } from './report.ts';
 import type { PinLife, Pins } from './running.ts';
-import { lendReservations, returnReservations } from './staging-reservations.ts';
-import { byPlace, leftOutPages, type SkippedPages, skippedRun, unsupportedError } from './tally.ts';
-import { bytesAtMost, bytesToClassify, bytesToCopy, isNearBound } from './work.ts';
+import { type SkippedPages, unsupportedError, unsupportedPages } from './tally.ts';
+import { bytesAtMost, bytesToClassify, bytesToCopy } from './work.ts';
+import { withLoans } from './worker-loans.ts';
 
 /** The result of a pass, or of a counting pass and a pass. */
 export interface PassResult {
@@ -69,32 +67,20 @@ export async function runPasses(
   pins: Pins | undefined,
 ): Promise<PassResult> {
   const { options, engine, yielder } = dump;
-  const { isInstant: frozen, digest, dontDump, compress: zstd } = options;
-  const parent = dump.parent?.fields;
-  const head = { frozen, digest, dontDump, zstd, mmCount: mms.length, totalLen: 0, parent };
-  const core = options.format === 'elf' ? new CoreOutput(mms[0]!) : undefined;
-  const tables =
-    core?.prepare(plan, engine.buffers) ??
-    (await preparePass(plan, mms, head, engine.buffers, yielder));
-  const run = new PassRun(dump, mms, plan, tables, pins, head, core);
-  if (run.mustCount) await run.count();
+  const output = outputOf(dump, mms);
+  const tables = await output.prepare(plan, engine.buffers, yielder);
+  const run = new PassRun(dump, mms, plan, tables, pins, output);
+  const raw = mms.map(({ mm }) => mm);
+  if (mustCount(dump, plan, raw, tables.recordBytes)) await run.count();
   if (!options.dryRun) await run.write();
   return run.result();
 }
 
-/**
- * Whether an mm maps a file of which pages lie in backings. A process that does not stand still may
- * write such pages, so a counting pass has to keep what it has found.
- */
-function showsPlaces(mms: readonly Mm[]): boolean {
-  if (mms[0]!.machine.backings.isEmpty) return false;
-  return mms.some(({ vmas, files }) => {
-    for (let ordinal = 0; ordinal < vmas.count; ordinal++) {
-      const file = vmas.file(vmas.slot(ordinal));
-      if (file !== 0 && files.places(file) !== undefined) return true;
-    }
-    return false;
-  });
+function outputOf({ options, parent }: Dump, mms: readonly DescribedMm[]): FormatOutput {
+  const { isInstant: frozen, digest, dontDump, compress: zstd, format } = options;
+  if (format === 'elf') return new CoreOutput(mms[0]!);
+  const head = { frozen, digest, dontDump, zstd, mmCount: mms.length, parent: parent?.fields };
+  return new NativeOutput(mms, head);
 }
 
 class PassRun {
@@ -102,19 +88,16 @@ class PassRun {
   readonly #mms: readonly DescribedMm[];
   readonly #plan: Plan;
   #tables: PassTables;
-  /** What a core file has around its pages. Undefined for a native image. */
-  readonly #core: CoreOutput | undefined;
+  /** What the image has around its pages. */
+  readonly #output: FormatOutput;
   /** Bytes behind the last unit. */
   #lateBytes = 0;
   readonly #pins: Pins | undefined;
-  readonly #head: Parameters<typeof encodeHead>[0];
   readonly #lookBack: LookBack;
   readonly #reports: PassReport[] = [];
-  readonly #anonIds: Int32Array;
   readonly #parent: ParentTask | undefined;
   #isCounted = false;
   #kept: KeptRuns | undefined;
-  #headCrc: number | undefined;
   #crcs: RecordCrcs | undefined;
 
   constructor(
@@ -123,54 +106,23 @@ class PassRun {
     plan: Plan,
     tables: PassTables,
     pins: Pins | undefined,
-    head: Parameters<typeof encodeHead>[0],
-    core: CoreOutput | undefined,
+    output: FormatOutput,
   ) {
-    this.#core = core;
+    this.#output = output;
     this.#dump = dump;
     this.#mms = mms;
     this.#plan = plan;
     this.#tables = tables;
     this.#pins = pins;
-    this.#head = head;
     this.#lookBack = new LookBack(new Int32Array(tables.lookBack));
-    this.#anonIds = new Int32Array(new SharedArrayBuffer(4 * tables.vmaBases.at(-1)!));
     this.#lookBack.clear(tables.unitCount);
     const { parent } = dump;
-    this.#parent = parent && parentTask(dump, parent, this.#raw, this.#digestBuffer());
+    this.#parent = parent && parentTask(dump, parent, this.#raw, tables);
     new VmaTallies(tables.tallies).clear(tables.vmaBases.at(-1)!);
-  }
-
-  /**
-   * Whether something must be known before the first byte is written: the length of the image, or
-   * that all pages can be stored.
-   */
-  get mustCount(): boolean {
-    const { to, sizeLimit, dryRun, unsupported } = this.#dump.options;
-    if (dryRun || sizeLimit !== undefined) return true;
-    if (to.kind === 'stream' || to.kind === 'split') return true;
-    if (unsupported === 'fail' && this.#plan.leftOut.some(({ rule }) => rule === RULE.TABLE_BAD)) {
-      return true;
-    }
-    if (to.kind !== 'memory') return false;
-    // An image with a parent is much shorter than the bound.
-    return this.#parent !== undefined || !isNearBound(this.#bytesAtMost, this.#raw, this.#plan);
-  }
-
-  /** Memory for the digests of all pages, if they are kept. */
-  #digestBuffer(): SharedArrayBuffer | undefined {
-    const { engine, options } = this.#dump;
-    const bytes = pageDigestBytes(this.#tables.pages);
-    if (options.dryRun || bytes === 0 || !engine.digests.takes(bytes)) return undefined;
-    return engine.buffers.fresh('page digests', bytes);
   }
 
   get #raw(): Mm[] {
     return this.#mms.map(({ mm }) => mm);
-  }
-
-  get #bytesAtMost(): number {
-    return bytesAtMost(this.#tables.recordBytes, this.#plan);
   }
 
   /** The length of the image. Valid once every unit is placed. */
@@ -179,19 +131,10 @@ class PassRun {
   }
 
   async count(): Promise<void> {
-    const { engine, options } = this.#dump;
+    const { options } = this.#dump;
     enter(this.#dump, 'count');
-    // With a parent, the pages would have to be compared with it once more.
-    const mayChange = this.#pins !== undefined || showsPlaces(this.#raw);
-    const isKept = mayChange || this.#parent !== undefined || options.compress;
-    if (isKept && !options.dryRun) {
-      const { pages } = this.#tables;
-      const runs = engine.buffers.take('runs', runTableBytes(pages));
-      const sources = engine.buffers.take('sources', pages * 4);
-      const hasBackings = !this.#raw[0]!.machine.backings.isEmpty;
-      const identities = hasBackings ? engine.buffers.take('identities', pages * 8) : undefined;
-      this.#kept = { runs, sources, identities, isFilled: false };
-    }
+    const { pages } = this.#tables;
+    this.#kept = emptyRuns(this.#dump, this.#raw, pages, this.#pins !== undefined);
     const work = options.compress ? bytesToCopy : bytesToClassify;
     await this.#run('count', { bytes: work(this.#raw, this.#plan), target: undefined });
     this.#assertSupported();
@@ -203,33 +146,32 @@ class PassRun {
 
   /**
    * Finds, after a counting pass, where every unit begins and which segment of a stream is its
-   * first. Encodes the file head again, with the length of the image.
+   * first. The end of the image follows the pages, before the end of the last unit.
    */
   #place(): void {
-    const { unitCount, leads } = this.#tables;
+    const { unitCount } = this.#tables;
     const units = new WorkUnits(this.#tables.units);
     let segment = 0;
     let end = 0;
     for (let unit = 0; unit < unitCount; unit++) {
-      if (unit === unitCount - 1) end += this.#placeCore(end);
+      if (unit === unitCount - 1) end += this.#placeEnd(end);
       end += this.#lookBack.sizeOf(unit);
       this.#lookBack.publishEnd(unit, end);
       units.setFirstSegment(unit, segment);
       segment += units.segments(unit);
     }
-    if (this.#core !== undefined) return;
-    const { bytes, crc } = encodeHead({ ...this.#head, totalLen: end });
-    new Uint8Array(leads).set(bytes, 0);
-    this.#headCrc = crc;
-    this.#numberAnonIds();
+    this.#output.placeHead(this.#findings, end);
   }
 
-  /** Places the end of a core file behind the pages, at byte `end`. Returns its length. */
-  #placeCore(end: number): number {
-    if (this.#core === undefined) return 0;
-    const placed = placeCoreEnd(this.#tables, this.#core.end(this.#runs, this.#lookBack, end));
+  /** Places what follows the pages, which end at byte `end`. Returns its length. */
+  #placeEnd(end: number): number {
+    const placed = this.#output.placeEnd(this.#findings, end);
     this.#tables = placed.tables;
     return placed.bytes;
+  }
+
+  get #findings(): PassFindings {
+    return { tables: this.#tables, lookBack: this.#lookBack, reports: this.#reports };
   }
 
   get #runs(): UnitRuns[] {
@@ -243,15 +185,8 @@ class PassRun {
     return units;
   }
 
-  #numberAnonIds(): void {
-    const ids = new AnonIds(this.#anonIds.length);
-    for (const { joins } of this.#reports) ids.joinAll(joins);
-    ids.number(this.#anonIds);
-  }
-
   async write(): Promise<void> {
-    const { options } = this.#dump;
-    const { to, signal } = options;
+    const { to, signal } = this.#dump.options;
     enter(this.#dump, 'copy');
     const isStream = to.kind === 'stream'; // workers wait for slots, which this thread empties
     const bytes = this.#isCounted ? this.#bytes : bytesToCopy(this.#raw, this.#plan);
@@ -260,7 +195,7 @@ class PassRun {
     const units = new WorkUnits(this.#tables.units);
     const last = this.#tables.unitCount - 1;
     const extent = {
-      bytes: this.#isCounted ? this.#bytes : this.#bytesAtMost,
+      bytes: this.#isCounted ? this.#bytes : bytesAtMost(this.#tables.recordBytes, this.#plan),
       isExact: this.#isCounted,
       segments: this.#isCounted ? units.firstSegment(last) + units.segments(last) : 0,
       maxSegmentBytes: SEGMENT_BYTES_MAX,
@@ -270,8 +205,7 @@ class PassRun {
     const target = await abortable(to.reserve(extent), signal);
     await this.#run('copy', { bytes, target, crew });
     if (!this.#isCounted) this.#assertSupported();
-    if (this.#core === undefined)
-      this.#crcs = new RecordCrcs(this.#reports.map(({ crcs }) => crcs));
+    this.#crcs = this.#output.crcsOf(this.#reports);
     if (!this.#isCounted) await this.#finish(target);
   }
 
@@ -279,50 +213,33 @@ class PassRun {
     return unit === 0 ? 0 : this.#lookBack.endOf(unit - 1);
   }
 
-  /** Writes the late records again. */
+  /** Writes again what depends on the pass. */
   async #finish(target: CopyTarget): Promise<void> {
-    const rewrite = rewriteIn(target);
-    if (this.#core !== undefined) {
-      const end = this.#bytes;
-      const { header, trailer } = this.#core.end(this.#runs, this.#lookBack, end);
-      rewrite(end, trailer);
-      rewrite(0, header);
-      this.#lateBytes = trailer.length;
-      return;
-    }
-    this.#numberAnonIds();
     const { yielder } = this.#dump;
-    await finishVmas(this.#tables, this.#mms, this.#anonIds, this.#crcs!, rewrite, yielder);
-    const { bytes, crc } = encodeHead({ ...this.#head, totalLen: this.#bytes });
-    rewrite(0, bytes);
-    this.#headCrc = crc;
+    const rewrite = rewriteIn(target);
+    const findings = this.#findings;
+    const end = this.#bytes;
+    this.#lateBytes = await this.#output.finish(findings, end, rewrite, this.#crcs, yielder);
   }
 
   result(): PassResult {
     const tables = this.#tables;
-    const [first, ...others] = tables.records;
     const kept = this.#parent?.kept;
-    const lead = [this.#headCrc ?? 0, ...first!.lead.slice(1)];
     return {
       bytes: this.#bytes,
-      tables: { ...tables, records: [{ ...first!, lead }, ...others] },
+      tables: { ...tables, records: this.#output.records(tables) },
       tallies: new VmaTallies(tables.tallies),
-      unsupported: this.#unsupported(),
+      unsupported: unsupportedPages(this.#plan, this.#reports),
       crcs: this.#crcs,
       runs: this.#runs,
       digests: kept && keptDigests(tables, kept),
     };
   }
 
-  #unsupported(): SkippedPages[] {
-    const found = this.#reports.flatMap(({ unsupported }) => unsupported.map(skippedRun));
-    return [...leftOutPages(this.#plan.leftOut, RULE.TABLE_BAD), ...found].sort(byPlace);
-  }
-
   /** Throws PAGE_UNSUPPORTED for the first page by mm and address, if the policy is 'fail'. */
   #assertSupported(): void {
     if (this.#dump.options.unsupported !== 'fail') return;
-    const [first] = this.#unsupported();
+    const [first] = unsupportedPages(this.#plan, this.#reports);
     if (first !== undefined) throw unsupportedError(this.#raw, first);
   }
 
@@ -338,49 +255,36 @@ class PassRun {
     work: { bytes: number; target: CopyTarget | undefined; crew?: Crew },
   ): Promise<void> {
     const { target } = work;
-    const { unitCount } = this.#tables;
+    const { unitCount, unitPages } = this.#tables;
     const { compress, dryRun } = this.#dump.options;
     const isClassifying = this.#kept?.isFilled !== true;
     const pins = isClassifying ? this.#pins : undefined;
     const mayRunHere = pins === undefined; // else workers wait for the locks of page tables
     const { workers, here } =
       work.crew ?? this.#crewOf({ units: unitCount, bytes: work.bytes, mayRunHere });
-    let failed = true;
-    let reservations: readonly StagingReservations[] = [];
-    try {
-      const running = pins?.enlist(workers, this.#pinLife);
-      const crewSize = running?.length ?? workers;
-      const message = passMessage(this.#dump, this.#mms, this.#plan, this.#tables, {
-        anonIds: this.#isCounted ? (this.#anonIds.buffer as SharedArrayBuffer) : undefined,
-        isCounted: this.#isCounted,
-        kept: this.#kept,
-        packed: this.#isCounted && compress ? this.#packed : undefined,
-        keepsPacked: compress && target === undefined && !dryRun,
-        parent: this.#parent,
-        target,
-      });
-      const moves = target !== undefined || compress;
-      if (moves && message.kernels !== undefined) {
-        reservations = lendReservations(this.#raw[0]!.machine, crewSize);
-      }
-      const bytes = this.#isCounted ? this.#bytes : 0;
-      const totals = { units: unitCount, pages: 0, bytes };
-      const ferry = new Ferry(this.#dump.engine.pool.ferryBuffers);
-      const about = { name, totals, lookBack: this.#lookBack, pins: this.#pins, ferry };
-      const crew = { workers: crewSize, here };
-      const { machine } = this.#raw[0]!;
-      const reports = await runPassPhase(this.#dump, about, crew, (worker) => ({
+    const message = passMessage(this.#dump, this.#mms, this.#plan, this.#tables, {
+      anonIds: this.#isCounted ? this.#output.anonIds : undefined,
+      isCounted: this.#isCounted,
+      kept: this.#kept,
+      packed: this.#isCounted && compress ? this.#packed : undefined,
+      keepsPacked: compress && target === undefined && !dryRun,
+      parent: this.#parent,
+      target,
+    });
+    const totals = { units: unitCount, pages: 0, bytes: this.#isCounted ? this.#bytes : 0 };
+    const ferry = new Ferry(this.#dump.engine.pool.ferryBuffers);
+    const about = { name, totals, lookBack: this.#lookBack, pins: this.#pins, ferry };
+    const { machine } = this.#raw[0]!;
+    const stages = target !== undefined || compress;
+    const lender = { machine, pins, pinLife: this.#pinLife, stages };
+    const reports = await withLoans(lender, workers, (loans) => {
+      return runPassPhase(this.#dump, about, { workers: loans.length, here }, (worker) => ({
         ...message,
-        running: running?.[worker],
-        reservations: reservations[worker],
-        ferry: here ? undefined : ferry.reach(machine, this.#tables.unitPages),
+        ...loans[worker]!,
+        ferry: here ? undefined : ferry.reach(machine, unitPages),
       }));
-      this.#reports.push(...reports);
-      failed = false;
-    } finally {
-      pins?.dismiss(failed);
-      returnReservations(this.#raw[0]!.machine, reservations);
-    }
+    });
+    this.#reports.push(...reports);
   }
 
   /** How long pins live: to the end of the dump if another pass follows, else for one unit. */

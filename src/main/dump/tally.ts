@@ -1,11 +1,11 @@
 /** What a dump did not store, with the reasons. */
 import type { Mm } from '../../mmu/mm/mm.ts';
-import { ruleName } from '../../shared/dump/page-class.ts';
-import type { UnsupportedRun } from '../../shared/dump/tasks/pass-task.ts';
+import { RULE, ruleName } from '../../shared/dump/page-class.ts';
+import type { PassReport, UnsupportedRun } from '../../shared/dump/tasks/pass-task.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, hex, vpnOf } from '../../shared/page.ts';
 import { describeVma } from '../job/held-mms.ts';
-import type { LeftOut } from './plan.ts';
+import type { LeftOut, Plan } from './plan.ts';
 
 /** Neighbouring pages that were left out. Addresses in bytes. */
 export interface SkippedPages {
@@ -29,13 +29,22 @@ export function leftOutPages(leftOut: readonly LeftOut[], ...wanted: number[]): 
 }
 
 /** A run that a worker could not store, as the report lists it. */
-export function skippedRun({ mm, start, pages, rule }: UnsupportedRun): SkippedPages {
+function skippedRun({ mm, start, pages, rule }: UnsupportedRun): SkippedPages {
   return { mm, start: addressOf(start), end: addressOf(start + pages), reason: ruleName(rule) };
 }
 
 /** Compares by mm, then by address. */
 export function byPlace(a: SkippedPages, b: SkippedPages): number {
   return a.mm - b.mm || a.start - b.start;
+}
+
+/** The pages that could not be stored, ascending by mm and address. */
+export function unsupportedPages(
+  { leftOut }: Plan,
+  reports: readonly PassReport[],
+): readonly SkippedPages[] {
+  const found = reports.flatMap(({ unsupported }) => unsupported.map(skippedRun));
+  return [...leftOutPages(leftOut, RULE.TABLE_BAD), ...found].sort(byPlace);
 }
 
 /**

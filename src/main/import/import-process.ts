@@ -6,16 +6,15 @@
  * memory, where a page has content. The processes go on as if nothing had happened.
  */
 import { type FileHandle, open, readlink } from 'node:fs/promises';
-import { onMachineEnd } from '../../mmu/machine/lifetime.ts';
 import type { Machine } from '../../mmu/machine/machine.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import type { WorkerPool } from '../crew/pool.ts';
-import { addSourceCheck } from '../job/page-sources.ts';
 import { undone } from '../load/undo.ts';
 import type { CaptureReport } from './capture-report.ts';
 import { FamilyImport, type ImportedProcess, type ProcessFiles } from './family-import.ts';
 import { type HeldFamily, holdFamily } from './held-family.ts';
+import { holdUntilReleased } from './held-source.ts';
 import type { ImportOptions, ImportResult, MachineFor } from './import-report.ts';
 import { openProc, processGone, readProc, readStat, residentBytes } from './proc.ts';
 import { withRunningFamily } from './running-family.ts';
@@ -78,7 +77,7 @@ export async function importWith(
       const result = { mms: subject!.spaces, processes };
       if (family === undefined) return withRelease(result, async () => {});
       isHeld = true;
-      return withRelease(result, holdUntilReleased(family, subject!, close));
+      return withRelease(result, keepStill(family, subject!, close));
     } catch (error) {
       await held?.release().catch(() => {}); // the error says more
       throw await undone(error, undo);
@@ -108,32 +107,21 @@ function withRelease(
  * Keeps the processes still, and the files of `close` open, until the returned function is called or
  * the machine is closed. Dumps of the machine fail if the processes do not stand still.
  */
-function holdUntilReleased(
+function keepStill(
   family: HeldFamily,
   subject: FamilyImport,
   close: () => Promise<void>,
 ): () => Promise<void> {
   const { id } = subject.spaces[0]!.reference.machine;
-  const endCheck = addSourceCheck(id, () => family.assertStoodStill());
-  let over: Promise<void> | undefined;
-  const release = async (): Promise<void> => {
-    endCheck();
-    deaf();
+  const check = (): Promise<void> => family.assertStoodStill();
+  return holdUntilReleased(id, check, async () => {
     subject.releaseBackings();
     try {
       await family.release();
     } finally {
       await close();
     }
-  };
-  const once = (): Promise<void> => {
-    over ??= release();
-    return over;
-  };
-  const deaf = onMachineEnd(async (machine) => {
-    if (machine === id) await once().catch(() => {}); // nobody can read the machine any more
   });
-  return once;
 }
 
 /** Captures these processes, which stand still or go on, in this order. */

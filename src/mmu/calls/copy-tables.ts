@@ -11,12 +11,12 @@
 import { GRANULE_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm/mm.ts';
-import { PG } from '../physical/page-struct.ts';
 import { PageCursor } from '../tables/page-table.ts';
 import { highOf, isPresent, lowOf, PTE, pfnOf, setEntry } from '../tables/pte.ts';
 import { ensureTables, shareFrame } from '../tables/shared-table.ts';
 import { walkRange } from '../tables/walk-range.ts';
 import type { VmaFields } from '../vma/vma-table.ts';
+import { copyAdopted, isAdopted } from './adopted-copy.ts';
 
 const { WRITE, NX_HIGH } = PTE;
 const FLAGS = 0xfff; // the bits of the low word that are not the pfn's
@@ -78,7 +78,9 @@ function copyEntry(
   } else {
     const pfn = pfnOf(low, high);
     if (isAdopted(child, pfn)) {
-      copyAdopted(child, pfn, low, high, to, there);
+      const copy = copyAdopted(child, pfn);
+      to.words[there] = lowOf(copy, low & FLAGS); // no other thread sees the child yet
+      to.words[there + 1] = highOf(copy, high & NX_HIGH);
       return;
     }
     if (!isShared && (low & WRITE) !== 0) {
@@ -89,30 +91,6 @@ function copyEntry(
   }
   to.words[there] = low; // no other thread sees the child yet
   to.words[there + 1] = high;
-}
-
-function isAdopted({ memory, pages }: Mm, pfn: number): boolean {
-  return memory.has(pfn) && (pages.flags(pfn) & PG.ADOPTED) !== 0;
-}
-
-/** Maps a copy of an adopted page in the child. Throws ENOMEM if no frame is free, and
- * BANK_UNREACHABLE. */
-function copyAdopted(
-  child: Mm,
-  from: number,
-  low: number,
-  high: number,
-  to: PageCursor,
-  there: number,
-): void {
-  const { memory, pages, allocator, thread } = child;
-  memory.assertReachable(from); // first: if it throws, no frame is lost
-  const pfn = allocator.allocate(thread);
-  memory.copy(pfn, from);
-  pages.describe(pfn, PG.ANON | PG.SWAPBACKED, pages.mapping(from), pages.index(from));
-  pages.addMapping(pfn);
-  to.words[there] = lowOf(pfn, low & FLAGS); // no other thread sees the child yet
-  to.words[there + 1] = highOf(pfn, high & NX_HIGH);
 }
 
 /** Copies a huge leaf. It is private and anonymous, so it becomes read-only in both mms. */

@@ -16,7 +16,6 @@
  */
 import type { Pfn } from '../../shared/page.ts';
 import { RANK } from '../../shared/sync/held-locks.ts';
-import { putFile } from '../files/page-cache.ts';
 import type { Mm } from '../mm/mm.ts';
 import { MM_FIELD } from '../mm/mm-struct.ts';
 import { allocateTable, dropShared, isShared } from '../tables/page-table.ts';
@@ -24,7 +23,7 @@ import { highOf, isPresent, lowOf, PTE, pfnOf, TABLE_ENTRY, withSoftDirty } from
 import { revokeTranslations } from '../tables/revoke.ts';
 import { shareEntry, shareFrame } from '../tables/shared-table.ts';
 import { dropEntry, dropLeaf } from '../tables/zap.ts';
-import { addVma } from '../vma/vma-edit.ts';
+import { rewindVmas } from './rewind-vmas.ts';
 import {
   copyFields,
   copyHuge,
@@ -107,47 +106,6 @@ function assertReachable({ memory, pages }: Mm, table: Pfn): void {
     if (!isPresent(low) || (low & ADOPTED_COPY) === 0) continue;
     memory.assertReachable(pages.next(pfnOf(low, words[at + 1]!)));
   }
-}
-
-/** Puts the VMAs back. If they were changed, they count as new mappings. */
-function rewindVmas(mm: Mm, clone: Mm): void {
-  const { vmas } = mm;
-  if (!haveSameVmas(mm, clone)) {
-    const files: number[] = [];
-    for (let ordinal = 0; ordinal < vmas.count; ordinal++) {
-      files.push(vmas.file(vmas.slot(ordinal)));
-    }
-    vmas.clear();
-    for (let ordinal = 0; ordinal < clone.vmas.count; ordinal++) {
-      addVma(mm, { ...clone.vmas.fields(clone.vmas.slot(ordinal)), isClean: false });
-    }
-    for (const file of files) if (file !== 0) putFile(mm, file);
-    return;
-  }
-  for (let ordinal = 0; ordinal < vmas.count; ordinal++) {
-    const slot = vmas.slot(ordinal);
-    const kept = clone.vmas.slot(ordinal);
-    const anonVma = clone.vmas.anonVma(kept);
-    if (vmas.anonVma(slot) !== anonVma) vmas.setAnonVma(slot, anonVma, clone.vmas.isForked(kept));
-  }
-}
-
-/** Whether the VMAs differ in nothing but their anon_vmas and what they note. */
-function haveSameVmas({ vmas: a }: Mm, { vmas: b }: Mm): boolean {
-  if (a.count !== b.count) return false;
-  for (let ordinal = 0; ordinal < a.count; ordinal++) {
-    const left = a.slot(ordinal);
-    const right = b.slot(ordinal);
-    const isSame =
-      a.start(left) === b.start(right) &&
-      a.end(left) === b.end(right) &&
-      a.flags(left) === b.flags(right) &&
-      a.file(left) === b.file(right) &&
-      a.pgoff(left) === b.pgoff(right) &&
-      a.kind(left) === b.kind(right);
-    if (!isSame) return false;
-  }
-  return true;
 }
 
 /** Puts back what differs below a table of `level` (2 to 4). */
@@ -260,13 +218,8 @@ function rewindLeaves(mm: Mm, table: Pfn, clones: Pfn): boolean {
 }
 
 function rewindLeaf(mm: Mm, words: Int32Array, at: number, from: Int32Array, there: number): void {
-  let kept = from[there]!;
+  const kept = from[there] === 0 ? 0 : shareEntry(mm, from, there);
   const high = from[there + 1]!;
-  if (isPresent(kept) && (kept & WRITE) !== 0) {
-    kept &= ~WRITE; // both leaves show the frame from now on
-    from[there] = kept;
-  }
-  if (kept !== 0) shareEntry(mm, kept, high);
   const low = words[at]!;
   if (low !== 0) dropEntry(mm, low, words[at + 1]!);
   words[at + 1] = high;

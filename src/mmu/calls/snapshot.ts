@@ -17,6 +17,7 @@ import { highOf, isPresent, lowOf, PTE, pfnOf, TABLE_ENTRY } from '../tables/pte
 import { revokeTranslations } from '../tables/revoke.ts';
 import { shareEntry, shareFrame } from '../tables/shared-table.ts';
 import { addVma, unmapRange } from '../vma/vma-edit.ts';
+import { copyAdopted, isAdopted } from './adopted-copy.ts';
 import { withLdt } from './ldt.ts';
 
 const { WRITE, HUGE, NX_HIGH, ADOPTED_COPY } = PTE;
@@ -141,13 +142,17 @@ export function copyHuge(
   to: Int32Array,
   there: number,
 ): void {
-  const low = from[at]! & ~WRITE;
-  const high = from[at + 1]!;
-  from[at] = low;
-  const first = pfnOf(low, high);
+  const first = pfnOf(from[at]!, from[at + 1]!);
   for (let page = 0; page < GRANULE_PAGES; page++) shareFrame(mm, first + page);
+  copyProtected(from, at, to, there);
+}
+
+/** Gives to[there] the entry at from[at]. Neither permits writes from now on. */
+function copyProtected(from: Int32Array, at: number, to: Int32Array, there: number): void {
+  const low = from[at]! & ~WRITE;
+  from[at] = low;
   to[there] = low;
-  to[there + 1] = high;
+  to[there + 1] = from[at + 1]!;
 }
 
 /** Shares the leaf table behind from[at], or copies it if it shows adopted frames. */
@@ -172,25 +177,19 @@ export function shareTable(
   to: Int32Array,
   there: number,
 ): void {
-  const low = from[at]! & ~WRITE;
-  const high = from[at + 1]!;
-  mm.pages.get(pfnOf(low, high));
-  from[at] = low;
-  to[there] = low;
-  to[there + 1] = high;
+  mm.pages.get(pfnOf(from[at]!, from[at + 1]!));
+  copyProtected(from, at, to, there);
 }
 
-function isAdopted({ memory, pages }: Mm, low: number, high: number): boolean {
-  if (!isPresent(low)) return false;
-  const pfn = pfnOf(low, high);
-  return memory.has(pfn) && (pages.flags(pfn) & PG.ADOPTED) !== 0;
+function isAdoptedLeaf(mm: Mm, low: number, high: number): boolean {
+  return isPresent(low) && isAdopted(mm, pfnOf(low, high));
 }
 
 function showsAdopted(mm: Mm, table: Pfn): boolean {
   const words = mm.memory.wordsOf(table);
   const first = mm.memory.wordAt(table);
   for (let at = first; at < first + TABLE_WORDS; at += 2) {
-    if (isAdopted(mm, words[at]!, words[at + 1]!)) return true;
+    if (isAdoptedLeaf(mm, words[at]!, words[at + 1]!)) return true;
   }
   return false;
 }
@@ -202,31 +201,18 @@ function copyAdoptedTable(mm: Mm, table: Pfn, fresh: Pfn): void {
   const first = mm.memory.wordAt(table);
   const offset = mm.memory.wordAt(fresh) - first;
   for (let at = first; at < first + TABLE_WORDS; at += 2) {
-    let low = from[at]!;
-    let high = from[at + 1]!;
+    const low = from[at]!;
+    const high = from[at + 1]!;
     if (low === 0) continue;
-    if (isAdopted(mm, low, high)) {
-      const copy = copyAdopted(mm, pfnOf(low, high));
-      low = lowOf(copy, (low & FLAGS & ~WRITE) | ADOPTED_COPY);
-      high = highOf(copy, high & NX_HIGH);
-    } else {
-      if (isPresent(low) && (low & WRITE) !== 0) {
-        low &= ~WRITE;
-        from[at] = low;
-      }
-      shareEntry(mm, low, high);
+    if (isAdoptedLeaf(mm, low, high)) {
+      const adopted = pfnOf(low, high);
+      const copy = copyAdopted(mm, adopted);
+      mm.pages.setNext(copy, adopted);
+      to[at + offset] = lowOf(copy, (low & FLAGS & ~WRITE) | ADOPTED_COPY);
+      to[at + offset + 1] = highOf(copy, high & NX_HIGH);
+      continue;
     }
-    to[at + offset] = low;
+    to[at + offset] = shareEntry(mm, from, at);
     to[at + offset + 1] = high;
   }
-}
-
-function copyAdopted({ memory, pages, allocator, thread }: Mm, from: number): Pfn {
-  memory.assertReachable(from); // first: if it fails, no frame is lost
-  const pfn = allocator.allocate(thread);
-  memory.copy(pfn, from);
-  pages.describe(pfn, PG.ANON | PG.SWAPBACKED, pages.mapping(from), pages.index(from));
-  pages.setNext(pfn, from);
-  pages.addMapping(pfn);
-  return pfn;
 }

@@ -10,7 +10,8 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { MmdumpError } from '../../shared/errors.ts';
-import { type LockMode, wouldBlock } from '../../shared/sync/rw-lock.ts';
+import type { LockMode } from '../../shared/sync/rw-lock.ts';
+import { wouldBlock } from '../../shared/sync/would-block.ts';
 import { WantsWriteLock } from '../arguments/signal.ts';
 import type { Progress } from '../fault/access.ts';
 import { populateRange } from '../fault/populate.ts';

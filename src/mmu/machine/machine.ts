@@ -1,34 +1,27 @@
-/** The simulated machine as its user sees it: memory, files, address spaces, threads. */
+/**
+ * The simulated machine as its user sees it: memory, address spaces, threads, and what it inherits,
+ * its files (`machine-files.ts`) and its events (`machine-events.ts`).
+ */
 import {
   abortSignal,
   instanceOf,
   isInstance,
   optional,
-  pathname,
   wholeNumber,
 } from '../../shared/arguments/checks.ts';
 import { optionsOf } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
 import type { MachineHandle } from '../../shared/machine-handle.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
-import type { FileFields } from '../files/file-table.ts';
-import { holdGate, passGateAsync } from '../mm/hold.ts';
+import { holdGate } from '../mm/hold.ts';
 import { MachineParts } from '../mm/machine-parts.ts';
 import { threadGone } from '../mm/thread-gone.ts';
 import type { AdoptedBank } from '../physical/adopted.ts';
 import { AddressSpace, newAddressSpace } from './address-space.ts';
 import { retryAfterReclaim, runInGateAsync } from './enter.ts';
-import {
-  type FileOptions,
-  fileFields,
-  filePath,
-  findHostFile,
-  findHostFileAsync,
-  SimulatedFile,
-} from './file.ts';
 import { FREEZE_OPTIONS, type Freeze, type FreezeOptions, freezeMachine } from './freeze.ts';
 import { closeMachine } from './lifetime.ts';
-import { MachineEvents } from './machine-events.ts';
+import { MachineFiles } from './machine-files.ts';
 import { reclaim, reclaimAsync } from './memory-pressure.ts';
 import { livingMms, mergePages, mergePagesAsync } from './merge-pages.ts';
 import { type Snapshot, takeSnapshot, takeSnapshotAsync } from './snapshot.ts';
@@ -55,7 +48,7 @@ const SIGNAL = optional(abortSignal);
  * members throw MACHINE_CLOSED once the machine is closed, except `thread`, `threadGone`, `detach`
  * and `close`. Operations fail with MACHINE_POISONED after a thread died in the middle of a change.
  */
-export class Machine extends MachineEvents {
+export class Machine extends MachineFiles {
   readonly #parts: MachineParts;
 
   /** @internal */
@@ -223,65 +216,6 @@ export class Machine extends MachineEvents {
       signal,
     );
     return freed * PAGE_SIZE;
-  }
-
-  /**
-   * Creates a simulated file. Close the object when it is not needed any more. Throws
-   * OPTION_INVALID, ENOSPC if the store is full, and EMFILE beyond 65 536 files.
-   */
-  createFile(options: FileOptions): SimulatedFile {
-    return this.#newFile(fileFields(options));
-  }
-
-  /**
-   * Like `createFile`, but waits while the machine is frozen. Rejects with AbortError if `signal`
-   * fires during the wait.
-   */
-  async createFileAsync(options: FileOptions, signal?: AbortSignal): Promise<SimulatedFile> {
-    SIGNAL('signal', signal);
-    return await this.#newFileAsync(fileFields(options), signal);
-  }
-
-  /**
-   * Makes a file of the host known to the machine, by its path. It is opened when a page of it is
-   * read, and never written. Throws ENOENT if it cannot be found (the field `errno` says why),
-   * ENOSPC and EMFILE as `createFile`.
-   */
-  hostFile(path: string): SimulatedFile {
-    return this.#newFile(findHostFile(pathname('path', path)));
-  }
-
-  /**
-   * Like `hostFile`, but waits while the machine is frozen. Rejects with AbortError if `signal`
-   * fires during the wait.
-   */
-  async hostFileAsync(path: string, signal?: AbortSignal): Promise<SimulatedFile> {
-    pathname('path', path);
-    SIGNAL('signal', signal);
-    return await this.#newFileAsync(await findHostFileAsync(path), signal);
-  }
-
-  #newFile(fields: FileFields): SimulatedFile {
-    const { parts } = this;
-    const id = holdGate(parts, parts.thread, () => parts.files.create(fields, parts.thread));
-    return new SimulatedFile(parts, id);
-  }
-
-  async #newFileAsync(fields: FileFields, signal?: AbortSignal): Promise<SimulatedFile> {
-    const { parts } = this;
-    const create = (thread: number): number => parts.files.create(fields, thread);
-    return new SimulatedFile(parts, await passGateAsync(parts, create, signal));
-  }
-
-  /**
-   * Returns the living file with this path, or undefined. If there are several, it returns the one
-   * that was created last. The object holds a reference of its own: close it when it is not needed
-   * any more.
-   */
-  lookupFile(path: string | ArrayBufferView): SimulatedFile | undefined {
-    const { parts } = this;
-    const id = parts.files.open(filePath('path', path), parts.thread);
-    return id === 0 ? undefined : new SimulatedFile(parts, id);
   }
 
   /**

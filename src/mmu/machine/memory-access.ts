@@ -8,8 +8,10 @@ import { refusal } from '../../shared/arguments/refuse.ts';
 import { assertFill, fillBytes, loadBytes, type Progress, storeBytes } from '../fault/access.ts';
 import { type FaultCounters, faultCounters } from '../mm/fault-log.ts';
 import type { Mm } from '../mm/mm.ts';
+import { isSmall } from './small-access.ts';
 import { SystemCalls } from './system-calls.ts';
-import { type Access, isSmall, type Translation, Translator } from './translator.ts';
+import type { Access, Translation } from './translation.ts';
+import { Translator } from './translator.ts';
 
 const ACCESS = oneOf<Access>(['read', 'write', 'execute']);
 

@@ -4,7 +4,7 @@
  * one mm after the other, like any operation, and needs no exception from the lock order.
  */
 import { errnoOf } from '../../shared/errors.ts';
-import { wouldBlock } from '../../shared/sync/rw-lock.ts';
+import { wouldBlock } from '../../shared/sync/would-block.ts';
 import { type CacheContext, cacheContext, putFile } from '../files/page-cache.ts';
 import { shrinkCache } from '../files/write-back.ts';
 import { holdGate, holdMm, lockMmAsync, type MmReference, passGateAsync } from '../mm/hold.ts';

@@ -8,7 +8,9 @@
 import { instanceOf } from '../../shared/arguments/checks.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
 import { AddressSpace } from './address-space.ts';
-import { isSmall, type TranslationTable, type Translator } from './translator.ts';
+import { isSmall } from './small-access.ts';
+import type { TranslationTable } from './translation.ts';
+import type { Translator } from './translator.ts';
 
 /** Entries for loads, and as many for stores. An entry is two words: page, and what to add. */
 const ENTRIES = 1024;

@@ -22,9 +22,9 @@ import { goOutside, noteInside, type TranslationUser } from '../mm/translation-u
 import { unlockTable } from '../tables/page-table.ts';
 import { PTE, WRITTEN } from '../tables/pte.ts';
 import { runOn } from './enter.ts';
+import { copyIn, copyOut } from './small-access.ts';
+import type { Access, Translation, TranslationTable } from './translation.ts';
 
-/** Accesses of more bytes do not come here: copying them takes longer than finding the page. */
-const SMALL = 64;
 const ENTRIES = 256;
 const OFFSET = PAGE_SIZE - 1;
 const NO_PAGE = -1;
@@ -32,37 +32,6 @@ const NO_PAGE = -1;
 const WRITABLE = PTE.WRITE | WRITTEN;
 const EMPTY: Uint8Array = new Uint8Array();
 const NO_WORDS: Int32Array = new Int32Array();
-
-/** What an access is for. */
-export type Access = 'read' | 'write' | 'execute';
-
-/**
- * Where the bytes of an address lie. It may be used inside the call of `inside` in which it was
- * made, and as long as `mm.epoch()` equals `epoch`.
- */
-export interface Translation {
-  /** The 32-bit words of the bank of memory that holds the page. */
-  readonly words: Int32Array;
-  /** The bytes of that bank. */
-  readonly bytes: Uint8Array;
-  /** Where the address lies in `bytes`. */
-  readonly offset: number;
-  /** The address at which the translation ends: the bytes up to there follow each other. */
-  readonly end: number;
-  /** The epoch of the address space in which this holds. */
-  readonly epoch: number;
-}
-
-/** A table that takes translations over from a translator, and forgets them when that does. */
-export interface TranslationTable {
-  /** Its entries may be used from now on, as long as the epoch is this one. */
-  open(epoch: number): void;
-  /** They may not be used any more. */
-  shut(): void;
-  forgetAll(): void;
-  forget(page: number): void;
-  dropViews(): void;
-}
 
 /** The translations of one mm in this thread. */
 export class Translator implements TranslationUser {
@@ -316,38 +285,4 @@ function assertExecutable(mm: Mm, vpn: number): void {
   const flags = mm.vmas.flags(mm.vmas.lookup(vpn));
   if ((flags & VM.EXEC) === 0)
     throw segv(vpn, false, 'the mapping is not executable (SEGV_ACCERR)');
-}
-
-/** Whether `length` bytes are few and lie in one page, so that a translator can be asked. */
-export function isSmall(address: number, length: number): boolean {
-  if (typeof address !== 'number') return false; // an error that the operation throws
-  return length > 0 && length <= SMALL && (address & OFFSET) + length <= PAGE_SIZE;
-}
-
-/** Copies whole words as such where they are aligned, so that no other thread sees half a word. */
-function copyOut(words: Int32Array, bytes: Uint8Array, at: number, into: Uint8Array): void {
-  const { length } = into;
-  if (((at | length) & 3) !== 0) {
-    for (let byte = 0; byte < length; byte++) into[byte] = bytes[at + byte]!;
-    return;
-  }
-  for (let byte = 0, word = at >>> 2; byte < length; byte += 4, word++) {
-    const value = words[word]!;
-    into[byte] = value;
-    into[byte + 1] = value >> 8;
-    into[byte + 2] = value >> 16;
-    into[byte + 3] = value >> 24;
-  }
-}
-
-function copyIn(words: Int32Array, bytes: Uint8Array, at: number, from: Uint8Array): void {
-  const { length } = from;
-  if (((at | length) & 3) !== 0) {
-    for (let byte = 0; byte < length; byte++) bytes[at + byte] = from[byte]!;
-    return;
-  }
-  for (let byte = 0, word = at >>> 2; byte < length; byte += 4, word++) {
-    const low = from[byte]! | (from[byte + 1]! << 8);
-    words[word] = low | (from[byte + 2]! << 16) | (from[byte + 3]! << 24);
-  }
 }

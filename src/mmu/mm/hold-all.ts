@@ -6,8 +6,8 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { MmdumpError } from '../../shared/errors.ts';
-import { wouldBlock } from '../../shared/sync/rw-lock.ts';
 import { OPERATION } from '../../shared/sync/thread-layout.ts';
+import { wouldBlock } from '../../shared/sync/would-block.ts';
 import type { MmReference } from './hold.ts';
 import type { MachineParts } from './machine-parts.ts';
 import { type Mm, mmOf } from './mm.ts';

@@ -6,7 +6,8 @@
  * or uses the asynchronous form, which waits under a thread id of its own.
  */
 import { MmdumpError } from '../../shared/errors.ts';
-import { type LockMode, wouldBlock } from '../../shared/sync/rw-lock.ts';
+import type { LockMode } from '../../shared/sync/rw-lock.ts';
+import { wouldBlock } from '../../shared/sync/would-block.ts';
 import type { MachineParts } from './machine-parts.ts';
 import type { Mm } from './mm.ts';
 import { enterAsOperation } from './operation.ts';

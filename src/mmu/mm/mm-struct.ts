@@ -12,7 +12,7 @@
  */
 import { type Check, optional, unsigned64 } from '../../shared/arguments/checks.ts';
 import type { Shape } from '../../shared/arguments/options.ts';
-import { RW_LOCK_WORDS } from '../../shared/sync/rw-lock.ts';
+import { RW_LOCK_WORDS } from '../../shared/sync/rw-lock-layout.ts';
 import { readU64, writeU64 } from '../../shared/u64.ts';
 import { VMA_TABLE_WORDS } from '../vma/vma-table.ts';
 

@@ -57,15 +57,24 @@ export function shareFrame({ memory, pages }: Mm, pfn: number): void {
   pages.addMapping(pfn);
 }
 
-/** Takes the reference of one more entry to its frame or swap slot. */
-export function shareEntry(mm: Mm, low: number, high: number): void {
+/**
+ * Takes the reference of one more entry to the frame or swap slot of the entry words[at], and takes
+ * the write permission from that. Returns the low word that both entries have from now on.
+ */
+export function shareEntry(mm: Mm, words: Int32Array, at: number): number {
+  let low = words[at]!;
   if (isPresent(low)) {
-    shareFrame(mm, pfnOf(low, high));
-    return;
+    if ((low & WRITE) !== 0) {
+      low &= ~WRITE; // of a shared mapping, too: its next write sets it again
+      words[at] = low;
+    }
+    shareFrame(mm, pfnOf(low, words[at + 1]!));
+    return low;
   }
   const { swap } = mm.machine;
-  const slot = swap.slotOf(low, high);
+  const slot = swap.slotOf(low, words[at + 1]!);
   if (slot >= 0) swap.get(slot, mm.thread);
+  return low;
 }
 
 /**
@@ -137,15 +146,8 @@ function copyEntries(mm: Mm, table: Pfn, fresh: Pfn): void {
   const first = mm.memory.wordAt(table);
   const offset = mm.memory.wordAt(fresh) - first;
   for (let at = first; at < first + ENTRY_WORDS; at += 2) {
-    let low = from[at]!;
-    if (low === 0) continue;
-    const high = from[at + 1]!;
-    if (isPresent(low) && (low & WRITE) !== 0) {
-      low &= ~WRITE; // of a shared mapping, too: its next write sets it again
-      from[at] = low;
-    }
-    shareEntry(mm, low, high);
-    to[at + offset] = low;
-    to[at + offset + 1] = high;
+    if (from[at] === 0) continue;
+    to[at + offset] = shareEntry(mm, from, at);
+    to[at + offset + 1] = from[at + 1]!;
   }
 }

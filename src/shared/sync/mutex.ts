@@ -12,10 +12,11 @@
  * before it takes the lock. If the owner dies, the machine is poisoned and POKED is set. The lock
  * of a dead onlooker is broken instead.
  */
-import { wouldBlock } from './rw-lock.ts';
+
 import type { ThreadTable } from './thread-table.ts';
 import { DIED_WRITING } from './trust.ts';
 import { waitAsync, waitSync } from './wait.ts';
+import { wouldBlock } from './would-block.ts';
 
 const CONTENDED = 0x4000_0000;
 /** Set after poisoning, so that no thread goes to sleep on a value that looks unchanged. */

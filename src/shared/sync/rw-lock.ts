@@ -2,15 +2,10 @@
  * A fair readers-writer lock over shared memory. Threads take it in the order of their arrival;
  * readers hold it together.
  *
- * It is Lamport's bakery with two modes. Each thread has an entry of its own, which no other thread
- * writes while it lives. The other words are changed by single atomic additions. So a dying thread
- * leaves nothing half-changed: its entry is set to 0, and the others go on.
- *
- * Entry of a thread:
- *
- *   0 ──▶ CHOOSING | mode ──▶ ticket | PRESENT | mode ──▶ … | HELD ──▶ 0
- *         (takes a ticket)    (waits its turn)            (owns the lock)
- *            any ──(its own timeout, abort or retreat; `abandon` once it is dead)──▶ 0
+ * It is Lamport's bakery with two modes. Each thread has an entry of its own (`rw-lock-layout.ts`),
+ * which no other thread writes while it lives. The other words are changed by single atomic
+ * additions. So a dying thread leaves nothing half-changed: its entry is set to 0, and the others
+ * go on.
  *
  * A thread's turn has come when no other entry of a conflicting mode (a) is CHOOSING, (b) is HELD,
  * or (c) waits with an earlier ticket. Two readers never conflict, not even while one of them is
@@ -40,33 +35,14 @@
  * WAITERS is only a hint: a dead waiter leaves it too high, which costs a notification and nothing
  * else.
  */
-import { MmdumpError } from '../errors.ts';
 import { RANK } from './held-locks.ts';
-import { THREADS_MAX } from './thread-layout.ts';
+import { isEarlier, RW_ENTRY, RW_LOCK } from './rw-lock-layout.ts';
 import type { ThreadTable } from './thread-table.ts';
 import { throwIfAborted, waitAsync, waitSync, wakeAll } from './wait.ts';
 
-/** The words of a lock. */
-export const RW_LOCK = {
-  NEXT_TICKET: 0, // the ticket of the next thread; Atomics only
-  CHANGES: 1, //     waited on; counts changes of entries that somebody may wait for; Atomics only
-  WAITERS: 2, //     at least the number of waiting threads; Atomics only
-  WRITERS: 3, //     8 words, one bit per thread that writes or is about to; Atomics only
-  ENTRIES: 16, //    one entry per thread, ENTRY_WORDS apart
-  ENTRY_WORDS: 16, // 64 bytes
-} as const;
-
 const { NEXT_TICKET, CHANGES, WAITERS, WRITERS, ENTRIES, ENTRY_WORDS } = RW_LOCK;
+const { CHOOSING, PRESENT, WRITER, HELD, TICKET_SHIFT } = RW_ENTRY;
 const BITS = 32;
-
-/** Words of a lock. */
-export const RW_LOCK_WORDS: number = ENTRIES + THREADS_MAX * ENTRY_WORDS;
-
-const CHOOSING = 1;
-const PRESENT = 2;
-const WRITER = 4;
-const HELD = 8;
-const TICKET_SHIFT = 4; // 28 bits of ticket lie above
 /** How often a thread that must not wait looks again at a conflicting thread that is CHOOSING. */
 const CHOOSING_SPINS = 10_000;
 
@@ -316,18 +292,6 @@ export class RwLock {
   }
 }
 
-function isEarlier(entry: number, mine: number): boolean {
-  return ((entry & ~0xf) - (mine & ~0xf)) >> TICKET_SHIFT < 0;
-}
-
 function rankOf(mode: LockMode): number {
   return mode === 'write' ? RANK.MMAP_WRITE : RANK.MMAP_READ;
-}
-
-/** The EAGAIN that an operation throws on a thread that must not wait. `what` is what is held. */
-export function wouldBlock(what: string): MmdumpError {
-  return new MmdumpError(
-    'EAGAIN',
-    `${what} is held by another thread, and this thread must not wait: use the Async form`,
-  );
 }

@@ -4,30 +4,20 @@
  */
 
 import type { Mm } from '../../mmu/mm/mm.ts';
-import { PAGE_STRUCT, PG } from '../../mmu/physical/page-struct.ts';
-import {
-  BANK_MASK,
-  BANK_SHIFT,
-  type PhysicalMemory,
-  WORD_SHIFT,
-} from '../../mmu/physical/physical-memory.ts';
+import { PAGE_STRUCT } from '../../mmu/physical/page-struct.ts';
+import type { PhysicalMemory } from '../../mmu/physical/physical-memory.ts';
 import type { SwapArea } from '../../mmu/swap/swap-area.ts';
-import {
-  CONTENT,
-  classOfRule,
-  FILE_VIEW,
-  ruleOfNotPresent,
-  ruleOfPresent,
-} from '../../mmu/tables/classify.ts';
+import { CONTENT, FILE_VIEW, ruleOfNotPresent, ruleOfPresent } from '../../mmu/tables/classify.ts';
 import type { WalkEnd } from '../../mmu/tables/page-table.ts';
 import { isBacked, isPresent, pfnOf } from '../../mmu/tables/pte.ts';
 import { countEmpty } from '../../mmu/tables/table-scan.ts';
 import type { OwnerTable } from '../../shared/dump/owner-table.ts';
 import { PAGE_CLASS, RULE } from '../../shared/dump/page-class.ts';
-import { cloneWord, FILE_PAGES_BIT, unsupportedWord } from '../../shared/dump/run-table.ts';
+import { FILE_PAGES_BIT, unsupportedWord } from '../../shared/dump/run-table.ts';
 import { GRANULE_PAGES, granuleStart } from '../../shared/page.ts';
 import type { FerriedPages } from '../ferry/ferried-pages.ts';
-import { type BackedPages, identityOfFrame } from './backed-pages.ts';
+import type { BackedPages } from './backed-pages.ts';
+import { ClassWords, LOST_PAGE, type OtherPages } from './class-words.ts';
 import type { ClassifyPolicy } from './classify-policy.ts';
 import type { Donors } from './donors.ts';
 import type { Leaves } from './leaves.ts';
@@ -37,24 +27,12 @@ import { NOTHING, type RunWriter } from './run-writer.ts';
 import { type VmaView, viewVma } from './vma-view.ts';
 
 // Local copies of what the loops use: see docs/decisions/hot-loops.md.
-const { FLAGS, REFCOUNT, MAPPING, PREV, WORDS: PAGE_WORDS } = PAGE_STRUCT;
-const { KSM } = PG;
-const { COPY, ZERO, GUARD, UNSUPPORTED, ABSENT } = PAGE_CLASS;
+const { FLAGS, MAPPING, WORDS: PAGE_WORDS } = PAGE_STRUCT;
+const { COPY, ZERO } = PAGE_CLASS;
 const RULE_CONTENT = CONTENT;
 const RULE_UNREACHABLE_FILE = RULE.UNREACHABLE_FILE_OWNER;
 const NO_ENTRY = RULE.NO_ENTRY;
-const PAGE_SHIFT = 12;
 const LOW_BITS = GRANULE_PAGES - 1;
-/** Stands in for a class word: a page of an unreachable file, whose owner is not known yet. */
-const LOST_PAGE = -1;
-
-/** How a classifier reaches pages whose bytes lie in no memory that the worker sees. */
-export interface OtherPages {
-  /** Undefined if no page of the machine lies in a backing. */
-  readonly backed: BackedPages | undefined;
-  /** Undefined if all memory of the machine is shared. */
-  readonly ferried: FerriedPages | undefined;
-}
 
 /** Classifies units of one mm. */
 export class GranuleClassifier {
@@ -66,7 +44,6 @@ export class GranuleClassifier {
   readonly #policy: ClassifyPolicy;
   readonly #out: RunWriter;
   readonly #pageWords: Int32Array;
-  readonly #banks: readonly Int32Array[];
   readonly #frames: number;
   readonly #memory: PhysicalMemory;
   readonly #swap: SwapArea;
@@ -80,8 +57,8 @@ export class GranuleClassifier {
   readonly #ownPlain: PlainView;
   /** For plain pages of private VMAs, which may be clones. */
   readonly #plain: PlainView;
-  /** The RULE of the last page, or of the last run of plain or empty pages. For `explain`. */
-  #rule: number = NO_ENTRY;
+  /** Decides about single pages, and keeps the RULE that has decided last. */
+  readonly #classWords: ClassWords;
 
   constructor(
     mms: readonly Mm[],
@@ -91,8 +68,9 @@ export class GranuleClassifier {
     donors: Donors | undefined,
     policy: ClassifyPolicy,
     out: RunWriter,
-    { backed, ferried }: OtherPages,
+    bytes: OtherPages,
   ) {
+    const { backed, ferried } = bytes;
     this.#backed = backed;
     this.#ferried = ferried;
     // On a frozen machine the pages of the unit are there already.
@@ -102,10 +80,10 @@ export class GranuleClassifier {
     this.#leaves = leaves;
     this.#owned = new OwnedPages(mms, ordinal, leaves, owners, backed);
     this.#donors = donors;
+    this.#classWords = new ClassWords(this.#mm, ordinal, donors, policy, bytes);
     this.#policy = policy;
     this.#out = out;
     this.#pageWords = this.#mm.pages.words;
-    this.#banks = this.#mm.memory.words;
     this.#memory = this.#mm.memory;
     this.#frames = this.#memory.frames;
     this.#swap = this.#mm.machine.swap;
@@ -113,7 +91,7 @@ export class GranuleClassifier {
     const view = {
       pageWords: this.#pageWords,
       frames: this.#memory.firstUnshared, // plain pages have bytes that this thread reaches
-      banks: this.#banks,
+      banks: this.#memory.words,
       detectZero,
       aheadFrom: 0,
       aheadTo: 0,
@@ -129,9 +107,10 @@ export class GranuleClassifier {
    */
   explain(vpn: number): number {
     const found = this.#leaves.enter(granuleStart(vpn));
-    this.#rule = found === 'bad' ? RULE.TABLE_BAD : found === 'none' ? RULE.NO_TABLE : NO_ENTRY;
+    this.#classWords.rule =
+      found === 'bad' ? RULE.TABLE_BAD : found === 'none' ? RULE.NO_TABLE : NO_ENTRY;
     this.#classifyPart(this.#mm.vmas.lookup(vpn), vpn, vpn + 1, found);
-    return this.#rule;
+    return this.#classWords.rule;
   }
 
   /** Classifies `pages` pages from page `start` on, which are whole granules. */
@@ -176,6 +155,7 @@ export class GranuleClassifier {
   #classifyTable(vma: VmaView, from: number, to: number): void {
     const { words } = this.#leaves;
     const out = this.#out;
+    const classWords = this.#classWords;
     const pageWords = this.#pageWords;
     const frames = this.#frames;
     const { file, fileView, isVdso } = vma;
@@ -185,14 +165,14 @@ export class GranuleClassifier {
       const at = first + (vpn - from) * 2;
       const empty = countEmpty(words, at, to - vpn);
       if (empty > 0) {
-        this.#rule = NO_ENTRY;
+        classWords.rule = NO_ENTRY;
         out.page(vpn, NOTHING, 0);
         vpn += empty - 1;
         continue;
       }
       const taken = takePlainPages(plain, words, at, to - vpn, out.sources, out.sourceEnd);
       if (taken > 0) {
-        this.#rule = RULE_CONTENT;
+        classWords.rule = RULE_CONTENT;
         out.copies(vpn, taken);
         vpn += taken - 1;
         continue;
@@ -215,7 +195,7 @@ export class GranuleClassifier {
         rule = ruleOfNotPresent(low, high, slot);
         if (slot >= 0) pfn = this.#swap.frameOf(slot); // row 6: the content lies in the slot
       }
-      const word = rule === RULE_CONTENT ? this.#ownWord(vma, vpn, pfn) : this.#otherWord(rule);
+      const word = rule === RULE_CONTENT ? classWords.own(vma, vpn, pfn) : classWords.other(rule);
       out.page(vpn, word, pfn);
     }
   }
@@ -228,7 +208,7 @@ export class GranuleClassifier {
     const first = pfnOf(low, high) + (from & LOW_BITS);
     for (let vpn = from; vpn < to; vpn++) {
       const pfn = first + (vpn - from);
-      this.#out.page(vpn, this.#leafWord(vma, vpn, low, high, pfn, -1), pfn);
+      this.#out.page(vpn, this.#classWords.leaf(vma, vpn, low, high, pfn, -1), pfn);
     }
   }
 
@@ -248,20 +228,20 @@ export class GranuleClassifier {
       const slot = low === 0 || isPresent(low) ? -1 : this.#swap.slotOf(low, high);
       if (slot >= 0) pfn = this.#swap.frameOf(slot);
       else if (isBacked(low)) pfn = this.#load(vpn, words, at + page * stride, to - vpn);
-      let word = low === 0 ? LOST_PAGE : this.#leafWord(vma, vpn, low, high, pfn, slot);
+      let word = low === 0 ? LOST_PAGE : this.#classWords.leaf(vma, vpn, low, high, pfn, slot);
       if (word === LOST_PAGE) {
         pfn = this.#owned.number(vma, vpn, found, to);
         // On a running machine a private VMA stores what it shows as its own: see dump/owners.ts.
         const isOwn = vma.isShared || this.#donors === undefined;
         const bits = isOwn ? 0 : FILE_PAGES_BIT;
         const rule = pfn === 0 && low === 0 ? this.#ruleOfHole(found) : RULE_UNREACHABLE_FILE;
-        word = pfn === 0 ? NOTHING : this.#contentWord(vpn, pfn) | bits;
-        this.#rule = rule;
+        word = pfn === 0 ? NOTHING : this.#classWords.content(vpn, pfn) | bits;
+        this.#classWords.rule = rule;
       } else if (vma.isShared && (word === COPY || word === ZERO)) {
         // What a shared VMA stores is read as the file's page. This is another page, and no policy
         // can make the image say so.
         word = unsupportedWord(RULE.OTHER_MAPPING);
-        this.#rule = RULE.OTHER_MAPPING;
+        this.#classWords.rule = RULE.OTHER_MAPPING;
       }
       this.#out.page(vpn, word, pfn);
     }
@@ -270,29 +250,6 @@ export class GranuleClassifier {
   /** The rule of a page that no leaf shows: row 3 or 5. */
   #ruleOfHole(found: WalkEnd): number {
     return found === 'none' ? RULE.NO_TABLE : NO_ENTRY;
-  }
-
-  /** Class word for a leaf that is not zero, or LOST_PAGE. `slot`: the leaf's swap slot, or -1. */
-  #leafWord(
-    vma: VmaView,
-    vpn: number,
-    low: number,
-    high: number,
-    pfn: number,
-    slot: number,
-  ): number {
-    let rule = NOTHING;
-    if (!isPresent(low)) {
-      rule = ruleOfNotPresent(low, high, slot);
-    } else if (pfn < this.#frames) {
-      const page = pfn * PAGE_WORDS;
-      const flags = this.#pageWords[page + FLAGS]!;
-      const mapping = this.#pageWords[page + MAPPING]!;
-      rule = ruleOfPresent(low, flags, mapping, vma.file, vma.fileView, vma.isVdso);
-      if (flags === 0 && !this.#memory.has(pfn)) rule = NOTHING;
-    }
-    if (rule === RULE_UNREACHABLE_FILE) return LOST_PAGE;
-    return rule === RULE_CONTENT ? this.#ownWord(vma, vpn, pfn) : this.#otherWord(rule);
   }
 
   /** The number of page `vpn`, whose entry at words[at] is backed: see BackedPages. */
@@ -309,73 +266,9 @@ export class GranuleClassifier {
     const pages = this.#backed!.load(this.#ordinal, vpn, words, at, limit);
     const first = this.#backed!.numberOf(vpn);
     for (let page = 0; page < pages; page++) {
-      const word = this.#ownWord(vma, vpn + page, first + page);
+      const word = this.#classWords.own(vma, vpn + page, first + page);
       this.#out.page(vpn + page, word, first + page);
     }
     return pages;
-  }
-
-  /** Class word by rows 17 to 19, for an anonymous page, a swap slot or a backed page. */
-  #ownWord(vma: VmaView, vpn: number, pfn: number): number {
-    const word = this.#contentWord(vpn, pfn);
-    const donors = this.#donors;
-    if (word !== COPY || this.#ordinal === 0 || donors === undefined) return word;
-    if (vma.isShared || this.#isAlone(pfn)) return word;
-    const donor = donors.find(this.#ordinal, vpn, this.#identity(pfn));
-    if (donor < 0) return COPY;
-    this.#rule = RULE.CLONE;
-    return cloneWord(donor);
-  }
-
-  /** What the page is to other mms: its frame or swap slot, or the backed page that it is. */
-  #identity(pfn: number): number {
-    if (this.#backed?.owns(pfn) === true) return this.#backed.identity(pfn);
-    return pfn < this.#frames ? identityOfFrame(this.#mm.pages, pfn) : pfn;
-  }
-
-  /**
-   * Whether the page cannot be a clone: its frame or slot has one reference and it does not lie in a
-   * backing, or KSM has merged it, so that other mms have equal bytes by chance.
-   */
-  #isAlone(pfn: number): boolean {
-    if (this.#backed?.owns(pfn) === true) return this.#backed.isMerged(pfn);
-    if (pfn >= this.#frames) return this.#swap.references(pfn - this.#swap.base) < 2;
-    const page = pfn * PAGE_WORDS;
-    if ((this.#pageWords[page + FLAGS]! & KSM) !== 0) return true;
-    return this.#pageWords[page + REFCOUNT]! < 2 && this.#pageWords[page + PREV] === 0;
-  }
-
-  /** Class word by rows 17 and 19: ZERO or COPY. */
-  #contentWord(vpn: number, pfn: number): number {
-    this.#rule = RULE_CONTENT;
-    if (!this.#policy.detectZero) return COPY;
-    const ferried = this.#ferried;
-    const number = ferried?.owns(pfn) === true ? ferried.numberOf(vpn, pfn) : pfn;
-    const at = number & BANK_MASK;
-    if (this.#banks[number >>> BANK_SHIFT]![at << WORD_SHIFT] !== 0) return COPY; // most pages
-    if (!this.#policy.zeroTests[number >>> BANK_SHIFT]!(at << PAGE_SHIFT)) return COPY;
-    this.#rule = RULE.ALL_ZERO;
-    return ZERO;
-  }
-
-  /** Class word for all rules but CONTENT. Rule NOTHING: the leaf points beyond physical memory. */
-  #otherWord(rule: number): number {
-    this.#rule = rule === NOTHING ? RULE.NO_FRAME : rule;
-    // There is no frame, so no policy can copy it.
-    if (rule === NOTHING) return unsupportedWord(RULE.NO_FRAME);
-    switch (classOfRule(rule)) {
-      case COPY:
-        return COPY;
-      case ZERO:
-        return this.#policy.detectZero ? ZERO : COPY;
-      case GUARD:
-        return GUARD;
-      case UNSUPPORTED:
-        return this.#policy.copyUnsupported && rule !== RULE.BAD_SWAP
-          ? COPY
-          : unsupportedWord(rule);
-      default:
-        return ABSENT;
-    }
   }
 }

@@ -24,53 +24,24 @@ import { ensureTables } from '../../mmu/tables/shared-table.ts';
 import { zapRange } from '../../mmu/tables/zap.ts';
 import { prepareAnonVma } from '../../mmu/vma/anon-vma.ts';
 import { assert } from '../../shared/assert.ts';
-import { DIGEST, isSameDigest, mismatchText, NO_DIGEST } from '../../shared/digest/digest-kind.ts';
 import { LOAD, LOAD_FLAG, type LoadRun } from '../../shared/dump/load-table.ts';
-import { MmdumpError } from '../../shared/errors.ts';
-import {
-  addressOf,
-  GRANULE_PAGES,
-  granuleEnd,
-  hex,
-  KiB,
-  PAGE_SIZE,
-  type Pfn,
-} from '../../shared/page.ts';
+import { GRANULE_PAGES, granuleEnd, PAGE_SIZE, type Pfn } from '../../shared/page.ts';
 import { pagePrivileges } from '../../shared/vm-flags.ts';
 import type { FerriedFrames } from '../ferry/ferried-frames.ts';
-import { PackedBlocks } from '../task/packed-blocks.ts';
 import type { Reader } from '../task/read-at.ts';
 import type { FramesDigest } from './frames-digest.ts';
+import { NO_RUN, RunBytes } from './run-bytes.ts';
 import { assertStillMapped } from './still-mapped.ts';
 
-/** Bytes that are read before they are digested, while they are in the core's own cache. */
-const CHECKED_PART = 128 * KiB;
-
 const DATA_KINDS: ReadonlySet<number> = new Set([LOAD.ANON, LOAD.CACHE, LOAD.UNMAPPED]);
-
-const NO_RUN: LoadRun = {
-  mm: 0,
-  kind: 0,
-  flags: 0,
-  pages: 0,
-  start: 0,
-  source: 0,
-  file: 0,
-  index: 0,
-  ...NO_DIGEST,
-};
 
 /** Loads runs of one mm. Precondition: its mmap lock is held for reading, inside the gate. */
 export class RunLoader {
   readonly #mm: Mm;
-  readonly #reader: Reader;
-  readonly #packed: PackedBlocks;
-  readonly #digest: FramesDigest;
+  readonly #bytes: RunBytes;
   /** Undefined if all memory of the machine is shared, or this restore does not reach what is not. */
   readonly #ferried: FerriedFrames | undefined;
   #run: LoadRun = NO_RUN;
-  /** The next run continues the block of this one. */
-  #hasMore = false;
   /** Slot of the VMA that the run lies in. */
   #slot = 0;
   /** Pages whose bytes are on their way to memory that is not shared. */
@@ -80,9 +51,7 @@ export class RunLoader {
 
   constructor(mm: Mm, reader: Reader, digest: FramesDigest, ferried: FerriedFrames | undefined) {
     this.#mm = mm;
-    this.#reader = reader;
-    this.#packed = new PackedBlocks(reader);
-    this.#digest = digest;
+    this.#bytes = new RunBytes(mm, reader, digest);
     this.#ferried = ferried;
   }
 
@@ -98,16 +67,13 @@ export class RunLoader {
     this.#slot = this.#mm.vmas.lookup(start);
     const isInto = (run.flags & LOAD_FLAG.INTO) !== 0;
     if (isInto) assertStillMapped(this.#mm, this.#slot, run);
-    const isRest = this.#hasMore;
-    this.#hasMore = (run.flags & LOAD_FLAG.MORE) !== 0;
-    const isOfPages = (run.flags & LOAD_FLAG.OF_PAGES) !== 0;
-    if (!isRest) this.#digest.begin(run.digest, isOfPages);
+    this.#bytes.begin(run);
     for (let done = 0; done < pages; ) {
       const vpn = start + done;
       const wanted = Math.min(pages - done, granuleEnd(vpn) - vpn);
       done += isInto ? this.#loadInto(kind, vpn, wanted) : this.#loadPart(kind, vpn, wanted);
     }
-    this.#assertDigest();
+    this.#bytes.assertDigest(this.#slot);
     return (DATA_KINDS.has(kind) ? pages : this.#fetched) * PAGE_SIZE;
   }
 
@@ -122,7 +88,7 @@ export class RunLoader {
     if (mm.memory.isUnshared(first)) {
       this.#loadUnshared(kind, vpn, first, pages);
       this.underWay.push({ from: vpn, to: vpn + pages });
-    } else if (DATA_KINDS.has(kind)) this.#read(vpn, first, pages);
+    } else if (DATA_KINDS.has(kind)) this.#bytes.read(vpn, first, pages);
     else mm.memory.zero(first, pages);
     markPages(mm, vpn, vpn + pages);
     return pages;
@@ -134,7 +100,7 @@ export class RunLoader {
     if (ferried === undefined) {
       this.#mm.memory.assertReachable(first);
     } else if (DATA_KINDS.has(kind)) {
-      this.#read(vpn, ferried.room(), pages);
+      this.#bytes.read(vpn, ferried.room(), pages);
       ferried.store(first, pages);
     } else {
       ferried.zero(first, pages);
@@ -209,42 +175,11 @@ export class RunLoader {
       return;
     }
     try {
-      this.#read(vpn, first, count);
+      this.#bytes.read(vpn, first, count);
     } catch (error) {
       for (let page = 0; page < count; page++) allocator.put(first + page, thread);
       throw error;
     }
-  }
-
-  /** Reads the bytes of `count` pages from `vpn` on into frames, and digests them. */
-  #read(vpn: number, first: number, count: number): void {
-    const { memory } = this.#mm;
-    const { start, pages, digest } = this.#run;
-    const bytes = memory.bytesOf(first);
-    const at = memory.byteAt(first);
-    const length = count * PAGE_SIZE;
-    const offset = addressOf(vpn - start);
-    const isChecked = digest !== DIGEST.NONE;
-    const isEnd = vpn + count === start + pages && !this.#hasMore;
-    const part = isChecked ? CHECKED_PART : length;
-    for (let done = 0; done < length; done += part) {
-      const bytesNow = Math.min(part, length - done);
-      this.#take(bytes, at + done, bytesNow, offset + done);
-      if (!isChecked) continue;
-      this.#digest.take(first, at + done, bytesNow, isEnd && done + bytesNow === length);
-    }
-  }
-
-  /** Reads `length` bytes of the pages of the run, from byte `from` of them on. */
-  #take(into: Uint8Array, at: number, length: number, from: number): void {
-    const { source, packed = 0, blockPages = 0, skip = 0 } = this.#run;
-    if (packed === 0) {
-      this.#reader.read(into, at, length, source + from);
-      return;
-    }
-    const pages = this.#packed.pages(source, packed, addressOf(blockPages));
-    const first = addressOf(skip) + from;
-    into.set(pages.subarray(first, first + length), at);
   }
 
   /** Writes the page structs of `count` new frames, for the pages from `vpn` on. */
@@ -333,22 +268,5 @@ export class RunLoader {
       this.#mm.allocator.put(pfn, this.#mm.thread);
       throw error;
     }
-  }
-
-  #assertDigest(): void {
-    const { digest, start, pages, source, mm } = this.#run;
-    const found = this.#digest;
-    if (digest === DIGEST.NONE || this.#hasMore || isSameDigest(this.#run, found)) return;
-    const address = addressOf(start);
-    const range = `${hex(address)}-${hex(address + addressOf(pages))}`;
-    const slot = this.#slot;
-    const vma = `${hex(addressOf(this.#mm.vmas.start(slot)))}-${hex(addressOf(this.#mm.vmas.end(slot)))}`;
-    const { name, offset } = this.#reader.placeOf(source);
-    throw new MmdumpError(
-      'IMAGE_CHECKSUM',
-      `${name}: mm ${mm}, VMA ${vma}, pages ${range} at byte ${offset}: ` +
-        mismatchText(this.#run, found),
-      { mm, address, offset },
-    );
   }
 }

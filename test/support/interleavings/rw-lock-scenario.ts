@@ -9,7 +9,7 @@
 
 import { RANK } from '../../../src/shared/sync/held-locks.ts';
 import type { RwLock } from '../../../src/shared/sync/rw-lock.ts';
-import { RW_LOCK } from '../../../src/shared/sync/rw-lock.ts';
+import { RW_LOCK } from '../../../src/shared/sync/rw-lock-layout.ts';
 import { THREAD_TABLE_WORDS } from '../../../src/shared/sync/thread-layout.ts';
 import { ThreadTable } from '../../../src/shared/sync/thread-table.ts';
 import { DIED_WRITING } from '../../../src/shared/sync/trust.ts';

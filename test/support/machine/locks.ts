@@ -1,5 +1,6 @@
 import { FREEZE_GATE, FreezeGate } from '../../../src/shared/sync/freeze-gate.ts';
-import { RW_LOCK_WORDS, RwLock } from '../../../src/shared/sync/rw-lock.ts';
+import { RwLock } from '../../../src/shared/sync/rw-lock.ts';
+import { RW_LOCK_WORDS } from '../../../src/shared/sync/rw-lock-layout.ts';
 import { THREAD_TABLE_WORDS } from '../../../src/shared/sync/thread-layout.ts';
 import { ThreadTable } from '../../../src/shared/sync/thread-table.ts';
 

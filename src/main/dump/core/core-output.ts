@@ -6,11 +6,9 @@
  * The headers stand at the end, because only a pass over the pages tells how many there are. So a
  * file needs one pass, and the ELF header, which names their place, is written again after it.
  */
-import type { LookBack } from '../../../shared/dump/look-back.ts';
 import { lookBackBytes } from '../../../shared/dump/look-back.ts';
 import { nameIndexBytes } from '../../../shared/dump/name-table.ts';
 import { RAW_PIECE, SegmentCut } from '../../../shared/dump/segment-cut.ts';
-import type { UnitRuns } from '../../../shared/dump/tasks/pass-task.ts';
 import { vmaTallyBytes } from '../../../shared/dump/vma-tally.ts';
 import { WorkUnits, workUnitBytes } from '../../../shared/dump/work-unit.ts';
 import { MmdumpError } from '../../../shared/errors.ts';
@@ -23,7 +21,9 @@ import {
 } from '../../../shared/formats/elf/header.ts';
 import { headerBytes, putSegment, SEGMENT_TYPE } from '../../../shared/formats/elf/segments.ts';
 import { viewOf } from '../../../shared/formats/elf/words.ts';
-import { type DescribedMm, type PassTables, shareUnits } from '../pass-tables.ts';
+import type { FormatOutput, PassFindings, PlacedEnd } from '../format-output.ts';
+import type { Rewrite } from '../late-records.ts';
+import { type DescribedMm, type MmRecords, type PassTables, shareUnits } from '../pass-tables.ts';
 import type { Plan } from '../plan.ts';
 import type { SharedBuffers } from '../shared-buffers.ts';
 import { coreNotes } from './core-notes.ts';
@@ -37,7 +37,7 @@ export function assertOneMm(count: number): void {
 }
 
 /** The end of a core, once all runs are known. */
-export interface CoreEnd {
+interface CoreEnd {
   /** The ELF header, for byte 0. */
   readonly header: Uint8Array;
   /** Everything behind the pages. Its length is a multiple of 8. */
@@ -45,7 +45,9 @@ export interface CoreEnd {
 }
 
 /** The output of one dump as a core file. */
-export class CoreOutput {
+export class CoreOutput implements FormatOutput {
+  /** A core has none. */
+  readonly anonIds = undefined;
   readonly #described: DescribedMm;
   readonly #notes: Uint8Array;
 
@@ -56,7 +58,7 @@ export class CoreOutput {
   }
 
   /** Prepares the tables of a pass. The last unit is empty: the end of the file belongs to it. */
-  prepare(plan: Plan, buffers: SharedBuffers): PassTables {
+  async prepare(plan: Plan, buffers: SharedBuffers): Promise<PassTables> {
     const { mm } = this.#described;
     const empty = { mm: 0, start: 0, pages: 0 };
     const planned = [...(plan.units.length === 0 ? [empty] : plan.units), empty];
@@ -87,13 +89,37 @@ export class CoreOutput {
     };
   }
 
-  /**
-   * Encodes the end of a core whose pages end at byte `end`. `runs`: those of every unit.
-   * `lookBack`: where the units begin.
-   */
-  end(runs: readonly UnitRuns[], lookBack: LookBack, end: number): CoreEnd {
+  /** Puts the end of the core into the last unit. */
+  placeEnd(found: PassFindings, end: number): PlacedEnd {
+    return placeCoreEnd(found.tables, this.#end(found, end));
+  }
+
+  /** The ELF header is in place with the end, which it names. */
+  placeHead(): void {
+    // nothing else depends on the pass
+  }
+
+  /** A core has no records. */
+  crcsOf(): undefined {
+    return undefined;
+  }
+
+  /** Writes the end of the core, and the ELF header again. */
+  async finish(found: PassFindings, end: number, rewrite: Rewrite): Promise<number> {
+    const { header, trailer } = this.#end(found, end);
+    rewrite(end, trailer);
+    rewrite(0, header);
+    return trailer.length;
+  }
+
+  records({ records }: PassTables): readonly MmRecords[] {
+    return records;
+  }
+
+  /** Encodes the end of a core whose pages end at byte `end`. The reports have every run. */
+  #end({ reports, lookBack }: PassFindings, end: number): CoreEnd {
     const segments = new CoreSegments(this.#described.mm);
-    const ordered = [...runs].sort((a, b) => a.unit - b.unit);
+    const ordered = reports.flatMap(({ runs }) => runs).sort((a, b) => a.unit - b.unit);
     for (const each of ordered) {
       const offset = each.unit === 0 ? CORE_PAGES_AT : lookBack.endOf(each.unit - 1);
       segments.addUnit(each, offset);
@@ -119,10 +145,7 @@ export class CoreOutput {
 }
 
 /** Puts the end of a core into the tables of a pass that has counted. Returns the new tables. */
-export function placeCoreEnd(
-  tables: PassTables,
-  { header, trailer }: CoreEnd,
-): { readonly tables: PassTables; readonly bytes: number } {
+function placeCoreEnd(tables: PassTables, { header, trailer }: CoreEnd): PlacedEnd {
   const leads = new SharedArrayBuffer(CORE_PAGES_AT + trailer.length);
   const bytes = new Uint8Array(leads);
   bytes.set(header, 0);

@@ -5,7 +5,7 @@
 import { BACKING_KIND } from '../../../mmu/backing/backing-table.ts';
 import type { AddressSpace } from '../../../mmu/machine/address-space.ts';
 import { HeldFiles } from '../../../mmu/machine/held-files.ts';
-import { beginUse, onMachineEnd } from '../../../mmu/machine/lifetime.ts';
+import { beginUse } from '../../../mmu/machine/lifetime.ts';
 import type { Machine } from '../../../mmu/machine/machine.ts';
 import { VMA_KIND, type VmaFields } from '../../../mmu/vma/vma-table.ts';
 import { MmdumpError } from '../../../shared/errors.ts';
@@ -15,11 +15,11 @@ import { throwIfAborted } from '../../../shared/sync/wait.ts';
 import { VM } from '../../../shared/vm-flags.ts';
 import type { WorkerPool } from '../../crew/pool.ts';
 import { MACHINE } from '../../job/handle-arguments.ts';
-import { addSourceCheck } from '../../job/page-sources.ts';
 import type { PhaseProgress } from '../../job/progress.ts';
 import { Yielder } from '../../job/stop.ts';
 import { runLoadPhase } from '../../load/load-phase.ts';
 import { destroySpaces, undone } from '../../load/undo.ts';
+import { holdUntilReleased } from '../held-source.ts';
 import type { MachineFor } from '../import-report.ts';
 import { coreAddresses } from './core-fields.ts';
 import { type CoreContents, CoreFile } from './core-file.ts';
@@ -47,7 +47,7 @@ export async function importCoreWith(
   try {
     const report = await subject.run();
     isHeld = options.load === 'on-demand';
-    const release = isHeld ? holdUntilReleased(subject, core) : async (): Promise<void> => {};
+    const release = isHeld ? holdFile(subject, core) : async (): Promise<void> => {};
     return { mm: subject.space!, core: report, release, [Symbol.asyncDispose]: release };
   } catch (error) {
     throw await undone(error, () => subject.undo());
@@ -58,24 +58,13 @@ export async function importCoreWith(
 }
 
 /** Keeps the file open until the returned function is called or the machine is closed. */
-function holdUntilReleased(subject: CoreImporter, core: CoreFile): () => Promise<void> {
+function holdFile(subject: CoreImporter, core: CoreFile): () => Promise<void> {
   const { id } = subject.space!.reference.machine;
-  const endCheck = addSourceCheck(id, () => core.assertUnchanged());
-  let over: Promise<void> | undefined;
-  const release = async (): Promise<void> => {
-    endCheck();
-    deaf();
+  const check = (): Promise<void> => core.assertUnchanged();
+  return holdUntilReleased(id, check, async () => {
     subject.releaseBackings();
     await core.handle.close();
-  };
-  const once = (): Promise<void> => {
-    over ??= release();
-    return over;
-  };
-  const deaf = onMachineEnd(async (machine) => {
-    if (machine === id) await once().catch(() => {}); // nobody can read the machine any more
   });
-  return once;
 }
 
 /** One import under way. */
