@@ -93,6 +93,7 @@ function printDumped(
     }
     for (const line of smapsDifferences ?? []) printError(`differs from smaps: ${line}`);
   }
+  for (const line of report.warnings) printError(line);
   if (json === true) printJson(dumpJson(report, importMs, processes, core));
   else if (quiet !== true) {
     const text = dumpText(report, importMs, processes, name, core);

@@ -9,6 +9,7 @@ import type { ImageMm, ImageVma } from '../image/index/image-mm.ts';
 import { usageText } from './dump-output.ts';
 import { type DecodedNotes, decodedNotes, notesJson, notesLines } from './inspect-notes.ts';
 import { EXIT } from './run-command.ts';
+import { shownId } from './shown-id.ts';
 import { type OutputOptions, print, printJson, table } from './terminal.ts';
 
 const LDT_ENTRY_BYTES = 8;
@@ -46,13 +47,14 @@ function inspectJson(image: Image, notes: readonly DecodedNotes[]): unknown {
   const usage = memoryUsage(image);
   return {
     format: image.format,
-    id: image.id,
+    id: shownId(image),
     bytes: image.bytes,
     version: image.head.version,
     digest: image.head.digest,
     compress: image.head.compress,
     frozen: image.head.frozen,
     ancestors: image.ancestors,
+    unread: image.unread,
     savedBytes: usage.savedBytes,
     mms: image.mms().map((mm) => ({
       fields: { ...fieldsJson(mm), map_count: mm.vmas.length },
@@ -88,9 +90,10 @@ function fieldsJson(mm: ImageMm): { [name: string]: string } {
 
 function inspectText(image: Image, notes: readonly DecodedNotes[]): string {
   const lines = [
-    `${image.path}: ${image.format}, ${formatBytes(image.bytes)}, id ${image.id}, ` +
-      `${image.mms().length} mm${headText(image)}`,
+    `${image.path}: ${image.format}, ${formatBytes(image.bytes)}, ` +
+      `${image.id === '' ? '' : `id ${image.id}, `}${image.mms().length} mm${headText(image)}`,
   ];
+  for (const line of image.unread) lines.push(`not read: ${line}`);
   for (const [index, { id, path, bytes }] of image.ancestors.entries()) {
     const what = index === 0 ? 'parent' : `ancestor ${index + 1}`;
     lines.push(`${what}: ${path ?? 'in memory'}, ${formatBytes(bytes)}, id ${id}`);

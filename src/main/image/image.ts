@@ -21,7 +21,7 @@ import { throwIfAborted } from '../../shared/sync/wait.ts';
 import type { MemoryImage } from '../sinks/memory-sink.ts';
 import { type Ancestor, findAncestors } from './chain/ancestors.ts';
 import { ImageChain } from './chain/chain.ts';
-import { BLOCK, type Block } from './index/block-index.ts';
+import { BLOCK } from './index/block-index.ts';
 import { findVma, type ImageMm, type ImageVma } from './index/image-mm.ts';
 import { IndexBudget, MAX_INDEX } from './index/index-budget.ts';
 import { CACHE_BYTES } from './read/block-cache.ts';
@@ -29,7 +29,7 @@ import { ImageContents, type PayloadPart } from './read/image-contents.ts';
 import { Uses } from './read/uses.ts';
 import { whileIntact } from './source/byte-source.ts';
 import { imageSource, openSource } from './source/open-source.ts';
-import { readRecords } from './stream/read-records.ts';
+import { type ReadRecords, readRecords } from './stream/read-records.ts';
 
 /** The records of an image about one page. */
 export interface PageInfo {
@@ -111,10 +111,12 @@ const KINDS = {
  * stay.
  */
 export class Image {
-  /** The format of the image: docs/IMAGE_FORMAT.md. */
-  readonly format = 'cpt';
-  /** Name of the image: the first 16 bytes of sha256 over all its record crcs, in hexadecimal. */
+  /** 'cpt': a native image (docs/IMAGE_FORMAT.md). 'openvz': a container file of OpenVZ 6. */
+  readonly format: 'cpt' | 'openvz';
+  /** First 16 bytes of sha256 over all its record crcs, in hex. Empty for an OpenVZ file. */
   readonly id: string;
+  /** What an OpenVZ file holds besides, which is not read: one line each. Else empty. */
+  readonly unread: readonly string[];
   /** The file head, which describes the whole image. */
   readonly head: ImageHead;
   /** Path of the image, that of an image in parts without a number; null for an image in memory. */
@@ -127,7 +129,7 @@ export class Image {
   readonly #uses: Uses;
 
   /** @internal */
-  constructor(contents: ImageContents, id: string) {
+  constructor(contents: ImageContents, read: Omit<ReadRecords, 'records'>) {
     if (!isInstance(contents, ImageContents)) {
       throw refusal('new Image', contents, 'a call of openImage');
     }
@@ -137,7 +139,9 @@ export class Image {
     this.head = head;
     this.path = source.path;
     this.bytes = source.bytes;
-    this.id = id;
+    this.format = read.format;
+    this.id = read.id;
+    this.unread = read.unread;
     this.ancestors = contents.chain.ancestors.map(ancestorInfo);
   }
 
@@ -177,7 +181,7 @@ export class Image {
     const block = mm.blocks.find(vpn);
     if (block === undefined) return { kind: 'absent', vma, offset: null };
     const isPlain = block.kind === BLOCK.DATA && block.packed === 0;
-    const offset = isPlain ? pageOffset(block, vpn) : null;
+    const offset = isPlain ? block.source + addressOf(vpn - block.start) : null;
     return { kind: KINDS[block.kind], vma, offset };
   }
 
@@ -266,7 +270,7 @@ function ordinalOf(choice: MmChoice): number | undefined {
 /**
  * Opens an image: a file, the parts of an image (by `OUT` or by `OUT.000`), or the image of a
  * memory sink. It checks every record and no page (docs/IMAGE_FORMAT.md), and keeps the records
- * only.
+ * only. A container file of OpenVZ 6 is an image, too: docs/decisions/openvz-files.md.
  *
  * It rejects with OPTION_INVALID, INPUT_FAILED, IMAGE_NOT_RECOGNISED, IMAGE_VERSION,
  * IMAGE_TRUNCATED, IMAGE_CORRUPT, IMAGE_CHECKSUM, IMAGE_PARENT_MISSING, IMAGE_TOO_LARGE (beyond
@@ -284,17 +288,14 @@ export async function openImage(
   const source = await openSource(imageSource('from', from));
   try {
     const budget = new IndexBudget(source.name, checked.maxIndexBytes);
-    const { records, id } = await whileIntact(source, () => readRecords(source, budget, signal));
+    const read = await whileIntact(source, () => readRecords(source, budget, signal));
     const { name, path } = source;
+    const { records } = read;
     const ancestors = await findAncestors(name, path, records.head, parents, checked);
     const chain = new ImageChain(ancestors, source.bytes, budget);
-    return new Image(new ImageContents(source, records, chain, cacheBytes), id);
+    return new Image(new ImageContents(source, records, chain, cacheBytes), read);
   } catch (error) {
     await source.close().catch(() => {}); // `error` is what the caller needs to know
     throw error;
   }
-}
-
-function pageOffset(block: Block, vpn: number): number {
-  return block.source + addressOf(vpn - block.start);
 }

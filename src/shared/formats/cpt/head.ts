@@ -58,7 +58,7 @@ export function decodeHead(start: Uint8Array, imageBytes: number): ImageHead {
     throw new ImageProblem(
       'IMAGE_NOT_RECOGNISED',
       0,
-      'not an mmdump image: it does not begin with MMCP',
+      'neither an image of mmdump nor an OpenVZ file: its first bytes are others',
     );
   }
   if (start.length < FILE_HEAD.SIZE) {
