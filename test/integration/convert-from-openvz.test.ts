@@ -5,7 +5,7 @@
  * spaces, mappings, files, auxiliary vectors, LDTs and registers, every page with its bytes, and
  * the same pages shared · what does not come back is listed as a warning.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   createDumper,
@@ -240,6 +240,116 @@ describe('an OpenVZ file', () => {
     await withImages('d.cpt', 'more.cpt', (a, b) => compare(a, b));
     const { stdout } = await inside('inspect', 'more.vz');
     expect(stdout).toContain('not read: section 15: 80 bytes');
+  });
+});
+
+/** How a file is damaged, the code, and a part of the message. */
+const DAMAGE: readonly (readonly [
+  what: string,
+  damage: (file: Buffer) => Buffer,
+  code: string,
+  text: string,
+])[] = [
+  [
+    'another signature',
+    (file) => put(file, 0, 'writeUInt8', 0),
+    'IMAGE_NOT_RECOGNISED',
+    'neither an image of mmdump nor an OpenVZ file',
+  ],
+  ['version', (file) => put(file, 6, 'writeUInt16LE', 0x700), 'IMAGE_VERSION', 'version 0x700'],
+  [
+    'a container of 32 bits',
+    (file) => put(file, 8, 'writeUInt16LE', 0),
+    'IMAGE_VERSION',
+    'a 32-bit container (i386), expected x86-64',
+  ],
+  [
+    'a process of 32 bits',
+    (file) => put(file, firstOf(file, 0) + 215, 'writeUInt8', 0),
+    'IMAGE_VERSION',
+    'is one of 32 bits',
+  ],
+  [
+    'pages that were sent before',
+    (file) => put(file, firstOf(file, 4098) + 8, 'writeUInt32LE', 4105),
+    'IMAGE_VERSION',
+    'ITERPAGES at byte',
+  ],
+  ['the head only', (file) => file.subarray(0, 60), 'IMAGE_TRUNCATED', 'needs 80 bytes'],
+  ['a cut', (file) => file.subarray(0, 5000), 'IMAGE_TRUNCATED', 'and the file ends at byte 5000'],
+  [
+    'no trailer',
+    (file) => file.subarray(0, file.length - 264),
+    'IMAGE_TRUNCATED',
+    'without the trailer that ends every file',
+  ],
+  [
+    'bytes behind the trailer',
+    (file) => Buffer.concat([file, Buffer.alloc(4096)]),
+    'IMAGE_CORRUPT',
+    'bytes follow it, and it must be the last',
+  ],
+  [
+    'a wild length',
+    (file) => put(file, firstOf(file, 1024), 'writeUInt32LE', 0x7fff_fff8),
+    'IMAGE_CORRUPT',
+    'where it must end',
+  ],
+  [
+    'pages outside of their mapping',
+    (file) => put(file, firstOf(file, 4098) + 24, 'writeUInt32LE', 0),
+    'IMAGE_CORRUPT',
+    'PAGES at byte',
+  ],
+  [
+    'a mapping over the one before it',
+    (file) => {
+      const at = firstOf(file, 1024);
+      const next = at + Number(file.readBigUInt64LE(at));
+      file.copy(file, next + 40, at + 40, at + 56);
+      return file;
+    },
+    'IMAGE_CORRUPT',
+    'at byte',
+  ],
+];
+
+/** Byte of the first object of a type in the section of mms, or in that of tasks. */
+function firstOf(file: Buffer, type: number): number {
+  const section = type === 0 ? 3 : 4;
+  let at = Number(file.readBigUInt64LE(file.length - 248 + 24 + section * 8)) + 16;
+  while (file.readUInt32LE(at + 8) !== type) {
+    const isParent = [0, 1, 1024].includes(file.readUInt32LE(at + 8));
+    at += isParent ? file.readUInt16LE(at + 12) : Number(file.readBigUInt64LE(at));
+  }
+  return at;
+}
+
+function put(
+  file: Buffer,
+  at: number,
+  write: 'writeUInt8' | 'writeUInt16LE' | 'writeUInt32LE',
+  value: number,
+): Buffer {
+  file[write](value, at);
+  return file;
+}
+
+describe('a bad OpenVZ file', () => {
+  it('is refused with one clear line', async () => {
+    expect((await inside('dump', '--workload', 'mixed:1M', '-o', 'ok.cpt')).status).toBe(0);
+    await convert('ok.cpt', 'ok.vz', '--format', 'openvz');
+    for (const [what, damage, code, text] of DAMAGE) {
+      const bytes = damage(readFileSync(join(cli.path, 'ok.vz')));
+      writeFileSync(join(cli.path, 'bad.vz'), bytes);
+      const { status, stderr } = await inside('convert', 'bad.vz', 'bad.cpt', '--format', 'cpt');
+      expect({ what, status, lines: stderr.trim().split('\n').length }).toEqual({
+        ...{ what, status: 1, lines: 1 },
+      });
+      expect(stderr, what).toContain(`[${code}]`);
+      expect(stderr, what).toContain(text);
+      expect(existsSync(join(cli.path, 'bad.cpt')), what).toBe(false);
+    }
   });
 });
 

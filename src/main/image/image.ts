@@ -106,10 +106,7 @@ const KINDS = {
   [BLOCK.PARENT]: 'parent',
 } as const;
 
-/**
- * An open image, which `openImage` makes. Its methods are IMAGE_CLOSED after `close`; its fields
- * stay.
- */
+/** An open image, made by `openImage`. After `close` its methods are IMAGE_CLOSED; fields stay. */
 export class Image {
   /** 'cpt': a native image (docs/IMAGE_FORMAT.md). 'openvz': a container file of OpenVZ 6. */
   readonly format: 'cpt' | 'openvz';
@@ -289,9 +286,9 @@ export async function openImage(
   try {
     const budget = new IndexBudget(source.name, checked.maxIndexBytes);
     const read = await whileIntact(source, () => readRecords(source, budget, signal));
-    const { name, path } = source;
     const { records } = read;
-    const ancestors = await findAncestors(name, path, records.head, parents, checked);
+    const { head } = records;
+    const ancestors = await findAncestors(source.name, source.path, head, parents, checked);
     const chain = new ImageChain(ancestors, source.bytes, budget);
     return new Image(new ImageContents(source, records, chain, cacheBytes), read);
   } catch (error) {

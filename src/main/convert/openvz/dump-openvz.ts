@@ -13,6 +13,7 @@ import { type Image, openImage } from '../../image/image.ts';
 import type { Deadline } from '../../job/stop.ts';
 import { fileSink } from '../../sinks/file-sink.ts';
 import { memorySink } from '../../sinks/memory-sink.ts';
+import { outputFailed } from '../../sinks/output-error.ts';
 import type { Sink } from '../../sinks/sink.ts';
 import { lossesInOpenvz } from '../losses.ts';
 import { writeOpenvz } from './write-openvz.ts';
@@ -120,7 +121,8 @@ function besides(output: string): Between {
   const path = `${output}.${randomBytes(6).toString('hex')}.cpt`;
   const remove = async (): Promise<void> => {
     await unlink(path).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT') throw error;
+      if (error.code === 'ENOENT') return;
+      throw outputFailed(path, 'is not needed any more, and cannot be removed', error);
     });
   };
   return {

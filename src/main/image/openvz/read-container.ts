@@ -75,6 +75,9 @@ export async function readContainer(
   while (at < last) {
     const section = await walk.section(at);
     const { type, length } = section;
+    if (type === SECTION.TRAILER) {
+      throw wrong(at, `the trailer at byte ${at}: bytes follow it, and it must be the last`);
+    }
     if (sections.has(type)) throw wrong(at, `section ${type} at byte ${at}: it came before`);
     if (type >= SECTIONS) throw wrong(at, `section ${type} at byte ${at}: there are ${SECTIONS}`);
     sections.set(type, at);
@@ -92,9 +95,10 @@ export async function readContainer(
   return { time, ...collector.finish() };
 }
 
-function truncated({ bytes }: ByteSource, at: number): ImageProblem {
+function truncated({ bytes, extraParts }: ByteSource, at: number): ImageProblem {
+  const advice = extraParts === undefined ? '' : '; join its parts first, with cat';
   const text = `the OpenVZ file ends at byte ${bytes}, without the trailer that ends every file`;
-  return new ImageProblem('IMAGE_TRUNCATED', at, text);
+  return new ImageProblem('IMAGE_TRUNCATED', at, text + advice);
 }
 
 function wrong(offset: number, message: string): ImageProblem {
