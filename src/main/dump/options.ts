@@ -33,7 +33,7 @@ import type { ChangedSince, DumpParent } from './parent.ts';
 import type { DumpProgress } from './report.ts';
 
 /** The format of an image: 'cpt' is the native one. docs/decisions tells of the others. */
-export type ImageFormat = PassFormat | 'openvz';
+export type ImageFormat = 'cpt' | 'elf' | 'openvz';
 
 /** Options of a dump. */
 export interface DumpOptions extends JobOptions {
