@@ -254,7 +254,7 @@ const DAMAGE: readonly (readonly [
     'another signature',
     (file) => put(file, 0, 'writeUInt8', 0),
     'IMAGE_NOT_RECOGNISED',
-    'neither an image of mmdump nor an OpenVZ file',
+    'and is no OpenVZ file',
   ],
   ['version', (file) => put(file, 6, 'writeUInt16LE', 0x700), 'IMAGE_VERSION', 'version 0x700'],
   [

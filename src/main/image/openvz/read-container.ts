@@ -67,8 +67,15 @@ export async function readContainer(
   signal: AbortSignal | undefined,
 ): Promise<Container> {
   const walk = new Walk(source, signal);
+  try {
+    return await read(walk, source, new Collector(budget));
+  } finally {
+    walk.end();
+  }
+}
+
+async function read(walk: Walk, source: ByteSource, collector: Collector): Promise<Container> {
   const time = decodeMajorHeader(await walk.bytes(0, MAJOR_HEADER.SIZE), source.bytes);
-  const collector = new Collector(budget);
   const sections = new Map<number, number>();
   const last = source.bytes - TRAILER_BYTES;
   let at: number = MAJOR_HEADER.SIZE;
@@ -124,6 +131,11 @@ class Walk {
     this.#signal = signal;
     this.#part = new LoadedPart(source);
     this.#yielder = new Yielder(signal);
+  }
+
+  /** Leaves the memory of the walk to the next one. */
+  end(): void {
+    this.#part.end();
   }
 
   /** Bytes of the file, fewer only at its end. They are valid until more are asked for. */

@@ -5,6 +5,14 @@ import type { ByteSource } from '../source/byte-source.ts';
 /** Bytes of a part: the least for headers that are far apart, the most for one read of a file. */
 const LEAST_PART = 8 * KiB;
 const LARGEST_PART = MiB;
+/** A part that follows the last one is this many times as large. */
+const GROWTH = 4;
+
+/**
+ * The largest buffer of a walk that has ended. Memory that was touched before is several times as
+ * fast, and a chain of images has many walks.
+ */
+let spare = new Uint8Array(0);
 
 const NO_CHUNKS = { chunks: [], chunkBytes: 1 } as const;
 
@@ -17,13 +25,14 @@ export class LoadedPart {
   readonly #source: ByteSource;
   readonly #chunks: readonly Uint8Array[];
   readonly #chunkBytes: number;
-  #buffer = new Uint8Array(0);
+  #buffer = spare;
   #size = LEAST_PART;
   #start = 0;
   #length = 0;
 
   constructor(source: ByteSource) {
     this.#source = source;
+    spare = new Uint8Array(0); // walks that go on at the same time have their own
     const { reach } = source;
     const { chunks, chunkBytes } = reach.kind === 'memory' ? reach.image : NO_CHUNKS;
     this.#chunks = chunks;
@@ -49,13 +58,17 @@ export class LoadedPart {
   async load(offset: number): Promise<void> {
     const isNext = offset <= this.#start + this.#length;
     this.#size = isNext
-      ? Math.min(this.#size * 2, LARGEST_PART)
-      : Math.max(this.#size / 2, LEAST_PART);
+      ? Math.min(this.#size * GROWTH, LARGEST_PART)
+      : Math.max(this.#size / GROWTH, LEAST_PART);
     const length = Math.min(this.#size, this.#source.bytes - offset);
     if (length > this.#buffer.length) this.#buffer = new Uint8Array(length);
     this.#length = 0;
     await this.#source.read(this.#buffer.subarray(0, length), offset);
     this.#start = offset;
     this.#length = length;
+  }
+  /** Leaves the buffer to the next walk. Nobody has a view of it any more. */
+  end(): void {
+    if (this.#buffer.length > spare.length) spare = this.#buffer;
   }
 }

@@ -40,9 +40,23 @@ export async function walkObjects(
   visitor: Visitor,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const part = new LoadedPart(source);
-  const fields = new Fields();
   assertLength(source, head, visitor);
+  const part = new LoadedPart(source);
+  try {
+    await walkParts(part, source, head, visitor, signal);
+  } finally {
+    part.end();
+  }
+}
+
+async function walkParts(
+  part: LoadedPart,
+  source: ByteSource,
+  head: ImageHead,
+  visitor: Visitor,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const fields = new Fields();
   const end = Math.min(source.bytes, head.totalLen);
   const yielder = new Yielder(signal);
   let offset = head.bytes;
