@@ -1,7 +1,7 @@
 /** `mmdump convert --format openvz` makes a container file of OpenVZ 6 of an image. */
 import { MmdumpError } from '../../shared/errors.ts';
 import { formatBytes, formatMs } from '../../shared/human-units.ts';
-import { lossesInOpenvz, lossesOfOne } from '../convert/losses.ts';
+import { lossesInOpenvz, lossesOfOne, lostState } from '../convert/losses.ts';
 import { writeOpenvz } from '../convert/openvz/write-openvz.ts';
 import { openImage } from '../image/image.ts';
 import type { Deadline } from '../job/stop.ts';
@@ -35,8 +35,9 @@ export async function convertOpenvz(
     }
     const chosen = mm === undefined ? mms : [mms[mm]!];
     const losses = await Promise.all(chosen.map((each) => lossesInOpenvz(image, each)));
-    const others = mm === undefined ? [] : lossesOfOne(image).map((line) => `not kept: ${line}`);
-    const warnings = [...others, ...losses.flat()];
+    const others = mm === undefined ? [] : lossesOfOne(image);
+    const left = [...lostState(image), ...others].map((line) => `not kept: ${line}`);
+    const warnings = [...left, ...losses.flat()];
     const onProgress = (done: number, all: number): void => progress.show('convert', done, all);
     const bytes = await writeOpenvz(image, { to: output.sink, mm, deadline, onProgress });
     progress.stop();

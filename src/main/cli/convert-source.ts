@@ -2,11 +2,14 @@
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import type { AddressSpace } from '../../mmu/machine/address-space.ts';
 import { createMachine } from '../../mmu/machine/attach.ts';
+import type { SnapshotState } from '../../mmu/machine/snapshot-options.ts';
 import type { ImageFormat } from '../../shared/dump/tasks/pass-task.ts';
 import { MmdumpError } from '../../shared/errors.ts';
-import { lossesInCore, lossesOfOne } from '../convert/losses.ts';
+import { STATE_MAX_BYTES } from '../../shared/formats/cpt/records.ts';
+import { lossesInCore, lossesOfOne, lostState } from '../convert/losses.ts';
 import type { Dumper } from '../dumper.ts';
-import { type ImageAncestor, openImage } from '../image/image.ts';
+import type { ImageAncestor } from '../image/chain/image-ancestor.ts';
+import { openImage } from '../image/image.ts';
 import { memoryOnDemand } from '../load/memory-on-demand.ts';
 import { coreLines } from './dump-output.ts';
 
@@ -17,6 +20,8 @@ export interface ConvertSource {
   readonly id: string | null;
   readonly ancestors: readonly ImageAncestor[];
   readonly spaces: readonly AddressSpace[];
+  /** What the image has beside memory. */
+  readonly state: SnapshotState;
   /** What the output will lack, one line each. */
   readonly warnings: readonly string[];
   release(): Promise<void>;
@@ -71,6 +76,7 @@ async function openCore(
     id: null,
     ancestors: [],
     spaces: [imported.mm],
+    state: {},
     warnings: coreLines(imported.core),
     release: () => imported.release(),
   };
@@ -86,14 +92,18 @@ async function openRestored(
     assertOrdinal(mm, mms.length);
     const chosen = mm === undefined ? mms : [mms[mm]!];
     const losses = mm === undefined ? [] : lossesOfOne(image);
+    if (to === 'elf') losses.push(...lostState(image));
     if (to === 'elf') losses.push(...chosen.flatMap((each) => lossesInCore(image, each)));
     const warnings = losses.map((line) => `not kept: ${line}`);
     const memory = memoryOnDemand(image);
     const machine = createMachine({ memory, maxAddressSpaces: Math.max(1, mms.length) });
-    const restored = await dumper.restore(image, machine, { signal, load: 'on-demand' });
+    const how = { signal, load: 'on-demand', maxStateBytes: STATE_MAX_BYTES } as const;
+    const restored = await dumper.restore(image, machine, how);
     const { id, ancestors } = image;
     const spaces = chosen.map(({ ordinal }) => restored.mms[ordinal]!);
-    return { format: 'cpt', id, ancestors, spaces, warnings, release: () => restored.release() };
+    const { state } = restored;
+    const found = { format: 'cpt', id, ancestors, spaces, state, warnings } as const;
+    return { ...found, release: () => restored.release() };
   } finally {
     await image.close();
   }

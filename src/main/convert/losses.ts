@@ -5,6 +5,7 @@ import { AUXV_WORDS } from '../../shared/formats/openvz/records.ts';
 import { VM, vmFlagNames } from '../../shared/vm-flags.ts';
 import type { Image } from '../image/image.ts';
 import type { ImageFile, ImageMm } from '../image/index/image-mm.ts';
+import { stateText } from '../image/index/image-state.ts';
 
 /** Flags that a core file has, or that an import of one makes up again. */
 const KEPT =
@@ -29,6 +30,11 @@ export function lossesOfOne(image: Image): string[] {
   return [
     `${counted(others, 'other address space')}, and which pages are shared: they are left out`,
   ];
+}
+
+/** The state beside memory, which no other format can hold. Empty if there is none. */
+export function lostState({ state }: Image): string[] {
+  return state.map(({ name, bytes }) => `${stateText(name)}, ${counted(bytes, 'byte')}`);
 }
 
 /** What a core file cannot hold of an mm of an image. */

@@ -39,8 +39,7 @@ export async function readRecords(
     };
     await walkObjects(source, head, visitor, signal);
     checker.finish(head.totalLen);
-    const { mms, filePages } = checker;
-    return { records: { head, mms, filePages }, id: id.digest() };
+    return { records: checker.records, id: id.digest() };
   } catch (error) {
     throw error instanceof ImageProblem ? problemError(source.name, error.problem) : error;
   }

@@ -13,6 +13,7 @@ import { JOB_OPTIONS } from '../../job/stop.ts';
 import type { MemoryImage } from '../../sinks/memory-sink.ts';
 import { IdHash } from '../index/id-hash.ts';
 import type { ImageMm } from '../index/image-mm.ts';
+import type { ImageState } from '../index/image-state.ts';
 import { IndexBudget, MAX_INDEX } from '../index/index-budget.ts';
 import type { CheckedRecords } from '../read/image-contents.ts';
 import { type ByteSource, whileIntact } from '../source/byte-source.ts';
@@ -98,7 +99,7 @@ async function verifySource(
   if (source.problem) problems.add(source.problem);
   for (const problem of (await source.extraParts?.()) ?? []) problems.add(problem);
   const structure = await readStructure(source, problems, budget, options.signal);
-  await verifyPayloads(source, structure.mms, pool, options, problems, budget);
+  await verifyPayloads(source, structure, pool, options, problems, budget);
   problems.listed.sort((a, b) => a.offset - b.offset);
   if (structure.records !== undefined) {
     await verifyChain(pool, source, structure.records, options, problems, budget);
@@ -118,6 +119,7 @@ async function verifySource(
 
 /** What the records of an image say, as far as they could be read. */
 interface Structure {
+  readonly states: readonly ImageState[];
   readonly mms: readonly ImageMm[];
   readonly objects: number;
   readonly id: string;
@@ -153,12 +155,12 @@ async function readStructure(
     await walkObjects(source, head, visitor, signal);
     if (source.bytes < head.totalLen) checker.lost(); // in half an image counts cannot add up
     checker.finish(head.totalLen);
-    const { mms, filePages } = checker;
-    return { mms, objects, id: id.digest(), records: { head, mms, filePages } };
+    const { records } = checker;
+    return { mms: records.mms, states: records.states, objects, id: id.digest(), records };
   } catch (error) {
     if (!(error instanceof ImageProblem)) throw error;
     report(error);
-    return { mms: [], objects, id: '', records: undefined };
+    return { mms: [], states: [], objects, id: '', records: undefined };
   }
 }
 
