@@ -28,7 +28,7 @@ import { PageDigestCache } from './dump/page-digest-cache.ts';
 import type { DumpParent } from './dump/parent.ts';
 import type { DumpEstimate, DumpReport } from './dump/report.ts';
 import { SharedBuffers } from './dump/shared-buffers.ts';
-import { dumpForked, dumpSnapshot } from './dump/snapshot-dump.ts';
+import { dumpForked, dumpSnapshot, stateOf } from './dump/snapshot-dump.ts';
 import type { Image } from './image/image.ts';
 import { IMAGE, ImageJobs } from './image-jobs.ts';
 import { CORE_OPTIONS, type CoreImport, type CoreOptions } from './import/core/core-report.ts';
@@ -88,6 +88,7 @@ export class Dumper extends ImageJobs {
     const checked = optionsOf('dump', options, DUMP_OPTIONS);
     const resolved = resolveOptions(checked);
     const snapshot = isSnapshot(spaces) ? spaces : undefined;
+    const state = snapshot === undefined ? resolved.state : stateOf(snapshot, checked.state);
     const references = snapshot?.references ?? referencesOf(spaces);
     const run = (parent: DumpParent | undefined): Promise<DumpReport> =>
       this.queue.run(checked, 'open', (deadline) => {
@@ -96,7 +97,7 @@ export class Dumper extends ImageJobs {
           const dump = resolved.pause === 'fork' ? dumpForked : runDump;
           return dump(this.engine, references, options, deadline);
         };
-        const chosen = { ...resolved, parent, signal: deadline.signal };
+        const chosen = { ...resolved, state, parent, signal: deadline.signal };
         return checked.format === 'openvz' ? dumpOpenvz(native, chosen, deadline) : native(chosen);
       });
     const { parent } = checked;
@@ -131,8 +132,9 @@ export class Dumper extends ImageJobs {
    * slot (`maxAddressSpaces`) for each mm.
    *
    * It rejects with ENOMEM, ENOSPC, EMFILE, IMAGE_CHECKSUM, IMAGE_CORRUPT, INPUT_FAILED,
-   * IMAGE_CLOSED, BANK_UNREACHABLE, WORKER_LOST and TOO_MANY_THREADS, and as every job with
-   * OPTION_INVALID, AbortError, TIMEOUT, DUMPER_CLOSED, MACHINE_CLOSED and MACHINE_POISONED.
+   * IMAGE_TOO_LARGE (`maxStateBytes`), IMAGE_CLOSED, BANK_UNREACHABLE, WORKER_LOST and
+   * TOO_MANY_THREADS, and as every job with OPTION_INVALID, AbortError, TIMEOUT, DUMPER_CLOSED,
+   * MACHINE_CLOSED and MACHINE_POISONED.
    */
   async restore(
     image: Image,

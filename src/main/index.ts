@@ -56,6 +56,7 @@ export type { ImageHead } from '../shared/formats/cpt/head.ts';
 export type { Problem, ProblemCode } from '../shared/formats/problem.ts';
 export type { MachineHandle } from '../shared/machine-handle.ts';
 export { GiB, KiB, MiB, PAGE_SIZE } from '../shared/page.ts';
+export type { StateChange } from './compare/changed-states.ts';
 export type { CompareOptions, CompareProgress, Comparison } from './compare/compare.ts';
 export type {
   ChangedPage,
@@ -102,9 +103,9 @@ export type {
   ShownSlot,
   TableEntry,
 } from './explain/walk-tables.ts';
+export type { ImageAncestor } from './image/chain/image-ancestor.ts';
 export {
   Image,
-  type ImageAncestor,
   type MmChoice,
   type OpenOptions,
   openImage,
@@ -112,6 +113,7 @@ export {
 } from './image/image.ts';
 export { memoryUsage } from './image/image-usage.ts';
 export type { ImageFile, ImageMm, ImageVma, Payload, StoredPages } from './image/index/image-mm.ts';
+export type { ImageState } from './image/index/image-state.ts';
 export type { FamilyUsage, MemoryUsage } from './image/memory-usage.ts';
 export type { Verification, VerifyOptions, VerifyProgress } from './image/verify/verify.ts';
 export type { ImageJobs } from './image-jobs.ts';

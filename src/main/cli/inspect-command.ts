@@ -6,6 +6,7 @@ import { protLetters, vmFlagNames } from '../../shared/vm-flags.ts';
 import { type Image, openImage } from '../image/image.ts';
 import { memoryUsage } from '../image/image-usage.ts';
 import type { ImageMm, ImageVma } from '../image/index/image-mm.ts';
+import { stateText } from '../image/index/image-state.ts';
 import { usageText } from './dump-output.ts';
 import { mappingLines } from './inspect-mappings.ts';
 import { type DecodedNotes, decodedNotes, notesJson, notesLines } from './inspect-notes.ts';
@@ -61,6 +62,7 @@ function inspectJson(image: Image, notes: readonly DecodedNotes[]): unknown {
     ancestors: image.ancestors,
     unread: image.unread,
     savedBytes: usage.savedBytes,
+    state: image.state.map(({ name, bytes }) => ({ name, bytes })),
     mms: image.mms().map((mm) => ({
       fields: { ...fieldsJson(mm), map_count: mm.vmas.length },
       ldtEntries: ldtEntries(mm),
@@ -108,6 +110,9 @@ function inspectText(
   for (const [index, { id, path, bytes }] of image.ancestors.entries()) {
     const what = index === 0 ? 'parent' : `ancestor ${index + 1}`;
     lines.push(`${what}: ${path ?? 'in memory'}, ${formatBytes(bytes)}, id ${id}`);
+  }
+  for (const { name, bytes } of image.state) {
+    lines.push(`${stateText(name)}: ${formatBytes(bytes)}`);
   }
   const hasParent = image.head.parent !== null;
   if (hasMaps) lines.push(...mapLegend(screen));

@@ -1,4 +1,5 @@
 /** The options of a dump: their checks and defaults. */
+import type { SnapshotState } from '../../mmu/machine/snapshot-options.ts';
 import {
   type Check,
   callback,
@@ -15,6 +16,7 @@ import {
 } from '../../shared/arguments/checks.ts';
 import type { Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
+import { copyState, STATE, type StateBlobs } from '../../shared/arguments/state-blobs.ts';
 import {
   DIGEST,
   type DigestKind,
@@ -23,6 +25,7 @@ import {
 } from '../../shared/digest/digest-kind.ts';
 import type { PassFormat, UnsupportedPolicy } from '../../shared/dump/tasks/pass-task.ts';
 import { MmdumpError } from '../../shared/errors.ts';
+import { STATE_MAX_BYTES } from '../../shared/formats/cpt/records.ts';
 import { GRANULE_PAGES, GRANULE_SIZE, MiB } from '../../shared/page.ts';
 import { assertZstd } from '../../shared/zstd.ts';
 import { Image } from '../image/image.ts';
@@ -109,6 +112,12 @@ export interface DumpOptions extends JobOptions {
    */
   readonly parent?: Image | undefined;
   /**
+   * State to put into the image beside memory, such as registers of an emulator's CPU: at most 1024
+   * byte sequences under names of 1 to 255 bytes, and at most 1 GiB. The bytes are copied when `dump`
+   * is called. A snapshot has its own. An ELF core file holds none. Default: none.
+   */
+  readonly state?: SnapshotState | undefined;
+  /**
    * Bytes of address space in a work unit: a multiple of 2 MiB, at most 64 MiB. Default 4 MiB. It
    * does not change the image.
    */
@@ -150,6 +159,7 @@ export interface ResolvedOptions {
   readonly dontDump: boolean;
   readonly sizeLimit: number | undefined;
   readonly parent: DumpParent | undefined;
+  readonly state: StateBlobs;
   /** Undefined if nothing tells which pages may have changed: all of them are compared. */
   readonly changedSince: ChangedSince | undefined;
   /** Nothing is written: see `estimate`. */
@@ -185,6 +195,7 @@ export const DUMP_OPTIONS: Shape<DumpOptions> = {
   dontDump: optional(flag),
   sizeLimit: optional(wholeNumber(0)),
   parent: optional(instanceOf(Image, 'an Image')),
+  state: optional(STATE),
   unitBytes: optional(unitBytes),
   source: optional((what, value) => (isArray(value) ? NAMES : text)(what, value)),
   ...JOB_OPTIONS,
@@ -214,9 +225,10 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
     unitBytes = 2 * GRANULE_SIZE,
     unsupported = 'fail',
     hugetlb = 'fail',
+    state = {},
   } = options;
+  assertFits(format, options);
   const compress = options.compress === 'zstd';
-  assertHas(format, options.parent !== undefined, compress);
   if (compress) assertZstd("compress: 'zstd'");
   return {
     to: options.to,
@@ -232,6 +244,7 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
     isInstant: options.freeze ?? true,
     dontDump: options.dontDump ?? false,
     sizeLimit: options.sizeLimit,
+    state: copyState(state, STATE_MAX_BYTES, 'the most that an image holds'),
     parent: undefined, // set while the image is in use
     changedSince: undefined,
     dryRun: options.to instanceof NoSink,
@@ -243,16 +256,17 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
   };
 }
 
-/** Throws OPTION_INVALID for what only native images have. */
-function assertHas(format: ImageFormat, parent: boolean, compress: boolean): void {
+/** Throws OPTION_INVALID if an option asks for what only native images have. */
+function assertFits(format: ImageFormat, { parent, compress, state }: DumpOptions): void {
   if (format === 'cpt') return;
   const what = format === 'elf' ? 'an ELF core file' : 'an OpenVZ file';
-  if (parent) {
-    const text = `parent: ${what} has no parent: leave it out, or use the format 'cpt'`;
-    throw new MmdumpError('OPTION_INVALID', text);
-  }
-  if (compress) {
-    const text = `compress: ${what} has no compressed pages: use the format 'cpt'`;
-    throw new MmdumpError('OPTION_INVALID', text);
-  }
+  const text =
+    parent !== undefined
+      ? `parent: ${what} has no parent: leave it out, or use the format 'cpt'`
+      : compress === 'zstd'
+        ? `compress: ${what} has no compressed pages: use the format 'cpt'`
+        : state !== undefined
+          ? `state: ${what} holds none: leave it out, or use the format 'cpt'`
+          : undefined;
+  if (text !== undefined) throw new MmdumpError('OPTION_INVALID', text);
 }

@@ -80,7 +80,7 @@ function outputOf({ options, parent }: Dump, mms: readonly DescribedMm[]): Forma
   const { isInstant: frozen, digest, dontDump, compress: zstd, format } = options;
   if (format === 'elf') return new CoreOutput(mms[0]!);
   const head = { frozen, digest, dontDump, zstd, mmCount: mms.length, parent: parent?.fields };
-  return new NativeOutput(mms, head);
+  return new NativeOutput(mms, head, options.state);
 }
 
 class PassRun {

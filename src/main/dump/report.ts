@@ -102,7 +102,7 @@ export interface DumpReport {
   readonly savedBytes: number;
   /** Pages that could not be stored, and pages that `hugetlb` or `dontDump` has left out. */
   readonly skipped: readonly SkippedPages[];
-  /** What the image cannot hold, one line each. Only for 'openvz', else empty. */
+  /** What the image cannot hold, one line each. Empty for 'cpt'. */
   readonly warnings: readonly string[];
   /** Times, in milliseconds. */
   readonly ms: {

@@ -9,20 +9,22 @@ import {
   list,
   number,
   optional,
+  text,
   wholeNumber,
 } from '../../shared/arguments/checks.ts';
 import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import type { ImageHead } from '../../shared/formats/cpt/head.ts';
-import { imageOfFirstPart } from '../../shared/formats/parts.ts';
 import { addressOf, TASK_SIZE, vpnOf } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import type { MemoryImage } from '../sinks/memory-sink.ts';
-import { type Ancestor, findAncestors } from './chain/ancestors.ts';
+import { findAncestors } from './chain/ancestors.ts';
 import { ImageChain } from './chain/chain.ts';
+import { ancestorInfo, type ImageAncestor } from './chain/image-ancestor.ts';
 import { BLOCK } from './index/block-index.ts';
 import { findVma, type ImageMm, type ImageVma } from './index/image-mm.ts';
+import type { ImageState } from './index/image-state.ts';
 import { IndexBudget, MAX_INDEX } from './index/index-budget.ts';
 import { CACHE_BYTES } from './read/block-cache.ts';
 import { ImageContents, type PayloadPart } from './read/image-contents.ts';
@@ -72,16 +74,6 @@ export interface OpenOptions {
   readonly parents?: readonly (string | MemoryImage)[] | undefined;
 }
 
-/** An image that another one needs: its parent, the parent of that, and so on. */
-export interface ImageAncestor {
-  /** Its id. */
-  readonly id: string;
-  /** Its path, that of an image in parts without a number; null for an image in memory. */
-  readonly path: string | null;
-  /** Its length, in bytes. */
-  readonly bytes: number;
-}
-
 /** Chooses an address space of an image. */
 export interface MmChoice {
   /** Ordinal of the mm, from 0. Default 0. */
@@ -120,6 +112,8 @@ export class Image {
   readonly path: string | null;
   /** Length of the image, in bytes. */
   readonly bytes: number;
+  /** State that the image holds beside memory, ascending by name. `readState` reads it. */
+  readonly state: readonly ImageState[];
   /** The images that it needs, its parent first. Empty for an image without a parent. */
   readonly ancestors: readonly ImageAncestor[];
   readonly #contents: ImageContents;
@@ -139,6 +133,7 @@ export class Image {
     this.format = read.format;
     this.id = read.id;
     this.unread = read.unread;
+    this.state = contents.states;
     this.ancestors = contents.chain.ancestors.map(ancestorInfo);
   }
 
@@ -225,6 +220,14 @@ export class Image {
   }
 
   /**
+   * Reads the state with this name. OPTION_INVALID if the image has none of this name,
+   * IMAGE_CHECKSUM, INPUT_FAILED, IMAGE_CLOSED.
+   */
+  readState(name: string): Promise<Uint8Array> {
+    return this.#uses.during(async () => this.#contents.state(text('name', name)));
+  }
+
+  /**
    * Runs a job on the contents of the image, which stays open until the job is over. IMAGE_CLOSED
    * if it was closed before.
    *
@@ -253,11 +256,6 @@ export class Image {
       return this.#contents.payload(this.#contents.mm(ordinalOf(choice)), part);
     });
   }
-}
-
-function ancestorInfo({ id, from, head }: Ancestor): ImageAncestor {
-  const path = typeof from === 'string' ? (imageOfFirstPart(from) ?? from) : null;
-  return { id, path, bytes: head.totalLen };
 }
 
 function ordinalOf(choice: MmChoice): number | undefined {
