@@ -50,6 +50,7 @@ export type { MmAddresses, MmAddressName } from '../mmu/mm/mm-struct.ts';
 export type { AdoptableMemory, AdoptedBank, MarkedMemory } from '../mmu/physical/adopted.ts';
 export type { VmaInfo } from '../mmu/vma/vma-info.ts';
 export type { DigestName } from '../shared/digest/digest-kind.ts';
+export type { FileTarget, ImageChunk, MemoryTarget } from '../shared/dump/tasks/copy-target.ts';
 export type { UnsupportedPolicy } from '../shared/dump/tasks/pass-task.ts';
 export { AbortError, type ErrorCode, type ErrorFields, MmdumpError } from '../shared/errors.ts';
 export type { ImageHead } from '../shared/formats/cpt/head.ts';
@@ -148,7 +149,14 @@ export {
   memorySink,
 } from './sinks/memory-sink.ts';
 export type { PathSink, PathSinkOptions } from './sinks/path-sink.ts';
-export type { Sink } from './sinks/sink.ts';
+export type {
+  BuiltInTarget,
+  CallsTarget,
+  ImageExtent,
+  ImageLength,
+  Sink,
+  SinkTarget,
+} from './sinks/sink.ts';
 export { type SplitSink, type SplitSinkOptions, splitSink } from './sinks/split-sink.ts';
 export { StreamSink, type StreamSinkOptions, streamSink } from './sinks/stream-sink.ts';
 export { WORKLOADS, type WorkloadName } from './workloads/names.ts';

@@ -8,7 +8,6 @@ import {
   isArray,
   list,
   listener,
-  objectWith,
   oneOf,
   optional,
   text,
@@ -30,6 +29,7 @@ import { GRANULE_PAGES, GRANULE_SIZE, MiB } from '../../shared/page.ts';
 import { assertZstd } from '../../shared/zstd.ts';
 import { Image } from '../image/image.ts';
 import { JOB_OPTIONS, type JobOptions } from '../job/stop.ts';
+import { SINK } from '../sinks/check-sink.ts';
 import { NoSink } from '../sinks/no-sink.ts';
 import type { Sink } from '../sinks/sink.ts';
 import type { ChangedSince, DumpParent } from './parent.ts';
@@ -174,11 +174,6 @@ export interface ResolvedOptions {
 const POLICIES = ['fail', 'skip', 'copy'] as const;
 const MAX_UNIT = 64 * MiB;
 const NAMES = list(text);
-/** Checks the sink of an image. */
-export const SINK: Check<Sink> = objectWith<Sink>(
-  ['open', 'reserve', 'commit', 'abort'],
-  'a sink, made by fileSink, splitSink, memorySink or streamSink',
-);
 
 /** The checks of all options of a dump. */
 export const DUMP_OPTIONS: Shape<DumpOptions> = {
