@@ -6,7 +6,8 @@
 import { GRANULE_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm/mm.ts';
-import type { AdoptedMarks } from '../physical/adopted-marks.ts';
+import { MM_FIELD } from '../mm/mm-struct.ts';
+import { seenAt } from '../physical/adopted-marks.ts';
 import { isPresent, PTE, pfnOf } from '../tables/pte.ts';
 import { walkRange } from '../tables/walk-range.ts';
 import { VMA_KIND } from '../vma/vma-table.ts';
@@ -31,6 +32,12 @@ export interface Wanted {
   readonly listsUnknown: boolean;
 }
 
+/** A collection, with the steps of adopted memory: of the last one that has cleared, and its own. */
+interface Scan extends Wanted {
+  readonly since: number;
+  readonly step: number;
+}
+
 /** Ascending ranges of pages that do not touch: the first page and the page after the last. */
 class Ranges {
   readonly pages: number[] = [];
@@ -47,17 +54,22 @@ class Ranges {
 
 /** Lists the dirty pages, two elements per range: its first page, and the first page after it. */
 export function collectDirty(mm: Mm, wanted: Wanted): number[] {
-  const { vmas } = mm;
+  const { vmas, struct, machine } = mm;
   const ranges = new Ranges();
+  const since = struct.get(MM_FIELD.ADOPTED_SEEN) >>> 0;
+  // Before the first look: what changes from here on has a later step.
+  const step = wanted.clears && machine.adoptedMarks ? machine.nextAdoptedStep() : 0;
+  const scan = { ...wanted, since, step };
   for (let ordinal = 0; ordinal < vmas.count; ordinal++) {
     const slot = vmas.slot(ordinal);
     const isWhole = !vmas.isClean(slot) || (wanted.listsUnknown && isUnknown(mm, slot));
     if (isWhole) ranges.add(vmas.start(slot), vmas.end(slot));
     if (!isWhole || wanted.clears) {
-      collectVma(mm, slot, wanted, isWhole ? new Ranges() : ranges);
+      collectVma(mm, slot, scan, isWhole ? new Ranges() : ranges);
     }
     if (wanted.clears) vmas.setClean(slot, true);
   }
+  if (wanted.clears) struct.set(MM_FIELD.ADOPTED_SEEN, seenAt(step));
   return ranges.pages;
 }
 
@@ -70,9 +82,9 @@ function isUnknown({ vmas }: Mm, slot: number): boolean {
   );
 }
 
-function collectVma(mm: Mm, slot: number, wanted: Wanted, ranges: Ranges): void {
+function collectVma(mm: Mm, slot: number, scan: Scan, ranges: Ranges): void {
   const { cursor, vmas, machine } = mm;
-  const marks = machine.adoptedMarks;
+  const hasMarks = machine.adoptedMarks !== undefined;
   walkRange(mm, vmas.start(slot), vmas.end(slot), 'look', (found, vpn, end) => {
     const { words, at } = cursor;
     if (found === 'huge') {
@@ -80,11 +92,11 @@ function collectVma(mm: Mm, slot: number, wanted: Wanted, ranges: Ranges): void 
       if ((words[at]! & SOFT_DIRTY) === 0) return;
       ranges.add(vpn, end);
       const isWhole = vpn % GRANULE_PAGES === 0 && end - vpn === GRANULE_PAGES;
-      if (wanted.clears && isWhole) words[at]! &= ~SOFT_DIRTY;
+      if (scan.clears && isWhole) words[at]! &= ~SOFT_DIRTY;
       return;
     }
-    if (marks === undefined) collectTable(words, at, vpn, end, wanted.clears, ranges);
-    else collectMarked(mm, marks, vpn, end, wanted, ranges);
+    if (hasMarks) collectMarked(mm, vpn, end, scan, ranges);
+    else collectTable(words, at, vpn, end, scan.clears, ranges);
   });
 }
 
@@ -144,18 +156,17 @@ function collectTable(
 
 /**
  * Does the same in a machine with adopted memory: a page is dirty, too, if its owner has marked it,
- * or, with `listsUnknown`, if nobody knows. The mark of a page goes with `clears`, unless other
- * mappings of the page need it as well.
+ * or, with `listsUnknown`, if nobody knows.
  */
 function collectMarked(
-  mm: Mm,
-  marks: AdoptedMarks,
+  { machine, cursor }: Mm,
   vpn: number,
   end: number,
-  { clears, listsUnknown }: Wanted,
+  { clears, listsUnknown, since, step }: Scan,
   ranges: Ranges,
 ): void {
-  const { words, at } = mm.cursor;
+  const { words, at } = cursor;
+  const marks = machine.adoptedMarks!;
   for (let page = vpn, next = at; page < end; page++, next += 2) {
     const low = words[next]!;
     const bit = (low & PRESENT_BITS) !== 0 ? SOFT_DIRTY : SWAP_SOFT_DIRTY;
@@ -163,10 +174,8 @@ function collectMarked(
     if (isDirty && clears) words[next] = low & ~bit;
     const pfn = isPresent(low) ? pfnOf(low, words[next + 1]!) : 0;
     if (pfn >= marks.first) {
-      const isMarked = clears
-        ? marks.take(pfn, mm.pages.mapCount(pfn) > 1)
-        : marks.has(pfn, listsUnknown);
-      isDirty ||= isMarked;
+      const hasChanged = clears && marks.settle(pfn, isDirty, since, step);
+      isDirty ||= hasChanged || marks.hasChanged(pfn, since, listsUnknown);
     }
     if (isDirty) ranges.add(page, page + 1);
   }

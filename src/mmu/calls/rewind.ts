@@ -241,6 +241,7 @@ function rewindAdopted(mm: Mm, words: Int32Array, at: number, kept: number, high
   }
   if (low !== 0) dropEntry(mm, low, words[at + 1]!);
   shareFrame(mm, frame);
+  mm.machine.adoptedMarks?.noteMapping(frame, mm.machine.nextAdoptedStep());
   words[at + 1] = highOf(frame, high & NX_HIGH);
   words[at] = lowOf(frame, (kept & FLAGS & ~ADOPTED_COPY) | SOFT_DIRTY);
 }

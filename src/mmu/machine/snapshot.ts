@@ -162,24 +162,32 @@ export async function takeSnapshotAsync(
   return snapshotOfAsync(machine, request, signal);
 }
 
-/** Takes a snapshot of these mms without state, for a dump. */
+/**
+ * Takes a snapshot of these mms without state, for a dump. `first` is called with the mms before
+ * they are cloned, each time that it is tried.
+ */
 export function snapshotOf(
   machine: MachineParts,
   references: readonly MmReference[],
+  first: (mms: readonly Mm[]) => void,
   signal?: AbortSignal,
 ): Promise<Snapshot> {
-  return snapshotOfAsync(machine, { references, state: new Map() }, signal);
+  return snapshotOfAsync(machine, { references, state: new Map() }, signal, first);
 }
 
 function snapshotOfAsync(
   machine: MachineParts,
   request: SnapshotRequest,
   signal: AbortSignal | undefined,
+  first?: (mms: readonly Mm[]) => void,
 ): Promise<Snapshot> {
   const { references } = request;
-  return waiting(machine, () => {
-    return holdAllAsync(references, (mms) => cloneAll(machine, request, mms), signal);
-  });
+  const clone = (mms: readonly Mm[]): Snapshot => {
+    const begun = performance.now();
+    first?.(mms);
+    return cloneAll(machine, request, mms, begun);
+  };
+  return waiting(machine, () => holdAllAsync(references, clone, signal));
 }
 
 /** Runs `attempt`, and again after each reclaim that it needs. */
@@ -195,8 +203,12 @@ async function waiting<T>(machine: MachineParts, attempt: () => Promise<T>): Pro
 }
 
 /** Clones all mms, or none. */
-function cloneAll(machine: MachineParts, request: SnapshotRequest, mms: readonly Mm[]): Snapshot {
-  const begun = performance.now();
+function cloneAll(
+  machine: MachineParts,
+  request: SnapshotRequest,
+  mms: readonly Mm[],
+  begun: number = performance.now(),
+): Snapshot {
   const id = machine.nextSnapshot();
   const pairs: Pair[] = [];
   const clones: Mm[] = [];
