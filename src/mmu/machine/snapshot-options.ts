@@ -2,6 +2,7 @@
 import { bytesOf } from '../../shared/arguments/bytes.ts';
 import {
   type Check,
+  flag,
   instanceOf,
   list,
   optional,
@@ -26,6 +27,14 @@ export interface SnapshotOptions {
   readonly state?: SnapshotState | undefined;
   /** The most bytes that `state` may have altogether. Default 64 MiB. */
   readonly maxStateBytes?: number | undefined;
+  /**
+   * true: a rewind looks only at those adopted pages that are marked (`dirty` of `banks`), or that
+   * the machine has written, since the snapshot or its last rewind. The owner of the memory has to
+   * mark every page that it stores. A page without a mark keeps what was stored. Banks without
+   * marks, and pages that several mappings show, are compared as ever. Default false: a rewind
+   * compares all adopted pages.
+   */
+  readonly trustMarks?: boolean | undefined;
 }
 
 const STATE_BYTES = 64 * MiB;
@@ -37,12 +46,14 @@ const OPTIONS: Shape<SnapshotOptions> = {
     return Object.fromEntries(namedValues(what, value, 'an object with bytes under names'));
   }) as Check<SnapshotOptions['state']>,
   maxStateBytes: optional(wholeNumber(0)),
+  trustMarks: optional(flag),
 };
 
 /** What `snapshot` was asked for, checked and copied. */
 export interface SnapshotRequest {
   readonly references: readonly MmReference[];
   readonly state: ReadonlyMap<string, Uint8Array>;
+  readonly trustsMarks: boolean;
 }
 
 /** Checks and copies the options. Throws OPTION_INVALID. */
@@ -51,6 +62,7 @@ export function snapshotRequest(machine: MachineParts, options: SnapshotOptions)
     spaces,
     state = {},
     maxStateBytes = STATE_BYTES,
+    trustMarks: trustsMarks = false,
   } = optionsOf('snapshot', options, OPTIONS);
   const references = spaces?.map((space) => space.reference) ?? livingMms(machine);
   for (const [index, { machine: other }] of references.entries()) {
@@ -60,7 +72,7 @@ export function snapshotRequest(machine: MachineParts, options: SnapshotOptions)
   const slots = new Set(references.map(({ slot }) => slot));
   if (slots.size < references.length) throw refusal('spaces', spaces, 'each address space once');
   if (references.length === 0) throw refusal('spaces', spaces, 'at least one address space');
-  return { references, state: copyState(state, maxStateBytes) };
+  return { references, state: copyState(state, maxStateBytes), trustsMarks };
 }
 
 function copyState(state: SnapshotState, limit: number): Map<string, Uint8Array> {

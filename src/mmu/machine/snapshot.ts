@@ -21,6 +21,7 @@ interface Taken {
   readonly state: ReadonlyMap<string, Uint8Array>;
   readonly pauseMs: number;
   readonly isIsolated: boolean;
+  readonly trustsMarks: boolean;
 }
 
 /** One address space, and its clone. */
@@ -42,6 +43,7 @@ export class Snapshot {
   readonly pauseMs: number;
   /** @internal Whether nothing can change what a dump of the snapshot stores. */
   readonly isIsolated: boolean;
+  readonly #trustsMarks: boolean;
   #pairs: readonly Pair[];
 
   /** @internal */
@@ -55,6 +57,7 @@ export class Snapshot {
     this.#state = taken.state;
     this.pauseMs = taken.pauseMs;
     this.isIsolated = taken.isIsolated;
+    this.#trustsMarks = taken.trustsMarks;
   }
 
   /** Copies of the bytes that the snapshot keeps beside memory, by name. */
@@ -102,7 +105,9 @@ export class Snapshot {
       return machine.mms.of(machine, slot, generation);
     };
     for (const [index, mm] of mms.entries()) prepareRewind(mm, cloneOf(index));
-    for (const [index, mm] of mms.entries()) rewindMm(mm, cloneOf(index), this.#id);
+    for (const [index, mm] of mms.entries()) {
+      rewindMm(mm, cloneOf(index), this.#id, this.#trustsMarks);
+    }
   }
 
   /**
@@ -172,7 +177,12 @@ export function snapshotOf(
   first: (mms: readonly Mm[]) => void,
   signal?: AbortSignal,
 ): Promise<Snapshot> {
-  return snapshotOfAsync(machine, { references, state: new Map() }, signal, first);
+  return snapshotOfAsync(
+    machine,
+    { references, state: new Map(), trustsMarks: false },
+    signal,
+    first,
+  );
 }
 
 function snapshotOfAsync(
@@ -226,7 +236,7 @@ function cloneAll(
   }
   const isIsolated = clones.every(showsNoLiveFile);
   const pauseMs = performance.now() - begun;
-  return new Snapshot(machine, id, pairs, { state: request.state, isIsolated, pauseMs });
+  return new Snapshot(machine, id, pairs, { ...request, isIsolated, pauseMs });
 }
 
 /**

@@ -77,13 +77,13 @@ export class AdoptedMarks {
     const isMarked = this.#isMarked(pfn);
     if (isMarked) Atomics.store(bank.marks!, pfn - bank.pfn, 0);
     if (!isMarked && !isSoft && noted !== SHARED_STEP) return noted > since;
-    this.#pages.setNext(pfn, step | 0);
+    this.#note(pfn, step);
     return true;
   }
 
   /** Notes that the frame has changed at `step`, for an mm that is the only one to show it. */
   noteChange(pfn: number, step: number): void {
-    if (this.#step(pfn) !== SHARED_STEP) this.#pages.setNext(pfn, step | 0);
+    if (this.#step(pfn) !== SHARED_STEP) this.#note(pfn, step);
   }
 
   /** Notes that one more leaf shows the frame, which is counted already. */
@@ -92,14 +92,18 @@ export class AdoptedMarks {
     this.#pages.storeNext(pfn, isShared ? SHARED_STEP : step);
   }
 
-  /**
-   * Puts `step` in the place of SHARED_STEP if a single leaf is left. Another mm may map the frame
-   * at this moment. It counts its leaf first, so one of the two sees the other.
-   */
+  /** Puts `step` in the place of SHARED_STEP if a single leaf is left. */
   #endSharing(pfn: number, step: number): boolean {
-    if (this.#pages.mapCount(pfn) > 1) return false;
+    return this.#pages.mapCount(pfn) <= 1 && this.#note(pfn, step);
+  }
+
+  /**
+   * Notes the step. Another mm may map the frame at this moment, and note that it is shared. It
+   * counts its leaf first, so one of the two sees the other. Returns false if the frame is shared.
+   */
+  #note(pfn: number, step: number): boolean {
     this.#pages.storeNext(pfn, step);
-    if (this.#pages.mapCount(pfn) === 1) return true;
+    if (this.#pages.mapCount(pfn) <= 1) return true;
     this.#pages.storeNext(pfn, SHARED_STEP);
     return false;
   }
