@@ -26,7 +26,13 @@ export async function diffSpaces(
   const { signal } = deadline;
   const sink = memorySink();
   const dontDump = contents.head.dontDump;
-  const resolved = resolveOptions({ to: sink, hugetlb: 'copy', unsupported: 'skip', dontDump });
+  const resolved = resolveOptions({
+    to: sink,
+    hugetlb: 'copy',
+    unsupported: 'skip',
+    dontDump,
+    changes: 'digests', // a comparison looks at all bytes
+  });
   const parent = mayBeParent(image) ? image : undefined;
   try {
     await runDump(engine, references, { ...resolved, parent, signal }, deadline);

@@ -32,7 +32,8 @@ import { JOB_OPTIONS, type JobOptions } from '../job/stop.ts';
 import { SINK } from '../sinks/check-sink.ts';
 import { NoSink } from '../sinks/no-sink.ts';
 import type { Sink } from '../sinks/sink.ts';
-import type { ChangedSince, DumpParent } from './parent.ts';
+import type { ChangesFound } from './changes.ts';
+import type { DumpParent } from './parent.ts';
 import type { DumpProgress } from './report.ts';
 
 /** The format of an image: 'cpt' is the native one. docs/decisions tells of the others. */
@@ -118,6 +119,21 @@ export interface DumpOptions extends JobOptions {
    */
   readonly state?: SnapshotState | undefined;
   /**
+   * How pages are found that are the same in the parent; the image is the same. 'auto' (default): by
+   * dirty bits where they tell what has changed since the parent, else by the digests of all pages.
+   * They tell it if this dumper has dumped the parent with `track`, with the same address spaces in
+   * the same order, and nobody has taken dirty pages since. 'dirty': the dump is refused where they
+   * do not. 'digests': the bits are not used. Without a parent it has no effect.
+   */
+  readonly changes?: 'auto' | 'dirty' | 'digests' | undefined;
+  /**
+   * true: all pages are clean from the instant of the image on, as after `dirty.take`, so that a
+   * dump with this image as its parent looks at dirty pages only. From then on, whoever writes
+   * frames without the machine has to mark them: `dirty.mark`, or `dirty` of `banks`. It needs an
+   * image of one instant, and checksums. Default false.
+   */
+  readonly track?: boolean | undefined;
+  /**
    * Bytes of address space in a work unit: a multiple of 2 MiB, at most 64 MiB. Default 4 MiB. It
    * does not change the image.
    */
@@ -160,8 +176,10 @@ export interface ResolvedOptions {
   readonly sizeLimit: number | undefined;
   readonly parent: DumpParent | undefined;
   readonly state: StateBlobs;
-  /** Undefined if nothing tells which pages may have changed: all of them are compared. */
-  readonly changedSince: ChangedSince | undefined;
+  /** How to find the pages that have changed since the parent. */
+  readonly changes: ChangesFound | 'auto';
+  /** Pages are clean from the instant of the image on. */
+  readonly track: boolean;
   /** Nothing is written: see `estimate`. */
   readonly dryRun: boolean;
   readonly unitPages: number;
@@ -191,6 +209,8 @@ export const DUMP_OPTIONS: Shape<DumpOptions> = {
   sizeLimit: optional(wholeNumber(0)),
   parent: optional(instanceOf(Image, 'an Image')),
   state: optional(STATE),
+  changes: optional(oneOf(['auto', 'dirty', 'digests'])),
+  track: optional(flag),
   unitBytes: optional(unitBytes),
   source: optional((what, value) => (isArray(value) ? NAMES : text)(what, value)),
   ...JOB_OPTIONS,
@@ -201,6 +221,17 @@ export const DUMP_OPTIONS: Shape<DumpOptions> = {
 const { to: _, ...WITHOUT_SINK } = DUMP_OPTIONS;
 /** The checks of all options of an estimate. */
 export const ESTIMATE_OPTIONS: Shape<EstimateOptions> = WITHOUT_SINK;
+
+/** Throws OPTION_INVALID if dirty bits are asked for where they cannot be used. */
+export function assertNoBits(
+  { track, changes }: Pick<DumpOptions, 'track' | 'changes'>,
+  why: string,
+): void {
+  if (track !== true && changes !== 'dirty') return;
+  const what = track === true ? 'track' : "changes: 'dirty'";
+  const text = `${what}: ${why}: dump address spaces, with freeze: true or pause: 'fork'`;
+  throw new MmdumpError('OPTION_INVALID', text);
+}
 
 function unitBytes(what: string, value: unknown): number {
   const bytes = wholeNumber(GRANULE_SIZE, MAX_UNIT)(what, value);
@@ -225,6 +256,12 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
   assertFits(format, options);
   const compress = options.compress === 'zstd';
   if (compress) assertZstd("compress: 'zstd'");
+  if (options.track === true && (format !== 'cpt' || options.checksum === 'none')) {
+    const text =
+      "track: the image needs checksums, and the format 'cpt': its id must tell it apart";
+    throw new MmdumpError('OPTION_INVALID', text);
+  }
+  if (options.freeze === false) assertNoBits(options, 'a machine that runs on has no one instant');
   return {
     to: options.to,
     detectZero: options.zeroPages !== 'copy',
@@ -241,7 +278,8 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
     sizeLimit: options.sizeLimit,
     state: copyState(state, STATE_MAX_BYTES, 'the most that an image holds'),
     parent: undefined, // set while the image is in use
-    changedSince: undefined,
+    changes: options.changes ?? 'auto',
+    track: options.track === true && !(options.to instanceof NoSink),
     dryRun: options.to instanceof NoSink,
     unitPages: (unitBytes / GRANULE_SIZE) * GRANULE_PAGES,
     source: options.source ?? 'mm',

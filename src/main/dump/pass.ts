@@ -118,7 +118,7 @@ class PassRun {
     this.#lookBack = new LookBack(new Int32Array(tables.lookBack));
     this.#lookBack.clear(tables.unitCount);
     const { parent } = dump;
-    this.#parent = parent && parentTask(dump, parent, this.#raw, tables);
+    this.#parent = parent && parentTask(dump, parent, tables);
     new VmaTallies(tables.tallies).clear(tables.vmaBases.at(-1)!);
   }
 

@@ -96,6 +96,11 @@ export interface DumpReport {
   readonly workersReason: string;
   /** true: the image shows one instant. false: the machine ran meanwhile, and pages of it show. */
   readonly frozen: boolean;
+  /**
+   * How the pages were found that are the same in the parent image: by 'dirty' bits, or by the
+   * 'digests' of all pages. null: the image has no parent.
+   */
+  readonly changes: 'dirty' | 'digests' | null;
   /** The address spaces, in the order of the dump. */
   readonly mms: readonly MmReport[];
   /** Bytes by which the image would be longer if every mm were stored by itself. */

@@ -1,5 +1,5 @@
 /** What `machine.snapshot` is asked for. */
-import { instanceOf, list, optional, wholeNumber } from '../../shared/arguments/checks.ts';
+import { flag, instanceOf, list, optional, wholeNumber } from '../../shared/arguments/checks.ts';
 import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
 import { copyState, STATE, type StateBlobs } from '../../shared/arguments/state-blobs.ts';
@@ -23,6 +23,14 @@ export interface SnapshotOptions {
   readonly state?: SnapshotState | undefined;
   /** The most bytes that `state` may have altogether. Default 64 MiB. */
   readonly maxStateBytes?: number | undefined;
+  /**
+   * true: a rewind looks only at those adopted pages that are marked (`dirty` of `banks`), or that
+   * the machine has written, since the snapshot or its last rewind. The owner of the memory has to
+   * mark every page that it stores. A page without a mark keeps what was stored. Banks without
+   * marks, and pages that several mappings show, are compared as ever. Default false: a rewind
+   * compares all adopted pages.
+   */
+  readonly trustMarks?: boolean | undefined;
 }
 
 const STATE_BYTES = 64 * MiB;
@@ -32,12 +40,14 @@ const OPTIONS: Shape<SnapshotOptions> = {
   spaces: optional((what, value) => SPACES(what, value)),
   state: optional(STATE),
   maxStateBytes: optional(wholeNumber(0)),
+  trustMarks: optional(flag),
 };
 
 /** What `snapshot` was asked for, checked and copied. */
 export interface SnapshotRequest {
   readonly references: readonly MmReference[];
   readonly state: StateBlobs;
+  readonly trustsMarks: boolean;
 }
 
 /** Checks and copies the options. Throws OPTION_INVALID. */
@@ -46,6 +56,7 @@ export function snapshotRequest(machine: MachineParts, options: SnapshotOptions)
     spaces,
     state = {},
     maxStateBytes = STATE_BYTES,
+    trustMarks: trustsMarks = false,
   } = optionsOf('snapshot', options, OPTIONS);
   const references = spaces?.map((space) => space.reference) ?? livingMms(machine);
   for (const [index, { machine: other }] of references.entries()) {
@@ -55,5 +66,6 @@ export function snapshotRequest(machine: MachineParts, options: SnapshotOptions)
   const slots = new Set(references.map(({ slot }) => slot));
   if (slots.size < references.length) throw refusal('spaces', spaces, 'each address space once');
   if (references.length === 0) throw refusal('spaces', spaces, 'at least one address space');
-  return { references, state: copyState(state, maxStateBytes, 'maxStateBytes') };
+  const copies = copyState(state, maxStateBytes, 'maxStateBytes');
+  return { references, state: copies, trustsMarks };
 }
