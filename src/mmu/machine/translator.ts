@@ -106,8 +106,7 @@ export class Translator implements TranslationUser {
     if (!this.isInside) return;
     this.isInside = false;
     noteInside(undefined);
-    for (const table of this.users) table.shut();
-    this.users.length = 0;
+    while (this.users.length > 0) this.users.pop()!.shut();
     this.translations.leave(this.thread);
   }
 
