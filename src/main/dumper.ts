@@ -12,6 +12,7 @@ import {
   type Comparison,
   compareWith,
 } from './compare/compare.ts';
+import { dumpOpenvz } from './convert/openvz/dump-openvz.ts';
 import { DUMPER_OPTIONS, type DumperOptions } from './crew/dumper-options.ts';
 import { WorkerPool } from './crew/pool.ts';
 import { runDump } from './dump/dump.ts';
@@ -20,13 +21,14 @@ import {
   type DumpOptions,
   ESTIMATE_OPTIONS,
   type EstimateOptions,
+  type ResolvedOptions,
   resolveOptions,
 } from './dump/options.ts';
 import { PageDigestCache } from './dump/page-digest-cache.ts';
 import type { DumpParent } from './dump/parent.ts';
 import type { DumpEstimate, DumpReport } from './dump/report.ts';
 import { SharedBuffers } from './dump/shared-buffers.ts';
-import { dumpForked, dumpSnapshot } from './dump/snapshot-dump.ts';
+import { dumpForked, dumpSnapshot, stateOf } from './dump/snapshot-dump.ts';
 import type { Image } from './image/image.ts';
 import { IMAGE, ImageJobs } from './image-jobs.ts';
 import { CORE_OPTIONS, type CoreImport, type CoreOptions } from './import/core/core-report.ts';
@@ -86,13 +88,17 @@ export class Dumper extends ImageJobs {
     const checked = optionsOf('dump', options, DUMP_OPTIONS);
     const resolved = resolveOptions(checked);
     const snapshot = isSnapshot(spaces) ? spaces : undefined;
+    const state = snapshot === undefined ? resolved.state : stateOf(snapshot, checked.state);
     const references = snapshot?.references ?? referencesOf(spaces);
     const run = (parent: DumpParent | undefined): Promise<DumpReport> =>
       this.queue.run(checked, 'open', (deadline) => {
-        const chosen = { ...resolved, parent, signal: deadline.signal };
-        if (snapshot !== undefined) return dumpSnapshot(this.engine, snapshot, chosen, deadline);
-        const dump = resolved.pause === 'fork' ? dumpForked : runDump;
-        return dump(this.engine, references, chosen, deadline);
+        const native = (options: ResolvedOptions): Promise<DumpReport> => {
+          if (snapshot !== undefined) return dumpSnapshot(this.engine, snapshot, options, deadline);
+          const dump = resolved.pause === 'fork' ? dumpForked : runDump;
+          return dump(this.engine, references, options, deadline);
+        };
+        const chosen = { ...resolved, state, parent, signal: deadline.signal };
+        return checked.format === 'openvz' ? dumpOpenvz(native, chosen, deadline) : native(chosen);
       });
     const { parent } = checked;
     if (parent === undefined) return await run(undefined);
@@ -102,7 +108,8 @@ export class Dumper extends ImageJobs {
   /**
    * Estimates what a dump with these options would write: the pages by class, and the exact length
    * of the image in bytes. It plans, classifies and sizes as a dump does, but copies nothing and
-   * creates nothing. It rejects as the dump would, except for failures of an output.
+   * creates nothing. It rejects as the dump would, except for failures of an output. The length of
+   * an OpenVZ file is not known before it is made: OPTION_INVALID.
    */
   async estimate(
     spaces: AddressSpace | readonly AddressSpace[] | Snapshot,
@@ -125,8 +132,9 @@ export class Dumper extends ImageJobs {
    * slot (`maxAddressSpaces`) for each mm.
    *
    * It rejects with ENOMEM, ENOSPC, EMFILE, IMAGE_CHECKSUM, IMAGE_CORRUPT, INPUT_FAILED,
-   * IMAGE_CLOSED, BANK_UNREACHABLE, WORKER_LOST and TOO_MANY_THREADS, and as every job with
-   * OPTION_INVALID, AbortError, TIMEOUT, DUMPER_CLOSED, MACHINE_CLOSED and MACHINE_POISONED.
+   * IMAGE_TOO_LARGE (`maxStateBytes`), IMAGE_CLOSED, BANK_UNREACHABLE, WORKER_LOST and
+   * TOO_MANY_THREADS, and as every job with OPTION_INVALID, AbortError, TIMEOUT, DUMPER_CLOSED,
+   * MACHINE_CLOSED and MACHINE_POISONED.
    */
   async restore(
     image: Image,

@@ -11,7 +11,7 @@ import { openImage } from '../image/image.ts';
 import type { ImageContents } from '../image/read/image-contents.ts';
 import type { Deadline } from '../job/stop.ts';
 import { type MemoryImage, memorySink } from '../sinks/memory-sink.ts';
-import { ALL_PAYLOADS, type DiffedImage, diffWith } from './diff.ts';
+import { type DiffedImage, diffWith } from './diff.ts';
 import type { DiffOptions, ImageDiff } from './diff-report.ts';
 
 /** Compares an image, the left side, with address spaces, the right side. */
@@ -35,7 +35,7 @@ export async function diffSpaces(
     const now = await openImage(sink.image, { signal, parents });
     try {
       return await now.use((right) =>
-        diffWith(engine.pool, image, { contents: right, id: now.id }, ALL_PAYLOADS, {
+        diffWith(engine.pool, image, { contents: right, id: now.id }, false, {
           ...options,
           signal,
         }),

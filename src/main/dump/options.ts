@@ -1,4 +1,5 @@
 /** The options of a dump: their checks and defaults. */
+import type { SnapshotState } from '../../mmu/machine/snapshot-options.ts';
 import {
   type Check,
   callback,
@@ -7,7 +8,6 @@ import {
   isArray,
   list,
   listener,
-  objectWith,
   oneOf,
   optional,
   text,
@@ -15,22 +15,28 @@ import {
 } from '../../shared/arguments/checks.ts';
 import type { Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
+import { copyState, STATE, type StateBlobs } from '../../shared/arguments/state-blobs.ts';
 import {
   DIGEST,
   type DigestKind,
   type DigestName,
   digestKindOf,
 } from '../../shared/digest/digest-kind.ts';
-import type { ImageFormat, UnsupportedPolicy } from '../../shared/dump/tasks/pass-task.ts';
+import type { PassFormat, UnsupportedPolicy } from '../../shared/dump/tasks/pass-task.ts';
 import { MmdumpError } from '../../shared/errors.ts';
+import { STATE_MAX_BYTES } from '../../shared/formats/cpt/records.ts';
 import { GRANULE_PAGES, GRANULE_SIZE, MiB } from '../../shared/page.ts';
 import { assertZstd } from '../../shared/zstd.ts';
 import { Image } from '../image/image.ts';
 import { JOB_OPTIONS, type JobOptions } from '../job/stop.ts';
+import { SINK } from '../sinks/check-sink.ts';
 import { NoSink } from '../sinks/no-sink.ts';
 import type { Sink } from '../sinks/sink.ts';
 import type { ChangedSince, DumpParent } from './parent.ts';
 import type { DumpProgress } from './report.ts';
+
+/** The format of an image: 'cpt' is the native one. docs/decisions tells of the others. */
+export type ImageFormat = 'cpt' | 'elf' | 'openvz';
 
 /** Options of a dump. */
 export interface DumpOptions extends JobOptions {
@@ -56,7 +62,8 @@ export interface DumpOptions extends JobOptions {
   readonly compress?: 'none' | 'zstd' | undefined;
   /**
    * 'cpt' (default): the native image. 'elf': an ELF core file of one address space, which debuggers
-   * read. It has no checksums and no id.
+   * read. 'openvz': a container file of OpenVZ 6, for sinks of kind file, split and memory; a native
+   * image is made first, beside it, and removed. Neither has checksums and an id.
    */
   readonly format?: ImageFormat | undefined;
   /** 'run' (default): one block per run of pages of one class. 'page': one block per page. */
@@ -105,6 +112,12 @@ export interface DumpOptions extends JobOptions {
    */
   readonly parent?: Image | undefined;
   /**
+   * State to put into the image beside memory, such as registers of an emulator's CPU: at most 1024
+   * byte sequences under names of 1 to 255 bytes, and at most 1 GiB. The bytes are copied when `dump`
+   * is called. A snapshot has its own. An ELF core file holds none. Default: none.
+   */
+  readonly state?: SnapshotState | undefined;
+  /**
    * Bytes of address space in a work unit: a multiple of 2 MiB, at most 64 MiB. Default 4 MiB. It
    * does not change the image.
    */
@@ -131,7 +144,8 @@ export type EstimateOptions = Omit<DumpOptions, 'to'>;
 export interface ResolvedOptions {
   readonly to: Sink;
   readonly detectZero: boolean;
-  readonly format: ImageFormat;
+  /** What the engine writes: for an OpenVZ file, the native image that it is made of. */
+  readonly format: PassFormat;
   readonly digest: DigestKind;
   /** Blocks are compressed. */
   readonly compress: boolean;
@@ -145,6 +159,7 @@ export interface ResolvedOptions {
   readonly dontDump: boolean;
   readonly sizeLimit: number | undefined;
   readonly parent: DumpParent | undefined;
+  readonly state: StateBlobs;
   /** Undefined if nothing tells which pages may have changed: all of them are compared. */
   readonly changedSince: ChangedSince | undefined;
   /** Nothing is written: see `estimate`. */
@@ -159,11 +174,6 @@ export interface ResolvedOptions {
 const POLICIES = ['fail', 'skip', 'copy'] as const;
 const MAX_UNIT = 64 * MiB;
 const NAMES = list(text);
-/** Checks the sink of an image. */
-export const SINK: Check<Sink> = objectWith<Sink>(
-  ['open', 'reserve', 'commit', 'abort'],
-  'a sink, made by fileSink, splitSink, memorySink or streamSink',
-);
 
 /** The checks of all options of a dump. */
 export const DUMP_OPTIONS: Shape<DumpOptions> = {
@@ -171,7 +181,7 @@ export const DUMP_OPTIONS: Shape<DumpOptions> = {
   zeroPages: optional(oneOf(['detect', 'copy'])),
   checksum: optional(oneOf(['xxh3', 'crc32', 'none'])),
   compress: optional(oneOf(['none', 'zstd'])),
-  format: optional(oneOf(['cpt', 'elf'])),
+  format: optional(oneOf(['cpt', 'elf', 'openvz'])),
   blocks: optional(oneOf(['run', 'page'])),
   unsupported: optional(oneOf(POLICIES)),
   hugetlb: optional(oneOf(POLICIES)),
@@ -180,6 +190,7 @@ export const DUMP_OPTIONS: Shape<DumpOptions> = {
   dontDump: optional(flag),
   sizeLimit: optional(wholeNumber(0)),
   parent: optional(instanceOf(Image, 'an Image')),
+  state: optional(STATE),
   unitBytes: optional(unitBytes),
   source: optional((what, value) => (isArray(value) ? NAMES : text)(what, value)),
   ...JOB_OPTIONS,
@@ -209,22 +220,16 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
     unitBytes = 2 * GRANULE_SIZE,
     unsupported = 'fail',
     hugetlb = 'fail',
+    state = {},
   } = options;
-  if (format === 'elf' && options.parent !== undefined) {
-    const text = "parent: an ELF core file has no parent: leave it out, or use the format 'cpt'";
-    throw new MmdumpError('OPTION_INVALID', text);
-  }
+  assertFits(format, options);
   const compress = options.compress === 'zstd';
-  if (format === 'elf' && compress) {
-    const text = "compress: an ELF core file has no compressed pages: use the format 'cpt'";
-    throw new MmdumpError('OPTION_INVALID', text);
-  }
   if (compress) assertZstd("compress: 'zstd'");
   return {
     to: options.to,
     detectZero: options.zeroPages !== 'copy',
-    format,
-    digest: format === 'elf' ? DIGEST.NONE : digestKindOf(options.checksum ?? 'xxh3'),
+    format: format === 'openvz' ? 'cpt' : format,
+    digest: format !== 'cpt' ? DIGEST.NONE : digestKindOf(options.checksum ?? 'xxh3'),
     compress,
     blockPerPage: options.blocks === 'page',
     unsupported,
@@ -234,6 +239,7 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
     isInstant: options.freeze ?? true,
     dontDump: options.dontDump ?? false,
     sizeLimit: options.sizeLimit,
+    state: copyState(state, STATE_MAX_BYTES, 'the most that an image holds'),
     parent: undefined, // set while the image is in use
     changedSince: undefined,
     dryRun: options.to instanceof NoSink,
@@ -243,4 +249,19 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
     onProgress: options.onProgress,
     onCaptured: options.onCaptured,
   };
+}
+
+/** Throws OPTION_INVALID if an option asks for what only native images have. */
+function assertFits(format: ImageFormat, { parent, compress, state }: DumpOptions): void {
+  if (format === 'cpt') return;
+  const what = format === 'elf' ? 'an ELF core file' : 'an OpenVZ file';
+  const text =
+    parent !== undefined
+      ? `parent: ${what} has no parent: leave it out, or use the format 'cpt'`
+      : compress === 'zstd'
+        ? `compress: ${what} has no compressed pages: use the format 'cpt'`
+        : state !== undefined
+          ? `state: ${what} holds none: leave it out, or use the format 'cpt'`
+          : undefined;
+  if (text !== undefined) throw new MmdumpError('OPTION_INVALID', text);
 }

@@ -4,13 +4,26 @@
  */
 import type { MmReference } from '../../mmu/machine/enter.ts';
 import { type Snapshot, snapshotOf } from '../../mmu/machine/snapshot.ts';
+import type { SnapshotState } from '../../mmu/machine/snapshot-options.ts';
+import { refusal } from '../../shared/arguments/refuse.ts';
+import type { StateBlobs } from '../../shared/arguments/state-blobs.ts';
 import { errnoOf } from '../../shared/errors.ts';
+import { STATE_MAX_BYTES } from '../../shared/formats/cpt/records.ts';
 import type { Deadline } from '../job/stop.ts';
 import { runDump } from './dump.ts';
 import { assertDumpable } from './dumped-mms.ts';
 import type { Engine } from './engine.ts';
 import type { ResolvedOptions } from './options.ts';
 import type { DumpReport } from './report.ts';
+
+/** The state of a snapshot. OPTION_INVALID if one is given besides, or it is too much for an image. */
+export function stateOf(snapshot: Snapshot, given: SnapshotState | undefined): StateBlobs {
+  if (given !== undefined) throw refusal('state', given, 'none, since the snapshot has its own');
+  const { blobs } = snapshot;
+  const bytes = [...blobs.values()].reduce((sum, blob) => sum + blob.length, 0);
+  if (bytes <= STATE_MAX_BYTES) return blobs;
+  throw refusal('state of the snapshot: bytes', bytes, `at most ${STATE_MAX_BYTES} in an image`);
+}
 
 /** Dumps the address spaces of a snapshot, which stays. */
 export function dumpSnapshot(

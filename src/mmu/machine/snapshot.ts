@@ -2,6 +2,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { abortSignal, isInstance, optional } from '../../shared/arguments/checks.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
+import type { StateBlobs } from '../../shared/arguments/state-blobs.ts';
 import { errnoOf } from '../../shared/errors.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { doExit } from '../calls/exit.ts';
@@ -18,7 +19,7 @@ const SIGNAL = optional(abortSignal);
 
 /** What else a snapshot is made of. */
 interface Taken {
-  readonly state: ReadonlyMap<string, Uint8Array>;
+  readonly state: StateBlobs;
   readonly pauseMs: number;
   readonly isIsolated: boolean;
 }
@@ -37,7 +38,8 @@ interface Pair {
 export class Snapshot {
   readonly #machine: MachineParts;
   readonly #id: number;
-  readonly #state: ReadonlyMap<string, Uint8Array>;
+  /** @internal The bytes that the snapshot keeps beside memory. Nobody changes them. */
+  readonly blobs: StateBlobs;
   /** @internal Milliseconds for which the address spaces stood still. */
   readonly pauseMs: number;
   /** @internal Whether nothing can change what a dump of the snapshot stores. */
@@ -52,14 +54,14 @@ export class Snapshot {
     this.#machine = machine;
     this.#id = id;
     this.#pairs = pairs;
-    this.#state = taken.state;
+    this.blobs = taken.state;
     this.pauseMs = taken.pauseMs;
     this.isIsolated = taken.isIsolated;
   }
 
   /** Copies of the bytes that the snapshot keeps beside memory, by name. */
   get state(): { [name: string]: Uint8Array } {
-    return Object.fromEntries([...this.#state].map(([name, bytes]) => [name, bytes.slice()]));
+    return Object.fromEntries([...this.blobs].map(([name, bytes]) => [name, bytes.slice()]));
   }
 
   /** Whether the snapshot was dropped. */

@@ -404,6 +404,7 @@ function imageCalls({ image, memoryImage }: CallFixture): [string, PublicCall][]
     method('ldt', [choice]),
     method('auxv', [choice]),
     method('notes', [choice]),
+    method('readState', [{ ...name('cpu'), accepts: [] }]),
     ['new Image', construct(image, [object(undefined)])],
     ['memoryUsage', call([object(image)], memoryUsage)],
     [
@@ -528,6 +529,7 @@ function jobCalls(fixture: CallFixture): [string, PublicCall][] {
     dontDump: optional(flag),
     sizeLimit: optional(count(MiB)),
     parent: optional(object(undefined)),
+    state: optional(object(undefined)), // a core file has none
     unitBytes: optional(count(2 * MiB)),
     source: optional({ ...text, accepts: [...text.accepts, 'empty array', 'array of strings'] }),
   };
@@ -560,7 +562,14 @@ function jobCalls(fixture: CallFixture): [string, PublicCall][] {
     method('restore', [
       object(image),
       object(machine),
-      optional(options({ ...job, into: optional(object(undefined)), load: optional(name('now')) })),
+      optional(
+        options({
+          ...job,
+          into: optional(object(undefined)),
+          load: optional(name('now')),
+          maxStateBytes: optional(count(64)),
+        }),
+      ),
     ]),
     method('verify', [from, optional(options(verify))]),
     method('importProcess', [target, process, optional(options(imports))]),

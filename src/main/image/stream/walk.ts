@@ -1,84 +1,31 @@
 /** Walks over a native image, object by object, in the order of the stream. */
 import { crc32 } from 'node:zlib';
 import { decodeObject } from '../../../shared/formats/cpt/decode-object.ts';
+import { pad8 } from '../../../shared/formats/cpt/encode-mm.ts';
 import { Fields, MAX_HEADER } from '../../../shared/formats/cpt/fields.ts';
 import { decodeHead, type ImageHead } from '../../../shared/formats/cpt/head.ts';
-import type { CptObject, NameObject } from '../../../shared/formats/cpt/objects.ts';
+import type { CptObject, NameObject, StateObject } from '../../../shared/formats/cpt/objects.ts';
 import { FILE_HEAD, OBJECT } from '../../../shared/formats/cpt/records.ts';
 import { ImageProblem } from '../../../shared/formats/problem.ts';
-import { KiB, MiB } from '../../../shared/page.ts';
 import { throwIfAborted } from '../../../shared/sync/wait.ts';
 import { Yielder } from '../../job/stop.ts';
 import type { ByteSource } from '../source/byte-source.ts';
+import { LoadedPart } from './loaded-part.ts';
 import { MAX_NAME_PAYLOAD } from './names.ts';
 
 /** The receiver of what the walk meets. */
 export interface Visitor {
-  /** Takes the next object. `payload` is given for a NAME. It may throw an ImageProblem. */
+  /**
+   * Takes the next object. `payload` is the path of a NAME or the name of a STATE. It may throw an
+   * ImageProblem.
+   */
   object(object: CptObject, payload: Uint8Array | undefined): void;
   /** Takes a problem. It throws to end the walk, or returns to continue it if that is possible. */
   problem(problem: ImageProblem): void;
 }
 
-/** Bytes of a part: the least for headers that are far apart, the most for one read of a file. */
-const LEAST_PART = 8 * KiB;
-const LARGEST_PART = MiB;
-
-/**
- * A part of the image that is loaded. Headers are small, and they are either close together or far
- * apart. So the part grows while the walk goes on behind it, and shrinks when the walk leaps
- * beyond its end. An image in memory is read in place.
- */
-class LoadedPart {
-  readonly #source: ByteSource;
-  readonly #chunks: readonly Uint8Array[];
-  readonly #chunkBytes: number;
-  #buffer = new Uint8Array(0);
-  #size = LEAST_PART;
-  #start = 0;
-  #length = 0;
-
-  constructor(source: ByteSource) {
-    this.#source = source;
-    const { reach } = source;
-    const { chunks, chunkBytes } = reach.kind === 'memory' ? reach.image : NO_CHUNKS;
-    this.#chunks = chunks;
-    this.#chunkBytes = chunkBytes;
-  }
-
-  /**
-   * Up to `length` bytes from `offset` on, fewer only at the end of the image. Returns undefined if
-   * they have to be loaded first.
-   */
-  peek(offset: number, length: number): Uint8Array | undefined {
-    const wanted = Math.min(length, this.#source.bytes - offset);
-    const from = offset - this.#start;
-    if (from >= 0 && from + wanted <= this.#length) {
-      return this.#buffer.subarray(from, from + wanted);
-    }
-    const at = offset % this.#chunkBytes;
-    const chunk = this.#chunks[Math.floor(offset / this.#chunkBytes)];
-    if (chunk === undefined || at + wanted > chunk.length) return undefined;
-    return chunk.subarray(at, at + wanted);
-  }
-
-  async load(offset: number): Promise<void> {
-    const isNext = offset <= this.#start + this.#length;
-    this.#size = isNext
-      ? Math.min(this.#size * 2, LARGEST_PART)
-      : Math.max(this.#size / 2, LEAST_PART);
-    const length = Math.min(this.#size, this.#source.bytes - offset);
-    if (length > this.#buffer.length) this.#buffer = new Uint8Array(length);
-    this.#length = 0;
-    await this.#source.read(this.#buffer.subarray(0, length), offset);
-    this.#start = offset;
-    this.#length = length;
-  }
-}
-
 /** Objects between two looks at the signal. */
 const OBJECTS_PER_LOOK = 256;
-const NO_CHUNKS = { chunks: [], chunkBytes: 1 } as const;
 
 export async function readHead(source: ByteSource): Promise<ImageHead> {
   const start = new Uint8Array(Math.min(FILE_HEAD.SIZE, source.bytes));
@@ -97,9 +44,23 @@ export async function walkObjects(
   visitor: Visitor,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const part = new LoadedPart(source);
-  const fields = new Fields();
   assertLength(source, head, visitor);
+  const part = new LoadedPart(source);
+  try {
+    await walkParts(part, source, head, visitor, signal);
+  } finally {
+    part.end();
+  }
+}
+
+async function walkParts(
+  part: LoadedPart,
+  source: ByteSource,
+  head: ImageHead,
+  visitor: Visitor,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const fields = new Fields();
   const end = Math.min(source.bytes, head.totalLen);
   const yielder = new Yielder(signal);
   let offset = head.bytes;
@@ -116,7 +77,7 @@ export async function walkObjects(
     try {
       const object = decodeObject(head.version, fields, bytes, offset, end - offset);
       length = object.length;
-      const payload = object.type === 'NAME' ? await readName(source, object) : undefined;
+      const payload = await readName(source, object);
       visitor.object(object, payload);
     } catch (error) {
       if (!(error instanceof ImageProblem)) throw error;
@@ -136,8 +97,25 @@ function assertLength(source: ByteSource, head: ImageHead, visitor: Visitor): vo
   visitor.problem(new ImageProblem(code, Math.min(source.bytes, head.totalLen), message));
 }
 
-/** Reads the path of a NAME. It is used as soon as it is read, so its checksum is checked here. */
-async function readName(source: ByteSource, object: NameObject): Promise<Uint8Array> {
+/**
+ * Reads the path of a NAME or the name of a STATE. It is used as soon as it is read, so its checksum
+ * is checked here. Undefined for other objects.
+ */
+async function readName(source: ByteSource, object: CptObject): Promise<Uint8Array | undefined> {
+  if (object.type === 'NAME') return readPath(source, object);
+  return object.type === 'STATE' ? readStateName(source, object) : undefined;
+}
+
+async function readStateName(source: ByteSource, object: StateObject): Promise<Uint8Array> {
+  const { offset, headerLength, nameBytes, nameCrc } = object;
+  const payload = new Uint8Array(pad8(nameBytes));
+  await source.read(payload, offset + headerLength);
+  if (crc32(payload) === nameCrc) return payload;
+  const message = `STATE at byte ${offset}: name_crc does not match its name`;
+  throw new ImageProblem('IMAGE_CHECKSUM', offset, message);
+}
+
+async function readPath(source: ByteSource, object: NameObject): Promise<Uint8Array> {
   const length = object.length - object.headerLength;
   if (length > MAX_NAME_PAYLOAD) {
     const message = `NAME at byte ${object.offset}: a path of ${length} bytes`;
