@@ -42,6 +42,7 @@ export type { SnapshotOptions, SnapshotState } from '../mmu/machine/snapshot-opt
 export type { SystemCalls } from '../mmu/machine/system-calls.ts';
 export { createTlb, type Tlb } from '../mmu/machine/tlb.ts';
 export type { TlbEntries } from '../mmu/machine/tlb-entries.ts';
+export { createTlbWindow, type TlbWindow } from '../mmu/machine/tlb-window.ts';
 export type { Access, Translation } from '../mmu/machine/translation.ts';
 export type { MachineOptions } from '../mmu/mm/create-machine.ts';
 export type { Fault, FaultCounters, FaultKind } from '../mmu/mm/fault-log.ts';

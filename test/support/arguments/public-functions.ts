@@ -10,6 +10,7 @@ import {
   createDumper,
   createMachine,
   createTlb,
+  createTlbWindow,
   createWorkload,
   type Dumper,
   diff,
@@ -264,7 +265,7 @@ function construct(example: object, args: readonly Argument[]): PublicCall {
   return { arguments: args, call: (...given) => new type(...given) };
 }
 
-function machineCalls({ machine, space, file }: CallFixture): [string, PublicCall][] {
+function machineCalls({ machine, space, heap, file }: CallFixture): [string, PublicCall][] {
   const method = (
     called: keyof Machine & string,
     args: readonly Argument[],
@@ -337,6 +338,7 @@ function machineCalls({ machine, space, file }: CallFixture): [string, PublicCal
     ],
     ['attach', attachCall(machine, space)],
     ['createTlb', call([object(space)], createTlb)],
+    ['createTlbWindow', call([object(space), number(heap)], createTlbWindow)],
     ['readPte', call([object(space), number(0)], readPte)],
     [
       'writePte',
