@@ -72,8 +72,14 @@ export function addDump(program: Command): void {
       );
     }
     await runCommand(async (signal) => {
-      const { dumpCommand } = await import('./dump-command.ts');
-      return await dumpCommand(flags, signal);
+      const run = async (): Promise<number> => {
+        const { dumpCommand } = await import('./dump-command.ts');
+        return await dumpCommand(flags, signal);
+      };
+      const { pid, workers } = flags;
+      if (pid === undefined) return await run();
+      const { withThreads } = await import('./dump-threads.ts');
+      return await withThreads(pid, workers, run);
     });
   });
 }

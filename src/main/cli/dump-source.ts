@@ -7,7 +7,7 @@ import { PAGE_SIZE } from '../../shared/page.ts';
 import type { Dumper } from '../dumper.ts';
 import type { CoreReport } from '../import/core/core-report.ts';
 import type { ProcessReport } from '../import/import-report.ts';
-import { residentBytes } from '../import/proc.ts';
+import { residentBytes } from '../import/resident-bytes.ts';
 import { createWorkload, workloadBytes } from '../workloads/workload.ts';
 import type { CoreRequest, DumpRequest, ProcessRequest, WorkloadRequest } from './dump-request.ts';
 import type { Progress } from './terminal.ts';
