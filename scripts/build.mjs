@@ -36,7 +36,7 @@ async function loadedWith(...paths) {
 
 /**
  * The chunks, each with the modules that no chunk above it has. `start` is all that the command line
- * loads before it knows what to do, `threads` starts workers before the rest is loaded, `shared` is what the workers need, too.
+ * loads before it knows what to do, `threads` starts threads before the rest is loaded, `shared` is what the workers need, too.
  */
 async function chunks() {
   const entries = new Set(Object.values(input).map((path) => resolve(path)));

@@ -76,10 +76,11 @@ export function addDump(program: Command): void {
         const { dumpCommand } = await import('./dump-command.ts');
         return await dumpCommand(flags, signal);
       };
-      const { pid, workers } = flags;
-      if (pid === undefined) return await run();
+      const { pid, core, workers } = flags;
+      if (pid === undefined && core === undefined) return await run();
       const { withThreads } = await import('./dump-threads.ts');
-      return await withThreads(pid, workers, run);
+      const subject = pid === undefined ? { path: core! } : { pids: pid };
+      return await withThreads(subject, workers, run);
     });
   });
 }
