@@ -62,7 +62,15 @@ function copyOf(format: Format): string {
 /** Dumps a workload into a file of the format. */
 async function makeInput(path: string, format: Format, bytes: number): Promise<void> {
   const what = ['--workload', `dense:${bytes}`, '--format', format];
-  await runProgram(process.execPath, [COMMAND, 'dump', ...what, '-o', path, '--no-sync', '--quiet']);
+  await runProgram(process.execPath, [
+    COMMAND,
+    'dump',
+    ...what,
+    '-o',
+    path,
+    '--no-sync',
+    '--quiet',
+  ]);
 }
 
 /** Measures a command that writes a file. The second of two runs counts, as in the case 'import'. */
