@@ -40,6 +40,7 @@ export const TARGETS = {
   fileGcore: ratio(1.5, "gcore's speed"),
   importGcore: times(1, "gcore's time"),
   importCoreGcore: times(0.8, "gcore's time"),
+  convertCp: ratio(0.8, "cp's speed"),
   importCriu: times(1.2, "CRIU's time"),
   importCriuLarge: times(1, "CRIU's time"),
   importMemory: ratio(1, 'the allowance: 64 MiB + 8 MiB a worker + 1 % of the process'),

@@ -36,13 +36,14 @@ async function loadedWith(...paths) {
 
 /**
  * The chunks, each with the modules that no chunk above it has. `start` is all that the command line
- * loads before it knows what to do, `shared` is what the workers need, too.
+ * loads before it knows what to do, `threads` starts threads before the rest is loaded, `shared` is what the workers need, too.
  */
 async function chunks() {
   const entries = new Set(Object.values(input).map((path) => resolve(path)));
-  const [version, program, tasks, main, commands] = await Promise.all([
+  const [version, program, threads, tasks, main, commands] = await Promise.all([
     loadedWith(input['main/cli/mmdump']),
     loadedWith(input['main/cli/program']),
+    loadedWith('src/main/cli/dump-threads.ts'),
     loadedWith(input['workers/tasks']),
     loadedWith(input['main/index']),
     loadedWith(
@@ -55,27 +56,42 @@ async function chunks() {
     version.has(id) || (program.has(id) && (main.has(id) || commands.has(id)));
   const groups = {
     start: isStart,
+    threads: (id) => threads.has(id) && !tasks.has(id),
     shared: (id) => tasks.has(id) && (main.has(id) || commands.has(id)),
     main: (id) => main.has(id),
     commands: (id) => commands.has(id),
   };
   return Object.entries(groups).map(([name, has], index) => {
-    return { name, test: (id) => has(id) && !entries.has(id), priority: 4 - index };
+    return { name, test: (id) => has(id) && !entries.has(id), priority: 5 - index };
   });
 }
+
+/**
+ * Escapes what is not ASCII, which stands in texts only once comments are gone. V8 keeps a file of
+ * which one character is not ASCII in two bytes per character, and takes longer to read it.
+ */
+const ascii = {
+  name: 'ascii',
+  renderChunk: (code) => {
+    const escaped = (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
+    return { code: code.replace(/[^\0-\x7f]/g, escaped), map: null };
+  },
+};
 
 rmSync(OUT, { recursive: true, force: true }); // no file of an earlier build may be packed or run
 await buildKernels('src/workers/kernels', `${OUT}/workers/kernels`);
 await build({
   ...common,
   input,
+  plugins: [ascii],
   output: {
     dir: OUT,
     format: 'esm',
     entryFileNames: '[name].js',
     // main/package/places.ts finds other files of dist from where its chunk lies.
     chunkFileNames: 'main/[name]-[hash].js',
-    sourcemap: true,
+    sourcemap: true, // has the sources with their comments
+    comments: false, // a third of all bytes, which every thread would have to read
     // V8 folds a `const` into the loops that use it, and loads a `var` again each time.
     topLevelVar: false,
     codeSplitting: { groups: await chunks() },

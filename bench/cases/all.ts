@@ -5,6 +5,7 @@ import { adopted } from './adopted.ts';
 import { chain } from './chain.ts';
 import { classify } from './classify.ts';
 import { compress } from './compress.ts';
+import { convert } from './convert.ts';
 import { diff } from './diff.ts';
 import { digest } from './digest.ts';
 import { dumpRuns, dumpSinks, dumpSize, dumpWorkers, dumpZero } from './dump-axes.ts';
@@ -56,6 +57,7 @@ export const CASES: readonly BenchCase[] = [
   snapshots,
   importCase,
   importFloors,
+  convert,
   report,
   start,
   peers,

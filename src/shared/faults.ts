@@ -7,7 +7,6 @@
  * passes, the one that it names.
  */
 import { constants } from 'node:os';
-import { getSystemErrorMap } from 'node:util';
 
 /** The phases that run on workers. */
 export type PhaseName =
@@ -121,6 +120,8 @@ export function faultAt(
 /** The error that Node throws when the system call `call` fails with this errno name. */
 export function systemError(errno: string, call: string): Error {
   const number = constants.errno[errno as keyof typeof constants.errno];
+  // Only tests come here, and node:util takes every thread some milliseconds to load.
+  const { getSystemErrorMap } = process.getBuiltinModule('node:util');
   const words = getSystemErrorMap().get(-number)?.[1] ?? 'unknown error';
   return Object.assign(new Error(`${errno}: ${words}, ${call}`), { code: errno, syscall: call });
 }

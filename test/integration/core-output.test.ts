@@ -133,6 +133,44 @@ describe('a core file', () => {
     await machine.close();
   });
 
+  it('has the same bytes where long runs are written from where they lie', async () => {
+    const machine = createMachine({ memory: 32 * MiB });
+    const space = machine.createAddressSpace();
+    const length = 12 * MiB;
+    const at = space.mmap({ length, prot: 'rw', flags: ['private', 'anonymous'] });
+    let page = 0;
+    // Short and long runs, with pages of zeros, absent pages and nothing between them.
+    for (const [run, gap] of [
+      [3, 1],
+      [63, 0],
+      [64, 2],
+      [65, 5],
+      [700, 1],
+      [1, 1],
+      [64, 1],
+      [900, 0],
+    ] as const) {
+      for (let each = 0; each < run; each++, page++) {
+        space.fill(at + page * PAGE_SIZE, PAGE_SIZE, (page % 255) + 1);
+      }
+      if (gap > 1) space.fill(at + page * PAGE_SIZE, PAGE_SIZE, 0);
+      page += gap;
+    }
+    for (const options of [{}, { zeroPages: 'copy' }, { unitBytes: 2 * MiB }] as const) {
+      const memory = memorySink();
+      await dumper.dump(space, { format: 'elf', ...options, to: memory });
+      const expected = Buffer.concat(memory.image!.chunks).subarray(0, memory.image!.bytes);
+      expect((await coreOf(space, options)).equals(expected)).toBe(true);
+      expect((await coreOf(space, { ...options, freeze: false })).equals(expected)).toBe(true);
+      const path = freshPath();
+      await dumper.dump(space, { format: 'elf', ...options, to: fileSink(path, { sparse: false }) });
+      expect(readFileSync(path).equals(expected)).toBe(true);
+    }
+    const bytes = await coreOf(space);
+    expect(await checkPages(space, bytes, readCore(bytes))).toBeGreaterThan(1860);
+    await machine.close();
+  });
+
   it('tells stored pages, pages of zeros and absent pages apart', async () => {
     const machine = createMachine({ memory: 16 * MiB });
     const space = machine.createAddressSpace();

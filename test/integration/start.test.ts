@@ -1,9 +1,11 @@
 /**
  * How much is loaded before work begins. Invariants checked: what asks for the version, a command, a
  * worker and the library load few files, and none that they do not need · both ways to the version
- * answer the same.
+ * answer the same · threads that start early do the work of the command, or end with it.
  */
-import { readFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -33,7 +35,7 @@ describe('few files are loaded', () => {
     ['main/cli/mmdump.js', ['mmdump.js', 'start.js']],
     ['main/cli/program.js', ['program.js', 'start.js']],
     ['workers/tasks.js', ['shared.js', 'start.js', 'tasks.js']],
-    ['main/index.js', ['index.js', 'main.js', 'shared.js', 'start.js']],
+    ['main/index.js', ['index.js', 'main.js', 'shared.js', 'start.js', 'threads.js']],
   ])('with %s', (path, files) => {
     expect(loadedWith(path)).toEqual(files);
   });
@@ -49,7 +51,44 @@ describe('few files are loaded', () => {
         'main.js',
         'shared.js',
         'start.js',
+        'threads.js',
       ]);
+    }
+  });
+
+  it('before the threads of a dump start', () => {
+    const program = readFileSync(join(dist, 'main/cli/program.js'), 'utf8');
+    const [, file = ''] = /import\("\.\.\/(dump-threads-[\w-]+\.js)"\)/.exec(program) ?? [];
+    expect(loadedWith(join('main', file))).toEqual(['dump-threads.js', 'start.js', 'threads.js']);
+  });
+
+  it('in ASCII, which V8 reads in half of the bytes', () => {
+    const files = readdirSync(dist, { recursive: true, encoding: 'utf8' });
+    const modules = files.filter((name) => name.endsWith('.js') && !name.startsWith('report'));
+    expect(modules.length).toBeGreaterThan(10);
+    for (const name of modules) {
+      const at = readFileSync(join(dist, name)).findIndex((byte) => byte > 0x7f);
+      expect({ name, at }).toEqual({ name, at: -1 });
+    }
+  });
+});
+
+describe.runIf(process.platform === 'linux')('threads that start before the command', () => {
+  it('work for it, and end with one that fails', async () => {
+    const child = spawn('sleep', ['1000'], { stdio: 'ignore' });
+    try {
+      await once(child, 'spawn');
+      const args = ['dump', '--pid', `${child.pid}`, '-o', 'sleep.core', '--format', 'elf'];
+      const done = cli.mmdump(...args, '--workers', '3', '--json');
+      expect(done).toMatchObject({ status: 0, stderr: '' });
+      expect(JSON.parse(done.stdout)).toMatchObject({ workersReason: '3 as asked' });
+      const again = cli.mmdump(...args, '--workers', '3');
+      expect(again).toMatchObject({ status: 1, stdout: '' });
+      expect(again.stderr).toMatch(/^mmdump: .*\[OUTPUT_EXISTS\]\n$/);
+      const wrong = cli.mmdump(...args, '--workers', '2', '--pause', 'fork', '--no-freeze');
+      expect(wrong.status).toBe(2);
+    } finally {
+      child.kill('SIGKILL');
     }
   });
 });

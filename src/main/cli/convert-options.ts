@@ -44,8 +44,13 @@ export function addConvert(program: Command): void {
       command.error("error: one of '--format <name>' and '--flatten' is needed");
     }
     await runCommand(async (signal) => {
-      const { convertCommand } = await import('./convert-command.ts');
-      return await convertCommand(path, output, flags, signal);
+      const run = async (): Promise<number> => {
+        const { convertCommand } = await import('./convert-command.ts');
+        return await convertCommand(path, output, flags, signal);
+      };
+      if (flags.format !== 'cpt' && flags.format !== 'elf') return await run(); // without threads
+      const { withThreads } = await import('./dump-threads.ts');
+      return await withThreads({ path }, flags.workers, run);
     });
   });
 }

@@ -79,8 +79,15 @@ export function addDump(program: Command): void {
       );
     }
     await runCommand(async (signal) => {
-      const { dumpCommand } = await import('./dump-command.ts');
-      return await dumpCommand(flags, signal);
+      const run = async (): Promise<number> => {
+        const { dumpCommand } = await import('./dump-command.ts');
+        return await dumpCommand(flags, signal);
+      };
+      const { pid, core, workers } = flags;
+      if (pid === undefined && core === undefined) return await run();
+      const { withThreads } = await import('./dump-threads.ts');
+      const subject = pid === undefined ? { path: core! } : { pids: pid };
+      return await withThreads(subject, workers, run);
     });
   });
 }

@@ -1,5 +1,4 @@
 /** What `mmdump dump` dumps: a workload that it creates, or processes that it imports. */
-import { statSync } from 'node:fs';
 import type { AddressSpace } from '../../mmu/machine/address-space.ts';
 import { createMachine } from '../../mmu/machine/attach.ts';
 import type { Machine } from '../../mmu/machine/machine.ts';
@@ -7,7 +6,7 @@ import { PAGE_SIZE } from '../../shared/page.ts';
 import type { Dumper } from '../dumper.ts';
 import type { CoreReport } from '../import/core/core-report.ts';
 import type { ProcessReport } from '../import/import-report.ts';
-import { residentBytes } from '../import/proc.ts';
+import { residentBytes, residentFileBytes } from '../import/resident-bytes.ts';
 import { createWorkload, workloadBytes } from '../workloads/workload.ts';
 import type { CoreRequest, DumpRequest, ProcessRequest, WorkloadRequest } from './dump-request.ts';
 import type { Progress } from './terminal.ts';
@@ -32,12 +31,6 @@ export function expectedBytes(from: DumpRequest['from']): number {
   if (from.kind === 'workload') return workloadBytes(from.name, from.size);
   if (from.kind === 'core') return residentFileBytes(from.path);
   return from.pids.reduce((bytes, each) => bytes + residentBytes(each), 0);
-}
-
-/** Bytes that a file takes on its file system; 0 if there is none, which the import reports. */
-function residentFileBytes(path: string): number {
-  const stats = statSync(path, { throwIfNoEntry: false });
-  return stats === undefined ? 0 : Math.min(stats.size, stats.blocks * 512);
 }
 
 export async function openSource(

@@ -3,6 +3,7 @@
 import { onMachineEnd } from '../../mmu/machine/lifetime.ts';
 import type { FaultPlan, PhaseName } from '../../shared/faults.ts';
 import { type Crew, chooseCrew, mostWorkers, threadsToStart, type Work } from './crew.ts';
+import { takeEarly } from './early-threads.ts';
 import { FerryBuffers } from './ferry.ts';
 import { readHost } from './host.ts';
 import { Phase, RUN_HERE, type Runner } from './phase.ts';
@@ -75,7 +76,10 @@ export class WorkerPool {
   /** Makes sure that there are at least `threads` threads. */
   #start(threads: number): void {
     const hasLittleHeap = this.#tests.faults !== undefined;
-    while (this.#threads.length < threads) this.#threads.push(new WorkerThread(hasLittleHeap));
+    while (this.#threads.length < threads) {
+      const early = hasLittleHeap ? undefined : takeEarly();
+      this.#threads.push(early ?? new WorkerThread(hasLittleHeap));
+    }
   }
 
   /**

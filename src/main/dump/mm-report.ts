@@ -1,5 +1,4 @@
 /** The pages of an mm by class, per VMA and in total. */
-import { inspect } from 'node:util';
 import { LDT_ENTRY_SIZE } from '../../mmu/calls/ldt.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
 import { PAGE_CLASS, RULE } from '../../shared/dump/page-class.ts';
@@ -10,6 +9,8 @@ import type { Yielder } from '../job/stop.ts';
 import type { LeftOut } from './plan.ts';
 import type { MmReport, PageCounts, VmaReport } from './report.ts';
 
+/** `util.inspect.custom`: node:util takes milliseconds to load. */
+const INSPECT: symbol = Symbol.for('nodejs.util.inspect.custom');
 const { COPY, ZERO, CLONE, UNSUPPORTED, PARENT } = PAGE_CLASS;
 
 /** The pages of an mm, counted. */
@@ -123,7 +124,7 @@ export function mmReport(counted: CountedMm, usage: MemoryUsage): MmReport {
     ...usage,
   };
   // console.log would show [Getter].
-  Object.defineProperty(report, inspect.custom, { value: () => ({ ...report }) });
+  Object.defineProperty(report, INSPECT, { value: () => ({ ...report }) });
   return report;
 }
 

@@ -16,7 +16,8 @@ import { FamilyImport, type ImportedProcess, type ProcessFiles } from './family-
 import { type HeldFamily, holdFamily } from './held-family.ts';
 import { holdUntilReleased } from './held-source.ts';
 import type { ImportOptions, ImportResult, MachineFor } from './import-report.ts';
-import { openProc, processGone, readProc, readStat, residentBytes } from './proc.ts';
+import { openProc, processGone, readProc, readStat } from './proc.ts';
+import { residentBytes } from './resident-bytes.ts';
 import { withRunningFamily } from './running-family.ts';
 import { descendantsOf, withStoppedFamily } from './stopped-family.ts';
 import type { StoppedProcess } from './stopped-process.ts';

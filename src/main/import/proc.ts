@@ -1,8 +1,6 @@
 /** Reads files under /proc/PID, with errors that say what is wrong. */
-import { readFileSync } from 'node:fs';
 import { type FileHandle, open, readFile } from 'node:fs/promises';
 import { type ErrorFields, errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
-import { PAGE_SIZE } from '../../shared/page.ts';
 
 /** The error for a process that has ended, or never had an mm. */
 export function processGone(pid: number, fields: ErrorFields = {}): MmdumpError {
@@ -33,16 +31,6 @@ export async function readProc(pid: number, file: string): Promise<Buffer> {
     return await readFile(`/proc/${pid}/${file}`);
   } catch (error) {
     throw procError(pid, file, error);
-  }
-}
-
-/** Bytes that a process has in memory, for planning; 0 if that cannot be told. */
-export function residentBytes(pid: number): number {
-  try {
-    const [, resident] = readFileSync(`/proc/${pid}/statm`, 'latin1').split(' ');
-    return Number(resident) * PAGE_SIZE;
-  } catch {
-    return 0; // reading the process itself will say why
   }
 }
 

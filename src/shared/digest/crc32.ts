@@ -11,10 +11,10 @@ const TABLES: Int32Array = buildTables();
 
 function buildTables(): Int32Array {
   const tables = new Int32Array(1024);
-  for (let byte = 0; byte < 256; byte++) {
-    let crc = byte;
-    for (let bit = 0; bit < 8; bit++) crc = (crc & 1) !== 0 ? (crc >>> 1) ^ POLYNOMIAL : crc >>> 1;
-    tables[byte] = crc;
+  // The crc of a byte is the xor of those of its bits. Every thread builds the tables as it starts.
+  for (let bit = 128, crc = 1; bit > 0; bit >>= 1) {
+    crc = (crc & 1) !== 0 ? (crc >>> 1) ^ POLYNOMIAL : crc >>> 1;
+    for (let byte = 0; byte < 256; byte += 2 * bit) tables[bit + byte] = crc ^ tables[byte]!;
   }
   for (let at = 256; at < 1024; at++) {
     const shorter = tables[at - 256]!;

@@ -75,6 +75,18 @@ export class FrameMover {
     }
   }
 
+  /**
+   * The bytes of the frames sources[first] to sources[first + count - 1] where they lie. Undefined
+   * unless they are neighbours in one bank.
+   */
+  whole(first: number, count: number): Uint8Array | undefined {
+    const pfn = this.#sources[first]!;
+    const isWhole = endOfBank(this.#sources, first, first + count) === first + count;
+    if (!isWhole || runAt(this.#sources, first, first + count) < count) return undefined;
+    const from = (pfn & MASK) * PAGE_SIZE;
+    return this.#banks[pfn >>> SHIFT]!.subarray(from, from + count * PAGE_SIZE);
+  }
+
   #moveDirect(kernels: FrameKernels, bank: number, index: number, end: number, at: number): void {
     const sources = this.#sources;
     const base = this.#machine.memory.offsets[bank]! | 0;

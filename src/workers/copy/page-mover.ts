@@ -87,6 +87,14 @@ export class PageMover {
     }
   }
 
+  /**
+   * The bytes of the frames sources[first] to sources[first + count - 1] where they lie, for an
+   * image that needs neither a copy nor a digest of them. Undefined unless they lie in one piece.
+   */
+  whole(first: number, count: number): Uint8Array | undefined {
+    return this.#plain.whole(first, count);
+  }
+
   /** Computes the XXH3-64 of the page that has arrived at byte `at` of `into`. */
   digestPage(into: ImageWindow, at: number): void {
     if (into.memory === undefined) {

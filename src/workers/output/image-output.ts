@@ -103,6 +103,25 @@ export class ImageOutput {
     if (!this.#isDirect && this.#cut.place(bytes)) this.#leave();
   }
 
+  /** Whether `writeThrough` can be called: the image is a file. */
+  get isFile(): boolean {
+    return this.#target.kind === 'file';
+  }
+
+  /**
+   * Writes a piece from where it lies, behind what is in staging, instead of `room` and `advance`.
+   * It takes a call of its own, so it pays for long pieces only. Throws OUTPUT_FAILED.
+   *
+   * Preconditions: the image is a file, and `bytes` begins at a multiple of 4 in its buffer.
+   */
+  writeThrough(bytes: Uint8Array): void {
+    const target = this.#target;
+    assert(target.kind === 'file', 'only a file is written to without staging');
+    if (this.#cut.end()) this.#leave();
+    deliver(target, bytes, this.#offset, this.#faults);
+    this.#offset += bytes.length;
+  }
+
   /** Ends the unit. Throws OUTPUT_FAILED. */
   end(): void {
     if (!this.#isDirect && this.#cut.end()) this.#leave();
