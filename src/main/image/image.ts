@@ -16,38 +16,21 @@ import { refusal } from '../../shared/arguments/refuse.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import type { ImageHead } from '../../shared/formats/cpt/head.ts';
 import { imageOfFirstPart } from '../../shared/formats/parts.ts';
-import { addressOf, TASK_SIZE, vpnOf } from '../../shared/page.ts';
+import { TASK_SIZE, vpnOf } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import type { MemoryImage } from '../sinks/memory-sink.ts';
 import { type Ancestor, findAncestors } from './chain/ancestors.ts';
 import { ImageChain } from './chain/chain.ts';
-import { BLOCK, type Block } from './index/block-index.ts';
-import { findVma, type ImageMm, type ImageVma } from './index/image-mm.ts';
+import { findVma, type ImageMm } from './index/image-mm.ts';
 import { IndexBudget, MAX_INDEX } from './index/index-budget.ts';
+import { ImageWalks } from './pages/image-walks.ts';
+import { MM_CHOICE, type MmChoice, type PageInfo, pageIn } from './pages/page-info.ts';
 import { CACHE_BYTES } from './read/block-cache.ts';
 import { ImageContents, type PayloadPart } from './read/image-contents.ts';
 import { Uses } from './read/uses.ts';
 import { whileIntact } from './source/byte-source.ts';
 import { imageSource, openSource } from './source/open-source.ts';
 import { readRecords } from './stream/read-records.ts';
-
-/** The records of an image about one page. */
-export interface PageInfo {
-  /**
-   * - 'copy': the image stores the bytes of the page.
-   * - 'zero': the page is zeros.
-   * - 'clone': an earlier mm stores the bytes of the page.
-   * - 'guard': a guard page.
-   * - 'parent': the parent image shows the page at the same place.
-   * - 'absent': this mapping does not store the page; `read` may find a page of a file elsewhere.
-   * - 'unmapped': there is no mapping.
-   */
-  readonly kind: 'copy' | 'zero' | 'clone' | 'guard' | 'parent' | 'absent' | 'unmapped';
-  /** The mapping of the page; null if there is none. */
-  readonly vma: ImageVma | null;
-  /** Byte of the image at which the page begins; null if it has none, or is compressed. */
-  readonly offset: number | null;
-}
 
 /** Options of `openImage`. */
 export interface OpenOptions {
@@ -82,12 +65,6 @@ export interface ImageAncestor {
   readonly bytes: number;
 }
 
-/** Chooses an address space of an image. */
-export interface MmChoice {
-  /** Ordinal of the mm, from 0. Default 0. */
-  readonly mm?: number | undefined;
-}
-
 const OPEN_OPTIONS: Shape<OpenOptions> = {
   signal: optional(abortSignal),
   maxIndexBytes: optional(MAX_INDEX),
@@ -96,21 +73,12 @@ const OPEN_OPTIONS: Shape<OpenOptions> = {
 };
 const ADDRESS = wholeNumber(0);
 const ORDINAL = wholeNumber(0);
-const MM_CHOICE: Shape<MmChoice> = { mm: optional(ORDINAL) };
-
-const KINDS = {
-  [BLOCK.DATA]: 'copy',
-  [BLOCK.ZERO]: 'zero',
-  [BLOCK.CLONE]: 'clone',
-  [BLOCK.GUARD]: 'guard',
-  [BLOCK.PARENT]: 'parent',
-} as const;
 
 /**
  * An open image, which `openImage` makes. Its methods are IMAGE_CLOSED after `close`; its fields
  * stay.
  */
-export class Image {
+export class Image extends ImageWalks {
   /** The format of the image: docs/IMAGE_FORMAT.md. */
   readonly format = 'cpt';
   /** Name of the image: the first 16 bytes of sha256 over all its record crcs, in hexadecimal. */
@@ -132,8 +100,10 @@ export class Image {
       throw refusal('new Image', contents, 'a call of openImage');
     }
     const { head, source } = contents;
+    const uses = new Uses(() => new MmdumpError('IMAGE_CLOSED', `${source.name} was closed`));
+    super(contents, uses);
     this.#contents = contents;
-    this.#uses = new Uses(() => new MmdumpError('IMAGE_CLOSED', `${source.name} was closed`));
+    this.#uses = uses;
     this.head = head;
     this.path = source.path;
     this.bytes = source.bytes;
@@ -159,11 +129,6 @@ export class Image {
     return this.#contents.mmAt(number('offset', offset));
   }
 
-  /** The mappings of an mm, by ascending address. OPTION_INVALID if there is no such mm. */
-  vmas(choice: MmChoice = {}): readonly ImageVma[] {
-    return this.mm(ordinalOf(choice)).vmas;
-  }
-
   /**
    * Tells what the records say of the page that holds `address`, a byte address. OPTION_INVALID for
    * an address that is no whole number, or if there is no such mm.
@@ -173,12 +138,7 @@ export class Image {
     const mm = this.mm(ordinalOf(choice));
     const vma = findVma(mm.vmas, address);
     if (vma === undefined) return { kind: 'unmapped', vma: null, offset: null };
-    const vpn = vpnOf(address);
-    const block = mm.blocks.find(vpn);
-    if (block === undefined) return { kind: 'absent', vma, offset: null };
-    const isPlain = block.kind === BLOCK.DATA && block.packed === 0;
-    const offset = isPlain ? pageOffset(block, vpn) : null;
-    return { kind: KINDS[block.kind], vma, offset };
+    return pageIn(mm, vma, vpnOf(address));
   }
 
   /**
@@ -293,8 +253,4 @@ export async function openImage(
     await source.close().catch(() => {}); // `error` is what the caller needs to know
     throw error;
   }
-}
-
-function pageOffset(block: Block, vpn: number): number {
-  return block.source + addressOf(vpn - block.start);
 }
