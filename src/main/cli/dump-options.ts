@@ -12,6 +12,7 @@ import {
 import type { DumpFlags } from './dump-request.ts';
 import { runCommand } from './run-command.ts';
 import { parseSize, wholeNumber } from './sizes.ts';
+import { suggestion } from './suggest-choices.ts';
 import { timeoutOption } from './timeout-option.ts';
 
 const MAX_PID = 2 ** 22;
@@ -135,7 +136,8 @@ function parseWorkload(text: string): NonNullable<DumpFlags['workload']> {
   const [name, size, ...rest] = text.split(':');
   if (!isWorkload(name) || rest.length > 0) {
     throw new InvalidArgumentError(
-      `expected one of ${WORKLOADS.join(', ')}, optionally followed by :SIZE.`,
+      `expected one of ${WORKLOADS.join(', ')}, optionally followed by :SIZE.` +
+        suggestion(name ?? '', WORKLOADS),
     );
   }
   return size === undefined ? { name } : { name, size: parseSize(size) };

@@ -9,17 +9,22 @@ import type { ImageMm, ImageVma } from '../image/index/image-mm.ts';
 import type { SearchResult } from '../search/search.ts';
 import { usageText } from './dump-output.ts';
 import { type ChosenMm, chosenMms } from './inspect-filters.ts';
+import { mappingLines } from './inspect-mappings.ts';
 import { type DecodedNotes, decodedNotes, notesJson, notesLines } from './inspect-notes.ts';
 import type { InspectChoice } from './inspect-options.ts';
 import { inspectedPage, pageJson, pageText } from './inspect-page.ts';
+import { mapLegend } from './layout/page-map.ts';
+import { screenOf } from './layout/screen.ts';
 import { EXIT } from './run-command.ts';
 import { searchJson, searchText } from './search-output.ts';
-import { type OutputOptions, print, printJson, table } from './terminal.ts';
+import { type OutputOptions, print, printJson } from './terminal.ts';
 
 const LDT_ENTRY_BYTES = 8;
 
 export interface InspectFlags extends OutputOptions, InspectChoice {
   readonly parents?: readonly string[];
+  /** Draws the pages of each mapping. Undefined: only in a terminal. */
+  readonly map?: boolean;
 }
 
 export async function inspectCommand(
@@ -40,7 +45,7 @@ export async function inspectCommand(
     } else if (flags.quiet !== true) {
       const texts = [shown && pageText(shown), found && searchText(image, found)];
       const chosen = texts.filter((text) => text !== null);
-      print(chosen.length > 0 ? chosen.join('\n') : inspectText(image, mms, notes));
+      print(chosen.length > 0 ? chosen.join('\n') : inspectText(image, mms, notes, flags.map));
     }
   } finally {
     await image.close();
@@ -120,7 +125,10 @@ function inspectText(
   image: Image,
   mms: readonly ChosenMm[],
   notes: readonly DecodedNotes[],
+  map: boolean | undefined,
 ): string {
+  const screen = screenOf(process.stdout);
+  const hasMaps = map ?? screen.isTerminal;
   const lines = [
     `${image.path}: ${image.format}, ${formatBytes(image.bytes)}, id ${image.id}, ` +
       `${image.mms().length} mm${headText(image)}`,
@@ -130,6 +138,7 @@ function inspectText(
     lines.push(`${what}: ${path ?? 'in memory'}, ${formatBytes(bytes)}, id ${id}`);
   }
   const hasParent = image.head.parent !== null;
+  if (hasMaps) lines.push(...mapLegend(screen));
   const usage = memoryUsage(image);
   if (usage.mms.length > 1) lines.push(`${formatBytes(usage.savedBytes)} saved by sharing`);
   for (const { mm, vmas } of mms) {
@@ -139,17 +148,7 @@ function inspectText(
     const shown = vmas.length < mm.vmas.length ? `${vmas.length} of ` : '';
     lines.push(`mm ${mm.ordinal}: ${shown}${mm.vmas.length} mappings, ${ldt}; ${shares}`);
     lines.push(...notesLines(notes[mm.ordinal]!));
-    const rows = vmas.map((vma) => [
-      `${vma.start.toString(16)}-${vma.end.toString(16)}`,
-      protLetters(vma.flags),
-      `${vma.pages.copy}`,
-      `${vma.pages.zero}`,
-      `${vma.pages.clone}`,
-      ...(hasParent ? [`${vma.pages.parent}`] : []),
-      vma.isVdso ? '[vdso]' : (vma.file?.path ?? ''),
-    ]);
-    const counts = ['copy', 'zero', 'clone', ...(hasParent ? ['parent'] : [])];
-    lines.push(table(['addresses', 'prot', ...counts, 'file'], rows));
+    lines.push(...mappingLines({ ...mm, vmas }, hasParent, screen, hasMaps));
   }
   return lines.join('\n');
 }

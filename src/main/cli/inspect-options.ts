@@ -5,6 +5,7 @@ import { parseAddress } from './explain-options.ts';
 import type { InspectFilters } from './inspect-filters.ts';
 import { parseProt } from './search-options.ts';
 import { wholeNumber } from './sizes.ts';
+import { suggestion } from './suggest-choices.ts';
 
 const MOST_MMS = 2 ** 32;
 const KINDS: readonly PageKind[] = ['copy', 'zero', 'clone', 'guard', 'parent', 'absent'];
@@ -48,6 +49,8 @@ function namesOf<T extends string>(known: readonly T[]): (text: string) => T[] {
     const names = text.split(',');
     const wrong = names.find((name) => !(known as readonly string[]).includes(name));
     if (wrong === undefined) return names as T[];
-    throw new InvalidArgumentError(`'${wrong}': expected some of ${known.join(', ')}.`);
+    throw new InvalidArgumentError(
+      `'${wrong}': expected some of ${known.join(', ')}.${suggestion(wrong, known)}`,
+    );
   };
 }

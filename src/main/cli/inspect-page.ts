@@ -5,6 +5,7 @@ import { explainImagePage, type ImagePageExplanation } from '../explain/explain-
 import type { Image } from '../image/image.ts';
 import { hexDump } from './hex-dump.ts';
 import { nameOf } from './inspect-filters.ts';
+import { printable } from './layout/text-width.ts';
 
 /** A page and what is known of it. */
 export interface InspectedPage extends ImagePageExplanation {
@@ -32,10 +33,12 @@ export function pageJson({ address, mm, kind, reads, reason, bytes }: InspectedP
 
 export function pageText(page: InspectedPage): string {
   const { address, mm, kind, vma, reason, bytes } = page;
-  const lines = [`page ${hex(address)} of mm ${mm}: ${kind}, class ${classOf(kind)}: ${reason}`];
+  const lines = [
+    `page ${hex(address)} of mm ${mm}: ${kind}, class ${classOf(kind)}: ${printable(reason)}`,
+  ];
   if (vma !== null) {
     const range = `${vma.start.toString(16)}-${vma.end.toString(16)}`;
-    lines.push(`mapping: ${range} ${protLetters(vma.flags)} ${nameOf(vma)}`);
+    lines.push(`mapping: ${range} ${protLetters(vma.flags)} ${printable(nameOf(vma))}`);
   }
   lines.push(...(bytes === null ? ['its bytes are not known'] : hexDump(address, bytes)));
   return lines.join('\n');

@@ -4,6 +4,8 @@ import { protLetters } from '../../shared/vm-flags.ts';
 import type { Image } from '../image/image.ts';
 import { findVma } from '../image/index/image-mm.ts';
 import type { SearchResult } from '../search/search.ts';
+import { nameOf } from './inspect-filters.ts';
+import { printable } from './layout/text-width.ts';
 
 /** At most this many matches are printed; the others are counted. */
 const LINES_MAX = 100;
@@ -21,7 +23,7 @@ export function searchJson({ count, bytes, matches }: SearchResult): unknown {
 export function searchText(image: Image, { count, matches }: SearchResult): string {
   const lines = matches.slice(0, LINES_MAX).map(({ mm, address }) => {
     const vma = findVma(image.vmas({ mm }), address)!;
-    const name = vma.isVdso ? '[vdso]' : (vma.file?.path ?? 'anonymous');
+    const name = printable(nameOf(vma));
     const inMm = image.mms().length > 1 ? `mm ${mm}: ` : '';
     return `${inMm}${address.toString(16)} ${protLetters(vma.flags)} ${name}`;
   });
