@@ -338,7 +338,7 @@ describe('the walks of an image', () => {
           },
         ),
         {
-          numRuns: IS_LONG ? 500 : 15,
+          numRuns: IS_LONG ? 500 : 10,
           examples: [
             [FAMILY, [pageStep('write', 0, 5)], false, 'run', 'none', ALL, [[0, PAGE_SIZE, 9]]],
             [FAMILY, [pageStep('write', 0, 5)], true, 'page', 'none', ALL, [[3, 0, 2 ** 22]]],

@@ -16,6 +16,7 @@ import { optionsOf, type Shape } from '../../../shared/arguments/options.ts';
 import { addressOf, MiB, PAGE_SIZE, TASK_SIZE, vpnOf } from '../../../shared/page.ts';
 import { throwIfAborted } from '../../../shared/sync/wait.ts';
 import { Yielder } from '../../job/stop.ts';
+import type { Block } from '../index/block-index.ts';
 import type { ImageMm, ImageVma } from '../index/image-mm.ts';
 import type { ImageContents } from '../read/image-contents.ts';
 import type { Uses } from '../read/uses.ts';
@@ -31,7 +32,7 @@ import {
   type PageFilter,
   RECORDED,
 } from './page-filter.ts';
-import { MM_CHOICE, type MmChoice, type PageInfo, type PageKind, pageIn } from './page-info.ts';
+import { MM_CHOICE, type MmChoice, offsetIn, type PageInfo, type PageKind } from './page-info.ts';
 import { type ImageRun, runsIn } from './page-runs.ts';
 
 /** A page of a mapping, as `Image.pages` gives it. */
@@ -133,7 +134,7 @@ export abstract class ImageWalks {
    */
   pages(options: PagesOptions = {}): AsyncGenerator<ImagePage, void, undefined> {
     const checked = optionsOf('options', options, PAGES_OPTIONS);
-    return this.#whileOpen(this.#pages(this.#mm(checked.mm), checked));
+    return this.#pages(this.#mm(checked.mm), checked);
   }
 
   /**
@@ -179,7 +180,8 @@ export abstract class ImageWalks {
 
   async *#pages(mm: ImageMm, options: PagesOptions): AsyncGenerator<ImagePage, void, undefined> {
     const yielder = new Yielder(undefined);
-    for await (const { address, pages, vma } of this.#runs(mm, options)) {
+    for await (const { address, pages, kind, vma } of this.#runs(mm, options)) {
+      let block: Block | undefined;
       let chunk: Uint8Array | undefined;
       let chunkAt = 0;
       for (let vpn = vpnOf(address); vpn < vpnOf(address) + pages; vpn++) {
@@ -193,8 +195,12 @@ export abstract class ImageWalks {
           chunk === undefined || chunk.length === 0
             ? null
             : chunk.subarray(at - chunkAt, at - chunkAt + PAGE_SIZE);
-        const { kind, offset } = pageIn(mm, vma, vpn);
-        yield { mm: mm.ordinal, address: at, kind: kind as PageKind, vma, offset, bytes };
+        if (kind !== 'absent' && (block === undefined || vpn >= block.start + block.pages)) {
+          block = mm.blocks.find(vpn);
+        }
+        const offset = block === undefined ? null : offsetIn(block, vpn);
+        this.#uses.assertOpen();
+        yield { mm: mm.ordinal, address: at, kind, vma, offset, bytes };
       }
     }
   }

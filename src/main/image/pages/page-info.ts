@@ -57,7 +57,11 @@ export function kindOf({ kind }: Block): PageKind {
 export function pageIn(mm: ImageMm, vma: ImageVma, vpn: number): PageInfo {
   const block = mm.blocks.find(vpn);
   if (block === undefined) return { kind: 'absent', vma, offset: null };
-  const isPlain = block.kind === BLOCK.DATA && block.packed === 0;
-  const offset = isPlain ? block.source + addressOf(vpn - block.start) : null;
-  return { kind: kindOf(block), vma, offset };
+  return { kind: kindOf(block), vma, offset: offsetIn(block, vpn) };
+}
+
+/** Byte of the image at which page `vpn` of a block begins; null if the block has no plain bytes. */
+export function offsetIn(block: Block, vpn: number): number | null {
+  if (block.kind !== BLOCK.DATA || block.packed > 0) return null;
+  return block.source + addressOf(vpn - block.start);
 }
