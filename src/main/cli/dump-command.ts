@@ -94,6 +94,7 @@ function printDumped(
     }
     for (const line of smapsDifferences ?? []) printError(`differs from smaps: ${line}`);
   }
+  for (const line of report.warnings) printError(line);
   if (json === true) printJson(dumpJson(report, importMs, processes, core));
   else if (quiet !== true) {
     const screen = screenOf(isStdout ? process.stderr : process.stdout);

@@ -34,7 +34,13 @@ export function addDump(program: Command): void {
     )
     .addOption(choice('--compress <how>', 'how blocks are compressed', ['none', 'zstd']))
     .addOption(blocksOption())
-    .addOption(choice('--format <name>', 'a native image, or an ELF core file', ['cpt', 'elf']))
+    .addOption(
+      choice('--format <name>', 'a native image, an ELF core file, an OpenVZ 6 file', [
+        'cpt',
+        'elf',
+        'openvz',
+      ]),
+    )
     .option(
       '--mm <n>',
       'dump only the address space with this number, from 0 on',

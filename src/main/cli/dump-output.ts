@@ -38,6 +38,7 @@ export function dumpJson(
     skipped: skipped.map(({ mm, start, end, reason }) => {
       return { mm, start: hex(start), end: hex(end), reason };
     }),
+    warnings: report.warnings,
     import: importsJson(processes),
     core: core === undefined ? null : coreJson(core),
     native: hasUsedNativeCalls(),

@@ -17,6 +17,7 @@ import { mapLegend } from './layout/page-map.ts';
 import { screenOf } from './layout/screen.ts';
 import { EXIT } from './run-command.ts';
 import { searchJson, searchText } from './search-output.ts';
+import { shownId } from './shown-id.ts';
 import { type OutputOptions, print, printJson } from './terminal.ts';
 
 const LDT_ENTRY_BYTES = 8;
@@ -81,13 +82,14 @@ function inspectJson(
   const usage = memoryUsage(image);
   return {
     format: image.format,
-    id: image.id,
+    id: shownId(image),
     bytes: image.bytes,
     version: image.head.version,
     digest: image.head.digest,
     compress: image.head.compress,
     frozen: image.head.frozen,
     ancestors: image.ancestors,
+    unread: image.unread,
     savedBytes: usage.savedBytes,
     mms: mms.map(({ mm, vmas }) => ({
       fields: { ...fieldsJson(mm), map_count: mm.vmas.length },
@@ -130,9 +132,10 @@ function inspectText(
   const screen = screenOf(process.stdout);
   const hasMaps = map ?? screen.isTerminal;
   const lines = [
-    `${image.path}: ${image.format}, ${formatBytes(image.bytes)}, id ${image.id}, ` +
-      `${image.mms().length} mm${headText(image)}`,
+    `${image.path}: ${image.format}, ${formatBytes(image.bytes)}, ` +
+      `${image.id === '' ? '' : `id ${image.id}, `}${image.mms().length} mm${headText(image)}`,
   ];
+  for (const line of image.unread) lines.push(`not read: ${line}`);
   for (const [index, { id, path, bytes }] of image.ancestors.entries()) {
     const what = index === 0 ? 'parent' : `ancestor ${index + 1}`;
     lines.push(`${what}: ${path ?? 'in memory'}, ${formatBytes(bytes)}, id ${id}`);

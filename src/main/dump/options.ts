@@ -21,7 +21,7 @@ import {
   type DigestName,
   digestKindOf,
 } from '../../shared/digest/digest-kind.ts';
-import type { ImageFormat, UnsupportedPolicy } from '../../shared/dump/tasks/pass-task.ts';
+import type { PassFormat, UnsupportedPolicy } from '../../shared/dump/tasks/pass-task.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { GRANULE_PAGES, GRANULE_SIZE, MiB } from '../../shared/page.ts';
 import { assertZstd } from '../../shared/zstd.ts';
@@ -31,6 +31,9 @@ import { NoSink } from '../sinks/no-sink.ts';
 import type { Sink } from '../sinks/sink.ts';
 import type { ChangedSince, DumpParent } from './parent.ts';
 import type { DumpProgress } from './report.ts';
+
+/** The format of an image: 'cpt' is the native one. docs/decisions tells of the others. */
+export type ImageFormat = 'cpt' | 'elf' | 'openvz';
 
 /** Options of a dump. */
 export interface DumpOptions extends JobOptions {
@@ -56,7 +59,8 @@ export interface DumpOptions extends JobOptions {
   readonly compress?: 'none' | 'zstd' | undefined;
   /**
    * 'cpt' (default): the native image. 'elf': an ELF core file of one address space, which debuggers
-   * read. It has no checksums and no id.
+   * read. 'openvz': a container file of OpenVZ 6, for sinks of kind file, split and memory; a native
+   * image is made first, beside it, and removed. Neither has checksums and an id.
    */
   readonly format?: ImageFormat | undefined;
   /** 'run' (default): one block per run of pages of one class. 'page': one block per page. */
@@ -131,7 +135,8 @@ export type EstimateOptions = Omit<DumpOptions, 'to'>;
 export interface ResolvedOptions {
   readonly to: Sink;
   readonly detectZero: boolean;
-  readonly format: ImageFormat;
+  /** What the engine writes: for an OpenVZ file, the native image that it is made of. */
+  readonly format: PassFormat;
   readonly digest: DigestKind;
   /** Blocks are compressed. */
   readonly compress: boolean;
@@ -171,7 +176,7 @@ export const DUMP_OPTIONS: Shape<DumpOptions> = {
   zeroPages: optional(oneOf(['detect', 'copy'])),
   checksum: optional(oneOf(['xxh3', 'crc32', 'none'])),
   compress: optional(oneOf(['none', 'zstd'])),
-  format: optional(oneOf(['cpt', 'elf'])),
+  format: optional(oneOf(['cpt', 'elf', 'openvz'])),
   blocks: optional(oneOf(['run', 'page'])),
   unsupported: optional(oneOf(POLICIES)),
   hugetlb: optional(oneOf(POLICIES)),
@@ -210,21 +215,14 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
     unsupported = 'fail',
     hugetlb = 'fail',
   } = options;
-  if (format === 'elf' && options.parent !== undefined) {
-    const text = "parent: an ELF core file has no parent: leave it out, or use the format 'cpt'";
-    throw new MmdumpError('OPTION_INVALID', text);
-  }
   const compress = options.compress === 'zstd';
-  if (format === 'elf' && compress) {
-    const text = "compress: an ELF core file has no compressed pages: use the format 'cpt'";
-    throw new MmdumpError('OPTION_INVALID', text);
-  }
+  assertHas(format, options.parent !== undefined, compress);
   if (compress) assertZstd("compress: 'zstd'");
   return {
     to: options.to,
     detectZero: options.zeroPages !== 'copy',
-    format,
-    digest: format === 'elf' ? DIGEST.NONE : digestKindOf(options.checksum ?? 'xxh3'),
+    format: format === 'openvz' ? 'cpt' : format,
+    digest: format !== 'cpt' ? DIGEST.NONE : digestKindOf(options.checksum ?? 'xxh3'),
     compress,
     blockPerPage: options.blocks === 'page',
     unsupported,
@@ -243,4 +241,18 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
     onProgress: options.onProgress,
     onCaptured: options.onCaptured,
   };
+}
+
+/** Throws OPTION_INVALID for what only native images have. */
+function assertHas(format: ImageFormat, parent: boolean, compress: boolean): void {
+  if (format === 'cpt') return;
+  const what = format === 'elf' ? 'an ELF core file' : 'an OpenVZ file';
+  if (parent) {
+    const text = `parent: ${what} has no parent: leave it out, or use the format 'cpt'`;
+    throw new MmdumpError('OPTION_INVALID', text);
+  }
+  if (compress) {
+    const text = `compress: ${what} has no compressed pages: use the format 'cpt'`;
+    throw new MmdumpError('OPTION_INVALID', text);
+  }
 }

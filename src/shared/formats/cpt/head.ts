@@ -56,7 +56,8 @@ function isCpt(start: Uint8Array): boolean {
  */
 export function decodeHead(start: Uint8Array, imageBytes: number): ImageHead {
   if (!isCpt(start)) {
-    const reason = compressionProblem(start) ?? 'it does not begin with MMCP';
+    const other = 'it does not begin with MMCP, and is no OpenVZ file';
+    const reason = compressionProblem(start) ?? other;
     throw new ImageProblem('IMAGE_NOT_RECOGNISED', 0, `not an mmdump image: ${reason}`);
   }
   if (start.length < FILE_HEAD.SIZE) {
