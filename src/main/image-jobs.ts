@@ -1,4 +1,4 @@
-/** The jobs of a dumper that concern images alone: verifying, comparing and searching them. */
+/** The jobs of a dumper that verify, compare and search images, and look into address spaces. */
 import type { AddressSpace } from '../mmu/machine/address-space.ts';
 import { type Check, instanceOf } from '../shared/arguments/checks.ts';
 import { optionsOf } from '../shared/arguments/options.ts';
@@ -16,13 +16,17 @@ import {
 } from './image/verify/verify.ts';
 import { addressSpaces } from './job/handle-arguments.ts';
 import { JobQueue } from './job/job-queue.ts';
+import { wanted } from './search/pattern.ts';
 import {
   SEARCH_OPTIONS,
   type SearchOptions,
   type SearchResult,
+  SPACE_SEARCH_OPTIONS,
+  type SpaceSearchOptions,
+  searchOptions,
   searchWith,
-  wanted,
 } from './search/search.ts';
+import { searchSpacesWith } from './search/search-spaces.ts';
 import type { MemoryImage } from './sinks/memory-sink.ts';
 
 export const IMAGE: Check<Image> = instanceOf(Image, 'an Image');
@@ -102,24 +106,47 @@ export abstract class ImageJobs {
   }
 
   /**
-   * Searches an image for a sequence of bytes, or for a text in UTF-8. Matches may cross pages and
-   * blocks, and may overlap. At least one byte of a match lies in a page that the image or an
-   * ancestor stores; pages of zeros alone are not searched. Checksums are not verified.
+   * Searches an image for a sequence of bytes, for a text in UTF-8, or for a regular expression over
+   * bytes. Matches may cross pages and blocks. Those of bytes may overlap, and at least one byte of
+   * each lies in a page that the image or an ancestor stores. Those of an expression follow each
+   * other, as with the flag g, begin in such a page, and have at most `maxMatchBytes` bytes.
+   * Checksums are not verified.
    *
    * It rejects with INPUT_FAILED, IMAGE_CLOSED, IMAGE_CORRUPT, IMAGE_CHECKSUM, IMAGE_PARENT_DIFFERS
    * and WORKER_LOST, and as every job with OPTION_INVALID, AbortError, TIMEOUT and DUMPER_CLOSED.
    */
   async search(
     image: Image,
-    pattern: string | ArrayBufferView,
+    pattern: string | ArrayBufferView | RegExp,
     options: SearchOptions = {},
   ): Promise<SearchResult> {
-    const bytes = wanted('pattern', pattern);
-    const checked = optionsOf('search', options, SEARCH_OPTIONS);
+    const sought = wanted('pattern', pattern);
+    const checked = searchOptions('search', options, SEARCH_OPTIONS);
     return IMAGE('image', image).use((contents) =>
       this.queue.run(checked, 'search', ({ signal }) =>
-        searchWith(this.engine.pool, contents, bytes, { ...checked, signal }),
+        searchWith(this.engine.pool, contents, sought, { ...checked, signal }),
       ),
+    );
+  }
+
+  /**
+   * Searches address spaces of one machine as `search` does an image, at one instant: the machine is
+   * frozen meanwhile, and nothing faults in. It finds what a search of an image of them would find.
+   *
+   * It rejects with MM_GONE, BANK_UNREACHABLE, PROCESS_GONE, INPUT_FAILED, WORKER_LOST and
+   * TOO_MANY_THREADS, and as every job with OPTION_INVALID, AbortError, TIMEOUT, DUMPER_CLOSED,
+   * MACHINE_CLOSED and MACHINE_POISONED.
+   */
+  async searchSpaces(
+    spaces: AddressSpace | readonly AddressSpace[],
+    pattern: string | ArrayBufferView | RegExp,
+    options: SpaceSearchOptions = {},
+  ): Promise<SearchResult> {
+    const references = addressSpaces('spaces', spaces).map(({ reference }) => reference);
+    const sought = wanted('pattern', pattern);
+    const checked = searchOptions('searchSpaces', options, SPACE_SEARCH_OPTIONS);
+    return this.queue.run(checked, 'search', ({ signal }) =>
+      searchSpacesWith(this.engine.pool, references, sought, { ...checked, signal }),
     );
   }
 }

@@ -68,7 +68,6 @@ export type {
   FieldChange,
   ImageDiff,
   MmDiff,
-  PageState,
 } from './compare/diff-report.ts';
 export type { MappingChange, MappingSide } from './compare/mapping-pairs.ts';
 export {
@@ -97,7 +96,19 @@ export {
   type ImagePageExplanation,
   type StoredPlace,
 } from './explain/explain-image.ts';
-export { type ExplainOptions, explainPage, type PageExplanation } from './explain/explain-page.ts';
+export {
+  type ExplainOptions,
+  explainPage,
+  type PageClassName,
+  type PageExplanation,
+} from './explain/explain-page.ts';
+export {
+  type SpaceFilter,
+  type SpacePage,
+  type SpaceRun,
+  spacePages,
+  spaceRuns,
+} from './explain/space-walks.ts';
 export type {
   BackedPlace,
   ShownFrame,
@@ -108,15 +119,23 @@ export type {
 export type { ImageAncestor } from './image/chain/image-ancestor.ts';
 export {
   Image,
-  type MmChoice,
   type OpenOptions,
   openImage,
-  type PageInfo,
 } from './image/image.ts';
 export { memoryUsage } from './image/image-usage.ts';
 export type { ImageFile, ImageMm, ImageVma, Payload, StoredPages } from './image/index/image-mm.ts';
 export type { ImageState } from './image/index/image-state.ts';
 export type { FamilyUsage, MemoryUsage } from './image/memory-usage.ts';
+export type {
+  ByteStreamOptions,
+  CStringOptions,
+  ImagePage,
+  ImageWalks,
+  PagesOptions,
+} from './image/pages/image-walks.ts';
+export type { MappingFilter, PageFilter } from './image/pages/page-filter.ts';
+export type { MmChoice, PageInfo, PageKind, PageState } from './image/pages/page-info.ts';
+export type { ImageRun } from './image/pages/page-runs.ts';
 export type { Verification, VerifyOptions, VerifyProgress } from './image/verify/verify.ts';
 export type { ImageJobs } from './image-jobs.ts';
 export type { CoreImport, CoreOptions, CoreReport } from './import/core/core-report.ts';
@@ -131,7 +150,13 @@ export type { WorkerProgress } from './job/progress.ts';
 export type { JobOptions } from './job/stop.ts';
 export type { RestoreOptions, RestoreProgress, RestoreResult } from './load/restore.ts';
 export { imageReport, type ReportOptions } from './report/html.ts';
-export type { Match, SearchOptions, SearchProgress, SearchResult } from './search/search.ts';
+export type {
+  Match,
+  SearchOptions,
+  SearchProgress,
+  SearchResult,
+  SpaceSearchOptions,
+} from './search/search.ts';
 export {
   compareAddressSpaces,
   diff,
@@ -139,6 +164,7 @@ export {
   importCore,
   importProcess,
   searchImage,
+  searchSpaces,
   verifyImage,
   type WorkerChoice,
 } from './single-jobs.ts';

@@ -14,7 +14,14 @@ import { VERIFY_OPTIONS, type Verification, type VerifyOptions } from './image/v
 import { CORE_OPTIONS, type CoreImport, type CoreOptions } from './import/core/core-report.ts';
 import { IMPORT_OPTIONS } from './import/import-arguments.ts';
 import type { ImportOptions, ImportResult, MachineFor } from './import/import-report.ts';
-import { SEARCH_OPTIONS, type SearchOptions, type SearchResult } from './search/search.ts';
+import {
+  SEARCH_OPTIONS,
+  type SearchOptions,
+  type SearchResult,
+  SPACE_SEARCH_OPTIONS,
+  type SpaceSearchOptions,
+  searchOptions,
+} from './search/search.ts';
 import type { MemoryImage } from './sinks/memory-sink.ts';
 /** Which workers a single job runs on: those of a dumper, or threads that end with the job. */
 export interface WorkerChoice {
@@ -123,13 +130,24 @@ export async function diff(
   return withDumper({ dumper, workers }, (own) => own.diff(spaces, image, rest));
 }
 
-/** Searches an image for bytes or a text, as `Dumper.search` does. */
+/** Searches an image for bytes, a text or an expression, as `Dumper.search` does. */
 export async function searchImage(
   image: Image,
-  pattern: string | ArrayBufferView,
+  pattern: string | ArrayBufferView | RegExp,
   options: SearchOptions & WorkerChoice = {},
 ): Promise<SearchResult> {
   const shape = { ...SEARCH_OPTIONS, ...WORKER_CHOICE };
-  const { dumper, workers, ...rest } = optionsOf('searchImage', options, shape);
+  const { dumper, workers, ...rest } = searchOptions('searchImage', options, shape);
   return withDumper({ dumper, workers }, (own) => own.search(image, pattern, rest));
+}
+
+/** Searches address spaces for bytes, a text or an expression, as `Dumper.searchSpaces` does. */
+export async function searchSpaces(
+  spaces: AddressSpace | readonly AddressSpace[],
+  pattern: string | ArrayBufferView | RegExp,
+  options: SpaceSearchOptions & WorkerChoice = {},
+): Promise<SearchResult> {
+  const shape = { ...SPACE_SEARCH_OPTIONS, ...WORKER_CHOICE };
+  const { dumper, workers, ...rest } = searchOptions('searchSpaces', options, shape);
+  return withDumper({ dumper, workers }, (own) => own.searchSpaces(spaces, pattern, rest));
 }

@@ -39,7 +39,7 @@ export const MMDUMP_CODES = [
   'WORKER_LOST', //          a worker thread ended or crashed in the middle of its task
   'PAGE_UNSUPPORTED', //     a page that no rule can store, and the policy is 'fail'
   'HUGETLB_REFUSED', //      a VM_HUGETLB mapping, and the policy is 'fail'
-  'SIZE_LIMIT', //           the image would be larger than allowed
+  'SIZE_LIMIT', //           the image, or a string in it, is longer than allowed
   'OUTPUT_EXISTS', //        the output exists already, and force is off
   'OUTPUT_FAILED', //        the output cannot be created, written or committed
   'INPUT_FAILED', //         the input cannot be opened or read

@@ -6,6 +6,7 @@ export { compare } from './compare.ts';
 export { diff } from './diff.ts';
 export { dropMachines } from './drop-machines.ts';
 export { explain } from './explain.ts';
+export { listRuns } from './list-runs.ts';
 export { load } from './load.ts';
 export { pass as copy, pass as count } from './pass.ts';
 export { scan } from './scan-pagemap.ts';

@@ -58,10 +58,21 @@ describe('mmdump search', () => {
     const range = ['--from', second!.toString(16), '--to', `0x${(second! + 6).toString(16)}`];
     expect(await json('--mm', '1', ...range)).toMatchObject({
       count: 1,
-      matches: [{ mm: 1, address: `0x${second!.toString(16)}` }],
+      matches: [{ mm: 1, address: `0x${second!.toString(16)}`, bytes: 6 }],
     });
     expect(await json('--max-matches', '1')).toMatchObject({ count: 6, matches: [{ mm: 0 }] });
     expect(await inside('search', PATH, 'haystack')).toMatchObject({ stdout: '0 matches\n' });
+  });
+
+  it('takes an expression', async () => {
+    const { stdout } = await inside('search', PATH, '/N[de]+l/i', '--mm', '0');
+    expect(stdout.split('\n')).toEqual([
+      ...PLACES.map((address) => `mm 0: ${address.toString(16)} rw-p anonymous`),
+      '3 matches',
+      '',
+    ]);
+    expectFailure(await inside('search', PATH, '/(/'), 2, '[OPTION_INVALID]', '0x2f');
+    expectFailure(await inside('search', PATH, '/^a/'), 2, '[OPTION_INVALID]', 'without ^');
   });
 
   it('refuses what is no sequence of bytes, and no image', async () => {

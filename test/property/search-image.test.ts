@@ -78,7 +78,7 @@ function slowly(pages: readonly Page[], pattern: Uint8Array): Match[] {
         if (page?.isStored === true) isStored = true;
         return page?.bytes?.[at] === byte;
       });
-      if (isMatch && isStored) matches.push({ mm: 0, address });
+      if (isMatch && isStored) matches.push({ mm: 0, address, bytes: pattern.length });
     }
   }
   return matches;

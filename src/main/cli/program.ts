@@ -11,6 +11,7 @@ import { addDiff } from './diff-options.ts';
 import { addDump } from './dump-options.ts';
 import { addExplain } from './explain-options.ts';
 import type { InspectFlags } from './inspect-command.ts';
+import { addInspectOptions } from './inspect-options.ts';
 import type { ReportFlags } from './report-command.ts';
 import type { RestoreFlags } from './restore-command.ts';
 import { EXIT, runCommand } from './run-command.ts';
@@ -57,6 +58,7 @@ function addInspect(program: Command): void {
     .addOption(parentsOption())
     .option('--map', 'draw the pages of each mapping, also into a file or a pipe')
     .option('--no-map', 'draw no pages in a terminal either');
+  addInspectOptions(command);
   addCommon(command).action(async (path: string, flags: InspectFlags) => {
     await runCommand(async (signal) => {
       const { inspectCommand } = await import('./inspect-command.ts');

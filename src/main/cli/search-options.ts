@@ -15,9 +15,11 @@ export function addSearch(
 ): void {
   const command = program
     .command('search')
-    .description('find a text, or bytes in hexadecimal, in the pages of an image')
+    .description(
+      'find a text, bytes in hexadecimal, or a regular expression in the pages of an image',
+    )
     .argument('<image>')
-    .argument('<text or 0xbytes>')
+    .argument('<text, 0xbytes or /expression/flags>')
     .option('--mm <n>', 'search only this address space, from 0 on', wholeNumber(0, MOST))
     .addOption(
       new Option('--prot <rwx>', 'search only mappings that permit this').argParser(parseProt),
@@ -38,7 +40,8 @@ export function addSearch(
   });
 }
 
-function parseProt(text: string): SearchFlags['prot'] & string {
+/** Letters of 'rwx', in this order. */
+export function parseProt(text: string): SearchFlags['prot'] & string {
   if (/^r?w?x?$/.test(text)) return text as SearchFlags['prot'] & string;
   throw new InvalidArgumentError("expected letters of 'rwx', in this order.");
 }

@@ -1,6 +1,7 @@
 /** What a comparison of images says, and its options. */
 import { listener, optional, wholeNumber } from '../../shared/arguments/checks.ts';
 import type { Shape } from '../../shared/arguments/options.ts';
+import type { PageState } from '../image/pages/page-info.ts';
 import { JOB_OPTIONS, type JobOptions } from '../job/stop.ts';
 import type { StateChange } from './changed-states.ts';
 import type { MappingChange } from './mapping-pairs.ts';
@@ -23,12 +24,6 @@ export interface DiffProgress {
   /** Pages that there are to look at. */
   readonly totalPages: number;
 }
-
-/**
- * What an image says about a page: 'copy', 'zero', 'clone', 'guard' and 'absent' as in `PageInfo`. A
- * page that lies in the parent is a 'copy', since it does not matter which image stores it.
- */
-export type PageState = 'copy' | 'zero' | 'clone' | 'guard' | 'absent';
 
 /** A page with other bytes. */
 export interface ChangedPage {

@@ -5,9 +5,9 @@ import { type PairPlace, ZEROS } from '../../shared/dump/page-pairs.ts';
 import { PAGE_SIZE, vpnOf } from '../../shared/page.ts';
 import { BLOCK, type Block } from '../image/index/block-index.ts';
 import type { ImageMm } from '../image/index/image-mm.ts';
+import type { PageState } from '../image/pages/page-info.ts';
 import type { ImageContents } from '../image/read/image-contents.ts';
 import type { ByteSource } from '../image/source/byte-source.ts';
-import type { PageState } from './diff-report.ts';
 
 /** Neighbouring pages about which an image says the same. */
 export interface Piece {

@@ -17,6 +17,7 @@ import { createPhase, PhaseControl } from '../../shared/dump/phase-control.ts';
 import type { CompareReport, CompareTask } from '../../shared/dump/tasks/compare-task.ts';
 import type { DiffTask } from '../../shared/dump/tasks/diff-task.ts';
 import type { ExplainTask, PageVerdict } from '../../shared/dump/tasks/explain-task.ts';
+import type { ListedRuns, ListRunsTask } from '../../shared/dump/tasks/list-runs-task.ts';
 import type { LoadTask } from '../../shared/dump/tasks/load-task.ts';
 import type { PassReport, PassTask } from '../../shared/dump/tasks/pass-task.ts';
 import type { PhaseReport, PhaseTask, TaskTests } from '../../shared/dump/tasks/phase-task.ts';
@@ -171,7 +172,7 @@ function isLoss(failure: Failure): boolean {
 }
 
 /** The module of the tasks, which every worker thread loads, loaded into this thread. */
-type Tasks = Record<PhaseName | 'explain', (message: unknown) => unknown>;
+type Tasks = Record<PhaseName | 'explain' | 'listRuns', (message: unknown) => unknown>;
 let tasksHere: Tasks | undefined;
 
 /** The thread of the caller, for work that ends before another thread would have begun it. */
@@ -186,6 +187,14 @@ export const RUN_HERE: Runner = {
 export async function explainHere(task: ExplainTask): Promise<PageVerdict> {
   tasksHere ??= (await import(tasksUrl())) as Tasks;
   const outcome = tasksHere.explain(task) as Outcome<PageVerdict>;
+  if (outcome.ok) return outcome.value;
+  throw fromFailure(outcome.failure, 0, 'explain');
+}
+
+/** Lists the runs of some granules on the thread of the caller. */
+export async function listRunsHere(task: ListRunsTask): Promise<ListedRuns> {
+  tasksHere ??= (await import(tasksUrl())) as Tasks;
+  const outcome = tasksHere.listRuns(task) as Outcome<ListedRuns>;
   if (outcome.ok) return outcome.value;
   throw fromFailure(outcome.failure, 0, 'explain');
 }

@@ -3,9 +3,10 @@ import { instanceOf, optional, wholeNumber } from '../../shared/arguments/checks
 import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { DIGEST, digestText } from '../../shared/digest/digest-kind.ts';
 import { addressOf, PAGE_SIZE, TASK_SIZE, vpnOf } from '../../shared/page.ts';
-import { Image, type MmChoice, type PageInfo } from '../image/image.ts';
+import { Image } from '../image/image.ts';
 import { BLOCK, type Block, hasContent } from '../image/index/block-index.ts';
 import type { ImageMm, ImageVma } from '../image/index/image-mm.ts';
+import type { MmChoice, PageInfo } from '../image/pages/page-info.ts';
 import type { ImageContents } from '../image/read/image-contents.ts';
 
 /** A block of an image: a PAGES or COPYPAGES record and its pages. */

@@ -7,11 +7,10 @@ import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { PAGE_CLASS, RULE, rowOf, ruleName } from '../../shared/dump/page-class.ts';
 import { classOf, donorOf, FILE_PAGES_BIT } from '../../shared/dump/run-table.ts';
 import type { PageVerdict } from '../../shared/dump/tasks/explain-task.ts';
-import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, GRANULE_PAGES, TASK_SIZE, vpnOf } from '../../shared/page.ts';
 import { explainHere } from '../crew/phase.ts';
 import { planDump } from '../dump/plan.ts';
-import { addressSpaces } from '../job/handle-arguments.ts';
+import { addressSpaces, assertOneMachine } from '../job/handle-arguments.ts';
 import { withHeldMms } from '../job/held-mms.ts';
 import { assertSources } from '../job/page-sources.ts';
 import { JOB_OPTIONS, type JobOptions, withDeadline, Yielder } from '../job/stop.ts';
@@ -41,7 +40,7 @@ export interface PageExplanation extends ShownPage {
   /** The entries on the way to it, from the pgd on, as far as they lead. */
   readonly walk: readonly TableEntry[];
   /** The class of the page. */
-  readonly class: 'absent' | 'copy' | 'zero' | 'clone' | 'unsupported' | 'guard' | 'unmapped';
+  readonly class: PageClassName | 'unmapped';
   /** The row of docs/CLASSIFICATION.md that has decided; null without a mapping. */
   readonly row: number | null;
   /** Why, in words. */
@@ -52,14 +51,20 @@ export interface PageExplanation extends ShownPage {
   readonly filePages: boolean;
 }
 
-const CLASS_NAMES = {
+/** The classes that the classifier decides on without a parent image. */
+type PageClass = Exclude<(typeof PAGE_CLASS)[keyof typeof PAGE_CLASS], typeof PAGE_CLASS.PARENT>;
+
+/** What a dump makes of a page of a mapping. */
+export type PageClassName = 'absent' | 'copy' | 'zero' | 'clone' | 'unsupported' | 'guard';
+
+export const CLASS_NAMES: { readonly [value in PageClass]: PageClassName } = {
   [PAGE_CLASS.ABSENT]: 'absent',
   [PAGE_CLASS.COPY]: 'copy',
   [PAGE_CLASS.ZERO]: 'zero',
   [PAGE_CLASS.CLONE]: 'clone',
   [PAGE_CLASS.UNSUPPORTED]: 'unsupported',
   [PAGE_CLASS.GUARD]: 'guard',
-} as const;
+};
 
 const EXPLAIN_OPTIONS: Shape<ExplainOptions> = {
   ...JOB_OPTIONS,
@@ -89,15 +94,8 @@ export async function explainPage(
   const vpn = vpnOf(ADDRESS('address', address));
   const checked = optionsOf('explainPage', options, EXPLAIN_OPTIONS);
   const { mm = 0 } = checked;
-  const first = references[0];
-  if (first === undefined || mm >= references.length) {
-    const message = `mm ${mm}: there are ${references.length} address spaces, from 0 on`;
-    throw new MmdumpError('OPTION_INVALID', message, { mm });
-  }
-  for (const { machine } of references) {
-    if (machine.isSameMachine(first.machine)) continue;
-    throw new MmdumpError('OPTION_INVALID', 'spaces: they are not all of one machine');
-  }
+  assertOneMachine(references, mm);
+  const first = references[0]!;
   first.machine.memory.assertReachesAll();
   return await withDeadline(checked, 'explain', ({ signal }) =>
     withHeldMms(references, true, signal, async (mms) => {

@@ -16,40 +16,23 @@ import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import type { ImageHead } from '../../shared/formats/cpt/head.ts';
-import { addressOf, TASK_SIZE, vpnOf } from '../../shared/page.ts';
+import { TASK_SIZE, vpnOf } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import type { MemoryImage } from '../sinks/memory-sink.ts';
 import { findAncestors } from './chain/ancestors.ts';
 import { ImageChain } from './chain/chain.ts';
 import { ancestorInfo, type ImageAncestor } from './chain/image-ancestor.ts';
-import { BLOCK } from './index/block-index.ts';
-import { findVma, type ImageMm, type ImageVma } from './index/image-mm.ts';
+import { findVma, type ImageMm } from './index/image-mm.ts';
 import type { ImageState } from './index/image-state.ts';
 import { IndexBudget, MAX_INDEX } from './index/index-budget.ts';
+import { ImageWalks } from './pages/image-walks.ts';
+import { MM_CHOICE, type MmChoice, type PageInfo, pageIn } from './pages/page-info.ts';
 import { CACHE_BYTES } from './read/block-cache.ts';
 import { ImageContents, type PayloadPart } from './read/image-contents.ts';
 import { Uses } from './read/uses.ts';
 import { whileIntact } from './source/byte-source.ts';
 import { imageSource, openSource } from './source/open-source.ts';
 import { type ReadRecords, readRecords } from './stream/read-records.ts';
-
-/** The records of an image about one page. */
-export interface PageInfo {
-  /**
-   * - 'copy': the image stores the bytes of the page.
-   * - 'zero': the page is zeros.
-   * - 'clone': an earlier mm stores the bytes of the page.
-   * - 'guard': a guard page.
-   * - 'parent': the parent image shows the page at the same place.
-   * - 'absent': this mapping does not store the page; `read` may find a page of a file elsewhere.
-   * - 'unmapped': there is no mapping.
-   */
-  readonly kind: 'copy' | 'zero' | 'clone' | 'guard' | 'parent' | 'absent' | 'unmapped';
-  /** The mapping of the page; null if there is none. */
-  readonly vma: ImageVma | null;
-  /** Byte of the image at which the page begins; null if it has none, or is compressed. */
-  readonly offset: number | null;
-}
 
 /** Options of `openImage`. */
 export interface OpenOptions {
@@ -74,12 +57,6 @@ export interface OpenOptions {
   readonly parents?: readonly (string | MemoryImage)[] | undefined;
 }
 
-/** Chooses an address space of an image. */
-export interface MmChoice {
-  /** Ordinal of the mm, from 0. Default 0. */
-  readonly mm?: number | undefined;
-}
-
 const OPEN_OPTIONS: Shape<OpenOptions> = {
   signal: optional(abortSignal),
   maxIndexBytes: optional(MAX_INDEX),
@@ -88,18 +65,9 @@ const OPEN_OPTIONS: Shape<OpenOptions> = {
 };
 const ADDRESS = wholeNumber(0);
 const ORDINAL = wholeNumber(0);
-const MM_CHOICE: Shape<MmChoice> = { mm: optional(ORDINAL) };
-
-const KINDS = {
-  [BLOCK.DATA]: 'copy',
-  [BLOCK.ZERO]: 'zero',
-  [BLOCK.CLONE]: 'clone',
-  [BLOCK.GUARD]: 'guard',
-  [BLOCK.PARENT]: 'parent',
-} as const;
 
 /** An open image, made by `openImage`. After `close` its methods are IMAGE_CLOSED; fields stay. */
-export class Image {
+export class Image extends ImageWalks {
   /** 'cpt': a native image (docs/IMAGE_FORMAT.md). 'openvz': a container file of OpenVZ 6. */
   readonly format: 'cpt' | 'openvz';
   /** First 16 bytes of sha256 over all its record crcs, in hex. Empty for an OpenVZ file. */
@@ -125,8 +93,10 @@ export class Image {
       throw refusal('new Image', contents, 'a call of openImage');
     }
     const { head, source } = contents;
+    const uses = new Uses(() => new MmdumpError('IMAGE_CLOSED', `${source.name} was closed`));
+    super(contents, uses);
     this.#contents = contents;
-    this.#uses = new Uses(() => new MmdumpError('IMAGE_CLOSED', `${source.name} was closed`));
+    this.#uses = uses;
     this.head = head;
     this.path = source.path;
     this.bytes = source.bytes;
@@ -155,11 +125,6 @@ export class Image {
     return this.#contents.mmAt(number('offset', offset));
   }
 
-  /** The mappings of an mm, by ascending address. OPTION_INVALID if there is no such mm. */
-  vmas(choice: MmChoice = {}): readonly ImageVma[] {
-    return this.mm(ordinalOf(choice)).vmas;
-  }
-
   /**
    * Tells what the records say of the page that holds `address`, a byte address. OPTION_INVALID for
    * an address that is no whole number, or if there is no such mm.
@@ -169,12 +134,7 @@ export class Image {
     const mm = this.mm(ordinalOf(choice));
     const vma = findVma(mm.vmas, address);
     if (vma === undefined) return { kind: 'unmapped', vma: null, offset: null };
-    const vpn = vpnOf(address);
-    const block = mm.blocks.find(vpn);
-    if (block === undefined) return { kind: 'absent', vma, offset: null };
-    const isPlain = block.kind === BLOCK.DATA && block.packed === 0;
-    const offset = isPlain ? block.source + addressOf(vpn - block.start) : null;
-    return { kind: KINDS[block.kind], vma, offset };
+    return pageIn(mm, vma, vpnOf(address));
   }
 
   /**

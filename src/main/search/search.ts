@@ -1,33 +1,51 @@
 /** Searches the pages of an image with all workers. */
 import type { Prot } from '../../mmu/arguments/prot.ts';
 import { PROT, protFlags } from '../../mmu/arguments/prot.ts';
-import { bytesOf } from '../../shared/arguments/bytes.ts';
+import type { AddressRange } from '../../mmu/machine/prefetch.ts';
 import { type Check, listener, optional, wholeNumber } from '../../shared/arguments/checks.ts';
-import type { Shape } from '../../shared/arguments/options.ts';
+import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
-import type { SearchReport } from '../../shared/dump/tasks/search-task.ts';
-import { KiB, TASK_SIZE } from '../../shared/page.ts';
+import type { SearchExpression } from '../../shared/dump/tasks/search-task.ts';
+import { addressOf, TASK_SIZE } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import type { WorkerPool } from '../crew/pool.ts';
+import type { ImageMm } from '../image/index/image-mm.ts';
+import { BYTE_RANGE, chosenVmas, KIND_FILTER, kindsOf } from '../image/pages/page-filter.ts';
+import type { PageKind, PageState } from '../image/pages/page-info.ts';
+import { runsIn } from '../image/pages/page-runs.ts';
 import type { ImageContents } from '../image/read/image-contents.ts';
 import { whileIntact } from '../image/source/byte-source.ts';
 import { JOB_OPTIONS, type JobOptions, Yielder } from '../job/stop.ts';
-import { rangesOf, SearchTables } from './stretches.ts';
+import { PATTERN_MAX, type Wanted } from './pattern.ts';
+import { findBytes, findExpression } from './search-phases.ts';
+import { rangesOf, type SearchRange, SearchTables } from './stretches.ts';
 
-/** Options of a search. */
-export interface SearchOptions extends JobOptions {
+/** Options of a search in address spaces. */
+export interface SpaceSearchOptions extends JobOptions {
   /** Ordinal of the mm to search. Default: all of them. */
   readonly mm?: number | undefined;
-  /** First address at which a match may begin. Default 0. */
+  /** Bytes in which matches lie. Default: all of user space. */
+  readonly range?: AddressRange | undefined;
+  /** The same in another way: first address at which a match may begin. Default 0. */
   readonly start?: number | undefined;
   /** Address before which a match ends. Default: the end of user space. */
   readonly end?: number | undefined;
   /** Searches only mappings that permit at least this access, such as 'rw'. Default '': all. */
   readonly prot?: Prot | undefined;
+  /** Most bytes of a match of an expression, 1 to 65 536. Default 4096. */
+  readonly maxMatchBytes?: number | undefined;
   /** Most matches that are listed, the first ones; the others are counted. Default 10 000. */
   readonly maxMatches?: number | undefined;
   /** Called at most ten times per second while pages are searched, and once more at the end. */
   readonly onProgress?: ((progress: SearchProgress) => void) | undefined;
+}
+
+/** Options of a search in an image. */
+export interface SearchOptions extends SpaceSearchOptions {
+  /** Searches only pages of this kind, or of one of these: see `PageInfo`. Default: all. */
+  readonly kind?: PageKind | readonly PageKind[] | undefined;
+  /** Searches only pages of this class, or of one of these. A page in the parent is a 'copy'. */
+  readonly class?: PageState | readonly PageState[] | undefined;
 }
 
 /** How far a search is. */
@@ -38,12 +56,14 @@ export interface SearchProgress {
   readonly totalBytes: number;
 }
 
-/** A place where the bytes were found. */
+/** A place where the pattern was found. */
 export interface Match {
   /** Ordinal of the mm. */
   readonly mm: number;
   /** Address of the first byte. */
   readonly address: number;
+  /** Length of the match, in bytes. */
+  readonly bytes: number;
 }
 
 /** What a search has found. */
@@ -56,47 +76,53 @@ export interface SearchResult {
   readonly bytes: number;
 }
 
-const MATCHES_MAX = 10_000;
-/** Longest sequence of bytes that is searched for. */
-const PATTERN_MAX: number = 64 * KiB;
+/** Most matches that are listed by default. */
+export const MATCHES_MAX = 10_000;
+const MATCH_BYTES = 4096;
 const ADDRESS: Check<number> = wholeNumber(0, TASK_SIZE);
 
-/** The options of `search`, which are checked before it begins. */
-export const SEARCH_OPTIONS: Shape<SearchOptions> = {
+/** The options of a search in address spaces, which are checked before it begins. */
+export const SPACE_SEARCH_OPTIONS: Shape<SpaceSearchOptions> = {
   ...JOB_OPTIONS,
   mm: optional(wholeNumber(0)),
+  range: optional(BYTE_RANGE),
   start: optional(ADDRESS),
   end: optional(ADDRESS),
   prot: optional(PROT),
+  maxMatchBytes: optional(wholeNumber(1, PATTERN_MAX)),
   maxMatches: optional(wholeNumber(0)),
   onProgress: listener(),
 };
 
-/** The bytes that are searched for: a copy of a view, or a text in UTF-8. OPTION_INVALID. */
-export function wanted(what: string, value: unknown): Uint8Array {
-  const bytes = typeof value === 'string' ? Buffer.from(value) : bytesOf(what, value);
-  if (bytes.length >= 1 && bytes.length <= PATTERN_MAX) return Uint8Array.from(bytes);
-  throw refusal(what, value, `1 to ${PATTERN_MAX} bytes, or a text of so many`);
+/** The options of a search in an image. */
+export const SEARCH_OPTIONS: Shape<SearchOptions> = { ...SPACE_SEARCH_OPTIONS, ...KIND_FILTER };
+
+/** Checks options of a search. OPTION_INVALID, also for `range` beside `start` or `end`. */
+export function searchOptions<T extends SpaceSearchOptions>(
+  what: string,
+  value: unknown,
+  shape: Shape<T>,
+): T {
+  const options = optionsOf(what, value, shape);
+  const { range, start, end } = options;
+  if (range === undefined || (start === undefined && end === undefined)) return options;
+  throw refusal('range', range, "either 'range', or 'start' and 'end'");
 }
 
 /** Searches an image. */
 export async function searchWith(
   pool: WorkerPool,
   contents: ImageContents,
-  pattern: Uint8Array,
+  pattern: Wanted,
   options: SearchOptions,
 ): Promise<SearchResult> {
-  const { mm, start = 0, end = TASK_SIZE, prot = '', signal, onProgress } = options;
+  const { mm, signal, onProgress } = options;
   const most = options.maxMatches ?? MATCHES_MAX;
   await contents.openChain(signal);
   const mms = mm === undefined ? contents.mms : [contents.mm(mm)];
-  const tables = new SearchTables(pattern.length);
+  const tables = new SearchTables(lengthsOf(pattern, options));
   const yielder = new Yielder(signal);
-  for (const each of mms) {
-    for (const range of rangesOf(each, protFlags(prot), { start, end })) {
-      await tables.add(contents, each, range, yielder);
-    }
-  }
+  for (const each of mms) await addMm(tables, contents, each, options, yielder);
   tables.finish();
   const { unitCount, unitBytes, totalBytes, pieces, units } = tables;
   const crew = pool.crew({ units: unitCount, bytes: totalBytes, mayRunHere: true });
@@ -105,22 +131,66 @@ export async function searchWith(
     (({ bytes }: { readonly bytes: number }) => {
       onProgress({ bytes, totalBytes });
     });
-  const task = { source: contents.reach, pieces, units, unitCount, unitBytes, pattern, most };
-  const reports = await whileIntact(contents, () =>
-    pool.phase('search', crew).run(() => task, { signal, onProgress: tell }),
+  const image = { source: contents.reach, pieces };
+  const task = { image, spaces: undefined, units, unitCount, unitBytes, most };
+  const planned = { pool, crew, taskOf: () => task };
+  const found = await whileIntact(contents, () =>
+    pattern.kind === 'bytes'
+      ? findBytes(planned, pattern.bytes, { signal, onProgress: tell })
+      : findExpression(planned, expressionFor(pattern, options), { signal, onProgress: tell }),
   );
   throwIfAborted(signal); // it may have fired in the last call of `onProgress`
-  const count = reports.reduce((sum, report) => sum + report.count, 0);
-  return { matches: matchesOf(reports, most), count, bytes: totalBytes };
+  return { ...found, bytes: totalBytes };
 }
 
-/** The first `most` matches of all workers, each of which has listed as many of its own. */
-function matchesOf(reports: readonly SearchReport[], most: number): Match[] {
-  const all: Match[] = [];
-  for (const { matches } of reports) {
-    for (let at = 0; at < matches.length; at += 2) {
-      all.push({ mm: matches[at]!, address: matches[at + 1]! });
-    }
+/** The expression for workers. */
+export function expressionFor(
+  { source, flags }: Wanted & { readonly kind: 'expression' },
+  options: SpaceSearchOptions,
+): SearchExpression {
+  return { source, flags, most: options.maxMatchBytes ?? MATCH_BYTES };
+}
+
+/** The fewest and the most bytes of a match. */
+export function lengthsOf(
+  pattern: Wanted,
+  options: SpaceSearchOptions,
+): { readonly shortest: number; readonly longest: number } {
+  if (pattern.kind === 'expression') {
+    return { shortest: 1, longest: options.maxMatchBytes ?? MATCH_BYTES };
   }
-  return all.sort((a, b) => a.mm - b.mm || a.address - b.address).slice(0, most);
+  const { length } = pattern.bytes;
+  return { shortest: length, longest: length };
+}
+
+/** The bytes in which matches lie. */
+export function rangeOf({ range, start, end }: SpaceSearchOptions): SearchRange {
+  if (range !== undefined) return { start: range.address, end: range.address + range.length };
+  return { start: start ?? 0, end: end ?? TASK_SIZE };
+}
+
+/** Adds what the filters choose of an mm. */
+async function addMm(
+  tables: SearchTables,
+  contents: ImageContents,
+  mm: ImageMm,
+  options: SearchOptions,
+  yielder: Yielder,
+): Promise<void> {
+  const { prot = '' } = options;
+  const { start, end } = rangeOf(options);
+  const kinds = kindsOf(options);
+  if (kinds === undefined) {
+    for (const each of rangesOf(mm, protFlags(prot), { start, end })) {
+      await tables.add(contents, mm, each, yielder);
+    }
+    return;
+  }
+  const bytes = { address: start, length: Math.max(0, end - start) };
+  const vmas = chosenVmas(mm.vmas, { range: bytes, prot });
+  for await (const { address, pages } of runsIn(mm, vmas, bytes, kinds, yielder)) {
+    const from = Math.max(start, address);
+    const to = Math.min(end, address + addressOf(pages));
+    if (from < to) await tables.add(contents, mm, { start: from, end: to }, yielder);
+  }
 }

@@ -39,7 +39,8 @@ function stored({ packed, pages }: Block, payload: number, from: number, bytes: 
 
 /** Gathers the tables of a search. */
 export class SearchTables {
-  readonly #pattern: number;
+  readonly #shortest: number;
+  readonly #longest: number;
   readonly #pieces: number[] = [];
   readonly #units: number[] = [];
   #unitBytes = 0;
@@ -50,9 +51,10 @@ export class SearchTables {
   #address = 0;
   #next = -1;
 
-  /** `pattern` is the length of what is searched for. */
-  constructor(pattern: number) {
-    this.#pattern = pattern;
+  /** The fewest and the most bytes of a match. */
+  constructor({ shortest, longest }: { readonly shortest: number; readonly longest: number }) {
+    this.#shortest = shortest;
+    this.#longest = longest;
   }
 
   /** Bytes of the longest unit. */
@@ -104,7 +106,7 @@ export class SearchTables {
 
   /** Zeros in which a whole match would fit end a stretch and begin the next one. */
   #addZeros(mm: number, address: number, bytes: number): void {
-    const reach = this.#pattern - 1;
+    const reach = this.#longest - 1;
     if (bytes <= reach) {
       this.#add(mm, address, zeros(bytes));
       return;
@@ -133,7 +135,7 @@ export class SearchTables {
     const stretch = this.#stretch;
     this.#stretch = [];
     const total = stretch.reduce((sum, { bytes }) => sum + bytes, 0);
-    const starts = total - this.#pattern + 1;
+    const starts = total - this.#shortest + 1;
     if (starts <= 0 || stretch.every(({ place }) => place < 0)) return;
     const first = this.#pieces.length / SEARCH_PIECE.WORDS;
     for (const { place, bytes, packed, whole, from } of stretch) {
@@ -144,8 +146,9 @@ export class SearchTables {
     for (let from = 0; from < starts; from += UNIT_BYTES) {
       while (before + stretch[piece]!.bytes <= from) before += stretch[piece++]!.bytes;
       const count = Math.min(UNIT_BYTES, starts - from);
-      const bytes = count + this.#pattern - 1;
-      this.#units.push(first + piece, from - before, count, bytes, this.#mm, this.#address + from);
+      const bytes = Math.min(count + this.#longest - 1, total - from);
+      const place = [first + piece, from - before, count, bytes] as const;
+      this.#units.push(...place, this.#mm, this.#address + from, from > 0 ? 1 : 0);
       this.#unitBytes = Math.max(this.#unitBytes, bytes);
       this.#totalBytes += count;
     }

@@ -36,19 +36,20 @@ export function dPath(mm: Mm, file: number): string {
 /** All VMAs of an mm in ascending order. The mmap lock is held in either mode. */
 export function vmaInfos(mm: Mm): VmaInfo[] {
   const { vmas } = mm;
-  const infos: VmaInfo[] = [];
-  for (let ordinal = 0; ordinal < vmas.count; ordinal++) {
-    const vma = vmas.fields(vmas.slot(ordinal));
-    infos.push({
-      start: addressOf(vma.start),
-      end: addressOf(vma.end),
-      prot: protLetters(vma.flags),
-      flags: vma.flags,
-      flagNames: vmFlagNames(vma.flags),
-      pgoff: vma.pgoff,
-      file: vma.file === 0 ? null : dPath(mm, vma.file),
-      isVdso: vma.kind === VMA_KIND.VDSO,
-    });
-  }
-  return infos;
+  return Array.from({ length: vmas.count }, (_, ordinal) => vmaInfo(mm, vmas.slot(ordinal)));
+}
+
+/** The VMA in a slot. The mmap lock is held in either mode. */
+export function vmaInfo(mm: Mm, slot: number): VmaInfo {
+  const vma = mm.vmas.fields(slot);
+  return {
+    start: addressOf(vma.start),
+    end: addressOf(vma.end),
+    prot: protLetters(vma.flags),
+    flags: vma.flags,
+    flagNames: vmFlagNames(vma.flags),
+    pgoff: vma.pgoff,
+    file: vma.file === 0 ? null : dPath(mm, vma.file),
+    isVdso: vma.kind === VMA_KIND.VDSO,
+  };
 }

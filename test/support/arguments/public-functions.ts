@@ -32,6 +32,9 @@ import {
   readPageStruct,
   readPte,
   searchImage,
+  searchSpaces,
+  spacePages,
+  spaceRuns,
   splitSink,
   streamSink,
   verifyImage,
@@ -390,7 +393,18 @@ function attachCall({ handle }: Machine, space: AddressSpace): PublicCall {
 function imageCalls({ image, memoryImage }: CallFixture): [string, PublicCall][] {
   const method = (called: keyof Image & string, args: readonly Argument[]): [string, PublicCall] =>
     method1('Image', called, args, image);
-  const choice = optional(options({ mm: optional(count(0)) }));
+  const mm = optional(count(0));
+  const choice = optional(options({ mm }));
+  const mappings = {
+    mm,
+    range: optional(options({ address: count(0), length: count(2 ** 40) })),
+    prot: optional({ valid: 'r', accepts: ['empty string', 'string'] }),
+  };
+  const pages = {
+    ...mappings,
+    kind: optional({ valid: 'copy', accepts: ['empty array'] }),
+    class: optional({ valid: ['copy'], accepts: ['empty array'] }),
+  };
   const { start } = image.vmas()[0]!;
   const from = object(memoryImage);
   const fromKeys = { ...from, accepts: path().accepts, keys: imageKeys(memoryImage) };
@@ -398,7 +412,17 @@ function imageCalls({ image, memoryImage }: CallFixture): [string, PublicCall][]
     method('mms', []),
     method('mm', [optional(count(0))]),
     method('mmAt', [number(0)]),
-    method('vmas', [choice]),
+    method('vmas', [optional(options(mappings))]),
+    method('runs', [optional(options(pages))]),
+    method('pages', [optional(options({ ...pages, bytes: optional(flag) }))]),
+    method('stream', [
+      options({ address: count(start), length: count(8) }),
+      optional(options({ mm, holes: optional(name('skip')), signal: optional(signal) })),
+    ]),
+    method('cString', [
+      count(start + PAGE_SIZE),
+      optional(options({ mm, most: optional(count(9)), encoding: optional(name('latin1')) })),
+    ]),
     method('page', [count(start), choice]),
     method('read', [count(start), bytes(new Uint8Array(8)), choice]),
     method('ldt', [choice]),
@@ -547,7 +571,18 @@ function jobCalls(fixture: CallFixture): [string, PublicCall][] {
     start: optional(count(0)),
     end: optional(count(2 ** 40)),
     prot: optional({ valid: 'rw', accepts: ['empty string', 'string'] }),
+    kind: optional({ valid: ['copy'], accepts: ['empty array'] }),
+    class: optional({ valid: 'copy', accepts: ['empty array'] }),
+    maxMatchBytes: optional(count(9)),
     maxMatches: optional(count(9)),
+    range: optional({ valid: undefined, accepts: [] }), // not beside start and end
+  };
+  const { kind: _kind, class: _class, ...inSpaces } = searches;
+  const spacePart = {
+    mm: optional(count(0)),
+    range: optional(options({ address: count(0), length: count(2 ** 40) })),
+    prot: optional({ valid: 'r', accepts: ['empty string', 'string'] }),
+    class: optional({ valid: 'copy', accepts: ['empty array'] }),
   };
   const diffs = { ...job, maxPages: optional(count(9)) };
   const imports = { ...job, children: optional(flag), freeze: optional(flag) };
@@ -580,6 +615,11 @@ function jobCalls(fixture: CallFixture): [string, PublicCall][] {
       'searchImage',
       call([object(image), pattern, optional(options({ ...searches, ...own }))], searchImage),
     ],
+    method('searchSpaces', [object([space]), pattern, optional(options(inSpaces))]),
+    [
+      'searchSpaces',
+      call([object([space]), pattern, optional(options({ ...inSpaces, ...own }))], searchSpaces),
+    ],
     method('diffImages', [object(image), object(image), optional(options(diffs))]),
     method('diff', [object([space]), object(image), optional(options(diffs))]),
     [
@@ -607,6 +647,8 @@ function jobCalls(fixture: CallFixture): [string, PublicCall][] {
         explainPage,
       ),
     ],
+    ['spaceRuns', call([object([space]), optional(options(spacePart))], spaceRuns)],
+    ['spacePages', call([object([space]), optional(options(spacePart))], spacePages)],
     [
       'explainImagePage',
       call(
