@@ -26,6 +26,7 @@ import { small } from './small.ts';
 import { snapshots } from './snapshots.ts';
 import { start } from './start.ts';
 import { targets } from './targets.ts';
+import { v86 } from './v86.ts';
 import { verify } from './verify.ts';
 
 export const CASES: readonly BenchCase[] = [
@@ -54,6 +55,7 @@ export const CASES: readonly BenchCase[] = [
   diff,
   search,
   snapshots,
+  v86,
   importCase,
   importFloors,
   report,
