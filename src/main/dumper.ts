@@ -12,6 +12,7 @@ import {
   type Comparison,
   compareWith,
 } from './compare/compare.ts';
+import { dumpOpenvz } from './convert/openvz/dump-openvz.ts';
 import { DUMPER_OPTIONS, type DumperOptions } from './crew/dumper-options.ts';
 import { WorkerPool } from './crew/pool.ts';
 import { runDump } from './dump/dump.ts';
@@ -20,6 +21,7 @@ import {
   type DumpOptions,
   ESTIMATE_OPTIONS,
   type EstimateOptions,
+  type ResolvedOptions,
   resolveOptions,
 } from './dump/options.ts';
 import { PageDigestCache } from './dump/page-digest-cache.ts';
@@ -90,10 +92,13 @@ export class Dumper extends ImageJobs {
     const references = snapshot?.references ?? referencesOf(spaces);
     const run = (parent: DumpParent | undefined): Promise<DumpReport> =>
       this.queue.run(checked, 'open', (deadline) => {
+        const native = (options: ResolvedOptions): Promise<DumpReport> => {
+          if (snapshot !== undefined) return dumpSnapshot(this.engine, snapshot, options, deadline);
+          const dump = resolved.pause === 'fork' ? dumpForked : runDump;
+          return dump(this.engine, references, options, deadline);
+        };
         const chosen = { ...resolved, state, parent, signal: deadline.signal };
-        if (snapshot !== undefined) return dumpSnapshot(this.engine, snapshot, chosen, deadline);
-        const dump = resolved.pause === 'fork' ? dumpForked : runDump;
-        return dump(this.engine, references, chosen, deadline);
+        return checked.format === 'openvz' ? dumpOpenvz(native, chosen, deadline) : native(chosen);
       });
     const { parent } = checked;
     if (parent === undefined) return await run(undefined);
@@ -103,7 +108,8 @@ export class Dumper extends ImageJobs {
   /**
    * Estimates what a dump with these options would write: the pages by class, and the exact length
    * of the image in bytes. It plans, classifies and sizes as a dump does, but copies nothing and
-   * creates nothing. It rejects as the dump would, except for failures of an output.
+   * creates nothing. It rejects as the dump would, except for failures of an output. The length of
+   * an OpenVZ file is not known before it is made: OPTION_INVALID.
    */
   async estimate(
     spaces: AddressSpace | readonly AddressSpace[] | Snapshot,

@@ -50,7 +50,7 @@ export type { MmAddresses, MmAddressName } from '../mmu/mm/mm-struct.ts';
 export type { AdoptableMemory, AdoptedBank, MarkedMemory } from '../mmu/physical/adopted.ts';
 export type { VmaInfo } from '../mmu/vma/vma-info.ts';
 export type { DigestName } from '../shared/digest/digest-kind.ts';
-export type { ImageFormat, UnsupportedPolicy } from '../shared/dump/tasks/pass-task.ts';
+export type { UnsupportedPolicy } from '../shared/dump/tasks/pass-task.ts';
 export { AbortError, type ErrorCode, type ErrorFields, MmdumpError } from '../shared/errors.ts';
 export type { ImageHead } from '../shared/formats/cpt/head.ts';
 export type { Problem, ProblemCode } from '../shared/formats/problem.ts';
@@ -76,7 +76,7 @@ export {
   flattenImage,
 } from './convert/flatten.ts';
 export type { DumperOptions } from './crew/dumper-options.ts';
-export type { DumpOptions, EstimateOptions } from './dump/options.ts';
+export type { DumpOptions, EstimateOptions, ImageFormat } from './dump/options.ts';
 export type {
   DumpEstimate,
   DumpPhase,

@@ -51,8 +51,8 @@ class Report {
     const { image, mms, run, generator } = this.#data;
     document.title = `${image.name} – mmdump report`;
     const facts = [
-      `${formatBytes(image.bytes)}, cpt version ${image.version}`,
-      `id ${image.id}`,
+      `${formatBytes(image.bytes)}, ${formatText(image.version)}`,
+      ...(image.id === '' ? [] : [`id ${image.id}`]),
       `checksums: ${image.digest}`,
       image.frozen ? 'of one instant' : 'of a machine that ran meanwhile',
     ];
@@ -253,3 +253,8 @@ const EMPTY = { fields: {}, ldtEntries: 0, rss: 0, pss: 0, unique: 0 };
 
 const data: ReportData = JSON.parse(document.getElementById('data')!.textContent);
 new Report(data).show(document.body);
+
+/** OpenVZ files are those of version 0x803. */
+function formatText(version: number): string {
+  return version === 0x803 ? 'OpenVZ 6' : `cpt version ${version}`;
+}

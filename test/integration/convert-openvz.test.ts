@@ -5,14 +5,24 @@
  * page that the image stores is in the file, with its bytes, and no other is · mappings, addresses,
  * the auxiliary vector, the LDT and registers are those of the image.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createDumper, createMachine, fileSink, MiB, openImage, PAGE_SIZE } from 'mmdump';
+import {
+  createDumper,
+  createMachine,
+  fileSink,
+  MiB,
+  memorySink,
+  openImage,
+  PAGE_SIZE,
+  splitSink,
+} from 'mmdump';
 import { afterAll, describe, expect, it } from 'vitest';
 import { auxvNote, buildCore, threadNote } from '../support/core/build-core.ts';
 import { createGolden, GOLDEN_NAMES } from '../support/images/golden-spaces.ts';
 import { type CheckedFile, checkOpenvz } from '../support/openvz/check-file.ts';
 import { CliFolder, expectFailure } from '../support/programs/cli.ts';
+import { assertMatchesSchema } from '../support/programs/json-schemas.ts';
 
 const cli = new CliFolder();
 const { inside } = cli;
@@ -139,8 +149,9 @@ describe('an image that becomes an OpenVZ file', () => {
     expect(file.mms[0]!.auxv.readBigUInt64LE(16)).toBe(25n);
     expect(file.mms[0]!.auxv.length).toBe(32);
     expect(warnings[0]).toBe('not kept: 1 note besides those of registers');
-    const direct = await inside('convert', 'threads.core', 'x', '--format', 'openvz');
-    expectFailure(direct, 2, 'is a core file: make an image of it first');
+    const direct = await converted('threads.core');
+    expect(direct[0]).toEqual(file);
+    expect(direct[1]).toEqual(warnings);
   });
 
   it('has the pages of ancestors, and is not damaged by what cannot be read', async () => {
@@ -157,5 +168,61 @@ describe('an image that becomes an OpenVZ file', () => {
     expect(() => readFileSync(join(cli.path, 'bad.vz'))).toThrow('ENOENT');
     const stream = await inside('convert', 'p.cpt', '-', '--format', 'openvz');
     expectFailure(stream, 2, 'needs a file');
+  });
+});
+
+describe('a dump with the format openvz', () => {
+  it('is what a conversion of the native image is, in a file, in parts and in memory', async () => {
+    const machine = createMachine({ memory: 16 * MiB });
+    const space = machine.createAddressSpace();
+    const at = space.mmap({ length: 2 * MiB, prot: 'rw', flags: ['private', 'anonymous'] });
+    space.fill(at, 300 * PAGE_SIZE, 3);
+    const child = space.fork();
+    child.fill(at, PAGE_SIZE, 4);
+    const dumper = await createDumper({ workers: 2 });
+    const path = (name: string): string => join(cli.path, name);
+    await dumper.dump([space, child], { to: fileSink(path('two.cpt')) });
+    const [checked, warnings] = await converted('two.cpt');
+    const expected = readFileSync(path('two.cpt.0.vz'));
+    const report = await dumper.dump([space, child], {
+      to: fileSink(path('two.vz')),
+      format: 'openvz',
+    });
+    expect(report.image).toEqual({
+      path: path('two.vz'),
+      format: 'openvz',
+      bytes: expected.length,
+      id: '',
+    });
+    expect(report.warnings).toEqual(warnings);
+    expect(readFileSync(path('two.vz')).equals(expected)).toBe(true);
+    expect(checked.mms.map(({ copied }) => copied)).toEqual([0, 299]);
+    const parts = splitSink(path('two.parts'), { partBytes: MiB });
+    await dumper.dump([space, child], { to: parts, format: 'openvz', pause: 'fork' });
+    const joined = [0, 1].map((part) => readFileSync(path(`two.parts.00${part}`)));
+    expect(Buffer.concat(joined).equals(expected)).toBe(true);
+    const memory = memorySink();
+    await dumper.dump([space, child], { to: memory, format: 'openvz' });
+    const image = await openImage(memory.image);
+    expect(image.mms().length).toBe(2);
+    await image.close();
+    expect(readdirSync(cli.path).filter((name) => name.startsWith('two.'))).toEqual(
+      ['two.cpt', 'two.cpt.0.vz', 'two.parts.000', 'two.parts.001', 'two.vz'].sort(),
+    );
+    await dumper.close();
+    await machine.close();
+  });
+
+  it('is refused where it cannot be, and leaves nothing behind', async () => {
+    const dump = ['dump', '--workload', 'dense:1M', '--format', 'openvz'];
+    expectFailure(await inside(...dump, '--dry-run'), 2, 'is not known before it is made');
+    expectFailure(await inside(...dump, '-o', '-'), 2, 'needs a file');
+    expectFailure(await inside(...dump, '-o', 'small.vz', '--size-limit', '64K'), 1, 'SIZE_LIMIT');
+    const zstd = await inside(...dump, '-o', 'small.vz', '--compress', 'zstd');
+    expectFailure(zstd, 2, 'an OpenVZ file has no compressed pages');
+    expect(readdirSync(cli.path).filter((name) => name.startsWith('small'))).toEqual([]);
+    const made = await inside(...dump, '--json');
+    assertMatchesSchema('dump', JSON.parse(made.stdout));
+    expect(checkOpenvz(readFileSync(join(cli.path, 'dense.openvz'))).mms.length).toBe(1);
   });
 });

@@ -1,3 +1,4 @@
+import { imageRows } from './image-rows.ts';
 import type { Lab } from './lab.ts';
 import { lineOf, type Row } from './matrix.ts';
 import { otherRows } from './other-rows.ts';
@@ -39,6 +40,7 @@ export function allRows(lab: Lab): Row[] {
     ...streamRows(lab),
     ...runningRows(lab),
     ...otherRows(lab),
+    ...imageRows(lab),
     ...randomRows(lab),
   ];
 }

@@ -24,8 +24,8 @@ import { NOTHING, type Outcome, type Row } from './matrix.ts';
 const LOST = { code: 'WORKER_LOST', left: NOTHING };
 
 /** A job of the dumper, and what must hold after it has failed. */
-interface Job {
-  readonly phase: 'load' | 'verify' | 'compare' | 'scan';
+export interface Job {
+  readonly phase: 'load' | 'verify' | 'compare' | 'diff' | 'scan' | 'search';
   /** The name in the table's column of sinks. */
   readonly name: string;
   readonly workers: readonly number[];
@@ -35,7 +35,7 @@ interface Job {
   close(): Promise<void>;
 }
 
-type OpenJob = (lab: Lab) => Promise<Job>;
+export type OpenJob = (lab: Lab) => Promise<Job>;
 
 async function jobCase(
   lab: Lab,
@@ -52,7 +52,7 @@ async function jobCase(
 }
 
 /** Large enough for several units: those of verify have 4 MiB. */
-const LARGE = 12 * MiB;
+export const LARGE = 12 * MiB;
 
 const verifyJob: OpenJob = async (lab) => {
   const path = join(lab.folder, 'image.cpt');
@@ -99,7 +99,7 @@ const compareJob: OpenJob = async (lab) => {
 const references = new WeakMap<Lab, Promise<AddressSpace>>();
 
 /** Returns what restoring the image of the lab gives when nothing fails. */
-function referenceOf(lab: Lab): Promise<AddressSpace> {
+export function referenceOf(lab: Lab): Promise<AddressSpace> {
   const known = references.get(lab) ?? restoreReference(lab);
   references.set(lab, known);
   return known;
@@ -112,7 +112,7 @@ async function restoreReference(lab: Lab): Promise<AddressSpace> {
 }
 
 /** A machine to restore or import into. It must be empty again after a failure. */
-function emptyMachine(lab: Lab): {
+export function emptyMachine(lab: Lab): {
   readonly machine: Machine;
   left(): Promise<string>;
   close(): Promise<void>;
@@ -192,7 +192,7 @@ async function echo(child: ChildProcess): Promise<void> {
   await answer;
 }
 
-function rowsOf(lab: Lab, phase: Job['phase'], name: string, open: OpenJob): Row[] {
+export function rowsOf(lab: Lab, phase: Job['phase'], name: string, open: OpenJob): Row[] {
   return [...LOSSES].map(([fault, kind]) => ({
     fault,
     phase,

@@ -1,13 +1,14 @@
 /** `mmdump convert` makes another image of an image. */
 
-import type { ImageFormat } from '../../shared/dump/tasks/pass-task.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { formatBytes, formatMs } from '../../shared/human-units.ts';
 import { flattenImage } from '../convert/flatten.ts';
+import type { ImageFormat } from '../dump/options.ts';
 import { openImage } from '../image/image.ts';
 import type { Deadline } from '../job/stop.ts';
 import { convertFormat } from './convert-format.ts';
 import { convertOpenvz } from './convert-openvz.ts';
+import { isCore } from './convert-source.ts';
 import { openOutput } from './output.ts';
 import { EXIT } from './run-command.ts';
 import type { Split } from './sizes.ts';
@@ -17,7 +18,7 @@ import { withTimeout } from './with-timeout.ts';
 
 export interface ConvertFlags extends OutputOptions, TimeoutFlag {
   readonly flatten?: boolean;
-  readonly format?: ImageFormat | 'openvz';
+  readonly format?: ImageFormat;
   /** Ordinal of the only address space that is converted. */
   readonly mm?: number;
   readonly workers?: number;
@@ -43,14 +44,27 @@ export function convertCommand(
       );
     }
     return withTimeout(flags, signal, 'open', (deadline) => {
-      if (format === 'openvz') return convertOpenvz(from, to, flags, deadline);
-      return convertFormat(from, to, format, flags, deadline);
+      return convert(from, to, format, flags, deadline);
     });
   }
   if (mm !== undefined || workers !== undefined) {
     throw new MmdumpError('OPTION_INVALID', 'convert: --mm and --workers need --format, alone');
   }
   return withTimeout(flags, signal, 'open', (deadline) => flatten(from, to, flags, deadline));
+}
+
+/** A core file has to be imported first. An OpenVZ file is made of any other image as it is. */
+async function convert(
+  from: string,
+  to: string,
+  format: ImageFormat,
+  flags: ConvertFlags,
+  deadline: Deadline,
+): Promise<number> {
+  if (format === 'openvz' && !(await isCore(from))) {
+    return await convertOpenvz(from, to, flags, deadline);
+  }
+  return await convertFormat(from, to, format, flags, deadline);
 }
 
 async function flatten(

@@ -1,7 +1,7 @@
 /** `mmdump convert --format` writes an image or a core file in another format. */
-import type { ImageFormat } from '../../shared/dump/tasks/pass-task.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { formatBytes, formatMs } from '../../shared/human-units.ts';
+import type { ImageFormat } from '../dump/options.ts';
 import type { DumpReport } from '../dump/report.ts';
 import { createDumper } from '../dumper.ts';
 import type { Deadline } from '../job/stop.ts';
@@ -10,6 +10,7 @@ import { type ConvertSource, openConvertSource } from './convert-source.ts';
 import { expectedBytes } from './dump-source.ts';
 import { openOutput } from './output.ts';
 import { EXIT, printError } from './run-command.ts';
+import { shownId } from './shown-id.ts';
 import { Progress, print, printAside, printJson } from './terminal.ts';
 import { workersOption } from './workers-option.ts';
 
@@ -64,17 +65,18 @@ function show(
   path: string | null,
   flags: ConvertFlags,
   { format, id, ancestors, warnings: before }: ConvertSource,
-  { image, skipped }: DumpReport,
+  { image, skipped, warnings: lost }: DumpReport,
   ms: number,
 ): void {
   const warnings = [
     ...before,
+    ...lost,
     ...skipped.map(({ reason }) => `pages that are left out: ${reason}`),
   ];
   for (const line of warnings) printError(`${from}: ${line}`);
   if (flags.json === true) {
     const { bytes } = image;
-    const made = { path, format: image.format, bytes, id: image.id === '' ? null : image.id };
+    const made = { path, format: image.format, bytes, id: shownId(image) };
     printJson({ image: made, from: { path: from, format, id, ancestors }, warnings, ms });
   } else if (flags.quiet !== true) {
     const named = image.id === '' ? '' : `, id ${image.id}`;

@@ -1,14 +1,15 @@
 /** `mmdump convert --format openvz` makes a container file of OpenVZ 6 of an image. */
 import { MmdumpError } from '../../shared/errors.ts';
 import { formatBytes, formatMs } from '../../shared/human-units.ts';
-import { lossesInOpenvz, lossesOfOne, lostState } from '../convert/losses.ts';
+import { lossesInOpenvz, lossesOfOne, lossesOfReading, lostState } from '../convert/losses.ts';
 import { writeOpenvz } from '../convert/openvz/write-openvz.ts';
 import { openImage } from '../image/image.ts';
 import type { Deadline } from '../job/stop.ts';
 import type { ConvertFlags } from './convert-command.ts';
-import { assertOrdinal, formatOf } from './convert-source.ts';
+import { assertOrdinal } from './convert-source.ts';
 import { openOutput } from './output.ts';
 import { EXIT, printError } from './run-command.ts';
+import { shownId } from './shown-id.ts';
 import { Progress, print, printJson } from './terminal.ts';
 
 export async function convertOpenvz(
@@ -20,10 +21,6 @@ export async function convertOpenvz(
   const { parents, force = false, sync, split, mm } = flags;
   const { signal } = deadline;
   const start = performance.now();
-  if ((await formatOf(from)) === 'elf') {
-    const text = `convert: '${from}' is a core file: make an image of it first, with --format cpt`;
-    throw new MmdumpError('OPTION_INVALID', text);
-  }
   const image = await openImage(from, { signal, parents });
   const progress = new Progress(flags);
   try {
@@ -37,15 +34,16 @@ export async function convertOpenvz(
     const losses = await Promise.all(chosen.map((each) => lossesInOpenvz(image, each)));
     const others = mm === undefined ? [] : lossesOfOne(image);
     const left = [...lostState(image), ...others].map((line) => `not kept: ${line}`);
-    const warnings = [...left, ...losses.flat()];
+    const warnings = [...lossesOfReading(image), ...left, ...losses.flat()];
+    const request = { mm, isOpen: false, sizeLimit: undefined, deadline };
     const onProgress = (done: number, all: number): void => progress.show('convert', done, all);
-    const bytes = await writeOpenvz(image, { to: output.sink, mm, deadline, onProgress });
+    const bytes = await writeOpenvz(image, { ...request, to: output.sink, onProgress });
     progress.stop();
     for (const line of warnings) printError(`${from}: ${line}`);
     const ms = performance.now() - start;
-    const { id, ancestors } = image;
+    const { format, ancestors } = image;
     const made = { path, format: 'openvz', bytes, id: null };
-    const source = { path: from, format: 'cpt', id, ancestors };
+    const source = { path: from, format, id: shownId(image), ancestors };
     if (flags.json === true) printJson({ image: made, from: source, warnings, ms });
     else if (flags.quiet !== true) {
       print(`${path}: openvz, ${formatBytes(bytes)}, made in ${formatMs(ms)}`);

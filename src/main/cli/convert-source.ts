@@ -3,20 +3,21 @@ import { type FileHandle, open, stat } from 'node:fs/promises';
 import type { AddressSpace } from '../../mmu/machine/address-space.ts';
 import { createMachine } from '../../mmu/machine/attach.ts';
 import type { SnapshotState } from '../../mmu/machine/snapshot-options.ts';
-import type { ImageFormat } from '../../shared/dump/tasks/pass-task.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { STATE_MAX_BYTES } from '../../shared/formats/cpt/records.ts';
-import { lossesInCore, lossesOfOne, lostState } from '../convert/losses.ts';
+import { lossesInCore, lossesOfOne, lossesOfReading, lostState } from '../convert/losses.ts';
+import type { ImageFormat } from '../dump/options.ts';
 import type { Dumper } from '../dumper.ts';
 import type { ImageAncestor } from '../image/chain/image-ancestor.ts';
 import { openImage } from '../image/image.ts';
 import { memoryOnDemand } from '../load/memory-on-demand.ts';
 import { coreLines } from './dump-output.ts';
+import { shownId } from './shown-id.ts';
 
 /** The address spaces that will be dumped. Their pages stay in the file until then. */
 export interface ConvertSource {
   readonly format: ImageFormat;
-  /** Null for a core file, which has none. */
+  /** Null for a core file and for an OpenVZ file, which have none. */
   readonly id: string | null;
   readonly ancestors: readonly ImageAncestor[];
   readonly spaces: readonly AddressSpace[];
@@ -37,17 +38,17 @@ export interface ConvertRequest {
   readonly signal: AbortSignal | undefined;
 }
 
-/** The format of a file. What is no core file, or cannot be read, is left to the reader of images. */
-export async function formatOf(path: string): Promise<ImageFormat> {
+/** Whether a file is a core file. What cannot be read is left to the reader of images. */
+export async function isCore(path: string): Promise<boolean> {
   const found = await stat(path).catch(() => undefined);
-  if (found?.isFile() !== true) return 'cpt';
+  if (found?.isFile() !== true) return false;
   let file: FileHandle | undefined;
   try {
     file = await open(path);
     const { buffer } = await file.read(Buffer.alloc(4), 0, 4, 0);
-    return buffer.equals(Buffer.from('\x7fELF', 'latin1')) ? 'elf' : 'cpt';
+    return buffer.equals(Buffer.from('\x7fELF', 'latin1'));
   } catch {
-    return 'cpt';
+    return false;
   } finally {
     await file?.close();
   }
@@ -57,8 +58,8 @@ export async function openConvertSource(
   request: ConvertRequest,
   dumper: Dumper,
 ): Promise<ConvertSource> {
-  const format = await formatOf(request.path);
-  return format === 'elf' ? await openCore(request, dumper) : await openRestored(request, dumper);
+  if (await isCore(request.path)) return await openCore(request, dumper);
+  return await openRestored(request, dumper);
 }
 
 async function openCore(
@@ -94,15 +95,16 @@ async function openRestored(
     const losses = mm === undefined ? [] : lossesOfOne(image);
     if (to === 'elf') losses.push(...lostState(image));
     if (to === 'elf') losses.push(...chosen.flatMap((each) => lossesInCore(image, each)));
-    const warnings = losses.map((line) => `not kept: ${line}`);
+    const warnings = [...lossesOfReading(image), ...losses.map((line) => `not kept: ${line}`)];
     const memory = memoryOnDemand(image);
     const machine = createMachine({ memory, maxAddressSpaces: Math.max(1, mms.length) });
     const how = { signal, load: 'on-demand', maxStateBytes: STATE_MAX_BYTES } as const;
     const restored = await dumper.restore(image, machine, how);
-    const { id, ancestors } = image;
+    const { format, ancestors } = image;
+    const id = shownId(image);
     const spaces = chosen.map(({ ordinal }) => restored.mms[ordinal]!);
     const { state } = restored;
-    const found = { format: 'cpt', id, ancestors, spaces, state, warnings } as const;
+    const found = { format, id, ancestors, spaces, state, warnings };
     return { ...found, release: () => restored.release() };
   } finally {
     await image.close();

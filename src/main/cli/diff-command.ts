@@ -10,6 +10,7 @@ import { createDumper } from '../dumper.ts';
 import { type Image, openImage } from '../image/image.ts';
 import { stateText } from '../image/index/image-state.ts';
 import { EXIT } from './run-command.ts';
+import { shownId } from './shown-id.ts';
 import { type OutputOptions, Progress, print, printJson } from './terminal.ts';
 import type { TimeoutFlag } from './timeout-option.ts';
 import { withTimeout } from './with-timeout.ts';
@@ -108,8 +109,8 @@ function diffJson(a: Image, b: Image, found: ImageDiff): unknown {
   };
 }
 
-function imageJson({ path, id, bytes }: Image): unknown {
-  return { path, id, bytes };
+function imageJson(image: Image): unknown {
+  return { path: image.path, id: shownId(image), bytes: image.bytes };
 }
 
 function sideJson(side: MappingSide | null): unknown {

@@ -9,6 +9,7 @@ import { abortable } from '../job/stop.ts';
 import { dumpJson, dumpText } from './dump-output.ts';
 import { type DumpFlags, type DumpRequest, parseRequest } from './dump-request.ts';
 import { expectedBytes, openSource, type Source } from './dump-source.ts';
+import { screenOf } from './layout/screen.ts';
 import { NO_OUTPUT, type Output, openOutput } from './output.ts';
 import { EXIT, printError } from './run-command.ts';
 import { type OutputOptions, Progress, print, printAside, printJson } from './terminal.ts';
@@ -93,9 +94,11 @@ function printDumped(
     }
     for (const line of smapsDifferences ?? []) printError(`differs from smaps: ${line}`);
   }
+  for (const line of report.warnings) printError(line);
   if (json === true) printJson(dumpJson(report, importMs, processes, core));
   else if (quiet !== true) {
-    const text = dumpText(report, importMs, processes, name, core);
+    const screen = screenOf(isStdout ? process.stderr : process.stdout);
+    const text = dumpText(report, importMs, processes, name, core, screen);
     if (isStdout) printAside(text);
     else print(text);
   }

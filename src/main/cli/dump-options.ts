@@ -12,6 +12,7 @@ import {
 import type { DumpFlags } from './dump-request.ts';
 import { runCommand } from './run-command.ts';
 import { parseSize, wholeNumber } from './sizes.ts';
+import { suggestion } from './suggest-choices.ts';
 import { timeoutOption } from './timeout-option.ts';
 
 const MAX_PID = 2 ** 22;
@@ -33,7 +34,13 @@ export function addDump(program: Command): void {
     )
     .addOption(choice('--compress <how>', 'how blocks are compressed', ['none', 'zstd']))
     .addOption(blocksOption())
-    .addOption(choice('--format <name>', 'a native image, or an ELF core file', ['cpt', 'elf']))
+    .addOption(
+      choice('--format <name>', 'a native image, an ELF core file, an OpenVZ 6 file', [
+        'cpt',
+        'elf',
+        'openvz',
+      ]),
+    )
     .option(
       '--mm <n>',
       'dump only the address space with this number, from 0 on',
@@ -135,7 +142,8 @@ function parseWorkload(text: string): NonNullable<DumpFlags['workload']> {
   const [name, size, ...rest] = text.split(':');
   if (!isWorkload(name) || rest.length > 0) {
     throw new InvalidArgumentError(
-      `expected one of ${WORKLOADS.join(', ')}, optionally followed by :SIZE.`,
+      `expected one of ${WORKLOADS.join(', ')}, optionally followed by :SIZE.` +
+        suggestion(name ?? '', WORKLOADS),
     );
   }
   return size === undefined ? { name } : { name, size: parseSize(size) };

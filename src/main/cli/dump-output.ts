@@ -7,7 +7,16 @@ import type { DumpEstimate, DumpReport, WorkerReport } from '../dump/report.ts';
 import type { MemoryUsage } from '../image/memory-usage.ts';
 import type { CoreReport } from '../import/core/core-report.ts';
 import type { ProcessReport } from '../import/import-report.ts';
+import type { Column } from './layout/fit-table.ts';
+import type { Screen } from './layout/screen.ts';
 import { table } from './terminal.ts';
+
+const WORKER_COLUMNS: readonly Column[] = [
+  { name: 'phase', kind: 'text' },
+  ...['worker', 'units', 'pages', 'bytes', 'busy'].map(
+    (name) => ({ name, kind: 'number' }) as const,
+  ),
+];
 
 /** The object that `dump --json` prints; its keys are a contract. */
 export function dumpJson(
@@ -29,6 +38,7 @@ export function dumpJson(
     skipped: skipped.map(({ mm, start, end, reason }) => {
       return { mm, start: hex(start), end: hex(end), reason };
     }),
+    warnings: report.warnings,
     import: importsJson(processes),
     core: core === undefined ? null : coreJson(core),
     native: hasUsedNativeCalls(),
@@ -147,6 +157,7 @@ export function dumpText(
   processes: readonly ProcessReport[],
   output: string,
   core?: CoreReport,
+  screen?: Screen,
 ): string {
   const { image, mms, skipped, ms } = report;
   const lines = [...new Set(processes.flatMap(importLines))];
@@ -165,10 +176,11 @@ export function dumpText(
     lines.push(`left out ${hex(start)}-${hex(end)}: ${reason}`);
   }
   const workers = table(
-    ['phase', 'worker', 'units', 'pages', 'bytes', 'busy'],
+    WORKER_COLUMNS,
     report.perWorker.map(({ phase, worker, units, pages, bytes, busyMs }) => {
       return [phase, `${worker}`, `${units}`, `${pages}`, formatBytes(bytes), formatMs(busyMs)];
     }),
+    screen,
   );
   const steps = (['plan', 'copy', 'commit'] as const)
     .map((step) => `${step} ${formatMs(ms[step])}`)

@@ -1,8 +1,8 @@
 /** What `mmdump dump` is asked for, made of its flags: what follows looks at no flag. */
 import { basename } from 'node:path';
-import type { ImageFormat, UnsupportedPolicy } from '../../shared/dump/tasks/pass-task.ts';
+import type { UnsupportedPolicy } from '../../shared/dump/tasks/pass-task.ts';
 import { MmdumpError } from '../../shared/errors.ts';
-import type { EstimateOptions } from '../dump/options.ts';
+import type { EstimateOptions, ImageFormat } from '../dump/options.ts';
 import type { WorkloadName } from '../workloads/names.ts';
 import type { Split } from './sizes.ts';
 import type { OutputOptions } from './terminal.ts';
@@ -121,10 +121,13 @@ export function parseRequest(flags: DumpFlags): DumpRequest {
   };
 }
 
+/** Suffixes of outputs that have no other name. */
+const SUFFIXES = { cpt: 'cpt', elf: 'core', openvz: 'openvz' } as const;
+
 function outputOf(flags: DumpFlags): OutputRequest | undefined {
   const { pid, core, workload, json, force = false, split, sync, dryRun = false } = flags;
   const name = workload?.name ?? (core === undefined ? pid?.[0] : basename(core));
-  const path = flags.output ?? `${name}.${flags.format === 'elf' ? 'core' : 'cpt'}`;
+  const path = flags.output ?? `${name}.${SUFFIXES[flags.format]}`;
   if (path === '-' && json === true && !dryRun) {
     throw new MmdumpError('OPTION_INVALID', "output: '-': --json also writes to standard output");
   }

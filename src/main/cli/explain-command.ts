@@ -10,6 +10,7 @@ import type { TableEntry } from '../explain/walk-tables.ts';
 import { openImage } from '../image/image.ts';
 import type { ImageVma } from '../image/index/image-mm.ts';
 import { EXIT } from './run-command.ts';
+import { shownId } from './shown-id.ts';
 import { type OutputOptions, print, printJson } from './terminal.ts';
 import type { TimeoutFlag } from './timeout-option.ts';
 import { withTimeout } from './with-timeout.ts';
@@ -114,7 +115,8 @@ function imageJson(found: ImagePageExplanation): unknown {
       payload: block.payload,
       digest: block.digest,
     },
-    ...{ reads, stored },
+    reads,
+    stored: stored && { ...stored, id: shownId(stored) },
   };
 }
 
@@ -160,7 +162,7 @@ function imageText(found: ImagePageExplanation): string {
       `block: ${block.start.toString(16)}-${block.end.toString(16)}` +
         `${block.digest === null ? '' : `, digest ${block.digest}`}` +
         `${block.filePages ? ', pages of the file' : ''}`,
-    stored && `bytes: at ${stored.offset} of ${stored.path ?? 'memory'}, image ${stored.id}`,
+    stored && `bytes: at ${stored.offset} of ${stored.path ?? 'memory'}${idText(stored)}`,
     stored === null ? `a read finds ${reads}` : null,
   ];
   return lines.filter((line) => line !== null).join('\n');
@@ -175,4 +177,8 @@ function vmaText(
   const names = vmFlagNames(flags & ~0xff).join(' ');
   const range = `${start.toString(16)}-${end.toString(16)} ${protLetters(flags)} ${name}`;
   return names === '' ? range : `${range} ${names}`;
+}
+
+function idText({ id }: { readonly id: string }): string {
+  return id === '' ? '' : `, image ${id}`;
 }

@@ -8,14 +8,20 @@ import { memoryUsage } from '../image/image-usage.ts';
 import type { ImageMm, ImageVma } from '../image/index/image-mm.ts';
 import { stateText } from '../image/index/image-state.ts';
 import { usageText } from './dump-output.ts';
+import { mappingLines } from './inspect-mappings.ts';
 import { type DecodedNotes, decodedNotes, notesJson, notesLines } from './inspect-notes.ts';
+import { mapLegend } from './layout/page-map.ts';
+import { screenOf } from './layout/screen.ts';
 import { EXIT } from './run-command.ts';
-import { type OutputOptions, print, printJson, table } from './terminal.ts';
+import { shownId } from './shown-id.ts';
+import { type OutputOptions, print, printJson } from './terminal.ts';
 
 const LDT_ENTRY_BYTES = 8;
 
 export interface InspectFlags extends OutputOptions {
   readonly parents?: readonly string[];
+  /** Draws the pages of each mapping. Undefined: only in a terminal. */
+  readonly map?: boolean;
 }
 
 export async function inspectCommand(
@@ -27,7 +33,7 @@ export async function inspectCommand(
   try {
     const notes = await Promise.all(image.mms().map((mm) => decodedNotes(image, mm.ordinal)));
     if (flags.json === true) printJson(inspectJson(image, notes));
-    else if (flags.quiet !== true) print(inspectText(image, notes));
+    else if (flags.quiet !== true) print(inspectText(image, notes, flags.map));
   } finally {
     await image.close();
   }
@@ -47,13 +53,14 @@ function inspectJson(image: Image, notes: readonly DecodedNotes[]): unknown {
   const usage = memoryUsage(image);
   return {
     format: image.format,
-    id: image.id,
+    id: shownId(image),
     bytes: image.bytes,
     version: image.head.version,
     digest: image.head.digest,
     compress: image.head.compress,
     frozen: image.head.frozen,
     ancestors: image.ancestors,
+    unread: image.unread,
     savedBytes: usage.savedBytes,
     state: image.state.map(({ name, bytes }) => ({ name, bytes })),
     mms: image.mms().map((mm) => ({
@@ -88,11 +95,18 @@ function fieldsJson(mm: ImageMm): { [name: string]: string } {
   return Object.fromEntries(Object.entries(mm.fields).map(([name, value]) => [name, hex(value)]));
 }
 
-function inspectText(image: Image, notes: readonly DecodedNotes[]): string {
+function inspectText(
+  image: Image,
+  notes: readonly DecodedNotes[],
+  map: boolean | undefined,
+): string {
+  const screen = screenOf(process.stdout);
+  const hasMaps = map ?? screen.isTerminal;
   const lines = [
-    `${image.path}: ${image.format}, ${formatBytes(image.bytes)}, id ${image.id}, ` +
-      `${image.mms().length} mm${headText(image)}`,
+    `${image.path}: ${image.format}, ${formatBytes(image.bytes)}, ` +
+      `${image.id === '' ? '' : `id ${image.id}, `}${image.mms().length} mm${headText(image)}`,
   ];
+  for (const line of image.unread) lines.push(`not read: ${line}`);
   for (const [index, { id, path, bytes }] of image.ancestors.entries()) {
     const what = index === 0 ? 'parent' : `ancestor ${index + 1}`;
     lines.push(`${what}: ${path ?? 'in memory'}, ${formatBytes(bytes)}, id ${id}`);
@@ -101,6 +115,7 @@ function inspectText(image: Image, notes: readonly DecodedNotes[]): string {
     lines.push(`${stateText(name)}: ${formatBytes(bytes)}`);
   }
   const hasParent = image.head.parent !== null;
+  if (hasMaps) lines.push(...mapLegend(screen));
   const usage = memoryUsage(image);
   if (usage.mms.length > 1) lines.push(`${formatBytes(usage.savedBytes)} saved by sharing`);
   for (const mm of image.mms()) {
@@ -109,17 +124,7 @@ function inspectText(image: Image, notes: readonly DecodedNotes[]): string {
     const shares = usageText(usage.mms[mm.ordinal]!);
     lines.push(`mm ${mm.ordinal}: ${mm.vmas.length} mappings, ${ldt}; ${shares}`);
     lines.push(...notesLines(notes[mm.ordinal]!));
-    const rows = mm.vmas.map((vma) => [
-      `${vma.start.toString(16)}-${vma.end.toString(16)}`,
-      protLetters(vma.flags),
-      `${vma.pages.copy}`,
-      `${vma.pages.zero}`,
-      `${vma.pages.clone}`,
-      ...(hasParent ? [`${vma.pages.parent}`] : []),
-      vma.isVdso ? '[vdso]' : (vma.file?.path ?? ''),
-    ]);
-    const counts = ['copy', 'zero', 'clone', ...(hasParent ? ['parent'] : [])];
-    lines.push(table(['addresses', 'prot', ...counts, 'file'], rows));
+    lines.push(...mappingLines(mm, hasParent, screen, hasMaps));
   }
   return lines.join('\n');
 }

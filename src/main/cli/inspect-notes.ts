@@ -5,6 +5,7 @@ import {
   type ThreadNotes,
 } from '../../shared/formats/elf/notes/decode-process.ts';
 import type { Image } from '../image/image.ts';
+import { printable } from './layout/text-width.ts';
 
 export type DecodedNotes = ProcessInNotes;
 
@@ -54,11 +55,6 @@ export function notesLines(notes: DecodedNotes): string[] {
 /** The notes tell the name of the process only, which is that of its leader. */
 function nameOf({ status }: ThreadNotes, { process }: DecodedNotes): string | null {
   return process !== null && process.pid === status.tid ? process.name : null;
-}
-
-/** Names come from the image: they must not control the terminal. */
-function printable(text: string): string {
-  return text.replace(/\p{Cc}/gu, '?');
 }
 
 function hex(value: bigint): string {

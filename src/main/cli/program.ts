@@ -16,6 +16,7 @@ import type { RestoreFlags } from './restore-command.ts';
 import { EXIT, runCommand } from './run-command.ts';
 import { addSearch } from './search-options.ts';
 import { parseSize } from './sizes.ts';
+import { suggestChoices } from './suggest-choices.ts';
 import { timeoutOption } from './timeout-option.ts';
 import type { VerifyFlags } from './verify-command.ts';
 
@@ -44,6 +45,7 @@ export function createProgram(): Command {
   addExplain(program, addCommon, [parentsOption(), timeoutOption()]);
   addSearch(program, addCommon, [parentsOption(), timeoutOption(), workersOption()]);
   addDiff(program, addCommon, [parentsOption(), timeoutOption(), workersOption()]);
+  suggestChoices(program);
   return program;
 }
 
@@ -52,7 +54,9 @@ function addInspect(program: Command): void {
     .command('inspect')
     .description('list the mappings of an image and the pages that it holds')
     .argument('<image>')
-    .addOption(parentsOption());
+    .addOption(parentsOption())
+    .option('--map', 'draw the pages of each mapping, also into a file or a pipe')
+    .option('--no-map', 'draw no pages in a terminal either');
   addCommon(command).action(async (path: string, flags: InspectFlags) => {
     await runCommand(async (signal) => {
       const { inspectCommand } = await import('./inspect-command.ts');

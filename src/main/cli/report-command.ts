@@ -6,6 +6,7 @@ import { openImage } from '../image/image.ts';
 import { imageReport } from '../report/html.ts';
 import { writeText } from '../report/write-text.ts';
 import { EXIT } from './run-command.ts';
+import { shownId } from './shown-id.ts';
 import { type OutputOptions, print, printJson } from './terminal.ts';
 
 export interface ReportFlags extends OutputOptions {
@@ -27,7 +28,7 @@ export async function reportCommand(
     const html = await imageReport(image, { run, embedBytes: embed, signal });
     await writeText(output, html, force, signal);
     const bytes = Buffer.byteLength(html);
-    if (flags.json === true) printJson({ image: { path, id: image.id }, output, bytes });
+    if (flags.json === true) printJson({ image: { path, id: shownId(image) }, output, bytes });
     else if (flags.quiet !== true) print(`${output}: ${formatBytes(bytes)}, open it in a browser`);
   } finally {
     await image.close();

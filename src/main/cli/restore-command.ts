@@ -10,6 +10,7 @@ import { openImage } from '../image/image.ts';
 import type { Deadline } from '../job/stop.ts';
 import { type CheckResult, checkRestored, memoryForImage } from '../load/check-restored.ts';
 import { EXIT, printError } from './run-command.ts';
+import { shownId } from './shown-id.ts';
 import { type OutputOptions, Progress, print, printJson } from './terminal.ts';
 import type { TimeoutFlag } from './timeout-option.ts';
 import { withTimeout } from './with-timeout.ts';
@@ -60,7 +61,7 @@ async function restoreUntil(
     const vmas = image.mms().reduce((sum, mm) => sum + mm.vmas.length, 0);
     const { pages, onDemand, ms } = restored;
     const summary = { mms: restored.mms.length, vmas, pages, onDemand, ms };
-    const source = { path, id: image.id };
+    const source = { path, id: shownId(image) };
     if (flags.json === true) printJson({ image: source, ...summary, check: checkJson(check) });
     else show(path, summary, check, flags);
     return check === null || check.equal ? EXIT.DONE : EXIT.FAILED;

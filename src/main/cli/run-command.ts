@@ -4,6 +4,7 @@
  */
 import { AbortError, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import { ENDING_SIGNALS } from '../job/guard.ts';
+import { screenOf, styled } from './layout/screen.ts';
 
 /** Values of the exit code. */
 export const EXIT = { DONE: 0, FAILED: 1, USAGE: 2, INTERRUPTED: 130 } as const;
@@ -68,5 +69,6 @@ function report(error: unknown, failed: number): number {
 }
 
 export function printError(message: string): void {
-  process.stderr.write(`mmdump: ${message.replaceAll('\n', ' ')}\n`);
+  const name = styled(screenOf(process.stderr), 'red', 'mmdump:');
+  process.stderr.write(`${name} ${message.replaceAll('\n', ' ')}\n`);
 }

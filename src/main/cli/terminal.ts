@@ -3,6 +3,8 @@ import { createRequire } from 'node:module';
 import type CliProgress from 'cli-progress';
 import type Table from 'cli-table3';
 import { formatBytes, formatMs } from '../../shared/human-units.ts';
+import { type Column, type Fit, fitTable } from './layout/fit-table.ts';
+import { type Screen, screenOf, styled } from './layout/screen.ts';
 
 /** The libraries for tables and progress bars are loaded only when one is needed. */
 const require = createRequire(import.meta.url);
@@ -26,11 +28,32 @@ export function printJson(value: unknown): void {
   process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
 }
 
+/** A table: in a terminal one that fits its width, else one that is always the same. */
+export function table(
+  columns: readonly Column[],
+  rows: readonly (readonly string[])[],
+  screen: Screen = screenOf(process.stdout),
+): string {
+  if (!screen.isTerminal) return plainTable(columns, rows);
+  const { head, rows: lines } = fitTable(columns, rows, fitOf(screen));
+  const top = head === undefined ? [] : [styled(screen, 'bold', head)];
+  return [...top, ...lines.flat()].join('\n');
+}
+
+/** What the lines of a table in this terminal have to fit into. */
+export function fitOf({ width, isUnicode }: Screen): Fit {
+  return { width, mark: isUnicode ? '…' : '...' };
+}
+
 /** A table without colours, for scripts and screen readers. */
-export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+export function plainTable(
+  columns: readonly Column[],
+  rows: readonly (readonly string[])[],
+): string {
   const noLines = { mid: '', 'left-mid': '', 'mid-mid': '', 'right-mid': '' };
   const Plain = require('cli-table3') as typeof Table;
-  const plain = new Plain({ head: [...head], style: { head: [], border: [] }, chars: noLines });
+  const head = columns.map(({ name }) => name);
+  const plain = new Plain({ head, style: { head: [], border: [] }, chars: noLines });
   for (const row of rows) plain.push([...row]);
   return plain.toString();
 }

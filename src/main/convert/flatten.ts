@@ -84,6 +84,13 @@ export async function flattenImage(image: Image, options: FlattenOptions): Promi
   if (checked.to.kind === 'stream') {
     throw refusal('to', checked.to, 'a sink of kind file, split or memory');
   }
+  if (image.format === 'openvz') {
+    throw refusal(
+      'image',
+      image.path,
+      'a native image: make one of it (mmdump convert --format cpt)',
+    );
+  }
   const start = performance.now();
   const written = await image.use((contents) =>
     withDeadline(checked, 'open', (deadline) =>

@@ -1,9 +1,12 @@
 /** What other formats cannot hold of an address space, as lines for people. */
 import { LDT_ENTRY_SIZE } from '../../mmu/calls/ldt.ts';
+import { decodeProcess } from '../../shared/formats/elf/notes/decode-process.ts';
 import { NOTE_TYPE, readableNotes } from '../../shared/formats/elf/notes/note.ts';
 import { AUXV_WORDS } from '../../shared/formats/openvz/records.ts';
+import { PAGE_SIZE } from '../../shared/page.ts';
 import { VM, vmFlagNames } from '../../shared/vm-flags.ts';
 import type { Image } from '../image/image.ts';
+import { isUnreachable } from '../image/index/file-pages.ts';
 import type { ImageFile, ImageMm } from '../image/index/image-mm.ts';
 import { stateText } from '../image/index/image-state.ts';
 
@@ -35,6 +38,11 @@ export function lossesOfOne(image: Image): string[] {
 /** The state beside memory, which no other format can hold. Empty if there is none. */
 export function lostState({ state }: Image): string[] {
   return state.map(({ name, bytes }) => `${stateText(name)}, ${counted(bytes, 'byte')}`);
+}
+
+/** What the reader of an OpenVZ file leaves aside. */
+export function lossesOfReading({ unread }: Image): string[] {
+  return unread.map((line) => `not kept: ${line}`);
 }
 
 /** What a core file cannot hold of an mm of an image. */
@@ -79,12 +87,34 @@ export async function lossesInOpenvz(image: Image, mm: ImageMm): Promise<string[
     const lost = counted(pairs - AUXV_WORDS / 2, 'pair');
     lines.push(`not kept: the last ${lost} of the auxiliary vector`);
   }
-  if (mm.vmas.some(({ file }) => file?.isIncomplete === true)) {
-    lines.push('not kept: that pages of some files in memory are unknown');
+  lines.push(...lossesOfFiles(image, mm));
+  const { threads } = decodeProcess(await image.notes(choice));
+  if (threads.length > 0) {
+    const of = counted(threads.length, 'thread');
+    lines.push(`not kept: signals, times and segment registers of ${of}`);
   }
   if (!mm.vmas.some(({ file, flags }) => file !== null && (flags & VM.EXECUTABLE) !== 0)) {
     lines.push(`mm ${mm.ordinal} has no mapping of its program, which readers of OpenVZ need`);
   }
+  return lines;
+}
+
+/** What an OpenVZ file does not tell of the files of an mm, and of pages that are unknown. */
+function lossesOfFiles({ head }: Image, { vmas }: ImageMm): string[] {
+  const lines: string[] = [];
+  if (vmas.some(({ file }) => file?.isIncomplete === true)) {
+    lines.push('not kept: that pages of some files in memory are unknown');
+  }
+  if (head.dontDump && vmas.some(({ flags }) => (flags & VM.DONTDUMP) !== 0)) {
+    lines.push('not kept: that pages of VM_DONTDUMP mappings were left out');
+  }
+  const ends = new Map<ImageFile, number>();
+  for (const { file, start, end, pgoff } of vmas) {
+    if (file === null || isUnreachable(file)) continue; // the others have an INODE with a length
+    ends.set(file, Math.max(ends.get(file) ?? 0, pgoff * PAGE_SIZE + (end - start)));
+  }
+  const others = [...ends].filter(([{ size }, last]) => size !== last).length;
+  if (others > 0) lines.push(`not kept: the length of ${counted(others, 'file')}`);
   return lines;
 }
 

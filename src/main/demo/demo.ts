@@ -13,6 +13,7 @@ import type { Machine } from '../../mmu/machine/machine.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { formatBytes, formatMs } from '../../shared/human-units.ts';
 import { GiB } from '../../shared/page.ts';
+import type { Column } from '../cli/layout/fit-table.ts';
 import { print, table } from '../cli/terminal.ts';
 import { type DumpReport, Stopwatch } from '../dump/report.ts';
 import { createDumper, type Dumper } from '../dumper.ts';
@@ -28,6 +29,12 @@ const UNREADABLE: ReadonlySet<string> = new Set([
   'PROCESS_NOT_FOUND',
   'UNSUPPORTED_PLATFORM',
 ]);
+
+const COLUMNS: readonly Column[] = [
+  { name: 'step', kind: 'text' },
+  { name: 'result', kind: 'text' },
+  { name: 'time', kind: 'number' },
+];
 
 interface Subject {
   readonly space: AddressSpace;
@@ -92,7 +99,7 @@ function show(subject: Subject, way: Way, path: string): void {
     ['restored', `${restoredPages} pages`, formatMs(restoreMs)],
     ['compared', `equal: ${outcome(way.isEqual)}`, formatMs(way.compareMs)],
   ];
-  print(table(['step', 'result', 'time'], rows));
+  print(table(COLUMNS, rows));
   const { bytes, id } = report.image;
   print(`${formatBytes(bytes)}, id ${id}; workers ${report.workersReason}`);
   print(`The image: ${path}`);

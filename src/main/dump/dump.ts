@@ -206,6 +206,7 @@ function reportOf(dump: Dump, { capture, mms, usage, id, ms }: Committed): DumpR
     mms: mms.map((mm, ordinal) => mmReport(mm, usages[ordinal]!)),
     savedBytes,
     skipped: capture.skipped,
+    warnings: [],
     ms: { ...ms, total },
     bytesPerSecond: Math.round(bytes / (total / 1000)),
     perWorker: workers,

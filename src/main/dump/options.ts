@@ -23,7 +23,7 @@ import {
   type DigestName,
   digestKindOf,
 } from '../../shared/digest/digest-kind.ts';
-import type { ImageFormat, UnsupportedPolicy } from '../../shared/dump/tasks/pass-task.ts';
+import type { PassFormat, UnsupportedPolicy } from '../../shared/dump/tasks/pass-task.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { STATE_MAX_BYTES } from '../../shared/formats/cpt/records.ts';
 import { GRANULE_PAGES, GRANULE_SIZE, MiB } from '../../shared/page.ts';
@@ -34,6 +34,9 @@ import { NoSink } from '../sinks/no-sink.ts';
 import type { Sink } from '../sinks/sink.ts';
 import type { ChangedSince, DumpParent } from './parent.ts';
 import type { DumpProgress } from './report.ts';
+
+/** The format of an image: 'cpt' is the native one. docs/decisions tells of the others. */
+export type ImageFormat = 'cpt' | 'elf' | 'openvz';
 
 /** Options of a dump. */
 export interface DumpOptions extends JobOptions {
@@ -59,7 +62,8 @@ export interface DumpOptions extends JobOptions {
   readonly compress?: 'none' | 'zstd' | undefined;
   /**
    * 'cpt' (default): the native image. 'elf': an ELF core file of one address space, which debuggers
-   * read. It has no checksums and no id.
+   * read. 'openvz': a container file of OpenVZ 6, for sinks of kind file, split and memory; a native
+   * image is made first, beside it, and removed. Neither has checksums and an id.
    */
   readonly format?: ImageFormat | undefined;
   /** 'run' (default): one block per run of pages of one class. 'page': one block per page. */
@@ -110,7 +114,7 @@ export interface DumpOptions extends JobOptions {
   /**
    * State to put into the image beside memory, such as registers of an emulator's CPU: at most 1024
    * byte sequences under names of 1 to 255 bytes, and at most 1 GiB. The bytes are copied when `dump`
-   * is called. A snapshot has its own. An ELF core file holds none. Default: none.
+   * is called. A snapshot has its own. Other formats than 'cpt' hold none. Default: none.
    */
   readonly state?: SnapshotState | undefined;
   /**
@@ -140,7 +144,8 @@ export type EstimateOptions = Omit<DumpOptions, 'to'>;
 export interface ResolvedOptions {
   readonly to: Sink;
   readonly detectZero: boolean;
-  readonly format: ImageFormat;
+  /** What the engine writes: for an OpenVZ file, the native image that it is made of. */
+  readonly format: PassFormat;
   readonly digest: DigestKind;
   /** Blocks are compressed. */
   readonly compress: boolean;
@@ -181,7 +186,7 @@ export const DUMP_OPTIONS: Shape<DumpOptions> = {
   zeroPages: optional(oneOf(['detect', 'copy'])),
   checksum: optional(oneOf(['xxh3', 'crc32', 'none'])),
   compress: optional(oneOf(['none', 'zstd'])),
-  format: optional(oneOf(['cpt', 'elf'])),
+  format: optional(oneOf(['cpt', 'elf', 'openvz'])),
   blocks: optional(oneOf(['run', 'page'])),
   unsupported: optional(oneOf(POLICIES)),
   hugetlb: optional(oneOf(POLICIES)),
@@ -222,14 +227,14 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
     hugetlb = 'fail',
     state = {},
   } = options;
-  if (format === 'elf') assertFitsCore(options);
   const compress = options.compress === 'zstd';
+  assertHas(format, options);
   if (compress) assertZstd("compress: 'zstd'");
   return {
     to: options.to,
     detectZero: options.zeroPages !== 'copy',
-    format,
-    digest: format === 'elf' ? DIGEST.NONE : digestKindOf(options.checksum ?? 'xxh3'),
+    format: format === 'openvz' ? 'cpt' : format,
+    digest: format !== 'cpt' ? DIGEST.NONE : digestKindOf(options.checksum ?? 'xxh3'),
     compress,
     blockPerPage: options.blocks === 'page',
     unsupported,
@@ -251,15 +256,14 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
   };
 }
 
-/** Throws OPTION_INVALID if an option asks for what an ELF core file cannot hold. */
-function assertFitsCore({ parent, compress, state }: DumpOptions): void {
-  const text =
-    parent !== undefined
-      ? "parent: an ELF core file has no parent: leave it out, or use the format 'cpt'"
-      : compress === 'zstd'
-        ? "compress: an ELF core file has no compressed pages: use the format 'cpt'"
-        : state !== undefined
-          ? "state: an ELF core file holds none: leave it out, or use the format 'cpt'"
-          : undefined;
-  if (text !== undefined) throw new MmdumpError('OPTION_INVALID', text);
+/** Throws OPTION_INVALID for what only native images have. */
+function assertHas(format: ImageFormat, { parent, compress, state }: DumpOptions): void {
+  if (format === 'cpt') return;
+  const what = format === 'elf' ? 'an ELF core file' : 'an OpenVZ file';
+  const refused = (option: string, rest: string): MmdumpError => {
+    return new MmdumpError('OPTION_INVALID', `${option}: ${what} has no ${rest} the format 'cpt'`);
+  };
+  if (parent !== undefined) throw refused('parent', 'parent: leave it out, or use');
+  if (compress === 'zstd') throw refused('compress', 'compressed pages: use');
+  if (state !== undefined) throw refused('state', 'state: leave it out, or use');
 }

@@ -57,6 +57,7 @@ export async function prepareParent(dump: Dump): Promise<PreparedParent | undefi
   const { parent, to, signal } = dump.options;
   if (parent === undefined) return undefined;
   const { id, contents } = parent;
+  assertNamed(parent);
   assertFits(contents);
   assertElsewhere(to, contents);
   const { pool, digests } = dump.engine;
@@ -64,6 +65,14 @@ export async function prepareParent(dump: Dump): Promise<PreparedParent | undefi
   const pages = known ?? (await digestPages(pool, contents, 'content', signal));
   if (known === undefined) digests.keep(id, pages);
   return { fields: { id, headCrc: contents.head.recordCrc }, pages };
+}
+
+/** Throws OPTION_INVALID for an image without an id, which no other image can name. */
+function assertNamed({ id, contents }: DumpParent): void {
+  if (id !== '') return;
+  const advice = 'make a native image of it first (mmdump convert --format cpt)';
+  const message = `parent: ${contents.source.name} is an OpenVZ file, which has no id: ${advice}`;
+  throw new MmdumpError('OPTION_INVALID', message);
 }
 
 function assertFits({ source, chain }: ImageContents): void {

@@ -10,7 +10,7 @@ import { scanTables } from '../../mmu/tables/table-scan.ts';
 import { type LeftOutPolicy, leftOutFlags, ruleOfLeftOut } from '../../shared/dump/left-out.ts';
 import { encodeOwners, type OwnerBuffers } from '../../shared/dump/owner-table.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
-import type { ImageFormat } from '../../shared/dump/tasks/pass-task.ts';
+import type { PassFormat } from '../../shared/dump/tasks/pass-task.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { addressOf, GRANULE_PAGES, granuleEnd, granuleStart, hex } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
@@ -50,7 +50,7 @@ export interface PlanOptions extends LeftOutPolicy {
   /** If true, nothing on the machine changes. If false, only the VMAs stay as they are. */
   readonly freeze: boolean;
   /** A core file stores a page of a file wherever a mapping shows it. */
-  readonly format?: ImageFormat | undefined;
+  readonly format?: PassFormat | undefined;
 }
 
 /** Pages that are planned without a break: what one entry of the top-level table spans. */

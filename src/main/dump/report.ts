@@ -1,8 +1,8 @@
 /** The report of a dump. Counts are pages unless a name says otherwise, and times milliseconds. */
-import type { ImageFormat } from '../../shared/dump/tasks/pass-task.ts';
 import type { PhaseReport } from '../../shared/dump/tasks/phase-task.ts';
 import type { MemoryUsage } from '../image/memory-usage.ts';
 import type { WorkerProgress } from '../job/progress.ts';
+import type { ImageFormat } from './options.ts';
 import type { SkippedPages } from './tally.ts';
 
 /** Pages by their class: docs/CLASSIFICATION.md. */
@@ -82,7 +82,7 @@ export interface DumpReport {
     readonly format: ImageFormat;
     /** Its length in bytes. */
     readonly bytes: number;
-    /** First 16 bytes of sha256 over all record crcs, in hex. Names the image. Empty for a core. */
+    /** First 16 bytes of sha256 over all record crcs, in hex. Names the image. Only for 'cpt', else empty. */
     readonly id: string;
     /**
      * Number of parts, only for an image in parts. The name of a part is `path`, a dot, and a
@@ -102,6 +102,8 @@ export interface DumpReport {
   readonly savedBytes: number;
   /** Pages that could not be stored, and pages that `hugetlb` or `dontDump` has left out. */
   readonly skipped: readonly SkippedPages[];
+  /** What the image cannot hold, one line each. Only for 'openvz', else empty. */
+  readonly warnings: readonly string[];
   /** Times, in milliseconds. */
   readonly ms: {
     /** Waiting for threads inside the machine, and for locks. */

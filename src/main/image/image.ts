@@ -22,7 +22,7 @@ import type { MemoryImage } from '../sinks/memory-sink.ts';
 import { findAncestors } from './chain/ancestors.ts';
 import { ImageChain } from './chain/chain.ts';
 import { ancestorInfo, type ImageAncestor } from './chain/image-ancestor.ts';
-import { BLOCK, type Block } from './index/block-index.ts';
+import { BLOCK } from './index/block-index.ts';
 import { findVma, type ImageMm, type ImageVma } from './index/image-mm.ts';
 import type { ImageState } from './index/image-state.ts';
 import { IndexBudget, MAX_INDEX } from './index/index-budget.ts';
@@ -31,7 +31,7 @@ import { ImageContents, type PayloadPart } from './read/image-contents.ts';
 import { Uses } from './read/uses.ts';
 import { whileIntact } from './source/byte-source.ts';
 import { imageSource, openSource } from './source/open-source.ts';
-import { readRecords } from './stream/read-records.ts';
+import { type ReadRecords, readRecords } from './stream/read-records.ts';
 
 /** The records of an image about one page. */
 export interface PageInfo {
@@ -98,15 +98,14 @@ const KINDS = {
   [BLOCK.PARENT]: 'parent',
 } as const;
 
-/**
- * An open image, which `openImage` makes. Its methods are IMAGE_CLOSED after `close`; its fields
- * stay.
- */
+/** An open image, made by `openImage`. After `close` its methods are IMAGE_CLOSED; fields stay. */
 export class Image {
-  /** The format of the image: docs/IMAGE_FORMAT.md. */
-  readonly format = 'cpt';
-  /** Name of the image: the first 16 bytes of sha256 over all its record crcs, in hexadecimal. */
+  /** 'cpt': a native image (docs/IMAGE_FORMAT.md). 'openvz': a container file of OpenVZ 6. */
+  readonly format: 'cpt' | 'openvz';
+  /** First 16 bytes of sha256 over all its record crcs, in hex. Empty for an OpenVZ file. */
   readonly id: string;
+  /** What an OpenVZ file holds besides, which is not read: one line each. Else empty. */
+  readonly unread: readonly string[];
   /** The file head, which describes the whole image. */
   readonly head: ImageHead;
   /** Path of the image, that of an image in parts without a number; null for an image in memory. */
@@ -121,7 +120,7 @@ export class Image {
   readonly #uses: Uses;
 
   /** @internal */
-  constructor(contents: ImageContents, id: string) {
+  constructor(contents: ImageContents, read: Omit<ReadRecords, 'records'>) {
     if (!isInstance(contents, ImageContents)) {
       throw refusal('new Image', contents, 'a call of openImage');
     }
@@ -131,7 +130,9 @@ export class Image {
     this.head = head;
     this.path = source.path;
     this.bytes = source.bytes;
-    this.id = id;
+    this.format = read.format;
+    this.id = read.id;
+    this.unread = read.unread;
     this.state = contents.states;
     this.ancestors = contents.chain.ancestors.map(ancestorInfo);
   }
@@ -172,7 +173,7 @@ export class Image {
     const block = mm.blocks.find(vpn);
     if (block === undefined) return { kind: 'absent', vma, offset: null };
     const isPlain = block.kind === BLOCK.DATA && block.packed === 0;
-    const offset = isPlain ? pageOffset(block, vpn) : null;
+    const offset = isPlain ? block.source + addressOf(vpn - block.start) : null;
     return { kind: KINDS[block.kind], vma, offset };
   }
 
@@ -264,7 +265,7 @@ function ordinalOf(choice: MmChoice): number | undefined {
 /**
  * Opens an image: a file, the parts of an image (by `OUT` or by `OUT.000`), or the image of a
  * memory sink. It checks every record and no page (docs/IMAGE_FORMAT.md), and keeps the records
- * only.
+ * only. A container file of OpenVZ 6 is an image, too: docs/decisions/openvz-files.md.
  *
  * It rejects with OPTION_INVALID, INPUT_FAILED, IMAGE_NOT_RECOGNISED, IMAGE_VERSION,
  * IMAGE_TRUNCATED, IMAGE_CORRUPT, IMAGE_CHECKSUM, IMAGE_PARENT_MISSING, IMAGE_TOO_LARGE (beyond
@@ -282,17 +283,14 @@ export async function openImage(
   const source = await openSource(imageSource('from', from));
   try {
     const budget = new IndexBudget(source.name, checked.maxIndexBytes);
-    const { records, id } = await whileIntact(source, () => readRecords(source, budget, signal));
-    const { name, path } = source;
-    const ancestors = await findAncestors(name, path, records.head, parents, checked);
+    const read = await whileIntact(source, () => readRecords(source, budget, signal));
+    const { records } = read;
+    const { head } = records;
+    const ancestors = await findAncestors(source.name, source.path, head, parents, checked);
     const chain = new ImageChain(ancestors, source.bytes, budget);
-    return new Image(new ImageContents(source, records, chain, cacheBytes), id);
+    return new Image(new ImageContents(source, records, chain, cacheBytes), read);
   } catch (error) {
     await source.close().catch(() => {}); // `error` is what the caller needs to know
     throw error;
   }
-}
-
-function pageOffset(block: Block, vpn: number): number {
-  return block.source + addressOf(vpn - block.start);
 }

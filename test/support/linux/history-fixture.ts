@@ -2,6 +2,7 @@
 import type { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
 import type { Machine } from '../../../src/mmu/machine/machine.ts';
 import { PAGE_SIZE } from '../../../src/shared/page.ts';
+import { BackingFile } from '../machine/backed.ts';
 import { freeFrames, testMachine } from '../machine/machine.ts';
 import { fileContent, MAX_PROCESSES, type Plan } from './history.ts';
 
@@ -10,6 +11,7 @@ export class HistoryFixture {
   readonly fileIds: number[] = [];
   /** Index of a file, by the path that its mapping shows. */
   readonly indexes = new Map<string, number>();
+  #hiding: BackingFile | undefined;
   readonly #contents: Uint8Array[];
   readonly #places: number[] = [];
   /** Maps every file so that its pages stay in the page cache, like those of files just written. */
@@ -53,5 +55,16 @@ export class HistoryFixture {
     const lost = before - freeFrames(this.machine);
     // The huge zero page is created once, and stays.
     if (lost !== 0 && lost !== 512) throw new Error(`the history has lost ${lost} frames`);
+  }
+
+  /** Where pages of processes can lie instead of in memory. */
+  get hiding(): BackingFile {
+    this.#hiding ??= new BackingFile(this.machine, new Uint8Array(0));
+    return this.#hiding;
+  }
+
+  close(): void {
+    this.#hiding?.close();
+    this.machine.close();
   }
 }

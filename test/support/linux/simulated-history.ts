@@ -104,9 +104,14 @@ class Run {
   readonly lines: string[] = [];
   readonly #fixture: HistoryFixture;
   readonly #processes = new Map<number, AddressSpace>();
+  readonly #hides: boolean;
+  #steps = 0;
+  /** Pages that were moved to the backing so far. */
+  hidden = 0;
 
-  constructor(fixture: HistoryFixture) {
+  constructor(fixture: HistoryFixture, hides: boolean) {
     this.#fixture = fixture;
+    this.#hides = hides;
     this.#processes.set(0, fixture.machine.createAddressSpace());
   }
 
@@ -114,6 +119,7 @@ class Run {
     const { process } = step;
     const space = this.#processes.get(process)!;
     this.lines.push(stepText(step));
+    if (this.#hides) this.#hide();
     if (step.op === 'exit') {
       (space as unknown as Calls).exit();
       this.#processes.delete(process);
@@ -125,6 +131,14 @@ class Run {
     }
     if (step.op !== 'look') this.lines.push(`= ${this.#outcome(space, step)}`);
     this.#list(space);
+  }
+
+  /** Moves all pages of the processes to the backing, but not before every third step. */
+  #hide(): void {
+    if (this.#steps++ % 3 === 2) return;
+    for (const space of this.#processes.values()) {
+      this.hidden = this.#fixture.hiding.takePages(space, this.hidden);
+    }
   }
 
   #outcome(space: AddressSpace, step: PlannedStep): string {
@@ -249,21 +263,36 @@ function* contents(space: AddressSpace): Generator<readonly [number, string]> {
 
 let idle: { readonly key: string; readonly fixture: HistoryFixture } | undefined;
 
+/** The pages that histories have moved to a backing. */
+export const hiddenPages = { count: 0 };
+
 /**
  * Returns the transcript of a history on the simulated machine. At the end the machine's tables
- * must be consistent, and nothing may be left once the processes are gone.
+ * must be consistent, and nothing may be left once the processes are gone. `hides`: again and again
+ * all pages are moved to a backing, which no process can notice.
  */
-export function runSimulated(plan: Plan, zeroPage: boolean, memory: number = 32 * MiB): string[] {
-  const key = JSON.stringify([plan.files, memory, zeroPage]);
-  const fixture =
-    idle?.key === key ? idle.fixture : new HistoryFixture(plan.files, memory, zeroPage);
-  idle = undefined; // stays undefined if the run fails
-  fixture.reset();
-  const before = freeFrames(fixture.machine);
-  const run = new Run(fixture);
-  for (const step of plan.steps) run.step(step);
-  assertTablesTrue(fixture.machine);
-  fixture.clear(before);
+export function runSimulated(plan: Plan, zeroPage: boolean, hides = false): string[] {
+  const key = JSON.stringify([plan.files, zeroPage]);
+  if (idle?.key !== key) closeHistories();
+  const fixture = idle?.fixture ?? new HistoryFixture(plan.files, 32 * MiB, zeroPage);
   idle = { key, fixture };
-  return nameZeroFiles(run.lines);
+  try {
+    fixture.reset();
+    const before = freeFrames(fixture.machine);
+    const run = new Run(fixture, hides);
+    for (const step of plan.steps) run.step(step);
+    assertTablesTrue(fixture.machine);
+    fixture.clear(before);
+    hiddenPages.count += run.hidden;
+    return nameZeroFiles(run.lines);
+  } catch (error) {
+    closeHistories(); // the next one gets another machine
+    throw error;
+  }
+}
+
+/** Lets go of what the next history would have used. */
+export function closeHistories(): void {
+  idle?.fixture.close();
+  idle = undefined;
 }

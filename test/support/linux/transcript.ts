@@ -74,6 +74,23 @@ export function nameZeroFiles(lines: readonly string[]): string[] {
   });
 }
 
+/**
+ * The transcript `ours`, in which pages that lie in a backing are not resident. Where `expected` has
+ * more resident pages, its line takes the place of that in `ours`.
+ */
+export function withHiddenResident(
+  expected: readonly string[],
+  ours: readonly string[],
+): readonly string[] {
+  return ours.map((line, at) => {
+    const linux = expected[at];
+    const isVector = ours[at - 1]?.includes(' mincore ') && /^= [01]+$/.test(line);
+    if (!isVector || linux?.length !== line.length) return line;
+    const isLess = [...line].every((letter, place) => letter !== '1' || linux[place] === '1');
+    return isLess ? linux : line;
+  });
+}
+
 /** Returns the index of the first line that differs, or -1. */
 export function firstDifference(left: readonly string[], right: readonly string[]): number {
   const length = Math.max(left.length, right.length);

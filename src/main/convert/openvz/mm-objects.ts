@@ -1,4 +1,5 @@
 /** The MM objects of an OpenVZ file that is made of an image. */
+import { MM_ADDRESSES } from '../../../shared/formats/openvz/decode-mm.ts';
 import {
   CONTENT,
   encodeAuxv,
@@ -46,7 +47,7 @@ export class MmObjects {
   mm(mm: ImageMm, auxv: Uint8Array, ldt: Uint8Array): TreeNode {
     const { def_flags, flags, ...addresses } = mm.fields;
     const vdso = mm.vmas.find(({ isVdso }) => isVdso)?.start ?? 0;
-    const values = ADDRESSES.map((name) => addresses[name]);
+    const values = MM_ADDRESSES.map((name) => addresses[name]);
     const made = node(encodeMm([...values, def_flags], flags, vdso));
     this.#done.set(mm, made);
     for (const vma of mm.vmas) made.children.push(this.#vma(mm, vma));
@@ -91,21 +92,6 @@ export class MmObjects {
     return object;
   }
 }
-
-/** The fields of the mm, as the file has them. */
-const ADDRESSES = [
-  'start_code',
-  'end_code',
-  'start_data',
-  'end_data',
-  'start_brk',
-  'brk',
-  'start_stack',
-  'start_arg',
-  'end_arg',
-  'start_env',
-  'end_env',
-] as const;
 
 /** Adds pages with their bytes. They join the block before them, which makes files shorter. */
 function addPages(vma: TreeNode, mm: number, start: number, end: number): void {

@@ -5,7 +5,7 @@
 import { ImageProblem, problemError } from '../../../shared/formats/problem.ts';
 import { MiB, PAGE_SIZE } from '../../../shared/page.ts';
 import { throwIfAborted } from '../../../shared/sync/wait.ts';
-import { withSink } from '../../dump/output.ts';
+import { assertSize, withSink } from '../../dump/output.ts';
 import type { Image } from '../../image/image.ts';
 import type { ImageContents } from '../../image/read/image-contents.ts';
 import { abortable, type Deadline } from '../../job/stop.ts';
@@ -19,8 +19,12 @@ const AT_ONCE = MiB / PAGE_SIZE;
 export interface OpenvzRequest {
   /** A sink of kind file, split or memory. */
   readonly to: Sink;
+  /** The sink is open, and whoever has opened it takes back what is written. */
+  readonly isOpen: boolean;
   /** Ordinal of the only mm that is wanted. Undefined: all of them. */
   readonly mm: number | undefined;
+  /** The most bytes that the file may have. Undefined: no limit. */
+  readonly sizeLimit: number | undefined;
   readonly deadline: Deadline;
   readonly onProgress: (bytes: number, totalBytes: number) => void;
 }
@@ -39,14 +43,15 @@ export async function writeOpenvz(image: Image, request: OpenvzRequest): Promise
 
 async function write(
   contents: ImageContents,
-  { to, mm, deadline, onProgress }: OpenvzRequest,
+  { to, isOpen, mm, sizeLimit, deadline, onProgress }: OpenvzRequest,
 ): Promise<number> {
   const { signal } = deadline;
   throwIfAborted(signal);
   await contents.openChain(signal);
   const file = await layOut(contents, mm === undefined ? contents.mms : [contents.mm(mm)]);
-  return await withSink(to, deadline, async () => {
-    const { bytes } = file;
+  const { bytes } = file;
+  assertSize(bytes, sizeLimit);
+  const make = async (): Promise<number> => {
     const extent = { bytes, isExact: true, segments: 0, maxSegmentBytes: 0, workers: 1 };
     const units = { count: 1, offset: () => 0 };
     const target = await abortable(to.reserve({ ...extent, units }), signal);
@@ -60,7 +65,8 @@ async function write(
     deadline.phase = 'commit';
     await abortable(to.commit({ bytes }), signal);
     return bytes;
-  });
+  };
+  return isOpen ? await make() : await withSink(to, deadline, make);
 }
 
 async function writeAll(

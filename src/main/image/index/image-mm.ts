@@ -75,6 +75,8 @@ export interface Payload {
   readonly bytes: number;
   /** crc32 of the payload. */
   readonly crc: number;
+  /** @internal The payload, where it is made of records of another format. */
+  readonly content?: Uint8Array;
 }
 
 /** An address space in an image. */

@@ -114,7 +114,8 @@ export class ImageContents {
   async payload(mm: ImageMm, part: PayloadPart): Promise<Uint8Array> {
     const payload = mm[part];
     if (payload === null) return new Uint8Array();
-    const { offset, crc } = payload;
+    const { offset, crc, content } = payload;
+    if (content !== undefined) return content.slice();
     const bytes = new Uint8Array(payload.bytes);
     await this.source.read(bytes, offset);
     if (crc32(bytes) === crc) return bytes;

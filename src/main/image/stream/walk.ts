@@ -7,10 +7,10 @@ import { decodeHead, type ImageHead } from '../../../shared/formats/cpt/head.ts'
 import type { CptObject, NameObject, StateObject } from '../../../shared/formats/cpt/objects.ts';
 import { FILE_HEAD, OBJECT } from '../../../shared/formats/cpt/records.ts';
 import { ImageProblem } from '../../../shared/formats/problem.ts';
-import { KiB, MiB } from '../../../shared/page.ts';
 import { throwIfAborted } from '../../../shared/sync/wait.ts';
 import { Yielder } from '../../job/stop.ts';
 import type { ByteSource } from '../source/byte-source.ts';
+import { LoadedPart } from './loaded-part.ts';
 import { MAX_NAME_PAYLOAD } from './names.ts';
 
 /** The receiver of what the walk meets. */
@@ -24,65 +24,8 @@ export interface Visitor {
   problem(problem: ImageProblem): void;
 }
 
-/** Bytes of a part: the least for headers that are far apart, the most for one read of a file. */
-const LEAST_PART = 8 * KiB;
-const LARGEST_PART = MiB;
-
-/**
- * A part of the image that is loaded. Headers are small, and they are either close together or far
- * apart. So the part grows while the walk goes on behind it, and shrinks when the walk leaps
- * beyond its end. An image in memory is read in place.
- */
-class LoadedPart {
-  readonly #source: ByteSource;
-  readonly #chunks: readonly Uint8Array[];
-  readonly #chunkBytes: number;
-  #buffer = new Uint8Array(0);
-  #size = LEAST_PART;
-  #start = 0;
-  #length = 0;
-
-  constructor(source: ByteSource) {
-    this.#source = source;
-    const { reach } = source;
-    const { chunks, chunkBytes } = reach.kind === 'memory' ? reach.image : NO_CHUNKS;
-    this.#chunks = chunks;
-    this.#chunkBytes = chunkBytes;
-  }
-
-  /**
-   * Up to `length` bytes from `offset` on, fewer only at the end of the image. Returns undefined if
-   * they have to be loaded first.
-   */
-  peek(offset: number, length: number): Uint8Array | undefined {
-    const wanted = Math.min(length, this.#source.bytes - offset);
-    const from = offset - this.#start;
-    if (from >= 0 && from + wanted <= this.#length) {
-      return this.#buffer.subarray(from, from + wanted);
-    }
-    const at = offset % this.#chunkBytes;
-    const chunk = this.#chunks[Math.floor(offset / this.#chunkBytes)];
-    if (chunk === undefined || at + wanted > chunk.length) return undefined;
-    return chunk.subarray(at, at + wanted);
-  }
-
-  async load(offset: number): Promise<void> {
-    const isNext = offset <= this.#start + this.#length;
-    this.#size = isNext
-      ? Math.min(this.#size * 2, LARGEST_PART)
-      : Math.max(this.#size / 2, LEAST_PART);
-    const length = Math.min(this.#size, this.#source.bytes - offset);
-    if (length > this.#buffer.length) this.#buffer = new Uint8Array(length);
-    this.#length = 0;
-    await this.#source.read(this.#buffer.subarray(0, length), offset);
-    this.#start = offset;
-    this.#length = length;
-  }
-}
-
 /** Objects between two looks at the signal. */
 const OBJECTS_PER_LOOK = 256;
-const NO_CHUNKS = { chunks: [], chunkBytes: 1 } as const;
 
 export async function readHead(source: ByteSource): Promise<ImageHead> {
   const start = new Uint8Array(Math.min(FILE_HEAD.SIZE, source.bytes));
@@ -101,9 +44,23 @@ export async function walkObjects(
   visitor: Visitor,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  const part = new LoadedPart(source);
-  const fields = new Fields();
   assertLength(source, head, visitor);
+  const part = new LoadedPart(source);
+  try {
+    await walkParts(part, source, head, visitor, signal);
+  } finally {
+    part.end();
+  }
+}
+
+async function walkParts(
+  part: LoadedPart,
+  source: ByteSource,
+  head: ImageHead,
+  visitor: Visitor,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  const fields = new Fields();
   const end = Math.min(source.bytes, head.totalLen);
   const yielder = new Yielder(signal);
   let offset = head.bytes;

@@ -15,10 +15,12 @@ import { IdHash } from '../index/id-hash.ts';
 import type { ImageMm } from '../index/image-mm.ts';
 import type { ImageState } from '../index/image-state.ts';
 import { IndexBudget, MAX_INDEX } from '../index/index-budget.ts';
+import { readOpenvz } from '../openvz/read-openvz.ts';
 import type { CheckedRecords } from '../read/image-contents.ts';
 import { type ByteSource, whileIntact } from '../source/byte-source.ts';
 import { imageSource, openSource } from '../source/open-source.ts';
 import { StreamChecker } from '../stream/checker.ts';
+import { startsAsOpenvz } from '../stream/read-records.ts';
 import { readHead, type Visitor, walkObjects } from '../stream/walk.ts';
 import { verifyPayloads } from './payloads.ts';
 import { ProblemList } from './problem-list.ts';
@@ -60,7 +62,7 @@ export interface Verification {
   readonly pages: number;
   /** Length of the image, in bytes. */
   readonly bytes: number;
-  /** The id of the image (see `Image.id`); null unless `ok`. */
+  /** The id of the image (see `Image.id`); null unless `ok`, and for an OpenVZ file. */
   readonly id: string | null;
   /**
    * The problems, in the order of the image, at most `maxProblems`. Those of ancestors follow; their
@@ -99,7 +101,9 @@ async function verifySource(
   if (source.problem) problems.add(source.problem);
   for (const problem of (await source.extraParts?.()) ?? []) problems.add(problem);
   const structure = await readStructure(source, problems, budget, options.signal);
-  await verifyPayloads(source, structure, pool, options, problems, budget);
+  if (structure.hasChecksums) {
+    await verifyPayloads(source, structure, pool, options, problems, budget);
+  }
   problems.listed.sort((a, b) => a.offset - b.offset);
   if (structure.records !== undefined) {
     await verifyChain(pool, source, structure.records, options, problems, budget);
@@ -122,7 +126,10 @@ interface Structure {
   readonly states: readonly ImageState[];
   readonly mms: readonly ImageMm[];
   readonly objects: number;
-  readonly id: string;
+  /** Null for an OpenVZ file. */
+  readonly id: string | null;
+  /** False for an OpenVZ file. */
+  readonly hasChecksums: boolean;
   /** Undefined if the head could not be read. */
   readonly records: CheckedRecords | undefined;
 }
@@ -138,6 +145,11 @@ async function readStructure(
   };
   let objects = 0;
   try {
+    if (await startsAsOpenvz(source)) {
+      const read = await readOpenvz(source, budget, signal);
+      const { objects, records } = read;
+      return { mms: records.mms, states: [], objects, id: null, records, hasChecksums: false };
+    }
     const head = await readHead(source);
     const checker = new StreamChecker(head, budget, report);
     const id = new IdHash(head.recordCrc);
@@ -156,11 +168,12 @@ async function readStructure(
     if (source.bytes < head.totalLen) checker.lost(); // in half an image counts cannot add up
     checker.finish(head.totalLen);
     const { records } = checker;
-    return { mms: records.mms, states: records.states, objects, id: id.digest(), records };
+    const { mms, states } = records;
+    return { mms, states, objects, id: id.digest(), records, hasChecksums: true };
   } catch (error) {
     if (!(error instanceof ImageProblem)) throw error;
     report(error);
-    return { mms: [], states: [], objects, id: '', records: undefined };
+    return { mms: [], states: [], objects, id: '', records: undefined, hasChecksums: true };
   }
 }
 

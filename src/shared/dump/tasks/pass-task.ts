@@ -16,7 +16,7 @@ import type { PhaseReport, PhaseTask } from './phase-task.ts';
 export type UnsupportedPolicy = 'fail' | 'skip' | 'copy';
 
 /** What a dump writes: a native image, or an ELF core file. */
-export type ImageFormat = 'cpt' | 'elf';
+export type PassFormat = 'cpt' | 'elf';
 
 /** What a worker needs to look at a machine that is running. */
 export interface RunningMachine {
@@ -82,7 +82,7 @@ export interface PassTask extends PhaseTask {
   readonly hugetlb: UnsupportedPolicy;
   readonly dontDump: boolean;
   readonly blockPerPage: boolean;
-  readonly format: ImageFormat;
+  readonly format: PassFormat;
   readonly digest: DigestKind;
   /** Blocks become zstd frames, unless that makes them longer. */
   readonly compress: boolean;

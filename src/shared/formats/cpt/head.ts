@@ -2,6 +2,7 @@
 
 import { DIGEST_NAMES, type DigestName } from '../../digest/digest-kind.ts';
 import { PAGE_SHIFT } from '../../page.ts';
+import { compressionProblem } from '../compressed.ts';
 import { ImageProblem } from '../problem.ts';
 import { Fields } from './fields.ts';
 import {
@@ -55,11 +56,9 @@ function isCpt(start: Uint8Array): boolean {
  */
 export function decodeHead(start: Uint8Array, imageBytes: number): ImageHead {
   if (!isCpt(start)) {
-    throw new ImageProblem(
-      'IMAGE_NOT_RECOGNISED',
-      0,
-      'not an mmdump image: it does not begin with MMCP',
-    );
+    const other = 'it does not begin with MMCP, and is no OpenVZ file';
+    const reason = compressionProblem(start) ?? other;
+    throw new ImageProblem('IMAGE_NOT_RECOGNISED', 0, `not an mmdump image: ${reason}`);
   }
   if (start.length < FILE_HEAD.SIZE) {
     const message = `the file head needs ${FILE_HEAD.SIZE} bytes, the image has ${imageBytes}`;

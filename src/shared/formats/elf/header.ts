@@ -2,6 +2,7 @@
  * The header of an ELF core file (ELF64, ET_CORE, x86-64, little-endian), and the section header
  * that holds the number of segments where the header has no room for it. elf(5) has the fields.
  */
+import { compressionProblem } from '../compressed.ts';
 import { ImageProblem } from '../problem.ts';
 import { putU64, u64At } from './words.ts';
 
@@ -63,7 +64,8 @@ export interface CoreHeader {
 export function decodeHeader(bytes: Uint8Array): CoreHeader {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (bytes.length < 16 || view.getUint32(0, true) !== MAGIC) {
-    throw new ImageProblem('IMAGE_NOT_RECOGNISED', 0, 'it is no ELF file');
+    const text = compressionProblem(bytes) ?? 'it is no ELF file';
+    throw new ImageProblem('IMAGE_NOT_RECOGNISED', 0, text);
   }
   if (bytes[CLASS] !== 2) throw foreign('it is a 32-bit ELF file, and only 64-bit ones are read');
   if (bytes[DATA] !== 1) throw foreign('it is big-endian, and only little-endian files are read');

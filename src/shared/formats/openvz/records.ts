@@ -72,12 +72,14 @@ export const FPU_BYTES = 512;
 export const AUXV_WORDS = 42;
 /** Sections that a trailer has places for. */
 export const SECTIONS = 27;
-/** Bytes from the section header of the trailer to the end of the file. */
-export const TRAILER_BYTES = 264;
+/** The first bytes of every file, and its last ones. */
+export const SIGNATURE: readonly number[] = [0x79, 0x1c, 0x01, 0x63];
+/** The version of OpenVZ 6. */
+export const VERSION = 0x803;
+/** The kind of file system of files in memory. */
+export const SUPER_TMPFS = 0x0102_1994;
 
-const SIGNATURE = [0x79, 0x1c, 0x01, 0x63] as const;
 const NO_OBJECT = 0xffff_ffff_ffff_ffffn;
-const SUPER_TMPFS = 0x0102_1994;
 const SUPER_EXT4 = 0xef53;
 
 /** A record whose fields are zero, and the way to write them. */
@@ -112,7 +114,7 @@ function object(type: number, headerBytes: number, content: number, bytes = head
 
 /** The head of the file. */
 export function encodeMajorHeader(): Uint8Array {
-  const fields = new Fields(80).u16(4, 80).u16(6, 0x803).u16(8, 1).u16(20, 4096).u16(22, 1000);
+  const fields = new Fields(80).u16(4, 80).u16(6, VERSION).u16(8, 1).u16(20, 4096).u16(22, 1000);
   fields.bytes.set(SIGNATURE);
   return fields.bytes;
 }
@@ -144,7 +146,7 @@ export function encodeMm(addresses: readonly number[], flags: number, vdso: numb
 }
 
 /** A mapping; addresses are bytes, `pgoff` is pages. */
-export interface VmaRecord {
+interface VmaRecord {
   readonly type: number;
   readonly anonvmaid: number;
   readonly start: number;
@@ -244,7 +246,7 @@ export function encodeRegisters(registers: ReadonlyMap<string, bigint>): Uint8Ar
 }
 
 /** A thread of a process. */
-export interface TaskRecord {
+interface TaskRecord {
   readonly pid: number;
   readonly tgid: number;
   readonly ppid: number;
