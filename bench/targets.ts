@@ -61,6 +61,9 @@ export const TARGETS = {
   reportFrame: atMost(33, 'ms'),
   search: { of: 'value', bound: 'at least', limit: 2, text: '≥ 2 GB/s' },
   diff: times(0.3, 'reading both'),
+  v86Changed: atMost(40, 'ms'),
+  v86Whole: { of: 'ratio', bound: 'at least', limit: 20, text: "≥ 20 × save_state's speed" },
+  v86Restore: { of: 'ratio', bound: 'at least', limit: 10, text: "≥ 10 × restore_state's speed" },
   verify: ratio(0.9, "the digest's speed on as many threads"),
   verifyFile: ratio(0.85, "reading the file's speed on as many threads"),
 } as const satisfies { readonly [name: string]: Target };

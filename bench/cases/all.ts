@@ -27,6 +27,7 @@ import { small } from './small.ts';
 import { snapshots } from './snapshots.ts';
 import { start } from './start.ts';
 import { targets } from './targets.ts';
+import { v86 } from './v86.ts';
 import { verify } from './verify.ts';
 
 export const CASES: readonly BenchCase[] = [
@@ -55,6 +56,7 @@ export const CASES: readonly BenchCase[] = [
   diff,
   search,
   snapshots,
+  v86,
   importCase,
   importFloors,
   convert,

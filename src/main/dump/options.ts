@@ -115,7 +115,7 @@ export interface DumpOptions extends JobOptions {
   /**
    * State to put into the image beside memory, such as registers of an emulator's CPU: at most 1024
    * byte sequences under names of 1 to 255 bytes, and at most 1 GiB. The bytes are copied when `dump`
-   * is called. A snapshot has its own. An ELF core file holds none. Default: none.
+   * is called. A snapshot has its own. Other formats than 'cpt' hold none. Default: none.
    */
   readonly state?: SnapshotState | undefined;
   /**
@@ -253,8 +253,8 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
     hugetlb = 'fail',
     state = {},
   } = options;
-  assertFits(format, options);
   const compress = options.compress === 'zstd';
+  assertHas(format, options);
   if (compress) assertZstd("compress: 'zstd'");
   if (options.track === true && (format !== 'cpt' || options.checksum === 'none')) {
     const text =
@@ -289,17 +289,14 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
   };
 }
 
-/** Throws OPTION_INVALID if an option asks for what only native images have. */
-function assertFits(format: ImageFormat, { parent, compress, state }: DumpOptions): void {
+/** Throws OPTION_INVALID for what only native images have. */
+function assertHas(format: ImageFormat, { parent, compress, state }: DumpOptions): void {
   if (format === 'cpt') return;
   const what = format === 'elf' ? 'an ELF core file' : 'an OpenVZ file';
-  const text =
-    parent !== undefined
-      ? `parent: ${what} has no parent: leave it out, or use the format 'cpt'`
-      : compress === 'zstd'
-        ? `compress: ${what} has no compressed pages: use the format 'cpt'`
-        : state !== undefined
-          ? `state: ${what} holds none: leave it out, or use the format 'cpt'`
-          : undefined;
-  if (text !== undefined) throw new MmdumpError('OPTION_INVALID', text);
+  const refused = (option: string, rest: string): MmdumpError => {
+    return new MmdumpError('OPTION_INVALID', `${option}: ${what} has no ${rest} the format 'cpt'`);
+  };
+  if (parent !== undefined) throw refused('parent', 'parent: leave it out, or use');
+  if (compress === 'zstd') throw refused('compress', 'compressed pages: use');
+  if (state !== undefined) throw refused('state', 'state: leave it out, or use');
 }
