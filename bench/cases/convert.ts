@@ -27,8 +27,8 @@ export const convert: BenchCase = {
   async run(fixtures) {
     const { bytes } = fixtures.options;
     if (!hasProgram('cp')) {
-      const lines = WAYS.map((way) =>
-        skippedLine('convert', nameOf(...way), 'cp is not installed', TARGETS.convertCp),
+      const lines = WAYS.map(([from, to]) =>
+        skippedLine('convert', nameOf(from, to), 'cp is not installed', TARGETS.convertCp),
       );
       return { lines };
     }
