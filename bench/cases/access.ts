@@ -1,6 +1,6 @@
 /**
- * Measures single accesses to an mm: small reads and writes, hits of a TLB beside a plain typed
- * array, an interpreter on both, and two threads that write one mm.
+ * Measures single accesses to an mm: small reads and writes, hits of a TLB and hits by a window
+ * beside a plain typed array, an interpreter on all three, and two threads that write one mm.
  */
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
@@ -22,10 +22,13 @@ const WAYS = {
   'mm.read 64': 200_000,
   'plain load': 2_000_000,
   'TLB load': 2_000_000,
+  'window load': 2_000_000,
   'plain store': 2_000_000,
   'TLB store': 2_000_000,
+  'window store': 2_000_000,
   'plain interpreter': 1_000_000,
   'TLB interpreter': 1_000_000,
+  'window interpreter': 1_000_000,
 } as const;
 type Way = keyof typeof WAYS;
 
@@ -81,7 +84,7 @@ async function alone({ options }: Fixtures): Promise<Line[]> {
     }
     const samples = await measure(tasks as Tasks, options.rounds);
     const of = (way: Way): readonly number[] => samplesOf(samples, way);
-    const beside = (way: Way, plain: Way, target: Target): Line => {
+    const beside = (way: Way, plain: Way, target?: Target): Line => {
       const limit = { name: plain, samples: of(plain) };
       return toLine('access', { name: way, unit: 'ns', samples: of(way), limit, target });
     };
@@ -91,9 +94,12 @@ async function alone({ options }: Fixtures): Promise<Line[]> {
       small('mm.read 8', TARGETS.smallRead),
       small('mm.write 8'),
       small('mm.read 64'),
-      beside('TLB load', 'plain load', TARGETS.tlbHit),
-      beside('TLB store', 'plain store', TARGETS.tlbHit),
-      beside('TLB interpreter', 'plain interpreter', TARGETS.interpreter),
+      beside('TLB load', 'plain load'),
+      beside('window load', 'plain load', TARGETS.tlbHit),
+      beside('TLB store', 'plain store'),
+      beside('window store', 'plain store', TARGETS.tlbHit),
+      beside('TLB interpreter', 'plain interpreter'),
+      beside('window interpreter', 'plain interpreter', TARGETS.interpreter),
     ];
   } finally {
     await crew.end();
@@ -122,7 +128,7 @@ async function together({ options }: Fixtures): Promise<Line> {
 
 export const access: BenchCase = {
   name: 'access',
-  about: 'single accesses: mm.read and mm.write, a TLB, an interpreter, two threads',
+  about: 'single accesses: mm.read and mm.write, a TLB, a window, an interpreter, two threads',
   async run(fixtures) {
     return { lines: [...(await alone(fixtures)), await together(fixtures)] };
   },

@@ -2,7 +2,8 @@
 // thread of its own, so that V8 compiles each for itself.
 import { parentPort, workerData } from 'node:worker_threads';
 import { attach, createTlb } from 'mmdump';
-import { onArray, onMm } from './rv32i.mjs';
+import { interpreterOnArray, interpreterOnTlb, interpreterOnWindow } from './rv32i.mjs';
+import { onWindow } from './window-loops.mjs';
 
 const { handle, thread, at, bytes, way, gate } = workerData;
 const mm = attach(handle, { thread });
@@ -46,11 +47,17 @@ const WAYS = {
     for (let turn = 0; turn < times; turn++) words[((turn * 4) & mask) >> 2] = turn;
     return times;
   },
-  'TLB interpreter': way === 'TLB interpreter' ? onMm(mm, at) : undefined,
-  'plain interpreter': way === 'plain interpreter' ? onArray(bytes) : undefined,
+};
+/** What has to be made first, each in its own thread only. */
+const MADE = {
+  'window load': () => onWindow(mm, { at, mask, access: 'read' }),
+  'window store': () => onWindow(mm, { at, mask, access: 'write' }),
+  'TLB interpreter': () => interpreterOnTlb(mm, at),
+  'window interpreter': () => interpreterOnWindow(mm, at),
+  'plain interpreter': () => interpreterOnArray(bytes),
 };
 
-const go = WAYS[way];
+const go = WAYS[way] ?? MADE[way]();
 go(50_000);
 go(50_000);
 

@@ -14,6 +14,7 @@ import {
 } from '../../examples/rv32i/assembler.mjs';
 import { Cpu } from '../../examples/rv32i/cpu.mjs';
 import { guestMemory } from '../../examples/rv32i/guest-memory.mjs';
+import { WindowCpu } from '../../examples/rv32i/window-cpu.mjs';
 
 const CODE = 0x1000;
 const DATA = 0x2000;
@@ -69,35 +70,47 @@ class PlainMemory {
   }
 }
 
-/** Runs the program again and again from `base` on. Returns the number of instructions. */
-function interpret(code, data, base, times) {
-  const cpu = new Cpu();
+/**
+ * Runs the program again and again from `base` on: `run` runs what the processor is set to. Returns the
+ * number of instructions.
+ */
+function interpret(cpu, run, base, times) {
+  cpu.count = 0;
   while (cpu.count < times) {
     cpu.pc = base + CODE;
     cpu.x.fill(0);
     cpu.x[2] = base + DATA;
     cpu.x[6] = WORDS;
-    cpu.run(code, data, 1e9);
+    run();
   }
   return cpu.count;
 }
 
 /** Makes a function that interprets at least so many instructions in a plain ArrayBuffer. */
-export function onArray(bytes) {
+export function interpreterOnArray(bytes) {
   const memory = new PlainMemory(bytes);
   memory.words.set(PROGRAM, CODE / 4);
-  return (times) => interpret(memory, memory, 0, times);
+  const cpu = new Cpu();
+  return (times) => interpret(cpu, () => cpu.run(memory, memory, 1e9), 0, times);
 }
 
-/** The same in an mm, from `base` on. The page of the program is mapped for it. */
-export function onMm(mm, base) {
-  mm.mmap({
-    address: base + CODE,
-    length: 4096,
-    prot: 'rwx',
-    flags: ['private', 'anonymous', 'fixed'],
-  });
+/** Maps a page for the program, from `base` on, and writes it. */
+function load(mm, base) {
+  const flags = ['private', 'anonymous', 'fixed'];
+  mm.mmap({ address: base + CODE, length: 4096, prot: 'rwx', flags });
   mm.write(base + CODE, PROGRAM);
-  const { code, data } = guestMemory(mm);
-  return (times) => mm.inside(() => interpret(code, data, base, times));
+  return guestMemory(mm, base + CODE);
+}
+
+/** The same in an mm, through a TLB. */
+export function interpreterOnTlb(mm, base) {
+  const { code, data } = load(mm, base);
+  const cpu = new Cpu();
+  return (times) => mm.inside(() => interpret(cpu, () => cpu.run(code, data, 1e9), base, times));
+}
+
+/** The same with hits that the interpreter makes itself. */
+export function interpreterOnWindow(mm, base) {
+  const cpu = new WindowCpu(load(mm, base));
+  return (times) => mm.inside(() => interpret(cpu, () => cpu.runHere(1e9), base, times));
 }

@@ -10,19 +10,26 @@ export class Trap {
   }
 }
 
-const OPCODES = { LOAD: 0x03, FENCE: 0x0f, OP_IMM: 0x13, AUIPC: 0x17, STORE: 0x23, OP: 0x33 };
-const JUMPS = { LUI: 0x37, BRANCH: 0x63, JALR: 0x67, JAL: 0x6f, SYSTEM: 0x73 };
+export const OPCODES = {
+  LOAD: 0x03,
+  FENCE: 0x0f,
+  OP_IMM: 0x13,
+  AUIPC: 0x17,
+  STORE: 0x23,
+  OP: 0x33,
+};
+export const JUMPS = { LUI: 0x37, BRANCH: 0x63, JALR: 0x67, JAL: 0x6f, SYSTEM: 0x73 };
 const { LOAD, FENCE, OP_IMM, AUIPC, STORE, OP } = OPCODES;
 const { LUI, BRANCH, JALR, JAL, SYSTEM } = JUMPS;
 
 /** The immediate operands, as the formats S, B and J scatter them over the instruction. */
-const immS = (word) => ((word >> 25) << 5) | ((word >>> 7) & 31);
-const immB = (word) =>
+export const immS = (word) => ((word >> 25) << 5) | ((word >>> 7) & 31);
+export const immB = (word) =>
   ((word >> 31) << 12) | ((word & 0x80) << 4) | ((word >>> 20) & 0x7e0) | ((word >>> 7) & 0x1e);
-const immJ = (word) =>
+export const immJ = (word) =>
   ((word >> 31) << 20) | (word & 0xff000) | ((word >>> 9) & 0x800) | ((word >>> 20) & 0x7fe);
 
-function alu(funct3, isOther, a, b) {
+export function alu(funct3, isOther, a, b) {
   if (funct3 === 0) return isOther ? (a - b) | 0 : (a + b) | 0;
   if (funct3 === 4) return a ^ b;
   if (funct3 === 6) return a | b;
@@ -46,7 +53,7 @@ function store(data, funct3, at, value) {
   else data.store16(at, value);
 }
 
-function isTaken(funct3, a, b) {
+export function isTaken(funct3, a, b) {
   const isLess = funct3 < 6 ? a < b : a >>> 0 < b >>> 0;
   const holds = funct3 < 4 ? a === b : isLess;
   return (funct3 & 1) === 0 ? holds : !holds;

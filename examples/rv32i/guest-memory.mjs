@@ -1,5 +1,5 @@
 // The guest's memory is an address space of mmdump: guest addresses are its addresses.
-import { createTlb } from 'mmdump';
+import { createTlb, createTlbWindow } from 'mmdump';
 
 const PAGE = 0xfffff000;
 
@@ -30,7 +30,7 @@ export class Code {
   }
 }
 
-/** What the processor needs to run in an address space. */
-export function guestMemory(mm) {
-  return { mm, code: new Code(mm), data: createTlb(mm) };
+/** What the processor needs to run in an address space. Its code lies at `at` and behind it. */
+export function guestMemory(mm, at) {
+  return { mm, code: new Code(mm), data: createTlb(mm), window: createTlbWindow(mm, at) };
 }

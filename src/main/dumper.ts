@@ -17,6 +17,7 @@ import { DUMPER_OPTIONS, type DumperOptions } from './crew/dumper-options.ts';
 import { WorkerPool } from './crew/pool.ts';
 import { runDump } from './dump/dump.ts';
 import {
+  assertNoBits,
   DUMP_OPTIONS,
   type DumpOptions,
   ESTIMATE_OPTIONS,
@@ -28,7 +29,8 @@ import { PageDigestCache } from './dump/page-digest-cache.ts';
 import type { DumpParent } from './dump/parent.ts';
 import type { DumpEstimate, DumpReport } from './dump/report.ts';
 import { SharedBuffers } from './dump/shared-buffers.ts';
-import { dumpForked, dumpSnapshot } from './dump/snapshot-dump.ts';
+import { dumpForked, dumpSnapshot, stateOf } from './dump/snapshot-dump.ts';
+import { TrackedImages } from './dump/tracked-images.ts';
 import type { Image } from './image/image.ts';
 import { IMAGE, ImageJobs } from './image-jobs.ts';
 import { CORE_OPTIONS, type CoreImport, type CoreOptions } from './import/core/core-report.ts';
@@ -61,7 +63,8 @@ export class Dumper extends ImageJobs {
     const checked = optionsOf('createDumper', options, DUMPER_OPTIONS);
     const { workers, rendezvous = false, faults, expectedBytes } = checked;
     const pool = new WorkerPool(workers, { rendezvous, faults }, expectedBytes);
-    super({ pool, buffers: new SharedBuffers(faults), digests: new PageDigestCache() });
+    const buffers = new SharedBuffers(faults);
+    super({ pool, buffers, digests: new PageDigestCache(), tracked: new TrackedImages() });
     this.workers = pool.workers;
     this.#prefetchers = new Prefetchers(pool, this.queue);
   }
@@ -88,6 +91,8 @@ export class Dumper extends ImageJobs {
     const checked = optionsOf('dump', options, DUMP_OPTIONS);
     const resolved = resolveOptions(checked);
     const snapshot = isSnapshot(spaces) ? spaces : undefined;
+    const state = snapshot === undefined ? resolved.state : stateOf(snapshot, checked.state);
+    if (snapshot !== undefined) assertNoBits(resolved, 'a snapshot is of an earlier instant');
     const references = snapshot?.references ?? referencesOf(spaces);
     const run = (parent: DumpParent | undefined): Promise<DumpReport> =>
       this.queue.run(checked, 'open', (deadline) => {
@@ -96,7 +101,7 @@ export class Dumper extends ImageJobs {
           const dump = resolved.pause === 'fork' ? dumpForked : runDump;
           return dump(this.engine, references, options, deadline);
         };
-        const chosen = { ...resolved, parent, signal: deadline.signal };
+        const chosen = { ...resolved, state, parent, signal: deadline.signal };
         return checked.format === 'openvz' ? dumpOpenvz(native, chosen, deadline) : native(chosen);
       });
     const { parent } = checked;
@@ -131,8 +136,9 @@ export class Dumper extends ImageJobs {
    * slot (`maxAddressSpaces`) for each mm.
    *
    * It rejects with ENOMEM, ENOSPC, EMFILE, IMAGE_CHECKSUM, IMAGE_CORRUPT, INPUT_FAILED,
-   * IMAGE_CLOSED, BANK_UNREACHABLE, WORKER_LOST and TOO_MANY_THREADS, and as every job with
-   * OPTION_INVALID, AbortError, TIMEOUT, DUMPER_CLOSED, MACHINE_CLOSED and MACHINE_POISONED.
+   * IMAGE_TOO_LARGE (`maxStateBytes`), IMAGE_CLOSED, BANK_UNREACHABLE, WORKER_LOST and
+   * TOO_MANY_THREADS, and as every job with OPTION_INVALID, AbortError, TIMEOUT, DUMPER_CLOSED,
+   * MACHINE_CLOSED and MACHINE_POISONED.
    */
   async restore(
     image: Image,
@@ -247,6 +253,7 @@ export class Dumper extends ImageJobs {
     return this.queue.close(async () => {
       this.engine.buffers.clear();
       this.engine.digests.clear();
+      this.engine.tracked.clear();
       await this.engine.pool.close();
     });
   }

@@ -2,7 +2,7 @@
 import type { AddressSpace } from '../mmu/machine/address-space.ts';
 import { type Check, instanceOf } from '../shared/arguments/checks.ts';
 import { optionsOf } from '../shared/arguments/options.ts';
-import { ALL_PAYLOADS, diffWith } from './compare/diff.ts';
+import { diffWith } from './compare/diff.ts';
 import { DIFF_OPTIONS, type DiffOptions, type ImageDiff } from './compare/diff-report.ts';
 import { diffSpaces } from './compare/diff-spaces.ts';
 import type { Engine } from './dump/engine.ts';
@@ -77,7 +77,7 @@ export abstract class ImageJobs {
             { contents: a, id: left.id },
             { contents: b, id: right.id },
           ] as const;
-          return diffWith(this.engine.pool, ...images, ALL_PAYLOADS, { ...checked, signal });
+          return diffWith(this.engine.pool, ...images, true, { ...checked, signal });
         }),
       ),
     );

@@ -42,6 +42,7 @@ export type { SnapshotOptions, SnapshotState } from '../mmu/machine/snapshot-opt
 export type { SystemCalls } from '../mmu/machine/system-calls.ts';
 export { createTlb, type Tlb } from '../mmu/machine/tlb.ts';
 export type { TlbEntries } from '../mmu/machine/tlb-entries.ts';
+export { createTlbWindow, type TlbWindow } from '../mmu/machine/tlb-window.ts';
 export type { Access, Translation } from '../mmu/machine/translation.ts';
 export type { MachineOptions } from '../mmu/mm/create-machine.ts';
 export type { Fault, FaultCounters, FaultKind } from '../mmu/mm/fault-log.ts';
@@ -50,12 +51,14 @@ export type { MmAddresses, MmAddressName } from '../mmu/mm/mm-struct.ts';
 export type { AdoptableMemory, AdoptedBank, MarkedMemory } from '../mmu/physical/adopted.ts';
 export type { VmaInfo } from '../mmu/vma/vma-info.ts';
 export type { DigestName } from '../shared/digest/digest-kind.ts';
+export type { FileTarget, ImageChunk, MemoryTarget } from '../shared/dump/tasks/copy-target.ts';
 export type { UnsupportedPolicy } from '../shared/dump/tasks/pass-task.ts';
 export { AbortError, type ErrorCode, type ErrorFields, MmdumpError } from '../shared/errors.ts';
 export type { ImageHead } from '../shared/formats/cpt/head.ts';
 export type { Problem, ProblemCode } from '../shared/formats/problem.ts';
 export type { MachineHandle } from '../shared/machine-handle.ts';
 export { GiB, KiB, MiB, PAGE_SIZE } from '../shared/page.ts';
+export type { StateChange } from './compare/changed-states.ts';
 export type { CompareOptions, CompareProgress, Comparison } from './compare/compare.ts';
 export type {
   ChangedPage,
@@ -113,14 +116,15 @@ export type {
   ShownSlot,
   TableEntry,
 } from './explain/walk-tables.ts';
+export type { ImageAncestor } from './image/chain/image-ancestor.ts';
 export {
   Image,
-  type ImageAncestor,
   type OpenOptions,
   openImage,
 } from './image/image.ts';
 export { memoryUsage } from './image/image-usage.ts';
 export type { ImageFile, ImageMm, ImageVma, Payload, StoredPages } from './image/index/image-mm.ts';
+export type { ImageState } from './image/index/image-state.ts';
 export type { FamilyUsage, MemoryUsage } from './image/memory-usage.ts';
 export type {
   ByteStreamOptions,
@@ -172,7 +176,14 @@ export {
   memorySink,
 } from './sinks/memory-sink.ts';
 export type { PathSink, PathSinkOptions } from './sinks/path-sink.ts';
-export type { Sink } from './sinks/sink.ts';
+export type {
+  BuiltInTarget,
+  CallsTarget,
+  ImageExtent,
+  ImageLength,
+  Sink,
+  SinkTarget,
+} from './sinks/sink.ts';
 export { type SplitSink, type SplitSinkOptions, splitSink } from './sinks/split-sink.ts';
 export { StreamSink, type StreamSinkOptions, streamSink } from './sinks/stream-sink.ts';
 export { WORKLOADS, type WorkloadName } from './workloads/names.ts';

@@ -48,7 +48,7 @@ export const MMDUMP_CODES = [
   'IMAGE_TRUNCATED', //      the image ends before its own length says
   'IMAGE_CORRUPT', //        a record or payload contradicts the format
   'IMAGE_CHECKSUM', //       a checksum does not match
-  'IMAGE_TOO_LARGE', //      the records of the image need more memory than the reader allows
+  'IMAGE_TOO_LARGE', //      the records or the state of the image need more memory than allowed
   'IMAGE_PARENT_MISSING', // the parent of the image is neither given nor beside it
   'IMAGE_PARENT_DIFFERS', // what was found as the parent of the image is another image
   'IMAGE_CLOSED', //         the image was closed

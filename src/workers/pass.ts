@@ -27,7 +27,6 @@ import type { PhaseReport } from '../shared/dump/tasks/phase-task.ts';
 import { VmaTallies } from '../shared/dump/vma-tally.ts';
 import { WorkUnits } from '../shared/dump/work-unit.ts';
 import type { Outcome } from '../shared/errors.ts';
-import { FILE_HEAD } from '../shared/formats/cpt/records.ts';
 import { NO_THREAD } from '../shared/sync/thread-layout.ts';
 import { PageMover } from './copy/page-mover.ts';
 import { segmentStage } from './copy/staging.ts';
@@ -209,7 +208,7 @@ class PassWorker {
    */
   #offsetOfMm(mm: number): number {
     this.#mmOffsets[mm] ??=
-      this.#startOf(this.#task.firstUnits[mm]!) + (mm === 0 ? FILE_HEAD.SIZE : 0);
+      this.#startOf(this.#task.firstUnits[mm]!) + (mm === 0 ? this.#task.firstMm : 0);
     return this.#mmOffsets[mm];
   }
 

@@ -1,6 +1,7 @@
 /**
- * docs/API.md names everything that the package exports, its examples do what their comments say, and
- * README.md stays short. What both link to is there. No document has lines that are too long.
+ * docs/API.md names everything that the package exports; its examples, and those of docs/SINKS.md,
+ * do what their comments say. README.md stays short. What these link to is there. No document has
+ * lines that are too long.
  */
 import { spawnSync } from 'node:child_process';
 import {
@@ -90,12 +91,12 @@ describe('docs/API.md', () => {
     expect(names.filter((name) => !isNamed(name))).toEqual([]);
   });
 
-  it('links to what is there', () => {
-    expect(brokenLinks('docs/API.md')).toEqual([]);
+  it('links to what is there, and so does docs/SINKS.md', () => {
+    for (const path of ['docs/API.md', 'docs/SINKS.md']) expect(brokenLinks(path)).toEqual([]);
   });
 
   describe('examples', () => {
-    const examples = [...read('docs/API.md').matchAll(CODE_BLOCK)]
+    const examples = [...(read('docs/API.md') + read('docs/SINKS.md')).matchAll(CODE_BLOCK)]
       .filter(([, language, code = '']) => language === 'js' && /^import .* from/m.test(code))
       .map(([, , code = '']) => code);
     let directory = '';

@@ -158,6 +158,18 @@ function describeSlow({ mms }: SlowImage): unknown {
 }
 
 async function checkBlobs(image: Image, slow: SlowImage): Promise<void> {
+  const listed = image.state.map(({ name, bytes }) => ({ name, bytes }));
+  expect(listed).toEqual(
+    slow.states.map(({ name, bytes }) => ({ name: name.toString(), bytes: bytes.length })),
+  );
+  for (const { name, bytes } of slow.states) {
+    try {
+      expect(Buffer.compare(await image.readState(name.toString()), bytes)).toBe(0);
+    } catch (error) {
+      expect(cleanCode(error)).toBe('IMAGE_CHECKSUM');
+      expect(slow.badPayloads.length).toBeGreaterThan(0);
+    }
+  }
   for (const [mm, { auxv, notes, ldt }] of slow.mms.entries()) {
     for (const [part, expected] of Object.entries({ auxv, notes, ldt })) {
       try {
@@ -239,7 +251,10 @@ async function checkRestore(
   const { free } = machine.memory;
   let outcome = 'restored';
   try {
-    const { mms } = await dumper.restore(image, machine);
+    const { mms, state } = await dumper.restore(image, machine);
+    expect(Object.entries(state)).toEqual(
+      slow.states.map(({ name, bytes }) => [name.toString(), Uint8Array.from(bytes)]),
+    );
     assertTablesTrue(machine as never);
     for (const [mm, address] of addresses(random, slow)) {
       const expected = pageSlowly(bytes, slow, slow.mms[mm]!, address);

@@ -24,7 +24,7 @@ import {
   type Problem,
 } from 'mmdump';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { NAME_RECORD } from '../../src/shared/formats/cpt/records.ts';
+import { NAME_RECORD, STATE_RECORD } from '../../src/shared/formats/cpt/records.ts';
 import { randomOf } from '../support/images/image-mutations.ts';
 import {
   headRecord,
@@ -60,9 +60,10 @@ function assertPlace(stretch: Stretch, problems: readonly Problem[], bit: string
     throw new Error(`${bit}, ${type} ${what} at ${from}: ${JSON.stringify(problems.slice(0, 3))}`);
   };
   if (first === undefined) throw new Error(`${bit}: not found`);
-  if (what !== 'payload' || type === 'NAME') {
+  if (what !== 'payload' || type === 'NAME' || type === 'STATE NAME') {
     // Nothing in a damaged record can be trusted, so the problem only says where the record stands.
-    const record = what === 'payload' ? from - NAME_RECORD.SIZE : from;
+    const header = type === 'NAME' ? NAME_RECORD.SIZE : STATE_RECORD.SIZE;
+    const record = what === 'payload' ? from - header : from;
     const name =
       what === 'head' ? /file head|not an mmdump image/ : /^[A-Z_]+ at byte |^object at byte /;
     if (first.offset !== record || !name.test(first.message)) fail();
@@ -72,9 +73,11 @@ function assertPlace(stretch: Stretch, problems: readonly Problem[], bit: string
   const text = (range: readonly number[]): string =>
     range.map((at) => `0x${at.toString(16)}`).join('-');
   const named =
-    pages === null
-      ? `mm ${mm}, ${BLOB_NAMES[type as keyof typeof BLOB_NAMES]}`
-      : `mm ${mm}, VMA ${text(vma!)}, pages ${text(pages)}`;
+    type === 'STATE'
+      ? "state 'cpu'"
+      : pages === null
+        ? `mm ${mm}, ${BLOB_NAMES[type as keyof typeof BLOB_NAMES]}`
+        : `mm ${mm}, VMA ${text(vma!)}, pages ${text(pages)}`;
   const isNamed = first.message.startsWith(
     `${named}, payload at byte ${from}: ${type === 'PAGES' ? 'xxh3' : 'crc32'} does`,
   );
@@ -87,7 +90,8 @@ describe('damage', () => {
   it(`is found for ${which} of an image, with its place`, {
     timeout: 3_600_000,
   }, async () => {
-    const good = await imageOf(dumper, smallSpace());
+    const state = { cpu: Uint8Array.of(1, 2, 3, 4, 5) };
+    const good = await imageOf(dumper, smallSpace(), { state });
     const { stretches } = readSlowly(good);
     const bad = inMemory(good);
     const bytes = bad.chunks[0]!;

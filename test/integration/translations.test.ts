@@ -13,7 +13,9 @@ import { Worker } from 'node:worker_threads';
 import { type AddressSpace, createMachine, type Machine, MiB, PAGE_SIZE } from 'mmdump';
 import { afterEach, expect, it } from 'vitest';
 
-const SCRIPT = new URL('../support/programs/tlb-writer.mjs', import.meta.url);
+const scriptOf = (name: string): URL => {
+  return new URL(`../support/programs/${name}-writer.mjs`, import.meta.url);
+};
 const OWN = 0x1000_0000;
 const ADOPTED = 0x2000_0000;
 const TURNS = process.env.MMDUMP_LONG === '1' ? 2_000 : 36;
@@ -35,11 +37,11 @@ class Scene {
     this.mm.mapFrames({ address: ADOPTED, length: MiB, prot: 'rw' });
   }
 
-  async start(at: number): Promise<void> {
+  async start(at: number, by: 'tlb' | 'window' = 'tlb'): Promise<void> {
     const thread = this.machine.registerThread();
     const { board } = this;
     const ordinal = this.writers.length;
-    const worker = new Worker(SCRIPT, {
+    const worker = new Worker(scriptOf(by), {
       workerData: { handle: this.mm.handle, thread, at, second: at + PAGE_SIZE, board, ordinal },
     });
     const end = once(worker, 'message').then(([text]: string[]) => text!);
@@ -106,7 +108,7 @@ it('calls that take translations away get through, and no store is lost', async 
   scene = new Scene();
   const { mm, machine } = scene;
   await scene.start(OWN);
-  await scene.start(OWN + 64);
+  await scene.start(OWN + 64, 'window');
   const calls: (() => Promise<unknown>)[] = [
     () => expectOneInstant(mm, OWN),
     () => mm.madviseAsync(OWN, MiB, 'pageout'),
@@ -127,24 +129,27 @@ it('calls that take translations away get through, and no store is lost', async 
   }
 });
 
-it('a freeze stops stores to memory of the caller', async () => {
-  scene = new Scene();
-  const words = new Int32Array(scene.ram);
-  await scene.start(ADOPTED);
-  const numbers = (): [number, number] => [
-    Atomics.load(words, 0),
-    Atomics.load(words, PAGE_SIZE / 4),
-  ];
-  for (let turn = 0; turn < TURNS; turn++) {
-    const freeze = await scene.machine.freeze();
-    const before = numbers();
-    for (let look = 0; look < 20; look++) await nextTurn();
-    expect(numbers()).toEqual(before);
-    freeze.thaw();
-    await scene.advance();
-  }
-  expect(await scene.stop()).toEqual([expect.stringMatching(/^done /)]);
-});
+it.each(['tlb', 'window'] as const)(
+  'a freeze stops stores by a %s to memory of the caller',
+  async (by) => {
+    scene = new Scene();
+    const words = new Int32Array(scene.ram);
+    await scene.start(ADOPTED, by);
+    const numbers = (): [number, number] => [
+      Atomics.load(words, 0),
+      Atomics.load(words, PAGE_SIZE / 4),
+    ];
+    for (let turn = 0; turn < TURNS; turn++) {
+      const freeze = await scene.machine.freeze();
+      const before = numbers();
+      for (let look = 0; look < 20; look++) await nextTurn();
+      expect(numbers()).toEqual(before);
+      freeze.thaw();
+      await scene.advance();
+    }
+    expect(await scene.stop()).toEqual([expect.stringMatching(/^done /)]);
+  },
+);
 
 it('a writer that is terminated inside holds nobody up', async () => {
   scene = new Scene();

@@ -57,7 +57,7 @@ const before = process.cwd();
 beforeAll(async () => {
   dumper = await createDumper({ workers: 1 });
   const sink = memorySink();
-  await dumper.dump(newFixture().space, { to: sink });
+  await dumper.dump(newFixture().space, { to: sink, state: { cpu: Uint8Array.of(1) } });
   memoryImage = sink.image;
   image = await openImage(memoryImage);
   target = spawn('sleep', ['600'], { stdio: 'ignore' });

@@ -93,6 +93,11 @@ const optionsArbitrary: fc.Arbitrary<ReferenceOptions> = fc.record({
   freeze: fc.constantFrom(true, true, false),
   dontDump: fc.boolean(),
   compress: fc.constantFrom(...COMPRESS),
+  state: fc.dictionary(
+    fc.string({ unit: 'grapheme', minLength: 1, maxLength: 12 }),
+    fc.uint8Array({ maxLength: 90 }),
+    { maxKeys: 3, noNullPrototype: true },
+  ),
 });
 
 /** Selects the mms of a history to dump; children may also come before their parents. */
@@ -228,6 +233,7 @@ describe('the dumper and the reference dumper', () => {
         'COPYPAGES',
         'MM',
         'MM_AUXV',
+        'STATE',
         'CORE_NOTES',
         'VMA',
         'BITS',

@@ -43,6 +43,7 @@ export async function convertFormat(
       to: output.sink,
       format,
       blocks,
+      state: format === 'cpt' ? source.state : undefined,
       hugetlb: 'copy', // what the input has of them was asked for when it was written
       signal,
       onProgress: ({ bytes: done, totalBytes }) => progress.show('convert', done, totalBytes),

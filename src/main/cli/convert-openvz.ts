@@ -1,7 +1,7 @@
 /** `mmdump convert --format openvz` makes a container file of OpenVZ 6 of an image. */
 import { MmdumpError } from '../../shared/errors.ts';
 import { formatBytes, formatMs } from '../../shared/human-units.ts';
-import { lossesInOpenvz, lossesOfOne, lossesOfReading } from '../convert/losses.ts';
+import { lossesInOpenvz, lossesOfOne, lossesOfReading, lostState } from '../convert/losses.ts';
 import { writeOpenvz } from '../convert/openvz/write-openvz.ts';
 import { openImage } from '../image/image.ts';
 import type { Deadline } from '../job/stop.ts';
@@ -32,8 +32,9 @@ export async function convertOpenvz(
     }
     const chosen = mm === undefined ? mms : [mms[mm]!];
     const losses = await Promise.all(chosen.map((each) => lossesInOpenvz(image, each)));
-    const others = mm === undefined ? [] : lossesOfOne(image).map((line) => `not kept: ${line}`);
-    const warnings = [...lossesOfReading(image), ...others, ...losses.flat()];
+    const others = mm === undefined ? [] : lossesOfOne(image);
+    const left = [...lostState(image), ...others].map((line) => `not kept: ${line}`);
+    const warnings = [...lossesOfReading(image), ...left, ...losses.flat()];
     const request = { mm, isOpen: false, sizeLimit: undefined, deadline };
     const onProgress = (done: number, all: number): void => progress.show('convert', done, all);
     const bytes = await writeOpenvz(image, { ...request, to: output.sink, onProgress });

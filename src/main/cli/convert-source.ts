@@ -2,11 +2,14 @@
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import type { AddressSpace } from '../../mmu/machine/address-space.ts';
 import { createMachine } from '../../mmu/machine/attach.ts';
+import type { SnapshotState } from '../../mmu/machine/snapshot-options.ts';
 import { MmdumpError } from '../../shared/errors.ts';
-import { lossesInCore, lossesOfOne, lossesOfReading } from '../convert/losses.ts';
+import { STATE_MAX_BYTES } from '../../shared/formats/cpt/records.ts';
+import { lossesInCore, lossesOfOne, lossesOfReading, lostState } from '../convert/losses.ts';
 import type { ImageFormat } from '../dump/options.ts';
 import type { Dumper } from '../dumper.ts';
-import { type ImageAncestor, openImage } from '../image/image.ts';
+import type { ImageAncestor } from '../image/chain/image-ancestor.ts';
+import { openImage } from '../image/image.ts';
 import { memoryOnDemand } from '../load/memory-on-demand.ts';
 import { coreLines } from './dump-output.ts';
 import { shownId } from './shown-id.ts';
@@ -18,6 +21,8 @@ export interface ConvertSource {
   readonly id: string | null;
   readonly ancestors: readonly ImageAncestor[];
   readonly spaces: readonly AddressSpace[];
+  /** What the image has beside memory. */
+  readonly state: SnapshotState;
   /** What the output will lack, one line each. */
   readonly warnings: readonly string[];
   release(): Promise<void>;
@@ -72,6 +77,7 @@ async function openCore(
     id: null,
     ancestors: [],
     spaces: [imported.mm],
+    state: {},
     warnings: coreLines(imported.core),
     release: () => imported.release(),
   };
@@ -87,15 +93,19 @@ async function openRestored(
     assertOrdinal(mm, mms.length);
     const chosen = mm === undefined ? mms : [mms[mm]!];
     const losses = mm === undefined ? [] : lossesOfOne(image);
+    if (to === 'elf') losses.push(...lostState(image));
     if (to === 'elf') losses.push(...chosen.flatMap((each) => lossesInCore(image, each)));
     const warnings = [...lossesOfReading(image), ...losses.map((line) => `not kept: ${line}`)];
     const memory = memoryOnDemand(image);
     const machine = createMachine({ memory, maxAddressSpaces: Math.max(1, mms.length) });
-    const restored = await dumper.restore(image, machine, { signal, load: 'on-demand' });
+    const how = { signal, load: 'on-demand', maxStateBytes: STATE_MAX_BYTES } as const;
+    const restored = await dumper.restore(image, machine, how);
     const { format, ancestors } = image;
     const id = shownId(image);
     const spaces = chosen.map(({ ordinal }) => restored.mms[ordinal]!);
-    return { format, id, ancestors, spaces, warnings, release: () => restored.release() };
+    const { state } = restored;
+    const found = { format, id, ancestors, spaces, state, warnings } as const;
+    return { ...found, release: () => restored.release() };
   } finally {
     await image.close();
   }

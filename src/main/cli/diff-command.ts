@@ -3,10 +3,12 @@
 import { formatBytes } from '../../shared/human-units.ts';
 import { hex, PAGE_SIZE } from '../../shared/page.ts';
 import { protLetters, vmFlagNames } from '../../shared/vm-flags.ts';
+import type { StateChange } from '../compare/changed-states.ts';
 import type { ClassChange, ImageDiff, MmDiff } from '../compare/diff-report.ts';
 import type { MappingChange, MappingSide } from '../compare/mapping-pairs.ts';
 import { createDumper } from '../dumper.ts';
 import { type Image, openImage } from '../image/image.ts';
+import { stateText } from '../image/index/image-state.ts';
 import { EXIT } from './run-command.ts';
 import { shownId } from './shown-id.ts';
 import { type OutputOptions, Progress, print, printJson } from './terminal.ts';
@@ -81,11 +83,12 @@ async function compare(
 
 /** The object that `diff --json` prints; its keys are a contract. */
 function diffJson(a: Image, b: Image, found: ImageDiff): unknown {
-  const { same, mms, changedPages, classChanges, unlisted, bytesRead } = found;
+  const { same, state, mms, changedPages, classChanges, unlisted, bytesRead } = found;
   return {
     same,
     left: imageJson(a),
     right: imageJson(b),
+    state,
     mms: mms.map((mm) => ({
       ...mm,
       fields: mm.fields.map(({ name, left, right }) => {
@@ -118,7 +121,7 @@ function sideJson(side: MappingSide | null): unknown {
 }
 
 function diffText(left: string, right: string, found: ImageDiff): string {
-  const { same, mms, bytesRead } = found;
+  const { same, state, mms, bytesRead } = found;
   if (same) return `${left} and ${right} are the same`;
   const changed = mms.reduce((sum, mm) => sum + mm.changed, 0);
   const reclassified = mms.reduce((sum, mm) => sum + mm.reclassified, 0);
@@ -128,6 +131,7 @@ function diffText(left: string, right: string, found: ImageDiff): string {
       `${reclassified} another class; ${mappings} changes of mappings ` +
       `(${formatBytes(bytesRead)} read)`,
   ];
+  lines.push(...some(state.map(stateLine), 'changed states'));
   for (const mm of mms) lines.push(...mmLines(mm, found));
   if (found.unlisted > 0) lines.push(`${found.unlisted} more pages and runs: see --max-pages`);
   return lines.join('\n');
@@ -159,6 +163,15 @@ function mmLines(mm: MmDiff, { changedPages, classChanges }: ImageDiff): string[
 function some(lines: readonly string[], what: string): string[] {
   const more = lines.length - LINES_MAX;
   return more > 0 ? [...lines.slice(0, LINES_MAX), `${more} more ${what}`] : [...lines];
+}
+
+function stateLine({ name, left, right }: StateChange): string {
+  const of = stateText(name);
+  if (left === null || right === null) {
+    return `${of}: only in the ${left === null ? 'right' : 'left'} image`;
+  }
+  if (left === right) return `${of}: other bytes`;
+  return `${of}: ${formatBytes(left)} -> ${formatBytes(right)}`;
 }
 
 function mappingLine({ kind, left, right }: MappingChange): string {

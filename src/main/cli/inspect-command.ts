@@ -6,6 +6,7 @@ import { protLetters, vmFlagNames } from '../../shared/vm-flags.ts';
 import { type Image, openImage } from '../image/image.ts';
 import { memoryUsage } from '../image/image-usage.ts';
 import type { ImageMm, ImageVma } from '../image/index/image-mm.ts';
+import { stateText } from '../image/index/image-state.ts';
 import type { SearchResult } from '../search/search.ts';
 import { usageText } from './dump-output.ts';
 import { type ChosenMm, chosenMms } from './inspect-filters.ts';
@@ -91,6 +92,7 @@ function inspectJson(
     ancestors: image.ancestors,
     unread: image.unread,
     savedBytes: usage.savedBytes,
+    state: image.state.map(({ name, bytes }) => ({ name, bytes })),
     mms: mms.map(({ mm, vmas }) => ({
       fields: { ...fieldsJson(mm), map_count: mm.vmas.length },
       ldtEntries: ldtEntries(mm),
@@ -139,6 +141,9 @@ function inspectText(
   for (const [index, { id, path, bytes }] of image.ancestors.entries()) {
     const what = index === 0 ? 'parent' : `ancestor ${index + 1}`;
     lines.push(`${what}: ${path ?? 'in memory'}, ${formatBytes(bytes)}, id ${id}`);
+  }
+  for (const { name, bytes } of image.state) {
+    lines.push(`${stateText(name)}: ${formatBytes(bytes)}`);
   }
   const hasParent = image.head.parent !== null;
   if (hasMaps) lines.push(...mapLegend(screen));

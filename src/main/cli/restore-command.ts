@@ -2,6 +2,7 @@
  * `mmdump restore` restores an image into a simulated machine, and checks the result if asked to.
  */
 import { createMachine } from '../../mmu/machine/attach.ts';
+import { STATE_MAX_BYTES } from '../../shared/formats/cpt/records.ts';
 import { formatMs } from '../../shared/human-units.ts';
 import { hex, PAGE_SIZE } from '../../shared/page.ts';
 import { createDumper } from '../dumper.ts';
@@ -48,6 +49,7 @@ async function restoreUntil(
     const restored = await dumper.restore(image, machine, {
       signal,
       load: flags.load,
+      maxStateBytes: STATE_MAX_BYTES, // it is checked, and not kept
       onProgress: ({ pages, totalPages }) => {
         progress.show('restore', pages * PAGE_SIZE, totalPages * PAGE_SIZE);
       },

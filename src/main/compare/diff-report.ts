@@ -3,6 +3,7 @@ import { listener, optional, wholeNumber } from '../../shared/arguments/checks.t
 import type { Shape } from '../../shared/arguments/options.ts';
 import type { PageState } from '../image/pages/page-info.ts';
 import { JOB_OPTIONS, type JobOptions } from '../job/stop.ts';
+import type { StateChange } from './changed-states.ts';
 import type { MappingChange } from './mapping-pairs.ts';
 
 /** Options of `diffImages` and `diff`. */
@@ -100,6 +101,11 @@ export interface ImageDiff {
    * of the images do not matter.
    */
   readonly same: boolean;
+  /**
+   * State beside memory that has changed, or that only one image has, by name. Empty when address
+   * spaces are compared, which have none.
+   */
+  readonly state: readonly StateChange[];
   /** By ordinal. */
   readonly mms: readonly MmDiff[];
   /** Pages with other bytes, by mm and address; at most `maxPages` of them. */

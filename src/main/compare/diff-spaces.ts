@@ -11,7 +11,7 @@ import { openImage } from '../image/image.ts';
 import type { ImageContents } from '../image/read/image-contents.ts';
 import type { Deadline } from '../job/stop.ts';
 import { type MemoryImage, memorySink } from '../sinks/memory-sink.ts';
-import { ALL_PAYLOADS, type DiffedImage, diffWith } from './diff.ts';
+import { type DiffedImage, diffWith } from './diff.ts';
 import type { DiffOptions, ImageDiff } from './diff-report.ts';
 
 /** Compares an image, the left side, with address spaces, the right side. */
@@ -26,7 +26,13 @@ export async function diffSpaces(
   const { signal } = deadline;
   const sink = memorySink();
   const dontDump = contents.head.dontDump;
-  const resolved = resolveOptions({ to: sink, hugetlb: 'copy', unsupported: 'skip', dontDump });
+  const resolved = resolveOptions({
+    to: sink,
+    hugetlb: 'copy',
+    unsupported: 'skip',
+    dontDump,
+    changes: 'digests', // a comparison looks at all bytes
+  });
   const parent = mayBeParent(image) ? image : undefined;
   try {
     await runDump(engine, references, { ...resolved, parent, signal }, deadline);
@@ -35,7 +41,7 @@ export async function diffSpaces(
     const now = await openImage(sink.image, { signal, parents });
     try {
       return await now.use((right) =>
-        diffWith(engine.pool, image, { contents: right, id: now.id }, ALL_PAYLOADS, {
+        diffWith(engine.pool, image, { contents: right, id: now.id }, false, {
           ...options,
           signal,
         }),

@@ -5,6 +5,7 @@ import type { WorkerPool } from '../crew/pool.ts';
 import type { ImageMm } from '../image/index/image-mm.ts';
 import type { ImageContents, PayloadPart } from '../image/read/image-contents.ts';
 import { PageChanges } from './changed-pages.ts';
+import { changedStates } from './changed-states.ts';
 import type { DiffOptions, FieldChange, ImageDiff, MmDiff } from './diff-report.ts';
 import { ImageSide } from './image-side.ts';
 import { type PairedMappings, pairMappings } from './mapping-pairs.ts';
@@ -15,21 +16,19 @@ export interface DiffedImage {
   readonly id: string;
 }
 
-/** What beside the addresses of an mm is compared. */
-export type ComparedPayloads = readonly PayloadPart[];
-
-/** Everything that an image can have beside the pages. */
-export const ALL_PAYLOADS: ComparedPayloads = ['auxv', 'notes', 'ldt'];
+/** Everything that an mm of an image can have beside its pages. */
+const ALL_PAYLOADS: readonly PayloadPart[] = ['auxv', 'notes', 'ldt'];
 
 /**
  * Compares two images. It reads the pages that the records do not tell to be equal, and verifies
- * none: to find damage is the task of a verification.
+ * none: to find damage is the task of a verification. Without `comparesState` it does not look at
+ * the state of the images.
  */
 export async function diffWith(
   pool: WorkerPool,
   left: DiffedImage,
   right: DiffedImage,
-  payloads: ComparedPayloads,
+  comparesState: boolean,
   options: DiffOptions,
 ): Promise<ImageDiff> {
   const { signal } = options;
@@ -49,13 +48,14 @@ export async function diffWith(
     for (const pair of pairs) await pages.compare(mm, pair);
   }
   await pages.finish();
+  const state = comparesState ? await changedStates(left.contents, right.contents, signal) : [];
   throwIfAborted(signal); // it may have fired in the last call of `onProgress`
   const mms: MmDiff[] = [];
   for (const [mm, { changes }] of paired.entries()) {
     const a = left.contents.mm(mm);
     const b = right.contents.mm(mm);
     const changed: PayloadPart[] = [];
-    for (const part of payloads) {
+    for (const part of ALL_PAYLOADS) {
       if (await hasChanged(part, left.contents, a, right.contents, b)) changed.push(part);
     }
     const counts = { leftMappings: a.vmas.length, rightMappings: b.vmas.length };
@@ -65,7 +65,8 @@ export async function diffWith(
   mms.push(...surplus(left.contents.mms.slice(count), 'left'));
   mms.push(...surplus(right.contents.mms.slice(count), 'right'));
   const { changedPages, classChanges, unlisted, bytesRead } = pages;
-  return { same: mms.every(isSame), mms, changedPages, classChanges, unlisted, bytesRead };
+  const same = state.length === 0 && mms.every(isSame);
+  return { same, state, mms, changedPages, classChanges, unlisted, bytesRead };
 }
 
 function isSame({ in: where, fields, payloads, mappings, changed, reclassified }: MmDiff): boolean {

@@ -11,7 +11,6 @@ import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
 import { ImageProblem, problemError } from '../../shared/formats/problem.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
-import { SINK } from '../dump/options.ts';
 import { withSink } from '../dump/output.ts';
 import { Image } from '../image/image.ts';
 import type { ImageContents } from '../image/read/image-contents.ts';
@@ -22,6 +21,8 @@ import {
   type JobOptions,
   withDeadline,
 } from '../job/stop.ts';
+import { SINK } from '../sinks/check-sink.ts';
+import { openTarget } from '../sinks/open-target.ts';
 import type { Sink } from '../sinks/sink.ts';
 import { FlatImage } from './flat-image.ts';
 import { TargetWriter } from './target-writer.ts';
@@ -122,9 +123,9 @@ async function flatten(
       segments: 0,
       maxSegmentBytes: 0,
       workers: 1,
+      units: { count: 1, offset: () => 0 },
     };
-    const units = { count: 1, offset: () => 0 };
-    const target = await abortable(to.reserve({ ...extent, units }), signal);
+    const { target } = openTarget(to, await abortable(to.reserve(extent), signal), extent);
     deadline.phase = 'copy';
     const writer = new TargetWriter(target);
     let told = performance.now();

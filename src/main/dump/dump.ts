@@ -7,13 +7,16 @@
 import { KeptNames, namedFiles } from '../../mmu/files/kept-names.ts';
 import type { MmReference } from '../../mmu/machine/enter.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
+import type { StateBlobs } from '../../shared/arguments/state-blobs.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { workersOf } from '../crew/workers-report.ts';
+import { stateText } from '../image/index/image-state.ts';
 import type { FamilyUsage } from '../image/memory-usage.ts';
 import { snapshotLdt, withHeldMms } from '../job/held-mms.ts';
 import { assertSources } from '../job/page-sources.ts';
 import { abortable, type Deadline, Yielder } from '../job/stop.ts';
+import { Changes } from './changes.ts';
 import { assertOneMm } from './core/core-output.ts';
 import { DumpMeter } from './dump-progress.ts';
 import { assertDumpable, describeMms } from './dumped-mms.ts';
@@ -57,6 +60,7 @@ export async function runDump(
   references: readonly MmReference[],
   options: ResolvedOptions,
   deadline: Deadline,
+  changes: Changes = new Changes(engine.tracked, options),
 ): Promise<DumpReport> {
   const startedAt = performance.timeOrigin + performance.now();
   const { to, signal, onProgress } = options;
@@ -64,7 +68,8 @@ export async function runDump(
   const meter = new DumpMeter(onProgress);
   const watch = new Stopwatch();
   const lists = { workers: [], crews: [] };
-  const parts = { engine, options, deadline, yielder, meter, startedAt, watch, ...lists };
+  const clocks = { deadline, yielder, meter, startedAt, watch };
+  const parts = { engine, options, changes, ...clocks, ...lists };
   throwIfAborted(signal);
   assertDumpable(references);
   if (options.format === 'elf') assertOneMm(references.length);
@@ -79,17 +84,25 @@ export async function runDump(
  * before the commit.
  */
 async function writeImage(dump: Dump, references: readonly MmReference[]): Promise<Committed> {
-  const { options, yielder, watch } = dump;
+  const { options, yielder, watch, changes } = dump;
   const { to, signal, freeze } = options;
   watch.lap();
   let lockWait = 0;
   let held = new Stopwatch();
   enter(dump, 'lock');
-  const capture = await withHeldMms(references, freeze, signal, (mms, onlookers) => {
+  const action = (mms: readonly Mm[], onlookers: number[]): Promise<Capture> => {
     lockWait = watch.lap();
     held = new Stopwatch();
     return captureHeld(dump, mms, onlookers);
-  });
+  };
+  const begins = freeze && changes.tracks;
+  const capture = await withHeldMms(
+    references,
+    freeze,
+    signal,
+    action,
+    begins ? (mms) => changes.takeFrozen(mms, references, signal) : undefined,
+  );
   const locked = held.total();
   enter(dump, 'commit');
   const { crcs, tables } = capture.pass;
@@ -104,6 +117,7 @@ async function writeImage(dump: Dump, references: readonly MmReference[]): Promi
   await abortable(to.commit({ bytes: capture.pass.bytes }), signal);
   const { digests } = capture.pass;
   if (digests !== undefined) dump.engine.digests.keep(id, digests);
+  changes.remember(id);
   const ms = { lockWait, pause: freeze ? locked : 0, locked, ...capture.ms, commit: watch.lap() };
   return { capture, mms, usage, id, ms };
 }
@@ -112,6 +126,7 @@ async function writeImage(dump: Dump, references: readonly MmReference[]): Promi
 async function captureHeld(dump: Dump, mms: readonly Mm[], onlookers: number[]): Promise<Capture> {
   enter(dump, 'plan');
   if (!dump.options.freeze) return captureRunning(dump, mms, onlookers);
+  dump.changes.noteFrozen(mms);
   const plan = await planDump(mms, dump.options, dump.yielder);
   expectCopy(dump, mms, plan);
   return capturePlanned(dump, mms, plan, undefined);
@@ -193,6 +208,11 @@ function nameOf(source: string | readonly string[], mm: number, { length }: read
   return length === 1 ? source : `${source} ${mm}`;
 }
 
+/** A core file cannot hold the state of a snapshot. */
+function lostStateLines(state: StateBlobs): string[] {
+  return [...state].map(([name, { length }]) => `not kept: ${stateText(name)}, ${length} bytes`);
+}
+
 function reportOf(dump: Dump, { capture, mms, usage, id, ms }: Committed): DumpReport {
   const { engine, options, watch, workers } = dump;
   const { bytes } = capture.pass;
@@ -203,10 +223,11 @@ function reportOf(dump: Dump, { capture, mms, usage, id, ms }: Committed): DumpR
     image: { path, format: options.format, bytes, id, ...(parts === undefined ? {} : { parts }) },
     ...workersOf(engine.pool, dump.crews),
     frozen: options.isInstant,
+    changes: dump.changes.found,
     mms: mms.map((mm, ordinal) => mmReport(mm, usages[ordinal]!)),
     savedBytes,
     skipped: capture.skipped,
-    warnings: [],
+    warnings: options.format === 'cpt' ? [] : lostStateLines(options.state),
     ms: { ...ms, total },
     bytesPerSecond: Math.round(bytes / (total / 1000)),
     perWorker: workers,

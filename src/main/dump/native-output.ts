@@ -1,4 +1,5 @@
 /** What stands around the pages of a native image: the file head, and what each mm has once. */
+import type { StateBlobs } from '../../shared/arguments/state-blobs.ts';
 import type { PassReport } from '../../shared/dump/tasks/pass-task.ts';
 import { encodeHead, type HeadFields } from '../../shared/formats/cpt/encode-mm.ts';
 import type { Yielder } from '../job/stop.ts';
@@ -14,12 +15,14 @@ import type { SharedBuffers } from './shared-buffers.ts';
 export class NativeOutput implements FormatOutput {
   readonly #mms: readonly DescribedMm[];
   readonly #head: Omit<HeadFields, 'totalLen'>;
+  readonly #state: StateBlobs;
   #anonIds = new Int32Array(new SharedArrayBuffer(0));
   #headCrc: number | undefined;
 
-  constructor(mms: readonly DescribedMm[], head: Omit<HeadFields, 'totalLen'>) {
+  constructor(mms: readonly DescribedMm[], head: Omit<HeadFields, 'totalLen'>, state: StateBlobs) {
     this.#mms = mms;
     this.#head = head;
+    this.#state = state;
   }
 
   get anonIds(): SharedArrayBuffer {
@@ -27,8 +30,8 @@ export class NativeOutput implements FormatOutput {
   }
 
   async prepare(plan: Plan, buffers: SharedBuffers, yielder: Yielder): Promise<PassTables> {
-    const head = { ...this.#head, totalLen: 0 };
-    const tables = await preparePass(plan, this.#mms, head, buffers, yielder);
+    const lead = { head: { ...this.#head, totalLen: 0 }, state: this.#state };
+    const tables = await preparePass(plan, this.#mms, lead, buffers, yielder);
     this.#anonIds = new Int32Array(new SharedArrayBuffer(4 * tables.vmaBases.at(-1)!));
     return tables;
   }

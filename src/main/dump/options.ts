@@ -1,4 +1,5 @@
 /** The options of a dump: their checks and defaults. */
+import type { SnapshotState } from '../../mmu/machine/snapshot-options.ts';
 import {
   type Check,
   callback,
@@ -7,7 +8,6 @@ import {
   isArray,
   list,
   listener,
-  objectWith,
   oneOf,
   optional,
   text,
@@ -15,6 +15,7 @@ import {
 } from '../../shared/arguments/checks.ts';
 import type { Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
+import { copyState, STATE, type StateBlobs } from '../../shared/arguments/state-blobs.ts';
 import {
   DIGEST,
   type DigestKind,
@@ -23,13 +24,16 @@ import {
 } from '../../shared/digest/digest-kind.ts';
 import type { PassFormat, UnsupportedPolicy } from '../../shared/dump/tasks/pass-task.ts';
 import { MmdumpError } from '../../shared/errors.ts';
+import { STATE_MAX_BYTES } from '../../shared/formats/cpt/records.ts';
 import { GRANULE_PAGES, GRANULE_SIZE, MiB } from '../../shared/page.ts';
 import { assertZstd } from '../../shared/zstd.ts';
 import { Image } from '../image/image.ts';
 import { JOB_OPTIONS, type JobOptions } from '../job/stop.ts';
+import { SINK } from '../sinks/check-sink.ts';
 import { NoSink } from '../sinks/no-sink.ts';
 import type { Sink } from '../sinks/sink.ts';
-import type { ChangedSince, DumpParent } from './parent.ts';
+import type { ChangesFound } from './changes.ts';
+import type { DumpParent } from './parent.ts';
 import type { DumpProgress } from './report.ts';
 
 /** The format of an image: 'cpt' is the native one. docs/decisions tells of the others. */
@@ -109,6 +113,27 @@ export interface DumpOptions extends JobOptions {
    */
   readonly parent?: Image | undefined;
   /**
+   * State to put into the image beside memory, such as registers of an emulator's CPU: at most 1024
+   * byte sequences under names of 1 to 255 bytes, and at most 1 GiB. The bytes are copied when `dump`
+   * is called. A snapshot has its own. An ELF core file holds none. Default: none.
+   */
+  readonly state?: SnapshotState | undefined;
+  /**
+   * How pages are found that are the same in the parent; the image is the same. 'auto' (default): by
+   * dirty bits where they tell what has changed since the parent, else by the digests of all pages.
+   * They tell it if this dumper has dumped the parent with `track`, with the same address spaces in
+   * the same order, and nobody has taken dirty pages since. 'dirty': the dump is refused where they
+   * do not. 'digests': the bits are not used. Without a parent it has no effect.
+   */
+  readonly changes?: 'auto' | 'dirty' | 'digests' | undefined;
+  /**
+   * true: all pages are clean from the instant of the image on, as after `dirty.take`, so that a
+   * dump with this image as its parent looks at dirty pages only. From then on, whoever writes
+   * frames without the machine has to mark them: `dirty.mark`, or `dirty` of `banks`. It needs an
+   * image of one instant, and checksums. Default false.
+   */
+  readonly track?: boolean | undefined;
+  /**
    * Bytes of address space in a work unit: a multiple of 2 MiB, at most 64 MiB. Default 4 MiB. It
    * does not change the image.
    */
@@ -150,8 +175,11 @@ export interface ResolvedOptions {
   readonly dontDump: boolean;
   readonly sizeLimit: number | undefined;
   readonly parent: DumpParent | undefined;
-  /** Undefined if nothing tells which pages may have changed: all of them are compared. */
-  readonly changedSince: ChangedSince | undefined;
+  readonly state: StateBlobs;
+  /** How to find the pages that have changed since the parent. */
+  readonly changes: ChangesFound | 'auto';
+  /** Pages are clean from the instant of the image on. */
+  readonly track: boolean;
   /** Nothing is written: see `estimate`. */
   readonly dryRun: boolean;
   readonly unitPages: number;
@@ -164,11 +192,6 @@ export interface ResolvedOptions {
 const POLICIES = ['fail', 'skip', 'copy'] as const;
 const MAX_UNIT = 64 * MiB;
 const NAMES = list(text);
-/** Checks the sink of an image. */
-export const SINK: Check<Sink> = objectWith<Sink>(
-  ['open', 'reserve', 'commit', 'abort'],
-  'a sink, made by fileSink, splitSink, memorySink or streamSink',
-);
 
 /** The checks of all options of a dump. */
 export const DUMP_OPTIONS: Shape<DumpOptions> = {
@@ -185,6 +208,9 @@ export const DUMP_OPTIONS: Shape<DumpOptions> = {
   dontDump: optional(flag),
   sizeLimit: optional(wholeNumber(0)),
   parent: optional(instanceOf(Image, 'an Image')),
+  state: optional(STATE),
+  changes: optional(oneOf(['auto', 'dirty', 'digests'])),
+  track: optional(flag),
   unitBytes: optional(unitBytes),
   source: optional((what, value) => (isArray(value) ? NAMES : text)(what, value)),
   ...JOB_OPTIONS,
@@ -195,6 +221,17 @@ export const DUMP_OPTIONS: Shape<DumpOptions> = {
 const { to: _, ...WITHOUT_SINK } = DUMP_OPTIONS;
 /** The checks of all options of an estimate. */
 export const ESTIMATE_OPTIONS: Shape<EstimateOptions> = WITHOUT_SINK;
+
+/** Throws OPTION_INVALID if dirty bits are asked for where they cannot be used. */
+export function assertNoBits(
+  { track, changes }: Pick<DumpOptions, 'track' | 'changes'>,
+  why: string,
+): void {
+  if (track !== true && changes !== 'dirty') return;
+  const what = track === true ? 'track' : "changes: 'dirty'";
+  const text = `${what}: ${why}: dump address spaces, with freeze: true or pause: 'fork'`;
+  throw new MmdumpError('OPTION_INVALID', text);
+}
 
 function unitBytes(what: string, value: unknown): number {
   const bytes = wholeNumber(GRANULE_SIZE, MAX_UNIT)(what, value);
@@ -214,10 +251,17 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
     unitBytes = 2 * GRANULE_SIZE,
     unsupported = 'fail',
     hugetlb = 'fail',
+    state = {},
   } = options;
+  assertFits(format, options);
   const compress = options.compress === 'zstd';
-  assertHas(format, options.parent !== undefined, compress);
   if (compress) assertZstd("compress: 'zstd'");
+  if (options.track === true && (format !== 'cpt' || options.checksum === 'none')) {
+    const text =
+      "track: the image needs checksums, and the format 'cpt': its id must tell it apart";
+    throw new MmdumpError('OPTION_INVALID', text);
+  }
+  if (options.freeze === false) assertNoBits(options, 'a machine that runs on has no one instant');
   return {
     to: options.to,
     detectZero: options.zeroPages !== 'copy',
@@ -232,8 +276,10 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
     isInstant: options.freeze ?? true,
     dontDump: options.dontDump ?? false,
     sizeLimit: options.sizeLimit,
+    state: copyState(state, STATE_MAX_BYTES, 'the most that an image holds'),
     parent: undefined, // set while the image is in use
-    changedSince: undefined,
+    changes: options.changes ?? 'auto',
+    track: options.track === true && !(options.to instanceof NoSink),
     dryRun: options.to instanceof NoSink,
     unitPages: (unitBytes / GRANULE_SIZE) * GRANULE_PAGES,
     source: options.source ?? 'mm',
@@ -243,16 +289,17 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
   };
 }
 
-/** Throws OPTION_INVALID for what only native images have. */
-function assertHas(format: ImageFormat, parent: boolean, compress: boolean): void {
+/** Throws OPTION_INVALID if an option asks for what only native images have. */
+function assertFits(format: ImageFormat, { parent, compress, state }: DumpOptions): void {
   if (format === 'cpt') return;
   const what = format === 'elf' ? 'an ELF core file' : 'an OpenVZ file';
-  if (parent) {
-    const text = `parent: ${what} has no parent: leave it out, or use the format 'cpt'`;
-    throw new MmdumpError('OPTION_INVALID', text);
-  }
-  if (compress) {
-    const text = `compress: ${what} has no compressed pages: use the format 'cpt'`;
-    throw new MmdumpError('OPTION_INVALID', text);
-  }
+  const text =
+    parent !== undefined
+      ? `parent: ${what} has no parent: leave it out, or use the format 'cpt'`
+      : compress === 'zstd'
+        ? `compress: ${what} has no compressed pages: use the format 'cpt'`
+        : state !== undefined
+          ? `state: ${what} holds none: leave it out, or use the format 'cpt'`
+          : undefined;
+  if (text !== undefined) throw new MmdumpError('OPTION_INVALID', text);
 }

@@ -7,8 +7,6 @@
  */
 import { realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
-import type { Mm } from '../../mmu/mm/mm.ts';
-import type { DirtyRanges } from '../../shared/dump/dirty-ranges.ts';
 import {
   describePageDigests,
   type PageDigestBuffers,
@@ -36,17 +34,6 @@ export interface PreparedParent {
   readonly fields: ParentFields;
   readonly pages: PageDigestBuffers;
 }
-
-/**
- * Tells which pages of each mm may have changed since the image with this id was made, from the
- * first moment that the image shows. `undefined` in place of the ranges of an mm says that any of
- * its pages may have changed, and `undefined` for all that nothing is known. It is called while the
- * mms are held. The image does not depend on what it returns, as long as that is true.
- */
-export type ChangedSince = (
-  parent: string,
-  mms: readonly Mm[],
-) => readonly (DirtyRanges | undefined)[] | undefined;
 
 /**
  * Prepares the parent of a dump, if it has one. Throws OPTION_INVALID if the chain would be too
@@ -104,14 +91,9 @@ function real(path: string): string {
 }
 
 /** What the workers need to know of the parent. */
-export function parentTask(
-  dump: Dump,
-  { fields, pages }: PreparedParent,
-  mms: readonly Mm[],
-  tables: PassTables,
-): ParentTask {
+export function parentTask(dump: Dump, { pages }: PreparedParent, tables: PassTables): ParentTask {
   const kept = digestBuffer(dump, tables);
-  return { pages, dirty: dump.options.changedSince?.(fields.id, mms), kept };
+  return { pages, dirty: dump.changes.ranges, kept };
 }
 
 /** Memory for the digests of all pages, if they are kept. */

@@ -23,7 +23,8 @@ export function passMessage(
 ): Omit<TaskFields<DumpPhase>, 'running' | 'reservations' | 'ferry'> {
   const { detectZero, unsupported, hugetlb, dontDump, blockPerPage, format, digest, compress } =
     options;
-  const { units, unitCount, unitPages, firstUnits, tallies, vmaBases, names, leads } = tables;
+  const { units, unitCount, unitPages, firstUnits, tallies, vmaBases, names, leads, firstMm } =
+    tables;
   return {
     machine: mms[0]!.mm.machine.handle,
     kernels: loadKernels(),
@@ -46,6 +47,7 @@ export function passMessage(
     vmaBases,
     names,
     leads,
+    firstMm,
     lookBack: tables.lookBack,
     reportsRuns: (mms.length > 1 || format === 'elf') && !stage.isCounted,
     ...stage,

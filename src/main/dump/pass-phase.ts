@@ -4,6 +4,7 @@ import type { PassReport } from '../../shared/dump/tasks/pass-task.ts';
 import type { Crew } from '../crew/crew.ts';
 import type { Ferry } from '../crew/ferry.ts';
 import type { TaskFields } from '../crew/phase.ts';
+import type { OpenTarget } from '../sinks/open-target.ts';
 import type { PhaseTotals } from './dump-progress.ts';
 import type { Dump } from './engine.ts';
 import { type DumpPhase, workerReports } from './report.ts';
@@ -22,6 +23,8 @@ export interface PassWork {
   readonly pins: Pins | undefined;
   /** Carries pages of memory that is not shared. */
   readonly ferry: Ferry;
+  /** Brings what the workers write to the sink, if they do not write there themselves. */
+  readonly drain: OpenTarget['drain'];
 }
 
 /**
@@ -31,11 +34,11 @@ export interface PassWork {
  */
 export async function runPassPhase(
   { engine, options, startedAt, meter, workers }: Dump,
-  { name, totals, lookBack, pins, ferry }: PassWork,
+  { name, totals, lookBack, pins, ferry, drain }: PassWork,
   crew: Pick<Crew, 'workers' | 'here'>,
   taskOf: (worker: number) => TaskFields<DumpPhase>,
 ): Promise<readonly PassReport[]> {
-  const { signal, to } = options;
+  const { signal } = options;
   const over = new AbortController();
   const phase = engine.pool.phase(name, crew);
   const { control } = phase;
@@ -56,10 +59,9 @@ export async function runPassPhase(
       over.abort(OVER);
       signal?.removeEventListener('abort', wake);
     });
-  const drain =
-    name === 'copy' ? to.drain?.({ phase: control, over: over.signal, signal }) : undefined;
+  const draining = drain?.({ phase: control, over: over.signal, signal });
   const emptied = pins?.drain(over.signal);
-  const [work, output, unpinned] = await Promise.allSettled([running, drain, emptied]);
+  const [work, output, unpinned] = await Promise.allSettled([running, draining, emptied]);
   if (output.status === 'rejected') throw output.reason;
   if (work.status === 'rejected') throw work.reason;
   if (unpinned.status === 'rejected') throw unpinned.reason;

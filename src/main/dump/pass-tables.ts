@@ -4,6 +4,7 @@
  */
 import type { Mm } from '../../mmu/mm/mm.ts';
 import type { MmAddresses } from '../../mmu/mm/mm-struct.ts';
+import type { StateBlobs } from '../../shared/arguments/state-blobs.ts';
 import { lookBackBytes } from '../../shared/dump/look-back.ts';
 import { type NameBuffers, NameTable, nameIndexBytes } from '../../shared/dump/name-table.ts';
 import { vmaTallyBytes } from '../../shared/dump/vma-tally.ts';
@@ -15,9 +16,11 @@ import {
   encodeLdt,
   encodeMm,
   encodeName,
+  encodeState,
   type HeadFields,
+  pad8,
 } from '../../shared/formats/cpt/encode-mm.ts';
-import { OBJECT_TYPE, VMA_IMAGE } from '../../shared/formats/cpt/records.ts';
+import { FILE_HEAD, OBJECT_TYPE, VMA_IMAGE } from '../../shared/formats/cpt/records.ts';
 import type { Yielder } from '../job/stop.ts';
 import { nameKind, namePath } from './encode-name.ts';
 import type { Plan, PlannedUnit } from './plan.ts';
@@ -30,6 +33,12 @@ export interface DescribedMm {
   readonly ldt: Uint8Array;
   readonly auxv: Uint8Array;
   readonly notes: Uint8Array;
+}
+
+/** What an image has once, before the first mm. */
+export interface ImageLead {
+  readonly head: HeadFields;
+  readonly state: StateBlobs;
 }
 
 /** The record_crcs of the coordinator's records before and after the units of an mm, in order. */
@@ -52,6 +61,8 @@ export interface PassTables {
   readonly tallies: SharedArrayBuffer;
   readonly names: NameBuffers;
   readonly leads: SharedArrayBuffer;
+  /** Byte of the image at which the first MM begins. */
+  readonly firstMm: number;
   readonly lookBack: SharedArrayBuffer;
   readonly records: readonly MmRecords[];
   /** Bytes of all records of the image except those of blocks. */
@@ -65,7 +76,7 @@ export interface PassTables {
 export async function preparePass(
   plan: Plan,
   mms: readonly DescribedMm[],
-  head: HeadFields,
+  lead: ImageLead,
   buffers: SharedBuffers,
   yielder: Yielder,
 ): Promise<PassTables> {
@@ -76,7 +87,7 @@ export async function preparePass(
   const vmaBases = [0];
   for (const { mm } of mms) vmaBases.push(vmaBases.at(-1)! + mm.vmas.count);
   const names = await encodeNames(mms, yielder);
-  const leads = encodeLeads(units, firstUnits, mms, head, buffers);
+  const leads = encodeLeads(units, firstUnits, mms, lead, buffers);
   const vmas = vmaBases.at(-1)!;
   return {
     units: unitBuffer,
@@ -88,6 +99,7 @@ export async function preparePass(
     tallies: buffers.take('tallies', vmaTallyBytes(vmas)),
     names: names.buffers,
     leads: leads.buffer,
+    firstMm: leads.firstMm,
     lookBack: buffers.take('lookBack', lookBackBytes(planned.length)),
     records: leads.records,
     recordBytes: names.bytes + leads.bytes + vmas * VMA_IMAGE.SIZE,
@@ -176,28 +188,34 @@ async function encodeNames(
 }
 
 /**
- * Encodes the records before the units of each mm (file head, MM, auxiliary vector and notes) and
- * those after them (LDT).
+ * Encodes the records before the units of each mm (file head and state before the first one, MM,
+ * auxiliary vector and notes) and those after them (LDT).
  */
 function encodeLeads(
   units: WorkUnits,
   firstUnits: readonly number[],
   mms: readonly DescribedMm[],
-  head: HeadFields,
+  { head, state }: ImageLead,
   buffers: SharedBuffers,
-): { readonly buffer: SharedArrayBuffer; readonly records: MmRecords[]; readonly bytes: number } {
+): {
+  readonly buffer: SharedArrayBuffer;
+  readonly firstMm: number;
+  readonly records: MmRecords[];
+  readonly bytes: number;
+} {
   const objects: EncodedObject[] = [];
   const records: MmRecords[] = [];
+  const states = [...state].map(([name, bytes]) => encodeState(name, bytes));
   let at = 0;
   const add = (group: readonly EncodedObject[]): number => {
-    const bytes = group.reduce((sum, object) => sum + object.bytes.length, 0);
+    const bytes = group.reduce((sum, object) => sum + lengthOf(object), 0);
     objects.push(...group);
     at += bytes;
     return bytes;
   };
   mms.forEach(({ mm, addresses, auxv, notes, ldt }, ordinal) => {
     const lead = [
-      ...(ordinal === 0 ? [encodeHead(head)] : []),
+      ...(ordinal === 0 ? [encodeHead(head), ...states] : []),
       encodeMm(addresses, mm.vmas.count),
       ...(auxv.length > 0 ? [encodeData(OBJECT_TYPE.MM_AUXV, auxv)] : []),
       ...(notes.length > 0 ? [encodeData(OBJECT_TYPE.CORE_NOTES, notes)] : []),
@@ -210,9 +228,22 @@ function encodeLeads(
   const buffer = buffers.take('leads', at);
   const into = new Uint8Array(buffer);
   let to = 0;
-  for (const { bytes } of objects) {
+  for (const object of objects) {
+    const { bytes, rest } = object;
+    const end = to + lengthOf(object);
     into.set(bytes, to);
-    to += bytes.length;
+    if (rest !== undefined) {
+      const padding = to + bytes.length + rest.length;
+      into.set(rest, to + bytes.length);
+      into.fill(0, padding, end);
+    }
+    to = end;
   }
-  return { buffer, records, bytes: at };
+  const firstMm = FILE_HEAD.SIZE + states.reduce((sum, object) => sum + lengthOf(object), 0);
+  return { buffer, firstMm, records, bytes: at };
+}
+
+/** Bytes of an object in the image. */
+function lengthOf({ bytes, rest }: EncodedObject): number {
+  return bytes.length + (rest === undefined ? 0 : pad8(rest.length));
 }

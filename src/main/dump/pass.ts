@@ -20,6 +20,7 @@ import { WorkUnits } from '../../shared/dump/work-unit.ts';
 import type { Crew, Work } from '../crew/crew.ts';
 import { Ferry } from '../crew/ferry.ts';
 import { abortable } from '../job/stop.ts';
+import { type OpenTarget, openTarget } from '../sinks/open-target.ts';
 import { CoreOutput } from './core/core-output.ts';
 import { emptyRuns, mustCount } from './counting-pass.ts';
 import { type Dump, enter } from './engine.ts';
@@ -80,7 +81,7 @@ function outputOf({ options, parent }: Dump, mms: readonly DescribedMm[]): Forma
   const { isInstant: frozen, digest, dontDump, compress: zstd, format } = options;
   if (format === 'elf') return new CoreOutput(mms[0]!);
   const head = { frozen, digest, dontDump, zstd, mmCount: mms.length, parent: parent?.fields };
-  return new NativeOutput(mms, head);
+  return new NativeOutput(mms, head, options.state);
 }
 
 class PassRun {
@@ -117,7 +118,7 @@ class PassRun {
     this.#lookBack = new LookBack(new Int32Array(tables.lookBack));
     this.#lookBack.clear(tables.unitCount);
     const { parent } = dump;
-    this.#parent = parent && parentTask(dump, parent, this.#raw, tables);
+    this.#parent = parent && parentTask(dump, parent, tables);
     new VmaTallies(tables.tallies).clear(tables.vmaBases.at(-1)!);
   }
 
@@ -136,7 +137,7 @@ class PassRun {
     const { pages } = this.#tables;
     this.#kept = emptyRuns(this.#dump, this.#raw, pages, this.#pins !== undefined);
     const work = options.compress ? bytesToCopy : bytesToClassify;
-    await this.#run('count', { bytes: work(this.#raw, this.#plan), target: undefined });
+    await this.#run('count', { bytes: work(this.#raw, this.#plan) });
     this.#assertSupported();
     this.#place();
     this.#isCounted = true;
@@ -202,8 +203,9 @@ class PassRun {
       units: { count: this.#tables.unitCount, offset: (unit: number) => this.#offsetOf(unit) },
       workers: crew.workers,
     };
-    const target = await abortable(to.reserve(extent), signal);
-    await this.#run('copy', { bytes, target, crew });
+    const given = await abortable(to.reserve(extent), signal);
+    const { target, drain } = openTarget(to, given, extent);
+    await this.#run('copy', { bytes, target, drain, crew });
     if (!this.#isCounted) this.#assertSupported();
     this.#crcs = this.#output.crcsOf(this.#reports);
     if (!this.#isCounted) await this.#finish(target);
@@ -252,9 +254,9 @@ class PassRun {
   /** Runs one pass on its workers. */
   async #run(
     name: DumpPhase,
-    work: { bytes: number; target: CopyTarget | undefined; crew?: Crew },
+    work: { bytes: number; crew?: Crew } & Partial<OpenTarget>,
   ): Promise<void> {
-    const { target } = work;
+    const { target, drain } = work;
     const { unitCount, unitPages } = this.#tables;
     const { compress, dryRun } = this.#dump.options;
     const isClassifying = this.#kept?.isFilled !== true;
@@ -273,7 +275,7 @@ class PassRun {
     });
     const totals = { units: unitCount, pages: 0, bytes: this.#isCounted ? this.#bytes : 0 };
     const ferry = new Ferry(this.#dump.engine.pool.ferryBuffers);
-    const about = { name, totals, lookBack: this.#lookBack, pins: this.#pins, ferry };
+    const about = { name, totals, lookBack: this.#lookBack, pins: this.#pins, ferry, drain };
     const { machine } = this.#raw[0]!;
     const stages = target !== undefined || compress;
     const lender = { machine, pins, pinLife: this.#pinLife, stages };

@@ -96,13 +96,18 @@ export interface DumpReport {
   readonly workersReason: string;
   /** true: the image shows one instant. false: the machine ran meanwhile, and pages of it show. */
   readonly frozen: boolean;
+  /**
+   * How the pages were found that are the same in the parent image: by 'dirty' bits, or by the
+   * 'digests' of all pages. null: the image has no parent.
+   */
+  readonly changes: 'dirty' | 'digests' | null;
   /** The address spaces, in the order of the dump. */
   readonly mms: readonly MmReport[];
   /** Bytes by which the image would be longer if every mm were stored by itself. */
   readonly savedBytes: number;
   /** Pages that could not be stored, and pages that `hugetlb` or `dontDump` has left out. */
   readonly skipped: readonly SkippedPages[];
-  /** What the image cannot hold, one line each. Only for 'openvz', else empty. */
+  /** What the image cannot hold, one line each. Empty for 'cpt'. */
   readonly warnings: readonly string[];
   /** Times, in milliseconds. */
   readonly ms: {

@@ -9,19 +9,21 @@ import {
   list,
   number,
   optional,
+  text,
   wholeNumber,
 } from '../../shared/arguments/checks.ts';
 import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import type { ImageHead } from '../../shared/formats/cpt/head.ts';
-import { imageOfFirstPart } from '../../shared/formats/parts.ts';
 import { TASK_SIZE, vpnOf } from '../../shared/page.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import type { MemoryImage } from '../sinks/memory-sink.ts';
-import { type Ancestor, findAncestors } from './chain/ancestors.ts';
+import { findAncestors } from './chain/ancestors.ts';
 import { ImageChain } from './chain/chain.ts';
+import { ancestorInfo, type ImageAncestor } from './chain/image-ancestor.ts';
 import { findVma, type ImageMm } from './index/image-mm.ts';
+import type { ImageState } from './index/image-state.ts';
 import { IndexBudget, MAX_INDEX } from './index/index-budget.ts';
 import { ImageWalks } from './pages/image-walks.ts';
 import { MM_CHOICE, type MmChoice, type PageInfo, pageIn } from './pages/page-info.ts';
@@ -55,16 +57,6 @@ export interface OpenOptions {
   readonly parents?: readonly (string | MemoryImage)[] | undefined;
 }
 
-/** An image that another one needs: its parent, the parent of that, and so on. */
-export interface ImageAncestor {
-  /** Its id. */
-  readonly id: string;
-  /** Its path, that of an image in parts without a number; null for an image in memory. */
-  readonly path: string | null;
-  /** Its length, in bytes. */
-  readonly bytes: number;
-}
-
 const OPEN_OPTIONS: Shape<OpenOptions> = {
   signal: optional(abortSignal),
   maxIndexBytes: optional(MAX_INDEX),
@@ -88,6 +80,8 @@ export class Image extends ImageWalks {
   readonly path: string | null;
   /** Length of the image, in bytes. */
   readonly bytes: number;
+  /** State that the image holds beside memory, ascending by name. `readState` reads it. */
+  readonly state: readonly ImageState[];
   /** The images that it needs, its parent first. Empty for an image without a parent. */
   readonly ancestors: readonly ImageAncestor[];
   readonly #contents: ImageContents;
@@ -109,6 +103,7 @@ export class Image extends ImageWalks {
     this.format = read.format;
     this.id = read.id;
     this.unread = read.unread;
+    this.state = contents.states;
     this.ancestors = contents.chain.ancestors.map(ancestorInfo);
   }
 
@@ -185,6 +180,14 @@ export class Image extends ImageWalks {
   }
 
   /**
+   * Reads the state with this name. OPTION_INVALID if the image has none of this name,
+   * IMAGE_CHECKSUM, INPUT_FAILED, IMAGE_CLOSED.
+   */
+  readState(name: string): Promise<Uint8Array> {
+    return this.#uses.during(async () => this.#contents.state(text('name', name)));
+  }
+
+  /**
    * Runs a job on the contents of the image, which stays open until the job is over. IMAGE_CLOSED
    * if it was closed before.
    *
@@ -213,11 +216,6 @@ export class Image extends ImageWalks {
       return this.#contents.payload(this.#contents.mm(ordinalOf(choice)), part);
     });
   }
-}
-
-function ancestorInfo({ id, from, head }: Ancestor): ImageAncestor {
-  const path = typeof from === 'string' ? (imageOfFirstPart(from) ?? from) : null;
-  return { id, path, bytes: head.totalLen };
 }
 
 function ordinalOf(choice: MmChoice): number | undefined {

@@ -33,13 +33,15 @@ export function withStoppedMm<T>(
  *  - All ids are taken before anything is held (`thread-queue.ts`). Without `freeze` there is one
  *    more, in `onlookers`, for a worker. An action that takes it out of the list has to release it.
  *
- * MM_GONE if one of the mms was destroyed, and AbortError when `signal` fires.
+ * `first` runs once the machine is frozen, or inside the gate, before any lock is held. MM_GONE if
+ * one of the mms was destroyed, and AbortError when `signal` fires.
  */
 export async function withHeldMms<T>(
   references: readonly MmReference[],
   freeze: boolean,
   signal: AbortSignal | undefined,
   action: (mms: readonly Mm[], onlookers: number[]) => Promise<T>,
+  first?: (mms: readonly Mm[]) => Promise<void>,
 ): Promise<T> {
   const { machine } = references[0]!;
   const count = references.length;
@@ -47,15 +49,16 @@ export async function withHeldMms<T>(
     ? await machine.queue.take(count, signal)
     : await enterAsOperation(machine, count + 1, signal);
   const onlookers = ids.slice(count);
-  const [first] = ids as readonly [number];
+  const [gateId] = ids as readonly [number];
   try {
-    if (freeze) await machine.gate.freeze(first, signal);
+    if (freeze) await machine.gate.freeze(gateId, signal);
     try {
       const mms = references.map(({ slot }, index) => mmOf(machine, slot, ids[index]!));
+      await first?.(mms);
       return await withLockedMms(mms, references, signal, () => action(mms, onlookers));
     } finally {
-      if (freeze) machine.gate.thaw(first);
-      else machine.gate.leave(first);
+      if (freeze) machine.gate.thaw(gateId);
+      else machine.gate.leave(gateId);
     }
   } finally {
     releaseAll(machine, [...ids.slice(0, count), ...onlookers]);

@@ -5,7 +5,13 @@
 import { AddressSpace } from '../../mmu/machine/address-space.ts';
 import type { Machine } from '../../mmu/machine/machine.ts';
 import { VMA_KIND, type VmaFields } from '../../mmu/vma/vma-table.ts';
-import { instanceOf, listener, oneOf, optional } from '../../shared/arguments/checks.ts';
+import {
+  instanceOf,
+  listener,
+  oneOf,
+  optional,
+  wholeNumber,
+} from '../../shared/arguments/checks.ts';
 import type { Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
 import { LoadList } from '../../shared/dump/load-table.ts';
@@ -20,6 +26,7 @@ import { JOB_OPTIONS, type JobOptions, Yielder } from '../job/stop.ts';
 import { assertReachable, HeldImage } from './held-image.ts';
 import { runLoadPhase } from './load-phase.ts';
 import { EntryMapper } from './map-entries.ts';
+import { readStates } from './read-states.ts';
 import { listInto, mmFor } from './restore-into.ts';
 import { RestoredFiles } from './restored-files.ts';
 import { assertEnoughMemory, type LoadLists, listPages } from './restored-pages.ts';
@@ -45,6 +52,11 @@ export interface RestoreOptions extends JobOptions {
    * closed. It cannot be combined with `into`.
    */
   readonly load?: 'now' | 'on-demand' | undefined;
+  /**
+   * The most bytes that the state of the image may have altogether, since all of it is read into
+   * memory. IMAGE_TOO_LARGE if it has more. Default 64 MiB.
+   */
+  readonly maxStateBytes?: number | undefined;
 }
 
 /** How far a restore is, in pages. */
@@ -63,6 +75,8 @@ export interface RestoreResult {
   readonly pages: number;
   /** How many of these stay in the image until they are touched. 0 unless `load` is 'on-demand'. */
   readonly onDemand: number;
+  /** The state that the image holds beside memory, by name. */
+  readonly state: { readonly [name: string]: Uint8Array };
   /** Milliseconds that the restore took. */
   readonly ms: number;
   /**
@@ -133,8 +147,8 @@ class Restore {
 
   async run(pool: WorkerPool): Promise<RestoreResult> {
     const start = performance.now();
-    const { signal, onProgress } = this.#options;
-    const { into } = this.#options;
+    const { signal, onProgress, into, maxStateBytes } = this.#options;
+    const state = await readStates(this.#image, maxStateBytes, signal);
     await this.#image.openChain(signal);
     if (into !== undefined) await this.#prepare(into);
     else for (const mm of this.#image.mms) await this.#createSpace(mm);
@@ -158,7 +172,7 @@ class Restore {
     const ms = performance.now() - start;
     const release = async (): Promise<void> => await this.#held?.release();
     const ends = { release, [Symbol.asyncDispose]: release };
-    return { mms: spaces, pages: totalPages, onDemand, ms, ...ends };
+    return { mms: spaces, pages: totalPages, onDemand, state, ms, ...ends };
   }
 
   /** Sets the entries that need no frame. Returns how many pages stay in the image. */
@@ -264,4 +278,5 @@ export const RESTORE_OPTIONS: Shape<RestoreOptions> = {
   onProgress: listener(),
   into: optional(instanceOf(AddressSpace, 'an AddressSpace')),
   load: optional(oneOf(['now', 'on-demand'])),
+  maxStateBytes: optional(wholeNumber(0)),
 };

@@ -4,7 +4,7 @@
  * the directory. With `sync: false` the same steps follow each other without the fsyncs.
  */
 import { optionsOf } from '../../shared/arguments/options.ts';
-import type { CopyTarget } from '../../shared/dump/tasks/copy-target.ts';
+import type { FileTarget } from '../../shared/dump/tasks/copy-target.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { outputFailed } from './output-error.ts';
 import { type OpenOutput, PATH_SINK_OPTIONS, PathSink, type PathSinkOptions } from './path-sink.ts';
@@ -28,8 +28,8 @@ export class FileSink extends PathSink {
     return this.assertFree(this.path);
   }
 
-  /** @internal */
-  async reserve(_extent: ImageExtent): Promise<CopyTarget> {
+  /** Step of a dump: see `Sink`. */
+  async reserve(_extent: ImageExtent): Promise<FileTarget> {
     const file = this.opened().files[0]!;
     return { kind: 'file', fd: file.fd, path: this.path, sparse: this.sparse };
   }

@@ -9,7 +9,7 @@ import { Machine } from '../../mmu/machine/machine.ts';
 import { instanceOf, optional, wholeNumber } from '../../shared/arguments/checks.ts';
 import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
-import type { CopyTarget, ImageChunk } from '../../shared/dump/tasks/copy-target.ts';
+import type { ImageChunk, MemoryTarget } from '../../shared/dump/tasks/copy-target.ts';
 import type { ImageLease } from '../../shared/dump/tasks/source-reach.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import type { FaultPlan } from '../../shared/faults.ts';
@@ -111,7 +111,7 @@ export class MemorySink implements Sink {
     return this.#image;
   }
 
-  /** @internal */
+  /** Step of a dump: see `Sink`. */
   async open(): Promise<void> {
     this.#forget();
   }
@@ -122,8 +122,8 @@ export class MemorySink implements Sink {
     Atomics.add(this.#generation, 0, 1);
   }
 
-  /** @internal */
-  async reserve({ bytes }: ImageExtent): Promise<CopyTarget> {
+  /** Step of a dump: see `Sink`. */
+  async reserve({ bytes }: ImageExtent): Promise<MemoryTarget> {
     const chunkBytes = this.#chunkBytes;
     const count = Math.ceil(bytes / chunkBytes);
     try {
@@ -144,7 +144,7 @@ export class MemorySink implements Sink {
     return { kind: 'memory', chunks: this.#chunks.slice(0, count), chunkBytes };
   }
 
-  /** @internal */
+  /** Step of a dump: see `Sink`. */
   async commit({ bytes }: ImageLength): Promise<void> {
     const count = Math.ceil(bytes / this.#chunkBytes);
     this.#image = {
@@ -155,7 +155,7 @@ export class MemorySink implements Sink {
     };
   }
 
-  /** @internal */
+  /** Step of a dump: see `Sink`. */
   async abort(): Promise<void> {
     this.#image = undefined;
   }

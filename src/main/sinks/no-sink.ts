@@ -1,7 +1,6 @@
 /** The sink of a dry run. It creates nothing, and nothing can be written into it. */
 import { assert } from '../../shared/assert.ts';
-import type { CopyTarget } from '../../shared/dump/tasks/copy-target.ts';
-import type { Sink } from './sink.ts';
+import type { Sink, SinkTarget } from './sink.ts';
 
 export class NoSink implements Sink {
   readonly kind = 'memory';
@@ -9,7 +8,7 @@ export class NoSink implements Sink {
 
   async open(): Promise<void> {}
 
-  reserve(): Promise<CopyTarget> {
+  reserve(): Promise<SinkTarget> {
     assert(false, 'a dry run writes nothing');
   }
 

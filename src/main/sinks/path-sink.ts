@@ -7,7 +7,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { flag, optional, pathname } from '../../shared/arguments/checks.ts';
 import type { Shape } from '../../shared/arguments/options.ts';
-import type { CopyTarget } from '../../shared/dump/tasks/copy-target.ts';
+import type { FileTarget } from '../../shared/dump/tasks/copy-target.ts';
 import { errnoOf, MmdumpError } from '../../shared/errors.ts';
 import type { FaultPlan } from '../../shared/faults.ts';
 import { FAULT_PLAN } from '../job/faults.ts';
@@ -17,7 +17,7 @@ import { type FileCalls, fileCalls } from './file-calls.ts';
 import { takeSink } from './one-dump.ts';
 import { outputExists, outputFailed, outputRefused } from './output-error.ts';
 import { OutputFile, removeNow } from './output-file.ts';
-import type { ImageExtent, ImageLength, Sink } from './sink.ts';
+import type { BuiltInTarget, ImageExtent, ImageLength, Sink } from './sink.ts';
 
 /** Options of every sink that writes files. */
 export interface PathSinkOptions {
@@ -177,8 +177,8 @@ export abstract class PathSink implements Sink {
    * @internal
    */
   protected abstract takeBack(output: OpenOutput): Promise<void>;
-  /** @internal */
-  abstract reserve(extent: ImageExtent): Promise<CopyTarget>;
+  /** Step of a dump: see `Sink`. */
+  abstract reserve(extent: ImageExtent): Promise<FileTarget | BuiltInTarget>;
 
   /**
    * Rejects as the beginning of a dump would, with OUTPUT_EXISTS or OUTPUT_FAILED, and leaves
@@ -194,7 +194,7 @@ export abstract class PathSink implements Sink {
     }
   }
 
-  /** @internal */
+  /** Step of a dump: see `Sink`. */
   async open(): Promise<void> {
     if (/\/\.?\.?$|^\.\.?$/.test(this.path)) throw outputRefused(this.path, 'is a directory');
     const output = new OpenOutput(this.path, this.calls);
@@ -236,7 +236,7 @@ export abstract class PathSink implements Sink {
     return this.#open;
   }
 
-  /** @internal */
+  /** Step of a dump: see `Sink`. */
   async commit(image: ImageLength): Promise<void> {
     const output = this.opened();
     await output.during(this.finish(output, image));
@@ -244,11 +244,7 @@ export abstract class PathSink implements Sink {
     if (!output.isAborted) await this.#release(output);
   }
 
-  /**
-   * Removes the files at once, whatever is under way. Rejects only if one stays behind.
-   *
-   * @internal
-   */
+  /** Removes the files at once, whatever is under way. Rejects only if one stays behind. */
   async abort(): Promise<void> {
     const output = this.#open;
     if (output === undefined) return;

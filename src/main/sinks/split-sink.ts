@@ -15,7 +15,7 @@ import { basename, dirname } from 'node:path';
 import { optional, wholeNumber } from '../../shared/arguments/checks.ts';
 import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { firstOfParts, partClaimsBytes } from '../../shared/dump/part-claims.ts';
-import type { CopyTarget } from '../../shared/dump/tasks/copy-target.ts';
+import type { PartsTarget } from '../../shared/dump/tasks/copy-target.ts';
 import { AbortError, MmdumpError } from '../../shared/errors.ts';
 import {
   bytesOfPart,
@@ -31,7 +31,7 @@ import { outputExists, outputFailed } from './output-error.ts';
 import { removeNow } from './output-file.ts';
 import { type OpenOutput, PATH_SINK_OPTIONS, PathSink, type PathSinkOptions } from './path-sink.ts';
 import { SetAside } from './set-aside.ts';
-import type { ImageExtent } from './sink.ts';
+import type { BuiltInTarget, ImageExtent } from './sink.ts';
 
 /**
  * Options of `splitSink`: exactly one of `parts` and `partBytes`. `force` replaces an image in
@@ -106,8 +106,9 @@ export class SplitSink extends PathSink {
     return found.map((name) => this.path + name.slice(image.length));
   }
 
-  /** @internal */
-  async reserve({ bytes, units }: ImageExtent): Promise<CopyTarget> {
+  /** Step of a dump: see `Sink`. */
+  async reserve(extent: ImageExtent): Promise<BuiltInTarget> {
+    const { bytes, units } = extent; // `units` is internal, so no declaration may name it
     const output = this.opened();
     const { path, sparse } = this;
     const partBytes = this.#lengthFor(bytes);
@@ -126,7 +127,9 @@ export class SplitSink extends PathSink {
     const claims = new SharedArrayBuffer(partClaimsBytes(count));
     const firstUnits = firstOfParts(units, partBytes, count);
     const fds = files.map(({ fd }) => fd);
-    return { kind: 'parts', fds, path, partBytes, sparse, claims, firstUnits };
+    const parts = { path, partBytes, sparse, claims, firstUnits };
+    const target: PartsTarget = { kind: 'parts', fds, ...parts };
+    return target;
   }
 
   #lengthFor(bytes: number): number {

@@ -10,11 +10,11 @@ import { flag, objectWith, optional, text } from '../../shared/arguments/checks.
 import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { assert } from '../../shared/assert.ts';
 import { createRing, type RingBuffers, SegmentRing } from '../../shared/dump/segment-ring.ts';
-import type { CopyTarget } from '../../shared/dump/tasks/copy-target.ts';
+import type { RingTarget } from '../../shared/dump/tasks/copy-target.ts';
 import type { FaultPlan } from '../../shared/faults.ts';
 import { FAULT_PLAN, failMemoryAt } from '../job/faults.ts';
 import { OpenStream, streamFailed } from './open-stream.ts';
-import type { DrainContext, ImageExtent, Sink } from './sink.ts';
+import type { BuiltInTarget, DrainContext, ImageExtent, Sink } from './sink.ts';
 
 /** Options of `streamSink`. */
 export interface StreamSinkOptions {
@@ -73,7 +73,7 @@ export class StreamSink implements Sink {
     return this.#stream;
   }
 
-  /** @internal */
+  /** Step of a dump: see `Sink`. */
   async open(): Promise<void> {
     if (!this.#stream.writable) throw streamFailed(this.#name, 'cannot be written: it has ended');
     this.#open = new OpenStream(this.#stream, this.#name);
@@ -84,8 +84,8 @@ export class StreamSink implements Sink {
     return this.#open;
   }
 
-  /** @internal */
-  async reserve(extent: ImageExtent): Promise<CopyTarget> {
+  /** Step of a dump: see `Sink`. */
+  async reserve(extent: ImageExtent): Promise<BuiltInTarget> {
     const { workers, maxSegmentBytes } = extent;
     const slots = workers * SLOTS_PER_WORKER;
     try {
@@ -96,7 +96,8 @@ export class StreamSink implements Sink {
       throw streamFailed(this.#name, what, error);
     }
     this.#extent = extent;
-    return { kind: 'stream', ring: this.#ring };
+    const target: RingTarget = { kind: 'stream', ring: this.#ring };
+    return target;
   }
 
   /** @internal Writes segments out while workers fill the ring. Stops the phase if that fails. */
@@ -129,14 +130,14 @@ export class StreamSink implements Sink {
     output.assertWhole();
   }
 
-  /** @internal Resolves when the stream has taken everything and, with `end`, has closed. */
+  /** Resolves when the stream has taken everything and, with `end`, has closed. */
   async commit(): Promise<void> {
     const output = this.#opened();
     await output.finish(this.#end);
     if (this.#open === output) this.#release(output); // otherwise it was aborted meanwhile
   }
 
-  /** @internal */
+  /** Step of a dump: see `Sink`. */
   async abort(): Promise<void> {
     const output = this.#open;
     if (output === undefined) return;

@@ -14,21 +14,21 @@
  *
  * Adopted memory is written by its owner, whom no entry notices. A bank may have marks, one byte
  * per page, that the owner sets after it has written a page (`physical/adopted.ts`).
+ *
+ * What has no entry, or an empty one, is not listed even if its bytes have changed to zeros: a dump
+ * finds such pages by their class. A fresh frame of zeros counts as written, also after a read.
  */
-import { addressOf, GRANULE_PAGES, PAGE_SIZE } from '../../shared/page.ts';
+import type { DirtyRanges } from '../../shared/dump/dirty-ranges.ts';
+import { addressOf, PAGE_SIZE } from '../../shared/page.ts';
 import { MMAP, RANK } from '../../shared/sync/held-locks.ts';
 import { einval, forEachVma, parseUserRange } from '../arguments/range.ts';
 import type { Mm } from '../mm/mm.ts';
 import { MM_FIELD } from '../mm/mm-struct.ts';
-import type { AdoptedMarks } from '../physical/adopted-marks.ts';
 import { lockTable, unlockTable } from '../tables/page-table.ts';
-import { isPresent, PTE, pfnOf, setEntry, withSoftDirty } from '../tables/pte.ts';
+import { setEntry, withSoftDirty } from '../tables/pte.ts';
 import { revokeTranslations } from '../tables/revoke.ts';
 import { walkRange } from '../tables/walk-range.ts';
-
-const { SOFT_DIRTY, SWAP_SOFT_DIRTY } = PTE;
-/** PRESENT and PROTNONE: an entry with one of them is present (`isPresent`). */
-const PRESENT_BITS = PTE.PRESENT | PTE.PROTNONE;
+import { collectDirty } from './dirty-scan.ts';
 
 /** Bytes [start, end) of an address space, whole pages, that may have changed. */
 export interface DirtyRange {
@@ -38,46 +38,63 @@ export interface DirtyRange {
   readonly end: number;
 }
 
-/** What a collection does besides listing the dirty pages. */
-interface Wanted {
-  /** Whether what is listed is clean from now on. */
-  readonly clears: boolean;
-  /** Whether adopted pages of a bank without marks are listed: nobody knows if they changed. */
-  readonly listsUnknown: boolean;
-}
-
 /**
  * The dirty pages since the last call, or since tracking began; they are clean from now on. The
  * mmap lock is held for writing, so no store is under way.
  */
 export function takeDirty(mm: Mm): DirtyRange[] {
-  mm.threads.assertHeld(mm.thread, RANK.MMAP_WRITE, 'dirty pages are taken');
-  revokeTranslations(mm);
-  const found = collect(mm, { clears: true, listsUnknown: false });
-  mm.struct.set(MM_FIELD.DIRTY_INSTANT, mm.struct.get(MM_FIELD.DIRTY_INSTANT) + 1);
+  const pages = takeAll(mm, false);
+  const found: DirtyRange[] = [];
+  for (let at = 0; at < pages.length; at += 2) {
+    found.push({ start: addressOf(pages[at]!), end: addressOf(pages[at + 1]!) });
+  }
   return found;
 }
 
 /**
- * The instant at which the pages of the mm were clean last, for `dirtySince`. It is a number that
- * grows with every `takeDirty`. The mmap lock is held in either mode.
+ * The instant at which the pages of the mm were clean last, for `dirtySince` and `takeSince`. It is
+ * a number that grows with every `takeDirty` and `takeSince`. The mmap lock is held in either mode.
  */
 export function dirtyInstant(mm: Mm): number {
   return mm.struct.get(MM_FIELD.DIRTY_INSTANT);
 }
 
 /**
- * The pages that may have changed since `instant`, which `dirtyInstant` has returned. Nothing is
- * cleared. Undefined if nobody knows any more, since dirty pages were taken in the meantime. Pages
- * that have no content of their own by now, as after MADV_DONTNEED, need not be in it. Adopted
- * pages without marks are in it. What other mms and files write to shared memory is not.
+ * The pages that may have changed since `instant`, which `dirtyInstant` has returned, as ascending
+ * ranges. Nothing is cleared. Undefined if nobody knows any more, since dirty pages were taken in
+ * the meantime. Pages that have no content of their own by now, as after MADV_DONTNEED, need not be
+ * in it. Listed are all pages of which no entry tells: those of shared mappings, of files and of
+ * devices, and adopted pages without marks.
  *
  * The mmap lock is held for writing, or for reading while the machine is frozen.
  */
-export function dirtySince(mm: Mm, instant: number): DirtyRange[] | undefined {
+export function dirtySince(mm: Mm, instant: number): DirtyRanges | undefined {
   mm.threads.assertHeld(mm.thread, MMAP, 'dirty pages are looked at');
   if (dirtyInstant(mm) !== instant) return undefined;
-  return collect(mm, { clears: false, listsUnknown: true });
+  return Float64Array.from(collectDirty(mm, { clears: false, listsUnknown: true }));
+}
+
+/** As `dirtySince`, and the pages are clean from now on. The mmap lock is held for writing. */
+export function takeSince(mm: Mm, instant: number | undefined): DirtyRanges | undefined {
+  const isKnown = dirtyInstant(mm) === instant;
+  const pages = takeAll(mm, true);
+  return isKnown ? Float64Array.from(pages) : undefined;
+}
+
+function takeAll(mm: Mm, listsUnknown: boolean): number[] {
+  mm.threads.assertHeld(mm.thread, RANK.MMAP_WRITE, 'dirty pages are taken');
+  revokeTranslations(mm);
+  const found = collectDirty(mm, { clears: true, listsUnknown });
+  endDirtyPeriod(mm);
+  return found;
+}
+
+/**
+ * Ends what is known since the last instant: `dirtySince` will not trust it. For those who change
+ * entries in a way that no soft-dirty bit tells. The mmap lock is held for writing.
+ */
+export function endDirtyPeriod({ struct }: Mm): void {
+  struct.set(MM_FIELD.DIRTY_INSTANT, struct.get(MM_FIELD.DIRTY_INSTANT) + 1);
 }
 
 /**
@@ -109,118 +126,4 @@ export function markPages(mm: Mm, from: number, to: number): void {
     }
     unlockTable(mm, table);
   });
-}
-
-/** The ranges found so far. Neighbours are joined. */
-class Ranges {
-  readonly list: DirtyRange[] = [];
-  #from = 0;
-  #to = 0;
-
-  /** Adds pages [from, to), which lie behind all others. */
-  add(from: number, to: number): void {
-    if (from !== this.#to) {
-      this.#flush();
-      this.#from = from;
-    }
-    this.#to = to;
-  }
-
-  done(): DirtyRange[] {
-    this.#flush();
-    return this.list;
-  }
-
-  #flush(): void {
-    if (this.#from === this.#to) return;
-    this.list.push({ start: addressOf(this.#from), end: addressOf(this.#to) });
-  }
-}
-
-function collect(mm: Mm, wanted: Wanted): DirtyRange[] {
-  const { vmas } = mm;
-  const ranges = new Ranges();
-  for (let ordinal = 0; ordinal < vmas.count; ordinal++) {
-    const slot = vmas.slot(ordinal);
-    const isNew = !vmas.isClean(slot);
-    if (isNew) ranges.add(vmas.start(slot), vmas.end(slot));
-    if (!isNew || wanted.clears) collectVma(mm, slot, wanted, isNew ? new Ranges() : ranges);
-    if (wanted.clears) vmas.setClean(slot, true);
-  }
-  return ranges.done();
-}
-
-function collectVma(mm: Mm, slot: number, wanted: Wanted, ranges: Ranges): void {
-  const { cursor, vmas, machine } = mm;
-  const marks = machine.adoptedMarks;
-  walkRange(mm, vmas.start(slot), vmas.end(slot), 'look', (found, vpn, end) => {
-    const { words, at } = cursor;
-    if (found === 'huge') {
-      // Of a leaf of 2 MiB, only the part that lies in the VMA is listed.
-      if ((words[at]! & SOFT_DIRTY) === 0) return;
-      ranges.add(vpn, end);
-      const isWhole = vpn % GRANULE_PAGES === 0 && end - vpn === GRANULE_PAGES;
-      if (wanted.clears && isWhole) words[at]! &= ~SOFT_DIRTY;
-      return;
-    }
-    if (marks === undefined) collectTable(words, at, vpn, end, wanted.clears, ranges);
-    else collectMarked(mm, marks, vpn, end, wanted, ranges);
-  });
-}
-
-/**
- * Adds the dirty pages [vpn, end) of a table whose first entry is words[at], and makes their
- * entries clean with `clears`. Plain stores: no other thread changes the entries.
- */
-function collectTable(
-  words: Int32Array,
-  at: number,
-  vpn: number,
-  end: number,
-  clears: boolean,
-  ranges: Ranges,
-): void {
-  let from = -1;
-  for (let page = vpn, next = at; page < end; page++, next += 2) {
-    const low = words[next]!;
-    const bit = (low & PRESENT_BITS) !== 0 ? SOFT_DIRTY : SWAP_SOFT_DIRTY;
-    if ((low & bit) !== 0) {
-      if (from < 0) from = page;
-      if (clears) words[next] = low & ~bit;
-    } else if (from >= 0) {
-      ranges.add(from, page);
-      from = -1;
-    }
-  }
-  if (from >= 0) ranges.add(from, end);
-}
-
-/**
- * Does the same in a machine with adopted memory: a page is dirty, too, if its owner has marked it,
- * or, with `listsUnknown`, if nobody knows. The mark of a page goes with `clears`, unless other
- * mappings of the page need it as well.
- */
-function collectMarked(
-  mm: Mm,
-  marks: AdoptedMarks,
-  vpn: number,
-  end: number,
-  { clears, listsUnknown }: Wanted,
-  ranges: Ranges,
-): void {
-  const { words, at } = mm.cursor;
-  for (let page = vpn, next = at; page < end; page++, next += 2) {
-    const low = words[next]!;
-    const bit = (low & PRESENT_BITS) !== 0 ? SOFT_DIRTY : SWAP_SOFT_DIRTY;
-    let isDirty = (low & bit) !== 0;
-    if (isDirty && clears) words[next] = low & ~bit;
-    const pfn = isPresent(low) ? pfnOf(low, words[next + 1]!) : 0;
-    if (pfn >= marks.first) {
-      const isMarked = clears
-        ? marks.take(pfn, mm.pages.mapCount(pfn) > 1)
-        : marks.has(pfn, listsUnknown);
-      isDirty ||= isMarked;
-    }
-    if (isDirty) ranges.add(page, page + 1);
-  }
 }

@@ -130,6 +130,7 @@ function installLeaves(mm: Mm, start: number, pages: number, flags: number, firs
   const slot = mm.vmas.lookup(start);
   const anonVma = prepareAnonVma(mm, slot);
   const index = mm.vmas.fileIndex(slot, start);
+  const step = mm.machine.nextAdoptedStep();
   const privileges = pagePrivileges(flags);
   const bits = leafFlags(privileges.low, (flags & VM.WRITE) !== 0, true);
   for (let done = 0; done < pages; ) {
@@ -139,7 +140,7 @@ function installLeaves(mm: Mm, start: number, pages: number, flags: number, firs
     lockTable(mm, cursor.table);
     for (let page = 0; page < count; page++) {
       const pfn = first + done + page;
-      describeAdopted(mm, pfn, anonVma, index + done + page);
+      describeAdopted(mm, pfn, anonVma, index + done + page, step);
       const high = highOf(pfn, privileges.high);
       setEntry(cursor.words, cursor.at + page * 2, lowOf(pfn, bits), high);
     }
@@ -152,8 +153,9 @@ function installLeaves(mm: Mm, start: number, pages: number, flags: number, firs
  * Describes the frame as an anonymous page, and counts one more leaf that maps it. A frame that is
  * mapped several times is described as the page of its last mapping.
  */
-function describeAdopted(mm: Mm, pfn: number, anonVma: number, index: number): void {
+function describeAdopted(mm: Mm, pfn: number, anonVma: number, index: number, step: number): void {
   mm.pages.describe(pfn, PG.ANON | PG.SWAPBACKED | PG.ADOPTED, anonVma, index);
   mm.pages.get(pfn);
   mm.pages.addMapping(pfn);
+  mm.machine.adoptedMarks?.noteMapping(pfn, step);
 }

@@ -21,8 +21,9 @@ import { MM_FIELD } from '../mm/mm-struct.ts';
 import { allocateTable, dropShared, isShared } from '../tables/page-table.ts';
 import { highOf, isPresent, lowOf, PTE, pfnOf, TABLE_ENTRY, withSoftDirty } from '../tables/pte.ts';
 import { revokeTranslations } from '../tables/revoke.ts';
-import { shareEntry, shareFrame } from '../tables/shared-table.ts';
+import { shareEntry } from '../tables/shared-table.ts';
 import { dropEntry, dropLeaf } from '../tables/zap.ts';
+import { type AdoptedRewind, beginRewind, noteRewound, rewindAdopted } from './rewind-adopted.ts';
 import { rewindVmas } from './rewind-vmas.ts';
 import {
   copyFields,
@@ -33,8 +34,7 @@ import {
   upperEntry,
 } from './snapshot.ts';
 
-const { WRITE, HUGE, ACCESSED, DIRTY, SOFT_DIRTY, NX_HIGH, ADOPTED_COPY } = PTE;
-const FLAGS = 0xfff;
+const { WRITE, HUGE, ACCESSED, DIRTY, SOFT_DIRTY, ADOPTED_COPY } = PTE;
 const TABLE_WORDS = 1024;
 /** Bits of an entry on which no content depends. Bit 11 has another meaning if it is not present. */
 const NOTES = ACCESSED | DIRTY | WRITE;
@@ -49,17 +49,26 @@ export function prepareRewind(mm: Mm, clone: Mm): void {
   makeUpperTables(mm, mm.pgd, clone.pgd, 4);
 }
 
+/** What the functions below have to know of a rewind. */
+interface Rewind extends AdoptedRewind {
+  /** Whether the protected tables of the mm are those of the clone. */
+  readonly isBase: boolean;
+}
+
 /**
  * Makes the mm what it was when its clone was taken, for the snapshot `id`. `prepareRewind` was
- * called under the same lock.
+ * called under the same lock. With `trustsMarks`, adopted pages that have not changed by their marks
+ * are not compared.
  */
-export function rewindMm(mm: Mm, clone: Mm, id: number): void {
+export function rewindMm(mm: Mm, clone: Mm, id: number, trustsMarks: boolean): void {
   const { BASE } = MM_FIELD;
   revokeTranslations(mm);
   rewindVmas(mm, clone);
   copyFields(clone, mm);
   restoreLdt(clone, mm);
-  rewindTable(mm, mm.pgd, clone.pgd, 4, mm.struct.get(BASE) === id);
+  const adopted = beginRewind(mm, clone, trustsMarks);
+  rewindTable(mm, mm.pgd, clone.pgd, 4, { ...adopted, isBase: mm.struct.get(BASE) === id });
+  noteRewound(clone, adopted);
   mm.struct.set(BASE, id);
 }
 
@@ -109,7 +118,7 @@ function assertReachable({ memory, pages }: Mm, table: Pfn): void {
 }
 
 /** Puts back what differs below a table of `level` (2 to 4). */
-function rewindTable(mm: Mm, table: Pfn, clones: Pfn, level: number, isBase: boolean): void {
+function rewindTable(mm: Mm, table: Pfn, clones: Pfn, level: number, rewind: Rewind): void {
   const { memory } = mm;
   const words = memory.wordsOf(table);
   const from = memory.wordsOf(clones);
@@ -120,14 +129,14 @@ function rewindTable(mm: Mm, table: Pfn, clones: Pfn, level: number, isBase: boo
     const kept = from[at + offset]!;
     if ((low | kept) === 0) continue;
     if (level === 2) {
-      if (isBase && low !== 0 && kept !== 0 && (low & (WRITE | HUGE)) === 0) continue;
-      rewindGranule(mm, words, at, from, at + offset);
+      if (rewind.isBase && low !== 0 && kept !== 0 && (low & (WRITE | HUGE)) === 0) continue;
+      rewindGranule(mm, words, at, from, at + offset, rewind);
       continue;
     }
     const what = upperEntry(mm, level, kept, from[at + offset + 1]!);
     if (what === 'table') {
       const lower = pfnOf(low, words[at + 1]!) as Pfn; // makeUpperTables has seen to it
-      rewindTable(mm, lower, pfnOf(kept, from[at + offset + 1]!) as Pfn, level - 1, isBase);
+      rewindTable(mm, lower, pfnOf(kept, from[at + offset + 1]!) as Pfn, level - 1, rewind);
       continue;
     }
     removeBelow(mm, words, at, level);
@@ -143,6 +152,7 @@ function rewindGranule(
   at: number,
   from: Int32Array,
   there: number,
+  rewind: Rewind,
 ): void {
   const low = words[at]!;
   const high = words[at + 1]!;
@@ -155,7 +165,7 @@ function rewindGranule(
   // A huge leaf that both show, or a table that both share, has not changed.
   if (is === was && pfn === keptPfn && (is === 'huge' || is === 'table')) return;
   if (is === 'table' && was === 'table' && !isShared(mm, pfn)) {
-    const isOpen = rewindLeaves(mm, pfn, keptPfn);
+    const isOpen = rewindLeaves(mm, pfn, keptPfn, rewind);
     words[at] = isOpen ? low | WRITE : low & ~WRITE;
     return;
   }
@@ -163,7 +173,7 @@ function rewindGranule(
   if (was === 'huge') {
     copyHuge(mm, from, there, words, at);
     words[at] = words[at]! | SOFT_DIRTY;
-  } else if (was === 'table') rewindToTable(mm, words, at, from, there, keptPfn);
+  } else if (was === 'table') rewindToTable(mm, words, at, from, there, keptPfn, rewind);
   else {
     words[at + 1] = keptHigh;
     words[at] = kept;
@@ -178,6 +188,7 @@ function rewindToTable(
   from: Int32Array,
   there: number,
   table: Pfn,
+  rewind: Rewind,
 ): void {
   const leaves = mm.memory.wordsOf(table);
   const first = mm.memory.wordAt(table);
@@ -185,7 +196,7 @@ function rewindToTable(
     const fresh = allocateTable(mm, 1); // the granule that was just removed has given frames back
     words[at + 1] = highOf(fresh, 0);
     words[at] = lowOf(fresh, TABLE_ENTRY);
-    rewindLeaves(mm, fresh, table);
+    rewindLeaves(mm, fresh, table, rewind);
     return;
   }
   for (let leaf = first; leaf < first + TABLE_WORDS; leaf += 2) {
@@ -198,7 +209,7 @@ function rewindToTable(
  * Puts back the entries of the table that differ from those of the clone's table. Returns whether
  * some of them show adopted pages, so that the table has to stay open.
  */
-function rewindLeaves(mm: Mm, table: Pfn, clones: Pfn): boolean {
+function rewindLeaves(mm: Mm, table: Pfn, clones: Pfn, rewind: Rewind): boolean {
   const words = mm.memory.wordsOf(table);
   const from = mm.memory.wordsOf(clones);
   const first = mm.memory.wordAt(table);
@@ -210,7 +221,7 @@ function rewindLeaves(mm: Mm, table: Pfn, clones: Pfn): boolean {
     const notes = (low & 0x101) !== 0 ? NOTES | SOFT_DIRTY : NOTES;
     if (((low ^ kept) & ~notes) === 0 && words[at + 1] === from[at + offset + 1]) continue;
     if (isPresent(kept) && (kept & ADOPTED_COPY) !== 0) {
-      rewindAdopted(mm, words, at, kept, from[at + offset + 1]!);
+      rewindAdopted(mm, words, at, kept, from[at + offset + 1]!, rewind);
       hasCopies = true;
     } else rewindLeaf(mm, words, at, from, at + offset);
   }
@@ -224,25 +235,6 @@ function rewindLeaf(mm: Mm, words: Int32Array, at: number, from: Int32Array, the
   if (low !== 0) dropEntry(mm, low, words[at + 1]!);
   words[at + 1] = high;
   words[at] = withSoftDirty(kept, high);
-}
-
-/** Stores the bytes of the copy in the adopted frame, and maps that if it is not there any more. */
-function rewindAdopted(mm: Mm, words: Int32Array, at: number, kept: number, high: number): void {
-  const { memory, pages } = mm;
-  const copy = pfnOf(kept, high);
-  const frame = pages.next(copy);
-  const low = words[at]!;
-  const isThere = isPresent(low) && pfnOf(low, words[at + 1]!) === frame;
-  if (isThere && Buffer.compare(memory.page(frame), memory.page(copy)) === 0) return;
-  memory.copy(frame, copy);
-  if (isThere) {
-    words[at] = low | SOFT_DIRTY;
-    return;
-  }
-  if (low !== 0) dropEntry(mm, low, words[at + 1]!);
-  shareFrame(mm, frame);
-  words[at + 1] = highOf(frame, high & NX_HIGH);
-  words[at] = lowOf(frame, (kept & FLAGS & ~ADOPTED_COPY) | SOFT_DIRTY);
 }
 
 /** Removes everything below the entry words[at] of a table of `level`, and empties the entry. */

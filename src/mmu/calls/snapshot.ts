@@ -11,6 +11,7 @@ import { GRANULE_PAGES, type Pfn, TASK_PAGES } from '../../shared/page.ts';
 import { RANK } from '../../shared/sync/held-locks.ts';
 import { claimMm, freeMm, type Mm, mmOf } from '../mm/mm.ts';
 import { LDT_AT, LDT_MAX_ENTRIES, MM_FIELD } from '../mm/mm-struct.ts';
+import { seenAt } from '../physical/adopted-marks.ts';
 import { PG } from '../physical/page-struct.ts';
 import { allocateTable, isBadHugeLeaf, isBadTableEntry } from '../tables/page-table.ts';
 import { highOf, isPresent, lowOf, PTE, pfnOf, TABLE_ENTRY } from '../tables/pte.ts';
@@ -53,6 +54,10 @@ export function cloneMm(mm: Mm, id: number): Mm {
   threads.assertHeld(thread, RANK.MMAP_WRITE, 'a snapshot is taken');
   const clone = mmOf(machine, claimMm(machine, thread), thread);
   revokeTranslations(mm);
+  if (machine.adoptedMarks !== undefined) {
+    // Before the first copy: what changes from here on has a later step.
+    clone.struct.set(MM_FIELD.ADOPTED_SEEN, seenAt(machine.nextAdoptedStep()));
+  }
   mm.struct.set(MM_FIELD.BASE, id); // first: tables become protected from here on
   try {
     restoreLdt(mm, clone);

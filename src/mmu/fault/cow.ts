@@ -28,7 +28,7 @@ export function breakCow(
     const old = pfnOf(low, high);
     if (!mm.memory.has(old)) throw sigbus(vpn, BEYOND_MEMORY);
     if ((flags & VM.SHARED) !== 0 || mayReuse(mm, low, old)) {
-      if ((mm.pages.flags(old) & ANON) !== 0) mm.pages.setOrigin(old, 0, 0); // it gets written
+      if ((mm.pages.flags(old) & (ANON | ADOPTED)) === ANON) mm.pages.setOrigin(old, 0, 0); // it gets written
       setEntry(words, at, low | WRITE | WRITTEN, high);
       if ((low & SPECIAL) === 0) noteDirty(mm, old);
       mm.faulted = 'reuse';

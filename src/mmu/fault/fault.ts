@@ -112,7 +112,7 @@ function faultAnonymous(
   const writable = isFresh && (flags & VM.WRITE) !== 0;
   lockTable(mm, cursor.table);
   const free = cursor.words[cursor.at] === 0;
-  if (free) setLeaf(cursor, pfn, flags, writable, writable);
+  if (free) setLeaf(cursor, pfn, flags, writable, writable, isFresh); // its bytes are new
   if (free) mm.faulted = isFresh ? 'anonymous' : 'zeroPage';
   unlockTable(mm, cursor.table);
   if (!free) dropLeaf(mm, pfn);

@@ -25,7 +25,7 @@ import { dropLeaf } from '../tables/zap.ts';
 import { prepareAnonVma } from '../vma/anon-vma.ts';
 import { describeAnonymous } from './leaf.ts';
 
-const { HUGE, WRITE } = PTE;
+const { HUGE, WRITE, SOFT_DIRTY } = PTE;
 
 /**
  * Maps a huge page on the first access to a granule (do_huge_pmd_anonymous_page). A read maps the
@@ -53,7 +53,7 @@ export function faultHuge(
   const writable = isFresh && (flags & VM.WRITE) !== 0;
   lockTable(mm, cursor.table);
   const free = cursor.words[cursor.at] === 0;
-  if (free) setHugeLeaf(cursor, first, flags, writable);
+  if (free) setHugeLeaf(cursor, first, flags, writable, isFresh);
   if (free) mm.faulted = isFresh ? 'huge' : 'zeroPage';
   unlockTable(mm, cursor.table);
   if (!free) dropHuge(mm, first);
@@ -76,9 +76,17 @@ function dropHuge(mm: Mm, first: number): void {
   for (let page = 0; page < GRANULE_PAGES; page++) dropLeaf(mm, first + page);
 }
 
-function setHugeLeaf(cursor: PageCursor, first: number, flags: number, writable: boolean): void {
+/** Sets the leaf. It is soft-dirty with `isSoft`: its bytes are new. The table is locked. */
+function setHugeLeaf(
+  cursor: PageCursor,
+  first: number,
+  flags: number,
+  writable: boolean,
+  isSoft: boolean,
+): void {
   const privileges = pagePrivileges(flags);
-  const low = lowOf(first, leafFlags(privileges.low, writable, writable) | HUGE);
+  const bits = leafFlags(privileges.low, writable, writable) | (isSoft ? SOFT_DIRTY : 0);
+  const low = lowOf(first, bits | HUGE);
   replaceEntry(cursor.words, cursor.at, low, highOf(first, privileges.high));
 }
 
@@ -135,7 +143,7 @@ function replaceHugeZero(
   const unchanged = (low & HUGE) !== 0 && pfnOf(low, cursor.words[cursor.at + 1]!) === zero;
   if (unchanged) {
     revokeTranslations(mm);
-    setHugeLeaf(cursor, fresh, flags, true);
+    setHugeLeaf(cursor, fresh, flags, true, true);
     mm.faulted = 'huge';
   }
   unlockTable(mm, cursor.table);

@@ -15,6 +15,7 @@ import {
 import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { MmdumpError } from '../../shared/errors.ts';
 import { hex, TASK_PAGES, vpnOf } from '../../shared/page.ts';
+import { endDirtyPeriod } from '../calls/dirty.ts';
 import { noteGuards } from '../fault/guard.ts';
 import { holdGate } from '../mm/hold.ts';
 import { type PageStructs, PG } from '../physical/page-struct.ts';
@@ -136,6 +137,7 @@ export function writePte(space: AddressSpace, address: number, words: PteWords):
     if (slot >= 0) noteGuards(mm, slot); // the new entry may be a guard marker
     lockTable(mm, cursor.table);
     replaceEntry(cursor.words, cursor.at, low | 0, high | 0);
+    endDirtyPeriod(mm); // no bit tells what the entry shows now
     unlockTable(mm, cursor.table);
   });
 }

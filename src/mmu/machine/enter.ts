@@ -34,7 +34,7 @@ export function runOn<T>(
   mode: LockMode,
   operation: (mm: Mm) => T,
 ): T {
-  mm.toPopulate.length = 0;
+  if (mm.toPopulate.length > 0) mm.toPopulate.length = 0; // setting it is a call, and rarely due
   try {
     for (let wanted = mode; ; ) {
       try {
@@ -46,8 +46,10 @@ export function runOn<T>(
     }
   } finally {
     mm.cursor.dropViews();
-    for (const populate of populations(mm.toPopulate)) {
-      ignoreFailure(() => runOn(mm, reference, 'read', populate));
+    if (mm.toPopulate.length > 0) {
+      for (const populate of populations(mm.toPopulate)) {
+        ignoreFailure(() => runOn(mm, reference, 'read', populate));
+      }
     }
     mm.machine.faults.tell();
   }

@@ -1,14 +1,8 @@
 /** What `machine.snapshot` is asked for. */
-import { bytesOf } from '../../shared/arguments/bytes.ts';
-import {
-  type Check,
-  instanceOf,
-  list,
-  optional,
-  wholeNumber,
-} from '../../shared/arguments/checks.ts';
-import { namedValues, optionsOf, type Shape } from '../../shared/arguments/options.ts';
+import { flag, instanceOf, list, optional, wholeNumber } from '../../shared/arguments/checks.ts';
+import { optionsOf, type Shape } from '../../shared/arguments/options.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
+import { copyState, STATE, type StateBlobs } from '../../shared/arguments/state-blobs.ts';
 import { MiB } from '../../shared/page.ts';
 import type { MachineParts } from '../mm/machine-parts.ts';
 import { AddressSpace } from './address-space.ts';
@@ -22,10 +16,21 @@ export type SnapshotState = { readonly [name: string]: ArrayBufferView };
 export interface SnapshotOptions {
   /** The address spaces to keep. Default: all of the machine. */
   readonly spaces?: readonly AddressSpace[] | undefined;
-  /** Bytes to keep beside them, by name. They are copied. Default: none. */
+  /**
+   * Bytes to keep beside them, by name: at most 1024, with names of 1 to 255 bytes. They are copied.
+   * A dump of the snapshot puts them into the image. Default: none.
+   */
   readonly state?: SnapshotState | undefined;
   /** The most bytes that `state` may have altogether. Default 64 MiB. */
   readonly maxStateBytes?: number | undefined;
+  /**
+   * true: a rewind looks only at those adopted pages that are marked (`dirty` of `banks`), or that
+   * the machine has written, since the snapshot or its last rewind. The owner of the memory has to
+   * mark every page that it stores. A page without a mark keeps what was stored. Banks without
+   * marks, and pages that several mappings show, are compared as ever. Default false: a rewind
+   * compares all adopted pages.
+   */
+  readonly trustMarks?: boolean | undefined;
 }
 
 const STATE_BYTES = 64 * MiB;
@@ -33,16 +38,16 @@ const SPACES = list(instanceOf(AddressSpace, 'an AddressSpace'));
 
 const OPTIONS: Shape<SnapshotOptions> = {
   spaces: optional((what, value) => SPACES(what, value)),
-  state: optional((what, value) => {
-    return Object.fromEntries(namedValues(what, value, 'an object with bytes under names'));
-  }) as Check<SnapshotOptions['state']>,
+  state: optional(STATE),
   maxStateBytes: optional(wholeNumber(0)),
+  trustMarks: optional(flag),
 };
 
 /** What `snapshot` was asked for, checked and copied. */
 export interface SnapshotRequest {
   readonly references: readonly MmReference[];
-  readonly state: ReadonlyMap<string, Uint8Array>;
+  readonly state: StateBlobs;
+  readonly trustsMarks: boolean;
 }
 
 /** Checks and copies the options. Throws OPTION_INVALID. */
@@ -51,6 +56,7 @@ export function snapshotRequest(machine: MachineParts, options: SnapshotOptions)
     spaces,
     state = {},
     maxStateBytes = STATE_BYTES,
+    trustMarks: trustsMarks = false,
   } = optionsOf('snapshot', options, OPTIONS);
   const references = spaces?.map((space) => space.reference) ?? livingMms(machine);
   for (const [index, { machine: other }] of references.entries()) {
@@ -60,19 +66,6 @@ export function snapshotRequest(machine: MachineParts, options: SnapshotOptions)
   const slots = new Set(references.map(({ slot }) => slot));
   if (slots.size < references.length) throw refusal('spaces', spaces, 'each address space once');
   if (references.length === 0) throw refusal('spaces', spaces, 'at least one address space');
-  return { references, state: copyState(state, maxStateBytes) };
-}
-
-function copyState(state: SnapshotState, limit: number): Map<string, Uint8Array> {
-  const copies = new Map<string, Uint8Array>();
-  let bytes = 0;
-  for (const [name, value] of Object.entries(state)) {
-    const view = bytesOf(`state.${name}`, value);
-    bytes += view.length;
-    if (bytes > limit) {
-      throw refusal('state: bytes', bytes, `at most ${limit} (maxStateBytes)`);
-    }
-    copies.set(name, Uint8Array.from(view));
-  }
-  return copies;
+  const copies = copyState(state, maxStateBytes, 'maxStateBytes');
+  return { references, state: copies, trustsMarks };
 }

@@ -2,6 +2,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { abortSignal, isInstance, optional } from '../../shared/arguments/checks.ts';
 import { refusal } from '../../shared/arguments/refuse.ts';
+import type { StateBlobs } from '../../shared/arguments/state-blobs.ts';
 import { errnoOf } from '../../shared/errors.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import { doExit } from '../calls/exit.ts';
@@ -18,9 +19,10 @@ const SIGNAL = optional(abortSignal);
 
 /** What else a snapshot is made of. */
 interface Taken {
-  readonly state: ReadonlyMap<string, Uint8Array>;
+  readonly state: StateBlobs;
   readonly pauseMs: number;
   readonly isIsolated: boolean;
+  readonly trustsMarks: boolean;
 }
 
 /** One address space, and its clone. */
@@ -37,11 +39,13 @@ interface Pair {
 export class Snapshot {
   readonly #machine: MachineParts;
   readonly #id: number;
-  readonly #state: ReadonlyMap<string, Uint8Array>;
+  /** @internal The bytes that the snapshot keeps beside memory. Nobody changes them. */
+  readonly blobs: StateBlobs;
   /** @internal Milliseconds for which the address spaces stood still. */
   readonly pauseMs: number;
   /** @internal Whether nothing can change what a dump of the snapshot stores. */
   readonly isIsolated: boolean;
+  readonly #trustsMarks: boolean;
   #pairs: readonly Pair[];
 
   /** @internal */
@@ -52,14 +56,15 @@ export class Snapshot {
     this.#machine = machine;
     this.#id = id;
     this.#pairs = pairs;
-    this.#state = taken.state;
+    this.blobs = taken.state;
     this.pauseMs = taken.pauseMs;
     this.isIsolated = taken.isIsolated;
+    this.#trustsMarks = taken.trustsMarks;
   }
 
   /** Copies of the bytes that the snapshot keeps beside memory, by name. */
   get state(): { [name: string]: Uint8Array } {
-    return Object.fromEntries([...this.#state].map(([name, bytes]) => [name, bytes.slice()]));
+    return Object.fromEntries([...this.blobs].map(([name, bytes]) => [name, bytes.slice()]));
   }
 
   /** Whether the snapshot was dropped. */
@@ -102,7 +107,9 @@ export class Snapshot {
       return machine.mms.of(machine, slot, generation);
     };
     for (const [index, mm] of mms.entries()) prepareRewind(mm, cloneOf(index));
-    for (const [index, mm] of mms.entries()) rewindMm(mm, cloneOf(index), this.#id);
+    for (const [index, mm] of mms.entries()) {
+      rewindMm(mm, cloneOf(index), this.#id, this.#trustsMarks);
+    }
   }
 
   /**
@@ -162,24 +169,37 @@ export async function takeSnapshotAsync(
   return snapshotOfAsync(machine, request, signal);
 }
 
-/** Takes a snapshot of these mms without state, for a dump. */
+/**
+ * Takes a snapshot of these mms without state, for a dump. `first` is called with the mms before
+ * they are cloned, each time that it is tried.
+ */
 export function snapshotOf(
   machine: MachineParts,
   references: readonly MmReference[],
+  first: (mms: readonly Mm[]) => void,
   signal?: AbortSignal,
 ): Promise<Snapshot> {
-  return snapshotOfAsync(machine, { references, state: new Map() }, signal);
+  return snapshotOfAsync(
+    machine,
+    { references, state: new Map(), trustsMarks: false },
+    signal,
+    first,
+  );
 }
 
 function snapshotOfAsync(
   machine: MachineParts,
   request: SnapshotRequest,
   signal: AbortSignal | undefined,
+  first?: (mms: readonly Mm[]) => void,
 ): Promise<Snapshot> {
   const { references } = request;
-  return waiting(machine, () => {
-    return holdAllAsync(references, (mms) => cloneAll(machine, request, mms), signal);
-  });
+  const clone = (mms: readonly Mm[]): Snapshot => {
+    const begun = performance.now();
+    first?.(mms);
+    return cloneAll(machine, request, mms, begun);
+  };
+  return waiting(machine, () => holdAllAsync(references, clone, signal));
 }
 
 /** Runs `attempt`, and again after each reclaim that it needs. */
@@ -195,8 +215,12 @@ async function waiting<T>(machine: MachineParts, attempt: () => Promise<T>): Pro
 }
 
 /** Clones all mms, or none. */
-function cloneAll(machine: MachineParts, request: SnapshotRequest, mms: readonly Mm[]): Snapshot {
-  const begun = performance.now();
+function cloneAll(
+  machine: MachineParts,
+  request: SnapshotRequest,
+  mms: readonly Mm[],
+  begun: number = performance.now(),
+): Snapshot {
   const id = machine.nextSnapshot();
   const pairs: Pair[] = [];
   const clones: Mm[] = [];
@@ -214,7 +238,7 @@ function cloneAll(machine: MachineParts, request: SnapshotRequest, mms: readonly
   }
   const isIsolated = clones.every(showsNoLiveFile);
   const pauseMs = performance.now() - begun;
-  return new Snapshot(machine, id, pairs, { state: request.state, isIsolated, pauseMs });
+  return new Snapshot(machine, id, pairs, { ...request, isIsolated, pauseMs });
 }
 
 /**

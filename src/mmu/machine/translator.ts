@@ -106,8 +106,7 @@ export class Translator implements TranslationUser {
     if (!this.isInside) return;
     this.isInside = false;
     noteInside(undefined);
-    for (const table of this.users) table.shut();
-    this.users.length = 0;
+    while (this.users.length > 0) this.users.pop()!.shut();
     this.translations.leave(this.thread);
   }
 
@@ -228,16 +227,20 @@ export class Translator implements TranslationUser {
     this.filled = epoch;
   }
 
+  /** Goes inside, and lets `table` use the epoch of this stay. Precondition: `isHeld`. */
+  enter(table: TranslationTable): void {
+    this.goInsideOrWait();
+    if (this.users.includes(table)) return;
+    table.open(this.enteredAt);
+    this.users.push(table);
+  }
+
   /**
-   * Lets `table` use the epoch of this stay inside, and returns where the page of `address` begins
-   * in `bytesOf(address)`; -1 if no translation is kept. Precondition: `isHeld`.
+   * Enters as `enter` does, and returns where the page of `address` begins in `bytesOf(address)`;
+   * -1 if no translation is kept. Precondition: `isHeld`.
    */
   find(table: TranslationTable, address: number, write: boolean): number {
-    this.goInsideOrWait();
-    if (!this.users.includes(table)) {
-      table.open(this.enteredAt);
-      this.users.push(table);
-    }
+    this.enter(table);
     const page = address - (address & OFFSET);
     const entry = (address >>> 12) & (ENTRIES - 1);
     return (write ? this.stores : this.loads)[entry] === page ? this.at[entry]! : -1;
@@ -250,12 +253,7 @@ export class Translator implements TranslationUser {
 
   /** Translates an address. Throws EINVAL outside `inside`, and the errors of an access. */
   translate(address: number, access: Access): Translation {
-    if (!this.isHeld) {
-      throw new MmdumpError(
-        'EINVAL',
-        `translate ${hex(address)}: nothing would hold the translation: call it in mm.inside(…)`,
-      );
-    }
+    this.assertHeld(`translate ${hex(address)}`);
     const found = this.withPage(address, 1, access === 'write', (mm, pfn, epoch) => {
       const vpn = (address - (address & OFFSET)) / PAGE_SIZE;
       if (access === 'execute') assertExecutable(mm, vpn);
@@ -271,6 +269,13 @@ export class Translator implements TranslationUser {
     });
     this.goInsideOrWait();
     return found;
+  }
+
+  /** Throws EINVAL outside of `inside`. `call` begins the message. */
+  assertHeld(call: string): void {
+    if (this.isHeld) return;
+    const why = 'nothing would hold the translation';
+    throw new MmdumpError('EINVAL', `${call}: ${why}: call it in mm.inside(…)`);
   }
 
   dropViews(): void {

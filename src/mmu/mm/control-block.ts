@@ -22,6 +22,7 @@ export const CONTROL = {
   ID_HIGH: 6, //       … high word
   ZERO_PAGE: 7, //     1 = read faults map the zero page, 0 = fresh pages; immutable after init
   SNAPSHOTS: 8, //     ids of snapshots handed out; Atomics only
+  ADOPTED_STEPS: 9, // steps of changes of adopted memory (`adopted-marks.ts`); Atomics only
   THREADS: 16, //      the thread table
 } as const;
 /** Words of the control block at which the gate, the allocator, the store and the backings begin. */

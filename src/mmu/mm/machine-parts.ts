@@ -25,7 +25,7 @@ import { FILES_MAX, FileTable } from '../files/file-table.ts';
 import { HostFiles } from '../files/host-files.ts';
 import { Store } from '../files/store.ts';
 import { type AdoptedBank, adoptedBanks, adoptedMarks } from '../physical/adopted.ts';
-import type { AdoptedMarks } from '../physical/adopted-marks.ts';
+import { type AdoptedMarks, LAST_STEP } from '../physical/adopted-marks.ts';
 import { FrameAllocator } from '../physical/frame-allocator.ts';
 import { hugeZeroPage } from '../physical/huge-zero.ts';
 import { PAGE_STRUCT, PageStructs, PG } from '../physical/page-struct.ts';
@@ -115,8 +115,8 @@ export class MachineParts {
     this.#control = control;
     this.hasZeroPage = control[CONTROL.ZERO_PAGE] !== 0;
     this.memory = new PhysicalMemory({ ...handle, unshared: unsharedOf(handle.control) });
-    this.adoptedMarks = adoptedMarks(handle.banks.length, handle.adopted);
     this.pages = new PageStructs(handle.pages);
+    this.adoptedMarks = adoptedMarks(handle.banks.length, handle.adopted, this.pages);
     this.threads = threadsOf(handle);
     this.queue = new ThreadQueue(this.threads);
     this.swap = new SwapArea(handle.swapMap, this.memory.swapBase, this.threads);
@@ -246,6 +246,13 @@ export class MachineParts {
   /** A new id of a snapshot, which is not 0. */
   nextSnapshot(): number {
     return Atomics.add(this.#control, CONTROL.SNAPSHOTS, 1) + 1 || this.nextSnapshot();
+  }
+
+  /** A new step at which changes of adopted memory are looked at (`adopted-marks.ts`). */
+  nextAdoptedStep(): number {
+    const at = CONTROL.ADOPTED_STEPS;
+    if (Atomics.load(this.#control, at) >>> 0 >= LAST_STEP) return LAST_STEP;
+    return Math.min(LAST_STEP, (Atomics.add(this.#control, at, 1) >>> 0) + 1);
   }
 
   /** Whether the thread, which is dead, still owns a page-table lock. Looks at all page structs. */

@@ -32,6 +32,7 @@ export const MM_FIELD = {
   DIRTY_INSTANT: 41, // counts how often dirty pages were taken; mmap lock
   SNAPSHOT: 42, //    1: the mm of a snapshot; immutable while LIVE
   BASE: 43, //        id of the snapshot to which protected tables are equal; mmap lock, write
+  ADOPTED_SEEN: 44, // step at which adopted memory was looked at, or equal to a clone; mmap lock, write
   COUNTERS: 46, //    9 counters of page faults (`fault-log.ts`), u64 each; Atomics only
   WORDS: 64,
 } as const;

@@ -16,6 +16,7 @@ import type { AdoptedPart } from '../../shared/machine-handle.ts';
 import { PAGE_SIZE } from '../../shared/page.ts';
 import { Instance, Memory, Module, type WasmMemory, type WasmModule } from '../../shared/wasm.ts';
 import { AdoptedMarks } from './adopted-marks.ts';
+import type { PageStructs } from './page-struct.ts';
 import { BANK_FRAMES } from './physical-memory.ts';
 import { isUnshared, type UnsharedMemory } from './unshared.ts';
 
@@ -135,11 +136,16 @@ export function adoptedBanks(own: number, parts: readonly AdoptedPart[]): Adopte
 }
 
 /** The marks of the banks, or undefined if the machine has adopted no memory. */
-export function adoptedMarks(own: number, parts: readonly AdoptedPart[]): AdoptedMarks | undefined {
+export function adoptedMarks(
+  own: number,
+  parts: readonly AdoptedPart[],
+  pages: PageStructs,
+): AdoptedMarks | undefined {
   if (parts.length === 0) return undefined;
   const firsts = parts.filter(({ at }) => at === 0);
   const banks = adoptedBanks(own, parts);
-  return new AdoptedMarks(banks.map((bank, index) => ({ ...bank, marks: firsts[index]!.marks })));
+  const marked = banks.map((bank, index) => ({ ...bank, marks: firsts[index]!.marks }));
+  return new AdoptedMarks(marked, pages);
 }
 
 let probe: WasmModule | undefined;

@@ -17,6 +17,7 @@ import { highWord, join, lowWord } from '../../shared/u64.ts';
  *   page-cache node   –                              entries in use, file lock
  *   anonymous page    low word of its origin         high word of its origin, or both 0
  *   … of a snapshot   the adopted frame it copies    0
+ *   adopted page      when it changed                0   (`adopted-marks.ts`)
  *
  * The origin of an anonymous page is the backed entry from which it was loaded, as long as nobody
  * has written to it. All leaves of such a page are read-only and clean. The origin is written before
@@ -225,6 +226,11 @@ export class PageStructs {
 
   setNext(pfn: number, next: number): void {
     this.words[pfn * WORDS + NEXT] = next;
+  }
+
+  /** As `setNext`, and in the order of what other threads do with the counts of the frame. */
+  storeNext(pfn: number, next: number): void {
+    Atomics.store(this.words, pfn * WORDS + NEXT, next);
   }
 
   /** PREV of the frame; PAGE_STRUCT says what it means. */

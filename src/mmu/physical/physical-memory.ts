@@ -21,8 +21,9 @@
 import { errnoOf, MmdumpError, reasonOf } from '../../shared/errors.ts';
 import type { AdoptedPart } from '../../shared/machine-handle.ts';
 import { adviseHugeIfLarge } from '../../shared/native/huge-pages.ts';
-import { MiB, PAGE_SIZE, WORDS_PER_PAGE } from '../../shared/page.ts';
+import { MiB, PAGE_SIZE } from '../../shared/page.ts';
 import { Memory, WASM_PAGE, WASM_PAGES_MAX, type WasmMemory } from '../../shared/wasm.ts';
+import { PageMover } from './page-kernel.ts';
 import { notOwned, UnsharedBank, type UnsharedMemory } from './unshared.ts';
 
 /** Shift, mask and number of frames of a full bank: 2^19 frames × 4 KiB = 2 GiB. */
@@ -31,8 +32,6 @@ export const BANK_MASK = 0x7ffff;
 export const BANK_FRAMES = 0x80000;
 /** The word index of a frame in its bank is (pfn & BANK_MASK) << WORD_SHIFT. */
 export const WORD_SHIFT = 10;
-
-const ZEROS = new Int32Array(WORDS_PER_PAGE);
 
 /**
  * Reserves the banks for `frames` frames or swap slots. Throws MACHINE_TOO_LARGE when the operating
@@ -138,6 +137,7 @@ export class PhysicalMemory {
   readonly #firstAdopted: number;
   /** For each adopted part its bank, if it is not shared and this thread owns the memory. */
   readonly #unshared: (UnsharedBank | undefined)[];
+  readonly #mover: PageMover = new PageMover(this);
   /**
    * The lists of memories, bytes and words. They are emptied in place, since hot loops keep
    * references to them.
@@ -199,6 +199,7 @@ export class PhysicalMemory {
   dropViews(): void {
     for (const list of this.#lists) list.length = 0;
     this.#unshared.length = 0;
+    this.#mover.dropKernels();
   }
 
   /** Whether there is a frame with this number. */
@@ -286,15 +287,11 @@ export class PhysicalMemory {
 
   /** Zeroes `count` frames from `pfn` on. */
   zero(pfn: number, count = 1): void {
-    // Not fill(): V8 stores byte by byte in shared memory, which takes four times as long.
-    for (let page = pfn; page < pfn + count; page++)
-      this.wordsOf(page).set(ZEROS, this.wordAt(page));
+    for (let page = pfn; page < pfn + count; page++) this.#mover.zero(page);
   }
 
   /** Copies the bytes of frame `from` to frame `to` (copy_highpage). */
   copy(to: number, from: number): void {
-    const source = this.wordAt(from);
-    const words = this.wordsOf(from).subarray(source, source + WORDS_PER_PAGE);
-    this.wordsOf(to).set(words, this.wordAt(to));
+    this.#mover.copy(to, from);
   }
 }

@@ -8,6 +8,22 @@
 /** Two elements per range: its first page, and the first page after it. */
 export type DirtyRanges = Float64Array;
 
+/** The pages of both. */
+export function joinRanges(a: DirtyRanges, b: DirtyRanges): DirtyRanges {
+  const pages: number[] = [];
+  for (let atA = 0, atB = 0; atA < a.length || atB < b.length; ) {
+    const isOfA = atB === b.length || (atA < a.length && a[atA]! <= b[atB]!);
+    const start = isOfA ? a[atA]! : b[atB]!;
+    const end = isOfA ? a[atA + 1]! : b[atB + 1]!;
+    if (isOfA) atA += 2;
+    else atB += 2;
+    const last = pages.length - 1;
+    if (last > 0 && start <= pages[last]!) pages[last] = Math.max(pages[last]!, end);
+    else pages.push(start, end);
+  }
+  return Float64Array.from(pages);
+}
+
 /**
  * Index of the first range that ends after page `vpn`, counted in ranges; `ranges.length / 2` if
  * there is none.

@@ -13,6 +13,7 @@ import { PageDigestTable } from '../../shared/dump/page-digests.ts';
 import { RUN } from '../../shared/dump/run-table.ts';
 import type { ParentTask } from '../../shared/dump/tasks/pass-task.ts';
 import type { WasmModule } from '../../shared/wasm.ts';
+import type { FerriedPages } from '../ferry/ferried-pages.ts';
 import { FrameDigests } from './frame-digests.ts';
 import type { RunWriter } from './run-writer.ts';
 
@@ -25,16 +26,27 @@ export class ParentPages {
   readonly #table: PageDigestTable;
   readonly #dirty: readonly (DirtyRanges | undefined)[] | undefined;
   readonly #digests: FrameDigests;
+  readonly #ferried: FerriedPages | undefined;
   /** The runs of a unit while they are divided. */
   readonly #divided: Int32Array;
   #count = 0;
 
-  /** `module` is the module xxh3-inside. `unitPages`: pages of the longest unit. */
-  constructor(task: ParentTask, memory: PhysicalMemory, unitPages: number, module: WasmModule) {
+  /**
+   * `module` is the module xxh3-inside. `unitPages`: pages of the longest unit. `ferried` has the
+   * bytes of memory that is not shared.
+   */
+  constructor(
+    task: ParentTask,
+    memory: PhysicalMemory,
+    unitPages: number,
+    module: WasmModule,
+    ferried?: FerriedPages,
+  ) {
     this.#table = new PageDigestTable(task.pages);
     this.#dirty = task.dirty;
     this.#digests = new FrameDigests(memory, module);
     this.#divided = new Int32Array(unitPages * WORDS);
+    this.#ferried = ferried;
   }
 
   /** Divides the COPY runs of a unit, which are in `found` from record `first` on. */
@@ -79,7 +91,7 @@ export class ParentPages {
       if (dirty !== undefined && vpn >= dirty[range * 2 + 1]!) range++;
       // A page before the next range cannot have changed. Without ranges every page is compared.
       if (isSame && (dirty === undefined || vpn >= dirty[range * 2]!)) {
-        this.#digests.digest(sources[source + page]!);
+        this.#digests.digest(this.#placeOf(vpn, sources[source + page]!));
         isSame = this.#digests.low === low && this.#digests.high === high;
       }
       if (page > from && isSame !== isInParent) {
@@ -89,6 +101,12 @@ export class ParentPages {
       isInParent = isSame;
     }
     this.#part(offset + from, count - from, word, source + from, isInParent);
+  }
+
+  /** The number of the page that has the bytes of a frame, which page `vpn` of the mm shows. */
+  #placeOf(vpn: number, pfn: number): number {
+    const ferried = this.#ferried;
+    return ferried?.owns(pfn) === true ? ferried.numberOf(vpn, pfn) : pfn;
   }
 
   #part(offset: number, count: number, word: number, source: number, isInParent: boolean): void {

@@ -67,7 +67,7 @@ export class UnitClassifier {
     this.#ferried = ferried;
     this.#backed = backed;
     this.#pinned = pinned;
-    this.#parent = parentOf(task, machine);
+    this.#parent = parentOf(task, machine, ferried);
     const slots = task.running?.slots;
     this.#pinSlots = slots && new PinSlots(slots);
     this.#classifiers = classifiersOf(task, machine, mms, { pinned, found, backed, ferried });
@@ -120,9 +120,10 @@ export class UnitClassifier {
    */
   #fetch(unit: number): void {
     const ferried = this.#ferried;
-    const { detectZero, target, unitCount } = this.#task;
+    const { detectZero, target, unitCount, parent } = this.#task;
     if (ferried === undefined || this.#pinned !== undefined) return;
-    if (!detectZero && target === undefined && !this.#packs) return;
+    const looks = detectZero || target !== undefined || parent !== undefined || this.#packs;
+    if (!looks) return;
     const units = this.#units;
     ferried.fetchUnit(this.#mms[units.mm(unit)]!, units.pages(unit));
     const next = unit + this.#phase.workers;
@@ -187,8 +188,9 @@ function backedOf(
 function parentOf(
   { parent, unitPages, digestKernels }: PassTask,
   { memory }: MachineParts,
+  ferried: FerriedPages | undefined,
 ): ParentPages | undefined {
-  return parent && new ParentPages(parent, memory, unitPages, digestKernels.inside);
+  return parent && new ParentPages(parent, memory, unitPages, digestKernels.inside, ferried);
 }
 
 /** The runs of a unit for the report: first page, pages and class word of each. */

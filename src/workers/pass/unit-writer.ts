@@ -102,7 +102,8 @@ export class UnitWriter implements Writer {
       const into = this.#out.window.words;
       const to = this.#out.at >> 2;
       const from = (at + done) >> 2;
-      for (let word = 0; word < count >> 2; word++) into[to + word] = words[from + word]!;
+      if (count === RAW_PIECE) into.set(words.subarray(from, from + (count >> 2)), to);
+      else for (let word = 0; word < count >> 2; word++) into[to + word] = words[from + word]!;
       this.#advance(count);
       done += count;
     }

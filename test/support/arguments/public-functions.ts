@@ -10,6 +10,7 @@ import {
   createDumper,
   createMachine,
   createTlb,
+  createTlbWindow,
   createWorkload,
   type Dumper,
   diff,
@@ -267,7 +268,7 @@ function construct(example: object, args: readonly Argument[]): PublicCall {
   return { arguments: args, call: (...given) => new type(...given) };
 }
 
-function machineCalls({ machine, space, file }: CallFixture): [string, PublicCall][] {
+function machineCalls({ machine, space, heap, file }: CallFixture): [string, PublicCall][] {
   const method = (
     called: keyof Machine & string,
     args: readonly Argument[],
@@ -340,6 +341,7 @@ function machineCalls({ machine, space, file }: CallFixture): [string, PublicCal
     ],
     ['attach', attachCall(machine, space)],
     ['createTlb', call([object(space)], createTlb)],
+    ['createTlbWindow', call([object(space), number(heap)], createTlbWindow)],
     ['readPte', call([object(space), number(0)], readPte)],
     [
       'writePte',
@@ -426,6 +428,7 @@ function imageCalls({ image, memoryImage }: CallFixture): [string, PublicCall][]
     method('ldt', [choice]),
     method('auxv', [choice]),
     method('notes', [choice]),
+    method('readState', [{ ...name('cpu'), accepts: [] }]),
     ['new Image', construct(image, [object(undefined)])],
     ['memoryUsage', call([object(image)], memoryUsage)],
     [
@@ -550,6 +553,7 @@ function jobCalls(fixture: CallFixture): [string, PublicCall][] {
     dontDump: optional(flag),
     sizeLimit: optional(count(MiB)),
     parent: optional(object(undefined)),
+    state: optional(object(undefined)), // a core file has none
     unitBytes: optional(count(2 * MiB)),
     source: optional({ ...text, accepts: [...text.accepts, 'empty array', 'array of strings'] }),
   };
@@ -593,7 +597,14 @@ function jobCalls(fixture: CallFixture): [string, PublicCall][] {
     method('restore', [
       object(image),
       object(machine),
-      optional(options({ ...job, into: optional(object(undefined)), load: optional(name('now')) })),
+      optional(
+        options({
+          ...job,
+          into: optional(object(undefined)),
+          load: optional(name('now')),
+          maxStateBytes: optional(count(64)),
+        }),
+      ),
     ]),
     method('verify', [from, optional(options(verify))]),
     method('importProcess', [target, process, optional(options(imports))]),

@@ -58,6 +58,13 @@ export function asVersion1(image: Buffer): Buffer {
   return bytes;
 }
 
+/** State beside memory: an empty one, one with padding, and one without. */
+export const SMALL_STATE = {
+  cpu: Uint8Array.of(1, 2, 3),
+  devices: new Uint8Array(24).fill(9),
+  none: new Uint8Array(0),
+};
+
 /** Valid images of both versions. */
 export async function hostileSeeds(dumper: Dumper): Promise<Buffer[]> {
   const crcs = { checksum: 'crc32' };
@@ -67,6 +74,8 @@ export async function hostileSeeds(dumper: Dumper): Promise<Buffer[]> {
     await imageOf(dumper, smallFamily(), { blocks: 'page' }),
     await imageOf(dumper, smallFamily(), { checksum: 'none' }),
     await imageOf(dumper, smallFamily(), crcs),
+    await imageOf(dumper, smallSpace(), { state: SMALL_STATE }),
+    await imageOf(dumper, smallFamily(), { state: SMALL_STATE, checksum: 'none' }),
   ];
   if (HAS_ZSTD) {
     const compress = 'zstd';

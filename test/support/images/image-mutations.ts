@@ -76,6 +76,14 @@ const SHAPES: ReadonlyMap<number, Shape> = new Map([
   [1051, { crcAt: 20, payloadCrcAt: 16, fields: [] }],
   [8192, { crcAt: 20, payloadCrcAt: 16, fields: [] }],
   [
+    8193,
+    {
+      crcAt: 36,
+      payloadCrcAt: 32,
+      fields: [...fields(8, ['state_bytes', 16]), ...fields(4, ['name_bytes', 24])],
+    },
+  ],
+  [
     4098,
     {
       crcAt: 40,
@@ -264,6 +272,19 @@ const MEANINGS: readonly Mutation[] = [
     if (clone !== undefined) clone.donor = ofType(random, taken, 1);
     return 'donor';
   },
+  function stateName(random, taken) {
+    // Other names may be out of order, equal, or no UTF-8.
+    const state = ofType(random, taken, 8193);
+    if (state !== undefined && state.payload.length > 0) {
+      state.payload[random.below(8)] = random.of([0, 0x41, 0x62, 0x7f, 0x80, 0xc3, 0xff]);
+    }
+    return 'name of a state';
+  },
+  function stateLength(random, taken) {
+    const state = ofType(random, taken, 8193);
+    state?.header.writeUInt32LE(random.below(20), random.of([16, 24]));
+    return 'length of a state or of its name';
+  },
   function version(_random, taken) {
     // The other version: the records are still those of the first one.
     taken.head.writeUInt16LE(isVersion1(taken.head) ? 2 : 1, 6);
@@ -415,6 +436,14 @@ function mendDigest(head: Buffer, header: Buffer, payload: Buffer): void {
   else header.writeUInt32LE(crc32(payload), 32);
 }
 
+/** Recomputes the checksums of a STATE: that of its name, and that of its bytes. */
+function mendState(header: Buffer, payload: Buffer): void {
+  if (header.length < 40) return;
+  const named = Math.ceil(header.readUInt32LE(24) / 8) * 8;
+  header.writeUInt32LE(crc32(payload.subarray(0, named)), 28);
+  header.writeUInt32LE(crc32(payload.subarray(named)), 32);
+}
+
 /** Puts the objects back together. */
 function putTogether({ head, parts }: Taken, mending: Mending, changed: string): Buffer {
   const offsets = new Map<Part, number>();
@@ -433,7 +462,8 @@ function putTogether({ head, parts }: Taken, mending: Mending, changed: string):
       header.writeBigUInt64LE(BigInt(source), 32);
     }
     if (!mending.payloadCrcs || shape.payloadCrcAt === 0) continue;
-    if (shape.crcAt === 40 && shape.payloadCrcAt === 32) mendDigest(head, header, payload);
+    if (shape === SHAPES.get(8193)) mendState(header, payload);
+    else if (shape.crcAt === 40 && shape.payloadCrcAt === 32) mendDigest(head, header, payload);
     else if (header.length > shape.payloadCrcAt + 4) {
       header.writeUInt32LE(crc32(payload), shape.payloadCrcAt);
     }

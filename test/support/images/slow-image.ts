@@ -70,7 +70,14 @@ export interface Stretch {
   readonly pages: readonly [start: number, end: number] | null;
 }
 
+/** State beside memory, with its name. */
+export interface SlowState {
+  readonly name: Buffer;
+  readonly bytes: Buffer;
+}
+
 export interface SlowImage {
+  readonly states: readonly SlowState[];
   readonly mms: readonly SlowMm[];
   readonly stretches: readonly Stretch[];
   /** Starts of the payloads with a wrong crc. (The payload of a NAME is checked earlier.) */
@@ -92,6 +99,7 @@ const KINDS: ReadonlyMap<number, Kind> = new Map([
   [4102, { name: 'NAME', crcAt: 40, contents: [3] }],
   [4103, { name: 'BITS', crcAt: 24, contents: [7] }],
   [8192, { name: 'CORE_NOTES', crcAt: 20, contents: [2] }],
+  [8193, { name: 'STATE', crcAt: 36, contents: [2] }],
 ]);
 
 function refuse(condition: boolean, why: string): asserts condition {
@@ -141,6 +149,7 @@ class SlowReader {
   readonly mms: SlowMm[] = [];
   readonly stretches: Stretch[] = [{ ...NOWHERE, from: 0, to: 72, what: 'head', type: 'head' }];
   readonly badPayloads: number[] = [];
+  readonly states: SlowState[] = [];
   readonly #version: number;
   /** 0 none, 1 crc32, 2 xxh3. */
   readonly #digest: number;
@@ -168,6 +177,10 @@ class SlowReader {
     refuse(!isBare || object.payload.length === 0, 'payload that no crc covers');
     refuse(this.#expectsName === (name === 'NAME'), 'NAME or none');
     refuse(!this.#ended || name === 'MM', 'behind BITS');
+    if (name === 'STATE') {
+      this.#takeState(object);
+      return;
+    }
     if (name === 'MM') this.#takeMm(object);
     else {
       refuse(this.#mm !== undefined, 'before the first MM');
@@ -198,6 +211,34 @@ class SlowReader {
     this.stretches.push({ ...place, from: offset, to: payloadAt, what: 'record' });
     const to = payloadAt + payload.length;
     if (to > payloadAt) this.stretches.push({ ...place, from: payloadAt, to, what: 'payload' });
+  }
+
+  #takeState({ header, offset, payload, payloadAt }: SlowObject): void {
+    refuse(this.#version === 2, 'STATE in version 1');
+    refuse(this.#mm === undefined, 'STATE behind an MM');
+    const [bytes, nameBytes] = [number(header, 16), header.readUInt32LE(24)];
+    refuse(nameBytes >= 1 && nameBytes <= 255, 'length of a name');
+    const begin = Math.ceil(nameBytes / 8) * 8;
+    refuse(payload.length === begin + Math.ceil(bytes / 8) * 8, 'length of a state');
+    refuse(crc32(payload.subarray(0, begin)) === header.readUInt32LE(28), 'crc of a state name');
+    const name = payload.subarray(0, nameBytes);
+    refuse(Buffer.from(name.toString()).equals(name), 'UTF-8');
+    refuse(
+      payload.subarray(nameBytes, begin).every((byte) => byte === 0),
+      'padding of a name',
+    );
+    const before = this.states.at(-1)?.name;
+    refuse(before === undefined || Buffer.compare(before, name) < 0, 'order of states');
+    refuse(this.states.length < 1024, 'too many states');
+    this.states.push({ name, bytes: payload.subarray(begin, begin + bytes) });
+    const at = payloadAt + begin;
+    if (crc32(payload.subarray(begin)) !== header.readUInt32LE(32)) this.badPayloads.push(at);
+    const place = { mm: -1, vma: null, pages: null };
+    const named = { ...place, type: 'STATE NAME', what: 'payload' } as const;
+    this.stretches.push({ ...place, from: offset, to: payloadAt, what: 'record', type: 'STATE' });
+    this.stretches.push({ ...named, from: payloadAt, to: at });
+    const end = payloadAt + payload.length;
+    if (end > at) this.stretches.push({ ...named, type: 'STATE', from: at, to: end });
   }
 
   #takeMm({ header, offset }: SlowObject): void {
@@ -408,8 +449,8 @@ export function readSlowly(bytes: Buffer): SlowImage {
     offset = object.payloadAt + object.payload.length;
   }
   reader.end(mmCount);
-  const { mms, stretches, badPayloads } = reader;
-  return { mms, stretches, badPayloads };
+  const { states, mms, stretches, badPayloads } = reader;
+  return { states, mms, stretches, badPayloads };
 }
 
 export function vmaAt(mm: SlowMm, address: number): SlowVma | undefined {

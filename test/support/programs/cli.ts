@@ -16,6 +16,8 @@ export const CLI: string = fileURLToPath(
   new URL('../../../dist/main/cli/mmdump.js', import.meta.url),
 );
 
+delete process.env.FORCE_COLOR; // tests read what is printed, whatever their terminal wants
+
 /** The built program, as in the package. */
 const program = import(new URL('./program.js', pathToFileURL(CLI)).href) as Promise<
   typeof import('../../../src/main/cli/program.ts')

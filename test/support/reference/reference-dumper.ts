@@ -27,6 +27,7 @@ import {
   type ReferenceImage,
   type ReferenceOptions,
   type StoredPage,
+  stateObject,
   vmaObject,
 } from './reference-records.ts';
 
@@ -47,6 +48,10 @@ export function referenceDump(
   const objects: ImageObject[] = [];
   const mmOffsets: number[] = [];
   const pages = new Map<string, Buffer>();
+  const names = Object.keys(options.state ?? {}).map((name) => Buffer.from(name));
+  for (const name of names.sort((a, b) => Buffer.compare(a, b)).map(String)) {
+    objects.push(stateObject(name, options.state![name]!));
+  }
   for (const [mm, space] of spaces.entries()) {
     const vmas = classified[mm]!;
     mmOffsets.push(FILE_HEAD.SIZE + lengthOf(objects));

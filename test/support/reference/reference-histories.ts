@@ -7,6 +7,7 @@ import {
   type AddressSpace,
   createMachine,
   type Machine,
+  type MachineOptions,
   MiB,
   MmdumpError,
   PAGE_SIZE,
@@ -192,8 +193,11 @@ export const SWAPPED: HistoryRecipe = {
   zeroPage: ZERO_PAGE,
 };
 
-/** Creates a machine of its own, with the address space that the recipe describes. */
-export function createHistory(recipe: HistoryRecipe): History {
+/**
+ * Creates a machine of its own, with the address space that the recipe describes. `extra`: options
+ * of the machine besides.
+ */
+export function createHistory(recipe: HistoryRecipe, extra: Partial<MachineOptions> = {}): History {
   const { steps, auxv, notes, brk, flags, zeroPage } = recipe;
   const machine = createMachine({
     memory: 32 * MiB,
@@ -202,6 +206,7 @@ export function createHistory(recipe: HistoryRecipe): History {
     maxAddressSpaces: 3,
     swap: 4 * MiB,
     zeroPage,
+    ...extra,
   });
   const { first } = machine.parts.device;
   for (let page = 0; page < DEVICE_PAGES; page += 3)

@@ -19,6 +19,7 @@ import {
   OBJECT_TYPE,
   PAGES_FLAG,
   PAGES_RECORD,
+  STATE_RECORD,
   VMA_IMAGE,
   VMA_TYPE,
 } from '../../../src/shared/formats/cpt/records.ts';
@@ -34,6 +35,7 @@ export interface ReferenceOptions extends ClassifyOptions {
   readonly blocks: 'run' | 'page';
   readonly unsupported: Policy;
   readonly compress?: 'none' | 'zstd';
+  readonly state?: { readonly [name: string]: Uint8Array };
 }
 
 export interface ReferenceImage {
@@ -129,6 +131,19 @@ export function dataObject(type: number, name: string, bytes: Uint8Array): Image
   header.writeUInt32LE(crc32(payload), DATA_RECORD.PAYLOAD_CRC);
   sealRecord(header, DATA_RECORD.RECORD_CRC);
   return { name, header, payload };
+}
+
+/** STATE: a name and bytes, each followed by padding. */
+export function stateObject(name: string, bytes: Uint8Array): ImageObject {
+  const utf8 = Buffer.from(name, 'utf8');
+  const payload = Buffer.concat([padded(utf8), padded(bytes)]);
+  const header = newHeader(OBJECT_TYPE.STATE, CONTENT.DATA, STATE_RECORD.SIZE, payload);
+  put64(header, STATE_RECORD.BYTES, bytes.length);
+  header.writeUInt32LE(utf8.length, STATE_RECORD.NAME_BYTES);
+  header.writeUInt32LE(crc32(padded(utf8)), STATE_RECORD.NAME_CRC);
+  header.writeUInt32LE(crc32(padded(bytes)), STATE_RECORD.PAYLOAD_CRC);
+  sealRecord(header, STATE_RECORD.RECORD_CRC);
+  return { name: 'STATE', header, payload };
 }
 
 export function vmaObject(
@@ -241,6 +256,7 @@ const CRC_AT: ReadonlyMap<number, number> = new Map([
   [OBJECT_TYPE.VMA, VMA_IMAGE.RECORD_CRC],
   [OBJECT_TYPE.MM_AUXV, DATA_RECORD.RECORD_CRC],
   [OBJECT_TYPE.CORE_NOTES, DATA_RECORD.RECORD_CRC],
+  [OBJECT_TYPE.STATE, STATE_RECORD.RECORD_CRC],
   [OBJECT_TYPE.PAGES, PAGES_RECORD.RECORD_CRC],
   [OBJECT_TYPE.COPYPAGES, COPYPAGES_RECORD.RECORD_CRC],
   [OBJECT_TYPE.NAME, NAME_RECORD.RECORD_CRC],

@@ -9,7 +9,7 @@ machine.createAddressSpace().reference;
 // @ts-expect-error internal
 machine.createAddressSpace().mm;
 // @ts-expect-error internal
-fileSink('a').reserve;
+fileSink('a').firstPath;
 // @ts-expect-error internal
 createDumper({ rendezvous: true });
 // @ts-expect-error internal

@@ -3,6 +3,7 @@
 import {
   type AttachOptions,
   attach,
+  type CallsTarget,
   type CompareOptions,
   createDumper,
   createMachine,
@@ -13,6 +14,8 @@ import {
   type FileOptions,
   type FramesRequest,
   fileSink,
+  type ImageExtent,
+  type ImageLength,
   type ImageVma,
   type ImportOptions,
   importProcess,
@@ -23,6 +26,8 @@ import {
   openImage,
   type RestoreOptions,
   type SimulatedFile,
+  type Sink,
+  type SinkTarget,
   type SkippedPages,
   type SplitSinkOptions,
   streamSink,
@@ -94,6 +99,30 @@ const frames: FramesRequest = {
   address: undefined,
   flags: undefined,
 };
+/** A sink of a program, from the types alone. */
+class OwnSink implements Sink {
+  readonly kind = 'stream';
+  readonly path = null;
+  readonly pieces: Uint8Array[] = [];
+  async open(): Promise<void> {}
+  async reserve({ bytes, isExact, workers }: ImageExtent): Promise<SinkTarget> {
+    const target: CallsTarget = {
+      kind: 'calls',
+      concurrency: workers,
+      pieceBytes: isExact ? bytes : undefined,
+      write: async (piece, offset, signal) => {
+        signal.throwIfAborted();
+        this.pieces[offset] = piece;
+        await new Blob([piece]).arrayBuffer(); // no shared memory, which a Blob does not take
+      },
+    };
+    return target;
+  }
+  async commit({ bytes }: ImageLength): Promise<void> {
+    this.pieces.length = bytes;
+  }
+  async abort(): Promise<void> {}
+}
 const desc: UserDesc = { entryNumber: 0, baseAddr: 0, limit: 0, contents: undefined };
 
 export async function main(): Promise<readonly unknown[]> {
@@ -127,6 +156,7 @@ export async function main(): Promise<readonly unknown[]> {
   const sinks = [
     fileSink('a', { force: undefined, sparse: undefined, sync: undefined }),
     streamSink(process.stdout, { end: undefined, name: undefined }),
+    new OwnSink(),
   ];
   return [made, handle, parts, vmas, sinks, split];
 }

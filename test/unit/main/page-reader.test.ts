@@ -94,7 +94,7 @@ const NO_ANCESTORS = new ImageChain([], 0, new IndexBudget('image'));
 function placesOf(mms: readonly ImageMm[], source = NO_SOURCE): PagePlaces {
   const filePages = new FilePages(new IndexBudget('image'));
   const head = { dontDump: false } as ImageHead;
-  return new PagePlaces(source, { head, mms, filePages }, NO_ANCESTORS);
+  return new PagePlaces(source, { head, states: [], mms, filePages }, NO_ANCESTORS);
 }
 
 const NO_SOURCE = { name: "image 'counted'" } as ByteSource;

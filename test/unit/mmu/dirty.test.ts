@@ -1,9 +1,9 @@
 /** Dirty pages by Linux's rules: what is listed after which call, and what is clean again. */
 import { describe, expect, it } from 'vitest';
-import { dirtyInstant, dirtySince } from '../../../src/mmu/calls/dirty.ts';
+import { dirtyInstant, dirtySince, takeSince } from '../../../src/mmu/calls/dirty.ts';
 import type { AddressSpace } from '../../../src/mmu/machine/address-space.ts';
 import { runOn } from '../../../src/mmu/machine/enter.ts';
-import { GiB, MiB, PAGE_SIZE } from '../../../src/shared/page.ts';
+import { GiB, MiB, PAGE_SIZE, vpnOf } from '../../../src/shared/page.ts';
 import { codeOf, testMachine } from '../../support/machine/machine.ts';
 
 const BASE = 0x10_0000;
@@ -131,14 +131,21 @@ describe('dirty pages', () => {
     mm.dirty.start();
     const look = (instant: number): unknown =>
       runOn(mm.mm, mm.reference, 'write', (held) => dirtySince(held, instant));
+    const take = (instant: number): unknown =>
+      runOn(mm.mm, mm.reference, 'write', (held) => takeSince(held, instant));
     const instant = dirtyInstant(mm.mm);
     mm.fill(at(1), 1, 2);
-    const found = [{ start: at(1), end: at(2) }];
+    const found = Float64Array.of(vpnOf(at(1)), vpnOf(at(2)));
     expect(look(instant)).toEqual(found);
     expect(look(instant)).toEqual(found); // nothing is cleared
-    expect(mm.dirty.take()).toEqual(found);
+    expect(mm.dirty.take()).toEqual([{ start: at(1), end: at(2) }]);
     expect(look(instant)).toBeUndefined();
-    expect(look(dirtyInstant(mm.mm))).toEqual([]);
+    expect(look(dirtyInstant(mm.mm))).toEqual(new Float64Array());
+    mm.fill(at(1), 1, 2);
+    expect(take(dirtyInstant(mm.mm))).toEqual(found);
+    expect(take(dirtyInstant(mm.mm))).toEqual(new Float64Array());
+    expect(take(instant)).toBeUndefined();
+    expect(mm.dirty.take()).toEqual([]);
   });
 });
 
@@ -158,7 +165,8 @@ describe('dirty pages of adopted memory', () => {
     dirty[2] = 1;
     mm.fill(at(0), 1, 1);
     const unknown = runOn(mm.mm, mm.reference, 'write', (held) => dirtySince(held, since));
-    expect(unknown?.map(({ start }) => (start - BASE) / PAGE_SIZE)).toEqual([0, 2, 8]);
+    const first = vpnOf(BASE);
+    expect([...unknown!].map((vpn) => vpn - first)).toEqual([0, 1, 2, 3, 8, 9]);
     expect(dirty[2]).toBe(1);
     expect(pagesOf(mm)).toEqual([0, 2]);
     expect([...dirty]).toEqual([0, 0, 0, 0]);

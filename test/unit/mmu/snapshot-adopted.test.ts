@@ -63,6 +63,60 @@ describe.each([
   });
 });
 
+describe.each([false, true])('a rewind that trusts marks, and takes dirty pages: %s', (takes) => {
+  it('looks at what was marked or written by the machine, once for each snapshot', () => {
+    const { machine, mm, ram, dirty } = fixture(new SharedArrayBuffer(LENGTH), true);
+    ram.fill(1);
+    dirty.fill(1);
+    mm.dirty.take();
+    const first = machine.snapshot({ trustMarks: true });
+    ram.fill(2, PAGE_SIZE, 2 * PAGE_SIZE);
+    dirty[1] = 1;
+    const second = machine.snapshot({ trustMarks: true });
+    for (const [snapshot, value] of [
+      [second, 2],
+      [first, 1],
+      [second, 2],
+      [first, 1],
+    ] as const) {
+      mm.fill(AT + 2 * PAGE_SIZE, 5, 9); // by the machine: no mark
+      ram[3 * PAGE_SIZE] = 7;
+      dirty[3] = 1;
+      if (takes) mm.dirty.take();
+      snapshot.rewind();
+      expect(ram[PAGE_SIZE]).toBe(value);
+      expect([ram[0], ram[2 * PAGE_SIZE], ram[3 * PAGE_SIZE]]).toEqual([1, 1, 1]);
+      const starts = mm.dirty.take().map(({ start }) => (start - AT) / PAGE_SIZE);
+      expect(starts.length).toBeGreaterThan(0); // what is put back is dirty
+      ram[0] = 99; // without a mark: the promise is broken, and the page is not looked at
+      snapshot.rewind();
+      expect(ram[0]).toBe(99);
+      ram[0] = 1;
+    }
+    assertTablesTrue(machine);
+  });
+
+  it('compares what several mappings show, and what has no marks', () => {
+    const { machine, mm, ram } = fixture(new SharedArrayBuffer(LENGTH), true);
+    ram.fill(1);
+    const other = machine.createAddressSpace();
+    const snapshot = machine.snapshot({ spaces: [mm], trustMarks: true });
+    snapshot.rewind();
+    other.mapFrames({ length: LENGTH, prot: 'rw', address: AT });
+    other.fill(AT, 3, 5);
+    if (takes) other.dirty.take();
+    other.munmap(AT, LENGTH);
+    if (takes) mm.dirty.take();
+    snapshot.rewind();
+    expect(ram[0]).toBe(1);
+    const plain = fixture(new SharedArrayBuffer(LENGTH), false);
+    const kept = plain.machine.snapshot({ trustMarks: true });
+    plain.ram[5] = 5;
+    kept.rewind();
+    expect(plain.ram[5]).toBe(0);
+  });
+});
+
 describe('adopted memory that is gone', () => {
   it('fails a rewind before any page has changed', () => {
     const memory = new Resizable(LENGTH, { maxByteLength: LENGTH });

@@ -157,6 +157,7 @@ const DOCUMENTED = {
   VMA: records.VMA_IMAGE,
   NAME: records.NAME_RECORD,
   'MM_AUXV, CORE_NOTES': records.DATA_RECORD,
+  STATE: records.STATE_RECORD,
   PAGES: records.PAGES_RECORD,
   COPYPAGES: records.COPYPAGES_RECORD,
   BITS: records.BITS_RECORD,

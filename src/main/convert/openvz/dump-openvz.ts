@@ -15,7 +15,7 @@ import { fileSink } from '../../sinks/file-sink.ts';
 import { memorySink } from '../../sinks/memory-sink.ts';
 import { outputFailed } from '../../sinks/output-error.ts';
 import type { Sink } from '../../sinks/sink.ts';
-import { lossesInOpenvz } from '../losses.ts';
+import { lossesInOpenvz, lostState } from '../losses.ts';
 import { writeOpenvz } from './write-openvz.ts';
 
 /** Milliseconds between two calls of `onProgress`. */
@@ -70,6 +70,7 @@ async function makeOf(
   last: DumpProgress | undefined,
 ): Promise<Made> {
   const losses = await Promise.all(image.mms().map((mm) => lossesInOpenvz(image, mm)));
+  const state = lostState(image).map((line) => `not kept: ${line}`);
   let told = performance.now();
   const tell = (bytes: number, totalBytes: number): void => {
     const now = performance.now();
@@ -78,7 +79,7 @@ async function makeOf(
     onProgress?.({ ...last, bytes, totalBytes, etaMs: null });
   };
   const request = { to, isOpen: true, mm: undefined, sizeLimit, deadline, onProgress: tell };
-  return { bytes: await writeOpenvz(image, request), warnings: losses.flat() };
+  return { bytes: await writeOpenvz(image, request), warnings: [...state, ...losses.flat()] };
 }
 
 function reportOf(

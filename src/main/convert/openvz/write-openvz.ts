@@ -9,6 +9,7 @@ import { assertSize, withSink } from '../../dump/output.ts';
 import type { Image } from '../../image/image.ts';
 import type { ImageContents } from '../../image/read/image-contents.ts';
 import { abortable, type Deadline } from '../../job/stop.ts';
+import { openTarget } from '../../sinks/open-target.ts';
 import type { Sink } from '../../sinks/sink.ts';
 import { TargetWriter } from '../target-writer.ts';
 import { inOrder, type TreePages } from './object-tree.ts';
@@ -53,8 +54,8 @@ async function write(
   assertSize(bytes, sizeLimit);
   const make = async (): Promise<number> => {
     const extent = { bytes, isExact: true, segments: 0, maxSegmentBytes: 0, workers: 1 };
-    const units = { count: 1, offset: () => 0 };
-    const target = await abortable(to.reserve({ ...extent, units }), signal);
+    const whole = { ...extent, units: { count: 1, offset: () => 0 } };
+    const { target } = openTarget(to, await abortable(to.reserve(whole), signal), whole);
     deadline.phase = 'copy';
     const writer = new TargetWriter(target);
     await writeAll(contents, file, writer, () => {

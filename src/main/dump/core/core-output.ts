@@ -82,6 +82,7 @@ export class CoreOutput implements FormatOutput {
         records: new SharedArrayBuffer(0),
       },
       leads,
+      firstMm: 0, // it has none
       lookBack: buffers.take('lookBack', lookBackBytes(planned.length)),
       records: [{ lead: [], trail: [] }],
       // A page more in a segment of its own takes less than a record of the native image.

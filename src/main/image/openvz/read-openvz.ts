@@ -61,7 +61,11 @@ export async function readOpenvz(
   const mms = withPayloads(container, checker.mms, budget);
   const { filePages } = checker;
   const { objects } = feeder;
-  return { records: { head, mms, filePages }, unread: container.unread.lines(), objects };
+  return {
+    records: { head, mms, filePages, states: [] },
+    unread: container.unread.lines(),
+    objects,
+  };
 }
 
 function headOf({ time, mms }: Container, bytes: number): ImageHead {

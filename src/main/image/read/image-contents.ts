@@ -1,12 +1,17 @@
 /** The contents of an open image: its records, and the way to its bytes. `Image` keeps it open. */
 import { crc32 } from 'node:zlib';
+import { refusal, unknownName } from '../../../shared/arguments/refuse.ts';
 import type { SourceReach } from '../../../shared/dump/tasks/source-reach.ts';
 import { MmdumpError } from '../../../shared/errors.ts';
+import { pad8 } from '../../../shared/formats/cpt/encode-mm.ts';
 import type { ImageHead } from '../../../shared/formats/cpt/head.ts';
 import { type Problem, problemError } from '../../../shared/formats/problem.ts';
+import { MiB } from '../../../shared/page.ts';
+import { throwIfAborted } from '../../../shared/sync/wait.ts';
 import type { ImageChain } from '../chain/chain.ts';
 import type { FilePages } from '../index/file-pages.ts';
 import type { ImageMm } from '../index/image-mm.ts';
+import { type ImageState, stateText } from '../index/image-state.ts';
 import type { ByteSource } from '../source/byte-source.ts';
 import { type AbsentStretch, PagePlaces, type StoredPart, type Stretch } from './page-places.ts';
 import { PageReader } from './page-reader.ts';
@@ -17,9 +22,13 @@ export type { StoredPart } from './page-places.ts';
 /** The records of an image, checked against each other. */
 export interface CheckedRecords {
   readonly head: ImageHead;
+  readonly states: readonly ImageState[];
   readonly mms: readonly ImageMm[];
   readonly filePages: FilePages;
 }
+
+/** Bytes of a state that are read and checked at a time. */
+const STATE_PART = 4 * MiB;
 
 /** The payloads that an mm may have beside its pages. */
 export type PayloadPart = 'ldt' | 'auxv' | 'notes';
@@ -28,6 +37,7 @@ export class ImageContents {
   readonly source: ByteSource;
   readonly chain: ImageChain;
   readonly head: ImageHead;
+  readonly states: readonly ImageState[];
   readonly mms: readonly ImageMm[];
   readonly #places: PagePlaces;
   readonly #reader: PageReader;
@@ -36,10 +46,11 @@ export class ImageContents {
   #isClosed = false;
 
   constructor(source: ByteSource, records: CheckedRecords, chain: ImageChain, cacheBytes: number) {
-    const { head, mms } = records;
+    const { head, states, mms } = records;
     this.source = source;
     this.chain = chain;
     this.head = head;
+    this.states = states;
     this.mms = mms;
     this.#places = new PagePlaces(source, records, chain);
     this.#reader = new PageReader(this.#places, chain, cacheBytes, threadDigest);
@@ -108,9 +119,38 @@ export class ImageContents {
     const bytes = new Uint8Array(payload.bytes);
     await this.source.read(bytes, offset);
     if (crc32(bytes) === crc) return bytes;
-    const message = `payload at byte ${offset}: its checksum does not match`;
+    throw this.#damaged('payload', offset);
+  }
+
+  /** Reads a state and checks it. OPTION_INVALID if there is none of this name, IMAGE_CHECKSUM. */
+  async state(name: string, signal?: AbortSignal): Promise<Uint8Array> {
+    const { offset, bytes, crc } = this.#stateOf(name);
+    const read = new Uint8Array(bytes);
+    const padding = new Uint8Array(pad8(bytes) - bytes);
+    let found = 0;
+    for (let at = 0; at < bytes; at += STATE_PART) {
+      throwIfAborted(signal);
+      const part = read.subarray(at, at + STATE_PART);
+      await this.source.read(part, offset + at);
+      found = crc32(part, found);
+    }
+    if (padding.length > 0) await this.source.read(padding, offset + bytes);
+    if (crc32(padding, found) === crc) return read;
+    throw this.#damaged(`${stateText(name)}, payload`, offset);
+  }
+
+  #stateOf(name: string): ImageState {
+    const found = this.states.find((each) => each.name === name);
+    if (found !== undefined) return found;
+    const known = this.states.map((each) => each.name);
+    if (known.length > 0) throw unknownName('state', name, known);
+    throw refusal('state', name, 'none, since the image holds no state');
+  }
+
+  #damaged(what: string, offset: number): Error {
+    const message = `${what} at byte ${offset}: its checksum does not match`;
     const problem: Problem = { code: 'IMAGE_CHECKSUM', offset, address: null, message };
-    throw problemError(this.source.name, problem);
+    return problemError(this.source.name, problem);
   }
 
   /**

@@ -2,9 +2,11 @@
  * Checks the objects of a native image against each other: the grammar of the stream, ranges that
  * nest and ascend, counts that add up. It builds the index of the reader on the way.
  *
- * START ─▶ MM ─▶ [MM_AUXV] ─▶ [CORE_NOTES] ─▶ { VMA ─▶ [NAME] ─▶ { PAGES | COPYPAGES } } ─▶ [BITS]
- *           ▲                                                                                │
- *           └────────────────────────────────── next mm ─────────────────────────────────────┘
+ * START ─▶ { STATE } ─▶ MM ─▶ [MM_AUXV] ─▶ [CORE_NOTES] ─▶ { VMA … } ─▶ [BITS]
+ *                        ▲                                                │
+ *                        └──────────────────── next mm ───────────────────┘
+ *
+ * VMA … = VMA ─▶ [NAME] ─▶ { PAGES | COPYPAGES }
  */
 
 import { type DigestKind, digestKindOf } from '../../../shared/digest/digest-kind.ts';
@@ -17,6 +19,7 @@ import type {
   MmObject,
   NameObject,
   PagesObject,
+  StateObject,
   VmaObject,
 } from '../../../shared/formats/cpt/objects.ts';
 import {
@@ -32,6 +35,7 @@ import type { Block } from '../index/block-index.ts';
 import { FilePages, isOfFile, isUnreachable } from '../index/file-pages.ts';
 import type { ImageMm } from '../index/image-mm.ts';
 import { INDEX_COST, type IndexBudget } from '../index/index-budget.ts';
+import type { CheckedRecords } from '../read/image-contents.ts';
 import {
   checkPages,
   checkRange,
@@ -44,6 +48,7 @@ import {
 } from './blocks.ts';
 import { checkCopyPages } from './clones.ts';
 import { ImageFiles } from './names.ts';
+import { ImageStates } from './states.ts';
 
 export class StreamChecker {
   readonly mms: ImageMm[] = [];
@@ -54,6 +59,7 @@ export class StreamChecker {
   readonly #report: (problem: ImageProblem) => void;
   readonly #budget: IndexBudget;
   readonly #files: ImageFiles;
+  readonly #states: ImageStates;
   readonly #byOffset = new Map<number, ImageMm>();
   #mm: OpenMm | undefined;
   #vma: OpenVma | undefined;
@@ -70,16 +76,21 @@ export class StreamChecker {
     this.#digest = digestKindOf(head.digest);
     this.#budget = budget;
     this.#files = new ImageFiles(budget);
+    this.#states = new ImageStates(budget);
     this.filePages = new FilePages(budget);
     this.#report = report;
   }
 
   /**
-   * Takes the next object. `payload` is given for a NAME. Throws ImageProblem if the object is
-   * wrong. A caller that goes on calls `lost`; objects are then skipped until the next VMA, BITS or
-   * MM.
+   * Takes the next object. `payload` is the path of a NAME or the name of a STATE. Throws an
+   * ImageProblem if the object is wrong. A caller that goes on calls `lost`; objects are then
+   * skipped until the next VMA, BITS or MM.
    */
   add(object: CptObject, payload: Uint8Array | undefined): void {
+    if (object.type === 'STATE') {
+      this.#addState(object, payload ?? new Uint8Array());
+      return;
+    }
     if (object.type !== 'MM' && object.type !== 'VMA' && this.#vmaDoubtful) {
       if (object.type === 'NAME') this.#needsName = false;
       if (object.type !== 'BITS') return;
@@ -100,6 +111,12 @@ export class StreamChecker {
     else this.#addData(object);
   }
 
+  /** The records, once all objects were taken. */
+  get records(): CheckedRecords {
+    const { mms, filePages } = this;
+    return { head: this.#head, states: this.#states.listed, mms, filePages };
+  }
+
   /** Notes that the current object was not taken. Objects that belong to it are skipped. */
   lost(): void {
     this.#isWhole = false;
@@ -118,6 +135,11 @@ export class StreamChecker {
     if (this.mms.length === mmCount || this.#mmDoubtful) return;
     const message = `file head: mm_count ${mmCount}, but the image has ${this.mms.length} MMs`;
     this.#report(new ImageProblem('IMAGE_CORRUPT', 0, message));
+  }
+
+  #addState(object: StateObject, payload: Uint8Array): void {
+    if (this.#mm !== undefined) throw wrong(object, 'follows an MM');
+    this.#states.take(object, payload);
   }
 
   #addMm(object: MmObject): void {

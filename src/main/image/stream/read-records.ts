@@ -50,8 +50,7 @@ export async function readRecords(
     };
     await walkObjects(source, head, visitor, signal);
     checker.finish(head.totalLen);
-    const { mms, filePages } = checker;
-    return { records: { head, mms, filePages }, id: id.digest(), format: 'cpt', unread: [] };
+    return { records: checker.records, id: id.digest(), format: 'cpt', unread: [] };
   } catch (error) {
     throw error instanceof ImageProblem ? problemError(source.name, error.problem) : error;
   }

@@ -1,9 +1,10 @@
 /** Walks over a native image, object by object, in the order of the stream. */
 import { crc32 } from 'node:zlib';
 import { decodeObject } from '../../../shared/formats/cpt/decode-object.ts';
+import { pad8 } from '../../../shared/formats/cpt/encode-mm.ts';
 import { Fields, MAX_HEADER } from '../../../shared/formats/cpt/fields.ts';
 import { decodeHead, type ImageHead } from '../../../shared/formats/cpt/head.ts';
-import type { CptObject, NameObject } from '../../../shared/formats/cpt/objects.ts';
+import type { CptObject, NameObject, StateObject } from '../../../shared/formats/cpt/objects.ts';
 import { FILE_HEAD, OBJECT } from '../../../shared/formats/cpt/records.ts';
 import { ImageProblem } from '../../../shared/formats/problem.ts';
 import { throwIfAborted } from '../../../shared/sync/wait.ts';
@@ -14,7 +15,10 @@ import { MAX_NAME_PAYLOAD } from './names.ts';
 
 /** The receiver of what the walk meets. */
 export interface Visitor {
-  /** Takes the next object. `payload` is given for a NAME. It may throw an ImageProblem. */
+  /**
+   * Takes the next object. `payload` is the path of a NAME or the name of a STATE. It may throw an
+   * ImageProblem.
+   */
   object(object: CptObject, payload: Uint8Array | undefined): void;
   /** Takes a problem. It throws to end the walk, or returns to continue it if that is possible. */
   problem(problem: ImageProblem): void;
@@ -73,7 +77,7 @@ async function walkParts(
     try {
       const object = decodeObject(head.version, fields, bytes, offset, end - offset);
       length = object.length;
-      const payload = object.type === 'NAME' ? await readName(source, object) : undefined;
+      const payload = await readName(source, object);
       visitor.object(object, payload);
     } catch (error) {
       if (!(error instanceof ImageProblem)) throw error;
@@ -93,8 +97,25 @@ function assertLength(source: ByteSource, head: ImageHead, visitor: Visitor): vo
   visitor.problem(new ImageProblem(code, Math.min(source.bytes, head.totalLen), message));
 }
 
-/** Reads the path of a NAME. It is used as soon as it is read, so its checksum is checked here. */
-async function readName(source: ByteSource, object: NameObject): Promise<Uint8Array> {
+/**
+ * Reads the path of a NAME or the name of a STATE. It is used as soon as it is read, so its checksum
+ * is checked here. Undefined for other objects.
+ */
+async function readName(source: ByteSource, object: CptObject): Promise<Uint8Array | undefined> {
+  if (object.type === 'NAME') return readPath(source, object);
+  return object.type === 'STATE' ? readStateName(source, object) : undefined;
+}
+
+async function readStateName(source: ByteSource, object: StateObject): Promise<Uint8Array> {
+  const { offset, headerLength, nameBytes, nameCrc } = object;
+  const payload = new Uint8Array(pad8(nameBytes));
+  await source.read(payload, offset + headerLength);
+  if (crc32(payload) === nameCrc) return payload;
+  const message = `STATE at byte ${offset}: name_crc does not match its name`;
+  throw new ImageProblem('IMAGE_CHECKSUM', offset, message);
+}
+
+async function readPath(source: ByteSource, object: NameObject): Promise<Uint8Array> {
   const length = object.length - object.headerLength;
   if (length > MAX_NAME_PAYLOAD) {
     const message = `NAME at byte ${object.offset}: a path of ${length} bytes`;

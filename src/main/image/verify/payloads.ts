@@ -4,6 +4,7 @@
  */
 import { DIGEST, mismatchText } from '../../../shared/digest/digest-kind.ts';
 import { PayloadTable, payloadTableBytes } from '../../../shared/dump/payload-table.ts';
+import { pad8 } from '../../../shared/formats/cpt/encode-mm.ts';
 import { pagesText } from '../../../shared/formats/problem.ts';
 import { addressOf, MiB, PAGE_SIZE } from '../../../shared/page.ts';
 import { throwIfAborted } from '../../../shared/sync/wait.ts';
@@ -13,6 +14,7 @@ import type { PhaseProgress } from '../../job/progress.ts';
 import { loadDigestKernels } from '../../package/kernels.ts';
 import type { BlockIndex } from '../index/block-index.ts';
 import type { ImageMm, ImageVma } from '../index/image-mm.ts';
+import { type ImageState, stateText } from '../index/image-state.ts';
 import { INDEX_COST, type IndexBudget } from '../index/index-budget.ts';
 import type { ByteSource } from '../source/byte-source.ts';
 import type { ProblemList } from './problem-list.ts';
@@ -22,11 +24,18 @@ import type { VerifyOptions } from './verify.ts';
 interface Checked {
   readonly offset: number; // byte of the image
   readonly bytes: number;
-  readonly mm: number;
+  /** Ordinal of the mm; null for a state, which belongs to the image. */
+  readonly mm: number | null;
   /** The VMA of a block of pages; null for other payloads, which `name` describes. */
   readonly vma: ImageVma | null;
   readonly address: number | null;
   readonly name: string;
+}
+
+/** The records whose payloads are verified. */
+export interface VerifiedRecords {
+  readonly states: readonly ImageState[];
+  readonly mms: readonly ImageMm[];
 }
 
 /** Bytes per unit, so few that all workers end within a millisecond of each other. */
@@ -37,7 +46,10 @@ const PAYLOAD_PARTS = ['auxv', 'notes', 'ldt'] as const;
 const PAYLOAD_NAMES = { auxv: 'auxiliary vector', notes: 'notes', ldt: 'LDT' } as const;
 
 /** Describes the payloads one at a time, in the order of the table, for messages. */
-function* payloadsOf(mms: readonly ImageMm[]): Generator<Checked> {
+function* payloadsOf({ states, mms }: VerifiedRecords): Generator<Checked> {
+  for (const { name, offset, bytes } of states) {
+    yield { offset, bytes, mm: null, vma: null, address: null, name: stateText(name) };
+  }
   for (const mm of mms) {
     yield* blocksOf(mm);
     for (const part of PAYLOAD_PARTS) {
@@ -66,6 +78,7 @@ function* blocksOf(mm: ImageMm): Generator<Checked> {
 }
 
 function whatIs({ mm, vma, address, bytes, name }: Checked): string {
+  if (mm === null) return name;
   if (vma === null || address === null) return `mm ${mm}, ${name}`;
   return pagesText(mm, vma, address, bytes);
 }
@@ -73,13 +86,13 @@ function whatIs({ mm, vma, address, bytes, name }: Checked): string {
 /** Verifies all payloads and adds the problems to `problems`. Throws AbortError. */
 export async function verifyPayloads(
   source: ByteSource,
-  mms: readonly ImageMm[],
+  records: VerifiedRecords,
   pool: WorkerPool,
   options: VerifyOptions,
   problems: ProblemList,
   budget: IndexBudget,
 ): Promise<void> {
-  const { table, buffer, count, totalBytes } = tableOf(mms, budget);
+  const { table, buffer, count, totalBytes } = tableOf(records, budget);
   const units = cutIntoUnits(count, (index) => table.bytes(index), UNIT_BYTES);
   const crew = pool.crew({
     units: units.unitCount,
@@ -92,15 +105,15 @@ export async function verifyPayloads(
   const tell = onProgress && (({ bytes }: PhaseProgress) => onProgress({ bytes, totalBytes }));
   await pool.phase('verify', crew).run(() => task, { signal, onProgress: tell });
   throwIfAborted(signal); // it may have fired in the last call of `onProgress`
-  if (firstDifference(table, count) < count) reportDifferences(mms, table, problems);
+  if (firstDifference(table, count) < count) reportDifferences(records, table, problems);
 }
 
 /**
- * Tabulates the payloads of all mms in the order of `payloadsOf`. There may be millions, so there
+ * Tabulates all payloads in the order of `payloadsOf`. There may be millions, so there
  * is no object per payload.
  */
 function tableOf(
-  mms: readonly ImageMm[],
+  { states, mms }: VerifiedRecords,
   budget: IndexBudget,
 ): {
   readonly table: PayloadTable;
@@ -108,7 +121,7 @@ function tableOf(
   readonly count: number;
   readonly totalBytes: number;
 } {
-  let count = 0;
+  let count = states.length;
   for (const { blocks, ...mm } of mms) {
     for (let index = 0; index < blocks.count; index++) if (isChecked(blocks, index)) count++;
     for (const part of PAYLOAD_PARTS) if (mm[part] !== null) count++;
@@ -118,6 +131,10 @@ function tableOf(
   const table = new PayloadTable(buffer);
   let totalBytes = 0;
   let set = 0;
+  for (const { offset, bytes, crc } of states) {
+    table.set(set++, offset, pad8(bytes), DIGEST.CRC32, crc, 0);
+    totalBytes += bytes;
+  }
   for (const { blocks, ...mm } of mms) {
     for (let index = 0; index < blocks.count; index++) {
       if (!isChecked(blocks, index)) continue;
@@ -145,12 +162,12 @@ function firstDifference(table: PayloadTable, count: number): number {
 }
 
 function reportDifferences(
-  mms: readonly ImageMm[],
+  records: VerifiedRecords,
   table: PayloadTable,
   problems: ProblemList,
 ): void {
   let index = -1;
-  for (const payload of payloadsOf(mms)) {
+  for (const payload of payloadsOf(records)) {
     if (table.isSame(++index)) continue;
     const { offset, address } = payload;
     if (table.isBroken(index)) {

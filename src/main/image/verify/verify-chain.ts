@@ -64,7 +64,7 @@ async function verifyAncestor(
   if (opened === undefined) return;
   const { source, records } = opened;
   const own = new ProblemList();
-  await verifyPayloads(source, records.mms, pool, { signal }, own, budget);
+  await verifyPayloads(source, records, pool, { signal }, own, budget);
   for (const problem of own.listed) {
     problems.add({ ...problem, message: `${source.name}: ${problem.message}` });
   }

@@ -13,6 +13,7 @@ import { JOB_OPTIONS } from '../../job/stop.ts';
 import type { MemoryImage } from '../../sinks/memory-sink.ts';
 import { IdHash } from '../index/id-hash.ts';
 import type { ImageMm } from '../index/image-mm.ts';
+import type { ImageState } from '../index/image-state.ts';
 import { IndexBudget, MAX_INDEX } from '../index/index-budget.ts';
 import { readOpenvz } from '../openvz/read-openvz.ts';
 import type { CheckedRecords } from '../read/image-contents.ts';
@@ -101,7 +102,7 @@ async function verifySource(
   for (const problem of (await source.extraParts?.()) ?? []) problems.add(problem);
   const structure = await readStructure(source, problems, budget, options.signal);
   if (structure.hasChecksums) {
-    await verifyPayloads(source, structure.mms, pool, options, problems, budget);
+    await verifyPayloads(source, structure, pool, options, problems, budget);
   }
   problems.listed.sort((a, b) => a.offset - b.offset);
   if (structure.records !== undefined) {
@@ -122,6 +123,7 @@ async function verifySource(
 
 /** What the records of an image say, as far as they could be read. */
 interface Structure {
+  readonly states: readonly ImageState[];
   readonly mms: readonly ImageMm[];
   readonly objects: number;
   /** Null for an OpenVZ file. */
@@ -146,7 +148,8 @@ async function readStructure(
     if (await startsAsOpenvz(source)) {
       const read = await readOpenvz(source, budget, signal);
       const { objects, records } = read;
-      return { mms: records.mms, objects, id: null, records, hasChecksums: false };
+      const { mms, states } = records;
+      return { mms, states, objects, id: null, records, hasChecksums: false };
     }
     const head = await readHead(source);
     const checker = new StreamChecker(head, budget, report);
@@ -165,13 +168,14 @@ async function readStructure(
     await walkObjects(source, head, visitor, signal);
     if (source.bytes < head.totalLen) checker.lost(); // in half an image counts cannot add up
     checker.finish(head.totalLen);
-    const { mms, filePages } = checker;
-    const records = { head, mms, filePages };
-    return { mms, objects, id: id.digest(), records, hasChecksums: true };
+    const { records } = checker;
+    const { mms, states } = records;
+    return { mms, states, objects, id: id.digest(), records, hasChecksums: true };
   } catch (error) {
     if (!(error instanceof ImageProblem)) throw error;
     report(error);
-    return { mms: [], objects, id: '', records: undefined, hasChecksums: true };
+    const nothing = { mms: [], states: [], records: undefined };
+    return { ...nothing, objects, id: '', hasChecksums: true };
   }
 }
 

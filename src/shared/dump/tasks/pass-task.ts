@@ -101,6 +101,8 @@ export interface PassTask extends PhaseTask {
    * (WorkUnits.leadAt, trailAt).
    */
   readonly leads: SharedArrayBuffer;
+  /** Byte of the image at which the first MM begins: behind the file head and the state. */
+  readonly firstMm: number;
   /** The words of LookBack. */
   readonly lookBack: SharedArrayBuffer;
   /** anonvmaid of each VMA, counted over all mms. Undefined if the ids are not known yet. */

@@ -5,6 +5,7 @@
  */
 
 import { ImageProblem } from '../problem.ts';
+import { pad8 } from './encode-mm.ts';
 import { type Fields, MAX_HEADER } from './fields.ts';
 import type {
   BitsObject,
@@ -12,6 +13,7 @@ import type {
   MmObject,
   ObjectBase,
   PagesObject,
+  StateObject,
   VmaObject,
 } from './objects.ts';
 import {
@@ -26,6 +28,9 @@ import {
   OBJECT_TYPE,
   PAGES_RECORD,
   PAGES_RECORD_1,
+  STATE_MAX_BYTES,
+  STATE_NAME_MAX,
+  STATE_RECORD,
   VMA_IMAGE,
 } from './records.ts';
 
@@ -43,6 +48,7 @@ const TYPES: ReadonlyMap<
   [OBJECT_TYPE.NAME, kind('NAME', NAME_RECORD.RECORD_CRC, [CONTENT.NAME])],
   [OBJECT_TYPE.MM_AUXV, kind('MM_AUXV', DATA_RECORD.RECORD_CRC, [CONTENT.DATA])],
   [OBJECT_TYPE.CORE_NOTES, kind('CORE_NOTES', DATA_RECORD.RECORD_CRC, [CONTENT.DATA])],
+  [OBJECT_TYPE.STATE, kind('STATE', STATE_RECORD.RECORD_CRC, [CONTENT.DATA])],
   [OBJECT_TYPE.PAGES, kind('PAGES', PAGES_RECORD.RECORD_CRC, [CONTENT.DATA, CONTENT.VOID])],
   [OBJECT_TYPE.COPYPAGES, kind('COPYPAGES', COPYPAGES_RECORD.RECORD_CRC, [CONTENT.VOID])],
   [OBJECT_TYPE.BITS, kind('BITS', BITS_RECORD.RECORD_CRC, [CONTENT.MM_CONTEXT])],
@@ -74,7 +80,8 @@ export function decodeObject(
   if (left < OBJECT.SIZE) throw cut(offset, `an object begins at byte ${offset}`, left);
   const typeNumber = u32At(bytes, OBJECT.TYPE);
   const type = TYPES.get(typeNumber);
-  if (type === undefined) {
+  const isFrom2 = typeNumber === OBJECT_TYPE.STATE;
+  if (type === undefined || (isFrom2 && version === CPT_VERSION_1)) {
     const message = `object at byte ${offset}: unknown type ${typeNumber}`;
     throw new ImageProblem('IMAGE_CORRUPT', offset, message);
   }
@@ -152,6 +159,8 @@ function fill(
       };
     case 'BITS':
       return fillBits(fields, base);
+    case 'STATE':
+      return fillState(fields, base);
   }
 }
 
@@ -236,4 +245,23 @@ function fillBits(fields: Fields, base: ObjectBase): BitsObject {
   const payload = base.length - base.headerLength;
   if (size !== payload) throw fields.problem(`size ${size}, but ${payload} bytes follow`);
   return { ...base, type: 'BITS', payloadCrc: fields.u32(BITS_RECORD.PAYLOAD_CRC) };
+}
+
+function fillState(fields: Fields, base: ObjectBase): StateObject {
+  const bytes = fields.number(STATE_RECORD.BYTES, 'bytes');
+  const nameBytes = fields.u32(STATE_RECORD.NAME_BYTES);
+  if (nameBytes === 0 || nameBytes > STATE_NAME_MAX) {
+    throw fields.problem(`a name of ${nameBytes} bytes, expected 1 to ${STATE_NAME_MAX}`);
+  }
+  if (bytes > STATE_MAX_BYTES) {
+    throw fields.problem(`a state of ${bytes} bytes, expected at most ${STATE_MAX_BYTES}`);
+  }
+  const payload = base.length - base.headerLength;
+  const expected = pad8(nameBytes) + pad8(bytes);
+  if (payload !== expected) {
+    throw fields.problem(`${payload} bytes of payload, expected ${expected}`);
+  }
+  const nameCrc = fields.u32(STATE_RECORD.NAME_CRC);
+  const payloadCrc = fields.u32(STATE_RECORD.PAYLOAD_CRC);
+  return { ...base, type: 'STATE', nameBytes, bytes, nameCrc, payloadCrc };
 }

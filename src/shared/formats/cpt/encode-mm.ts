@@ -1,5 +1,5 @@
 /**
- * Encodes the records that occur once per image, mm or file: file head, MM, auxiliary vector,
+ * Encodes the records that occur once per image, mm or file: file head, STATE, MM, auxiliary vector,
  * notes, NAME and LDT. The functions are pure. Each returns a whole object with its checksums.
  *
  * docs/IMAGE_FORMAT.md has the byte tables.
@@ -21,11 +21,14 @@ import {
   NAME_RECORD,
   OBJECT,
   OBJECT_TYPE,
+  STATE_RECORD,
 } from './records.ts';
 
 /** An object of an image, and its record_crc as a signed word. */
 export interface EncodedObject {
   readonly bytes: Uint8Array;
+  /** What follows `bytes`, without its padding to a multiple of 8. Undefined: nothing does. */
+  readonly rest?: Uint8Array;
   readonly crc: number;
 }
 
@@ -181,6 +184,22 @@ export function encodeData(type: number, data: Uint8Array): EncodedObject {
   const record = RecordWriter.object(type, SIZE, pad8(data.length), CONTENT.DATA);
   record.payload(SIZE, DATA_RECORD.PAYLOAD_CRC, data);
   return record.sign(SIZE, DATA_RECORD.RECORD_CRC);
+}
+
+/** Encodes a STATE object. `state` is not copied: it becomes the object's `rest`. */
+export function encodeState(name: string, state: Uint8Array): EncodedObject {
+  const { SIZE } = STATE_RECORD;
+  const utf8 = Buffer.from(name);
+  const named = pad8(utf8.length);
+  const rest = pad8(state.length);
+  const record = RecordWriter.object(OBJECT_TYPE.STATE, SIZE, named, CONTENT.DATA);
+  record.u64(OBJECT.LEN, SIZE + named + rest);
+  record.u64(STATE_RECORD.BYTES, state.length);
+  record.u32(STATE_RECORD.NAME_BYTES, utf8.length);
+  record.payload(SIZE, STATE_RECORD.NAME_CRC, utf8);
+  const padding = new Uint8Array(rest - state.length);
+  record.u32(STATE_RECORD.PAYLOAD_CRC, crc32(padding, crc32(state)));
+  return { ...record.sign(SIZE, STATE_RECORD.RECORD_CRC), rest: state };
 }
 
 /** Encodes a NAME. */

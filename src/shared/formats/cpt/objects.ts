@@ -50,6 +50,16 @@ export interface DataObject extends ObjectBase {
   readonly payloadCrc: number;
 }
 
+/** State beside memory. The payload is its name, and then its bytes. */
+export interface StateObject extends ObjectBase {
+  readonly type: 'STATE';
+  readonly nameBytes: number;
+  /** Length of the state, without padding. */
+  readonly bytes: number;
+  readonly nameCrc: number;
+  readonly payloadCrc: number;
+}
+
 /** A block of pages. */
 export interface PagesObject extends ObjectBase {
   readonly type: 'PAGES';
@@ -82,6 +92,7 @@ export type CptObject =
   | MmObject
   | VmaObject
   | NameObject
+  | StateObject
   | DataObject
   | PagesObject
   | CopyPagesObject

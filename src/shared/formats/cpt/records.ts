@@ -59,6 +59,7 @@ export const OBJECT_TYPE = {
   NAME: 4102,
   BITS: 4103,
   CORE_NOTES: 8192,
+  STATE: 8193,
 } as const;
 
 /** Values of OBJECT.CONTENT. */
@@ -118,6 +119,9 @@ export const AUXV_MAX_BYTES = 0x1_0000;
 export const NOTES_MAX_BYTES = 0x100_0000; // 16 MiB: the notes of a core with some thousand threads
 export const LDT_MAX_BYTES = 0x1_0000;
 export const MMS_MAX = 1024;
+export const STATES_MAX = 1024;
+export const STATE_NAME_MAX = 255; // bytes
+export const STATE_MAX_BYTES = 0x4000_0000; // 1 GiB: of all states of an image together
 
 /** Most images of a chain: the first one, which has no parent, up to the last one. */
 export const CHAIN_MAX = 255;
@@ -134,6 +138,16 @@ export const DATA_RECORD = {
   PAYLOAD_CRC: 16, // u32
   RECORD_CRC: 20, //  u32
   SIZE: 24,
+} as const;
+
+/** The fields of STATE. Its payload is the name and then the bytes, each padded to 8. */
+export const STATE_RECORD = {
+  BYTES: 16,
+  NAME_BYTES: 24, //  u32
+  NAME_CRC: 28, //    u32; crc32 of the name and its padding
+  PAYLOAD_CRC: 32, // u32; crc32 of the bytes and their padding
+  RECORD_CRC: 36, //  u32
+  SIZE: 40,
 } as const;
 
 /** The fields of PAGES. */
