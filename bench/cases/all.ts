@@ -10,6 +10,7 @@ import { digest } from './digest.ts';
 import { dumpRuns, dumpSinks, dumpSize, dumpWorkers, dumpZero } from './dump-axes.ts';
 import { file } from './file.ts';
 import { growthPages, growthRange, growthVmas, growthWorkers } from './growth.ts';
+import { guest } from './guest.ts';
 import { imageRead } from './image-read.ts';
 import { importCase } from './import.ts';
 import { importFloors } from './import-floors.ts';
@@ -54,6 +55,7 @@ export const CASES: readonly BenchCase[] = [
   diff,
   search,
   snapshots,
+  guest,
   importCase,
   importFloors,
   report,
