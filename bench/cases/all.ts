@@ -11,6 +11,7 @@ import { digest } from './digest.ts';
 import { dumpRuns, dumpSinks, dumpSize, dumpWorkers, dumpZero } from './dump-axes.ts';
 import { file } from './file.ts';
 import { growthPages, growthRange, growthVmas, growthWorkers } from './growth.ts';
+import { guest } from './guest.ts';
 import { imageRead } from './image-read.ts';
 import { importCase } from './import.ts';
 import { importFloors } from './import-floors.ts';
@@ -57,6 +58,7 @@ export const CASES: readonly BenchCase[] = [
   search,
   snapshots,
   v86,
+  guest,
   importCase,
   importFloors,
   convert,

@@ -231,6 +231,26 @@ describe('a dump with a parent', () => {
     chain.machine.close();
   });
 
+  it('does not take the digests of one parent for those of another with the same id', async () => {
+    const chain = new Chain();
+    const space = chain.space();
+    const ids: string[] = [];
+    await chain.dump(space, { checksum: 'none' });
+    const first = chain.images[0]!;
+    for (const value of [50, 60]) {
+      write(space, 0, value);
+      const parent = await chain.open(first);
+      ids.push((await chain.dump(space, { checksum: 'none', parent })).image.id);
+      await parent.close();
+    }
+    expect(ids[0]).toBe(ids[1]); // or the test has no meaning any more
+    write(space, 0, 50);
+    const parent = await openImage(inMemory(chain.images[2]!), { parents: [inMemory(first)] });
+    expect((await chain.dump(space, { parent })).mms[0]!.pages.copy).toBe(1);
+    await parent.close();
+    chain.machine.close();
+  });
+
   it('refuses what cannot be right', async () => {
     const chain = new Chain();
     const space = chain.space();

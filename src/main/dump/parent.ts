@@ -7,6 +7,7 @@
  */
 import { realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { DIGEST } from '../../shared/digest/digest-kind.ts';
 import {
   describePageDigests,
   type PageDigestBuffers,
@@ -48,9 +49,11 @@ export async function prepareParent(dump: Dump): Promise<PreparedParent | undefi
   assertFits(contents);
   assertElsewhere(to, contents);
   const { pool, digests } = dump.engine;
-  const known = digests.get(id);
+  // Images without checksums have the same id if only bytes of pages differ.
+  const hasName = contents.head.digest !== 'none';
+  const known = hasName ? digests.get(id) : undefined;
   const pages = known ?? (await digestPages(pool, contents, 'content', signal));
-  if (known === undefined) digests.keep(id, pages);
+  if (known === undefined && hasName) digests.keep(id, pages);
   return { fields: { id, headCrc: contents.head.recordCrc }, pages };
 }
 
@@ -102,7 +105,9 @@ function digestBuffer(
   tables: PassTables,
 ): SharedArrayBuffer | undefined {
   const bytes = pageDigestBytes(tables.pages);
-  if (options.dryRun || bytes === 0 || !engine.digests.takes(bytes)) return undefined;
+  const isNameless = options.digest === DIGEST.NONE; // its id does not tell it apart
+  if (options.dryRun || isNameless || bytes === 0) return undefined;
+  if (!engine.digests.takes(bytes)) return undefined;
   return engine.buffers.fresh('page digests', bytes);
 }
 
