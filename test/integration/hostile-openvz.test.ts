@@ -176,7 +176,12 @@ describe('a hostile OpenVZ file', () => {
     const content = Buffer.alloc(2 * PAGE_SIZE, 1);
     const file = machine.createFile({ path: '/tmp/a\nb\u001b[1m', content });
     const space = machine.createAddressSpace();
-    const options = { length: 2 * PAGE_SIZE, prot: 'r', flags: ['private'], file: file.id } as const;
+    const options = {
+      length: 2 * PAGE_SIZE,
+      prot: 'r',
+      flags: ['private'],
+      file: file.id,
+    } as const;
     const at = space.mmap({ ...options, offset: 0 });
     const image = await openImage(inMemory(await dumped(space)));
     const error = await image.read(at, Buffer.alloc(8)).catch((reason: Error) => reason);
