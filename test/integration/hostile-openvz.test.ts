@@ -171,6 +171,26 @@ async function runCase(random: Random, bytes: Buffer): Promise<string[]> {
 }
 
 describe('a hostile OpenVZ file', () => {
+  it('makes no second line with the name of a file', async () => {
+    const machine = createMachine({ memory: 8 * MiB });
+    const content = Buffer.alloc(2 * PAGE_SIZE, 1);
+    const file = machine.createFile({ path: '/tmp/a\nb\u001b[1m', content });
+    const space = machine.createAddressSpace();
+    const options = {
+      length: 2 * PAGE_SIZE,
+      prot: 'r',
+      flags: ['private'],
+      file: file.id,
+    } as const;
+    const at = space.mmap({ ...options, offset: 0 });
+    const image = await openImage(inMemory(await dumped(space)));
+    const error = await image.read(at, Buffer.alloc(8)).catch((reason: Error) => reason);
+    expect(error).toMatchObject({ code: 'PAGE_ABSENT' });
+    expect((error as Error).message).toMatch(/it is page 0 of \/tmp\/a\?b\?\[1m$/);
+    await image.close();
+    await machine.close();
+  });
+
   it('is refused with a code, or shows the pages that the checker finds', {
     timeout: 3_600_000,
   }, async () => {

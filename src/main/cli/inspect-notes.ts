@@ -1,11 +1,12 @@
 /** What `mmdump inspect` shows of the notes of an mm: its process, and the threads of it. */
+
 import {
   decodeProcess,
   type ProcessInNotes,
   type ThreadNotes,
 } from '../../shared/formats/elf/notes/decode-process.ts';
+import { printable } from '../../shared/printable.ts';
 import type { Image } from '../image/image.ts';
-import { printable } from './layout/text-width.ts';
 
 export type DecodedNotes = ProcessInNotes;
 

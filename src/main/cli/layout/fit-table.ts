@@ -3,7 +3,8 @@
  * is not enough, a row takes several lines. Addresses and numbers are never cut; only an output that
  * is narrower than one of them gets a longer line.
  */
-import { padded, printable, shortened, widthOf } from './text-width.ts';
+import { printable } from '../../../shared/printable.ts';
+import { padded, shortened, widthOf } from './text-width.ts';
 
 /** A column of a table. */
 export interface Column {

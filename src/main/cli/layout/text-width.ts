@@ -6,13 +6,6 @@ const WIDE =
 /** Characters that take none, since they change the one before them. */
 const NARROW = /\p{Mn}|\p{Me}|\p{Cf}/u;
 const ASCII = /^[\x20-\x7e]*$/;
-/** Control characters, and those that turn the direction of what follows. */
-const CONTROLS = /[\p{Cc}\u2028\u2029\u202a-\u202e\u2066-\u2069]/gu;
-
-/** Names come from images and processes: they must not control the terminal. */
-export function printable(text: string): string {
-  return text.replace(CONTROLS, '?');
-}
 
 /** Columns that a text without control characters takes. */
 export function widthOf(text: string): number {

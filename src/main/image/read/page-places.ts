@@ -6,6 +6,7 @@
 import { assert } from '../../../shared/assert.ts';
 import { MmdumpError } from '../../../shared/errors.ts';
 import { addressOf, hex, MiB, PAGE_SIZE, vpnOf } from '../../../shared/page.ts';
+import { printable } from '../../../shared/printable.ts';
 import { VM } from '../../../shared/vm-flags.ts';
 import type { ImageChain } from '../chain/chain.ts';
 import { BLOCK, type Block, hasContent } from '../index/block-index.ts';
@@ -190,10 +191,10 @@ export class PagePlaces {
     const reason = this.#mayBeLeftOut(vma);
     if (reason !== null) return absent(gap, reason);
     const end = Math.ceil(file.size / PAGE_SIZE);
-    if (index >= end) return absent(gap, `it is beyond the end of ${file.path}`);
+    if (index >= end) return absent(gap, `it is beyond the end of ${printable(file.path)}`);
     const bytes = Math.min(gap, addressOf(end - index) - offset);
     if (!file.isMemoryBacked || file.isIncomplete) {
-      return absent(bytes, `it is page ${index} of ${file.path}`);
+      return absent(bytes, `it is page ${index} of ${printable(file.path)}`);
     }
     return zeros(bytes);
   }

@@ -31,6 +31,7 @@ import {
 } from '../../../shared/formats/cpt/records.ts';
 import { ImageProblem } from '../../../shared/formats/problem.ts';
 import { addressOf, hex, vpnOf } from '../../../shared/page.ts';
+import { printable } from '../../../shared/printable.ts';
 import type { Block } from '../index/block-index.ts';
 import { FilePages, isOfFile, isUnreachable } from '../index/file-pages.ts';
 import type { ImageMm } from '../index/image-mm.ts';
@@ -264,7 +265,8 @@ export class StreamChecker {
     const twice = this.filePages.add(file.id, index, block.pages, mm, block.start);
     if (twice === undefined) return;
     const address = addressOf(block.start + (twice - index));
-    const message = `page ${twice} of ${file.path}, at ${hex(address)}, is already stored`;
+    const name = printable(file.path);
+    const message = `page ${twice} of ${name}, at ${hex(address)}, is already stored`;
     this.#report(wrong(object, message, address));
   }
 

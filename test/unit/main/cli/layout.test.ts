@@ -16,8 +16,9 @@ import {
   mapLine,
 } from '../../../../src/main/cli/layout/page-map.ts';
 import { type Screen, screenOf } from '../../../../src/main/cli/layout/screen.ts';
-import { printable, shortened, widthOf } from '../../../../src/main/cli/layout/text-width.ts';
+import { shortened, widthOf } from '../../../../src/main/cli/layout/text-width.ts';
 import { suggestion } from '../../../../src/main/cli/suggest-choices.ts';
+import { printable } from '../../../../src/shared/printable.ts';
 
 const COLUMNS: readonly Column[] = [
   { name: 'addresses', kind: 'address' },
