@@ -163,7 +163,11 @@ describe('a core file', () => {
       expect((await coreOf(space, options)).equals(expected)).toBe(true);
       expect((await coreOf(space, { ...options, freeze: false })).equals(expected)).toBe(true);
       const path = freshPath();
-      await dumper.dump(space, { format: 'elf', ...options, to: fileSink(path, { sparse: false }) });
+      await dumper.dump(space, {
+        format: 'elf',
+        ...options,
+        to: fileSink(path, { sparse: false }),
+      });
       expect(readFileSync(path).equals(expected)).toBe(true);
     }
     const bytes = await coreOf(space);

@@ -1,11 +1,11 @@
 /** `mmdump inspect --page` shows one page: its mapping, its kind and class, and its bytes. */
 import { hex, PAGE_SIZE } from '../../shared/page.ts';
+import { printable } from '../../shared/printable.ts';
 import { protLetters } from '../../shared/vm-flags.ts';
 import { explainImagePage, type ImagePageExplanation } from '../explain/explain-image.ts';
 import type { Image } from '../image/image.ts';
 import { hexDump } from './hex-dump.ts';
 import { nameOf } from './inspect-filters.ts';
-import { printable } from './layout/text-width.ts';
 
 /** A page and what is known of it. */
 export interface InspectedPage extends ImagePageExplanation {

@@ -1,11 +1,11 @@
 /** How the commands show what a search has found. */
 import { hex } from '../../shared/page.ts';
+import { printable } from '../../shared/printable.ts';
 import { protLetters } from '../../shared/vm-flags.ts';
 import type { Image } from '../image/image.ts';
 import { findVma } from '../image/index/image-mm.ts';
 import type { SearchResult } from '../search/search.ts';
 import { nameOf } from './inspect-filters.ts';
-import { printable } from './layout/text-width.ts';
 
 /** At most this many matches are printed; the others are counted. */
 const LINES_MAX = 100;
