@@ -36,7 +36,8 @@ async function loadedWith(...paths) {
 
 /**
  * The chunks, each with the modules that no chunk above it has. `start` is all that the command line
- * loads before it knows what to do, `threads` starts threads before the rest is loaded, `shared` is what the workers need, too.
+ * loads before it knows what to do, `threads` starts threads before the rest is loaded, `shared` is
+ * what the workers need, too.
  */
 async function chunks() {
   const entries = new Set(Object.values(input).map((path) => resolve(path)));
@@ -47,7 +48,7 @@ async function chunks() {
     loadedWith(input['workers/tasks']),
     loadedWith(input['main/index']),
     loadedWith(
-      ...['dump', 'inspect', 'verify', 'restore', 'report'].map(
+      ...['dump', 'inspect', 'verify', 'restore', 'report', 'search'].map(
         (name) => `src/main/cli/${name}-command.ts`,
       ),
     ),
@@ -72,9 +73,12 @@ async function chunks() {
  */
 const ascii = {
   name: 'ascii',
-  renderChunk: (code) => {
+  // Not renderChunk: what prints the code after that writes the characters again.
+  generateBundle: (_options, bundle) => {
     const escaped = (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`;
-    return { code: code.replace(/[^\0-\x7f]/g, escaped), map: null };
+    for (const chunk of Object.values(bundle)) {
+      if (chunk.type === 'chunk') chunk.code = chunk.code.replace(/[^\0-\x7f]/g, escaped);
+    }
   },
 };
 
