@@ -20,7 +20,7 @@ export function addConvert(program: Command): void {
     .command('convert')
     .description('write an image or a core file in another format')
     .argument('<input>', 'an image or a core file, which is recognised by its first bytes')
-    .argument('<output>')
+    .argument('<output>', 'the file to make')
     .option('--flatten', 'make one image of an image and its parents')
     .addOption(
       new Option('--format <name>', 'a native image, an ELF core file, an OpenVZ 6 file').choices([
