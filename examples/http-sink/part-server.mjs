@@ -11,7 +11,7 @@ export class PartServer {
   uploads = new Map();
   /** How many requests with a part were answered with 503. */
   refused = 0;
-  #requests = 0;
+  #refusedOnce = new Set();
   #busyEvery;
   #server = createServer((request, response) => {
     this.#answer(request).then(
@@ -20,7 +20,10 @@ export class PartServer {
     );
   });
 
-  /** Every `busyEvery`th part is refused: the client has to send it again. 0: none. */
+  /**
+   * Every `busyEvery`th part is refused when it comes for the first time, so the client has to send it
+   * again. 0: none. 1: all of them, whenever they come.
+   */
   constructor(busyEvery = 0) {
     this.#busyEvery = busyEvery;
   }
@@ -46,8 +49,7 @@ export class PartServer {
     const parts = this.uploads.get(id);
     if (parts === undefined) return [404, 'there is no such upload'];
     if (action === 'complete') return this.#complete(id, parts, JSON.parse(body));
-    this.#requests++;
-    if (this.#busyEvery > 0 && this.#requests % this.#busyEvery === 0) {
+    if (this.#isBusy(Number(number), `${id}/${number}`)) {
       this.refused++;
       return [503, 'busy', { 'retry-after': '0' }];
     }
@@ -55,6 +57,14 @@ export class PartServer {
     if (sha256 !== request.headers['x-sha256']) return [400, 'the part is damaged'];
     parts.set(Number(number), body);
     return [204];
+  }
+
+  #isBusy(number, name) {
+    const every = this.#busyEvery;
+    if (every === 0 || (number + 1) % every !== 0) return false;
+    if (every > 1 && this.#refusedOnce.has(name)) return false;
+    this.#refusedOnce.add(name);
+    return true;
   }
 
   #begin() {
