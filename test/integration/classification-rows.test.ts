@@ -77,7 +77,7 @@ describe('a page of row', () => {
     expect(copied.mms[0]!.pages.copy).toBe(1);
   });
 
-  it('3: a bad table is told of the next mapping, too, if a file has its granule planned', async () => {
+  it('3: a bad table is told of the next mappings, too, if a file has its granule planned', async () => {
     const fixture = new ClassificationFixture();
     fixtures.push(fixture);
     const { machine, space } = fixture;
@@ -85,12 +85,16 @@ describe('a page of row', () => {
     space.mmap({ address: BASE, length: PAGE_SIZE, prot: 'rw', flags: ['shared'], file: file.id });
     space.fill(BASE, 1, 1);
     const next = BASE + PAGE_SIZE;
-    space.mmap({ address: next, length: PAGE_SIZE, prot: 'rw', flags: ['private', 'anonymous'] });
+    const last = BASE + 3 * PAGE_SIZE; // behind a hole
+    for (const address of [next, last]) {
+      space.mmap({ address, length: PAGE_SIZE, prot: 'rw', flags: ['private', 'anonymous'] });
+    }
     writePte(space, BASE, { level: 2, low: 0x1067, high: 0x10_0000 });
     const { skipped } = await dumper.dump(space, { to: memorySink(), unsupported: 'skip' });
     expect(skipped.map(({ start, end }) => [start, end])).toEqual([
       [BASE, next],
       [next, next + PAGE_SIZE],
+      [last, last + PAGE_SIZE],
     ]);
   });
 

@@ -106,6 +106,19 @@ describe.each(FREEZES)('a tracked dump with %s', (_name, pause) => {
     chain.machine.close();
   });
 
+  it('finds pages that were dropped and read again, also where zeros are copied', async () => {
+    const chain = new Chain();
+    const space = chain.space();
+    await chain.dump(space, { ...pause, track: true });
+    space.madvise(AT + PAGE_SIZE, PAGE_SIZE, 'dontneed');
+    space.read(AT + PAGE_SIZE, new Uint8Array(1));
+    expect(await chain.way(space, { ...pause, track: true, zeroPages: 'copy' })).toBe('digests');
+    expect(await chain.way(space, { ...pause, zeroPages: 'detect' })).toBe('dirty');
+    const asked = chain.dump(space, { ...pause, zeroPages: 'copy', changes: 'dirty' });
+    await expect(asked).rejects.toMatchObject({ code: 'OPTION_INVALID' });
+    chain.machine.close();
+  });
+
   it('has several children, which need not begin a period', async () => {
     const chain = new Chain();
     const space = chain.space();

@@ -36,12 +36,16 @@ export class Changes {
   readonly #mms: TrackedMm[] = [];
   #isNoted = false;
 
-  constructor(images: TrackedImages, { parent, changes, track }: ResolvedOptions) {
+  constructor(images: TrackedImages, options: ResolvedOptions) {
+    const { parent, changes, track, detectZero } = options;
     this.tracks = track;
     this.#choice = changes;
     this.#images = images;
     this.#hasParent = parent !== undefined;
-    this.#parent = parent && changes !== 'digests' ? images.get(parent.id) : undefined;
+    // A page of zeros has a clean leaf also where other bytes were dropped. It is found by its class,
+    // but not if zeros are copied.
+    const mayUseBits = changes !== 'digests' && detectZero;
+    this.#parent = parent && mayUseBits ? images.get(parent.id) : undefined;
   }
 
   /**
@@ -72,6 +76,8 @@ export class Changes {
       if (this.tracks) this.#take(mm, ordinal);
       else this.#look(mm, ordinal);
     }
+    // Somebody may have taken dirty pages between two attempts.
+    if (this.#choice === 'dirty' && this.#hasParent && this.ranges === undefined) throw unknown(0);
   }
 
   /** Notes the changes of mms that are held for reading on a frozen machine, unless it was done. */
@@ -113,11 +119,7 @@ export class Changes {
       return !isNew && this.#since(mm, ordinal) !== dirtyInstant(mm);
     });
     if (lacks < 0) return;
-    const message =
-      `changes: dirty bits do not tell what has changed in mm ${lacks} since its parent image: ` +
-      'dump the parent with track: true by this dumper, with the mms in the same order, and do ' +
-      "not take dirty pages in between; or use 'auto'";
-    throw new MmdumpError('OPTION_INVALID', message, { mm: lacks });
+    throw unknown(lacks);
   }
 
   /** The instant of the mm that was remembered with the parent. */
@@ -146,4 +148,12 @@ export class Changes {
     const { generation } = struct;
     this.#mms[ordinal] = { machine: machine.id, slot, generation, instant: dirtyInstant(mm) };
   }
+}
+
+function unknown(mm: number): MmdumpError {
+  const message =
+    `changes: dirty bits do not tell what has changed in mm ${mm} since its parent image: ` +
+    'dump the parent with track: true by this dumper, with the mms in the same order, and do ' +
+    "not take dirty pages in between; or use 'auto'";
+  return new MmdumpError('OPTION_INVALID', message, { mm });
 }

@@ -123,7 +123,7 @@ export interface DumpOptions extends JobOptions {
    * dirty bits where they tell what has changed since the parent, else by the digests of all pages.
    * They tell it if this dumper has dumped the parent with `track`, with the same address spaces in
    * the same order, and nobody has taken dirty pages since. 'dirty': the dump is refused where they
-   * do not. 'digests': the bits are not used. Without a parent it has no effect.
+   * do not, and with `zeroPages: 'copy'`. 'digests': the bits are not used. Without a parent it has no effect.
    */
   readonly changes?: 'auto' | 'dirty' | 'digests' | undefined;
   /**
@@ -259,6 +259,10 @@ export function resolveOptions(options: DumpOptions): ResolvedOptions {
   if (options.track === true && (format !== 'cpt' || options.checksum === 'none')) {
     const text =
       "track: the image needs checksums, and the format 'cpt': its id must tell it apart";
+    throw new MmdumpError('OPTION_INVALID', text);
+  }
+  if (options.changes === 'dirty' && options.zeroPages === 'copy') {
+    const text = "changes: pages of zeros that are copied are found by digests only: use 'auto'";
     throw new MmdumpError('OPTION_INVALID', text);
   }
   if (options.freeze === false) assertNoBits(options, 'a machine that runs on has no one instant');

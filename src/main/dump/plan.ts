@@ -147,8 +147,12 @@ class MmPlanner {
       return this.#planUnreachableFile(slot, file, start, end, yielder);
     }
     if (end > this.#scanned) {
-      this.#scan(Math.max(start, this.#scanned), end, (granule) => this.#addGranule(granule));
-      this.#scanned = Math.max(end, this.#planned); // a granule lies in one table
+      let scanned = end;
+      this.#scan(Math.max(start, this.#scanned), end, (granule) => {
+        scanned = Math.max(scanned, granule + GRANULE_PAGES); // a granule lies in one table
+        this.#addGranule(granule);
+      });
+      this.#scanned = scanned;
     }
     return undefined;
   }

@@ -66,7 +66,11 @@ async function searchHeld(
     await units.add(ordinal, plan.units, spaceRanges(each, flags, rangeOf(options)), yielder);
   }
   const { count: unitCount, totalBytes, unitBytes, table } = units;
-  const crew = pool.crew({ units: unitCount, bytes: totalBytes, mayRunHere: true });
+  const crew = pool.crew({
+    units: unitCount,
+    bytes: totalBytes,
+    mayRunHere: pattern.kind === 'bytes',
+  }); // an expression may take long
   const { machine } = mms[0]!;
   const unitPages = GRANULE_PAGES + pagesBehind(lengths.longest);
   const spaces = { machine: machine.handle, slots: mms.map(({ slot }) => slot), flags, unitPages };

@@ -125,7 +125,11 @@ export async function searchWith(
   for (const each of mms) await addMm(tables, contents, each, options, yielder);
   tables.finish();
   const { unitCount, unitBytes, totalBytes, pieces, units } = tables;
-  const crew = pool.crew({ units: unitCount, bytes: totalBytes, mayRunHere: true });
+  const crew = pool.crew({
+    units: unitCount,
+    bytes: totalBytes,
+    mayRunHere: pattern.kind === 'bytes',
+  }); // an expression may take long
   const tell =
     onProgress &&
     (({ bytes }: { readonly bytes: number }) => {

@@ -11,6 +11,7 @@
 import { GRANULE_PAGES } from '../../shared/page.ts';
 import { VM } from '../../shared/vm-flags.ts';
 import type { Mm } from '../mm/mm.ts';
+import { MM_FIELD } from '../mm/mm-struct.ts';
 import { PageCursor } from '../tables/page-table.ts';
 import { highOf, isPresent, lowOf, PTE, pfnOf, setEntry } from '../tables/pte.ts';
 import { ensureTables, shareFrame } from '../tables/shared-table.ts';
@@ -18,7 +19,7 @@ import { walkRange } from '../tables/walk-range.ts';
 import type { VmaFields } from '../vma/vma-table.ts';
 import { copyAdopted, isAdopted } from './adopted-copy.ts';
 
-const { WRITE, NX_HIGH } = PTE;
+const { WRITE, SOFT_DIRTY, NX_HIGH } = PTE;
 const FLAGS = 0xfff; // the bits of the low word that are not the pfn's
 
 /**
@@ -29,9 +30,11 @@ export function copyRange(parent: Mm, child: Mm, vma: VmaFields): void {
   const from = parent.cursor;
   const to = new PageCursor();
   const isShared = (vma.flags & VM.MAYSHARE) !== 0;
+  const seen = parent.struct.get(MM_FIELD.ADOPTED_SEEN) >>> 0;
+  const copy = { child, isShared, seen };
   walkRange(parent, vma.start, vma.end, 'look', (found, vpn, end) => {
     if (found === 'table') {
-      copyTable(child, from, to, vpn, end - vpn, isShared);
+      copyTable(copy, from, to, vpn, end - vpn);
       return;
     }
     ensureTables(child, child.pgd, vpn, 2, to);
@@ -39,14 +42,17 @@ export function copyRange(parent: Mm, child: Mm, vma: VmaFields): void {
   });
 }
 
-function copyTable(
-  child: Mm,
-  from: PageCursor,
-  to: PageCursor,
-  vpn: number,
-  count: number,
-  isShared: boolean,
-): void {
+/** What a copy of leaves needs to know. */
+interface Copy {
+  readonly child: Mm;
+  /** The mapping is shared: its leaves stay writable. */
+  readonly isShared: boolean;
+  /** The step at which the parent has looked at its adopted memory. */
+  readonly seen: number;
+}
+
+function copyTable(copy: Copy, from: PageCursor, to: PageCursor, vpn: number, count: number): void {
+  const { child } = copy;
   const { words } = from;
   let hasTable = false;
   for (let page = 0; page < count; page++) {
@@ -54,7 +60,7 @@ function copyTable(
     if (words[at] === 0) continue;
     if (!hasTable) ensureTables(child, child.pgd, vpn, 1, to);
     hasTable = true;
-    copyEntry(child, from, at, to, to.at + page * 2, isShared);
+    copyEntry(copy, from, at, to, to.at + page * 2);
   }
 }
 
@@ -63,12 +69,11 @@ function copyTable(
  * copied as it is.
  */
 function copyEntry(
-  child: Mm,
+  { child, isShared, seen }: Copy,
   from: PageCursor,
   at: number,
   to: PageCursor,
   there: number,
-  isShared: boolean,
 ): void {
   let low = from.words[at]!;
   const high = from.words[at + 1]!;
@@ -79,7 +84,9 @@ function copyEntry(
     const pfn = pfnOf(low, high);
     if (isAdopted(child, pfn)) {
       const copy = copyAdopted(child, pfn);
-      to.words[there] = lowOf(copy, low & FLAGS); // no other thread sees the child yet
+      // The copy is an ordinary frame, so what marks and steps tell has to stand in its leaf.
+      const isDirty = child.machine.adoptedMarks?.hasChanged(pfn, seen, false) === true;
+      to.words[there] = lowOf(copy, (low & FLAGS) | (isDirty ? SOFT_DIRTY : 0)); // no other thread sees the child yet
       to.words[there + 1] = highOf(copy, high & NX_HIGH);
       return;
     }
