@@ -167,6 +167,22 @@ describe('a search for an expression', () => {
     await image.close();
   });
 
+  it('ends when its time is over, whatever an expression does, and the dumper goes on', async () => {
+    const space = newSpace(PAGES * PAGE_SIZE);
+    space.fill(HEAP, PAGES * PAGE_SIZE, 0x61);
+    for (const dumper of dumpers) {
+      const image = await openImage(inMemory(await imageOf(dumper, space)));
+      const endless = /([^x]|[^y])+zz/; // tries 2^4096 ways
+      const late = { timeoutMs: 500 };
+      const ofImage = dumper.search(image, endless, late);
+      await expect(ofImage).rejects.toMatchObject({ code: 'TIMEOUT' });
+      const ofSpace = dumper.searchSpaces(space, endless, late);
+      await expect(ofSpace).rejects.toMatchObject({ code: 'TIMEOUT' });
+      expect((await dumper.search(image, /a{8}/)).count).toBe((PAGES * PAGE_SIZE) / 8);
+      await image.close();
+    }
+  });
+
   it('takes no expression that looks beside its match or matches nothing', async () => {
     const image = await openImage(inMemory(await imageOf(dumpers[0]!, newSpace(PAGE_SIZE))));
     const dumper = dumpers[0]!;

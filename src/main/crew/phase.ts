@@ -64,7 +64,9 @@ export interface PhaseOptions {
   /** Called at most ten times per second while the phase runs, and once at its end. */
   readonly onProgress?: ((done: PhaseProgress) => void) | undefined;
   /** Called when the thread of a worker is gone; others may be waiting for a lock that it held. */
-  readonly onLost?: (worker: number) => void;
+  readonly onLost?: ((worker: number) => void) | undefined;
+  /** A task may never come to its next claim. So its thread ends when `signal` fires. */
+  readonly mayHang?: boolean;
   /** Shared by the phases of one job, so that the bound on calls holds for all of them together. */
   readonly pace?: ProgressPace | undefined;
   /** Carries pages of memory that is not shared while the workers run. */
@@ -73,7 +75,8 @@ export interface PhaseOptions {
 
 /** Something that can run a task: a thread of a pool, or the thread of the caller. */
 export interface Runner {
-  run<T>(message: unknown, phase: PhaseName): Promise<T>;
+  /** `signal` ends the thread. The thread of the caller cannot be ended. */
+  run<T>(message: unknown, phase: PhaseName, signal?: AbortSignal): Promise<T>;
 }
 
 /** A phase of the name N. `WorkerPool.phase` makes it. */
@@ -101,16 +104,17 @@ export class Phase<N extends PhaseName> {
    */
   async run(
     taskOf: (worker: number) => TaskFields<N>,
-    { signal, onProgress, onLost, pace, ferry }: PhaseOptions = {},
+    { signal, onProgress, onLost, mayHang, pace, ferry }: PhaseOptions = {},
   ): Promise<ReportOf<N>[]> {
     const { control } = this;
+    const end = { onLost, signal: mayHang === true ? signal : undefined };
     const stop = (): void => control.stop();
     throwIfAborted(signal);
     signal?.addEventListener('abort', stop, { once: true });
     const watch = new ProgressWatch(control, onProgress, pace);
     try {
       const tasks = Promise.all(
-        this.#runners.map((runner, worker) => this.#task(runner, worker, taskOf(worker), onLost)),
+        this.#runners.map((runner, worker) => this.#task(runner, worker, taskOf(worker), end)),
       );
       const settled = await (ferry?.whileRunning(tasks, stop) ?? tasks);
       throwIfAborted(signal);
@@ -127,12 +131,12 @@ export class Phase<N extends PhaseName> {
     runner: Runner,
     worker: number,
     fields: TaskFields<N>,
-    onLost: PhaseOptions['onLost'],
+    { onLost, signal }: Pick<PhaseOptions, 'onLost' | 'signal'>,
   ): Promise<Outcome<ReportOf<N>>> {
     const message = { ...fields, phase: this.#words, worker };
     try {
       const withTests = this.#tests === undefined ? message : { ...message, tests: this.#tests };
-      return await runner.run<Outcome<ReportOf<N>>>(withTests, this.#name);
+      return await runner.run<Outcome<ReportOf<N>>>(withTests, this.#name, signal);
     } catch (error) {
       this.control.stop();
       onLost?.(worker);

@@ -54,12 +54,16 @@ export class WorkerThread {
     return this.#isUp;
   }
 
-  /** Resolves with what the task returns. Rejects if the task throws or the thread is lost. */
-  async run<T>(message: unknown, name: PhaseName): Promise<T> {
+  /**
+   * Resolves with what the task returns. Rejects if the task throws or the thread is lost. `signal`
+   * ends the thread if the task runs, and another one takes its place.
+   */
+  async run<T>(message: unknown, name: PhaseName, signal?: AbortSignal): Promise<T> {
     this.#tasks++;
     this.#hasWorked = true;
     try {
-      return await this.#pool.run(message, { filename: this.#filename, name });
+      const task = { filename: this.#filename, name };
+      return await this.#pool.run(message, signal === undefined ? task : { ...task, signal });
     } finally {
       this.#tasks--;
     }

@@ -74,7 +74,10 @@ export async function findExpression(
     on: Pick<Crew, 'workers' | 'here'>,
   ): Promise<SearchReport[]> => {
     const pattern: SearchPattern = { kind: 'expression', expression, states: words, step, units };
-    return runPhase(planned, on, pattern, step === 'count' ? options : { signal: options.signal });
+    const { signal } = options;
+    const chosen = step === 'count' ? options : { signal };
+    // Nothing can interrupt an expression that tries one way after the other.
+    return runPhase(planned, on, pattern, { ...chosen, mayHang: true });
   };
   await run('count', [], crew);
   if (isUnsettled(states, new Float64Array(task.units), task.unitCount)) {
