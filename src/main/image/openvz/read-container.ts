@@ -102,10 +102,15 @@ async function read(walk: Walk, source: ByteSource, collector: Collector): Promi
   return { time, ...collector.finish() };
 }
 
-function truncated({ bytes, extraParts }: ByteSource, at: number): ImageProblem {
-  const advice = extraParts === undefined ? '' : '; join its parts first, with cat';
+function truncated(source: ByteSource, at: number): ImageProblem {
+  const { bytes } = source;
   const text = `the OpenVZ file ends at byte ${bytes}, without the trailer that ends every file`;
-  return new ImageProblem('IMAGE_TRUNCATED', at, text + advice);
+  return new ImageProblem('IMAGE_TRUNCATED', at, text + adviceOn(source));
+}
+
+/** What to do about a file that ends too early. */
+function adviceOn({ extraParts }: ByteSource): string {
+  return extraParts === undefined ? '' : '; join its parts first, with cat';
 }
 
 function wrong(offset: number, message: string): ImageProblem {
@@ -155,7 +160,7 @@ class Walk {
     const length = Buffer.from(bytes).readBigUInt64LE(ITEM.NEXT);
     if (length > BigInt(end - at) && length % 8n === 0n) {
       const text = `section at byte ${at}: it has ${length} bytes, and the file ends at byte ${end}`;
-      throw new ImageProblem('IMAGE_TRUNCATED', at, text);
+      throw new ImageProblem('IMAGE_TRUNCATED', at, text + adviceOn(this.#source));
     }
     return decodeItem(bytes, at, end, 'section');
   }
