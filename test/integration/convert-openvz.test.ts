@@ -168,6 +168,13 @@ describe('an image that becomes an OpenVZ file', () => {
     expect(() => readFileSync(join(cli.path, 'bad.vz'))).toThrow('ENOENT');
     const stream = await inside('convert', 'p.cpt', '-', '--format', 'openvz');
     expectFailure(stream, 2, 'needs a file');
+    for (const unused of [
+      ['--workers', '2'],
+      ['--blocks', 'page'],
+    ]) {
+      const refused = await inside('convert', 'p.cpt', 'u.vz', '--format', 'openvz', ...unused);
+      expectFailure(refused, 2, 'leave out --workers and --blocks');
+    }
   });
 });
 

@@ -18,7 +18,11 @@ export async function convertOpenvz(
   flags: ConvertFlags,
   deadline: Deadline,
 ): Promise<number> {
-  const { parents, force = false, sync, split, mm } = flags;
+  const { parents, force = false, sync, split, mm, workers, blocks } = flags;
+  if (workers !== undefined || blocks === 'page') {
+    const text = 'convert: an OpenVZ file has no blocks, and one thread makes it of an image';
+    throw new MmdumpError('OPTION_INVALID', `${text}: leave out --workers and --blocks`);
+  }
   const { signal } = deadline;
   const start = performance.now();
   const image = await openImage(from, { signal, parents });
