@@ -26,7 +26,12 @@ import {
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ANON, imageOf, inMemory } from '../support/images/images.ts';
 import { CORRUPTIONS, corrupt } from '../support/reference/reference-corruptions.ts';
-import { createHistory, historyArbitrary } from '../support/reference/reference-histories.ts';
+import {
+  createHistory,
+  type HistoryRecipe,
+  historyArbitrary,
+  SWAPPED,
+} from '../support/reference/reference-histories.ts';
 
 const IS_LONG = process.env.MMDUMP_LONG === '1';
 const TIME_TO_SHRINK = 600_000;
@@ -57,6 +62,17 @@ async function all<T>(walk: AsyncIterable<T>): Promise<T[]> {
 
 const textOf = ({ address, class: name }: Pick<SpacePage, 'address' | 'class'>): string =>
   `${address.toString(16)} ${name}`;
+
+/** Has pages of every class that is asked for below, on any machine, once it is damaged. */
+const EACH_CLASS: HistoryRecipe = {
+  ...SWAPPED,
+  steps: [
+    ...SWAPPED.steps,
+    { op: 'zero', vma: 0, page: 10, count: 1, value: 1, within: 0 },
+    { op: 'write', vma: 0, page: 2, count: 1, value: 1, within: 0 },
+  ],
+};
+const DAMAGE = { kind: 'beyond memory', vma: 0, page: 1, choice: 0 } as const;
 
 describe('the walks of an address space', () => {
   it(
@@ -135,7 +151,7 @@ describe('the walks of an address space', () => {
             history.machine.close();
           },
         ),
-        { numRuns: IS_LONG ? 500 : 10 },
+        { numRuns: IS_LONG ? 500 : 10, examples: [[EACH_CLASS, [DAMAGE], 0, '', [...CLASSES]]] },
       );
       for (const name of ['absent', 'copy', 'zero', 'unsupported'])
         expect([...seen]).toContain(name);
