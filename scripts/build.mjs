@@ -2,7 +2,7 @@
 // chunks beside main/index.js. How long a command takes to start depends on the number of files far
 // more than on their length: with one file per module, 240 in all, it took twice as long, and 25
 // chunks took a fifth more processor time than one file. Declarations stay one file per module.
-import { cpSync, rmSync } from 'node:fs';
+import { chmodSync, cpSync, rmSync } from 'node:fs';
 import { isAbsolute, resolve } from 'node:path';
 import { build } from 'rolldown';
 import { buildKernels } from './build-kernels.mjs';
@@ -101,6 +101,9 @@ await build({
     codeSplitting: { groups: await chunks() },
   },
 });
+
+// npx runs the command of the package that it stands in as a program, without linking it first.
+chmodSync(`${OUT}/main/cli/mmdump.js`, 0o755);
 
 // The page of a report is one script, which runs in the browser, and one style.
 await build({

@@ -3,7 +3,7 @@
  * worker and the library load few files, and none that they do not need · both ways to the version
  * answer the same · threads that start early do the work of the command, or end with it.
  */
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
@@ -99,4 +99,9 @@ it.each(['--version', '-V'])('%s says what the whole program says', async (optio
   expect(cli.mmdump(option)).toEqual(inside);
   const further = await cli.inside(option, 'dump');
   expect(cli.mmdump(option, 'dump')).toEqual(further);
+});
+
+it('the command is a program, as npx runs it in a clone', () => {
+  const { error, status } = spawnSync(join(dist, 'main/cli/mmdump.js'), ['--version']);
+  expect([error, status]).toEqual([undefined, 0]);
 });
