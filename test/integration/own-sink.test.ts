@@ -135,6 +135,24 @@ describe('calls', () => {
   });
 });
 
+describe('a path that is only a name', () => {
+  it('is no place for the files of a dump', async () => {
+    const memory = memorySink();
+    const path = 's3://bucket/container';
+    const to: Sink = {
+      kind: 'memory',
+      path,
+      open: () => memory.open(),
+      reserve: (extent) => memory.reserve(extent),
+      commit: (image) => memory.commit(image),
+      abort: () => memory.abort(),
+    };
+    const { image } = await dumper.dump(workload.space, { to, format: 'openvz' });
+    expect(image).toMatchObject({ path, format: 'openvz' });
+    await (await openImage(memory.image)).close();
+  });
+});
+
 describe('targets that a sink cannot have', () => {
   const write = async (): Promise<void> => {};
   const buffer = new SharedArrayBuffer(8192);

@@ -37,7 +37,7 @@ export async function convertOpenvz(
     const chosen = mm === undefined ? mms : [mms[mm]!];
     const losses = await Promise.all(chosen.map((each) => lossesInOpenvz(image, each)));
     const others = mm === undefined ? [] : lossesOfOne(image);
-    const left = [...lostState(image), ...others].map((line) => `not kept: ${line}`);
+    const left = [...lostState(image), ...others.map((line) => `not kept: ${line}`)];
     const warnings = [...lossesOfReading(image), ...left, ...losses.flat()];
     const request = { mm, isOpen: false, sizeLimit: undefined, deadline };
     const onProgress = (done: number, all: number): void => progress.show('convert', done, all);

@@ -93,9 +93,12 @@ async function openRestored(
     assertOrdinal(mm, mms.length);
     const chosen = mm === undefined ? mms : [mms[mm]!];
     const losses = mm === undefined ? [] : lossesOfOne(image);
-    if (to === 'elf') losses.push(...lostState(image));
     if (to === 'elf') losses.push(...chosen.flatMap((each) => lossesInCore(image, each)));
-    const warnings = [...lossesOfReading(image), ...losses.map((line) => `not kept: ${line}`)];
+    const warnings = [
+      ...lossesOfReading(image),
+      ...(to === 'elf' ? lostState(image) : []),
+      ...losses.map((line) => `not kept: ${line}`),
+    ];
     const memory = memoryOnDemand(image);
     const machine = createMachine({ memory, maxAddressSpaces: Math.max(1, mms.length) });
     const how = { signal, load: 'on-demand', maxStateBytes: STATE_MAX_BYTES } as const;

@@ -8,7 +8,7 @@ import { VM, vmFlagNames } from '../../shared/vm-flags.ts';
 import type { Image } from '../image/image.ts';
 import { isUnreachable } from '../image/index/file-pages.ts';
 import type { ImageFile, ImageMm } from '../image/index/image-mm.ts';
-import { stateText } from '../image/index/image-state.ts';
+import { lostStateText } from '../image/index/image-state.ts';
 
 /** Flags that a core file has, or that an import of one makes up again. */
 const KEPT =
@@ -42,7 +42,7 @@ export function lossesOfReading({ unread }: Image): string[] {
 
 /** The state beside memory, which no other format can hold. Empty if there is none. */
 export function lostState({ state }: Image): string[] {
-  return state.map(({ name, bytes }) => `${stateText(name)}, ${counted(bytes, 'byte')}`);
+  return state.map(({ name, bytes }) => lostStateText(name, bytes));
 }
 
 /** What a core file cannot hold of an mm of an image. */

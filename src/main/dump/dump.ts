@@ -7,11 +7,10 @@
 import { KeptNames, namedFiles } from '../../mmu/files/kept-names.ts';
 import type { MmReference } from '../../mmu/machine/enter.ts';
 import type { Mm } from '../../mmu/mm/mm.ts';
-import type { StateBlobs } from '../../shared/arguments/state-blobs.ts';
 import { RULE } from '../../shared/dump/page-class.ts';
 import { throwIfAborted } from '../../shared/sync/wait.ts';
 import { workersOf } from '../crew/workers-report.ts';
-import { stateText } from '../image/index/image-state.ts';
+import { lostStateText } from '../image/index/image-state.ts';
 import type { FamilyUsage } from '../image/memory-usage.ts';
 import { snapshotLdt, withHeldMms } from '../job/held-mms.ts';
 import { assertSources } from '../job/page-sources.ts';
@@ -208,9 +207,10 @@ function nameOf(source: string | readonly string[], mm: number, { length }: read
   return length === 1 ? source : `${source} ${mm}`;
 }
 
-/** A core file cannot hold the state of a snapshot. */
-function lostStateLines(state: StateBlobs): string[] {
-  return [...state].map(([name, { length }]) => `not kept: ${stateText(name)}, ${length} bytes`);
+/** What the format cannot hold: a core file has no place for the state of a snapshot. */
+function lossesOf({ format, state }: ResolvedOptions): string[] {
+  if (format === 'cpt') return [];
+  return [...state].map(([name, { length }]) => lostStateText(name, length));
 }
 
 function reportOf(dump: Dump, { capture, mms, usage, id, ms }: Committed): DumpReport {
@@ -227,7 +227,7 @@ function reportOf(dump: Dump, { capture, mms, usage, id, ms }: Committed): DumpR
     mms: mms.map((mm, ordinal) => mmReport(mm, usages[ordinal]!)),
     savedBytes,
     skipped: capture.skipped,
-    warnings: options.format === 'cpt' ? [] : lostStateLines(options.state),
+    warnings: lossesOf(options),
     ms: { ...ms, total },
     bytesPerSecond: Math.round(bytes / (total / 1000)),
     perWorker: workers,

@@ -5,6 +5,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { unlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { MmdumpError } from '../../../shared/errors.ts';
 import type { ResolvedOptions } from '../../dump/options.ts';
 import { withSink } from '../../dump/output.ts';
@@ -14,6 +15,7 @@ import type { Deadline } from '../../job/stop.ts';
 import { fileSink } from '../../sinks/file-sink.ts';
 import { memorySink } from '../../sinks/memory-sink.ts';
 import { outputFailed } from '../../sinks/output-error.ts';
+import { PathSink } from '../../sinks/path-sink.ts';
 import type { Sink } from '../../sinks/sink.ts';
 import { lossesInOpenvz, lostState } from '../losses.ts';
 import { writeOpenvz } from './write-openvz.ts';
@@ -43,7 +45,8 @@ export async function dumpOpenvz(
       last = progress;
       options.onProgress?.(progress);
     };
-    const between = to.path === null ? inMemory() : besides(to.path);
+    // What a sink of a program calls its path need be none.
+    const between = to instanceof PathSink ? besides(to.path) : inMemory();
     try {
       const chosen = { ...options, blockPerPage: false, sizeLimit: undefined, onProgress };
       const report = await native({ ...chosen, to: between.sink });
@@ -70,7 +73,6 @@ async function makeOf(
   last: DumpProgress | undefined,
 ): Promise<Made> {
   const losses = await Promise.all(image.mms().map((mm) => lossesInOpenvz(image, mm)));
-  const state = lostState(image).map((line) => `not kept: ${line}`);
   let told = performance.now();
   const tell = (bytes: number, totalBytes: number): void => {
     const now = performance.now();
@@ -79,7 +81,10 @@ async function makeOf(
     onProgress?.({ ...last, bytes, totalBytes, etaMs: null });
   };
   const request = { to, isOpen: true, mm: undefined, sizeLimit, deadline, onProgress: tell };
-  return { bytes: await writeOpenvz(image, request), warnings: [...state, ...losses.flat()] };
+  return {
+    bytes: await writeOpenvz(image, request),
+    warnings: [...lostState(image), ...losses.flat()],
+  };
 }
 
 function reportOf(
@@ -119,7 +124,7 @@ function inMemory(): Between {
 }
 
 function besides(output: string): Between {
-  const path = `${output}.${randomBytes(6).toString('hex')}.cpt`;
+  const path = join(dirname(output), `.mmdump-${randomBytes(6).toString('hex')}.cpt`);
   const remove = async (): Promise<void> => {
     await unlink(path).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'ENOENT') return;

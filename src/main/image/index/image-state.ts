@@ -12,6 +12,11 @@ export interface ImageState {
   readonly crc: number;
 }
 
+/** What another format loses of a state, for messages. */
+export function lostStateText(name: string, bytes: number): string {
+  return `not kept: ${stateText(name)}, ${bytes} ${bytes === 1 ? 'byte' : 'bytes'}`;
+}
+
 /** The name for messages. It comes from the image: it must not control a terminal. */
 export function stateText(name: string): string {
   return `state '${name.replace(/\p{Cc}/gu, '?')}'`;
